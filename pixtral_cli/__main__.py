@@ -1,0 +1,118 @@
+"""Run the command line; an error becomes one line on stderr and an exit status. Knows no command."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from pixtral_cli.errors import PixtralError
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP, raised in the main thread so that `finally` blocks run."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.status = 128 + signum
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The `pixtral` console script: never returns, never shows a traceback (unless PIXTRAL_DEBUG is set)."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if signum := getattr(signal, name, None):
+            signal.signal(signum, _terminate)
+    status = run(sys.argv[1:] if argv is None else argv)
+    leave(status)
+
+
+def run(argv: Sequence[str]) -> int:
+    """One command line to its exit status."""
+    try:
+        from pixtral_cli.cli import app
+
+        status = _click(app, argv)
+        sys.stdout.flush()
+        return status
+    except PixtralError as error:
+        return _report(error)
+    except BrokenPipeError:
+        _silence_stdout()
+        return 0
+    except OSError as error:
+        return _report(PixtralError(_describe(error)))
+    except KeyboardInterrupt:
+        return 130
+    except Terminated as ended:
+        return ended.status
+
+
+def _click(app: object, argv: Sequence[str]) -> int:
+    import click
+    import typer.main
+
+    command = typer.main.get_command(app)  # type: ignore[arg-type]
+    try:
+        result = command.main(args=list(argv), prog_name="pixtral", standalone_mode=False)
+    except click.exceptions.Abort:
+        return 130
+    except click.exceptions.Exit as left:
+        return int(left.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"See: {context.command_path} --help" if context else ""
+        from pixtral_cli.errors import UsageError
+
+        raise UsageError(error.format_message(), hint) from error
+    return int(result) if isinstance(result, int) else 0
+
+
+def _report(error: PixtralError) -> int:
+    from pixtral_cli import config
+    from pixtral_cli.sanitize import visible
+
+    if config.debug():
+        import traceback
+
+        traceback.print_exception(error)
+    line = f"pixtral: {visible(error.message)}"
+    if error.hint:
+        line += f" {visible(error.hint)}" if error.message.endswith((".", "!", "?")) else f". {visible(error.hint)}"
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody listens on stderr; the status still tells
+    return error.status
+
+
+def _describe(error: OSError) -> str:
+    what = error.strerror or str(error) or type(error).__name__
+    return f"{what}: {os.fsdecode(error.filename)}" if error.filename is not None else f"Cannot read or write: {what}"
+
+
+def _silence_stdout() -> None:
+    """Whoever read our stdout has gone: keep the interpreter from writing to it once more at exit."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise Terminated(signum)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with what is still buffered written, or one line when it cannot be."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+    except OSError as error:
+        status = status or _report(PixtralError(_describe(error)))
+        _silence_stdout()
+    raise SystemExit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The one seam: what an engine is handed and what it gives back. Every engine, local or remote, is this and no more."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from pixtral_cli.chat.message import Message
+
+FinishReason: TypeAlias = Literal["stop", "length", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How an answer is chosen. Temperature 0 is greedy; `max_tokens` None is the rest of the context window.
+
+    `schema` is a JSON schema the answer must satisfy, or None.
+    """
+
+    temperature: float = 0.35
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts of one answer. `cached_tokens` of the prompt were not computed again."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    image_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds, and the process's peak memory in bytes (on a GPU, the device's).
+
+    `load` is the weights' loading if this answer waited for it; `encode` tokenising and the vision encoder;
+    `ttft` from the call to the first token (load not counted); `decode` from the first token to the last; `total` all of it.
+    """
+
+    load: float = 0.0
+    encode: float = 0.0
+    prefill: float = 0.0
+    ttft: float = 0.0
+    decode: float = 0.0
+    total: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer. The last chunk of an answer, and it alone, carries `finish_reason`, `usage` and `timings`."""
+
+    text: str = ""
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageCost:
+    """What one image costs: the size in pixels it is sent at, and its tokens (row breaks and end included)."""
+
+    width: int
+    height: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a conversation costs before anything is computed. `images` in the order of the messages."""
+
+    prompt_tokens: int
+    context_window: int
+    images: tuple[ImageCost, ...] = field(default=())
+
+    @property
+    def image_tokens(self) -> int:
+        return sum(image.tokens for image in self.images)
+
+    @property
+    def left(self) -> int:
+        return self.context_window - self.prompt_tokens
+
+
+class Engine(Protocol):
+    """Who answers. History is the truth: every call passes all of it, and whatever an engine keeps is derived.
+
+    `stream` may be called from several threads. Closing the iterator stops the computing within one decode step.
+    Errors are `PixtralError`s: `ContextError`, `OutOfMemory`, `ModelError`, `NetworkError`, `ImageError`.
+    """
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]: ...
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        """Count tokens. Needs no weights."""
+        ...
+
+    def close(self) -> None: ...

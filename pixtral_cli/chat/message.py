@@ -1,0 +1,43 @@
+"""A message of a conversation. Knows its parts and their order; leaves bytes and pixels to `images`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pixtral_cli.chat.images import Image
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+Part: TypeAlias = str | Image
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn's words and images, in the order the model sees them.
+
+    `interrupted` marks an assistant's answer that was stopped before its end.
+    """
+
+    role: Role
+    parts: tuple[Part, ...]
+    interrupted: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(part for part in self.parts if isinstance(part, str))
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Image))
+
+
+def system(text: str) -> Message:
+    return Message("system", (text,))
+
+
+def user(text: str, images: Sequence[Image] = ()) -> Message:
+    """A user's message: the images precede the text."""
+    return Message("user", (*images, text))
+
+
+def assistant(text: str, *, interrupted: bool = False) -> Message:
+    return Message("assistant", (text,), interrupted)

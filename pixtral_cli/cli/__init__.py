@@ -1,0 +1,32 @@
+"""What you type: the command tree. Each command's body imports its one worker, so that --help loads nothing heavy."""
+
+from typing import Annotated
+
+import typer
+
+from pixtral_cli import __version__
+
+app = typer.Typer(
+    name="pixtral",
+    help="Talk with a vision model from the terminal.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pixtral {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def pixtral(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Talk with a vision model from the terminal."""

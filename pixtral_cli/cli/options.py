@@ -1,0 +1,58 @@
+"""The options that several commands share, written once: names, help and environment are the same everywhere."""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class OutputFormat(str, Enum):
+    """How an answer leaves: as text, as one JSON object, or as one object a chunk."""
+
+    text = "text"
+    json = "json"
+    jsonl = "jsonl"
+
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A name (`pixtral models`), a repository or a folder.", show_default=False),
+]
+System = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.", show_default=False)]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image", "-a", "--attachment",
+        help="Path, file:// or http(s) URL, data URL, or - for stdin. Repeat it; the order is kept.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temperature", min=0, help="0 is greedy.  [default: 0.35; demo: 0]", show_default=False),
+]
+TopP = Annotated[
+    float | None, typer.Option("--top-p", min=0, max=1, help="Nucleus sampling.  [default: 1]", show_default=False)
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", min=1, help="Longest answer.  [default: what the window leaves]", show_default=False),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.", show_default=False)]
+Stop = Annotated[
+    list[str] | None, typer.Option("--stop", help="End the answer before this text. Repeat it.", show_default=False)
+]
+EngineName = Annotated[str | None, typer.Option("--engine", help="Who answers.  [default: local]", show_default=False)]
+BaseURL = Annotated[str | None, typer.Option("--base-url", help="An OpenAI-shaped server.", show_default=False)]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cuda:1, mps or cpu.", show_default=False)]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", show_default=False)]
+Format = Annotated[OutputFormat, typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the answer to this file.", show_default=False)
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Statistics on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr, errors alone.")]
+Plain = Annotated[bool, typer.Option("--plain", help="No colours, boxes or redrawing.")]
+NoLog = Annotated[bool, typer.Option("--no-log", "-n", help="Do not save the conversation.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask the network.")]

@@ -1,0 +1,149 @@
+"""Settings: defaults < the config file < PIXTRAL_* < flags, and the folders where things live. Opens no model, asks no network."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things live. With PIXTRAL_HOME set, all of it under that one folder."""
+
+    config_file: Path
+    data: Path
+    cache: Path
+    state: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Every setting a user can fix once. None means: the engine's or the model's own default."""
+
+    model: str | None = None
+    engine: str | None = None
+    base_url: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    system: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    keep_alive: str | None = None
+    preview: bool | None = None
+    plain: bool | None = None
+    offline: bool | None = None
+    no_log: bool | None = None
+    models: Mapping[str, Mapping[str, Any]] | None = None
+
+    def override(self, **flags: Any) -> "Config":
+        """Flags on top: those that are None were not given."""
+        return replace(self, **{name: value for name, value in flags.items() if value is not None})
+
+    def for_model(self, name: str) -> "Config":
+        """The config with the `[models.NAME]` table underneath: a setting made for everything wins over None only."""
+        table = (self.models or {}).get(name, {})
+        missing = {key: value for key, value in table.items() if getattr(self, key, None) is None}
+        return replace(self, **missing)
+
+
+def paths(env: Mapping[str, str] = os.environ) -> Paths:
+    """The folders of this user; none is created here."""
+    if home := env.get("PIXTRAL_HOME"):
+        root = Path(home).expanduser()
+        return Paths(root / "config.toml", root / "data", root / "cache", root / "state")
+    from platformdirs import PlatformDirs
+
+    dirs = PlatformDirs("pixtral", appauthor=False)
+    return Paths(
+        Path(dirs.user_config_dir) / "config.toml",
+        Path(dirs.user_data_dir),
+        Path(dirs.user_cache_dir),
+        Path(dirs.user_state_dir),
+    )
+
+
+def load(env: Mapping[str, str] = os.environ) -> Config:
+    """Defaults, the file and the environment, in that order.
+
+    Raises UsageError naming the file or the variable when a key is unknown or a value has the wrong type.
+    """
+    file = Path(env["PIXTRAL_CONFIG"]) if env.get("PIXTRAL_CONFIG") else paths(env).config_file
+    config = _from_file(file)
+    return config.override(**_from_environment(env))
+
+
+def _from_file(file: Path) -> Config:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Config()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not valid TOML: {error}", "Edit it: pixtral config edit") from error
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}", "Check the file's permissions") from error
+    models = table.pop("models", None)
+    if models is not None:
+        for name, settings in models.items():
+            _checked(settings, f"{file} [models.{name}]")
+    return replace(Config(), **_checked(table, str(file)), models=models)
+
+
+def _checked(table: Any, where: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: a table of settings is wanted", "See: pixtral config")
+    return {key: convert(key, value, where) for key, value in table.items()}
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    names = {f"PIXTRAL_{name.upper()}": name for name in SETTINGS}
+    return {name: convert(name, env[key], key) for key, name in names.items() if env.get(key)}
+
+
+SETTINGS: dict[str, type] = {
+    field.name: {"float": float, "int": int, "bool": bool}.get(str(field.type).split(" ")[0], str)
+    for field in fields(Config)
+    if field.name != "models"
+}
+
+
+def convert(key: str, value: Any, where: str) -> Any:
+    """One setting's value as its type, from TOML or from text. `where` is named in the error.
+
+    Raises UsageError for an unknown key or a value that isn't of its type.
+    """
+    if key not in SETTINGS:
+        from difflib import get_close_matches
+
+        close = get_close_matches(key, SETTINGS, 1)
+        raise UsageError(
+            f"{where}: unknown setting {key!r}", f"Did you mean {close[0]}?" if close else "See: pixtral config"
+        )
+    kind = SETTINGS[key]
+    if isinstance(value, bool) or kind is bool:
+        return _boolean(key, value, where, kind)
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{where}: {key} wants {_ARTICLES[kind]}, not {value!r}") from None
+
+
+_ARTICLES: dict[type, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _boolean(key: str, value: Any, where: str, kind: type) -> bool:
+    word = str(value).lower()
+    if kind is not bool or word not in _WORDS:
+        raise UsageError(f"{where}: {key} wants {_ARTICLES[kind]}, not {value!r}")
+    return _WORDS[word]
+
+
+def debug(env: Mapping[str, str] = os.environ) -> bool:
+    """PIXTRAL_DEBUG=1: tracebacks are shown."""
+    return env.get("PIXTRAL_DEBUG", "") not in ("", "0")

@@ -1,0 +1,58 @@
+"""The tree of errors: what went wrong, what to do about it, and the exit status. Knows nothing of how they are shown."""
+
+
+class PixtralError(Exception):
+    """An error a user can act on.
+
+    `message` says what and why in one line of at most 120 characters; `hint` says what to do and may be empty.
+    Text that comes from outside (file names, server bodies) is made harmless where it is shown, not here.
+    """
+
+    status = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(PixtralError):
+    """The command line, the configuration or a request asks for something that makes no sense."""
+
+    status = 2
+
+
+class ImageError(PixtralError):
+    """An image is missing, unreadable, of a refused format or over a limit."""
+
+    status = 3
+
+
+class ModelError(PixtralError):
+    """A checkpoint is missing, incomplete, corrupt or not one we can run."""
+
+    status = 4
+
+
+class NetworkError(PixtralError):
+    """A download or a remote engine could not be reached, was refused or took too long."""
+
+    status = 5
+
+
+class ContextError(PixtralError):
+    """The prompt and the wanted answer do not fit the context window."""
+
+    status = 6
+
+
+class OutOfMemory(PixtralError):
+    """The weights, the KV cache or a computation does not fit the memory there is."""
+
+    status = 7
+
+
+class BatchError(PixtralError):
+    """Some lines of a batch failed; the others were written."""
+
+    status = 8

@@ -1,0 +1,1 @@
+"""Where weights come from: names, download, verification, removal. Never opens a tensor."""

@@ -1,0 +1,1 @@
+"""What you see: rendering, the REPL, previews. Knows engines only by their seam."""
