@@ -1,13 +1,17 @@
 """Run the command line; an error becomes one line on stderr and an exit status. Knows no command."""
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from pixtral_cli.errors import PixtralError
+from pixtral_cli.errors import PixtralError, UsageError
+
+if TYPE_CHECKING:
+    import typer
 
 
 class Terminated(BaseException):
@@ -32,7 +36,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         from pixtral_cli.cli import app
 
-        status = _click(app, argv)
+        status = _invoke(app, argv)
         sys.stdout.flush()
         return status
     except PixtralError as error:
@@ -48,24 +52,26 @@ def run(argv: Sequence[str]) -> int:
         return ended.status
 
 
-def _click(app: object, argv: Sequence[str]) -> int:
-    import click
+def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
     import typer.main
+    from typer.exceptions import Abort, Exit, TyperException
 
-    command = typer.main.get_command(app)  # type: ignore[arg-type]
+    command = typer.main.get_command(app)
     try:
         result = command.main(args=list(argv), prog_name="pixtral", standalone_mode=False)
-    except click.exceptions.Abort:
+    except Abort:
         return 130
-    except click.exceptions.Exit as left:
-        return int(left.exit_code)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f"See: {context.command_path} --help" if context else ""
-        from pixtral_cli.errors import UsageError
+    except Exit as left:
+        return left.exit_code
+    except TyperException as error:
+        raise _usage_error(error) from error
+    return result if isinstance(result, int) else 0
 
-        raise UsageError(error.format_message(), hint) from error
-    return int(result) if isinstance(result, int) else 0
+
+def _usage_error(error: Exception) -> UsageError:
+    message = getattr(error, "format_message", error.__str__)()
+    context = getattr(error, "ctx", None)
+    return UsageError(message, f"See: {context.command_path} --help" if context else "")
 
 
 def _report(error: PixtralError) -> int:
@@ -79,10 +85,8 @@ def _report(error: PixtralError) -> int:
     line = f"pixtral: {visible(error.message)}"
     if error.hint:
         line += f" {visible(error.hint)}" if error.message.endswith((".", "!", "?")) else f". {visible(error.hint)}"
-    try:
+    with contextlib.suppress(OSError):  # nobody may be listening on stderr; the status still tells
         print(line, file=sys.stderr, flush=True)
-    except OSError:
-        pass  # nobody listens on stderr; the status still tells
     return error.status
 
 

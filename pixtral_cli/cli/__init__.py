@@ -9,7 +9,7 @@ from pixtral_cli import __version__
 app = typer.Typer(
     name="pixtral",
     help="Talk with a vision model from the terminal.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -25,8 +25,11 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def pixtral(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Talk with a vision model from the terminal."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,13 +1,13 @@
 """The options that several commands share, written once: names, help and environment are the same everywhere."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
-class OutputFormat(str, Enum):
+class OutputFormat(StrEnum):
     """How an answer leaves: as text, as one JSON object, or as one object a chunk."""
 
     text = "text"
