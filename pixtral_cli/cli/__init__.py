@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli import __version__
+from pixtral_cli.cli.completion import completion
 
 app = typer.Typer(
     name="pixtral",
@@ -33,3 +34,6 @@ def pixtral(
     """Talk with a vision model from the terminal."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
+
+
+app.command()(completion)

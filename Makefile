@@ -1,0 +1,65 @@
+# `make` alone lists what there is.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check format bench docs completions demo-model demo-eval audit clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: .venv/runtime ## Install into .venv and ask the demo model about a picture
+	$(BIN)/pixtral ask "What is in the image?" --image examples/shapes.png --model demo --no-stdin --no-log
+
+test: .venv/development ## Run the tests (Python alone, under 15 minutes on two cores)
+	$(BIN)/python -m pytest
+
+test-all: test ## Run every test and the slow proofs; installs zsh and fish (apt)
+	for shell in zsh fish; do command -v $$shell >/dev/null || { apt-get update -qq && apt-get install -y -qq $$shell; }; done
+	$(BIN)/python -m pytest -m slow --timeout 1800
+
+check: .venv/development ## Format, lint, types, stale generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python completions/generate.py --check
+
+format: .venv/development ## Format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/development ## Measure: start-up, load, TTFT, decode, memory, beside other programs
+	$(BIN)/python -m benchmarks
+
+docs: .venv/development ## Write the generated parts of the README again
+	$(BIN)/python -m benchmarks --readme
+
+completions: .venv/development ## Generate the shells' completion scripts
+	$(BIN)/python completions/generate.py
+
+demo-model: .venv/development ## Train the demo checkpoint
+	$(BIN)/python -m demo.train
+
+demo-eval: .venv/development ## Measure the demo checkpoint through the product's own engine
+	$(BIN)/python -m demo.evaluate
+
+audit: .venv/development ## Look for known vulnerabilities in the pinned packages
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps
+
+clean: ## Remove the environment and the caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+# The environment: torch first, then exactly the pinned packages. mistral_inference declares xformers, which
+# has no wheel for many machines and which nothing here needs: --no-deps leaves it out.
+.venv/runtime: constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/development: .venv/runtime constraints-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-dev.txt
+	@touch $@

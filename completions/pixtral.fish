@@ -1,0 +1,1 @@
+complete --command pixtral --no-files --arguments "(env _PIXTRAL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) pixtral)" --condition "env _PIXTRAL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) pixtral"

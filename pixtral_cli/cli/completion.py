@@ -1,0 +1,25 @@
+"""`pixtral completion`: the script that teaches a shell to complete. What it completes, the command tree says at Tab."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Shell(StrEnum):
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+    powershell = "powershell"
+
+
+def completion(shell: Annotated[Shell, typer.Argument(help="The shell to write a script for.")]) -> None:
+    """Print a shell's completion script, e.g. `pixtral completion bash >> ~/.bashrc`."""
+    typer.echo(script(shell))
+
+
+def script(shell: Shell) -> str:
+    """The completion script of one shell."""
+    from typer._completion_shared import get_completion_script  # what --show-completion prints
+
+    return get_completion_script(prog_name="pixtral", complete_var="_PIXTRAL_COMPLETE", shell=shell.value)
