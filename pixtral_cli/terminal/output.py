@@ -1,0 +1,111 @@
+"""Where an answer goes and who is listening there. Knows streams and terminals; leaves what is shown to `render`."""
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TextIO
+
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.sanitize import clean, visible
+
+Format = Literal["text", "json", "jsonl"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """How answers are shown; `choose` decides it once.
+
+    `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
+    `stream`: text is shown as it comes; else all at its end. `model`: the name that JSON objects carry.
+    """
+
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    format: Format = "text"
+    markdown: bool = False
+    spinner: bool = False
+    stream: bool = True
+    quiet: bool = False
+    model: str = ""
+
+    def write(self, text: str) -> None:
+        """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""
+        if text:
+            with writing():
+                self.stdout.write(text)
+                self.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """One line on stderr, unless quiet. Untrusted characters are shown escaped."""
+        if not self.quiet:
+            with contextlib.suppress(OSError):  # nobody may be listening on stderr
+                print(visible(text), file=self.stderr, flush=True)
+
+
+def choose(
+    *,
+    format: Format = "text",
+    plain: bool = False,
+    stream: bool = True,
+    quiet: bool = False,
+    model: str = "",
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Output:
+    """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file."""
+    stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
+    if stdout is None:
+        raise PixtralError("Standard output is closed", "Write to a file: -o FILE")
+    for stream_ in (stdout, stderr):
+        if reconfigure := getattr(stream_, "reconfigure", None):
+            reconfigure(errors="replace")
+    drawing = not plain and draws(env)
+    return Output(
+        stdout,
+        stderr if stderr is not None else open(os.devnull, "w"),  # noqa: SIM115
+        format,
+        markdown=drawing and format == "text" and stdout.isatty(),
+        spinner=drawing and not quiet and stderr is not None and stderr.isatty(),
+        stream=stream,
+        quiet=quiet,
+        model=model,
+    )
+
+
+def draws(env: Mapping[str, str] = os.environ) -> bool:
+    """False where colours and redrawing are unwanted or unknown: NO_COLOR, TERM=dumb, no TERM at all."""
+    term = env.get("TERM", "xterm" if os.name == "nt" else "")
+    return not env.get("NO_COLOR") and term not in ("", "dumb", "unknown")
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """An answer that cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise PixtralError(f"The answer cannot be written: {reason}") from error
+
+
+def dumps(value: Any, encoding: str | None = "utf-8") -> str:
+    """One line of JSON that means exactly `value` and is harmless on a terminal: what could act there is escaped."""
+    if (encoding or "").lower().replace("-", "") != "utf8":
+        return json.dumps(value)
+    return _FOREIGN.sub(_escaped_if_harmful, json.dumps(value, ensure_ascii=False))
+
+
+_FOREIGN = re.compile(r"[^\x20-\x7e]")
+
+
+def _escaped_if_harmful(found: re.Match[str]) -> str:
+    character = found[0]
+    harmless = clean(character) == character and not "\ud800" <= character <= "\udfff"
+    return character if harmless else json.dumps(character)[1:-1]
