@@ -73,9 +73,12 @@ def load(env: Mapping[str, str] = os.environ) -> Config:
 
     Raises UsageError naming the file or the variable when a key is unknown or a value has the wrong type.
     """
-    file = Path(env["PIXTRAL_CONFIG"]) if env.get("PIXTRAL_CONFIG") else paths(env).config_file
-    config = _from_file(file)
-    return config.override(**_from_environment(env))
+    return _from_file(file(env)).override(**_from_environment(env))
+
+
+def file(env: Mapping[str, str] = os.environ) -> Path:
+    """Where the config file is, or would be."""
+    return Path(env["PIXTRAL_CONFIG"]).expanduser() if env.get("PIXTRAL_CONFIG") else paths(env).config_file
 
 
 def _from_file(file: Path) -> Config:
@@ -87,11 +90,11 @@ def _from_file(file: Path) -> Config:
         raise UsageError(f"{file}: not valid TOML: {error}", "Edit it: pixtral config edit") from error
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", "Check the file's permissions") from error
-    models = table.pop("models", None)
-    if models is not None:
-        for name, settings in models.items():
-            _checked(settings, f"{file} [models.{name}]")
-    return replace(Config(), **_checked(table, str(file)), models=models)
+    models = table.pop("models", {})
+    if not isinstance(models, dict):
+        raise UsageError(f"{file}: models: a table of settings is wanted", "See: pixtral config")
+    tables = {name: _checked(settings, f"{file} [models.{name}]") for name, settings in models.items()}
+    return replace(Config(), **_checked(table, str(file)), models=tables or None)
 
 
 def _checked(table: Any, where: str) -> dict[str, Any]:
@@ -147,3 +150,90 @@ def _boolean(key: str, value: Any, where: str, kind: type) -> bool:
 def debug(env: Mapping[str, str] = os.environ) -> bool:
     """PIXTRAL_DEBUG=1: tracebacks are shown."""
     return env.get("PIXTRAL_DEBUG", "") not in ("", "0")
+
+
+def describe(env: Mapping[str, str] = os.environ) -> list[str]:
+    """Every setting in force that is not a default, as TOML lines that say where each comes from."""
+    from_file, from_env = _from_file(file(env)), _from_environment(env)
+    lines = []
+    for name in SETTINGS:
+        if name in from_env:
+            lines.append(f"{name} = {_toml(from_env[name])}  # PIXTRAL_{name.upper()}")
+        elif (value := getattr(from_file, name)) is not None:
+            lines.append(f"{name} = {_toml(value)}")
+    for model, table in (from_file.models or {}).items():
+        lines += ["", f"[models.{_toml_key(model)}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    return lines
+
+
+def get(key: str, env: Mapping[str, str] = os.environ) -> str | None:
+    """One setting's value as text, from the file and the environment; None when it is a default."""
+    model, name = _split(key)
+    config = load(env)
+    value = (config.models or {}).get(model, {}).get(name) if model else getattr(config, name)
+    return None if value is None else _toml(value).strip('"')
+
+
+def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) -> None:
+    """Write one setting into the config file, or with None take it out; comments and order there stay.
+
+    `models.NAME.KEY` is the setting of one model. Raises UsageError for a key or value that makes no sense.
+    """
+    import tomlkit
+
+    target = file(env)
+    _from_file(target)
+    model, name = _split(key)
+    document = tomlkit.parse(target.read_text(encoding="utf-8")) if target.exists() else tomlkit.document()
+    table: Any = document
+    if model:
+        table = document.setdefault("models", tomlkit.table(is_super_table=True)).setdefault(model, tomlkit.table())
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = convert(name, value, key)
+    write_private(target, tomlkit.dumps(document))
+
+
+def ensure(target: Path) -> None:
+    """Create an empty config file where there is none."""
+    if not target.exists():
+        names = ", ".join(SETTINGS)
+        write_private(target, f"# Settings of pixtral: {names}.\n# A table [models.NAME] holds them for one model.\n")
+
+
+def write_private(target: Path, text: str) -> None:
+    """Replace a file at once or not at all, readable by its owner alone."""
+    import tempfile
+
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    real = target.resolve()  # a config kept as a link elsewhere stays a link
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=real.parent, delete=False) as scratch:
+        try:
+            scratch.write(text)
+            scratch.flush()
+            os.fsync(scratch.fileno())
+            Path(scratch.name).replace(real)
+        except BaseException:
+            Path(scratch.name).unlink(missing_ok=True)
+            raise
+
+
+def _split(key: str) -> tuple[str, str]:
+    """`models.NAME.KEY` to NAME and KEY, a plain key to "" and itself."""
+    model, name = "", key
+    if key.startswith("models."):
+        model, _, name = key.removeprefix("models.").rpartition(".")
+    if name not in SETTINGS:
+        convert(name, "", "pixtral config")
+    return model, name
+
+
+def _toml(value: Any) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _toml_key(name: str) -> str:
+    return name if name.replace("-", "").replace("_", "").isalnum() else _toml(name)

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli import __version__
+from pixtral_cli.cli import config
 from pixtral_cli.cli.completion import completion
 
 app = typer.Typer(
@@ -36,4 +37,5 @@ def pixtral(
         typer.echo(context.get_help())
 
 
+app.add_typer(config.app, name="config")
 app.command()(completion)

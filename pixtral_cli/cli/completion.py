@@ -14,7 +14,7 @@ class Shell(StrEnum):
 
 
 def completion(shell: Annotated[Shell, typer.Argument(help="The shell to write a script for.")]) -> None:
-    """Print a shell's completion script, e.g. `pixtral completion bash >> ~/.bashrc`."""
+    """Print a shell's completion script: `pixtral completion bash >> ~/.bashrc`."""
     typer.echo(script(shell))
 
 
