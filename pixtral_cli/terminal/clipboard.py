@@ -1,0 +1,152 @@
+"""The desktop's clipboard: an image out of it, text into it. Runs the tool the desktop has; knows nothing of what an image holds."""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from pixtral_cli.errors import ImageError, PixtralError
+
+_POWERSHELL = (
+    "Add-Type -AssemblyName System.Windows.Forms,System.Drawing;"
+    "$i=[Windows.Forms.Clipboard]::GetImage();"
+    "if($i){$m=New-Object IO.MemoryStream;$i.Save($m,[Drawing.Imaging.ImageFormat]::Png);"
+    "[Convert]::ToBase64String($m.ToArray())}"
+)
+
+
+class Run(Protocol):
+    def __call__(self, command: Sequence[str], data: bytes | None = None, seconds: float = 10) -> bytes | None: ...
+
+
+def run(command: Sequence[str], data: bytes | None = None, seconds: float = 10) -> bytes | None:
+    """A tool's output; None when it fails, takes too long, or cannot be started.
+
+    With `data` for its input nothing is read: a tool that goes on serving the clipboard keeps its output open.
+    """
+    out = subprocess.PIPE if data is None else subprocess.DEVNULL
+    try:
+        done = subprocess.run(
+            command, input=data or b"", stdout=out, stderr=subprocess.DEVNULL, timeout=seconds, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return (done.stdout or b"") if done.returncode == 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Desktop:
+    """What there is to ask: the environment, the platform, the tools on the path, and how one is run."""
+
+    env: Mapping[str, str]
+    platform: str
+    which: Callable[[str], str | None]
+    run: Run
+
+    def has(self, *tools: str) -> bool:
+        return all(self.which(tool) for tool in tools)
+
+    @property
+    def wayland(self) -> bool:
+        return bool(self.env.get("WAYLAND_DISPLAY"))
+
+    @property
+    def x11(self) -> bool:
+        return bool(self.env.get("DISPLAY"))
+
+    @property
+    def windows(self) -> str | None:
+        """PowerShell, on Windows and in its Linux subsystem."""
+        return self.which("powershell.exe") if self.platform == "win32" or "WSL_DISTRO_NAME" in self.env else None
+
+    @property
+    def remote(self) -> bool:
+        return bool(self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"))
+
+
+def desktop() -> Desktop:
+    return Desktop(os.environ, sys.platform, shutil.which, run)
+
+
+def read_image(there: Desktop) -> bytes | str:
+    """The clipboard's image as bytes, or the path of a picture file that was copied.
+
+    Raises ImageError when there is no image, PixtralError when nothing here can read the clipboard.
+    """
+    if there.platform == "darwin":
+        found = _macos(there)
+    elif there.windows:
+        found = _decoded(there.run([there.windows, "-NoProfile", "-STA", "-Command", _POWERSHELL]))
+    elif there.wayland and there.has("wl-paste"):
+        found = _offered(there, ["wl-paste", "--list-types"], lambda kind: ["wl-paste", "--no-newline", "--type", kind])
+    elif there.x11 and there.has("xclip"):
+        base = ["xclip", "-selection", "clipboard", "-o", "-t"]
+        found = _offered(there, [*base, "TARGETS"], lambda kind: [*base, kind])
+    else:
+        raise _unreachable(there)
+    if not found:
+        raise ImageError("The clipboard holds no image", "Copy a picture, or a picture file, and /paste again")
+    return found
+
+
+def write_text(text: str, there: Desktop) -> str:
+    """Put text on the clipboard. Returns what the terminal must be sent to do it, empty when a tool has done it."""
+    tools: list[list[str]] = []
+    if there.platform == "darwin":
+        tools = [["pbcopy"]]
+    elif there.windows:
+        tools = [["clip.exe"]]
+    elif there.wayland:
+        tools = [["wl-copy"]]
+    elif there.x11:
+        tools = [["xclip", "-selection", "clipboard", "-i"], ["xsel", "--clipboard", "--input"]]
+    data = text.encode("utf-16-le" if there.windows else "utf-8", "replace")
+    if any(there.has(tool[0]) and there.run(tool, data) is not None for tool in tools):
+        return ""
+    return f"\x1b]52;c;{base64.b64encode(text.encode('utf-8', 'replace')).decode()}\x07"
+
+
+def _macos(there: Desktop) -> bytes | str | None:
+    if there.has("pngpaste") and (data := there.run(["pngpaste", "-"])):
+        return data
+    said = there.run(["osascript", "-e", "the clipboard as «class PNGf»"]) or b""
+    if image := re.search(rb"PNGf([0-9A-Fa-f]+)", said):
+        return bytes.fromhex(image[1].decode())
+    path = there.run(["osascript", "-e", "POSIX path of (the clipboard as «class furl»)"]) or b""
+    return os.fsdecode(path.strip()) or None
+
+
+def _offered(there: Desktop, listing: list[str], read: Callable[[str], list[str]]) -> bytes | str | None:
+    """What the clipboard offers under a MIME type: an image, or the first of the files that were copied."""
+    kinds = (there.run(listing) or b"").decode("utf-8", "replace").split()
+    for kind in sorted((kind for kind in kinds if kind.startswith("image/")), key=lambda kind: kind != "image/png"):
+        if data := there.run(read(kind)):
+            return data
+    if "text/uri-list" in kinds:
+        for line in (there.run(read("text/uri-list")) or b"").decode("utf-8", "replace").splitlines():
+            if line.startswith("file://"):
+                return unquote(urlsplit(line).path)
+    return None
+
+
+def _decoded(text: bytes | None) -> bytes | None:
+    try:
+        return base64.b64decode(text or b"") or None
+    except ValueError:
+        return None
+
+
+def _unreachable(there: Desktop) -> PixtralError:
+    if there.remote and not (there.wayland or there.x11):
+        return PixtralError(
+            "The clipboard is on the machine you came from by SSH",
+            "Copy the file here with scp, forward X11 (ssh -X), or paste a data: URL of the picture",
+        )
+    tool = "wl-clipboard" if there.wayland else "xclip"
+    return PixtralError("No tool here reads the clipboard", f"Install {tool}, or attach a file with /image PATH")

@@ -1,0 +1,266 @@
+"""What a typed line means: a slash command, or words with pictures among them.
+
+Pure: asks `exists` about paths and opens nothing; whether a picture can be read is found out by those who load it.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Exists: TypeAlias = Callable[[str], bool]
+
+PICTURES = frozenset(("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "heic", "heif", "avif", "bmp", "tif", "tiff", "svg", "psd", "pdf"))  # fmt: skip
+FENCE = '"""'
+FAR = 12  # a name with unescaped spaces has at most this many words
+
+_PAGES = re.compile(r"#[\d,-]{1,40}$")
+_COMMAND = re.compile(r"/([a-zA-Z]+|\?)(?:\s+(.*))?$", re.DOTALL)
+_URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IGNORECASE)
+_QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
+_SHELL = re.compile(r"""(?:'[^'\n]*'|"(?:\\.|[^"\\\n])*"|\\.|[^\s'"\\])+""")
+_WORD = re.compile(r"(?:\\[^\n]|[^\s\\])+")
+_CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]+`", re.DOTALL)
+_AFTER = "?!.,;:)]}>\"'…。？！，"  # punctuation that may follow a name without belonging to it
+_BEFORE = "([{（「"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something named in the line that is to be attached: a path (`~` and `#pages` as typed) or a URL."""
+
+    name: str
+    raw: str
+
+    @property
+    def short(self) -> str:
+        """The name as it stands in the question: without its folders."""
+        if re.match(r"data:", self.name, re.IGNORECASE):
+            return "the image"
+        return re.split(r"[/\\]", self.name.partition("?")[0].rstrip("/\\"))[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    name: str
+    argument: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Words that mean nothing but themselves: code in backticks and pasted blocks."""
+
+    raw: str
+
+
+Part: TypeAlias = str | Plain | Source
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A line's words and pictures in the order they were typed; `notes` are for the user to see."""
+
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(part for part in self.parts if isinstance(part, Source))
+
+    @property
+    def text(self) -> str:
+        """What is said, image numbers as `#2` and everything else that looks like one as `\\#2`.
+
+        A name inside a sentence stays by its short form; any other goes, since its picture precedes the text.
+        """
+        inside = set(_inside(self.parts))
+        pieces = []
+        for index, part in enumerate(self.parts):
+            if isinstance(part, Source):
+                pieces.append(_literal(part.short) if index in inside else "")
+            else:
+                pieces.append(_literal(part.raw) if isinstance(part, Plain) else part)
+        return "".join(pieces).strip()
+
+
+def parse(line: str, exists: Exists, pasted: Sequence[str] = ()) -> Command | Question:
+    """Understand a typed line; the blocks of several lines that were `pasted` into it attach nothing."""
+    if line.startswith(FENCE):
+        return question(line.removeprefix(FENCE).rstrip().removesuffix(FENCE).strip("\n"), exists, pasted)
+    command = _COMMAND.match(line)
+    if command and not any(block not in line or line.startswith(block) for block in pasted):
+        return Command(command[1].lower(), (command[2] or "").strip())
+    return question(line, exists, pasted)
+
+
+def question(text: str, exists: Exists, pasted: Sequence[str] = ()) -> Question:
+    """The parts of a question. A pasted block that was edited since makes the whole text attach nothing."""
+    if any(block not in text for block in pasted):
+        pasted = (text,)
+    whole = None if pasted else _whole(text, exists)
+    if whole:
+        return Question((whole,))
+    parts: list[Part] = []
+    notes: list[str] = []
+    for piece, plain in _pieces(text, pasted):
+        found: list[Part] = [Plain(piece)] if plain else list(_scan(piece, exists))
+        notes += _unattached(piece, exists) if piece in pasted else _links(found)
+        parts += found
+    return Question(tuple(parts), tuple(notes))
+
+
+def is_open(text: str) -> bool:
+    """Whether a `\"\"\"` block has begun and not ended: Enter makes a new line."""
+    return text.startswith(FENCE) and (len(text) < 2 * len(FENCE) or not text.rstrip().endswith(FENCE))
+
+
+def is_picture(name: str) -> bool:
+    """Whether a name ends like a picture's (`report.pdf#2-4` too). Says nothing of what is in the file."""
+    stem, _, extension = _PAGES.sub("", name[-300:]).rpartition(".")
+    return extension.lower() in PICTURES and stem[-1:].strip("/\\. ") != ""
+
+
+def unquoted(raw: str) -> str:
+    """A name without its shell quotes and backslashes."""
+    if os.name == "nt":
+        return raw.strip("'\"")
+    pieces = re.findall(r"""'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)|([^'"\\]+)|(.)""", raw, re.DOTALL)
+    return "".join(a or re.sub(r'\\(["\\$`])', r"\1", b) or c or d or e for a, b, c, d, e in pieces)
+
+
+def quoted(name: str) -> str:
+    """A name as it can be typed into the line: spaces and shell characters behind backslashes."""
+    return name if os.name == "nt" else re.sub(r"([\s'\"\\`()\[\]{}&;|<>*?!$])", r"\\\1", name)
+
+
+def _pieces(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Cut into (piece, plain): code in backticks and pasted blocks are plain words whatever they hold."""
+    blocks = [re.escape(block) for block in sorted(pasted, key=len, reverse=True) if block]
+    plain = re.compile("|".join([*blocks, f"(?:{_CODE.pattern})"]), re.DOTALL)
+    end = 0
+    for match in plain.finditer(text):
+        if match.start() > end:
+            yield text[end : match.start()], False
+        yield match[0], True
+        end = match.end()
+    if end < len(text):
+        yield text[end:], False
+
+
+def _scan(text: str, exists: Exists) -> Iterator[Part]:
+    """Walk over the starts of words; what is not recognised is words."""
+    begin = at = 0
+    while at < len(text):
+        found = _recognise(text, at, exists) if _starts_word(text, at) else None
+        if not found:
+            at += 1
+            continue
+        if at > begin:
+            yield text[begin:at]
+        yield found
+        begin = at = at + len(found.raw)
+    if begin < len(text):
+        yield text[begin:]
+
+
+def _starts_word(text: str, at: int) -> bool:
+    return not text[at].isspace() and (at == 0 or text[at - 1].isspace() or text[at - 1] in _BEFORE)
+
+
+def _recognise(text: str, at: int, exists: Exists) -> Source | None:
+    if text[at] == "@":
+        found = _url(text, at + 1, every=True) or _named(text, at + 1, exists, exists)
+        return Source(found.name, "@" + found.raw) if found else None
+    if _URL.match(text, at):
+        return _url(text, at)
+    return _named(text, at, exists, lambda name: is_picture(name) and exists(name))
+
+
+def _url(text: str, at: int, every: bool = False) -> Source | None:
+    match = _URL.match(text, at)
+    if not match:
+        return None
+    url = match[0].rstrip(_AFTER)
+    path = url.partition("?")[0].partition("#")[0]
+    plain_link = url.lower().startswith("http") and not (is_picture(path) and path.count("/") > 2)
+    return None if plain_link and not every else Source(url, url)
+
+
+def _named(text: str, at: int, exists: Exists, wanted: Exists) -> Source | None:
+    """A path that starts here: one that is there if any reading gives one, else one that is surely meant as a picture."""
+    readings = list(_readings(text, at))
+    there = next((reading for reading in readings if wanted(reading.name)), None)
+    return there or next((r for r in readings[::-1] if is_picture(r.name) and _meant(r.raw)), None)
+
+
+def _meant(raw: str) -> bool:
+    """Whether a spelling is surely one name: quoted, or a word that is neither markup nor a pattern."""
+    return raw[0] in "'\"" or (raw[0] not in _BEFORE and not re.search(r"""(?<!\\)[\s"'<>*?|=]""", raw))
+
+
+def _readings(text: str, at: int) -> Iterator[Source]:
+    """Every way to read a path that starts here, the longest first."""
+    if text[at : at + 1] in ("'", '"'):
+        shell, first = _SHELL.match(text, at), _QUOTED.match(text, at)
+        if shell and first:
+            yield Source(unquoted(shell[0]), shell[0])
+            yield Source(unquoted(first[0]), first[0])
+        return
+    line = text[at:].partition("\n")[0]
+    ends = [match.end() for match, _ in zip(_WORD.finditer(line), range(FAR), strict=False)]
+    for end in reversed(ends):
+        bare = line[:end].rstrip(_AFTER)
+        for raw in dict.fromkeys((line[:end], bare, bare.removesuffix("'s"))):
+            if end == ends[0] or is_picture(raw):
+                yield Source(unquoted(raw) if "\\" in raw else raw, raw)
+
+
+def _whole(text: str, exists: Exists) -> Source | None:
+    """A line that is one path and nothing else is an attachment, however it is named."""
+    raw = text.strip()
+    if "\n" in raw or not re.search(r"[/\\]|^['\"]", raw):
+        return None
+    return next((Source(name, raw) for name in (raw, unquoted(raw)) if exists(name)), None)
+
+
+def _links(parts: Sequence[Part]) -> list[str]:
+    """Links that go as words, since nothing says that they are pictures."""
+    links = [link.rstrip(_AFTER) for part in parts if isinstance(part, str) for link in _URL.findall(part)]
+    return [f"sent as text: {link} (@{link} attaches it)" for link in links]
+
+
+def _unattached(block: str, exists: Exists) -> list[str]:
+    """Pictures that a pasted block names: not attached, and said so."""
+    found = _scan(block, exists)
+    names = dict.fromkeys(part.name for part in found if isinstance(part, Source) and exists(part.name))
+    return [f"pasted text attaches nothing: {name} (/image attaches it)" for name in names]
+
+
+def _inside(parts: Sequence[Part]) -> Iterator[int]:
+    """Where a name belongs to a sentence: there are words around it that its absence would break."""
+    for index, part in enumerate(parts):
+        if isinstance(part, Source):
+            before, after = _words(parts[:index]), _words(parts[index + 1 :])
+            leads = not before and not _named_within(parts[index + 1 :])
+            trails = not after and before[-1:] in (*".?!:", "")
+            if not leads and not trails:
+                yield index
+
+
+def _named_within(parts: Sequence[Part]) -> bool:
+    """Whether a later picture is named with words on both of its sides."""
+    return any(
+        isinstance(part, Source) and _words(parts[:index]) and _words(parts[index + 1 :])
+        for index, part in enumerate(parts)
+    )
+
+
+def _words(parts: Sequence[Part]) -> str:
+    raws = (part if isinstance(part, str) else part.raw for part in parts if not isinstance(part, Source))
+    return "".join(raws).strip()
+
+
+def _literal(text: str) -> str:
+    """Text in which nothing places an image."""
+    return re.sub(r"\\?#\d{1,4}(?!\w)", r"\\\g<0>", text)
