@@ -1,6 +1,7 @@
 """Where an answer goes and who is listening there. Knows streams and terminals; leaves what is shown to `render`."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -67,7 +68,7 @@ def choose(
     drawing = not plain and draws(env)
     return Output(
         stdout,
-        stderr if stderr is not None else open(os.devnull, "w"),  # noqa: SIM115
+        stderr if stderr is not None else io.StringIO(),
         format,
         markdown=drawing and format == "text" and stdout.isatty(),
         spinner=drawing and not quiet and stderr is not None and stderr.isatty(),
