@@ -1,0 +1,160 @@
+"""The local engine: mistral_inference's model on this machine. Leaves each stage to the module of its name.
+
+Nothing heavy is imported before the first question, and no weights are read before the prompt is known to fit.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
+from pixtral_cli.chat.message import Message
+from pixtral_cli.engines.local.clock import Clock
+from pixtral_cli.engines.local.params import Params, read_params, verify_hint
+from pixtral_cli.errors import ContextError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pixtral_cli.engines.local.encode import Prompt
+    from pixtral_cli.engines.local.runner import Runner
+    from pixtral_cli.engines.local.sampling import Sampler
+    from pixtral_cli.engines.local.sequences import Sequence as Kept
+    from pixtral_cli.engines.local.tokenizer import Tokenizer
+
+
+class LocalEngine:
+    """An `Engine` over a checkpoint folder in mistral format. Cheap to make; weights are loaded when first needed.
+
+    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32. `available` says how many bytes a
+    device has free, `chunk` how many positions a prefill step takes; both have good defaults.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "",
+        device: str = "auto",
+        dtype: str = "auto",
+        available: Callable[[Any], int] | None = None,
+        chunk: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self.name = name or folder.name
+        self._device, self._dtype = device, dtype
+        self._available, self._chunk = available, chunk
+        self._lock = threading.Lock()
+        self._runner: Runner | None = None
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        """Answer the last message; loads the weights if they are not loaded. Several threads may each pull an answer."""
+        from pixtral_cli.engines.local.detokenize import Detokenizer
+        from pixtral_cli.engines.local.sampling import make_sampler
+
+        clock = Clock()
+        with clock.time("encode"):
+            prompt = self._encode(messages)
+        room = self._room(prompt, sampling)
+        pick = make_sampler(sampling)
+        with clock.time("load"):
+            runner = self.load()
+        text = Detokenizer(self.tokenizer.bytes_of, sampling.stop)
+        count = 0
+        with runner.sequences.lend(prompt) as (sequence, matched):
+            logits = runner.prefill(prompt, sequence, clock)
+            for token in self._decode(runner, sequence, logits, pick, room, clock):
+                count += 1
+                if piece := text.feed(token):
+                    yield Chunk(piece)
+                if text.stopped:
+                    break
+        usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched)
+        reason: FinishReason = "length" if count == room and not text.stopped else "stop"
+        yield Chunk(text.close(), reason, usage, clock.timings(runner.peak_memory()))
+
+    def _decode(
+        self, runner: "Runner", sequence: "Kept", logits: "Tensor", pick: "Sampler", room: int, clock: Clock
+    ) -> Iterator[int]:
+        """The answer's tokens until its end or `room` of them; each is computed when it is asked for."""
+        for left in range(room, 0, -1):
+            token = self._pick(runner, sequence, logits, pick)
+            clock.first_token()
+            if token == self.tokenizer.eos:
+                return
+            yield token
+            if left > 1:
+                logits = runner.decode(sequence, token)
+
+    def _pick(self, runner: "Runner", sequence: "Kept", logits: "Tensor", pick: "Sampler") -> int:
+        from pixtral_cli.engines.local.sampling import NotFinite
+        from pixtral_cli.engines.local.weights import not_finite
+
+        try:
+            return pick(logits)
+        except NotFinite as error:
+            sequence.cache.length = 0  # what it holds may be no better
+            bad = not_finite(runner.weights)
+            what = f"; its tensor {bad} is damaged" if bad else ""
+            message = f"{self.name} computed values that are not numbers{what}"
+            raise ModelError(message[:120], verify_hint(self.name) if bad else "Try --dtype fp32") from error
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        """Count tokens; needs only params.json and tekken.json."""
+        prompt = self._encode(messages)
+        images = tuple(ImageCost(placed.grid.width, placed.grid.height, placed.grid.tokens) for placed in prompt.images)
+        return Cost(len(prompt.tokens), self.params.context_window, images)
+
+    def load(self) -> "Runner":
+        """Load the weights now unless they are loaded. Raises ModelError or OutOfMemory."""
+        with self._lock:
+            if self._runner is None:
+                from pixtral_cli.engines.local import placement
+                from pixtral_cli.engines.local.failures import translated
+                from pixtral_cli.engines.local.runner import Runner
+                from pixtral_cli.engines.local.weights import load
+
+                available = self._available or placement.available
+                self.tokenizer  # noqa: B018  a checkpoint without a tokenizer is refused before its weights are read
+                with translated(f"loading {self.name}"):
+                    weights = load(self.folder, self.params, self.name, self._device, self._dtype, available)
+                self._runner = Runner(weights, self.params, available, self._chunk)
+            return self._runner
+
+    def close(self) -> None:
+        """Give the memory back; the next question loads again."""
+        with self._lock:
+            self._runner = None
+
+    @cached_property
+    def params(self) -> Params:
+        return read_params(self.folder, self.name)
+
+    @cached_property
+    def tokenizer(self) -> "Tokenizer":
+        from pixtral_cli.engines.local.tokenizer import Tokenizer
+
+        return Tokenizer(self.folder, self.params, self.name)
+
+    def _encode(self, messages: Sequence[Message]) -> "Prompt":
+        from pixtral_cli.engines.local.encode import encode
+
+        return encode(messages, self.tokenizer, self.params.context_window)
+
+    def _room(self, prompt: "Prompt", sampling: Sampling) -> int:
+        """How many tokens the answer may take. Raises ContextError when the prompt leaves too few."""
+        if sampling.schema is not None:
+            raise UsageError("The local engine cannot hold an answer to a schema yet")
+        window, used = self.params.context_window, len(prompt.tokens)
+        wanted = 1 if sampling.max_tokens is None else sampling.max_tokens
+        if wanted < 1:
+            raise UsageError(f"max_tokens must be at least 1, not {wanted}")
+        if used + wanted > window:
+            answer = f" and {wanted:,} for the answer" if sampling.max_tokens else ""
+            raise ContextError(
+                f"The prompt takes {used:,} tokens{answer}, the context window is {window:,}",
+                "Shorten the conversation, send fewer images or lower --max-tokens",
+            )
+        return sampling.max_tokens or window - used

@@ -1,0 +1,40 @@
+"""Where the time of one answer goes. Leaves what is measured to the caller."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from pixtral_cli.chat.engine import Timings
+
+
+class Clock:
+    """Started when made; `time` adds up phases, `first_token` marks the end of waiting."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._first: float | None = None
+        self._phases = {"load": 0.0, "encode": 0.0, "prefill": 0.0}
+
+    @contextmanager
+    def time(self, phase: Literal["load", "encode", "prefill"]) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._phases[phase] += time.perf_counter() - start
+
+    def first_token(self) -> None:
+        if self._first is None:
+            self._first = time.perf_counter()
+
+    def timings(self, peak_memory: int) -> Timings:
+        now = time.perf_counter()
+        first = self._first or now
+        return Timings(
+            **self._phases,
+            ttft=first - self._start - self._phases["load"],
+            decode=now - first,
+            total=now - self._start,
+            peak_memory=peak_memory,
+        )

@@ -1,0 +1,69 @@
+"""The decoder: embedded tokens through the layers, several sequences a step. Knows no tokens' text and chooses none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pixtral_cli.engines.local.attention import Rotary, attend, causal_mask
+from pixtral_cli.engines.local.blocks import norm, run_block
+from pixtral_cli.engines.local.cache import KVCache
+from pixtral_cli.engines.local.params import Params
+from pixtral_cli.engines.local.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The next `length` positions of the sequence with this cache."""
+
+    cache: KVCache
+    length: int
+
+
+class Decoder:
+    """The language model's layers. The caches of a step are advanced when all of it is done, or not at all."""
+
+    def __init__(self, weights: Weights, params: Params) -> None:
+        self._model = weights.model
+        self._device, self._dtype = weights.device, weights.dtype
+        self._rotary = Rotary(params.head_dim, params.rope_theta, weights.device)
+
+    @torch.inference_mode()
+    def embed(self, tokens: Sequence[int]) -> Tensor:
+        """Token ids to (T, dim)."""
+        embedded: Tensor = self._model.tok_embeddings(torch.tensor(tokens, device=self._device))
+        return embedded
+
+    @torch.inference_mode()
+    def forward(self, states: Tensor, spans: Sequence[Span]) -> Tensor:
+        """Run embedded positions (T, dim), the spans' one after the other; returns each span's last state (spans, dim)."""
+        for span in spans:
+            span.cache.grow(span.cache.length + span.length)
+        lengths = [span.length for span in spans]
+        starts = [span.cache.length for span in spans]
+        masks = [causal_mask(span.length, span.cache.length, self._device, self._dtype) for span in spans]
+        turns = torch.cat(
+            [self._rotary.at(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        )
+        for index, block in enumerate(self._model.layers.values()):
+
+            def attend_spans(query: Tensor, key: Tensor, value: Tensor, layer: int = index) -> Tensor:
+                parts = zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
+                return torch.cat(
+                    [
+                        attend(q, *span.cache.append(layer, k, v), mask)
+                        for span, mask, (q, k, v) in zip(spans, masks, parts, strict=True)
+                    ]
+                )
+
+            states = run_block(block, states, turns, attend_spans)
+        for span in spans:
+            span.cache.length += span.length
+        return states[torch.tensor(lengths).cumsum(0) - 1]
+
+    @torch.inference_mode()
+    def logits(self, states: Tensor) -> Tensor:
+        """Last states (N, dim) to logits (N, vocabulary) in float32."""
+        logits: Tensor = self._model.output(norm(self._model.norm, states))
+        return logits.float()

@@ -1,0 +1,107 @@
+"""A loaded model at work: prefills prompts and decodes tokens on kept sequences, one step at a time under one lock."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixtral_cli.engines.local import placement
+from pixtral_cli.engines.local.cache import KVCache
+from pixtral_cli.engines.local.clock import Clock
+from pixtral_cli.engines.local.encode import Placed, Prompt
+from pixtral_cli.engines.local.failures import HINT, translated
+from pixtral_cli.engines.local.forward import Decoder, Span
+from pixtral_cli.engines.local.params import Params
+from pixtral_cli.engines.local.sequences import Sequence, Sequences
+from pixtral_cli.engines.local.vision import Vision
+from pixtral_cli.engines.local.weights import Available, Weights
+
+CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions of a prefill step
+
+
+class Runner:
+    """Threads take turns by the step, each on a sequence of its own."""
+
+    def __init__(self, weights: Weights, params: Params, available: Available, chunk: int | None = None) -> None:
+        self.weights = weights
+        self._params = params
+        self._available = available
+        self._chunk = chunk or CHUNK[weights.device.type]
+        self._decoder = Decoder(weights, params)
+        self._vision = Vision(weights, params) if params.vision else None
+        self.sequences = Sequences(self._new_cache)
+        self._lock = threading.Lock()
+
+    def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock) -> Tensor:
+        """Compute what the sequence lacks of the prompt, in chunks; returns the logits (vocabulary,) of the next token."""
+        length = len(prompt.tokens)
+        with self._step("growing the KV cache"):
+            sequence.cache.grow(length)
+        while True:
+            start = sequence.cache.length
+            stop = min(start + self._chunk, length)
+            with self._step("reading the images"), clock.time("encode"):
+                states = self._embed(prompt, start, stop)
+            with self._step("reading the prompt"), clock.time("prefill"):
+                last = self._decoder.forward(states, [Span(sequence.cache, stop - start)])
+                if stop == length:
+                    return self._decoder.logits(last)[0]
+
+    def decode(self, sequence: Sequence, token: int) -> Tensor:
+        """Append a token to the sequence; returns the logits (vocabulary,) of the next."""
+        sequence.tokens.append(token)
+        with self._step("answering"), self._matrix_vector():
+            last = self._decoder.forward(self._decoder.embed([token]), [Span(sequence.cache, 1)])
+            return self._decoder.logits(last)[0]
+
+    def peak_memory(self) -> int:
+        return placement.peak_memory(self.weights.device)
+
+    @torch.inference_mode()
+    def _embed(self, prompt: Prompt, start: int, stop: int) -> Tensor:
+        """The prompt's positions [start, stop) as the decoder takes them, image features in their places."""
+        states = self._decoder.embed(prompt.tokens[start:stop])
+        for placed in prompt.images:
+            if placed.start < stop and start < placed.stop:
+                self._fill(states, placed, start, stop)
+        return states
+
+    def _fill(self, states: Tensor, placed: Placed, start: int, stop: int) -> None:
+        assert self._vision
+        first, last = max(start, placed.start), min(stop, placed.stop)
+        offsets = torch.arange(first - placed.start, last - placed.start)
+        row = placed.grid.columns + 1  # each row of patches ends in a break
+        patches = offsets % row != placed.grid.columns
+        wanted = (offsets - offsets // row)[patches].to(states.device)
+        places = (offsets + placed.start - start)[patches].to(states.device)
+        states[places] = self._vision.features(placed)[wanted]
+
+    def _new_cache(self) -> KVCache:
+        return KVCache(self._params, self.weights.device, self.weights.dtype, self._reserve)
+
+    def _reserve(self, size: int) -> None:
+        """Make sure that `size` bytes are free, at the cost of what is only kept; raises OutOfMemory."""
+        while (have := self._available(self.weights.device)) < size:
+            if not self.sequences.drop_one() and not (self._vision and self._vision.forget()):
+                raise placement.not_enough("The KV cache", have, size, HINT)
+
+    @contextmanager
+    def _step(self, doing: str) -> Iterator[None]:
+        with self._lock, translated(doing):
+            yield
+
+    @contextmanager
+    def _matrix_vector(self) -> Iterator[None]:
+        """On a CPU, oneDNN's matrix-vector product in bfloat16 is slower than torch's own."""
+        if self.weights.device.type != "cpu" or self.weights.dtype != torch.bfloat16:
+            yield
+            return
+        backend: Any = torch.backends.mkldnn  # its `flags` would warn of TF32
+        before, backend.enabled = backend.enabled, False
+        try:
+            yield
+        finally:
+            backend.enabled = before
