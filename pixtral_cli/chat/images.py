@@ -12,6 +12,8 @@ from pixtral_cli.errors import ImageError, OutOfMemory
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
+    from pixtral_cli.chat.headers import Header
+
 _URL = re.compile(r"https?://\S|file:/|data:[\w.+-]+/[\w.+-]+[;,]|data:[;,]", re.IGNORECASE)
 
 
@@ -85,50 +87,51 @@ def load(source: str, *, allow_private: bool = False, typed: bool = False) -> Im
     """
     from pixtral_cli.chat import sources
 
-    return from_bytes(*sources.read(source, allow_private=allow_private or typed))
+    return _checked(*sources.read(source, allow_private=allow_private or typed))
 
 
 def from_stdin(stream: BinaryIO) -> Image:
-    """The picture whose bytes come on a stream."""
+    """The picture whose bytes come on a stream. Raises `ImageError`."""
     from pixtral_cli.chat import sources
 
     return from_bytes(sources.read_stream(stream, "stdin"), "stdin")
 
 
 def from_bytes(data: bytes, name: str) -> Image:
-    """Check header and limits, decode once as proof that it can be done, and keep the bytes. Raises `ImageError`."""
+    """Bytes that are at hand as a checked image. Raises `ImageError`."""
+    return _checked(data, name, name)
+
+
+def _checked(data: bytes, where: str, name: str) -> Image:
+    """Check header and limits and decode once, as proof that it can be done. Errors name `where`."""
     import hashlib
 
     from pixtral_cli.chat import headers
     from pixtral_cli.sanitize import visible
 
-    header = headers.read_header(data, name)
+    header = headers.read_header(data, where)
     sha256 = hashlib.sha256(data).hexdigest()
-    width, height = _proved(data, header, sha256, name)
+    width, height = _proved(data, header, sha256, where)
     notes = ("animated: only the first frame is used",) if header.animated else ()
     return Image(data, visible(name), header.format, width, height, sha256, notes=notes)
 
 
-def _proved(data: bytes, header: "Header", sha256: str, name: str) -> tuple[int, int]:
+def _proved(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int, int]:
     """Upright width and height of a picture that decodes."""
     from pixtral_cli.chat import decode, headers
 
     try:
-        width, height = decode.stored_size(data, header.format)
+        stored = decode.stored_size(data, header.format)
         if header.format == "HEIF":
-            headers.check_size(width, height, name)
-        elif (width, height) != (header.width, header.height):
-            headers.refuse(name, "the file contradicts itself about its size", "Save it again with another program.")
+            headers.check_size(*stored, where)
+        elif stored != (header.width, header.height):
+            headers.refuse(where, "the file contradicts itself about its size", "Save it again with another program.")
         return decode.prove(data, header.format, sha256)
     except ModuleNotFoundError as error:
-        headers.refuse(name, "reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`.", error)
+        headers.refuse(where, "reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`.", error)
     except MemoryError as error:
         raise OutOfMemory(f"{header.width} × {header.height} pixels do not fit into memory") from error
     except decode.DAMAGED as error:
         cut = "truncated" in str(error).lower()
         why = f"this {header.format} is {'cut short' if cut else 'damaged'}"
-        headers.refuse(name, why, "Save or download it again.", error)
-
-
-if TYPE_CHECKING:
-    from pixtral_cli.chat.headers import Header
+        headers.refuse(where, why, "Save or download it again.", error)

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from pixtral_cli.chat.headers import MAX_BYTES, refuse
@@ -15,21 +15,30 @@ from pixtral_cli.sanitize import visible
 _ON_STDIN = "Send it on stdin instead: `… | pixtral ask --image - …`."
 
 
-def read(source: str, *, allow_private: bool) -> tuple[bytes, str]:
-    """The bytes, at most a little over the limit, and a short name. Raises `ImageError` or `NetworkError`."""
+class Found(NamedTuple):
+    """The bytes, at most a little over the limit; where they are from, for errors; and a short name."""
+
+    data: bytes
+    where: str
+    name: str
+
+
+def read(source: str, *, allow_private: bool) -> Found:
+    """Raises `ImageError`, or `NetworkError` if a URL cannot be had."""
     scheme = match[1].lower() if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", source)) else ""
     if scheme in ("http", "https"):
         from pixtral_cli import net
 
-        page = net.fetch(source, allow_private=allow_private, limit=MAX_BYTES)
-        return page.data, net.shown(page.url)
+        where = net.shown(source)
+        data = net.fetch(source, allow_private=allow_private, limit=MAX_BYTES).data
+        return Found(data, where, where.rpartition("/")[2] or where)
     if scheme == "data":
-        return _data_url(source), "data URL"
+        return Found(_data_url(source), "data URL", "data URL")
     if scheme == "file":
         source = _file_url(source)
     elif scheme and source[len(scheme) :].startswith("://"):
         refuse(source, f"{scheme}:// is not supported", "Give a path, file://, http://, https:// or a data URL.")
-    return _file(source), visible(Path(source).name or source)
+    return Found(_file(source), source, Path(source).name)
 
 
 def read_stream(stream: BinaryIO, name: str) -> bytes:
@@ -45,7 +54,7 @@ def _file(source: str) -> bytes:
     try:
         _check_kind(os.stat(path).st_mode, source)  # noqa: PTH116  before opening: a pipe would wait, a device act
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             _check_kind(status.st_mode, source)
             if status.st_size > MAX_BYTES:
