@@ -1,0 +1,85 @@
+"""`pixtral pull` and `pixtral models`: get models, list, check, remove and find them. What they show is in `terminal.models`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from pixtral_cli.cli.options import Offline, Quiet
+
+app = typer.Typer(help="List, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
+
+
+class ListFormat(StrEnum):
+    """How a list leaves: for people, or as one JSON object."""
+
+    text = "text"
+    json = "json"
+
+
+AsWhat = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
+Which = Annotated[
+    str | None, typer.Argument(help="A name, a repository or a folder.  [default: the model that runs]", show_default=False)
+]  # fmt: skip
+
+
+def pull(
+    name: Annotated[
+        str, typer.Argument(help="pixtral-12b, or a repository in mistral format: org/name, org/name@revision.")
+    ],
+    quiet: Quiet = False,
+    offline: Offline = False,
+) -> None:
+    """Download a model, or go on with it, and check every byte. Ctrl-C loses nothing."""
+    from pixtral_cli import config
+    from pixtral_cli.terminal import models
+    from pixtral_cli.terminal.output import choose
+
+    models.fetch(name, choose(quiet=quiet), stay_offline=offline or bool(config.load().offline))
+
+
+@app.callback()
+def models(context: typer.Context, format: AsWhat = ListFormat.text) -> None:
+    """List the models on this machine; the one that runs by default has a star."""
+    if context.invoked_subcommand is None:
+        list_(format)
+
+
+@app.command("list")
+def list_(format: AsWhat = ListFormat.text) -> None:
+    """List the models on this machine; the one that runs by default has a star."""
+    from pixtral_cli.terminal import models
+    from pixtral_cli.terminal.output import choose
+
+    models.show(choose(), as_json=format is ListFormat.json)
+
+
+@app.command()
+def verify(name: Which = None, quiet: Quiet = False) -> None:
+    """Read every byte of a model and compare it with the hash recorded at its download."""
+    from pixtral_cli.terminal import models
+    from pixtral_cli.terminal.output import choose
+
+    models.check(name, choose(quiet=quiet))
+
+
+@app.command("rm")
+def remove(
+    name: Annotated[str, typer.Argument(help="A name, a repository (perhaps with @revision) or a folder.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Remove a model from this machine. Asks first."""
+    from pixtral_cli.terminal import models
+    from pixtral_cli.terminal.output import choose
+
+    models.remove(name, choose(quiet=quiet), sure=yes)
+
+
+@app.command()
+def path(name: Which = None) -> None:
+    """Print the folder a model lies in."""
+    from pixtral_cli.terminal import models
+    from pixtral_cli.terminal.output import choose
+
+    models.locate(name, choose())

@@ -1,0 +1,222 @@
+"""The one place that talks with the Hugging Face hub: what a repository holds, and a file's bytes. Its errors become ours.
+
+Its client's own downloads start again from nothing after a kill (a partial file has a random name), which nobody wants of
+25 GB; so bytes are asked for here, with Range, and `pull` keeps them. Session, headers, token and errors are the client's.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pixtral_cli import __version__
+from pixtral_cli.errors import ModelError, NetworkError, PixtralError
+from pixtral_cli.models import layout, names, verify
+
+if TYPE_CHECKING:
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.hf_api import RepoSibling
+
+LOG_IN = "log in (`hf auth login`, or set HF_TOKEN)"
+TRUE = ("1", "ON", "YES", "TRUE")
+
+
+class Unreachable(NetworkError):
+    """The connection failed or broke off, or the hub is busy: a moment later it may work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a repository: its size in bytes and its hash, a SHA-256 or (small files) git's."""
+
+    name: str
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The files that make the model of a repository at one commit. `revision` is what was asked for."""
+
+    repo: str
+    revision: str | None
+    commit: str
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+def offline(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment forbids asking the hub, by the hub's own variables."""
+    return (env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE") or "").upper() in TRUE
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A hub and the cache folder that its files go to. `endpoint` is a URL without a slash at its end.
+
+    `patience` is for how many seconds a server may be silent; None is the hub's own setting (10, HF_HUB_DOWNLOAD_TIMEOUT).
+    """
+
+    cache: Path
+    endpoint: str
+    patience: float | None = None
+
+    @classmethod
+    def of(cls, env: Mapping[str, str] = os.environ) -> "Hub":
+        """The hub that the environment names, else huggingface.co."""
+        return cls(names.hub_cache(env), (env.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/"))
+
+    def home(self, repo: str) -> Path:
+        """The folder of a repository in the cache."""
+        return self.cache / names.repo_folder(repo)
+
+    @contextmanager
+    def lock(self, repo: str) -> Iterator[None]:
+        """One download or removal of a repository at a time on this machine; PixtralError when another goes on."""
+        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+        file = self.cache / ".locks" / names.repo_folder(repo) / "pixtral.lock"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(WeakFileLock(file, timeout=0.1))
+            except TimeoutError as error:
+                raise PixtralError(f"Another process is downloading {repo}", "Let it finish, or stop it") from error
+            yield
+
+    def plan(self, repo: str, revision: str | None) -> Plan:
+        """Ask what a revision of a repository holds. Raises ModelError when no model in mistral format, NetworkError."""
+        _quieten()
+        from huggingface_hub import HfApi, constants
+        from huggingface_hub.errors import HFValidationError
+
+        api = HfApi(endpoint=self.endpoint, library_name="pixtral", library_version=__version__)
+        with self._translated(repo, revision):
+            try:
+                info = api.model_info(
+                    repo,
+                    revision=revision or "main",
+                    files_metadata=True,
+                    timeout=self.patience or constants.HF_HUB_ETAG_TIMEOUT,
+                )
+                listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
+                files = tuple(_remote(listed[name]) for name in layout.wanted(listed))
+                commit = _commit(info.sha)
+            except HFValidationError as error:
+                raise ModelError(f"{repo!r} cannot be a repository's name", "Names look like org/name") from error
+            except (ValueError, TypeError, LookupError, AttributeError) as error:  # a captive portal, a broken mirror
+                raise NetworkError(
+                    f"{self.endpoint} answers, but not as a model hub does",
+                    "Check HF_ENDPOINT, your proxy and firewall",
+                ) from error
+        if lack := layout.lacking(listed):
+            raise ModelError(
+                f"{repo} holds no model in mistral format: {lack[0]} is missing",
+                f"Its files: {self.endpoint}/{repo}/tree/main",
+            )
+        return Plan(repo, revision, commit, files)
+
+    @contextmanager
+    def stream(self, plan: Plan, file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+        """A file's bytes from `start` on, or from 0 where the server cannot do that: (where they start, the bytes).
+
+        Raises Unreachable when it is worth another try, ModelError when not.
+        """
+        _quieten()
+        import httpx2
+        from huggingface_hub import constants, get_session, hf_hub_url, hf_raise_for_status
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        url = hf_hub_url(plan.repo, file.name, revision=plan.commit, endpoint=self.endpoint)
+        headers = build_hf_headers(library_name="pixtral", library_version=__version__)
+        headers |= {"accept-encoding": "identity"} | ({"range": f"bytes={start}-"} if start else {})
+        timeout = httpx2.Timeout(self.patience or constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        with (
+            self._translated(plan.repo, plan.revision),
+            get_session().stream("GET", url, headers=headers, timeout=timeout) as response,
+        ):
+            hf_raise_for_status(response)
+            yield (start if _continues(response, start) else 0), response.iter_bytes()
+
+    @contextmanager
+    def _translated(self, repo: str, revision: str | None) -> Iterator[None]:
+        import httpx2
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+        try:
+            yield
+        except HfHubHTTPError as error:
+            raise self._refusal(error, repo, revision) from error
+        except OfflineModeIsEnabled as error:
+            raise went_offline(repo) from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            what = "does not answer in time" if isinstance(error, httpx2.TimeoutException) else "cannot be reached"
+            why = f" ({str(error).splitlines()[0]})" if str(error) else ""
+            raise Unreachable(
+                f"{self.endpoint} {what}{why}"[:120], "Check the network, your proxy and HF_ENDPOINT"
+            ) from error
+
+    def _refusal(self, error: "HfHubHTTPError", repo: str, revision: str | None) -> PixtralError:
+        """What the hub's refusal means to the user."""
+        from huggingface_hub import errors
+
+        page, status = f"{self.endpoint}/{repo}", error.response.status_code
+        if isinstance(error, errors.GatedRepoError) and status == 401:
+            return ModelError(
+                f"{repo} is gated, and you are not logged in", f"Accept its terms at {page}, then {LOG_IN}"
+            )
+        if isinstance(error, errors.GatedRepoError):
+            return ModelError(f"{repo} is gated, and your account has no access yet", f"Accept its terms at {page}")
+        if isinstance(error, errors.RevisionNotFoundError):
+            return ModelError(f"{repo} has no revision {revision!r}", f"See {page}/commits/main")
+        if isinstance(error, errors.EntryNotFoundError):
+            return ModelError(f"A file of {repo} is gone from the hub", f"See {page}/tree/main")
+        if status == 401 and "credentials" in error.response.headers.get("x-error-message", "").lower():
+            return ModelError("The hub refuses your token", "Make a new one, then " + LOG_IN)
+        if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
+            return ModelError(f"{repo}: no such repository, or a private one", f"Check the name; if private, {LOG_IN}")
+        if status == 403:
+            return ModelError(f"The hub forbids access to {repo}", f"See {page}, and what your token may read")
+        kind = Unreachable if status in (408, 429) or status >= 500 else NetworkError
+        return kind(f"{self.endpoint} answers with HTTP status {status}", "Try again in a few minutes")
+
+
+def went_offline(name: str) -> NetworkError:
+    """The error when something is wanted of the hub and asking it is forbidden."""
+    return NetworkError(
+        f"{name} is not whole on this machine, and offline is set",
+        "Without --offline, PIXTRAL_OFFLINE and HF_HUB_OFFLINE it can be fetched",
+    )
+
+
+def _remote(sibling: "RepoSibling") -> RemoteFile:
+    """A file as the hub lists it; raises ValueError when the listing makes no sense (a hash becomes a file's name)."""
+    digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or ""
+    if not isinstance(sibling.size, int) or not (verify.SHA256.fullmatch(digest) or verify.GIT_BLOB.fullmatch(digest)):
+        raise ValueError(f"{sibling.rfilename}: no size or no hash")
+    return RemoteFile(sibling.rfilename, sibling.size, digest)
+
+
+def _commit(sha: str | None) -> str:
+    if not verify.GIT_BLOB.fullmatch(sha or ""):
+        raise ValueError("no commit")
+    return sha or ""
+
+
+def _continues(response: "httpx2.Response", start: int) -> bool:
+    """Whether a body goes on at `start`, as was asked for."""
+    return response.status_code == 206 and response.headers.get("content-range", "").startswith(f"bytes {start}-")
+
+
+def _quieten() -> None:
+    """Before the hub's client is loaded: no telemetry; and its own notes give way to ours."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -1,0 +1,184 @@
+"""Which model runs, and where its files lie. Looks at folders only: loads no library, asks no network."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixtral_cli.errors import ModelError
+from pixtral_cli.models import layout
+
+DEMO = "demo"
+FULL = "pixtral-12b"
+REPOS = {FULL: "mistralai/Pixtral-12B-2409"}
+REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
+# Beneath ~/mistral_models, where the vendor's instructions put it.
+VENDOR_FOLDERS = {"mistralai/Pixtral-12B-2409": ("Pixtral", "Pixtral-12B-2409")}
+COMMIT = re.compile(r"[0-9a-f]{7,40}")
+FORMAT = "A model in mistral format is params.json, tekken.json and consolidated.safetensors"
+LISTED = "Models on this machine: pixtral models"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model on this machine. `note` is one line for stderr, when it isn't the model one would have wished for."""
+
+    name: str
+    folder: Path
+    repo: str | None = None
+    revision: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a name means before anything is looked up: a folder, or a repository and perhaps a revision of it."""
+
+    name: str
+    folder: Path | None = None
+    repo: str | None = None
+    revision: str | None = None
+
+
+def resolve(name: str | None, *, configured: str | None = None) -> Model:
+    """The model of that name, else the configured one, else pixtral-12b if it has been downloaded, else the demo.
+
+    Raises ModelError when a named model is not here, not whole or not in mistral format.
+    """
+    if asked := name or configured:
+        return find(parse(asked))
+    if folder := _downloaded(REPOS[FULL], None):
+        return Model(FULL, folder, REPOS[FULL], revision_of(folder))
+    state = f"{FULL} is only partly downloaded, go on with" if _begun(REPOS[FULL]) else "for the full one"
+    return Model(DEMO, demo_folder(), note=f"Using the small built-in model; {state}: pixtral pull {FULL}")
+
+
+def parse(name: str) -> Reference:
+    """What a name means: `demo`, `pixtral-12b`, a folder, or a repository `org/name`, each of the two with `@revision`.
+
+    Raises ModelError when it can be none of them.
+    """
+    if name == DEMO:
+        return Reference(DEMO, folder=demo_folder())
+    base, _, revision = name.partition("@")
+    repo = REPOS.get(base.lower(), base)
+    path = _expanded(name)
+    if repo == base and (name.startswith(("/", "./", "../", "~")) or path.is_dir()):
+        return Reference(_called(path), folder=Path(os.path.normpath(path.absolute())))
+    if REPO.fullmatch(repo) and ".." not in name and (REVISION.fullmatch(revision) or "@" not in name):
+        return Reference(name, repo=repo, revision=revision or None)
+    raise ModelError(f"There is no model named {name!r}", f"Known: {DEMO}, {FULL}, org/name, a folder. {LISTED}")
+
+
+def find(reference: Reference) -> Model:
+    """The model on this machine that a reference means; raises ModelError when it is not here or not whole."""
+    if reference.repo is None:
+        assert reference.folder is not None
+        return _in_folder(reference.name, reference.folder)
+    folder = _downloaded(reference.repo, reference.revision)
+    if folder is None:
+        state = "only partly downloaded" if _begun(reference.repo) else "not on this machine"
+        raise ModelError(f"{reference.name} is {state}", f"Get it: pixtral pull {reference.name}")
+    return Model(reference.name, folder, reference.repo, revision_of(folder))
+
+
+def hub_cache(env: Mapping[str, str] = os.environ) -> Path:
+    """Where huggingface_hub keeps what it downloads, by its own rules, without loading it."""
+    home = env.get("HF_HOME") or str(Path(env.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
+    cache = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or str(Path(home, "hub"))
+    return _expanded(os.path.expandvars(cache))
+
+
+def repo_folder(repo: str) -> str:
+    """The name of a repository's folder in the hub's cache."""
+    return "models--" + repo.replace("/", "--")
+
+
+def demo_folder() -> Path:
+    """The checkpoint that comes with the package."""
+    return Path(__file__).parent / "demo"
+
+
+def vendor_home() -> Path:
+    """Where Mistral's own instructions put models."""
+    return _expanded("~/mistral_models")
+
+
+def repo_of(folder: Path) -> str | None:
+    """The repository that a snapshot folder in the hub's cache belongs to; None for any other folder."""
+    if folder.parent.name == "snapshots" and (name := folder.parent.parent.name).startswith("models--"):
+        return name.removeprefix("models--").replace("--", "/", 1)
+    return None
+
+
+def revision_of(folder: Path) -> str | None:
+    """The commit of a snapshot folder in the hub's cache."""
+    return folder.name if repo_of(folder) else None
+
+
+def short_name(repo: str) -> str:
+    """The name people use for a repository: its own short one, or the repository's."""
+    return next((name for name, known in REPOS.items() if known == repo), repo)
+
+
+def snapshots(home: Path, revision: str | None) -> list[Path]:
+    """The snapshots in a repository's folder that may serve a revision, the best first. Without one: `main`, the newest."""
+    folder = home / "snapshots"
+    commit = read_ref(home, revision or "main")
+    named = [folder / commit] if commit else []
+    if revision is None:
+        return named + sorted(folder.glob("*"), key=lambda snapshot: snapshot.stat().st_mtime, reverse=True)
+    return named + (list(folder.glob(f"{revision}*")) if COMMIT.fullmatch(revision) else [])
+
+
+def read_ref(home: Path, revision: str) -> str | None:
+    """The commit that a branch or tag pointed to when it was last downloaded."""
+    try:
+        return (home / "refs" / revision).read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def remedy(folder: Path) -> str:
+    """What to do about a damaged file of the model in that folder."""
+    if repo := repo_of(folder):
+        return f"Fetch it again: pixtral pull {short_name(repo)}"
+    if folder == demo_folder():
+        return "Install again: pip install --force-reinstall --no-deps pixtral"
+    known = next((repo for repo, own in VENDOR_FOLDERS.items() if folder.name in own), None)
+    if known and folder.parent == vendor_home():
+        return f"Get a sound copy: pixtral pull {short_name(known)}"
+    return "Copy or download that file again"
+
+
+def _in_folder(name: str, folder: Path) -> Model:
+    have = layout.names(folder)
+    if not have:
+        raise ModelError(f"{folder}: there is no model in this folder", LISTED)
+    if lack := layout.lacking(have):
+        raise ModelError(f"{folder / lack[0]} is missing", remedy(folder) if layout.PARAMS in have else FORMAT)
+    return Model(name, folder, repo_of(folder), revision_of(folder))
+
+
+def _called(folder: Path) -> str:
+    whole = Path(os.path.normpath(folder.absolute()))
+    return repo_of(whole) or whole.name
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~somebody whom this machine does not know
+        return Path(path)
+
+
+def _begun(repo: str) -> bool:
+    return any((hub_cache() / repo_folder(repo) / "blobs").glob("*.incomplete"))
+
+
+def _downloaded(repo: str, revision: str | None) -> Path | None:
+    places = snapshots(hub_cache() / repo_folder(repo), revision)
+    vendor = [] if revision else [vendor_home() / name for name in VENDOR_FOLDERS.get(repo, ())]
+    return next((folder for folder in (*places, *vendor) if not layout.missing(folder)), None)

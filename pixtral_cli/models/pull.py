@@ -1,0 +1,246 @@
+"""Gets a model whole: checks what is here, fetches the rest, goes on after a cut or a kill, compares every byte's hash.
+
+Files go to the hub's standard cache, as its client lays it out, so other programs find them there and theirs are found here.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pixtral_cli.errors import ModelError, NetworkError
+from pixtral_cli.models import layout, names, verify
+from pixtral_cli.models.hub import Hub, Plan, RemoteFile, Unreachable, went_offline
+from pixtral_cli.models.names import Reference
+from pixtral_cli.models.verify import Finding, Progress
+
+PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A model is whole and checked: where it is, its bytes, and how many of them were fetched now."""
+
+    folder: Path
+    size: int
+    fetched: int
+
+
+def free_space(folder: Path) -> int:
+    """Bytes free on the disk that a folder, not yet made perhaps, is or will be on."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def pull(
+    reference: Reference, hub: Hub, *, free: Callable[[Path], int] = free_space, pauses: Sequence[float] = PAUSES
+) -> Generator[Progress | Pulled, None, None]:
+    """Fetch a repository's model; yields progress and at last where it is. Whatever stops it, a new call goes on from there.
+
+    Raises ModelError (no such model, no access, no space, wrong bytes) and NetworkError.
+    """
+    assert reference.repo is not None
+    plan = hub.plan(reference.repo, reference.revision)
+    home = hub.home(plan.repo)
+    with _disk(hub.cache), hub.lock(plan.repo):
+        parts = yield from _look(plan, home)
+        need = sum(part.file.size - part.done for part in parts)
+        _room(hub.cache, need, free(hub.cache))
+        yield from _fetch(parts, hub, plan, reference.name, pauses)
+        _refer(plan, home)
+    yield Pulled(home / "snapshots" / plan.commit, plan.size, need)
+
+
+def check_here(reference: Reference) -> Generator[Progress | Pulled, None, None]:
+    """What `pull` is when the hub must not be asked: the model is here and sound, or an error says so."""
+    try:
+        model = names.find(reference)
+    except ModelError as error:
+        raise went_offline(reference.name) from error
+    for step in verify.examine(model.folder):
+        if isinstance(step, Progress):
+            yield step
+        elif step.state == "damaged":
+            raise damaged(model.folder, step)
+    yield Pulled(model.folder, sum(file.stat().st_size for file in layout.files(model.folder)), 0)
+
+
+def damaged(folder: Path, finding: Finding) -> ModelError:
+    """The error that a finding is: the file and how to mend it."""
+    return ModelError(f"{folder / finding.file} {finding.detail}", names.remedy(folder))
+
+
+@dataclass(slots=True)
+class _Part:
+    """A file on its way into the cache: how many of its bytes are here, and the hash of those."""
+
+    file: RemoteFile
+    blob: Path
+    pointer: Path
+    done: int
+    digester: "hashlib._Hash"
+    whole: bool = False
+
+    @classmethod
+    def of(cls, file: RemoteFile, home: Path, commit: str) -> "_Part":
+        pointer = home / "snapshots" / commit / file.name
+        return cls(file, home / "blobs" / file.digest, pointer, 0, verify.hasher(file.digest, file.size))
+
+    @property
+    def partial(self) -> Path:
+        return self.blob.with_name(f"{self.blob.name}.incomplete")
+
+    @property
+    def source(self) -> Path | None:
+        """Where bytes of this file are already; the pointer is a file itself where there are no symbolic links."""
+        return next((path for path in (self.blob, self.pointer, self.partial) if path.is_file()), None)
+
+    @property
+    def right(self) -> bool:
+        return self.done == self.file.size and self.digester.hexdigest() == self.file.digest
+
+    def restart(self) -> None:
+        self.done, self.digester = 0, verify.hasher(self.file.digest, self.file.size)
+
+    def add(self, piece: bytes) -> None:
+        self.digester.update(piece)
+        self.done += len(piece)
+
+    def keep(self, source: Path) -> None:
+        """These bytes are right: they get their final name, and the snapshot a link to them."""
+        if source == self.partial:
+            self.partial.replace(self.blob)
+        if source != self.pointer:
+            self.pointer.parent.mkdir(parents=True, exist_ok=True)
+            self.pointer.unlink(missing_ok=True)
+            try:
+                self.pointer.symlink_to(Path("..", "..", "blobs", self.blob.name))
+            except OSError:  # a file system without symbolic links
+                self.blob.replace(self.pointer)
+        self.whole = True
+
+    def discard(self, source: Path) -> None:
+        source.unlink()
+        self.pointer.unlink(missing_ok=True)
+        self.restart()
+
+
+def _look(plan: Plan, home: Path) -> Generator[Progress, None, list[_Part]]:
+    """Hash what is here of each file: what is right is kept, what is wrong removed. Returns the parts still to be fetched."""
+    parts = [_Part.of(file, home, plan.commit) for file in plan.files]
+    sources = [part.source for part in parts]
+    seen, total = 0, sum(source.stat().st_size for source in sources if source)
+    for part, source in zip(parts, sources, strict=True):
+        if source is None:
+            continue
+        with source.open("rb") as stream:
+            while piece := stream.read(verify.CHUNK):
+                part.add(piece)
+                seen += len(piece)
+                yield Progress("Checking", part.file.name, seen, total)
+        if part.right:
+            part.keep(source)
+        elif source != part.partial or part.done >= part.file.size:
+            part.discard(source)
+    return [part for part in parts if not part.whole]
+
+
+def _room(cache: Path, need: int, have: int) -> None:
+    if need > have:
+        raise ModelError(
+            f"Not enough disk space in {cache}: need {layout.human(need)}, have {layout.human(have)}",
+            "Free some, or set HF_HOME to a folder on a larger disk",
+        )
+
+
+def _fetch(parts: list[_Part], hub: Hub, plan: Plan, name: str, pauses: Sequence[float]) -> Iterator[Progress]:
+    before = plan.size - sum(part.file.size for part in parts)
+    for part in parts:
+        rest = sum(other.done for other in parts if other is not part)
+        try:
+            for note in _bytes(part, hub, plan, pauses):
+                yield Progress("Downloading", part.file.name, before + rest + part.done, plan.size, note)
+        except Unreachable as error:
+            raise NetworkError(error.message, f"What came is kept; go on with: pixtral pull {name}") from error
+        if not part.right:
+            raise _wrong(part, name)
+        part.keep(part.partial)
+
+
+def _bytes(part: _Part, hub: Hub, plan: Plan, pauses: Sequence[float]) -> Iterator[str]:
+    """Fetch until all bytes are on the disk; yields after every piece, with a note when the connection failed."""
+    part.partial.parent.mkdir(parents=True, exist_ok=True)
+    failures = 0
+    with part.partial.open("ab") as out:
+        while part.done < part.file.size:
+            had = part.done
+            try:
+                for _ in _stream(part, hub, plan, out):
+                    yield ""
+            except Unreachable as error:
+                failures = failures + 1 if part.done <= had else 1
+                if failures > len(pauses):
+                    raise
+                out.flush()
+                yield f"{error.message}; trying again in {pauses[failures - 1]:.0f} s"
+                time.sleep(pauses[failures - 1])
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _stream(part: _Part, hub: Hub, plan: Plan, out: BinaryIO) -> Iterator[None]:
+    """One request: the bytes that are missing, as far as they come."""
+    with hub.stream(plan, part.file, part.done) as (start, pieces):
+        if start != part.done:
+            out.truncate(0)
+            part.restart()
+        for piece in pieces:
+            out.write(piece)
+            part.add(piece)
+            yield
+            if part.done > part.file.size:
+                return
+    if part.done < part.file.size:
+        raise Unreachable(f"The connection ended in the middle of {part.file.name}")
+
+
+def _wrong(part: _Part, name: str) -> ModelError:
+    """The bytes that came are not those the hub listed: throw them away and say what they look like."""
+    with part.partial.open("rb") as stream:
+        what = verify.foreign(stream.read(512)) or "has another hash than the hub lists"
+    part.discard(part.partial)
+    return ModelError(f"{part.file.name} arrived damaged: it {what}", f"Fetch it again: pixtral pull {name}")
+
+
+def _refer(plan: Plan, home: Path) -> None:
+    """Let the branch or tag that was asked for point to this commit, as the hub's client does."""
+    revision = plan.revision or "main"
+    if plan.commit.startswith(revision):
+        return
+    reference = home / "refs" / revision
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    fresh = reference.with_name(f"{reference.name}.new")
+    fresh.write_text(plan.commit, encoding="ascii")
+    fresh.replace(reference)
+
+
+@contextmanager
+def _disk(cache: Path) -> Iterator[None]:
+    """The disk's errors in our words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ModelError(
+                f"The disk of {cache} is full", "Free some space and run the same command again: it goes on"
+            ) from error
+        raise ModelError(
+            f"Cannot write to {error.filename or cache}: {error.strerror}", "Set HF_HOME to a folder you may write to"
+        ) from error

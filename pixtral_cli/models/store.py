@@ -1,0 +1,134 @@
+"""What is on this machine: lists models and removes them. Removal in the hub's cache is its client's own."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.models import layout, names, verify
+from pixtral_cli.models.hub import Hub
+from pixtral_cli.models.names import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A model in a folder. `detail` says what is missing or damaged; `size` counts what is here, partial files too."""
+
+    name: str
+    folder: Path
+    size: int
+    state: Literal["built in", "complete", "incomplete", "damaged"]
+    revision: str | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What would go: the places, the bytes it frees, and the deed."""
+
+    places: tuple[Path, ...]
+    size: int
+    run: Callable[[], None]
+
+
+def installed() -> Iterator[Installed]:
+    """Every model on this machine: the demo, the hub's cache, the vendor's folder. Reads headers alone."""
+    yield _installed(names.DEMO, names.demo_folder())
+    for home in _folders(names.hub_cache(), "models--*"):
+        yield from _cached(home)
+    for folder in _folders(names.vendor_home(), "*"):
+        if layout.files(folder):
+            yield _installed(str(folder), folder)
+
+
+def removal(reference: Reference) -> Removal:
+    """How to remove a model: a whole repository, one revision of it, or the model's files in a folder.
+
+    Raises UsageError for the demo, ModelError when there is nothing to remove.
+    """
+    if reference.name == names.DEMO:
+        raise UsageError("The demo is part of pixtral and cannot be removed", "See the others: pixtral models")
+    if reference.repo is None:
+        assert reference.folder is not None
+        return _folder_removal(reference.folder)
+    home = names.hub_cache() / names.repo_folder(reference.repo)
+    if reference.revision is None and not home.is_dir():
+        return _folder_removal(names.find(reference).folder)
+    commits = {folder.name for folder in names.snapshots(home, reference.revision) if folder.is_dir()}
+    if reference.revision and not commits:
+        raise ModelError(f"{reference.name} is not on this machine", names.LISTED)
+    return _cache_removal(reference.repo, home, commits)
+
+
+def _cached(home: Path) -> Iterator[Installed]:
+    """The snapshots of one repository that hold files of a model in mistral format."""
+    main = names.read_ref(home, "main")
+    partial = sum(file.stat().st_size for file in home.glob("blobs/*.incomplete"))
+    for folder in _folders(home / "snapshots", "*"):
+        if not layout.files(folder):
+            continue
+        name = names.short_name(names.repo_of(folder) or "")
+        whole = not layout.missing(folder)
+        named = name if main in (None, folder.name) else f"{name}@{folder.name[:8]}"
+        yield _installed(named, folder, 0 if whole else partial)
+
+
+def _installed(name: str, folder: Path, partial: int = 0) -> Installed:
+    files = layout.files(folder)
+    size = sum(file.stat().st_size for file in files) + partial
+    revision = names.revision_of(folder)
+    if lack := layout.missing(folder):
+        return Installed(name, folder, size, "incomplete", revision, f"{lack[0]} is missing")
+    for file in files:
+        if wrong := verify.fault(file):
+            return Installed(name, folder, size, "damaged", revision, f"{file.name} {wrong}")
+    return Installed(name, folder, size, "built in" if name == names.DEMO else "complete", revision)
+
+
+def _folders(home: Path, pattern: str) -> list[Path]:
+    return sorted(folder for folder in home.glob(pattern) if folder.is_dir())
+
+
+def _folder_removal(folder: Path) -> Removal:
+    """The model's own files in a folder and what the hub's client noted there; the folder too if nothing else is in it."""
+    files = layout.files(folder)
+    if not files:
+        raise ModelError(f"{folder}: there is no model in this folder", names.LISTED)
+
+    def run() -> None:
+        for file in files:
+            file.unlink()
+        shutil.rmtree(folder / ".cache" / "huggingface", ignore_errors=True)
+        for left in (folder / ".cache", folder):
+            if left.is_dir() and not any(left.iterdir()):
+                left.rmdir()
+
+    return Removal(tuple(files), sum(file.stat().st_size for file in files), run)
+
+
+def _cache_removal(repo: str, home: Path, commits: set[str]) -> Removal:
+    """The model's files in those snapshots, and what no snapshot needs any more. Other programs' files stay."""
+    from huggingface_hub import scan_cache_dir
+
+    scan = scan_cache_dir(home.parent)
+    found = next((cached for cached in scan.repos if cached.repo_path.name == home.name), None)
+    revisions = [revision for revision in found.revisions if revision.commit_hash in commits] if found else []
+    ours = {file for revision in revisions for file in layout.files(revision.snapshot_path)}
+    files = [file for revision in revisions for file in revision.files]
+    if all(file.file_path in ours for file in files):
+        strategy = scan.delete_revisions(*(revision.commit_hash for revision in revisions))
+    else:
+        strategy = scan.delete_files(*(file for file in files if file.file_path in ours))
+    partial = list(home.glob("blobs/*.incomplete"))
+
+    def run() -> None:
+        with Hub.of().lock(repo):
+            strategy.execute()
+            for file in partial:
+                file.unlink(missing_ok=True)
+            if not any(home.glob("snapshots/*/*")):  # nothing but notes of the hub's client is left
+                shutil.rmtree(home, ignore_errors=True)
+
+    return Removal((home,), strategy.expected_freed_size + sum(file.stat().st_size for file in partial), run)

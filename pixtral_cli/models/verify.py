@@ -1,0 +1,159 @@
+"""Is a checkpoint sound? A quick look at the form of its files, and a full comparison with recorded hashes. Mends nothing."""
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from pixtral_cli.errors import ModelError
+from pixtral_cli.models import layout, names
+
+CHUNK = 4 << 20
+GIT_BLOB = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Bytes done of all the bytes of a phase. `note` is for people, when something unusual goes on."""
+
+    phase: Literal["Checking", "Downloading"]
+    file: str
+    done: int
+    total: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a full check says of one file: ok (as recorded), unknown (well formed, no hash recorded) or damaged."""
+
+    file: str
+    size: int
+    state: Literal["ok", "unknown", "damaged"]
+    detail: str
+
+
+def check(folder: Path) -> None:
+    """Refuse what cannot be loaded: raises ModelError naming the first file that is missing, cut short or no model file.
+
+    Reads headers alone, so it takes a millisecond for any size; flipped bits are found by `examine` only.
+    """
+    for name in layout.missing(folder):
+        raise ModelError(f"{folder / name} is missing", names.remedy(folder))
+    for file in layout.files(folder):
+        if wrong := fault(file):
+            raise ModelError(f"{file} {wrong}", names.remedy(folder))
+
+
+def examine(folder: Path) -> Generator[Progress | Finding, None, None]:
+    """Read every byte of a model and compare with the hashes recorded when it was downloaded."""
+    files = layout.files(folder)
+    total, done = sum(file.stat().st_size for file in files), 0
+    yield from (Finding(name, 0, "damaged", "is missing") for name in layout.missing(folder))
+    for file in files:
+        size, digest = file.stat().st_size, recorded(file)
+        digester = hasher(digest or "", size)
+        with file.open("rb") as stream:
+            while piece := stream.read(CHUNK):
+                digester.update(piece)
+                done += len(piece)
+                yield Progress("Checking", file.name, done, total)
+        yield _finding(file, size, digest, digester.hexdigest())
+
+
+def recorded(file: Path) -> str | None:
+    """The hash that was recorded for a file: a SHA-256, or git's hash of small files. None when nobody recorded one.
+
+    The hub's cache names a blob by its hash, `snapshot_download(local_dir=…)` leaves a note beside, and a folder may
+    bring a SHA256SUMS.
+    """
+    found = [file.readlink().name] if file.is_symlink() else []
+    note = file.parent / ".cache" / "huggingface" / "download" / f"{file.name}.metadata"
+    found += _lines(note)[1:2]
+    found += [
+        line.split()[0] for line in _lines(file.parent / SUMS) if line.split()[1:] in ([file.name], ["*" + file.name])
+    ]
+    return next((digest for digest in found if SHA256.fullmatch(digest) or GIT_BLOB.fullmatch(digest)), None)
+
+
+def hasher(digest: str, size: int) -> "hashlib._Hash":
+    """What computes a hash of the kind that `digest` is: git's blob hash when it has 40 digits, else SHA-256."""
+    if GIT_BLOB.fullmatch(digest):
+        return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    return hashlib.sha256()
+
+
+def fault(file: Path) -> str | None:
+    """What is wrong with a file's form, as the end of a sentence about it; None when nothing is. Reads little."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(512)
+        if wrong := foreign(head):
+            return wrong
+        if file.suffix == ".safetensors":
+            return _safetensors_fault(stream, size)
+        if file.suffix == ".json":
+            stream.seek(-min(size, 64), 2)
+            whole = head.lstrip().startswith(b"{") and stream.read().rstrip().endswith(b"}")
+            return None if whole else "is cut short or no JSON"
+        return None if zipfile.is_zipfile(stream) else "is cut short or no PyTorch file"
+
+
+def foreign(head: bytes) -> str | None:
+    """What a file with this beginning is, when it is one of the things that arrive in place of weights."""
+    start = head.lstrip().lower()
+    if not start:
+        return "is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer, not the file itself"
+    return "is a web page (HTML), not a model file" if start.startswith(b"<") else None
+
+
+def _safetensors_fault(stream: BinaryIO, size: int) -> str | None:
+    stream.seek(0)
+    length = int.from_bytes(stream.read(8), "little")
+    if size < 8 or length > 100_000_000:
+        return "is not a safetensors file"
+    try:
+        header: dict[str, Any] = json.loads(stream.read(length))
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+        whole = 8 + length + int(end)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return "is cut short" if size < 8 + length else "is not a safetensors file: its header makes no sense"
+    if size < whole:
+        return f"is cut short: {size:,} of {whole:,} bytes"
+    return f"has {size - whole:,} bytes too many" if size > whole else None
+
+
+def _finding(file: Path, size: int, digest: str | None, computed: str) -> Finding:
+    wrong = fault(file)
+    if wrong is None and file.suffix == ".json":
+        wrong = _json_fault(file)
+    if wrong is None and digest not in (None, computed):
+        wrong = "is damaged: its hash is not the recorded one"
+    if wrong:
+        return Finding(file.name, size, "damaged", wrong)
+    if digest is None:
+        return Finding(file.name, size, "unknown", "is well formed; no hash was recorded to compare with")
+    return Finding(file.name, size, "ok", "is as recorded")
+
+
+def _json_fault(file: Path) -> str | None:
+    try:
+        json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return "is no valid JSON"
+    return None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
