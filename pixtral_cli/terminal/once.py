@@ -1,0 +1,171 @@
+"""One question, one answer: what `pixtral ask` does. Is handed values, an engine to open and an output; knows no flags."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from pixtral_cli.chat import codeblocks, images
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Cost, Engine, Sampling
+from pixtral_cli.chat.images import Image
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.chat.placement import place
+from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.sanitize import clean, suspicious
+from pixtral_cli.terminal import destination, piped
+from pixtral_cli.terminal.output import dumps
+from pixtral_cli.terminal.render import Answer, Output, as_json, collect, render, show, statistics
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked. `sources` are paths, URLs or `-`; `extract` a language, when the code block alone is wanted."""
+
+    question: str = ""
+    sources: Sequence[str] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    read_stdin: bool = True
+    extract: str = ""
+    file: Path | None = None
+    verbose: bool = False
+    offline: bool = False
+
+
+def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
+    """The question with its images and what is piped in. Everything about it is checked before an engine is opened."""
+    if request.file:
+        destination.check(request.file)
+    if request.sources.count(STDIN) > 1:
+        raise UsageError("Only one image can come on stdin", "Name --image - once")
+    wanted = request.read_stdin and STDIN not in request.sources
+    text = piped.read_text(stdin, out.note) if wanted else ""
+    if not request.question.strip() and not text:
+        raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
+    found = [_image(source, request.offline, stdin) for source in request.sources]
+    for image in found:
+        for said in image.notes:
+            out.note(f"{image.name}: {said}")
+    return Message("user", _with_piped(place(request.question, found), text))
+
+
+def answer(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
+    """Ask, show or write the answer, and say on stderr what there is to say about it."""
+    chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
+    held = request.extract or request.file
+    given = collect(chunks, out) if held else render(chunks, out)
+    if given.finish_reason == "length":
+        out.note("The answer was cut off: --max-tokens or the context window was reached")
+    if held:
+        _deliver(given, request, out)
+    if request.verbose:
+        window = engine.measure([asked]).context_window
+        for line in statistics(given, window).splitlines():
+            print(line, file=out.stderr, flush=True)
+
+
+def preview(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
+    """Print what would be sent and what it costs. Raises ContextError when it does not fit."""
+    cost = engine.measure([*conversation.messages, asked])
+    wanted = request.sampling.max_tokens or 1
+    if cost.left < wanted:
+        raise ContextError(
+            f"The prompt takes {cost.prompt_tokens:,} tokens, the answer {wanted:,}, the window is {cost.context_window:,}",
+            "Send fewer images or less text, or lower --max-tokens",
+        )
+    sent = [image for said in (*conversation.messages, asked) for image in said.images]
+    if out.format == "text":
+        out.write("".join(f"{clean(line)}\n" for line in _plan(asked, sent, cost, out.model)))
+    else:
+        out.write(dumps(_plan_json(asked, sent, cost, out.model), out.stdout.encoding) + "\n")
+
+
+def _image(source: str, offline: bool, stdin: TextIO | None) -> Image:
+    if source == STDIN:
+        if stdin is not None and stdin.isatty():
+            raise ImageError("--image - reads stdin, and stdin is a terminal", "Pipe a picture into it, or name a file")
+        return images.from_stdin(stdin.buffer if stdin is not None else io.BytesIO())
+    if offline and source.lower().startswith(("http:", "https:")):
+        raise NetworkError(f"{source}: the network is off (--offline)", "Download the picture, or leave --offline out")
+    return images.load(source, typed=True)
+
+
+def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+    """The question, a blank line, then what was piped in; each alone where the other is missing."""
+    if not text:
+        return parts
+    *before, last = parts
+    if isinstance(last, str):
+        return (*before, f"{last}\n\n{text}" if last.strip() else text)
+    return (*parts, text)
+
+
+def _deliver(given: Answer, request: Request, out: Output) -> None:
+    """The code block or the whole answer, to the file or stdout. What cannot be delivered is not lost."""
+    try:
+        text = _wanted(given, request, out)
+    except PixtralError:
+        print(clean(given.text), file=out.stderr, flush=True)
+        raise
+    if request.file is None:
+        out.write(clean(text))
+        return
+    try:
+        destination.write(request.file, text)
+    except PixtralError:
+        show(given, out)
+        raise
+    out.note(f"Wrote {request.file} ({len(text.encode(errors='replace')):,} bytes)")
+
+
+def _wanted(given: Answer, request: Request, out: Output) -> str:
+    if not request.extract:
+        text = given.text if out.format == "text" else dumps(as_json(given, out.model))
+        tricks = suspicious(text)
+    else:
+        block = codeblocks.pick(given.text, request.extract)
+        text, tricks = block.text, suspicious(block.text)
+        if not block.closed:
+            out.note("The code block has no end: the answer stopped within it")
+    for trick in tricks:
+        out.note(f"Warning: {trick}")
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str) -> list[str]:
+    lines = [f"model    {model}"]
+    for number, (image, price) in enumerate(zip(sent, cost.images, strict=True), 1):
+        width, height = image.size
+        size = f"{width}×{height}" + (
+            f" → {price.width}×{price.height}" if (price.width, price.height) != image.size else ""
+        )
+        lines.append(f"image {number}  {image.name}  {size}  {price.tokens:,} tokens")
+    lines.append(f"text     {len(asked.text):,} characters")
+    lines.append(f"prompt   {cost.prompt_tokens:,} tokens, {cost.image_tokens:,} of them images")
+    lines.append(f"context  {cost.left:,} of {cost.context_window:,} tokens left for the answer")
+    return lines
+
+
+def _plan_json(asked: Message, sent: Sequence[Image], cost: Cost, model: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "text": asked.text,
+        "images": [
+            {
+                "name": image.name,
+                "width": image.size[0],
+                "height": image.size[1],
+                "sent_width": price.width,
+                "sent_height": price.height,
+                "tokens": price.tokens,
+            }
+            for image, price in zip(sent, cost.images, strict=True)
+        ],
+        "prompt_tokens": cost.prompt_tokens,
+        "image_tokens": cost.image_tokens,
+        "context_window": cost.context_window,
+        "context_left": cost.left,
+    }
