@@ -1,0 +1,78 @@
+"""Answers being computed: each on a thread of its own, so many at a time, so many waiting. Knows nothing of HTTP."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from pixtral_cli.chat.engine import Chunk, Engine, Sampling
+from pixtral_cli.chat.message import Message
+
+
+class Full(Exception):
+    """As many are being answered and are waiting as may be."""
+
+
+class Queue:
+    """At most `running` answers at a time, first come first served, and at most `waiting` behind them."""
+
+    def __init__(self, running: int, waiting: int) -> None:
+        self.running = 0
+        self.inside = 0
+        self.last_left = time.monotonic()
+        self._limit = running + waiting
+        self._turns = asyncio.Semaphore(running)
+
+    @asynccontextmanager
+    async def admit(self) -> AsyncIterator[None]:
+        """A place in the queue; raises Full when there is none."""
+        if self.inside >= self._limit:
+            raise Full
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+            self.last_left = time.monotonic()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for the turn of one who was admitted, and hold it."""
+        async with self._turns:
+            self.running += 1
+            try:
+                yield
+            finally:
+                self.running -= 1
+
+
+class Answer:
+    """One answer of an engine, pulled from a thread of its own. Closing it stops the computing and waits until it has stopped."""
+
+    def __init__(self, engine: Engine, messages: Sequence[Message], sampling: Sampling) -> None:
+        self._chunks = _pull(engine, messages, sampling)
+        self._thread = ThreadPoolExecutor(1, "answer")
+        self._closing = False
+
+    def __aiter__(self) -> "Answer":
+        return self
+
+    async def __anext__(self) -> Chunk:
+        chunk = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    def _next(self) -> Chunk | None:
+        return None if self._closing else next(self._chunks, None)
+
+    async def aclose(self) -> None:
+        self._closing = True
+        stopped = asyncio.get_running_loop().run_in_executor(self._thread, self._chunks.close)
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(stopped)
+
+
+def _pull(engine: Engine, messages: Sequence[Message], sampling: Sampling) -> Generator[Chunk, None, None]:
+    yield from engine.stream(messages, sampling)

@@ -1,0 +1,256 @@
+"""The application: routes over one engine. Leaves sockets and signals to `listen`, the engine's process to the caller."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from pixtral_cli.chat.engine import Chunk, Engine, Sampling
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.sanitize import visible
+from pixtral_cli.server import replies
+from pixtral_cli.server.answers import Answer, Full, Queue
+from pixtral_cli.server.bodies import Bodies
+from pixtral_cli.server.faults import SERVER, Fault, busy, of_engine
+from pixtral_cli.server.gate import Gate, Rules
+from pixtral_cli.server.metrics import Metrics
+from pixtral_cli.server.openapi import description
+from pixtral_cli.server.requests import Asked, Load, loader, parse, understand
+from pixtral_cli.server.schema import ChatRequest
+from pixtral_cli.server.streams import ClientGone, Events, while_wanted
+
+log = logging.getLogger("pixtral.server")
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is served, to whom, and within which limits.
+
+    `trusted`: the clients are this machine's owner, who is told of files and may ask for the status.
+    `window` is the context window once it is known, `alive` whether the engine answers now.
+    """
+
+    model: str
+    aliases: Sequence[str] = ()
+    rules: Rules = field(default_factory=Rules)
+    defaults: Sampling = field(default_factory=Sampling)
+    load: Load = field(default_factory=lambda: loader(urls=True))
+    running: int = 1
+    waiting: int = 16
+    body_limit: int = 64 * MB
+    bodies_limit: int = 256 * MB
+    body_seconds: float = 25.0
+    trusted: bool = False
+    window: Callable[[], int | None] = lambda: None
+    alive: Callable[[], bool] = lambda: True
+    status: Callable[[], dict[str, Any]] = dict
+
+
+def create_app(engine: Engine, service: Service) -> Starlette:
+    """The ASGI application. `app.state.ending` is an event: once set, what still runs ends with an error."""
+    server = _Server(engine, service)
+    routes = [
+        Route("/v1/chat/completions", server.chat, methods=["POST"]),
+        Route("/v1/models", server.models),
+        Route("/v1/models/{name:path}", server.model),
+        Route("/pixtral/measure", server.measure, methods=["POST"]),
+        Route("/pixtral/status", server.status),
+        Route("/health", server.health),
+        Route("/metrics", server.show_metrics),
+        Route("/openapi.json", server.openapi),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Gate, rules=service.rules)],
+        exception_handlers={
+            Fault: _refuse,
+            PixtralError: server.fail,
+            HTTPException: _refuse_http,
+            ClientGone: _nobody,
+            ClientDisconnect: _nobody,
+            Exception: _break,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.ending = server.ending
+    app.state.queue = server.queue
+    return app
+
+
+class _Server:
+    def __init__(self, engine: Engine, service: Service) -> None:
+        self._engine = engine
+        self._service = service
+        self._names = (service.model, *service.aliases)
+        self._created = int(time.time())
+        self._bodies = Bodies(service.body_limit, service.body_seconds, service.bodies_limit)
+        self._metrics = Metrics()
+        self.queue = Queue(service.running, service.waiting)
+        self.ending = asyncio.Event()
+
+    async def chat(self, request: Request) -> Response:
+        try:
+            response = await self._chat(request)
+        except ClientGone:
+            self._metrics.left()
+            raise
+        except Fault as fault:
+            self._metrics.replied(fault.status)
+            raise
+        self._metrics.replied(response.status_code)
+        return response
+
+    async def _chat(self, request: Request) -> Response:
+        async with self._bodies.read(request) as body:
+            wanted = await self._parsed(body)
+            return await while_wanted(request.receive, self.ending, self._respond(wanted))
+
+    async def _parsed(self, body: bytes) -> ChatRequest:
+        wanted = await asyncio.to_thread(parse, body)
+        if wanted.model is not None and wanted.model not in self._names:
+            raise self._unknown(wanted.model, "model")
+        return wanted
+
+    async def _respond(self, wanted: ChatRequest) -> Response:
+        """Wait for the first chunk, so that what fails before it has a status of its own."""
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(self._admitted())
+            asked = await understand(wanted, self._service.defaults, self._service.load)
+            await held.enter_async_context(self.queue.turn())
+            answer = Answer(self._engine, asked.messages, asked.sampling)
+            held.push_async_callback(answer.aclose)
+            chunks = self._chunks(answer)
+            first = await anext(chunks)
+            reply = replies.Reply(self._service.model)
+            if not asked.stream:
+                return await _whole(reply, first, chunks)
+            objects = _objects(reply, asked, first, chunks)
+            return Events(objects, self.ending, held.pop_all(), self._metrics.left)
+        raise AssertionError("unreachable: nothing above swallows an error")
+
+    @contextlib.asynccontextmanager
+    async def _admitted(self) -> AsyncIterator[None]:
+        if not self._service.alive():
+            retry = {"Retry-After": "5"}
+            raise Fault(503, "The model is being loaded.", SERVER, code="engine_unavailable", headers=retry)
+        try:
+            async with self.queue.admit():
+                yield
+        except Full:
+            turns = self._service.waiting / self._service.running
+            raise busy(min(60, math.ceil(self._metrics.mean_answer * turns / 2))) from None
+
+    async def _chunks(self, answer: Answer) -> AsyncIterator[Chunk]:
+        """The answer's chunks, its errors as faults, its usage counted."""
+        try:
+            async for chunk in answer:
+                if chunk.finish_reason:
+                    self._metrics.answered(chunk)
+                yield chunk
+        except PixtralError as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: PixtralError) -> Fault:
+        fault = of_engine(error, trusted=self._service.trusted)
+        if fault.status >= 500:
+            log.error("%s", visible(error.message))
+        return fault
+
+    async def fail(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, PixtralError)
+        return await _refuse(request, self._fault(error))
+
+    async def measure(self, request: Request) -> Response:
+        async with self._bodies.read(request) as body:
+            wanted = await self._parsed(body)
+            async with self._admitted():
+                asked = await understand(wanted, self._service.defaults, self._service.load)
+                cost = await asyncio.to_thread(self._engine.measure, asked.messages)
+        return JSONResponse(replies.Cost.of(cost).model_dump())
+
+    async def models(self, request: Request) -> Response:
+        return JSONResponse(replies.Models(data=self._listed()).model_dump())
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        found = next((model for model in self._listed() if model.id == name), None)
+        if found is None:
+            raise self._unknown(name, "model")
+        return JSONResponse(found.model_dump())
+
+    def _listed(self) -> list[replies.Model]:
+        return replies.models(self._service.model, self._service.aliases, self._service.window(), self._created)
+
+    def _unknown(self, name: str, param: str) -> Fault:
+        there = ", ".join(self._names)
+        return Fault(404, f"There is no model {name!r} here; there is: {there}", param=param, code="model_not_found")
+
+    async def health(self, request: Request) -> Response:
+        return Response(status_code=200 if self._service.alive() else 503)
+
+    async def status(self, request: Request) -> Response:
+        if not self._service.trusted:
+            raise Fault(404, "Not Found", code="not_found")
+        return JSONResponse(self._service.status() | {"running": self.queue.running, "inside": self.queue.inside})
+
+    async def show_metrics(self, request: Request) -> Response:
+        waiting = self.queue.inside - self.queue.running
+        text = self._metrics.text(up=self._service.alive(), running=self.queue.running, waiting=waiting)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(description())
+
+
+async def _whole(reply: replies.Reply, chunk: Chunk, chunks: AsyncIterator[Chunk]) -> Response:
+    pieces = [chunk.text]
+    async for chunk in chunks:
+        pieces.append(chunk.text)
+    return JSONResponse(reply.whole("".join(pieces), chunk))
+
+
+async def _objects(
+    reply: replies.Reply, asked: Asked, chunk: Chunk, chunks: AsyncIterator[Chunk]
+) -> AsyncIterator[dict[str, Any]]:
+    yield reply.first()
+    if chunk.text:
+        yield reply.piece(chunk.text)
+    async for chunk in chunks:
+        if chunk.text:
+            yield reply.piece(chunk.text)
+    for value in reply.last(chunk, usage_apart=asked.usage_apart):
+        yield value
+
+
+async def _refuse(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, Fault)
+    return JSONResponse(fault.body, fault.status, dict(fault.headers))
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    fault = Fault(error.status_code, error.detail, code=error.detail.lower().replace(" ", "_"))
+    return JSONResponse(fault.body, fault.status, error.headers)
+
+
+async def _nobody(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)
+
+
+async def _break(request: Request, error: Exception) -> Response:
+    log.error("An error in pixtral itself: %s", type(error).__name__)
+    return JSONResponse(Fault(500, "The server failed.", SERVER, code="internal_error").body, 500)

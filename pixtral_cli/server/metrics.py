@@ -1,0 +1,78 @@
+"""Counts what the server did, and writes it as Prometheus reads it. Leaves gathering to whoever scrapes."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from pixtral_cli.chat.engine import Chunk
+
+HELP = {
+    "requests_total": "Requests to /v1/chat/completions by status.",
+    "disconnects_total": "Answers stopped because the client left.",
+    "prompt_tokens_total": "Prompt tokens, image tokens and reused ones included.",
+    "image_tokens_total": "Image tokens of the prompts.",
+    "cached_tokens_total": "Prompt tokens that were not computed again.",
+    "completion_tokens_total": "Tokens of answers.",
+    "ttft_seconds_sum": "Time to first token, summed.",
+    "decode_seconds_sum": "Time from the first token to the last, summed.",
+    "answers_total": "Answers that were finished.",
+    "answer_seconds_sum": "Time from the call to the last token, summed.",
+}
+GAUGES = {
+    "engine_up": "1 when the engine answers.",
+    "requests_running": "Answers being computed.",
+    "requests_waiting": "Requests waiting for their turn.",
+}
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._statuses: Counter[int] = Counter()
+
+    def replied(self, status: int) -> None:
+        self._statuses[status] += 1
+
+    def left(self) -> None:
+        self._counts["disconnects_total"] += 1
+
+    def answered(self, last: Chunk) -> None:
+        """Add up the usage and timings of a finished answer."""
+        self._counts["answers_total"] += 1
+        if usage := last.usage:
+            self._counts["prompt_tokens_total"] += usage.prompt_tokens
+            self._counts["image_tokens_total"] += usage.image_tokens
+            self._counts["cached_tokens_total"] += usage.cached_tokens
+            self._counts["completion_tokens_total"] += usage.completion_tokens
+        if timings := last.timings:
+            self._add("ttft_seconds_sum", timings.ttft)
+            self._add("decode_seconds_sum", timings.decode)
+            self._add("answer_seconds_sum", timings.total)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self._counts[name] += seconds  # type: ignore[assignment]  # a Counter counts fractions as well
+
+    @property
+    def mean_answer(self) -> float:
+        """Seconds an answer took on average; 1 before there was any."""
+        answers = self._counts["answers_total"]
+        return self._counts["answer_seconds_sum"] / answers if answers else 1.0
+
+    def text(self, *, up: bool, running: int, waiting: int) -> str:
+        """The text exposition format, version 0.0.4."""
+        return "\n".join(self._lines({"engine_up": int(up), "requests_running": running, "requests_waiting": waiting}))
+
+    def _lines(self, gauges: dict[str, int]) -> Iterator[str]:
+        for name, about in HELP.items():
+            yield f"# HELP pixtral_{name} {about}"
+            yield f"# TYPE pixtral_{name} counter"
+            if name == "requests_total":
+                yield from (f'pixtral_{name}{{status="{status}"}} {n}' for status, n in sorted(self._statuses.items()))
+            else:
+                yield f"pixtral_{name} {self._counts[name]:g}"
+        for name, about in GAUGES.items():
+            yield f"# HELP pixtral_{name} {about}"
+            yield f"# TYPE pixtral_{name} gauge"
+            yield f"pixtral_{name} {gauges[name]}"
+        yield ""

@@ -1,0 +1,157 @@
+"""What the server says: OpenAI's objects, with La Plateforme's fields and ours beside them. Knows no HTTP."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from pixtral_cli.chat import engine
+
+
+class PromptDetails(BaseModel):
+    cached_tokens: int
+    image_tokens: int
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptDetails
+
+    @classmethod
+    def of(cls, usage: engine.Usage) -> "Usage":
+        return cls(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.prompt_tokens + usage.completion_tokens,
+            prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens, image_tokens=usage.image_tokens),
+        )
+
+
+Reason = Literal["stop", "length"]
+
+
+class Answered(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class Choice(BaseModel):
+    index: Literal[0] = 0
+    message: Answered
+    finish_reason: Reason
+    logprobs: None = None
+
+
+class Completion(BaseModel):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    timings: dict[str, float] = Field(description="Seconds; `peak_memory` in bytes.")
+
+
+class Model(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: Literal["pixtral"] = "pixtral"
+    root: str
+    aliases: list[str]
+    max_context_length: int | None
+    capabilities: dict[str, bool]
+
+
+class Models(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class ImageCost(BaseModel):
+    width: int
+    height: int
+    tokens: int
+
+
+class Cost(BaseModel):
+    prompt_tokens: int
+    context_window: int
+    images: list[ImageCost]
+
+    @classmethod
+    def of(cls, cost: engine.Cost) -> "Cost":
+        images = [ImageCost(**asdict(image)) for image in cost.images]
+        return cls(prompt_tokens=cost.prompt_tokens, context_window=cost.context_window, images=images)
+
+
+class Error(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    error: Error
+
+
+class Reply:
+    """The identity one answer keeps over all its chunks, and the forms it takes."""
+
+    def __init__(self, model: str) -> None:
+        self._same: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+
+    def whole(self, text: str, last: engine.Chunk) -> dict[str, Any]:
+        """The answer as one object."""
+        choice = Choice(message=Answered(content=text), finish_reason=_reason(last))
+        usage = Usage.of(last.usage or engine.Usage())
+        return Completion(choices=[choice], usage=usage, timings=_timings(last), **self._same).model_dump()
+
+    def first(self) -> dict[str, Any]:
+        """The chunk that only says who speaks."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, text: str) -> dict[str, Any]:
+        """A chunk of text."""
+        return self._chunk({"content": text})
+
+    def last(self, chunk: engine.Chunk, *, usage_apart: bool | None) -> list[dict[str, Any]]:
+        """The chunk with the finish reason; `usage` in it (None), in a chunk of its own (True) or left out (False)."""
+        last = self._chunk({}, _reason(chunk)) | {"timings": _timings(chunk)}
+        usage = {"usage": Usage.of(chunk.usage or engine.Usage()).model_dump()}
+        if usage_apart is None:
+            return [last | usage]
+        return [last, self._chunk({}) | {"choices": []} | usage] if usage_apart else [last]
+
+    def _chunk(self, delta: dict[str, Any], reason: Reason | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+        return {**self._same, "object": "chat.completion.chunk", "choices": [choice]}
+
+
+def _reason(chunk: engine.Chunk) -> Reason:
+    return "length" if chunk.finish_reason == "length" else "stop"
+
+
+def _timings(chunk: engine.Chunk) -> dict[str, float]:
+    return asdict(chunk.timings or engine.Timings())
+
+
+def models(name: str, aliases: Sequence[str], window: int | None, created: int) -> list[Model]:
+    """The served model under each of its names."""
+    can = {"completion_chat": True, "vision": True, "completion_fim": False, "function_calling": False}
+    capabilities = {**can, "fine_tuning": False, "classification": False}
+
+    def named(one: str) -> Model:
+        others = [other for other in (name, *aliases) if other != one]
+        return Model(
+            id=one, created=created, root=name, aliases=others, max_context_length=window, capabilities=capabilities
+        )
+
+    return [named(one) for one in (name, *aliases)]

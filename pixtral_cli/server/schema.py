@@ -1,0 +1,128 @@
+"""What a request may hold, strict and bounded: OpenAI's fields and La Plateforme's. Leaves images and sampling to `requests`."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MAX_TEXT = 4_000_000
+MAX_MESSAGES = 2_000
+MAX_PARTS = 512
+
+
+class Strict(BaseModel):
+    """No unknown field, no conversion, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT)]
+Label: TypeAlias = Annotated[str, Field(max_length=512)]
+Zero: TypeAlias = Annotated[float, Field(ge=0, le=0)]
+Nothing: TypeAlias = Annotated[list[Any], Field(max_length=0)]
+
+
+class TextPart(Strict):
+    type: Literal["text"]
+    text: Text
+
+
+class ImageURL(Strict):
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Strict):
+    type: Literal["image_url"]
+    image_url: str | ImageURL = Field(description="An http(s) URL or a data URL; the plain string is La Plateforme's.")
+
+    @property
+    def url(self) -> str:
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+
+Texts: TypeAlias = Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
+Parts: TypeAlias = Annotated[
+    list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(min_length=1, max_length=MAX_PARTS)
+]
+
+
+class SystemMessage(Strict):
+    role: Literal["system", "developer"]
+    content: Text | Texts
+    name: Label | None = None
+
+
+class UserMessage(Strict):
+    role: Literal["user"]
+    content: Text | Parts
+    name: Label | None = None
+
+
+class AssistantMessage(Strict):
+    """An earlier answer. The fields after `name` are what clients send back of it; they must be empty."""
+
+    role: Literal["assistant"]
+    content: Text | Texts | None = None
+    name: Label | None = None
+    prefix: Literal[False] | None = None
+    tool_calls: Nothing | None = None
+    annotations: Nothing | None = None
+    function_call: None = None
+    refusal: None = None
+    audio: None = None
+
+
+Said: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
+
+
+class StreamOptions(Strict):
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: dict[str, Any] | None = None
+
+
+class ChatRequest(Strict):
+    """A chat completion request. Fields that ask for what no Pixtral can do are taken only with a value that asks for nothing."""
+
+    model: Label | None = None
+    messages: list[Said] = Field(min_length=1, max_length=MAX_MESSAGES)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    max_completion_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    random_seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="La Plateforme's name of `seed`.")
+    stop: (
+        Annotated[str, Field(min_length=1, max_length=256)]
+        | Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=16)]
+        | None
+    ) = None
+    response_format: ResponseFormat | None = None
+    n: int | None = Field(None, ge=1, le=1)
+    # Taken and of no effect.
+    user: Label | None = None
+    metadata: Annotated[dict[str, Any], Field(max_length=64)] | None = None
+    safety_identifier: Label | None = None
+    prompt_cache_key: Label | None = None
+    service_tier: Label | None = None
+    parallel_tool_calls: bool | None = None
+    # Taken when they ask for nothing.
+    store: Literal[False] | None = None
+    safe_prompt: Literal[False] | None = None
+    prompt_mode: None = None
+    reasoning_effort: Literal["none"] | None = None
+    prediction: None = None
+    frequency_penalty: Zero | None = None
+    presence_penalty: Zero | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    tools: Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    modalities: list[Literal["text"]] | None = None

@@ -1,0 +1,371 @@
+"""Torture C: what must not hurt the server."""
+
+import gc
+import re
+import resource
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
+from pixtral_cli.chat.message import Message
+from pixtral_cli.server.requests import loader
+from tests.fakes import FakeEngine
+from tests.server.serving import Running, data_url, picture, png, serving
+
+HELLO = b'{"model":"fake","messages":[{"role":"user","content":"hello"}]}'
+
+
+@dataclass
+class Endless:
+    """Counts for as long as it is pulled; `step` seconds a token."""
+
+    step: float = 0.02
+    running: int = 0
+    most: int = 0
+    steps: int = 0
+    closed: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Event = field(default_factory=threading.Event)
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            for number in range(sampling.max_tokens or 10_000):
+                time.sleep(self.step)  # stands for a decode step
+                self.steps += 1
+                self.begun.set()
+                yield Chunk(f"{number} ")
+            yield Chunk(finish_reason="length", usage=Usage(1, 1), timings=Timings(total=self.step))
+        finally:
+            self.running -= 1
+            self.closed.set()
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        return Cost(1, 100)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[Running, FakeEngine]]:
+    engine = FakeEngine([])
+    with serving(engine) as running:
+        yield running, engine
+
+
+# 32, 33
+
+
+@pytest.mark.parametrize("host", ["evil.com", "evil.com:8000", "localhost.evil.com", "127.0.0.1.nip.io", ""])
+def test_a_foreign_host_is_refused(served: tuple[Running, FakeEngine], host: str) -> None:
+    running, engine = served
+    response = running.post(HELLO, Host=host)
+    assert response.status_code == 403
+    assert response.json()["error"]["code"] == "host_not_allowed"
+    assert not engine.seen
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:1", "[::1]:8000"])
+def test_this_machine_and_an_allowed_host_are_let_in(host: str) -> None:
+    with serving(FakeEngine(["yes"])) as running:
+        assert running.post(HELLO, Host=host).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.com", "https://evil.com", "null", "http://127.0.0.1:1"])
+def test_a_foreign_page_is_refused_and_the_engine_untouched(served: tuple[Running, FakeEngine], origin: str) -> None:
+    running, engine = served
+    response = running.post(HELLO, Origin=origin)
+    assert response.status_code == 403
+    assert response.json()["error"]["code"] == "origin_not_allowed"
+    assert not engine.seen
+
+
+def test_a_simple_post_of_a_form_is_refused(served: tuple[Running, FakeEngine]) -> None:
+    running, engine = served
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        response = running.post(HELLO, Content_Type=kind)
+        assert response.status_code == 415
+        assert response.json()["error"]["code"] == "unsupported_media_type"
+    assert not engine.seen
+
+
+def test_no_foreign_page_may_read_an_answer() -> None:
+    with serving(FakeEngine(["yes"])) as running, running.client as client:
+        preflight = {"Origin": "http://evil.com", "Access-Control-Request-Method": "POST"}
+        for response in (running.post(HELLO), client.options("/v1/chat/completions", headers=preflight)):
+            assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+# 34
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "/etc/passwd", "etc/passwd", "~/x.png", "FILE:/etc/passwd", "ftp://h/x"]
+)
+def test_a_file_of_this_machine_is_never_an_image(served: tuple[Running, FakeEngine], url: str) -> None:
+    running, engine = served
+    for form in (url, {"url": url}):
+        response = running.ask([{"type": "image_url", "image_url": form}])
+        assert response.status_code == 400
+        error = response.json()["error"]
+        assert error["param"] == "messages.0.content.0.image_url"
+        assert "root:" not in response.text
+    assert not engine.seen
+
+
+PRIVATE = [
+    "127.0.0.1",
+    "10.0.0.1",
+    "169.254.169.254",
+    "[::1]",
+    "[::ffff:127.0.0.1]",
+    "2130706433",
+    "0x7f.1",
+    "localhost",
+]
+
+
+@pytest.mark.parametrize("host", PRIVATE)
+def test_a_private_address_is_never_fetched(served: tuple[Running, FakeEngine], host: str) -> None:
+    running, engine = served
+    response = running.ask([picture(f"http://{host}:{running.port}/x.png")])
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "image_unreachable"
+    assert not engine.seen
+
+
+def test_no_image_urls_refuses_all_but_data_urls() -> None:
+    engine = FakeEngine(["yes"])
+    with serving(engine, load=loader(urls=False)) as running:
+        refused = running.ask([picture("https://example.com/x.png")])
+        assert refused.status_code == 400
+        assert "data URL" in refused.json()["error"]["message"]
+        assert running.ask([picture()]).status_code == 200
+
+
+# 35, 36
+
+
+def test_one_byte_over_the_limit_is_refused_before_parsing() -> None:
+    with serving(FakeEngine(["yes", "yes"]), body_limit=len(HELLO)) as running, running.client as client:
+        assert running.post(HELLO).status_code == 200
+        for body in (HELLO + b"}", b"{" * (len(HELLO) + 1)):
+            declared = running.post(body)
+            chunked = client.post(
+                "/v1/chat/completions", content=iter([body]), headers={"Content-Type": "application/json"}
+            )
+            for response in (declared, chunked):
+                assert response.status_code == 413
+                assert response.json()["error"]["code"] == "request_too_large"
+
+
+def test_a_huge_declared_length_is_refused_at_once() -> None:
+    with serving(FakeEngine()) as running, running.connect() as connection:
+        connection.sendall(head("Content-Length: 99999999999\r\n"))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413")
+
+
+def head(more: str) -> bytes:
+    start = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return (start + more + "\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"POST /v1/chat/comp", id="half a header"),
+        pytest.param(head("Content-Length: 100\r\n") + b"{", id="half a body"),
+        pytest.param(head("Transfer-Encoding: chunked\r\n") + b"5\r\n{", id="half a chunk"),
+    ],
+)
+def test_a_slow_request_ends_and_holds_up_nobody(start: bytes) -> None:
+    with serving(FakeEngine(["yes"] * 20), arrive=1.2, body_seconds=1.0) as running, running.connect() as slow:
+        began = time.monotonic()
+        slow.sendall(start)
+        answered = ThreadPoolExecutor(1).submit(running.post, HELLO)
+        assert answered.result(1).status_code == 200
+        reply = drain(slow)
+        assert 0.5 < time.monotonic() - began < 5
+        assert reply.startswith(b"HTTP/1.1 408") if start else reply == b""
+        assert not start or b"request_timeout" in reply
+
+
+def test_a_drip_of_headers_does_not_put_off_the_end() -> None:
+    with serving(FakeEngine(), arrive=1.0) as running, running.connect() as slow:
+        began = time.monotonic()
+        slow.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
+        slow.settimeout(0.1)
+        while time.monotonic() - began < 8:
+            try:
+                slow.sendall(b"X-A: b\r\n")
+                if slow.recv(100):
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        assert time.monotonic() - began < 4
+
+
+def drain(connection: socket.socket) -> bytes:
+    pieces = []
+    while piece := connection.recv(65536):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def test_slow_bodies_together_hold_no_more_than_their_share() -> None:
+    with serving(FakeEngine(["yes"]), bodies_limit=1000) as running, running.connect() as slow:
+        slow.sendall(head("Content-Length: 5000\r\n") + b" " * 990)
+        wait_until(lambda: running.post(HELLO).status_code == 503)
+        assert running.post(HELLO).headers["Retry-After"]
+
+
+def wait_until(true: "callable") -> None:  # type: ignore[valid-type]
+    end = time.monotonic() + 5
+    while not true():  # type: ignore[misc]
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+# 37, 38, 39
+
+BROKEN = [b"", b"{", b"[" * 10_000, b'{"a":' * 10_000, b"\xff\xfe{}", b"nul", b"'x'", b'{"messages": [NaN]}']
+
+
+@pytest.mark.parametrize("body", BROKEN, ids=range(len(BROKEN)))
+def test_broken_json_is_refused(served: tuple[Running, FakeEngine], body: bytes) -> None:
+    running, engine = served
+    response = running.post(body)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert not engine.seen
+
+
+def test_a_lone_surrogate_is_refused(served: tuple[Running, FakeEngine]) -> None:
+    running, engine = served
+    response = running.post(HELLO.replace(b"hello", b"a\\ud800b"))
+    assert response.status_code == 400
+    assert not engine.seen
+
+
+FIELDS = [
+    ("n", 10**9), ("n", 0), ("max_tokens", -1), ("max_tokens", 0), ("max_tokens", 1.5), ("max_tokens", 10**40), ("max_tokens", "9"),
+    ("max_completion_tokens", -1), ("temperature", "hot"), ("temperature", -0.1), ("temperature", 1e300), ("top_p", 2), ("top_p", 0),
+    ("seed", 2**80), ("stop", [""]), ("stop", ["x"] * 1000), ("stop", "x" * 10_000), ("stream", "yes"), ("model", 5),
+    ("messages", []), ("messages", "hello"), ("tools", [{}]), ("logprobs", True), ("frequency_penalty", 0.5), ("nonsense", 1),
+    ("response_format", {"type": "json_object"}), ("response_format", {"type": "yaml"}), ("stream_options", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), FIELDS)
+def test_a_senseless_value_is_refused_and_its_field_named(
+    served: tuple[Running, FakeEngine], name: str, value: object
+) -> None:
+    running, engine = served
+    response = running.ask(**{name: value})
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"].split(".")[0] == name
+    assert name in error["message"]
+    assert len(error["message"]) <= 300
+    assert not engine.seen
+
+
+# 40
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_computing_stops_when_the_client_leaves(stream: bool) -> None:
+    engine = Endless()
+    with serving(engine) as running:
+        leave_in_the_middle(running, engine, stream)
+        left = time.monotonic()
+        assert engine.closed.wait(5)
+        assert time.monotonic() - left < 1 + 2 * engine.step
+        assert running.ask(max_tokens=2).status_code == 200
+
+
+def leave_in_the_middle(running: Running, engine: Endless, stream: bool) -> None:
+    body = HELLO[:-1] + (b',"stream":true}' if stream else b"}")
+    with running.connect() as connection:
+        connection.sendall(head(f"Content-Length: {len(body)}\r\n") + body)
+        assert engine.begun.wait(5)
+        if stream:
+            assert connection.recv(100)
+
+
+def test_one_who_leaves_the_queue_is_never_computed() -> None:
+    engine = Endless()
+    with serving(engine) as running, running.connect() as first:
+        first.sendall(head(f"Content-Length: {len(HELLO)}\r\n") + HELLO)
+        assert engine.begun.wait(5)
+        with running.connect() as second:
+            second.sendall(head(f"Content-Length: {len(HELLO)}\r\n") + HELLO)
+            wait_until(lambda: running.app.state.queue.inside == 2)
+        wait_until(lambda: running.app.state.queue.inside == 1)
+        first.close()
+        wait_until(lambda: running.app.state.queue.inside == 0)
+        assert engine.most == 1
+
+
+# 41
+
+
+def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_again() -> None:
+    engine = Endless(step=0.01)
+    with serving(engine, running=2, waiting=16) as running, ThreadPoolExecutor(64) as clients:
+        responses = list(clients.map(lambda n: running.ask(max_tokens=3), range(64)))
+    statuses = [response.status_code for response in responses]
+    assert set(statuses) == {200, 503}
+    assert statuses.count(200) >= 18
+    assert engine.most <= 2
+    for response in responses:
+        if response.status_code == 503:
+            assert int(response.headers["Retry-After"]) >= 1
+            assert response.json()["error"]["code"] == "queue_full"
+
+
+# 45
+
+SECRET = re.compile(r"0x[0-9a-f]{6,}|Traceback|File \"|/home/|/root/|/tmp/|site-packages|\.py\b")
+
+
+def test_500_malformed_requests_leak_nothing() -> None:
+    bad = list(malformed())
+    with serving(FakeEngine()) as running, running.client as client:
+        for url in bad[:50]:
+            client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": [picture(url)]}]})
+        gc.collect()
+        before = memory()
+        for url in bad:
+            response = client.post(
+                "/v1/chat/completions", json={"messages": [{"role": "user", "content": [picture(url)]}]}
+            )
+            assert response.status_code == 400, url[:80]
+            assert not SECRET.search(response.text), response.text
+        gc.collect()
+        assert memory() - before < 50_000_000
+
+
+def malformed() -> Iterator[str]:
+    good = png(64, 64)
+    for place in range(125):
+        yield data_url(good[: 1 + place % (len(good) - 1)])
+        yield data_url(good[:29] + bytes([good[29] ^ (1 + place)]) + good[30:])
+        yield data_url(bytes([place]) * (place * 37), f"image/{'png' if place % 2 else 'jpeg'}")
+        yield f"data:image/png;base64,{'!' * place}" if place % 2 else f"data:image/png{place}"
+
+
+def memory() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
