@@ -14,13 +14,10 @@ ESCAPED = re.compile(r"\\(#\d{1,4})(?!\w)")
 
 
 class Store(Protocol):
-    """Where a conversation is kept. A method returns when its change is durable; one that cannot be says so elsewhere and returns.
+    """Where a conversation is kept. A method returns when its change is durable; one that cannot be says so elsewhere and returns."""
 
-    What is kept is the history without the system prompt. A user's message at its end has not been answered yet.
-    """
-
-    def replace(self, start: int, messages: Sequence[Message]) -> None:
-        """From position `start` on, the history is now `messages`."""
+    def keep(self, messages: Sequence[Message]) -> None:
+        """This is all that was said, without the system prompt; a user's message at the end has no answer yet."""
         ...
 
     def instruct(self, text: str | None) -> None:
@@ -102,7 +99,7 @@ class Conversation:
     ) -> Iterator[Chunk]:
         if question not in self.turns[len(base) :]:
             self.unanswered = question
-            self._replace(len(self.turns), (question,))
+            self._keep()
         pieces: list[str] = []
         recorded = False
         stream = engine.stream((*self._prompt(), *base, question), sampling or Sampling())
@@ -120,12 +117,11 @@ class Conversation:
                 self._record(base, question, "".join(pieces), interrupted=True)
 
     def _record(self, base: tuple[Message, ...], question: Message, text: str, interrupted: bool) -> None:
-        turn = (question, assistant(text, interrupted=interrupted))
-        self.turns = (*base, *turn)
+        self.turns = (*base, question, assistant(text, interrupted=interrupted))
         self.unanswered = None
         sent = {image.key for image in question.images}
         self.staged = tuple(image for image in self.staged if image.key not in sent)
-        self._replace(len(base), turn)
+        self._keep()
 
     # History
 
@@ -136,7 +132,7 @@ class Conversation:
         else:
             last = self._last_question()
             question, self.turns = self.turns[last], self.turns[:last]
-        self._replace(len(self.turns), ())
+        self._keep()
         return question.parts
 
     def clear(self) -> None:
@@ -157,8 +153,7 @@ class Conversation:
     @property
     def images(self) -> tuple[Image, ...]:
         """Every image of the conversation; number N is at N - 1."""
-        said = (*self.turns, *([self.unanswered] if self.unanswered else ()))
-        found = {image.key: image for message in said for image in message.images}
+        found = {image.key: image for message in self._said() for image in message.images}
         for image in self.staged:
             found.setdefault(image.key, image)
         return tuple(found.values())
@@ -193,10 +188,8 @@ class Conversation:
     def _forget(self, image: Image) -> None:
         if self.unanswered:
             self.unanswered = _without(self.unanswered, image)
-        before, self.turns = self.turns, tuple(_without(message, image) for message in self.turns)
-        changed = [place for place, message in enumerate(before) if message != self.turns[place]]
-        start = changed[0] if changed else len(self.turns)
-        self._replace(start, (*self.turns[start:], *([self.unanswered] if self.unanswered else ())))
+        self.turns = tuple(_without(message, image) for message in self.turns)
+        self._keep()
 
     def compose(self, text: str) -> tuple[Part, ...]:
         r"""The question that `text` asks: the staged images, then the text with images where it says #N.
@@ -222,9 +215,12 @@ class Conversation:
     def _prompt(self) -> tuple[Message, ...]:
         return (system(self._system),) if self._system else ()
 
-    def _replace(self, start: int, messages: Sequence[Message]) -> None:
+    def _said(self) -> tuple[Message, ...]:
+        return (*self.turns, self.unanswered) if self.unanswered else self.turns
+
+    def _keep(self) -> None:
         if self._store:
-            self._store.replace(start, messages)
+            self._store.keep(self._said())
 
 
 def _parts(said: str | Sequence[Part]) -> tuple[Part, ...]:

@@ -1,0 +1,80 @@
+"""A lock that dies with its process, kill -9 included: an open file with its owner's number in it. Knows not what it guards."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _take(handle: int, wait: bool) -> None:
+        os.lseek(handle, 1 << 20, os.SEEK_SET)  # far behind the number, which must stay readable
+        msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+        os.lseek(handle, 0, os.SEEK_SET)
+
+else:
+    import fcntl
+
+    def _take(handle: int, wait: bool) -> None:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
+class Lock:
+    """A lock held until `release` or the end of the process."""
+
+    def __init__(self, file: Path, handle: int) -> None:
+        self.file = file
+        self._handle = handle
+
+    @classmethod
+    def acquire(cls, file: Path, *, wait: bool = False) -> "Lock | None":
+        """Take the lock, or None if another holds it. Raises OSError where no lock file can be made."""
+        while True:
+            handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                _take(handle, wait)
+            except BlockingIOError:
+                os.close(handle)
+                return None
+            if _still_there(file, handle):
+                os.truncate(handle, 0)
+                os.write(handle, str(os.getpid()).encode())
+                return cls(file, handle)
+            os.close(handle)  # its last holder removed the file while we waited for it
+
+    def release(self) -> None:
+        with contextlib.suppress(OSError):
+            self.file.unlink()
+        os.close(self._handle)
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()
+
+
+def holder(file: Path) -> str:
+    """The number of the process that holds the lock, or "" if it cannot be read."""
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def held(file: Path) -> bool:
+    """Does a living process hold this lock?"""
+    if not file.exists():
+        return False
+    lock = Lock.acquire(file)
+    if lock:
+        lock.release()
+    return lock is None
+
+
+def _still_there(file: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(file.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
