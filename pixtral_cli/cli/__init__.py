@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from pixtral_cli import __version__
-from pixtral_cli.cli import config
+from pixtral_cli.cli import config, models
+from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.completion import completion
 
 app = typer.Typer(
@@ -37,5 +38,8 @@ def pixtral(
         typer.echo(context.get_help())
 
 
+app.command()(ask)
+app.command()(models.pull)
+app.add_typer(models.app, name="models")
 app.add_typer(config.app, name="config")
 app.command()(completion)
