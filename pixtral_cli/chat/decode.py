@@ -5,6 +5,7 @@ import struct
 import warnings
 import zlib
 from collections import OrderedDict
+from contextlib import nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ PngImagePlugin.MAX_TEXT_MEMORY = 8_000_000
 
 SENT = 1024  # no side of what is sent is longer, so loading an image decodes this much and keeps it
 KEEP_BYTES = 64_000_000
+_one_large = Lock()
 
 # What Pillow raises on files that are not what they promise.
 DAMAGED = (
@@ -57,7 +59,7 @@ def prove(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
         size = image.size
         _keep((sha256, *size), _upright(image))
     else:
-        image.load()
+        _load(image)
     return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
@@ -105,12 +107,18 @@ def _reduce(image: "PILImage", at_least: tuple[int, int]) -> None:
 def _upright(image: "PILImage", crop: "Box | None" = None) -> "PILImage":
     """Decode, cut, convert, turn: in this order each step works on as few pixels as it can."""
     raw = _raw_mode(image)
-    image.load()
+    _load(image)
     turn = _orientation(image)
     if crop:
         image = image.crop(_stored_box(crop, turn, image.size))
     rgb = _rgb(image, raw)
     return rgb.transpose(_TURNS[turn]) if turn in _TURNS else rgb
+
+
+def _load(image: "PILImage") -> None:
+    """Decode; pictures too large to keep one at a time, since each may take a gigabyte (WebP)."""
+    with _one_large if image.width * image.height * 4 > KEEP_BYTES else nullcontext():
+        image.load()
 
 
 def _raw_mode(image: "PILImage") -> str:

@@ -3,6 +3,7 @@
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -10,11 +11,12 @@ from pixtral_cli.errors import ImageError
 from pixtral_cli.sanitize import visible
 
 MAX_BYTES = 20_000_000
-MAX_PIXELS = 64_000_000
+MAX_PIXELS = 64 * 1024 * 1024  # binary, so that what phones sell as 64 megapixels fits
 MESSAGE_ROOM = 120
 _STEPS = 50_000  # chunks, blocks or stray bytes walked before a file is called hostile; an honest one has far fewer
-_SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans of a progressive JPEG; cameras write about ten scans
+_SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans; a progressive JPEG has about ten scans
 _TO_PNG = "Convert it to PNG or JPEG first."
+_AGAIN = "Save or download it again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +38,33 @@ def refuse(name: str, why: str, hint: str = "", cause: BaseException | None = No
     raise ImageError(f"{visible(name, max(16, MESSAGE_ROOM - 2 - len(why)))}: {why}", hint) from cause
 
 
+def refuse_heavy(name: str) -> NoReturn:
+    refuse(name, f"larger than {MAX_BYTES // 10**6} MB", "Scale it down, or save it as JPEG.")
+
+
 def read_header(data: bytes, name: str) -> Header:
     """Format and size of a picture within the limits; anything else is an `ImageError` that says what it looks like."""
     if len(data) > MAX_BYTES:
-        refuse(name, f"larger than {MAX_BYTES // 10**6} MB", "Scale it down, or save it as JPEG.")
+        refuse_heavy(name)
     kind = _format(data) or _refuse_by_look(data, name)
     try:
         header = _READERS[kind](data)
     except (_Broken, IndexError, struct.error) as error:
-        refuse(name, str(error) if isinstance(error, _Broken) else f"this {kind} is cut short", _AGAIN, error)
+        refuse(name, str(error) if isinstance(error, _Broken) else f"this {spoken(kind)} is cut short", _AGAIN, error)
     check_size(header.width, header.height, name)
     return header
+
+
+def spoken(kind: str) -> str:
+    """A format's name as people write it."""
+    return {"WEBP": "WebP", "HEIF": "HEIC"}.get(kind, kind)
 
 
 def check_size(width: int, height: int, name: str) -> None:
     """Refuse more than 64 megapixels, naming the dimensions."""
     if width * height > MAX_PIXELS:
-        have = f"{width} × {height} pixels ({width * height / 1e6:.0f} megapixels)"
-        refuse(name, f"{have}, the limit is {MAX_PIXELS // 10**6}", "Scale it down or cut out the part you need.")
-
-
-_AGAIN = "Save or download it again."
+        have = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels)"
+        refuse(name, f"{have}, the limit is {MAX_PIXELS / 1e6:.1f}", "Scale it down or cut out the part you need.")
 
 
 def _format(data: bytes) -> str:
@@ -95,28 +103,48 @@ def _png(data: bytes) -> Header:
 
 
 def _jpeg(data: bytes) -> Header:
-    """Find the start of frame; bound the scans, since each costs a pass over the whole picture."""
+    """Size from the start of frame. Where a picture comes in several scans, each is a pass over all of it: bound them."""
+    width = height = components = scans = 0
+    progressive = False
+    for marker, at in _segments(data):
+        if marker in _JPEG_FRAMES and not components:
+            height, width, components = struct.unpack_from(">HHB", data, at + 5)
+            progressive = marker in _JPEG_PROGRESSIVE
+        elif marker == _START_OF_SCAN:
+            scans += 1
+            if width * height * scans > _SCAN_BUDGET:
+                raise _Broken("this JPEG has too many scans")
+            if not progressive and data[at + 4] == components:
+                break
+    if not components or not scans:
+        raise _Broken("this JPEG is damaged")
+    return Header("JPEG", width, height)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and position of each segment, up to the end of image; entropy-coded data is passed over."""
     at = 2
     for _ in range(_STEPS):
-        if data[at] != 0xFF or data[at + 1] in (0x00, 0xFF):
-            at += 1  # stray or fill bytes are allowed between segments
-            continue
+        if at + 4 > len(data) or data[at : at + 2] == b"\xff\xd9":
+            return
         marker = data[at + 1]
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
+        if data[at] != 0xFF or marker in (0x00, 0xFF):
+            at += 1  # stray and fill bytes are allowed between segments
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
             at += 2
-            continue
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            if width * height * data.count(b"\xff\xda") > max(_SCAN_BUDGET, width * height):
-                raise _Broken("this JPEG has too many scans")
-            return Header("JPEG", width, height)
-        if marker in (0xD9, 0xDA):
-            break
-        at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+        else:
+            yield marker, at
+            at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+            if marker == _START_OF_SCAN:
+                following = _AFTER_SCAN.search(data, at)
+                at = following.start() if following else len(data)
     raise _Broken("this JPEG is damaged")
 
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_START_OF_SCAN = 0xDA
+_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 def _gif(data: bytes) -> Header:
@@ -159,6 +187,8 @@ def _skip_blocks(data: bytes, at: int) -> int:
 
 def _webp(data: bytes) -> Header:
     """Canvas size. The three kinds of first chunk are those of the WebP container specification."""
+    if int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise _Broken("this WebP is cut short")
     kind, animated = data[12:16], False
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
@@ -180,18 +210,18 @@ def _heif(data: bytes) -> Header:
 _READERS = {"PNG": _png, "JPEG": _jpeg, "GIF": _gif, "WEBP": _webp, "HEIF": _heif}
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 _OTHER_FORMATS = (
-    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF"),
-    (rb"BM.{8}\0\0|BM....\0\0\0\0", "a BMP"),
-    (rb"8BPS", "a PSD"),
+    (rb"II[*+]\x00|MM\x00[*+]", "a TIFF file"),
+    (rb"BM....\x00\x00\x00\x00", "a BMP file"),
+    (rb"8BPS", "a Photoshop (PSD) file"),
     (rb"%!PS|\xc5\xd0\xd3\xc6", "an EPS or PostScript file"),
-    (rb"SIMPLE  =", "a FITS"),
+    (rb"SIMPLE  =", "a FITS file"),
     (rb"%PDF-", "a PDF"),
-    (rb"\0\0[\1\2]\0", "an icon (ICO)"),
-    (rb"....ftypavi[fs]", "an AVIF"),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL"),
-    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000"),
+    (rb"\x00\x00[\x01\x02]\x00", "an icon (ICO)"),
+    (rb"....ftypavi[fs]", "an AVIF file"),
+    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL file"),
+    (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 file"),
     (rb"....ftyp|\x1aE\xdf\xa3", "a video"),
-    (rb"PK\3\4|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive"),
 )
 
 

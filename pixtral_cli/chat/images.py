@@ -133,5 +133,5 @@ def _proved(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int
         raise OutOfMemory(f"{header.width} × {header.height} pixels do not fit into memory") from error
     except decode.DAMAGED as error:
         cut = "truncated" in str(error).lower()
-        why = f"this {header.format} is {'cut short' if cut else 'damaged'}"
+        why = f"this {headers.spoken(header.format)} is {'cut short' if cut else 'damaged'}"
         headers.refuse(where, why, "Save or download it again.", error)

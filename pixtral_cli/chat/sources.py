@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from pixtral_cli.chat.headers import MAX_BYTES, refuse
+from pixtral_cli.chat.headers import MAX_BYTES, refuse, refuse_heavy
 from pixtral_cli.sanitize import visible
 
 _ON_STDIN = "Send it on stdin instead: `… | pixtral ask --image - …`."
@@ -25,6 +25,8 @@ class Found(NamedTuple):
 
 def read(source: str, *, allow_private: bool) -> Found:
     """Raises `ImageError`, or `NetworkError` if a URL cannot be had."""
+    if not source:
+        refuse("image", "an empty name", "Name a PNG, JPEG, WebP or GIF file.")
     scheme = match[1].lower() if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", source)) else ""
     if scheme in ("http", "https"):
         from pixtral_cli import net
@@ -58,7 +60,7 @@ def _file(source: str) -> bytes:
             status = os.fstat(descriptor)
             _check_kind(status.st_mode, source)
             if status.st_size > MAX_BYTES:
-                refuse(source, f"{status.st_size / 1e6:.0f} MB, the limit is {MAX_BYTES // 10**6}", "Scale it down.")
+                refuse_heavy(source)
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
@@ -99,7 +101,7 @@ def _data_url(url: str) -> bytes:
     if not comma:
         refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL)
     if len(body) > MAX_BYTES * 4 // 3 + 1000:
-        refuse("data URL", f"larger than {MAX_BYTES // 10**6} MB", "Scale the picture down.")
+        refuse_heavy("data URL")
     data = unquote_to_bytes(body)
     if not head.lower().endswith(";base64"):
         return data
