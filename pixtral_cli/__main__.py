@@ -56,6 +56,10 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
     import typer.main
     from typer.exceptions import Abort, Exit, TyperException
 
+    if "_PIXTRAL_COMPLETE" in os.environ:  # a shell's completion script asks
+        from typer._completion_classes import completion_init
+
+        completion_init()
     command = typer.main.get_command(app)
     try:
         result = command.main(args=list(argv), prog_name="pixtral", standalone_mode=False)
@@ -65,6 +69,10 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
         return left.exit_code
     except TyperException as error:
         raise _usage_error(error) from error
+    except SystemExit as left:  # Typer's own answer to a closed pipe
+        if isinstance(left.__context__, BrokenPipeError):
+            raise left.__context__ from None
+        raise
     return result if isinstance(result, int) else 0
 
 

@@ -1,0 +1,80 @@
+"""The way out: statuses, one line on stderr, signals; whatever the command was."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli.__main__ import run
+
+
+def pixtral(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pixtral_cli", *arguments]
+    return subprocess.run(command, text=True, check=False, timeout=60, **{"capture_output": True, **options})  # type: ignore[call-overload, no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nope"], "pixtral: No such command 'nope'. See: pixtral --help"),
+        (["ask", "--nope"], "pixtral: No such option: --nope"),
+        (["ask", "hi", "--temperature", "hot"], "pixtral: Invalid value for '--temperature'"),
+        (["models", "verify", "no-such-model"], None),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_on_stderr(
+    arguments: list[str], line: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = run(arguments)
+    out, err = capsys.readouterr()
+    assert status == (2 if line else 4)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith(line or "pixtral: ")
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 0
+    assert "Commands:" in capsys.readouterr().out
+
+
+def test_help_into_a_pipe_that_closes_is_silent() -> None:
+    done = pixtral("--help", stdout=_closed_pipe(), capture_output=False, stderr=subprocess.PIPE)
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_help_onto_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = pixtral("--help", stdout=full, capture_output=False, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == "pixtral: Cannot read or write: No space left on device\n"
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_waiting_for_input_ends_with_its_status(sent: signal.Signals, status: int) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "pixtral_cli", "ask", "hi", "-m", "demo"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert child.stderr
+    assert "stdin" in child.stderr.readline()
+    child.send_signal(sent)
+    out, err = child.communicate(timeout=30)
+    assert (child.returncode, out) == (status, "")
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PIXTRAL_DEBUG", "1")
+    assert run(["config", "get", "nope"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def _closed_pipe() -> int:
+    read, write = os.pipe()
+    os.close(read)
+    return write
