@@ -1,0 +1,172 @@
+"""Named templates: a question with placeholders, and what it is asked with. Leaves asking, and what the flags override, to the caller."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.sanitize import visible
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
+PLACEHOLDER = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>[a-z][a-z0-9_]*)|\{(?P<braced>[a-z][a-z0-9_]*)\})")
+
+EXAMPLE = '''\
+# $input is what `pixtral ask` is given: the words and what is piped in. Any other $name is given by -p name value.
+prompt = """
+$input
+"""
+# system = "Answer in $language, in one sentence."
+# model = "pixtral-12b"
+# extract = "html"        # only the code block in this language
+# schema = "{}"           # a JSON schema the answer must satisfy, or the path of one
+# temperature = 0.2
+
+# [defaults]
+# language = "English"
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A question and how it is asked; None means that the template does not say."""
+
+    name: str
+    prompt: str = "$input"
+    system: str | None = None
+    model: str | None = None
+    schema: str | None = None
+    extract: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names that must be given: those of prompt and system, without `input` and those with a default."""
+        named = dict.fromkeys(_names(self.prompt) + _names(self.system or ""))
+        return tuple(name for name in named if name != "input" and name not in self.defaults)
+
+    def fill(self, text: str = "", values: Mapping[str, str] | None = None) -> "Filled":
+        """Put `text` where $input stands, or after the prompt if it stands nowhere, and each value in its place.
+
+        What is put in is not looked at again. Raises UsageError for a value that is missing or has no place.
+        """
+        given = {**self.defaults, **(values or {})}
+        self._check(given)
+        given["input"] = text
+        prompt = _filled(self.prompt, given)
+        if text and "input" not in _names(self.prompt) + _names(self.system or ""):
+            prompt = f"{prompt.rstrip()}\n\n{text}"
+        return Filled(prompt.strip(), _filled(self.system, given).strip() if self.system else None)
+
+    def _check(self, given: Mapping[str, str]) -> None:
+        missing = [name for name in self.placeholders if name not in given]
+        if missing:
+            names = ", ".join(f"${name}" for name in missing)
+            raise UsageError(f"The template {self.name} wants {names}.", f"Give it: -p {missing[0]} VALUE")
+        known = {*self.placeholders, *self.defaults}
+        if unknown := [name for name in given if name not in known]:
+            raise UsageError(
+                f"The template {self.name} has no ${unknown[0]}.", f"See: pixtral templates show {self.name}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A template's words with everything in its place."""
+
+    prompt: str
+    system: str | None
+
+
+class Templates:
+    """The templates in a folder: `NAME.toml`, or `NAME.txt` and `NAME.md`, which are a prompt and nothing else."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> tuple[str, ...]:
+        if not self.folder.is_dir():
+            return ()
+        files = (file for file in self.folder.iterdir() if file.suffix in ENDINGS and NAME.fullmatch(file.stem))
+        return tuple(sorted({file.stem for file in files}))
+
+    def path(self, name: str) -> Path:
+        """The file of a template, there or not. Raises UsageError for a name that is none."""
+        if not NAME.fullmatch(name):
+            raise UsageError(f"{visible(name, 60)!r} is no name for a template.", "Use letters, digits, - and _")
+        files = [self.folder / f"{name}{ending}" for ending in ENDINGS]
+        return next((file for file in files if file.exists()), files[0])
+
+    def load(self, name: str) -> Template:
+        """Raises UsageError when there is no such template or its file is wrong, naming the key."""
+        file = self.path(name)
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            there = ", ".join(self.names()[:8])
+            raise UsageError(
+                f"There is no template {name!r}.", f"There is: {there}" if there else _make(name)
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"Cannot read {file}: {error}.", _make(name)) from error
+        return parse(name, text) if file.suffix == ".toml" else Template(name, text)
+
+
+ENDINGS = (".toml", ".txt", ".md")
+TYPES: dict[str, tuple[type, ...]] = {
+    "prompt": (str,),
+    "system": (str,),
+    "model": (str,),
+    "schema": (str, dict),
+    "extract": (str,),
+    "temperature": (float, int),
+    "top_p": (float, int),
+    "max_tokens": (int,),
+    "seed": (int,),
+    "defaults": (dict,),
+}
+
+
+def parse(name: str, text: str) -> Template:
+    """A template from TOML. Raises UsageError naming the key that is wrong."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The template {name} is not valid TOML: {error}.", _make(name)) from error
+    for key, value in table.items():
+        if key not in TYPES:
+            raise UsageError(
+                f"The template {name} has an unknown key {visible(key, 40)!r}.", f"Known: {', '.join(TYPES)}"
+            )
+        if type(value) not in TYPES[key]:
+            raise UsageError(f"The template {name}: {key} cannot be a {type(value).__name__}.", _make(name))
+    return Template(name, **_converted(table))
+
+
+def _converted(table: dict[str, Any]) -> dict[str, Any]:
+    """A schema written as a table becomes JSON text; defaults become text."""
+    if isinstance(table.get("schema"), dict):
+        import json
+
+        table["schema"] = json.dumps(table["schema"])
+    if "defaults" in table:
+        table["defaults"] = {name: str(value) for name, value in table["defaults"].items()}
+    return table
+
+
+def _make(name: str) -> str:
+    return f"Write it: pixtral templates edit {name}"
+
+
+def _names(text: str) -> list[str]:
+    return [name for found in PLACEHOLDER.finditer(text) if (name := found["name"] or found["braced"])]
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    return PLACEHOLDER.sub(lambda found: "$" if found["dollar"] else values[found["name"] or found["braced"]], text)
