@@ -4,24 +4,23 @@ Nothing heavy is imported before the first question, and no weights are read bef
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.local.clock import Clock
-from pixtral_cli.engines.local.params import Params, read_params, verify_hint
-from pixtral_cli.errors import ContextError, ModelError, UsageError
+from pixtral_cli.engines.local.params import Params, read_params
+from pixtral_cli.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
 
+    from pixtral_cli.engines.local.answer import Answer, Check
     from pixtral_cli.engines.local.encode import Prompt
     from pixtral_cli.engines.local.runner import Runner
-    from pixtral_cli.engines.local.sampling import Sampler
-    from pixtral_cli.engines.local.sequences import Sequence as Kept
     from pixtral_cli.engines.local.tokenizer import Tokenizer
 
 
@@ -39,7 +38,7 @@ class LocalEngine:
         name: str = "",
         device: str = "auto",
         dtype: str = "auto",
-        available: Callable[[Any], int] | None = None,
+        available: "Callable[[torch.device], int] | None" = None,
         chunk: int | None = None,
     ) -> None:
         self.folder = folder
@@ -49,57 +48,46 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._runner: Runner | None = None
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
-        """Answer the last message; loads the weights if they are not loaded. Several threads may each pull an answer."""
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> "Answer":
+        """Answer the last message; the first pull loads the weights if they are not loaded.
+
+        Several threads may each pull an answer, and any thread may `close` one: its computing stops within a layer.
+        """
+        from pixtral_cli.engines.local.answer import Answer
+
+        return Answer(lambda check: self._answer(messages, sampling, check))
+
+    def _answer(self, messages: Sequence[Message], sampling: Sampling, check: "Check") -> Generator[Chunk, None, None]:
         from pixtral_cli.engines.local.detokenize import Detokenizer
-        from pixtral_cli.engines.local.sampling import make_sampler
 
         clock = Clock()
+        _check_sampling(sampling)
+        with clock.time("load"):
+            tokenizer = self.tokenizer
         with clock.time("encode"):
             prompt = self._encode(messages)
         room = self._room(prompt, sampling)
-        pick = make_sampler(sampling)
         with clock.time("load"):
+            from pixtral_cli.engines.local.sampling import make_sampler
+
             runner = self.load()
-        text = Detokenizer(self.tokenizer.bytes_of, sampling.stop)
+        text = Detokenizer(tokenizer.bytes_of, sampling.stop)
         count = 0
         with runner.sequences.lend(prompt) as (sequence, matched):
-            logits = runner.prefill(prompt, sequence, clock)
-            for token in self._decode(runner, sequence, logits, pick, room, clock):
+            logits = runner.prefill(prompt, sequence, clock, check)
+            for token in runner.decode(sequence, logits, make_sampler(sampling), room):
+                clock.first_token()
+                if token == tokenizer.eos:
+                    break
                 count += 1
                 if piece := text.feed(token):
                     yield Chunk(piece)
                 if text.stopped:
                     break
-        usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched)
+                check()
         reason: FinishReason = "length" if count == room and not text.stopped else "stop"
+        usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched)
         yield Chunk(text.close(), reason, usage, clock.timings(runner.peak_memory()))
-
-    def _decode(
-        self, runner: "Runner", sequence: "Kept", logits: "Tensor", pick: "Sampler", room: int, clock: Clock
-    ) -> Iterator[int]:
-        """The answer's tokens until its end or `room` of them; each is computed when it is asked for."""
-        for left in range(room, 0, -1):
-            token = self._pick(runner, sequence, logits, pick)
-            clock.first_token()
-            if token == self.tokenizer.eos:
-                return
-            yield token
-            if left > 1:
-                logits = runner.decode(sequence, token)
-
-    def _pick(self, runner: "Runner", sequence: "Kept", logits: "Tensor", pick: "Sampler") -> int:
-        from pixtral_cli.engines.local.sampling import NotFinite
-        from pixtral_cli.engines.local.weights import not_finite
-
-        try:
-            return pick(logits)
-        except NotFinite as error:
-            sequence.cache.length = 0  # what it holds may be no better
-            bad = not_finite(runner.weights)
-            what = f"; its tensor {bad} is damaged" if bad else ""
-            message = f"{self.name} computed values that are not numbers{what}"
-            raise ModelError(message[:120], verify_hint(self.name) if bad else "Try --dtype fp32") from error
 
     def measure(self, messages: Sequence[Message]) -> Cost:
         """Count tokens; needs only params.json and tekken.json."""
@@ -120,7 +108,7 @@ class LocalEngine:
                 self.tokenizer  # noqa: B018  a checkpoint without a tokenizer is refused before its weights are read
                 with translated(f"loading {self.name}"):
                     weights = load(self.folder, self.params, self.name, self._device, self._dtype, available)
-                self._runner = Runner(weights, self.params, available, self._chunk)
+                self._runner = Runner(weights, self.params, self.name, available, self._chunk)
             return self._runner
 
     def close(self) -> None:
@@ -145,12 +133,8 @@ class LocalEngine:
 
     def _room(self, prompt: "Prompt", sampling: Sampling) -> int:
         """How many tokens the answer may take. Raises ContextError when the prompt leaves too few."""
-        if sampling.schema is not None:
-            raise UsageError("The local engine cannot hold an answer to a schema yet")
         window, used = self.params.context_window, len(prompt.tokens)
         wanted = 1 if sampling.max_tokens is None else sampling.max_tokens
-        if wanted < 1:
-            raise UsageError(f"max_tokens must be at least 1, not {wanted}")
         if used + wanted > window:
             answer = f" and {wanted:,} for the answer" if sampling.max_tokens else ""
             raise ContextError(
@@ -158,3 +142,17 @@ class LocalEngine:
                 "Shorten the conversation, send fewer images or lower --max-tokens",
             )
         return sampling.max_tokens or window - used
+
+
+def _check_sampling(sampling: Sampling) -> None:
+    wrong = ""
+    if not 0 <= sampling.temperature < float("inf"):
+        wrong = f"The temperature must be 0 or more, not {sampling.temperature}"
+    elif not 0 <= sampling.top_p <= 1:
+        wrong = f"top_p must lie between 0 and 1, not be {sampling.top_p}"
+    elif sampling.max_tokens is not None and sampling.max_tokens < 1:
+        wrong = f"max_tokens must be at least 1, not {sampling.max_tokens}"
+    elif sampling.schema is not None:
+        wrong = "The local engine cannot hold an answer to a schema yet"
+    if wrong:
+        raise UsageError(wrong)

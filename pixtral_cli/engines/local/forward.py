@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pixtral_cli.engines.local.answer import Check, go_on
 from pixtral_cli.engines.local.attention import Rotary, attend, causal_mask
 from pixtral_cli.engines.local.blocks import norm, run_block
 from pixtral_cli.engines.local.cache import KVCache
@@ -36,8 +37,11 @@ class Decoder:
         return embedded
 
     @torch.inference_mode()
-    def forward(self, states: Tensor, spans: Sequence[Span]) -> Tensor:
-        """Run embedded positions (T, dim), the spans' one after the other; returns each span's last state (spans, dim)."""
+    def forward(self, states: Tensor, spans: Sequence[Span], check: Check = go_on) -> Tensor:
+        """Run embedded positions (T, dim), the spans' one after the other; returns each span's last state (spans, dim).
+
+        `check` is called before every layer and may raise.
+        """
         for span in spans:
             span.cache.grow(span.cache.length + span.length)
         lengths = [span.length for span in spans]
@@ -57,6 +61,7 @@ class Decoder:
                     ]
                 )
 
+            check()
             states = run_block(block, states, turns, attend_spans)
         for span in spans:
             span.cache.length += span.length

@@ -9,34 +9,47 @@ import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local import placement
+from pixtral_cli.engines.local.answer import Check, go_on
 from pixtral_cli.engines.local.cache import KVCache
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.encode import Placed, Prompt
 from pixtral_cli.engines.local.failures import HINT, translated
 from pixtral_cli.engines.local.forward import Decoder, Span
-from pixtral_cli.engines.local.params import Params
+from pixtral_cli.engines.local.params import Params, verify_hint
+from pixtral_cli.engines.local.sampling import NotFinite, Sampler
 from pixtral_cli.engines.local.sequences import Sequence, Sequences
 from pixtral_cli.engines.local.vision import Vision
-from pixtral_cli.engines.local.weights import Available, Weights
+from pixtral_cli.engines.local.weights import Available, Weights, not_finite
+from pixtral_cli.errors import ModelError
 
-CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions of a prefill step
+CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step
+
+TINY = 1 << 26  # bytes of weights below which threads cost more than they bring
+THREADS = torch.get_num_threads()
 
 
 class Runner:
     """Threads take turns by the step, each on a sequence of its own."""
 
-    def __init__(self, weights: Weights, params: Params, available: Available, chunk: int | None = None) -> None:
+    def __init__(
+        self, weights: Weights, params: Params, name: str, available: Available, chunk: int | None = None
+    ) -> None:
         self.weights = weights
+        self.name = name
         self._params = params
         self._available = available
         self._chunk = chunk or CHUNK[weights.device.type]
         self._decoder = Decoder(weights, params)
         self._vision = Vision(weights, params) if params.vision else None
         self.sequences = Sequences(self._new_cache)
+        self._threads = 1 if weights.device.type == "cpu" and weights.size <= TINY else THREADS
         self._lock = threading.Lock()
 
-    def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock) -> Tensor:
-        """Compute what the sequence lacks of the prompt, in chunks; returns the logits (vocabulary,) of the next token."""
+    def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:
+        """Compute what the sequence lacks of the prompt, in chunks; returns the logits (vocabulary,) of the next token.
+
+        `check` is called before every layer and may raise.
+        """
         length = len(prompt.tokens)
         with self._step("growing the KV cache"):
             sequence.cache.grow(length)
@@ -44,32 +57,53 @@ class Runner:
             start = sequence.cache.length
             stop = min(start + self._chunk, length)
             with self._step("reading the images"), clock.time("encode"):
-                states = self._embed(prompt, start, stop)
+                states = self._embed(prompt, start, stop, check)
             with self._step("reading the prompt"), clock.time("prefill"):
-                last = self._decoder.forward(states, [Span(sequence.cache, stop - start)])
+                last = self._decoder.forward(states, [Span(sequence.cache, stop - start)], check)
                 if stop == length:
                     return self._decoder.logits(last)[0]
 
-    def decode(self, sequence: Sequence, token: int) -> Tensor:
+    def decode(self, sequence: Sequence, logits: Tensor, pick: Sampler, room: int) -> Iterator[int]:
+        """At most `room` tokens, the first chosen from `logits`; each later one is computed when it is asked for.
+
+        The end of text is a token like any other. Raises ModelError when the model computes what is not a number.
+        """
+        for left in range(room, 0, -1):
+            token = self._pick(sequence, logits, pick)
+            yield token
+            if left > 1:
+                logits = self.step(sequence, token)
+
+    def step(self, sequence: Sequence, token: int) -> Tensor:
         """Append a token to the sequence; returns the logits (vocabulary,) of the next."""
         sequence.tokens.append(token)
         with self._step("answering"), self._matrix_vector():
             last = self._decoder.forward(self._decoder.embed([token]), [Span(sequence.cache, 1)])
             return self._decoder.logits(last)[0]
 
+    def _pick(self, sequence: Sequence, logits: Tensor, pick: Sampler) -> int:
+        try:
+            return pick(logits)
+        except NotFinite as error:
+            sequence.cache.length = 0  # what it holds is no better
+            if bad := not_finite(self.weights):
+                message = f"The weights of {self.name} hold values that are not numbers: {bad}"
+                raise ModelError(message[:120], verify_hint(self.name)) from error
+            raise ModelError(f"{self.name} computed values that are not numbers", "Try --dtype fp32") from error
+
     def peak_memory(self) -> int:
         return placement.peak_memory(self.weights.device)
 
     @torch.inference_mode()
-    def _embed(self, prompt: Prompt, start: int, stop: int) -> Tensor:
+    def _embed(self, prompt: Prompt, start: int, stop: int, check: Check) -> Tensor:
         """The prompt's positions [start, stop) as the decoder takes them, image features in their places."""
         states = self._decoder.embed(prompt.tokens[start:stop])
         for placed in prompt.images:
             if placed.start < stop and start < placed.stop:
-                self._fill(states, placed, start, stop)
+                self._fill(states, placed, start, stop, check)
         return states
 
-    def _fill(self, states: Tensor, placed: Placed, start: int, stop: int) -> None:
+    def _fill(self, states: Tensor, placed: Placed, start: int, stop: int, check: Check) -> None:
         assert self._vision
         first, last = max(start, placed.start), min(stop, placed.stop)
         offsets = torch.arange(first - placed.start, last - placed.start)
@@ -77,7 +111,7 @@ class Runner:
         patches = offsets % row != placed.grid.columns
         wanted = (offsets - offsets // row)[patches].to(states.device)
         places = (offsets + placed.start - start)[patches].to(states.device)
-        states[places] = self._vision.features(placed)[wanted]
+        states[places] = self._vision.features(placed, check)[wanted]
 
     def _new_cache(self) -> KVCache:
         return KVCache(self._params, self.weights.device, self.weights.dtype, self._reserve)
@@ -91,6 +125,8 @@ class Runner:
     @contextmanager
     def _step(self, doing: str) -> Iterator[None]:
         with self._lock, translated(doing):
+            if torch.get_num_threads() != self._threads:
+                torch.set_num_threads(self._threads)
             yield
 
     @contextmanager

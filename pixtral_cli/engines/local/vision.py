@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixtral_cli.engines.local.answer import Check, go_on
 from pixtral_cli.engines.local.attention import attend_all, turns_2d
 from pixtral_cli.engines.local.blocks import norm, run_block
 from pixtral_cli.engines.local.encode import Placed
@@ -25,11 +26,11 @@ class Vision:
         self._device, self._dtype = weights.device, weights.dtype
         self._kept: Lru[tuple[str, int, int], Tensor] = Lru(keep)
 
-    def features(self, placed: Placed) -> Tensor:
+    def features(self, placed: Placed, check: Check = go_on) -> Tensor:
         """One row an image token, in reading order: (rows * columns, dim)."""
         features = self._kept.get(placed.key)
         if features is None:
-            features = self.encode(pixels(placed))
+            features = self.encode(pixels(placed), check)
             self._kept.put(placed.key, features, features.nbytes)
         return features
 
@@ -38,8 +39,8 @@ class Vision:
         return self._kept.clear()
 
     @torch.inference_mode()
-    def encode(self, image: Tensor) -> Tensor:
-        """Normalised pixels (3, height, width) to features (image tokens, dim)."""
+    def encode(self, image: Tensor, check: Check = go_on) -> Tensor:
+        """Normalised pixels (3, height, width) to features (image tokens, dim); calls `check` before every layer."""
         encoder, params = self._model.vision_encoder, self._params
         patches = encoder.patch_conv(image.to(self._device, self._dtype)[None])[0]
         rows, columns = patches.shape[1:]
@@ -47,6 +48,7 @@ class Vision:
         turns = turns_2d(head_dim, rows, columns, params.rope_theta).to(self._device)
         states = norm(encoder.ln_pre, patches.flatten(1).T)
         for block in encoder.transformer.layers:
+            check()
             states = run_block(block, states, turns, attend_all)
         if params.add_pre_mm_projector_layer_norm:
             states = norm(self._model.pre_mm_projector_norm, states)
