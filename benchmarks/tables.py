@@ -1,0 +1,54 @@
+"""The report as Markdown: what `make bench` prints and what the README holds between its markers."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- bench: written by `make docs` -->", "<!-- /bench -->"
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """The whole report as Markdown."""
+    parts = [f"Measured on: {machine.line(report['machine'])}", _table(_startup(report["startup"]))]
+    for model in report["models"]:
+        parts += [_caption(model), _table(_conversation(model["programs"]))]
+    return "\n\n".join(parts)
+
+
+def write_readme(report: Mapping[str, Any], readme: Path = README) -> None:
+    """Replace what stands between the README's markers."""
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n{render(report)}\n{END}{after}", encoding="utf-8")
+
+
+def _startup(times: Mapping[str, float]) -> Iterator[list[str]]:
+    yield ["whole process", "median ms"]
+    for name, seconds in times.items():
+        yield [f"`{name}`", f"{seconds * 1000:.0f}"]
+
+
+def _conversation(programs: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
+    yield ["program", "load s", "TTFT turn 1 ms", "TTFT turn 5 ms", "decode tokens/s", "peak memory MB"]
+    for name, row in programs.items():
+        yield [
+            name, f"{row['load']:.2f}", f"{row['ttft 1'] * 1000:.0f}", f"{row['ttft 5'] * 1000:.0f}",
+            f"{row['decode']:.1f}", f"{row['memory'] / 1e6:.0f}",
+        ]  # fmt: skip
+
+
+def _caption(model: Mapping[str, Any]) -> str:
+    first = next(iter(model["programs"].values()))
+    return (
+        f"{model['name']}, bf16, CPU: one {model['side']}×{model['side']} picture and five questions; "
+        f"{first['prompt 1']:.0f} prompt tokens in turn 1, {first['prompt 5']:.0f} in turn 5"
+    )
+
+
+def _table(rows: Iterator[list[str]]) -> str:
+    head, *body = rows
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])
