@@ -25,7 +25,8 @@ def run(folder: Path, side: int, tokens: int) -> Result:
     model = _model(folder)
     result = Result("transformers", time.perf_counter() - start)
     messages: list[Any] = []
-    cache, computed = DynamicCache(), []
+    cache = DynamicCache()
+    computed: list[int] = []
     for index, question in enumerate(QUESTIONS):
         content: Any = [ImageChunk(image=picture(side)), TextChunk(text=question)] if index == 0 else question
         messages.append(UserMessage(content=content))
