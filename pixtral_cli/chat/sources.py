@@ -97,13 +97,13 @@ def _file_url(url: str) -> str:
 
 def _data_url(url: str) -> bytes:
     """RFC 2397, with whitespace and missing padding forgiven as browsers do."""
-    head, comma, body = url.partition(",")
-    if not comma:
+    comma = url.find(",")
+    if comma < 0:
         refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL)
-    if len(body) > MAX_BYTES * 4 // 3 + 1000:
+    if len(url) - comma > MAX_BYTES * 4 // 3 + 1000:
         refuse_heavy("data URL")
-    data = unquote_to_bytes(body)
-    if not head.lower().endswith(";base64"):
+    data = unquote_to_bytes(url[comma + 1 :])
+    if not url[:comma].lower().endswith(";base64"):
         return data
     data = data.translate(None, b" \t\r\n").rstrip(b"=")
     try:
