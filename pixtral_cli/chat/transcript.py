@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pixtral_cli.chat import wire
 from pixtral_cli.chat.conversation import Conversation
@@ -104,8 +104,11 @@ def write_whole(path: Path, data: bytes) -> None:
 # Markdown
 
 
-def markdown(transcript: Transcript, address: Callable[[int, Image], str]) -> str:
-    """Markdown whose images are at the addresses that `address(number, image)` gives."""
+Address: TypeAlias = Callable[[int, Image], str]
+
+
+def markdown(transcript: Transcript, address: Address | None) -> str:
+    """Markdown whose images are at the addresses that `address(number, image)` gives; without it they are only named."""
     numbers = transcript.numbers
     pieces = [f"# {transcript.title or 'A conversation'}", f"*{transcript.about}*" if transcript.about else ""]
     if transcript.system:
@@ -117,11 +120,14 @@ def markdown(transcript: Transcript, address: Callable[[int, Image], str]) -> st
     return "\n\n".join(filter(None, pieces)) + "\n"
 
 
-def _in_markdown(part: Part, numbers: Mapping[str, int], address: Callable[[int, Image], str]) -> str:
+def _in_markdown(part: Part, numbers: Mapping[str, int], address: Address | None) -> str:
     if isinstance(part, str):
         return part
     number = numbers[part.key]
     name = re.sub(r"[\[\]\\\n]", " ", part.name)
+    if not address:
+        width, height = part.size
+        return f"*image {number}: {name}, {width}×{height}*\n\n"
     return f"\n\n![image {number}: {name}](<{address(number, part)}>)\n\n"
 
 

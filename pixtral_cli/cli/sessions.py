@@ -1,0 +1,135 @@
+"""`pixtral sessions`: list, show, search, export, import, fork and remove saved conversations. What they show is in `terminal.saved`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List, show, search, export and remove conversations.", invoke_without_command=True, rich_markup_mode=None)  # fmt: skip
+
+
+class ListFormat(StrEnum):
+    """How a list leaves: for people, or as one JSON object."""
+
+    text = "text"
+    json = "json"
+
+
+class ExportFormat(StrEnum):
+    """The forms of a conversation in a file."""
+
+    md = "md"
+    html = "html"
+    json = "json"
+    jsonl = "jsonl"
+
+
+AsWhat = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more than so many.", show_default=False)]
+Which = Annotated[str, typer.Argument(metavar="ID", help="A session's id, or its first letters.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.callback()
+def sessions(context: typer.Context, limit: Limit = None, format: AsWhat = ListFormat.text) -> None:
+    """List the saved conversations, the newest first."""
+    if context.invoked_subcommand is None:
+        list_(limit, format)
+
+
+@app.command("list")
+def list_(limit: Limit = None, format: AsWhat = ListFormat.text) -> None:
+    """List the saved conversations, the newest first."""
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.listed(choose(), limit=limit, as_json=format is ListFormat.json)
+
+
+@app.command()
+def show(session: Which, format: AsWhat = ListFormat.text) -> None:
+    """Show what was said."""
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.shown(session, choose(), as_json=format is ListFormat.json)
+
+
+@app.command()
+def search(
+    words: Annotated[list[str], typer.Argument(help="Words that must all stand in a message.", show_default=False)],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="No more than so many.")] = 50,
+    format: AsWhat = ListFormat.text,
+) -> None:
+    """Find the messages that hold all the words, or show an image of that name."""
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.searched(" ".join(words), choose(), limit=limit, as_json=format is ListFormat.json)
+
+
+@app.command()
+def export(
+    session: Which,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write to this file, images beside Markdown.", show_default=False),
+    ] = None,
+    format: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="md, html, json or jsonl.  [default: what -o ends in; md]", show_default=False),
+    ] = None,
+) -> None:
+    """Write a conversation as Markdown, as one HTML page with its images inside, or as JSON that `import` takes."""
+    from pixtral_cli.chat.transcript import Form
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.exported(session, choose(), file=output, form=Form(format) if format else None)
+
+
+@app.command("import")
+def import_(file: Annotated[Path, typer.Argument(help="JSON or JSONL.", show_default=False)]) -> None:
+    """Take in an exported conversation, or any array of messages in OpenAI's shape; prints the new session's id."""
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.imported(file, choose())
+
+
+@app.command()
+def fork(session: Which) -> None:
+    """Copy a conversation, to go on in two ways; prints the copy's id."""
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.forked(session, choose())
+
+
+@app.command("rm")
+def remove(
+    sessions: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions' ids.", show_default=False)],
+    yes: Yes = False,
+) -> None:
+    """Remove conversations, and the images no other one shows. Asks first."""
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.removed(sessions, choose(), sure=yes)
+
+
+@app.command()
+def prune(
+    older: Annotated[
+        str | None, typer.Option("--older-than", help="Not touched for so long: 12h, 30d, 1y.", show_default=False)
+    ] = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=0, help="Spare the newest N.", show_default=False)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Remove old conversations, and the images no other one shows. Asks first."""
+    from pixtral_cli.terminal import saved
+    from pixtral_cli.terminal.output import choose
+
+    saved.pruned(choose(), older=older, keep=keep, dry=dry_run, sure=yes)

@@ -1,0 +1,48 @@
+"""`pixtral templates`: list, show and edit the named templates. What a template means, `chat.templates` knows."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="List, show and edit named templates.", invoke_without_command=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="A template's name.", show_default=False)]
+
+
+@app.callback()
+def templates(context: typer.Context) -> None:
+    """List the templates."""
+    if context.invoked_subcommand is None:
+        list_()
+
+
+@app.command("list")
+def list_() -> None:
+    """List the templates."""
+    from pixtral_cli.terminal import templates
+
+    templates.listed()
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print a template's file."""
+    from pixtral_cli.terminal import templates
+
+    templates.shown(name)
+
+
+@app.command()
+def edit(name: Name) -> None:
+    """Write or change a template in $VISUAL or $EDITOR."""
+    from pixtral_cli.terminal import templates
+
+    templates.edited(name)
+
+
+@app.command()
+def path() -> None:
+    """Print the folder the templates lie in."""
+    from pixtral_cli.terminal import templates
+
+    templates.located()

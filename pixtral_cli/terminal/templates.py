@@ -1,0 +1,57 @@
+"""What `pixtral templates` shows, and its way into the editor. Leaves the templates to `chat.templates`."""
+
+from pixtral_cli import config
+from pixtral_cli.chat.database import make_folder
+from pixtral_cli.chat.templates import EXAMPLE, Templates
+from pixtral_cli.errors import UsageError
+from pixtral_cli.sanitize import clean, visible
+from pixtral_cli.terminal.notes import laid_out
+from pixtral_cli.terminal.output import choose
+
+
+def open_templates() -> Templates:
+    """The templates of this user, beside the config file."""
+    return Templates(config.paths().config_file.parent / "templates")
+
+
+def listed() -> None:
+    """The templates with what they ask; one that cannot be read says why."""
+    templates, out = open_templates(), choose()
+    rows = [(name, _gist(templates, name)) for name in templates.names()]
+    for line in laid_out(rows, 10_000):
+        out.write(f"{line}\n")
+    if not rows:
+        out.note("There are no templates yet. Write one: pixtral templates edit NAME")
+
+
+def shown(name: str) -> None:
+    """The text of a template's file."""
+    templates, out = open_templates(), choose()
+    templates.load(name)
+    out.write(clean(templates.path(name).read_text(encoding="utf-8")))
+
+
+def edited(name: str) -> None:
+    """Open the file in the editor, an example if it is new; then say what is wrong with it, if anything."""
+    from pixtral_cli.terminal.editor import edit_file
+
+    templates = open_templates()
+    file = templates.path(name)
+    if not file.exists():
+        make_folder(file.parent)
+        file.write_text(EXAMPLE, encoding="utf-8")
+    edit_file(file)
+    templates.load(name)
+
+
+def located() -> None:
+    choose().write(f"{open_templates().folder}\n")
+
+
+def _gist(templates: Templates, name: str) -> str:
+    try:
+        template = templates.load(name)
+    except UsageError as error:
+        return visible(f"({error.message})")
+    gist = " ".join((template.prompt if template.prompt.strip() != "$input" else template.system or "").split())
+    return visible(gist if len(gist) <= 80 else f"{gist[:79]}…")
