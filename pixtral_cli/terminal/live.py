@@ -28,7 +28,7 @@ class LiveMarkdown:
     """A context in which `feed` shows more of one answer. Its text must be sanitised."""
 
     def __init__(self, stdout: TextIO, write: Callable[[str], None]) -> None:
-        self._page = _Page(Painter(write, lambda: size(stdout)))
+        self._page = Page(Painter(write, lambda: size(stdout)))
         self._inbox: deque[str] = deque()
         self._news = threading.Event()
         self._over = threading.Event()
@@ -73,7 +73,7 @@ class LiveMarkdown:
         return "".join(pieces)
 
 
-class _Page:
+class Page:
     """The answer so far: what of it is finished, and how the rest looks for now."""
 
     def __init__(self, painter: "Painter") -> None:

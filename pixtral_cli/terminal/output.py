@@ -89,8 +89,8 @@ def writing() -> Iterator[None]:
     """An answer that cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
     try:
         yield
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
+        raise BrokenPipeError("nobody reads the answer any more") from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise PixtralError(f"The answer cannot be written: {reason}") from error
