@@ -11,7 +11,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,10 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self._route()
+        try:
+            self._route()
+        except OSError:  # the client has gone, or was killed
+            self.close_connection = True
 
-    def do_HEAD(self) -> None:
-        self._route()
+    do_HEAD = do_GET
 
     def _route(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -224,22 +227,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, data: memoryview, at: int, fault: Fault) -> None:
         stops = {stop for stop in (fault.cut, fault.gate) if stop is not None}
-        try:
-            while True:
-                if fault.gate is not None and at >= fault.gate and not fault.reached.is_set():
-                    self.wfile.flush()
-                    fault.reached.set()
-                    fault.open.wait(30)
-                if at >= len(data) or (fault.cut is not None and at >= fault.cut):
-                    break
-                end = min([at + fault.piece, len(data), *(stop for stop in stops if stop > at)])
-                self.wfile.write(data[at:end])
-                self.request_.sent += end - at
-                at = end
-                if fault.pause:
-                    threading.Event().wait(fault.pause)
-        except OSError:  # the client has gone, or was killed
-            pass
+        while True:
+            if fault.gate is not None and at >= fault.gate and not fault.reached.is_set():
+                fault.reached.set()
+                fault.open.wait(30)
+            if at >= len(data) or (fault.cut is not None and at >= fault.cut):
+                break
+            end = min([at + fault.piece, len(data), *(stop for stop in stops if stop > at)])
+            self.wfile.write(data[at:end])
+            self.request_.sent += end - at
+            at = end
+            if fault.pause:
+                threading.Event().wait(fault.pause)
         self.close_connection = at < len(data) or self.close_connection
 
     def _say(self, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
@@ -250,6 +249,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(body)
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something in another process that sets no event: a file's size."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came"
+        threading.Event().wait(0.01)
 
 
 def environment(hub: FakeHub, **more: str) -> dict[str, str]:

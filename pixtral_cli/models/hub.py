@@ -156,10 +156,8 @@ class Hub:
         except OfflineModeIsEnabled as error:
             raise went_offline(repo) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            what = "does not answer in time" if isinstance(error, httpx2.TimeoutException) else "cannot be reached"
-            why = f" ({str(error).splitlines()[0]})" if str(error) else ""
             raise Unreachable(
-                f"{self.endpoint} {what}{why}"[:120], "Check the network, your proxy and HF_ENDPOINT"
+                f"{self.endpoint} {_failure(error)}", "Check the network, your proxy and HF_ENDPOINT"
             ) from error
 
     def _refusal(self, error: "HfHubHTTPError", repo: str, revision: str | None) -> PixtralError:
@@ -193,6 +191,17 @@ def went_offline(name: str) -> NetworkError:
         f"{name} is not whole on this machine, and offline is set",
         "Without --offline, PIXTRAL_OFFLINE and HF_HUB_OFFLINE it can be fetched",
     )
+
+
+def _failure(error: Exception) -> str:
+    """What a connection did, as the end of a sentence about the hub."""
+    import httpx2
+
+    if isinstance(error, httpx2.TimeoutException):
+        return "does not answer in time"
+    if isinstance(error, (httpx2.ReadError, httpx2.RemoteProtocolError)):
+        return "broke the connection off"
+    return f"cannot be reached: {error}"[:80]
 
 
 def _remote(sibling: "RepoSibling") -> RemoteFile:

@@ -65,7 +65,7 @@ def parse(name: str) -> Reference:
     base, _, revision = name.partition("@")
     repo = REPOS.get(base.lower(), base)
     path = _expanded(name)
-    if repo == base and (name.startswith(("/", "./", "../", "~")) or path.is_dir()):
+    if repo == base and (name.startswith(("/", "./", "../", "~")) or (name and path.is_dir())):
         return Reference(_called(path), folder=Path(os.path.normpath(path.absolute())))
     if REPO.fullmatch(repo) and ".." not in name and (REVISION.fullmatch(revision) or "@" not in name):
         return Reference(name, repo=repo, revision=revision or None)

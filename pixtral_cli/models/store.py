@@ -1,15 +1,18 @@
 """What is on this machine: lists models and removes them. Removal in the hub's cache is its client's own."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import layout, names, verify
 from pixtral_cli.models.hub import Hub
 from pixtral_cli.models.names import Reference
+
+if TYPE_CHECKING:
+    from huggingface_hub import CachedRevisionInfo, HFCacheInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,10 @@ def removal(reference: Reference) -> Removal:
 
     Raises UsageError for the demo, ModelError when there is nothing to remove.
     """
-    if reference.name == names.DEMO:
+    if reference.folder == names.demo_folder():
         raise UsageError("The demo is part of pixtral and cannot be removed", "See the others: pixtral models")
+    from huggingface_hub import scan_cache_dir
+
     if reference.repo is None:
         assert reference.folder is not None
         return _folder_removal(reference.folder)
@@ -59,13 +64,20 @@ def removal(reference: Reference) -> Removal:
     commits = {folder.name for folder in names.snapshots(home, reference.revision) if folder.is_dir()}
     if reference.revision and not commits:
         raise ModelError(f"{reference.name} is not on this machine", names.LISTED)
-    return _cache_removal(reference.repo, home, commits)
+    scan = scan_cache_dir(home.parent)
+    found = next((cached for cached in scan.repos if cached.repo_path.name == home.name), None)
+    if found is None and reference.revision:
+        raise ModelError(f"{home} is in disorder", f"Remove all of it: pixtral models rm {reference.repo}")
+    if found is None:  # cut short or meddled with: the hub's client does not know its way there
+        return _removal(reference.repo, home, lambda: shutil.rmtree(home), _bytes(home.glob("blobs/*")))
+    revisions = [revision for revision in found.revisions if revision.commit_hash in commits]
+    return _cache_removal(reference.repo, home, scan, revisions)
 
 
 def _cached(home: Path) -> Iterator[Installed]:
     """The snapshots of one repository that hold files of a model in mistral format."""
     main = names.read_ref(home, "main")
-    partial = sum(file.stat().st_size for file in home.glob("blobs/*.incomplete"))
+    partial = _bytes(home.glob("blobs/*.incomplete"))
     for folder in _folders(home / "snapshots", "*"):
         if not layout.files(folder):
             continue
@@ -77,7 +89,7 @@ def _cached(home: Path) -> Iterator[Installed]:
 
 def _installed(name: str, folder: Path, partial: int = 0) -> Installed:
     files = layout.files(folder)
-    size = sum(file.stat().st_size for file in files) + partial
+    size = _bytes(files) + partial
     revision = names.revision_of(folder)
     if lack := layout.missing(folder):
         return Installed(name, folder, size, "incomplete", revision, f"{lack[0]} is missing")
@@ -105,16 +117,11 @@ def _folder_removal(folder: Path) -> Removal:
             if left.is_dir() and not any(left.iterdir()):
                 left.rmdir()
 
-    return Removal(tuple(files), sum(file.stat().st_size for file in files), run)
+    return Removal(tuple(files), _bytes(files), run)
 
 
-def _cache_removal(repo: str, home: Path, commits: set[str]) -> Removal:
+def _cache_removal(repo: str, home: Path, scan: "HFCacheInfo", revisions: "list[CachedRevisionInfo]") -> Removal:
     """The model's files in those snapshots, and what no snapshot needs any more. Other programs' files stay."""
-    from huggingface_hub import scan_cache_dir
-
-    scan = scan_cache_dir(home.parent)
-    found = next((cached for cached in scan.repos if cached.repo_path.name == home.name), None)
-    revisions = [revision for revision in found.revisions if revision.commit_hash in commits] if found else []
     ours = {file for revision in revisions for file in layout.files(revision.snapshot_path)}
     files = [file for revision in revisions for file in revision.files]
     if all(file.file_path in ours for file in files):
@@ -123,12 +130,23 @@ def _cache_removal(repo: str, home: Path, commits: set[str]) -> Removal:
         strategy = scan.delete_files(*(file for file in files if file.file_path in ours))
     partial = list(home.glob("blobs/*.incomplete"))
 
+    def work() -> None:
+        strategy.execute()
+        for file in partial:
+            file.unlink(missing_ok=True)
+        if not any(home.glob("snapshots/*/*")):  # nothing but notes of the hub's client is left
+            shutil.rmtree(home, ignore_errors=True)
+
+    return _removal(repo, home, work, strategy.expected_freed_size + _bytes(partial))
+
+
+def _removal(repo: str, home: Path, work: Callable[[], object], size: int) -> Removal:
     def run() -> None:
         with Hub.of().lock(repo):
-            strategy.execute()
-            for file in partial:
-                file.unlink(missing_ok=True)
-            if not any(home.glob("snapshots/*/*")):  # nothing but notes of the hub's client is left
-                shutil.rmtree(home, ignore_errors=True)
+            work()
 
-    return Removal((home,), strategy.expected_freed_size + sum(file.stat().st_size for file in partial), run)
+    return Removal((home,), size, run)
+
+
+def _bytes(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -27,7 +27,7 @@ EVERY = 60.0  # seconds, and every tenth of the way: a line of progress where no
 def fetch(name: str, out: Output, *, stay_offline: bool = False) -> None:
     """Download a model, or go on downloading it, and check every byte."""
     reference = names.parse(name)
-    if reference.name == names.DEMO:
+    if reference.folder == names.demo_folder():
         return out.note("The demo is part of pixtral: there is nothing to download")
     if reference.repo is None:
         raise UsageError(f"{name} is a folder: there is nothing to download", f"Check it: pixtral models verify {name}")
@@ -134,20 +134,19 @@ def _view(out: Output) -> Iterator[View]:
 
 
 def _lines(out: Output) -> View:
-    """A line at the beginning of a phase, at every tenth of it and once a minute."""
-    phase, tenth, when, rate = "", 0, 0.0, Rate()
+    """A line when a download begins; then, of what takes longer than a second, at every tenth and once a minute."""
+    phase, tenth, began, last, rate = "", 0, 0.0, 0.0, Rate()
 
     def see(step: Progress) -> None:
-        nonlocal phase, tenth, when, rate
-        if step.phase != phase:
-            phase, tenth, when, rate = step.phase, -1, 0.0, Rate()
+        nonlocal phase, tenth, began, last, rate
+        now, part = time.monotonic(), 10 * step.done // max(step.total, 1)
+        if fresh := step.phase != phase:
+            phase, tenth, began, last, rate = step.phase, part, now, now, Rate()
         rate.add(step.done)
-        now = time.monotonic()
-        part = 10 * step.done // max(step.total, 1)
         if step.note:
             out.note(step.note)
-        elif part > tenth or now - when > EVERY:
-            tenth, when = part, now
+        elif (fresh and phase == "Downloading") or (now > began + 1 and (part > tenth or now > last + EVERY)):
+            tenth, last = part, now
             out.note(f"{step.phase} {step.file}: {human(step.done)} of {human(step.total)}{rate}")
 
     return see

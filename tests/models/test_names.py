@@ -1,0 +1,186 @@
+"""Which model runs: names, folders, repositories, and what is said when the wished-for one is not here."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli.errors import ModelError
+from pixtral_cli.models import layout, names
+
+REPO = "mistralai/Pixtral-12B-2409"
+WHOLE = ("params.json", "tekken.json", layout.WEIGHTS)
+
+
+def place(folder: Path, *files: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in files:
+        (folder / name).write_text("{}")
+    return folder
+
+
+def cached(repo: str, commit: str, *files: str, ref: str = "") -> Path:
+    home = names.hub_cache() / names.repo_folder(repo)
+    if ref:
+        place(home / "refs")
+        (home / "refs" / ref).write_text(commit)
+    return place(home / "snapshots" / commit, *files)
+
+
+def test_without_a_name_and_without_a_download_the_demo_runs_and_says_so() -> None:
+    model = names.resolve(None)
+    assert (model.name, model.folder) == ("demo", names.demo_folder())
+    assert "pixtral pull pixtral-12b" in model.note
+    assert not layout.missing(model.folder)
+
+
+def test_the_demo_by_name_needs_no_note() -> None:
+    assert names.resolve("demo").note == ""
+
+
+def test_without_a_name_the_downloaded_model_runs() -> None:
+    folder = cached(REPO, "a" * 40, *WHOLE, ref="main")
+    assert names.resolve(None) == names.Model("pixtral-12b", folder, REPO, "a" * 40)
+
+
+def test_without_a_name_the_vendors_folder_serves_too(home: Path) -> None:
+    folder = place(home / "mistral_models" / "Pixtral", *WHOLE)
+    assert names.resolve(None) == names.Model("pixtral-12b", folder, REPO)
+
+
+def test_half_a_download_does_not_run_and_the_note_says_go_on() -> None:
+    cached(REPO, "a" * 40, "params.json", "tekken.json", ref="main")
+    place(names.hub_cache() / names.repo_folder(REPO) / "blobs", "abc.incomplete")
+    model = names.resolve(None)
+    assert model.name == "demo"
+    assert "only partly downloaded" in model.note
+    with pytest.raises(ModelError, match="only partly downloaded") as caught:
+        names.resolve("pixtral-12b")
+    assert caught.value.hint == "Get it: pixtral pull pixtral-12b"
+
+
+def test_a_link_to_nothing_is_no_file() -> None:
+    folder = cached(REPO, "a" * 40, "params.json", "tekken.json", ref="main")
+    (folder / layout.WEIGHTS).symlink_to("../../blobs/gone")
+    assert names.resolve(None).name == "demo"
+
+
+def test_the_name_wins_over_the_configured_one_and_that_over_the_download(tmp_path: Path) -> None:
+    cached(REPO, "a" * 40, *WHOLE, ref="main")
+    mine = place(tmp_path / "mine", *WHOLE)
+    assert names.resolve(None, configured=str(mine)).folder == mine
+    assert names.resolve("demo", configured=str(mine)).name == "demo"
+    assert names.resolve(None).name == "pixtral-12b"
+
+
+@pytest.mark.parametrize("name", ["pixtral-12b", "Pixtral-12B", REPO])
+def test_short_names_are_their_repositories(name: str) -> None:
+    folder = cached(REPO, "a" * 40, *WHOLE, ref="main")
+    assert names.resolve(name).folder == folder
+
+
+def test_a_short_name_wins_over_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(tmp_path / "pixtral-12b", *WHOLE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="not on this machine"):
+        names.resolve("pixtral-12b")
+    assert names.resolve("./pixtral-12b").folder == tmp_path / "pixtral-12b"
+
+
+def test_folders_are_found_however_they_are_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = place(home / "somewhere" / "mine", *WHOLE)
+    monkeypatch.chdir(folder.parent)
+    for name in (str(folder), "~/somewhere/mine", "./mine", "mine", "../somewhere/mine/", "mine/."):
+        assert names.resolve(name) == names.Model("mine", folder), name
+
+
+def test_a_snapshot_folder_is_known_by_its_repository() -> None:
+    folder = cached("org/other", "b" * 40, *WHOLE)
+    assert names.resolve(str(folder)) == names.Model("org/other", folder, "org/other", "b" * 40)
+
+
+@pytest.mark.parametrize(
+    ("there", "lost"),
+    [
+        (("params.json", "tekken.json"), "consolidated.safetensors"),
+        (("params.json", layout.WEIGHTS), "tekken.json"),
+        (("config.json", "model.safetensors"), "params.json"),
+        (
+            ("params.json", "tekken.json", "consolidated-00001-of-00002.safetensors"),
+            "consolidated-00002-of-00002.safetensors",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_whole_model_is_refused_by_the_missing_file(
+    tmp_path: Path, there: tuple[str, ...], lost: str
+) -> None:
+    with pytest.raises(ModelError, match=f"{lost} is missing"):
+        names.resolve(str(place(tmp_path / "m", *there)))
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        ("consolidated.00.pth",),
+        ("consolidated-00001-of-00002.safetensors", "consolidated-00002-of-00002.safetensors", layout.INDEX),
+    ],
+)
+def test_every_form_of_weights_makes_a_model(tmp_path: Path, weights: tuple[str, ...]) -> None:
+    folder = place(tmp_path / "m", "params.json", "tekken.json", *weights)
+    assert names.resolve(str(folder)).folder == folder
+
+
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "a/b@", "a/b@../../x", "org/..", "a b/c", "@main", ""])
+def test_what_cannot_be_a_name_is_refused_with_those_that_are_known(name: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        names.parse(name)
+    assert "pixtral-12b" in caught.value.hint
+
+
+def test_a_strangers_home_is_a_folder_that_is_not_there() -> None:
+    with pytest.raises(ModelError, match="no model in this folder"):
+        names.resolve("~nobody-of-this-name/model")
+
+
+def test_main_wins_over_newer_snapshots() -> None:
+    main = cached(REPO, "a" * 40, *WHOLE, ref="main")
+    cached(REPO, "b" * 40, *WHOLE)
+    assert names.resolve(REPO).folder == main
+
+
+@pytest.mark.parametrize(
+    ("env", "place"),
+    [
+        ({}, "~/.cache/huggingface/hub"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/huggingface/hub"),
+        ({"HF_HOME": "/h"}, "/h/hub"),
+        ({"HF_HOME": "/h", "HUGGINGFACE_HUB_CACHE": "/old"}, "/old"),
+        ({"HF_HOME": "/h", "HF_HUB_CACHE": "~/c"}, "~/c"),
+        ({"HF_HOME": "$HOME/h"}, "~/h/hub"),
+    ],
+)
+def test_the_cache_is_where_the_hubs_client_has_it(env: dict[str, str], place: str, home: Path) -> None:
+    expected = Path(place).expanduser()
+    assert names.hub_cache(env) == expected
+    code = "from huggingface_hub import constants; print(constants.HF_HUB_CACHE)"
+    asked = subprocess.run([sys.executable, "-c", code], env={"HOME": str(home), **env}, capture_output=True, text=True)
+    assert Path(asked.stdout.strip()) == expected
+
+
+def test_which_model_runs_is_known_in_milliseconds_without_any_library() -> None:
+    code = (
+        "import sys, time\nfrom pixtral_cli.models import names\n"
+        "begin = time.perf_counter()\nnames.resolve(None)\n"
+        "print(time.perf_counter() - begin, *sys.modules)"
+    )
+    seconds, *modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert float(seconds) < 0.005
+    assert not {"huggingface_hub", "httpx2", "torch", "json"} & set(modules)
+    begin = time.perf_counter()
+    for _ in range(20):
+        names.resolve(None)
+    assert (time.perf_counter() - begin) / 20 < 0.005

@@ -1,0 +1,162 @@
+"""What is on this machine, and that removing a model takes all of it and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import scan_cache_dir, snapshot_download
+
+from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.models import layout, names, store
+from pixtral_cli.models.hub import Hub
+from pixtral_cli.models.pull import pull
+from tests.hub import FakeHub, Fault, Forever, commit
+from tests.models.conftest import REPO
+
+WEIGHTS = layout.WEIGHTS
+
+
+def listed() -> dict[str, store.Installed]:
+    return {model.name: model for model in store.installed()}
+
+
+def fetch(hub: Hub, name: str = "pixtral-12b") -> None:
+    list(pull(names.parse(name), hub, pauses=()))
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def test_the_demo_is_always_there() -> None:
+    assert {name: model.state for name, model in listed().items()} == {"demo": "built in"}
+
+
+def test_whole_partial_and_damaged_models_are_told_apart(
+    hub: Hub, fake: FakeHub, files: dict[str, bytes], home: Path
+) -> None:
+    fake.faults[WEIGHTS] = Forever([Fault(cut=1_000_000)])
+    with pytest.raises(Exception, match="broke the connection off"):
+        fetch(hub)
+    half = listed()["pixtral-12b"]
+    small = sum(len(data) for name, data in files.items() if name in ("params.json", "tekken.json"))
+    assert (half.state, half.detail) == ("incomplete", f"{WEIGHTS} is missing")
+    assert half.size == 1_000_000 + small
+    fake.faults.clear()
+    fetch(hub)
+    assert listed()["pixtral-12b"].state == "complete"
+    vendor = home / "mistral_models" / "Pixtral"
+    vendor.mkdir(parents=True)
+    for name in ("params.json", "tekken.json"):
+        (vendor / name).write_bytes(files[name])
+    (vendor / WEIGHTS).write_bytes(files[WEIGHTS][:-1])
+    assert listed()[str(vendor)].state == "damaged"
+    assert "is cut short" in listed()[str(vendor)].detail
+
+
+def test_other_peoples_models_in_the_cache_are_not_listed(hub: Hub, fake: FakeHub) -> None:
+    snapshot_download(REPO, cache_dir=hub.cache, endpoint=fake.url, allow_patterns=["config.json", "model-*"])
+    (hub.cache / "models--broken").mkdir()
+    (hub.cache / "file").write_text("")
+    assert set(listed()) == {"demo"}
+
+
+def test_each_revision_is_listed_under_a_name_that_finds_it(files: dict[str, bytes]) -> None:
+    old = {**files, "params.json": files["params.json"] + b"\n"}
+    with FakeHub({REPO: {"main": files, "v1": old}}) as fake:
+        hub = Hub(names.hub_cache(), fake.url)
+        fetch(hub)
+        fetch(hub, "pixtral-12b@v1")
+    assert set(listed()) == {"demo", "pixtral-12b", f"pixtral-12b@{commit(old)[:8]}"}
+    for name, model in listed().items():
+        assert names.resolve(name).folder == model.folder
+
+
+def test_removing_a_model_frees_what_it_says(hub: Hub, fake: FakeHub) -> None:
+    fetch(hub)
+    before = bytes_in(hub.home(REPO))
+    removal = store.removal(names.parse("pixtral-12b"))
+    assert bytes_in(hub.home(REPO)) == before, "nothing goes before it is asked to"
+    assert removal.size == listed()["pixtral-12b"].size
+    removal.run()
+    assert not hub.home(REPO).exists()
+    assert set(listed()) == {"demo"}
+
+
+def test_removing_one_revision_leaves_the_files_that_the_other_shares(files: dict[str, bytes]) -> None:
+    old = {**files, "params.json": files["params.json"] + b"\n"}
+    with FakeHub({REPO: {"main": files, "v1": old}}) as fake:
+        hub = Hub(names.hub_cache(), fake.url)
+        fetch(hub)
+        fetch(hub, "pixtral-12b@v1")
+        removal = store.removal(names.parse("pixtral-12b@v1"))
+        assert removal.size == len(old["params.json"])
+        removal.run()
+        assert set(listed()) == {"demo", "pixtral-12b"}
+        assert scan_cache_dir(hub.cache).size_on_disk == sum(map(len, files.values()))
+        assert not scan_cache_dir(hub.cache).warnings
+
+
+def test_removing_half_a_download_frees_it_too(hub: Hub, fake: FakeHub) -> None:
+    fake.faults[WEIGHTS] = Forever([Fault(cut=1_000_000)])
+    with pytest.raises(Exception, match="broke the connection off"):
+        fetch(hub)
+    removal = store.removal(names.parse(REPO))
+    assert removal.size > 1_000_000
+    removal.run()
+    assert not hub.home(REPO).exists()
+
+
+def test_files_of_other_formats_in_the_same_snapshot_stay(hub: Hub, fake: FakeHub) -> None:
+    snapshot_download(REPO, cache_dir=hub.cache, endpoint=fake.url)
+    store.removal(names.parse("pixtral-12b")).run()
+    [repo] = scan_cache_dir(hub.cache).repos
+    [revision] = repo.revisions
+    left = {file.file_name for file in revision.files}
+    assert {"config.json", "model-00001-of-00002.safetensors"} <= left
+    assert not left & {"params.json", "tekken.json", WEIGHTS}
+    assert set(listed()) == {"demo"}
+
+
+def test_a_folder_that_the_hubs_client_finds_in_disorder_goes_whole(hub: Hub, fake: FakeHub) -> None:
+    fetch(hub)
+    (hub.home(REPO) / "refs" / "lost").write_text("f" * 40)
+    assert scan_cache_dir(hub.cache).warnings
+    with pytest.raises(ModelError, match="in disorder"):
+        store.removal(names.parse("pixtral-12b@main"))
+    store.removal(names.parse("pixtral-12b")).run()
+    assert not hub.home(REPO).exists()
+
+
+def test_removing_the_vendors_folder_takes_the_model_and_leaves_the_rest(home: Path, fake: FakeHub, hub: Hub) -> None:
+    folder = home / "mistral_models" / "Pixtral"
+    patterns = ["params.json", "tekken.json", WEIGHTS]
+    snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
+    (folder / "notes.txt").write_text("mine")
+    store.removal(names.parse("pixtral-12b")).run()
+    assert [file.name for file in folder.iterdir()] == ["notes.txt"]
+    (folder / "notes.txt").unlink()
+    snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
+    store.removal(names.parse(str(folder))).run()
+    assert not folder.exists()
+
+
+def test_what_is_not_there_cannot_be_removed(hub: Hub, fake: FakeHub, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        store.removal(names.parse("demo"))
+    with pytest.raises(ModelError, match="not on this machine"):
+        store.removal(names.parse("org/unknown"))
+    with pytest.raises(ModelError, match="no model in this folder"):
+        store.removal(names.parse(str(tmp_path)))
+    fetch(hub)
+    with pytest.raises(ModelError, match="not on this machine"):
+        store.removal(names.parse("pixtral-12b@v9"))
+
+
+def test_the_demo_is_its_folder_and_not_its_name(tmp_path: Path, files: dict[str, bytes]) -> None:
+    with pytest.raises(UsageError):
+        store.removal(names.parse(str(names.demo_folder())))
+    mine = tmp_path / "demo"
+    mine.mkdir()
+    (mine / WEIGHTS).write_bytes(files[WEIGHTS])
+    store.removal(names.parse(str(mine))).run()
+    assert not mine.exists()
