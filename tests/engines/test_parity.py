@@ -10,7 +10,7 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local import LocalEngine
 from pixtral_cli.engines.local.clock import Clock
-from tests.engines.checkpoints import Reference, Sizes, build, image, picture, random_sizes
+from tests.engines.checkpoints import Reference, build, image, random_sizes
 
 WORDS = ["What", "is", "there?", "A", "red", "circle,", "two", "squares.", "Why", "not", "zebra", "7", "(x)\n", "über"]
 SHAPES = [(1, 1), (16, 16), (17, 31), (64, 64), (200, 30), (9, 300), (97, 96), (333, 250), (40, 1000)]
@@ -62,7 +62,9 @@ def test_logits_and_greedy_answer_equal_transformers(tmp_path: Path, seed: int) 
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
     text = "".join(chunk.text for chunk in engine.stream(said, Sampling(temperature=0, max_tokens=8)))
-    assert text.rstrip("�") == engine.tokenizer._tekken.decode(answer).rstrip("�")  # an unfinished character is left out
+    assert text.rstrip("�") == engine.tokenizer._tekken.decode(answer).rstrip(
+        "�"
+    )  # an unfinished character is left out
 
 
 def test_an_image_is_seen_alike_whatever_stands_beside_it(tmp_path: Path) -> None:

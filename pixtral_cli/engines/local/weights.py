@@ -124,6 +124,6 @@ def not_finite(weights: Weights, sample: int | None = None) -> str:
     """The name of a tensor with a NaN or infinity among its first `sample` elements (None: all), or ""."""
     with torch.inference_mode():
         for key, tensor in weights.model.state_dict().items():
-            if not torch.isfinite(tensor.flatten()[:sample].sum(dtype=torch.float32)):
+            if not torch.stack(tensor.flatten()[:sample].aminmax()).isfinite().all():
                 return str(key)
     return ""
