@@ -1,5 +1,6 @@
 """The bounded download: which addresses are public, what is sent, and what each failure is called."""
 
+import gzip
 import ssl
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from pixtral_cli import net
 from pixtral_cli.errors import NetworkError
-from tests.torture.servers import PUBLIC, Rerouted, internet, reply, serve
+from tests.torture.servers import PUBLIC, internet, remembering, reply, serve
 
 # A self-signed certificate for pictures.example, made for this test; it guards nothing.
 CERTIFICATE = """\
@@ -72,15 +73,10 @@ def test_addresses_of_the_open_internet(address: str) -> None:
 
 def test_one_get_is_sent_with_the_name_as_host_and_without_cookies_or_credentials() -> None:
     heads: list[str] = []
-    with serve(
-        lambda connection, head: (heads.append(head), reply(b"x", Content_Type="image/png")(connection, head))[1]
-    ) as port:
-        page = net.fetch(
-            "http://pictures.example:8080/ä b.png?q=ü#part".replace(" ", "%20"),
-            allow_private=False,
-            network=internet(port),
-        )
-    assert page == net.Download(b"x", "image/png", "http://pictures.example:8080/ä%20b.png?q=ü#part")
+    url = "http://pictures.example:8080/ä%20b.png?q=ü#part"
+    with serve(remembering(heads, reply(b"x", Content_Type="image/png"))) as port:
+        page = net.fetch(url, allow_private=False, network=internet(port))
+    assert page == net.Download(b"x", "image/png", url)
     lines = heads[0].split("\r\n")
     assert lines[0] == "GET /%C3%A4%20b.png?q=%C3%BC HTTP/1.1"
     names = [line.partition(":")[0] for line in lines[1:] if line]
@@ -91,21 +87,16 @@ def test_one_get_is_sent_with_the_name_as_host_and_without_cookies_or_credential
 
 def test_an_address_of_version_6_is_bracketed_in_the_host_header() -> None:
     heads: list[str] = []
-    with serve(lambda connection, head: (heads.append(head), reply(b"x")(connection, head))[1]) as port:
-        net.fetch(
-            "http://[2606:4700::1111]:81/",
-            allow_private=False,
-            network=internet(port, {"2606:4700::1111": ["2606:4700::1111"]}),
-        )
+    with serve(remembering(heads, reply(b"x"))) as port:
+        network = internet(port, {"2606:4700::1111": ["2606:4700::1111"]})
+        net.fetch("http://[2606:4700::1111]:81/", allow_private=False, network=network)
     assert "Host: [2606:4700::1111]:81" in heads[0]
 
 
 def test_a_domain_in_another_script_is_resolved_by_its_ascii_form() -> None:
-    asked: list[str] = []
+    names = {"xn--bcher-kva.example": [PUBLIC], "bücher.example": ["127.0.0.1"]}
     with serve(reply(b"x")) as port:
-        network = net.Network(resolve=lambda host, _: (asked.append(host), [PUBLIC])[1], dial=Rerouted(port))
-        net.fetch("http://bücher.example/", allow_private=False, network=network)
-    assert asked == ["xn--bcher-kva.example"]
+        assert net.fetch("http://bücher.example/", allow_private=False, network=internet(port, names)).data == b"x"
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +115,10 @@ def test_if_the_first_address_is_dead_the_next_is_dialled() -> None:
 def test_sixteen_threads_fetch_at_once() -> None:
     got: list[bytes] = []
     with serve(reply(bytes(100_000))) as port:
-        fetch = lambda: got.append(net.fetch(f"http://127.0.0.1:{port}/", allow_private=True).data)  # noqa: E731
+
+        def fetch() -> None:
+            got.append(net.fetch(f"http://127.0.0.1:{port}/", allow_private=True).data)
+
         threads = [threading.Thread(target=fetch) for _ in range(16)]
         for thread in threads:
             thread.start()
@@ -140,8 +134,6 @@ def test_any_status_but_ok_is_an_error_that_names_it(status: str) -> None:
 
 
 def test_small_gzip_that_was_not_asked_for_is_unpacked_and_other_packing_refused() -> None:
-    import gzip
-
     with serve(reply(gzip.compress(b"picture"), Content_Encoding="gzip")) as port:
         assert net.fetch(f"http://127.0.0.1:{port}/", allow_private=True).data == b"picture"
     with serve(reply(b"picture", Content_Encoding="br")) as port:

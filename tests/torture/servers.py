@@ -56,6 +56,16 @@ def redirect(location: str) -> Answer:
     return reply(status="302 Found", Location=location)
 
 
+def remembering(heads: list[str], answer: Answer) -> Answer:
+    """The same answer, the request's head being added to a list."""
+
+    def note_and_answer(connection: socket.socket, head: str) -> None:
+        heads.append(head)
+        answer(connection, head)
+
+    return note_and_answer
+
+
 class Rerouted(httpcore2.SyncBackend):
     """Dials this machine whatever the address, and remembers what was asked for."""
 

@@ -149,9 +149,9 @@ def test_all_eight_exif_orientations_give_identical_pixels(orientation: int, kin
     upright = np.asarray(pictures.corners(64, 32))
     exif = Pillow.Exif()
     exif[0x0112] = orientation
-    options: dict[str, Any] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(kind, {})
+    lossless: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}
     stored = Pillow.fromarray(turned(orientation, upright))
-    image = images.from_bytes(pictures.encoded(stored, kind, exif=exif, **options), "turned")
+    image = images.from_bytes(pictures.encoded(stored, kind, exif=exif, **lossless.get(kind, {})), "turned")
     assert image.size == (64, 32)
     assert np.abs(np.asarray(image.pixels()).astype(int) - upright).max() <= (3 if kind == "JPEG" else 0)
 
