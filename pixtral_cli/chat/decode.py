@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
+from PIL.ImageFile import ImageFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -112,7 +113,11 @@ def _upright(image: "PILImage", crop: "Box | None" = None) -> "PILImage":
     if crop:
         image = image.crop(_stored_box(crop, turn, image.size))
     rgb = _rgb(image, raw)
-    return rgb.transpose(_TURNS[turn]) if turn in _TURNS else rgb
+    result = rgb.transpose(_TURNS[turn]) if turn in _TURNS else rgb
+    if isinstance(result, ImageFile):
+        result = result.copy()  # without the file and the decoder's buffers
+    result.info = {}  # what is sent or saved holds no place, time or profile
+    return result
 
 
 def _load(image: "PILImage") -> None:
@@ -198,5 +203,16 @@ def _keep(key: tuple[str, int, int], picture: "PILImage") -> None:
     """Remember a decoded picture under its hash and stored size, forgetting the oldest beyond `KEEP_BYTES`."""
     with _lock:
         _pictures[key] = picture
-        while sum(4 * each.width * each.height for each in _pictures.values()) > KEEP_BYTES:
+        while kept_bytes() > KEEP_BYTES:
             _pictures.popitem(last=False)
+
+
+def forget() -> None:
+    """Drop every picture that is kept."""
+    with _lock:
+        _pictures.clear()
+
+
+def kept_bytes() -> int:
+    """How much memory the kept pictures take: Pillow gives an RGB pixel four bytes."""
+    return sum(4 * picture.width * picture.height for picture in _pictures.values())

@@ -220,6 +220,8 @@ HARMLESS = (
     Case("cmyk.jpg", lambda: adobe_cmyk([(0, 0, 0, 0)])),
     Case("animated.gif", lambda: animation("GIF")),
     Case("animated.webp", lambda: animation("WEBP")),
+    Case("broken-exif.jpg", lambda: encoded(corners(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")),
+    Case("two-in-one.jpg", lambda: encoded(corners(), "MPO", save_all=True, append_images=[corners()])),
 )
 
 

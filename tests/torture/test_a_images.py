@@ -75,6 +75,11 @@ def test_every_hostile_picture_is_refused_within_a_fifth_of_a_second_and_50_mega
         assert result["growth"] <= 50, result
 
 
+def test_odd_but_legal_pictures_load_without_a_word_on_stderr(tmp_path: Path) -> None:
+    results = measured(*(case.write(tmp_path) for case in pictures.HARMLESS))
+    assert [result["message"] for result in results] == [""] * len(pictures.HARMLESS)
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_legal_jpeg_of_64_megapixels_costs_at_most_300_megabytes(tmp_path: Path, progressive: bool) -> None:
     path = tmp_path / "large.jpg"
