@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Generator, Sequence
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message
@@ -51,7 +52,8 @@ class Answer:
     """One answer of an engine, pulled from a thread of its own. Closing it stops the computing and waits until it has stopped."""
 
     def __init__(self, engine: Engine, messages: Sequence[Message], sampling: Sampling) -> None:
-        self._chunks = _pull(engine, messages, sampling)
+        self._begin = partial(engine.stream, messages, sampling)
+        self._chunks: Iterator[Chunk] | None = None
         self._thread = ThreadPoolExecutor(1, "answer")
         self._closing = False
 
@@ -65,14 +67,20 @@ class Answer:
         return chunk
 
     def _next(self) -> Chunk | None:
-        return None if self._closing else next(self._chunks, None)
+        if self._closing:
+            return None
+        if self._chunks is None:
+            self._chunks = self._begin()
+        return next(self._chunks, None)
 
     async def aclose(self) -> None:
         self._closing = True
-        stopped = asyncio.get_running_loop().run_in_executor(self._thread, self._chunks.close)
+        if not isinstance(self._chunks, Generator):
+            self._close()  # engines' own iterators may be closed while they compute, and stop the sooner
+        stopped = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
         await asyncio.shield(stopped)
 
-
-def _pull(engine: Engine, messages: Sequence[Message], sampling: Sampling) -> Generator[Chunk, None, None]:
-    yield from engine.stream(messages, sampling)
+    def _close(self) -> None:
+        if close := getattr(self._chunks, "close", None):
+            close()

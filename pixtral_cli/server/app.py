@@ -67,8 +67,8 @@ def create_app(engine: Engine, service: Service) -> Starlette:
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
         Route("/v1/models", server.models),
         Route("/v1/models/{name:path}", server.model),
-        Route("/pixtral/measure", server.measure, methods=["POST"]),
-        Route("/pixtral/status", server.status),
+        Route("/v1/measure", server.measure, methods=["POST"]),
+        Route("/v1/status", server.status),
         Route("/health", server.health),
         Route("/metrics", server.show_metrics),
         Route("/openapi.json", server.openapi),
@@ -205,7 +205,8 @@ class _Server:
     async def status(self, request: Request) -> Response:
         if not self._service.trusted:
             raise Fault(404, "Not Found", code="not_found")
-        return JSONResponse(self._service.status() | {"running": self.queue.running, "inside": self.queue.inside})
+        idle = 0.0 if self.queue.inside else time.monotonic() - self.queue.last_left
+        return JSONResponse({**self._service.status(), "inside": self.queue.inside, "idle": idle})
 
     async def show_metrics(self, request: Request) -> Response:
         waiting = self.queue.inside - self.queue.running

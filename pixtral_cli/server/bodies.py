@@ -36,7 +36,9 @@ class Bodies:
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise Fault(408, "The request took too long to arrive.", code="request_timeout", headers={"Connection": "close"}) from None
+            raise Fault(
+                408, "The request took too long to arrive.", code="request_timeout", headers={"Connection": "close"}
+            ) from None
         finally:
             self._held -= len(body)
 

@@ -21,12 +21,13 @@ class Fault(Exception):
     param: str | None = None
     code: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""
 
     @property
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
         error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        return {"error": error}
+        return {"error": error | ({"hint": self.hint} if self.hint else {})}
 
 
 # The engine's errors: status, type and code. Those with no code of their own are looked up by their base.
@@ -49,10 +50,8 @@ def of_engine(error: PixtralError, *, trusted: bool) -> Fault:
     kind = next(kind for kind in type(error).__mro__ if kind in KINDS)
     status, type_, code = KINDS[kind]
     message = error.message if trusted or kind not in UNTOLD else UNTOLD[kind]
-    if trusted and error.hint:
-        message = f"{message.rstrip('.')}. {error.hint}"
     retry = {"Retry-After": "5"} if status == 503 else {}
-    return Fault(status, message, type_, code=code, headers=retry)
+    return Fault(status, message, type_, code=code, headers=retry, hint=error.hint if trusted else "")
 
 
 def of_image(error: PixtralError, param: str) -> Fault:

@@ -45,10 +45,12 @@ def bind(host: str, port: int) -> socket.socket:
 def bind_unix(path: Path) -> socket.socket:
     """A listening Unix socket that its owner alone can open, in place of whatever had that name."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    path.unlink(missing_ok=True)
-    listening.bind(str(path))
-    path.chmod(0o600)  # its folder is 0700, so nobody came in between
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    listening.bind(str(new))
+    new.chmod(0o600)  # its folder is 0700, so nobody came in between
     listening.listen(128)
+    new.rename(path)  # whoever finds the name can connect
     return listening
 
 
@@ -125,7 +127,9 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: Starlette, listening: socket.socket, tick: Callable[[Server], None] | None = None, **limits: Any) -> None:
+def serve(
+    app: Starlette, listening: socket.socket, tick: Callable[[Server], None] | None = None, **limits: Any
+) -> None:
     """Serve until a signal. `tick` is called about once a second and may set `should_exit`."""
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     server = Server(app, **limits)

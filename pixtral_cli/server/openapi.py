@@ -35,9 +35,7 @@ def _paths() -> dict[str, Any]:
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     return {
         "/v1/chat/completions": {"post": _posts("Answer a conversation", completion)},
-        "/pixtral/measure": {
-            "post": _posts("Count the tokens of a conversation", {"application/json": _schema("Cost")})
-        },
+        "/v1/measure": {"post": _posts("Count the tokens of a conversation", {"application/json": _schema("Cost")})},
         "/v1/models": {"get": _gets("The model served", {"application/json": _schema("Models")}, ())},
         "/v1/models/{name}": {
             "get": _gets("One name of the model", {"application/json": _schema("Model")}, (404,))

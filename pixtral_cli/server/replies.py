@@ -96,6 +96,7 @@ class Error(BaseModel):
     type: str
     param: str | None
     code: str | None
+    hint: str = ""
 
 
 class ErrorBody(BaseModel):

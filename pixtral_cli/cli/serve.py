@@ -1,0 +1,152 @@
+"""`pixtral serve`, `ps`, `stop` and `login`: the processes that keep a model, and the keys of servers elsewhere."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pixtral_cli.cli import options
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.refusals import Server
+
+
+def serve(
+    model: options.Model = None,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; others than this machine's need a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", envvar="PIXTRAL_API_KEY", help="What clients must send.", show_default=False),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option("--allowed-host", help="A name clients may use. Repeat it.", show_default=False)
+    ] = None,
+    no_image_urls: Annotated[bool, typer.Option("--no-image-urls", help="Take images by data URL only.")] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")
+    ] = False,
+    queue: Annotated[int, typer.Option("--queue", min=0, max=1000, help="Requests that may wait.")] = 16,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Answers computed at a time.")] = 4,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    max_tokens: options.MaxTokens = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+) -> None:
+    """Serve a model over HTTP, as OpenAI and La Plateforme do.
+
+    Send the API key by PIXTRAL_API_KEY: what stands in a command line, other users can read.
+    """
+    _need_extra()
+    from pixtral_cli import config
+    from pixtral_cli.cli.opening import choose_model, sampling
+    from pixtral_cli.engines import resident
+    from pixtral_cli.server.front import Front, run
+
+    settings = config.load().override(
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, device=device, dtype=dtype
+    )
+    chosen, settings = choose_model(model, settings)
+    if chosen.note:
+        typer.echo(chosen.note, err=True)
+    front = Front(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
+    what = resident.wanted(
+        chosen, device=settings.device or "auto", dtype=settings.dtype or "auto", running=concurrency
+    )
+
+    def ready(url: str) -> None:
+        typer.echo(f"{chosen.name} answers at {url}/v1", err=True)
+
+    run(front, what, resident.room(config.paths().state), sampling(settings, chosen.name), ready=ready)
+
+
+def _need_extra() -> None:
+    from importlib.util import find_spec
+
+    from pixtral_cli.errors import UsageError
+
+    if not find_spec("starlette") or not find_spec("uvicorn"):
+        raise UsageError("The server needs two more packages", "Get them: pip install 'pixtral[serve]'")
+
+
+def ps() -> None:
+    """List the processes that keep a model."""
+    from pixtral_cli import config
+    from pixtral_cli.engines import resident
+    from pixtral_cli.sanitize import visible
+
+    rows = [status for _, status in resident.statuses(resident.room(config.paths().state))]
+    for status in rows:
+        kept = "serve" if status["owner"] else f"leaves after {status['keep_alive']:.0f} s"
+        doing = f"{status['inside']} running" if status["inside"] else f"idle for {status['idle']:.0f} s"
+        typer.echo(f"{visible(status['name']):24} process {status['stop']:<8} {doing}, {kept}")
+    if not rows:
+        typer.echo("No process keeps a model.", err=True)
+
+
+def stop(
+    model: Annotated[str | None, typer.Argument(help="A model.  [default: all]", show_default=False)] = None,
+) -> None:
+    """End the processes that keep a model; they finish what they compute."""
+    from pixtral_cli import config
+    from pixtral_cli.engines import resident
+    from pixtral_cli.errors import ModelError
+
+    found = [
+        (socket, status)
+        for socket, status in resident.statuses(resident.room(config.paths().state))
+        if model in (None, status["name"])
+    ]
+    if model and not found:
+        raise ModelError(f"No process keeps {model}", "See: pixtral ps")
+    for socket, status in found:
+        resident.stop(socket, status)
+        typer.echo(f"Stopped {status['name']}.", err=True)
+
+
+def login(
+    base_url: options.BaseURL = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Forget the key.")] = False,
+) -> None:
+    """Store the API key of La Plateforme, or of another server, in a file only you can read.
+
+    The key is asked for, or read from stdin. It is tried before it is stored.
+    """
+    import sys
+
+    from pixtral_cli import config
+    from pixtral_cli.engines import keys
+    from pixtral_cli.engines.refusals import server
+    from pixtral_cli.engines.remote import LA_PLATEFORME
+
+    target = server(base_url or LA_PLATEFORME)
+    file = config.paths().config_file.with_name("keys.json")
+    if remove:
+        keys.save(target.host, None, file)
+        typer.echo(f"Forgot the key of {target.host}.", err=True)
+        return
+    key = (
+        typer.prompt(f"API key of {target.host}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
+    )
+    _try_key(server(target.base_url, keys.checked(key.strip(), "What was entered")))
+    keys.save(target.host, key, file)
+    typer.echo(f"Stored the key of {target.host} in {file}.", err=True)
+
+
+def _try_key(target: "Server") -> None:
+    """Raises NetworkError when the server refuses the key; a server that cannot be reached proves nothing."""
+    from contextlib import closing
+
+    from pixtral_cli.engines.link import Link
+    from pixtral_cli.engines.refusals import Refused
+    from pixtral_cli.errors import PixtralError
+
+    with closing(Link(target, patience=10)) as link:
+        try:
+            link.get("/models")
+        except Refused:
+            raise
+        except PixtralError as error:
+            typer.echo(f"The key was not tried: {error.message}.", err=True)

@@ -1,0 +1,122 @@
+"""Where an API is, and what its refusals are in our words. Sends nothing."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pixtral_cli.errors import (
+    ContextError,
+    ImageError,
+    ModelError,
+    NetworkError,
+    OutOfMemory,
+    PixtralError,
+    UsageError,
+)
+
+CODES: dict[str, type[PixtralError]] = {
+    "context_length_exceeded": ContextError,
+    "invalid_image": ImageError,
+    "image_unreachable": ImageError,
+    "out_of_memory": OutOfMemory,
+    "model_error": ModelError,
+    "internal_error": PixtralError,
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where an API is, and the key for it. With `socket`, it is on that Unix socket of this machine."""
+
+    base_url: str
+    key: str | None = field(default=None, repr=False)
+    socket: Path | None = None
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        return "The resident process" if self.socket else self.host
+
+    @property
+    def here(self) -> bool:
+        """Whether it is on this machine."""
+        return self.socket is not None or self.host in ("localhost", "127.0.0.1", "::1")
+
+    @property
+    def mistral(self) -> bool:
+        """Whether it is La Plateforme."""
+        return self.host == "mistral.ai" or self.host.endswith(".mistral.ai")
+
+
+def server(base_url: str, key: str | None = None) -> Server:
+    """The server at a URL; `/v1` is added to a bare host. Raises UsageError for what is no http(s) URL."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise UsageError(f"--base-url wants an http(s) URL, not {base_url!r}", "Such as http://localhost:8000/v1")
+    path = parts.path.rstrip("/") or "/v1"
+    return Server(f"{parts.scheme}://{parts.netloc}{path}", key)
+
+
+class Refused(NetworkError):
+    """The server wants a key, or another."""
+
+
+LOGIN = "Store one: pixtral login; or set MISTRAL_API_KEY (for another server, PIXTRAL_API_KEY)"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a server says about an error."""
+
+    message: str = ""
+    code: str = ""
+    hint: str = ""
+
+
+def told(error: Any) -> Told:
+    """The words of an error object, in OpenAI's form, La Plateforme's or FastAPI's."""
+    if isinstance(error, str):
+        return Told(error)
+    if not isinstance(error, dict):
+        return Told()
+    inner = error.get("error", error.get("detail", error.get("message")))
+    if isinstance(inner, list) and inner and isinstance(inner[0], dict):
+        inner = inner[0].get("msg")
+    if isinstance(inner, dict):
+        return told({"message": inner.get("message"), "code": inner.get("code"), "hint": inner.get("hint")})
+    return Told(*(one if isinstance(one, str) else "" for one in (inner, error.get("code"), error.get("hint"))))
+
+
+def refusal(server: Server, status: int, told: Told, after: float | None = None) -> PixtralError:
+    """The error that a status and the server's words are; `after`: the seconds in which to come again."""
+    why = told.message.replace(server.key, "***") if server.key else told.message
+    kind = CODES.get(told.code) or (ContextError if _too_long(status, why) else None)
+    if server.socket and why:
+        return (kind or (UsageError if status < 500 else NetworkError))(why, told.hint)
+    message = f"{server.name}: {why}" if why else f"{server.name} answered with status {status}"
+    message = message if len(message) <= 120 else f"{message[:119]}…"
+    if status in (401, 403):
+        refused = "refuses the API key" if server.key else "wants an API key"
+        return Refused(f"{server.name} {refused}", LOGIN)
+    if status == 404:
+        return ModelError(message, "Check --model and --base-url")
+    if kind:
+        return kind(message)
+    if status == 429:
+        when = f" in {after:.0f} s" if after else " later"
+        return NetworkError(f"{server.name}: too many requests", f"Try again{when}")
+    if status in (400, 413, 422):
+        return UsageError(message)
+    if status == 200 or 300 <= status < 400:
+        return NetworkError(f"{server.name} does not answer as a chat completions API", "Check --base-url")
+    return NetworkError(message, "Try again later")
+
+
+def _too_long(status: int, why: str) -> bool:
+    words = why.lower()
+    return status in (400, 413, 422) and "token" in words and any(w in words for w in ("context", "maximum", "too l"))

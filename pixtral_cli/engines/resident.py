@@ -1,0 +1,263 @@
+"""The process that keeps a model for others: finding one, starting one, stopping one. What it runs is `server.resident`."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli import __version__, errors
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
+from pixtral_cli.chat.message import Message
+from pixtral_cli.engines.link import Link
+from pixtral_cli.engines.refusals import Server
+from pixtral_cli.engines.remote import RemoteEngine
+from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
+from pixtral_cli.models.names import Model
+
+COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.resident")
+LONGEST_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
+STOPPED = 35.0  # seconds after which a process that was asked to stop has stopped
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
+UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a resident process is asked to keep. `keep_alive`: seconds of idling after which it leaves."""
+
+    name: str
+    folder: str
+    device: str = "auto"
+    dtype: str = "auto"
+    keep_alive: float | None = None
+    running: int = 4
+
+    @property
+    def key(self) -> str:
+        """Equal for processes that may stand in for one another."""
+        same = json.dumps([__version__, self.folder, self.device, self.dtype])
+        return hashlib.sha256(same.encode()).hexdigest()[:16]
+
+
+def wanted(
+    model: Model, *, device: str = "auto", dtype: str = "auto", keep_alive: float | None = None, running: int = 4
+) -> Wanted:
+    """What to ask of a process for this model."""
+    return Wanted(model.name, str(model.folder.resolve()), device, dtype, keep_alive, running)
+
+
+def duration(text: str) -> float | None:
+    """Seconds of `90`, `30s`, `10m`, `1h`; None for 0, which is not at all. Raises UsageError."""
+    found = DURATION.fullmatch(text.strip().lower())
+    if not found:
+        raise UsageError(f"--keep-alive wants a duration, not {text!r}", "Such as 10m, 90s or 1h; 0 for not at all")
+    return float(found[1]) * UNITS[found[2]] or None
+
+
+def room(state: Path) -> Path:
+    """The folder of the sockets, which its owner alone can enter. Raises PixtralError when it isn't so."""
+    folder = state / "run"
+    if len(os.fsencode(folder)) + 40 > LONGEST_PATH:
+        short = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+        folder = Path(tempfile.gettempdir()) / f"pixtral-{os.getuid()}-{short}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.lstat()
+        if status.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
+            raise PixtralError(f"{folder} belongs to somebody else", "Remove it, or set PIXTRAL_HOME")
+        folder.chmod(0o700)
+    except OSError as error:
+        raise PixtralError(
+            f"{folder} cannot be used: {error.strerror}", "Set PIXTRAL_HOME to another folder"
+        ) from error
+    return folder
+
+
+def link(socket: Path, *, patience: float | None = None) -> Link:
+    """To the process behind a socket. Without `patience` there is no time limit: a process that dies closes it."""
+    return Link(Server("http://localhost/v1", socket=socket), patience=patience)
+
+
+def engine(socket: Path, model: str) -> RemoteEngine:
+    """The engine of the process behind a socket, which calls its model so."""
+    return RemoteEngine(link(socket), model, originals=True)
+
+
+def statuses(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The processes that answer, each with what it says of itself. Sockets of those that are gone are removed."""
+    for socket in sorted(folder.glob(f"{key}*.sock")):
+        asked = link(socket, patience=3)
+        try:
+            yield socket, asked.get("/status")
+        except PixtralError as error:
+            if isinstance(error.__cause__, Exception) and "Connect" in type(error.__cause__).__name__:
+                socket.unlink(missing_ok=True)
+        finally:
+            asked.close()
+
+
+def find(what: Wanted, folder: Path) -> RemoteEngine | None:
+    """The engine of a running process for this model, device and dtype."""
+    return next((engine(socket, status["name"]) for socket, status in statuses(folder, what.key)), None)
+
+
+def find_or_start(what: Wanted, folder: Path, log: Path) -> RemoteEngine | None:
+    """The engine of a process for this model; started when `keep_alive` asks for one, else None if there is none.
+
+    Raises what loading the model raises.
+    """
+    if found := find(what, folder):
+        return found
+    if what.keep_alive is None:
+        return None
+    with _locked(folder / f"{what.key}.lock"):
+        if found := find(what, folder):
+            return found
+        socket = folder / f"{what.key}.sock"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as stderr:
+            process = spawn(what, socket, stderr=stderr.fileno())
+        process.detach(log)
+        return engine(socket, what.name)
+
+
+@contextlib.contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """One starts, the others wait for it."""
+    import fcntl
+
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+class Process:
+    """A process that was started to keep a model, until its model is loaded and after."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self._process = process
+
+    def ready(self, log: Path | None = None) -> dict[str, Any]:
+        """Wait until the model is loaded; what the process then says. Raises what loading raised there."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        try:
+            said = json.loads(line)
+        except ValueError:
+            status = self._process.wait()
+            why = f"killed by signal {-status}" if status < 0 else f"status {status}"
+            hint = f"See {log}" if log else ""
+            raise ModelError(f"The process that loads the model ended: {why}", hint) from None
+        if kind := said.get("error"):
+            self._process.wait()
+            raise getattr(errors, kind, PixtralError)(said["message"], said["hint"])
+        assert isinstance(said, dict)
+        return said
+
+    def detach(self, log: Path) -> None:
+        """Wait until it's ready and leave it to itself; interrupted before that, it ends."""
+        try:
+            self.ready(log)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+        assert self._process.stdout
+        self._process.stdout.close()
+        self._process.returncode = 0  # it outlives us: nothing is to be waited for
+
+    def wait(self) -> int:
+        """Until it has ended; its status."""
+        return self._process.wait()
+
+    def end(self, seconds: float = STOPPED) -> None:
+        """Let it finish what it computes, within so many seconds."""
+        if self._process.stdin:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def spawn(
+    what: Wanted, socket: Path, *, attached: bool = False, stderr: int | None = None, command: Sequence[str] = COMMAND
+) -> Process:
+    """Start a process that listens on `socket` once its model is loaded. An `attached` one ends with this process."""
+    order = {**asdict(what), "socket": str(socket), "owner": os.getpid() if attached else None}
+    process = subprocess.Popen(
+        [*command, json.dumps(order)],
+        stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,  # Ctrl-C is meant for us
+    )
+    return Process(process)
+
+
+def stop(socket: Path, status: dict[str, Any], seconds: float = STOPPED) -> None:
+    """End a process: it finishes what it computes. Raises PixtralError when it doesn't within so many seconds."""
+    pid = int(status["stop"])
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + seconds
+    while socket.exists():
+        if time.monotonic() > end:
+            raise PixtralError(f"Process {pid} does not stop", f"kill -9 {pid}")
+        time.sleep(0.05)
+
+
+class Resident:
+    """A resident process's engine. When the process has gone, says so by `note` and answers with `otherwise` instead."""
+
+    def __init__(self, remote: RemoteEngine, otherwise: Callable[[], Engine], note: Callable[[str], None]) -> None:
+        self._engine: Engine = remote
+        self._otherwise: Callable[[], Engine] | None = otherwise
+        self._note = note
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        """See `Engine`. An answer that has begun is not begun again."""
+        begun = False
+        try:
+            for chunk in self._engine.stream(messages, sampling):
+                begun = True
+                yield chunk
+        except NetworkError:
+            if begun or not self._replaced():
+                raise
+            yield from self._engine.stream(messages, sampling)
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        """See `Engine`."""
+        try:
+            return self._engine.measure(messages)
+        except NetworkError:
+            if not self._replaced():
+                raise
+            return self._engine.measure(messages)
+
+    def _replaced(self) -> bool:
+        if self._otherwise is None:
+            return False
+        self._note("The resident process has gone; loading the model here.")
+        self._engine.close()
+        self._engine, self._otherwise = self._otherwise(), None
+        return True
+
+    def close(self) -> None:
+        self._engine.close()

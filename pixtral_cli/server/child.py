@@ -1,0 +1,70 @@
+"""The engine's process behind a server: started, watched, and started anew when it dies. Serves nothing itself."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from pixtral_cli.engines.resident import Process
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.sanitize import visible
+
+log = logging.getLogger("pixtral.server")
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+
+
+class Child:
+    """Keeps one process running, from a thread. `error` is what the very first start failed with."""
+
+    def __init__(self, spawn: Callable[[], Process]) -> None:
+        self.ready: dict[str, Any] | None = None  # what the process said, while it answers
+        self.error: PixtralError | None = None
+        self._spawn = spawn
+        self._process: Process | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="child")
+
+    @property
+    def alive(self) -> bool:
+        return self.ready is not None
+
+    @property
+    def window(self) -> int | None:
+        """The model's context window, while the process answers."""
+        return self.ready["window"] if self.ready else None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the process. What it computes it may finish."""
+        self._stopping.set()
+        if self._process:
+            self._process.end(5 if self.alive else 0)
+        self._thread.join()
+
+    def _watch(self) -> None:
+        pause = FIRST_PAUSE
+        started = False
+        while not self._stopping.is_set():
+            try:
+                self._process = self._spawn()
+                self.ready = self._process.ready()
+                started, pause = True, FIRST_PAUSE
+                status = self._process.wait()
+                self.ready = None
+                if not self._stopping.is_set():
+                    log.error("The engine died (%s); starting it anew.", _how(status))
+            except PixtralError as error:
+                if not started:
+                    self.error = error
+                    return
+                log.error("The engine does not start: %s", visible(error.message))
+                pause = min(2 * pause, LONGEST_PAUSE)
+            self._stopping.wait(pause)
+
+
+def _how(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"status {status}"
