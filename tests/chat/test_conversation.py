@@ -1,0 +1,300 @@
+"""A conversation keeps whole turns, loses no question, and counts its images."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Chunk, Sampling
+from pixtral_cli.chat.images import Box
+from pixtral_cli.chat.message import Message, assistant, system, user
+from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
+from tests.chat.colours import BLUE, GREEN, RED, picture
+from tests.fakes import FakeEngine
+
+GREEDY = Sampling(temperature=0)
+
+
+@dataclass
+class Shelf:
+    """A store in memory; `log` holds every state it was ever told to keep."""
+
+    log: list[tuple[Message, ...]] = field(default_factory=list)
+    system: str | None = None
+    finished: list[tuple[Message, ...]] = field(default_factory=list)
+
+    def keep(self, messages: Sequence[Message]) -> None:
+        self.log.append(tuple(messages))
+
+    def instruct(self, text: str | None) -> None:
+        self.system = text
+
+    def renew(self) -> None:
+        self.finished.append(self.log[-1] if self.log else ())
+        self.log.clear()
+
+    @property
+    def now(self) -> tuple[Message, ...]:
+        return self.log[-1] if self.log else ()
+
+
+class Breaking(FakeEngine):
+    """Says some words, then fails."""
+
+    def __init__(self, words: Sequence[str], error: BaseException) -> None:
+        super().__init__()
+        self.words, self.error = words, error
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        yield from (Chunk(word) for word in self.words)
+        raise self.error
+
+
+def told(conversation: Conversation) -> list[str]:
+    return [message.text for message in conversation.turns]
+
+
+def said(*texts: str, store: Shelf | None = None) -> Conversation:
+    """A conversation of these questions, each answered by "A" and its place."""
+    conversation = Conversation(store=store)
+    for number, text in enumerate(texts, 1):
+        list(conversation.ask(FakeEngine([f"A{number}"]), text))
+    return conversation
+
+
+def test_an_engine_is_handed_the_system_prompt_and_the_whole_history() -> None:
+    engine = FakeEngine(["a red square", "yes"])
+    conversation = Conversation("be brief")
+    list(conversation.ask(engine, "what is it?", [RED], GREEDY))
+    list(conversation.ask(engine, "sure?", sampling=GREEDY))
+    first = (system("be brief"), user("what is it?", [RED]))
+    assert engine.seen[0] == (first, GREEDY)
+    assert engine.seen[1] == ((*first, assistant("a red square"), user("sure?")), GREEDY)
+    assert conversation.messages == (*engine.seen[1][0], assistant("yes"))
+
+
+def test_a_question_is_stored_before_the_engine_starts_and_the_answer_before_its_last_chunk_is_handed_out() -> None:
+    shelf = Shelf()
+    conversation = Conversation(store=shelf)
+    seen = [(chunk.finish_reason, shelf.now) for chunk in conversation.ask(FakeEngine(["one two"]), "count")]
+    question = user("count")
+    assert seen[0] == (None, (question,))
+    assert seen[-1] == ("stop", (question, assistant("one two")))
+
+
+def test_nothing_happens_before_the_first_pull() -> None:
+    shelf, engine = Shelf(), FakeEngine(["x"])
+    conversation = Conversation(store=shelf)
+    conversation.ask(engine, "hello")
+    assert (shelf.log, engine.seen, conversation.unanswered) == ([], [], None)
+
+
+def test_an_answer_closed_in_the_middle_is_kept_and_marked() -> None:
+    shelf, engine = Shelf(), FakeEngine(["one two three", "next"])
+    conversation = Conversation(store=shelf)
+    with closing(conversation.ask(engine, "count")) as answer:
+        next(answer), next(answer)
+    assert engine.closed == 1
+    assert conversation.turns == (user("count"), assistant("one two ", interrupted=True)) == shelf.now
+    list(conversation.ask(engine, "go on"))
+    assert told(conversation) == ["count", "one two ", "go on", "next"]
+
+
+@pytest.mark.parametrize("error", [PixtralError("broken"), KeyboardInterrupt()])
+def test_an_answer_that_breaks_in_the_middle_is_kept_and_marked(error: BaseException) -> None:
+    conversation = Conversation()
+    with pytest.raises(type(error)):
+        list(conversation.ask(Breaking(["one ", "two "], error), "count"))
+    assert conversation.turns == (user("count"), assistant("one two ", interrupted=True))
+    assert conversation.unanswered is None
+
+
+@pytest.mark.parametrize("error", [ContextError("too long"), KeyboardInterrupt()])
+def test_a_failure_before_the_first_text_leaves_the_history_and_keeps_the_question(error: BaseException) -> None:
+    shelf = Shelf()
+    conversation = said("hello", store=shelf)
+    conversation.stage(RED)
+    before = conversation.turns
+    with pytest.raises(type(error)):
+        list(conversation.ask(FakeEngine([error]), conversation.compose("what is it?")))
+    assert conversation.turns == before
+    assert conversation.staged == (RED,)
+    assert conversation.unanswered == user("what is it?", [RED])
+    assert shelf.now == (*before, conversation.unanswered)
+
+
+def test_an_unanswered_question_is_asked_again_by_regenerate_also_after_a_restart() -> None:
+    conversation = Conversation(messages=[user("hi"), assistant("hello"), user("and?")])
+    assert told(conversation) == ["hi", "hello"]
+    list(conversation.regenerate(FakeEngine(["that is all"])))
+    assert told(conversation) == ["hi", "hello", "and?", "that is all"]
+    assert conversation.unanswered is None
+
+
+def test_another_question_takes_the_place_of_an_unanswered_one() -> None:
+    engine = FakeEngine(["fine"])
+    conversation = Conversation(messages=[user("lost")])
+    list(conversation.ask(engine, "how are you?"))
+    assert engine.seen[0][0] == (user("how are you?"),)
+    assert told(conversation) == ["how are you?", "fine"]
+
+
+def test_an_answer_without_a_word_is_a_turn() -> None:
+    conversation = Conversation()
+    list(conversation.ask(FakeEngine([[]]), "say nothing"))
+    assert conversation.turns == (user("say nothing"), assistant(""))
+
+
+def test_regenerate_replaces_the_answer_once_the_new_one_begins() -> None:
+    shelf = Shelf()
+    conversation = said("one", "two", store=shelf)
+    with pytest.raises(PixtralError):
+        list(conversation.regenerate(FakeEngine([PixtralError("no")])))
+    assert told(conversation) == ["one", "A1", "two", "A2"]
+    engine = FakeEngine(["better"])
+    list(conversation.regenerate(engine, Sampling(temperature=1)))
+    assert [message.text for message in engine.seen[0][0]] == ["one", "A1", "two"]
+    assert told(conversation) == ["one", "A1", "two", "better"]
+    assert all(assistant("A2") in state or assistant("better") in state for state in shelf.log[3:])
+
+
+def test_edit_asks_something_else_and_loses_nothing_if_that_fails() -> None:
+    shelf = Shelf()
+    conversation = said("one", "two", store=shelf)
+    with pytest.raises(PixtralError):
+        list(conversation.edit(FakeEngine([PixtralError("no")]), "zwei"))
+    assert told(conversation) == ["one", "A1", "two", "A2"]
+    assert shelf.now == (*conversation.turns, user("zwei"))
+    engine = FakeEngine(["gut"])
+    said_again = said("one", "two", store=shelf)
+    list(said_again.edit(engine, "zwei"))
+    assert [message.text for message in engine.seen[0][0]] == ["one", "A1", "zwei"]
+    assert told(said_again) == ["one", "A1", "zwei", "gut"]
+    assert shelf.now == said_again.turns
+
+
+def test_undo_takes_back_the_last_turn_and_gives_its_parts() -> None:
+    shelf = Shelf()
+    conversation = said("one", store=shelf)
+    list(conversation.ask(FakeEngine(["red"]), "two", [RED]))
+    assert conversation.undo() == (RED, "two")
+    assert told(conversation) == ["one", "A1"] == [message.text for message in shelf.now]
+    assert conversation.undo() == ("one",)
+    with pytest.raises(UsageError, match="no question"):
+        conversation.undo()
+
+
+def test_clear_keeps_the_system_prompt_and_what_was_stored() -> None:
+    shelf = Shelf()
+    conversation = said("one", store=shelf)
+    conversation.system = "be brief"
+    conversation.stage(RED)
+    conversation.clear()
+    assert (conversation.messages, conversation.images) == ((system("be brief"),), ())
+    assert [message.text for message in shelf.finished[0]] == ["one", "A1"]
+    assert shelf.system == "be brief"
+
+
+def test_images_are_numbered_in_the_order_of_attachment_and_equal_ones_once() -> None:
+    conversation = Conversation()
+    assert (conversation.stage(RED), conversation.stage(GREEN), conversation.stage(RED)) == (1, 2, 1)
+    list(conversation.ask(FakeEngine(["ok"]), conversation.compose("these two")))
+    assert conversation.staged == ()
+    assert conversation.stage(BLUE) == 3
+    assert conversation.stage(picture("green", "copy.png")) == 2
+    assert [image.name for image in conversation.images] == ["red.png", "green.png", "blue.png"]
+    assert conversation.image(3) is BLUE
+    with pytest.raises(UsageError, match=r"No image #4: there are 3\."):
+        conversation.image(4)
+
+
+def test_a_number_in_the_question_places_that_image_there() -> None:
+    conversation = Conversation(messages=[user("", [RED, GREEN]), assistant("ok")])
+    conversation.stage(BLUE)
+    assert conversation.compose("is #2 left of #1, and this?") == (BLUE, "is ", GREEN, " left of ", RED, ", and this?")
+    assert conversation.compose("#3 beside #1") == (BLUE, " beside ", RED)
+
+
+@pytest.mark.parametrize(
+    "text", ["#4", "#0", "#222222", "C#1", "&#1;", "##1", "http://a/#1", "#1st", "a#1"], ids=lambda text: text
+)
+def test_what_is_no_image_stays_text(text: str) -> None:
+    conversation = Conversation(messages=[user("", [RED, GREEN, BLUE]), assistant("ok")])
+    assert conversation.compose(text) == (text,)
+
+
+def test_a_backslash_keeps_a_number_text_and_missing_numbers_are_told() -> None:
+    conversation = Conversation(messages=[user("", [RED]), assistant("ok")])
+    assert conversation.compose(r"issue \#1 in #1") == ("issue #1 in ", RED)
+    assert conversation.missing(r"#1 #2 \#3 and #9") == (2, 9)
+
+
+def test_a_crop_is_an_image_of_its_own() -> None:
+    conversation = Conversation(messages=[user("", [RED]), assistant("ok")])
+    assert conversation.crop(1, Box(2, 1, 4, 3)) == 2
+    assert conversation.image(2).size == (4, 3)
+    with pytest.raises(ImageError):
+        conversation.crop(1, Box(5, 5, 40, 40))
+
+
+def test_drop_unstages_or_takes_an_image_out_of_the_history() -> None:
+    shelf = Shelf()
+    conversation = Conversation(
+        messages=[user("look", [RED, GREEN]), assistant("ok"), user("and this", [RED])], store=shelf
+    )
+    conversation.stage(BLUE)
+    assert conversation.drop(3) is BLUE
+    assert conversation.staged == ()
+    conversation.drop(1)
+    assert conversation.images == (GREEN,)
+    assert conversation.turns == (user("look", [GREEN]), assistant("ok"))
+    assert conversation.unanswered == user("and this")
+    assert shelf.now == (*conversation.turns, conversation.unanswered)
+
+
+STEPS = st.lists(
+    st.sampled_from(["ask", "fail", "break", "stop", "regen", "edit", "edit-fail", "undo", "drop"]), max_size=12
+)
+
+
+@given(STEPS)
+def test_whatever_is_done_the_history_is_whole_turns_and_the_store_holds_it(steps: list[str]) -> None:
+    shelf = Shelf()
+    conversation = Conversation(store=shelf)
+    for number, step in enumerate(steps):
+        with suppress(PixtralError):
+            take(conversation, step, str(number))
+        roles = [message.role for message in conversation.turns]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+        rest = (conversation.unanswered,) if conversation.unanswered else ()
+        assert shelf.now == (*conversation.turns, *rest)
+        again = Conversation(messages=shelf.now)
+        assert (again.turns, again.unanswered) == (conversation.turns, conversation.unanswered)
+
+
+def take(conversation: Conversation, step: str, text: str) -> None:
+    failing = FakeEngine([ContextError("too long")])
+    match step:
+        case "ask":
+            list(conversation.ask(FakeEngine(["well"]), text, [RED]))
+        case "fail":
+            list(conversation.ask(failing, text))
+        case "break":
+            list(conversation.ask(Breaking(["a "], PixtralError("cut")), text))
+        case "stop":
+            with closing(conversation.ask(FakeEngine(["a b c"]), text)) as answer:
+                next(answer)
+        case "regen":
+            list(conversation.regenerate(FakeEngine(["again"])))
+        case "edit":
+            list(conversation.edit(FakeEngine(["edited"]), text))
+        case "edit-fail":
+            list(conversation.edit(failing, text))
+        case "undo":
+            conversation.undo()
+        case "drop":
+            conversation.drop(1)
