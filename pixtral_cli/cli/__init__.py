@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli import __version__
-from pixtral_cli.cli import config, models
+from pixtral_cli.cli import config, models, serve, sessions, templates
 from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.completion import completion
 
@@ -41,5 +41,11 @@ def pixtral(
 app.command()(ask)
 app.command()(models.pull)
 app.add_typer(models.app, name="models")
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(templates.app, name="templates")
 app.add_typer(config.app, name="config")
+app.command()(serve.serve)
+app.command()(serve.ps)
+app.command()(serve.stop)
+app.command()(serve.login)
 app.command()(completion)
