@@ -1,27 +1,43 @@
 """`pixtral ask`: one question on the command line. What it does, `terminal.once` knows; which engine, `engines`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pixtral_cli.cli import options
 
+if TYPE_CHECKING:
+    from pixtral_cli.config import Config
+    from pixtral_cli.models.names import Model
+    from pixtral_cli.terminal.once import Request
+    from pixtral_cli.terminal.output import Output
+
+Question = Annotated[str, typer.Argument(help="The question; text on stdin is added to it.", show_default=False)]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")]
+Session = Annotated[
+    str | None,
+    typer.Option("--session", metavar="ID", help="Go on with this one (`pixtral sessions`).", show_default=False),
+]
+Extract = Annotated[
+    str | None,
+    typer.Option("--extract", "-x", metavar="LANG", help="Only the code block in this language; any: the first."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all and show what would be sent; load no weights.")]
+NoStream = Annotated[bool, typer.Option("--no-stream", help="Show the answer when it is whole.")]
+NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Do not read stdin.")]
+
 
 def ask(
-    question: Annotated[
-        str, typer.Argument(help="The question; text on stdin is added to it.", show_default=False)
-    ] = "",
+    question: Question = "",
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
     output: options.Output = None,
-    extract: Annotated[
-        str | None,
-        typer.Option(
-            "--extract", "-x", metavar="LANG", help="Only the code block in this language; any takes the first."
-        ),
-    ] = None,
+    extract: Extract = None,
     format: options.Format = options.OutputFormat.text,
+    resume: Continue = False,
+    session: Session = None,
+    no_log: options.NoLog = False,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
@@ -30,11 +46,9 @@ def ask(
     engine: options.EngineName = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and show what would be sent; load no weights.")
-    ] = False,
-    no_stream: Annotated[bool, typer.Option("--no-stream", help="Show the answer when it is whole.")] = False,
-    no_stdin: Annotated[bool, typer.Option("--no-stdin", help="Do not read stdin.")] = False,
+    dry_run: DryRun = False,
+    no_stream: NoStream = False,
+    no_stdin: NoStdin = False,
     plain: options.Plain = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -44,27 +58,39 @@ def ask(
 
     The answer goes to stdout, everything else to stderr. {1} and {2} in the question place images inside it.
     """
+    from pixtral_cli import config
+    from pixtral_cli.cli.opening import choose_model, sampling
+    from pixtral_cli.terminal.once import Request
+    from pixtral_cli.terminal.output import choose
+
+    settings = config.load().override(
+        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
+        device=device, dtype=dtype, offline=offline or None, plain=plain or None, no_log=no_log or dry_run or None,
+    )  # fmt: skip
+    chosen, settings = choose_model(model, settings)
+    out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
+    request = Request(
+        question, image or (), sampling(settings, chosen.name, stop), not no_stdin, extract or "", output,
+        verbose, bool(settings.offline),
+    )  # fmt: skip
+    _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run)
+
+
+def _ask(
+    request: "Request", chosen: "Model", settings: "Config", out: "Output", going_on: str | None, dry_run: bool
+) -> None:
     import sys
     from contextlib import closing
 
     from pixtral_cli import config
-    from pixtral_cli.chat.conversation import Conversation
-    from pixtral_cli.cli.opening import choose_model, open_chosen, sampling
+    from pixtral_cli.chat.sessions import Sessions
+    from pixtral_cli.cli.opening import open_chosen
     from pixtral_cli.terminal import once
-    from pixtral_cli.terminal.output import choose
 
-    settings = config.load().override(
-        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed,
-        engine=engine, device=device, dtype=dtype, offline=offline or None, plain=plain or None,
-    )  # fmt: skip
-    chosen, settings = choose_model(model, settings)
-    out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
-    request = once.Request(
-        question, image or (), sampling(settings, chosen.name, stop), not no_stdin, extract or "", output,
-        verbose, bool(settings.offline),
-    )  # fmt: skip
     asked = once.message(request, out, sys.stdin)
     if chosen.note:
         out.note(chosen.note)
-    with closing(open_chosen(chosen, settings)) as who:
-        (once.preview if dry_run else once.answer)(request, asked, Conversation(settings.system), who, out)
+    sessions = Sessions(config.paths().data)
+    kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
+    with closing(open_chosen(chosen, settings)) as engine, once.conversing(sessions, kept, out) as conversation:
+        (once.preview if dry_run else once.answer)(request, asked, conversation, engine, out)

@@ -1,7 +1,8 @@
 """One question, one answer: what `pixtral ask` does. Is handed values, an engine to open and an output; knows no flags."""
 
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,6 +13,7 @@ from pixtral_cli.chat.engine import Cost, Engine, Sampling
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.chat.placement import place
+from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sanitize import clean, suspicious
 from pixtral_cli.terminal import destination, piped
@@ -35,6 +37,16 @@ class Request:
     offline: bool = False
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Which conversation the question belongs to (`resume`: an id, "" the newest, None a new one), and if it is saved."""
+
+    resume: str | None = None
+    log: bool = True
+    system: str | None = None
+    model: str = ""
+
+
 def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
     """The question with its images and what is piped in. Everything about it is checked before an engine is opened."""
     if request.file:
@@ -52,6 +64,34 @@ def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
     return Message("user", _with_piped(place(request.question, found), text))
 
 
+@contextlib.contextmanager
+def conversing(sessions: Sessions, kept: Kept, out: Output) -> Iterator[Conversation]:
+    """The conversation that the question belongs to, saved as it happens if it is to be kept."""
+    if not kept.log:
+        yield _unkept(sessions, kept)
+        return
+    if kept.resume is None:
+        session = sessions.start(model=kept.model, system=kept.system)
+    else:
+        session = sessions.resume(kept.resume or None, model=kept.model)
+    with session:
+        conversation = session.conversation()
+        if kept.system and kept.system != conversation.system:
+            conversation.system = kept.system
+        try:
+            yield conversation
+        finally:
+            for line in session.take_notes():
+                out.note(line)
+
+
+def _unkept(sessions: Sessions, kept: Kept) -> Conversation:
+    if kept.resume is None:
+        return Conversation(kept.system)
+    saved = sessions.load((sessions.find(kept.resume) if kept.resume else sessions.newest()).id)
+    return Conversation(kept.system or saved.summary.system, saved.messages)
+
+
 def answer(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Ask, show or write the answer, and say on stderr what there is to say about it."""
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
@@ -63,8 +103,7 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
         _deliver(given, request, out)
     if request.verbose:
         window = engine.measure([asked]).context_window
-        for line in statistics(given, window).splitlines():
-            print(line, file=out.stderr, flush=True)
+        out.tell(statistics(given, window))
 
 
 def preview(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
@@ -108,7 +147,7 @@ def _deliver(given: Answer, request: Request, out: Output) -> None:
     try:
         text = _wanted(given, request, out)
     except PixtralError:
-        print(clean(given.text), file=out.stderr, flush=True)
+        out.tell(clean(given.text))
         raise
     if request.file is None:
         out.write(clean(text))
@@ -143,7 +182,8 @@ def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str) -> list
             f" → {price.width}×{price.height}" if (price.width, price.height) != image.size else ""
         )
         lines.append(f"image {number}  {image.name}  {size}  {price.tokens:,} tokens")
-    lines.append(f"text     {len(asked.text):,} characters")
+    count = len(asked.text)
+    lines.append(f"text     {count:,} character{'' if count == 1 else 's'}")
     lines.append(f"prompt   {cost.prompt_tokens:,} tokens, {cost.image_tokens:,} of them images")
     lines.append(f"context  {cost.left:,} of {cost.context_window:,} tokens left for the answer")
     return lines

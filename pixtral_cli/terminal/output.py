@@ -43,8 +43,12 @@ class Output:
     def note(self, text: str) -> None:
         """One line on stderr, unless quiet. Untrusted characters are shown escaped."""
         if not self.quiet:
-            with contextlib.suppress(OSError):  # nobody may be listening on stderr
-                print(visible(text), file=self.stderr, flush=True)
+            self.tell(visible(text))
+
+    def tell(self, text: str) -> None:
+        """Text on stderr, quiet or not; it must be harmless."""
+        with contextlib.suppress(OSError):  # nobody may be listening there
+            print(text, file=self.stderr, flush=True)
 
 
 def choose(
