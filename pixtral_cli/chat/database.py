@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from pixtral_cli.chat import records
 from pixtral_cli.chat.locks import Lock
+from pixtral_cli.chat.salvage import PAGE
 from pixtral_cli.errors import PixtralError
 
 T = TypeVar("T")
@@ -19,6 +20,7 @@ T = TypeVar("T")
 # Each brings a database from the version before it to its own, counted from 1.
 MIGRATIONS: tuple[str, ...] = (records.SCHEMA,)
 
+UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 
@@ -50,9 +52,9 @@ class Database:
             try:
                 return self._mended(lambda: self._transaction(work, READ))
             except sqlite3.OperationalError as error:
-                if _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+                if _code(error) not in UNWRITABLE or (self._log.exists() and self._log.stat().st_size):
                     raise
-            # In a folder that cannot be written there is no place for a log; then nobody else writes either.
+            # Where nothing can be written there is no place for a log. Without one the file itself is all there is.
             with contextlib.closing(self._connect("immutable=1")) as connection:
                 return work(connection)
 
@@ -72,8 +74,8 @@ class Database:
         return attempt()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
-        if not self.file.stat().st_size:
-            raise records.Damaged("an empty file")  # it was put in place whole, so something emptied it
+        if self.file.stat().st_size < PAGE:
+            raise records.Damaged("cut short")  # SQLite would take it for a new one, but it was put in place whole
         with contextlib.closing(self._connect()) as connection:
             self._migrate(connection)
             connection.execute(begin)
@@ -121,17 +123,17 @@ class Database:
                 return
             except (sqlite3.DatabaseError, records.Damaged):
                 pass
-            carried = 0
+            carried = known = 0
 
             def fill(connection: sqlite3.Connection) -> None:
-                nonlocal carried
-                carried = repair.carry(self.file, self._log, connection)
+                nonlocal carried, known
+                carried, known = repair.carry(self.file, self._log, connection)
 
             with self._new(fill) as new:
                 aside = self._keep_aside()
                 self._place(new)
-        what = "1 session was" if carried == 1 else f"{carried} sessions were"
-        self.notes.append(f"The session file was damaged: {what} carried over; the original is kept as {aside}")
+        what = f"{carried} of {known} sessions were carried over"
+        self.notes.append(f"The session file was damaged: {what}; the original is kept as {aside}")
 
     def _keep_aside(self) -> Path:
         """The damaged file and its log under a name with the date. The log must not be replayed on the new file."""
@@ -162,7 +164,7 @@ class Database:
         os.close(handle)
         try:
             with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
-                connection.execute("PRAGMA page_size = 4096")
+                connection.execute(f"PRAGMA page_size = {PAGE}")
                 self._migrate(connection)
                 connection.execute(WRITE)
                 with connection:

@@ -38,8 +38,9 @@ class Lock:
                 os.close(handle)
                 return None
             if _still_there(file, handle):
-                os.truncate(handle, 0)
-                os.write(handle, str(os.getpid()).encode())
+                with contextlib.suppress(OSError):  # a full disk: the lock holds, its owner's number is for people
+                    os.truncate(handle, 0)
+                    os.write(handle, str(os.getpid()).encode())
                 return cls(file, handle)
             os.close(handle)  # its last holder removed the file while we waited for it
 

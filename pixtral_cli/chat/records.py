@@ -5,6 +5,7 @@ The text of a message is one column; its images are placements at an offset in i
 
 import hashlib
 import json
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
@@ -35,6 +36,9 @@ CREATE TABLE placements (
 CREATE INDEX placed ON placements (message);
 CREATE INDEX shown ON placements (image);
 """
+
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
 
 
 class Damaged(Exception):
@@ -144,6 +148,11 @@ def forget(connection: sqlite3.Connection, images: Iterable[str]) -> int:
     """Delete those of the images that stand in no message any more; returns how many."""
     unused = "DELETE FROM images WHERE sha256 = ? AND sha256 NOT IN (SELECT image FROM placements)"
     return sum(connection.execute(unused, (sha256,)).rowcount for sha256 in images)
+
+
+def new_name() -> str:
+    """A short id: one of 700 million."""
+    return "".join(secrets.choice(LETTERS) for _ in range(6))
 
 
 def title(messages: Sequence[Message]) -> str:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 import sqlite3
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -32,8 +31,11 @@ class _Found:
     images: set[str] = field(default_factory=set)
 
 
-def carry(file: Path, log: Path, connection: sqlite3.Connection) -> int:
-    """Write every readable session of `file` to the new database; returns how many. Lost parts are named in their places."""
+def carry(file: Path, log: Path, connection: sqlite3.Connection) -> tuple[int, int]:
+    """Write every readable session of `file` to the new database; returns how many of how many that left a trace.
+
+    A message or an image that is lost between others is named in its place.
+    """
     found = _Found()
     for rowid, row in salvage.rows(file, log):
         if _fits(row, SESSION):
@@ -47,7 +49,7 @@ def carry(file: Path, log: Path, connection: sqlite3.Connection) -> int:
             connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
     for session in sorted(found.messages):
         _session(connection, found, session)
-    return len(found.messages)
+    return len(found.messages), len({*found.messages, *found.sessions})
 
 
 def _fits(row: list[Any], kinds: tuple[Any, ...]) -> bool:
@@ -63,20 +65,28 @@ def _box_fits(crop: str | None) -> bool:
 
 def _session(connection: sqlite3.Connection, found: _Found, session: int) -> None:
     said = found.messages[session]
-    times = [row[8] for _, row in said.values()]
-    unknown = [None, secrets.token_hex(4), "[recovered]", None, "", None, min(times), max(times)]
-    row = found.sessions.get(session, unknown)
-    connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [session, *row[1:]])
+    history = []
     role: Role = "assistant"
     for position in range(max(said) + 1):
         if position in said:
             id_, row = said[position]
             role = row[3]
-            message, stamp = _message(found, id_, row), records.Stamp(row[8], row[7])
+            history.append((_message(found, id_, row), records.Stamp(row[8], row[7])))
         else:
             role = "assistant" if role == "user" else "user"
-            message, stamp = Message(role, (f"[this message {LOST}",)), records.Stamp(min(times))
+            history.append((Message(role, (f"[this message {LOST}",)), history[-1][1] if history else records.Stamp(0)))
+    row = found.sessions.get(session) or _unknown(history)
+    connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [session, *row[1:]])
+    for position, (message, stamp) in enumerate(history):
         records.write(connection, session, position, message, stamp)
+
+
+def _unknown(history: list[tuple[Message, records.Stamp]]) -> list[Any]:
+    """The row of a session that is known by its messages only."""
+    title = records.title([message for message, _ in history])
+    times = [stamp.created for _, stamp in history]
+    models = [stamp.model for _, stamp in history]
+    return [None, records.new_name(), title, None, max(models), None, min(times), max(times)]
 
 
 def _message(found: _Found, id_: int, row: list[Any]) -> Message:

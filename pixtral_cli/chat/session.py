@@ -1,6 +1,5 @@
 """A conversation kept on disk as it happens: the `Store` of one Conversation. Leaves finding and listing to `sessions`."""
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -12,8 +11,6 @@ from pixtral_cli.chat.database import Database, SaveError, make_folder
 from pixtral_cli.chat.locks import Lock
 from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.records import Stamp
-
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
 
 
 class Session:
@@ -34,7 +31,7 @@ class Session:
         history: Sequence[tuple[Message, Stamp]] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.id = new_id()
+        self.id = records.new_name()
         self.model = model
         self.system = system
         self.origin = origin
@@ -88,7 +85,7 @@ class Session:
     def renew(self) -> None:
         """Leave this session as it is on disk and begin a new one."""
         self.close()
-        self.id, self.origin = new_id(), None
+        self.id, self.origin = records.new_name(), None
         self._history, self._stored = [], 0
 
     def save(self) -> None:
@@ -159,10 +156,6 @@ class Session:
             self._troubled = True
             why = error.message if isinstance(error, SaveError) else f"{error.strerror}: {error.filename}"
             self.note(f"This conversation is not being saved. {why}")
-
-
-def new_id() -> str:
-    return "".join(secrets.choice(LETTERS) for _ in range(6))
 
 
 def lock_file(folder: Path, name: str) -> Path:
