@@ -7,6 +7,7 @@ import typer
 from pixtral_cli import __version__
 from pixtral_cli.cli import config, models, serve, sessions, templates
 from pixtral_cli.cli.ask import ask
+from pixtral_cli.cli.chat import chat
 from pixtral_cli.cli.completion import completion
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ def pixtral(
         typer.echo(context.get_help())
 
 
+app.command()(chat)
 app.command()(ask)
 app.command()(models.pull)
 app.add_typer(models.app, name="models")

@@ -5,7 +5,7 @@ Pure: asks `exists` about paths and opens nothing; whether a picture can be read
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -78,23 +78,27 @@ class Question:
         pieces = []
         for index, part in enumerate(self.parts):
             if isinstance(part, Source):
-                pieces.append(_literal(part.short) if index in inside else "")
+                pieces.append(literal(part.short) if index in inside else "")
             else:
-                pieces.append(_literal(part.raw) if isinstance(part, Plain) else part)
+                pieces.append(literal(part.raw) if isinstance(part, Plain) else part)
         return "".join(pieces).strip()
 
 
-def parse(line: str, exists: Exists, pasted: Sequence[str] = ()) -> Command | Question:
-    """Understand a typed line; the blocks of several lines that were `pasted` into it attach nothing."""
+def parse(line: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Command | Question:
+    """Understand a typed line; the blocks of several lines that were `pasted` into it attach nothing.
+
+    A name that is among the `known`, the images of the conversation, and no path here, speaks of that image.
+    """
     if line.startswith(FENCE):
-        return question(line.removeprefix(FENCE).rstrip().removesuffix(FENCE).strip("\n"), exists, pasted)
+        inner = line.removeprefix(FENCE).rstrip().removesuffix(FENCE).strip("\n")
+        return question(inner, exists, pasted, known)
     command = _COMMAND.match(line)
     if command and not any(block not in line or line.startswith(block) for block in pasted):
         return Command(command[1].lower(), (command[2] or "").strip())
-    return question(line, exists, pasted)
+    return question(line, exists, pasted, known)
 
 
-def question(text: str, exists: Exists, pasted: Sequence[str] = ()) -> Question:
+def question(text: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Question:
     """The parts of a question. A pasted block that was edited since makes the whole text attach nothing."""
     if any(block not in text for block in pasted):
         pasted = (text,)
@@ -104,7 +108,7 @@ def question(text: str, exists: Exists, pasted: Sequence[str] = ()) -> Question:
     parts: list[Part] = []
     notes: list[str] = []
     for piece, plain in _pieces(text, pasted):
-        found: list[Part] = [Plain(piece)] if plain else list(_scan(piece, exists))
+        found: list[Part] = [Plain(piece)] if plain else [_new(part, exists, known) for part in _scan(piece, exists)]
         notes += _unattached(piece, exists) if piece in pasted else _links(found)
         parts += found
     return Question(tuple(parts), tuple(notes))
@@ -132,6 +136,11 @@ def unquoted(raw: str) -> str:
 def quoted(name: str) -> str:
     """A name as it can be typed into the line: spaces and shell characters behind backslashes."""
     return name if os.name == "nt" else re.sub(r"([\s'\"\\`()\[\]{}&;|<>*?!$])", r"\\\1", name)
+
+
+def literal(text: str) -> str:
+    """Text in which nothing places an image."""
+    return re.sub(r"\\?#\d{1,4}(?!\w)", r"\\\g<0>", text)
 
 
 def _pieces(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:
@@ -168,13 +177,20 @@ def _starts_word(text: str, at: int) -> bool:
     return not text[at].isspace() and (at == 0 or text[at - 1].isspace() or text[at - 1] in _BEFORE)
 
 
+def _new(part: Part, exists: Exists, known: Collection[str]) -> Part:
+    """A name that means an image which is there already is words."""
+    if isinstance(part, Source) and part.short in known and not (exists(part.name) or _URL.match(part.name)):
+        return part.raw
+    return part
+
+
 def _recognise(text: str, at: int, exists: Exists) -> Source | None:
     if text[at] == "@":
-        found = _url(text, at + 1, every=True) or _named(text, at + 1, exists, exists)
+        found = _url(text, at + 1, every=True) or _named(text, at + 1, exists)
         return Source(found.name, "@" + found.raw) if found else None
     if _URL.match(text, at):
         return _url(text, at)
-    return _named(text, at, exists, lambda name: is_picture(name) and exists(name))
+    return _named(text, at, lambda name: is_picture(name) and exists(name))
 
 
 def _url(text: str, at: int, every: bool = False) -> Source | None:
@@ -187,7 +203,7 @@ def _url(text: str, at: int, every: bool = False) -> Source | None:
     return None if plain_link and not every else Source(url, url)
 
 
-def _named(text: str, at: int, exists: Exists, wanted: Exists) -> Source | None:
+def _named(text: str, at: int, wanted: Exists) -> Source | None:
     """A path that starts here: one that is there if any reading gives one, else one that is surely meant as a picture."""
     readings = list(_readings(text, at))
     there = next((reading for reading in readings if wanted(reading.name)), None)
@@ -259,8 +275,3 @@ def _named_within(parts: Sequence[Part]) -> bool:
 def _words(parts: Sequence[Part]) -> str:
     raws = (part if isinstance(part, str) else part.raw for part in parts if not isinstance(part, Source))
     return "".join(raws).strip()
-
-
-def _literal(text: str) -> str:
-    """Text in which nothing places an image."""
-    return re.sub(r"\\?#\d{1,4}(?!\w)", r"\\\g<0>", text)

@@ -1,0 +1,86 @@
+"""`pixtral chat`: the conversation in the terminal. What it is, `terminal.repl_open` knows; which engine, `engines`."""
+
+from typing import Annotated
+
+import typer
+
+from pixtral_cli.cli import options
+
+
+def chat(
+    image: options.Images = None,
+    model: options.Model = None,
+    system: options.System = None,
+    resume: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")] = False,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", metavar="ID", help="Go on with this one (`pixtral sessions`).", show_default=False),
+    ] = None,
+    no_log: options.NoLog = False,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    max_tokens: options.MaxTokens = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    engine: options.EngineName = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    plain: options.Plain = False,
+    offline: options.Offline = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Talk with a model about pictures. Every conversation is saved as it happens."""
+    from dataclasses import replace
+
+    from pixtral_cli import config
+    from pixtral_cli.chat.sessions import Sessions
+    from pixtral_cli.cli.opening import choose_model, open_chosen, sampling
+    from pixtral_cli.errors import ModelError, UsageError
+    from pixtral_cli.terminal import repl_open
+    from pixtral_cli.terminal.backend import Opening
+    from pixtral_cli.terminal.output import choose
+
+    settings = config.load().override(
+        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
+        device=device, dtype=dtype, offline=offline or None, plain=plain or None, no_log=no_log or None,
+    )  # fmt: skip
+
+    if resume and session:
+        raise UsageError("--continue is the newest session, --session another", "Use one of them")
+    sessions = Sessions(config.paths().data)
+    last = sessions.find(session) if session else sessions.newest() if resume else None
+
+    def opening(name: str | None) -> Opening:
+        chosen, own = choose_model(name, settings)
+        return Opening(chosen.name, lambda: open_chosen(chosen, own), sampling(own, chosen.name, stop), chosen.note)
+
+    def same_as(name: str) -> Opening:
+        """The model of a session, or the usual one if it is not here any more."""
+        try:
+            return opening(name)
+        except ModelError as error:
+            return replace(opening(None), note=error.message)
+
+    repl_open.chat(
+        repl_open.Wishes(
+            same_as(last.model) if last and last.model and not model else opening(model),
+            opening,
+            models=_installed,
+            system=system if last else settings.system,
+            resume=last.id if last else None,
+            sources=image or (),
+            log=not settings.no_log,
+            plain=bool(settings.plain),
+            preview=settings.preview is not False,
+            stats=verbose,
+        ),
+        choose(plain=bool(settings.plain)),
+        sessions,
+        config.paths().state / "lines.jsonl",
+    )
+
+
+def _installed() -> list[str]:
+    from pixtral_cli.models import store
+
+    return [model.name for model in store.installed()]

@@ -1,0 +1,118 @@
+"""The engine of a REPL: opened and loaded in the background while the user types. Leaves answering to it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
+from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import PixtralError
+
+State = Literal["waiting", "loading", "ready", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
+
+    `open` may import heavy libraries; it is called once, in a thread.
+    """
+
+    name: str
+    open: Callable[[], Engine]
+    sampling: Sampling = field(default_factory=Sampling)
+    note: str = ""
+
+
+class Backend:
+    """An `Engine` that gets ready in a thread. `start` returns at once; `stream` and `measure` wait for what they need."""
+
+    def __init__(self, opening: Opening, changed: Callable[[], None] = lambda: None) -> None:
+        self.opening = opening
+        self.changed = changed
+        self._engine: Engine | None = None
+        self._error: PixtralError | None = None
+        self._opened = threading.Event()
+        self._settled = threading.Event()
+        self._begin = 0.0
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="pixtral-load", daemon=True)
+
+    @property
+    def name(self) -> str:
+        return self.opening.name
+
+    @property
+    def state(self) -> State:
+        if not self._begin:
+            return "waiting"
+        return "loading" if not self._settled.is_set() else "failed" if self._error else "ready"
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been loading."""
+        return time.monotonic() - self._begin if self._begin else 0.0
+
+    @property
+    def error(self) -> PixtralError | None:
+        return self._error
+
+    def start(self) -> None:
+        """Open and load, once."""
+        if not self._begin:
+            self._begin = time.monotonic()
+            self._thread.start()
+
+    def engine(self) -> Engine:
+        """The engine with its weights loaded; waits for them (Ctrl-C ends the wait). Raises what loading raised."""
+        self.start()
+        _wait(self._settled)
+        return self._had()
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        """Wait for the weights, then answer: the question is on record while it waits."""
+        yield from self.engine().stream(messages, sampling)
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        """Count tokens as soon as the engine is open. Raises what opening raised."""
+        self.start()
+        _wait(self._opened)
+        return self._had().measure(messages)
+
+    def close(self) -> None:
+        """Let go of the engine; one that is still loading goes when it has loaded."""
+        self._closed = True
+        if self._settled.is_set() and self._engine:
+            self._engine.close()
+
+    def _had(self) -> Engine:
+        if self._error:
+            raise self._error
+        assert self._engine is not None
+        return self._engine
+
+    def _work(self) -> None:
+        try:
+            self._engine = self.opening.open()
+            self._opened.set()
+            if load := getattr(self._engine, "load", None):
+                load()
+        except PixtralError as error:
+            self._error = error
+        except BaseException as error:  # a thread has nobody to raise to: those who wait are told
+            self._error = PixtralError(f"{self.name} cannot be loaded: {error or type(error).__name__}")
+            self._error.__cause__ = error
+        finally:
+            self._settled.set()
+            self._opened.set()
+            if self._closed and self._engine:
+                self._engine.close()
+            self.changed()
+
+
+def _wait(event: threading.Event) -> None:
+    """Wait in steps: on Windows Ctrl-C is noticed between them only."""
+    while not event.wait(0.2):
+        pass

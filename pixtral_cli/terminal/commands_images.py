@@ -1,0 +1,68 @@
+"""The commands about images: attach, paste, shoot, list, drop, crop. How images are read is for `staging` and `chat.images`."""
+
+import re
+
+from pixtral_cli.chat import images
+from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal import clipboard, screenshot, staging
+from pixtral_cli.terminal.state import State
+
+
+def attach(state: State, argument: str) -> None:
+    """All of the named pictures, or none of them if one cannot be read."""
+    names = list(staging.named(argument))
+    if not names:
+        raise UsageError("/image wants a path or a URL", "E.g. /image ~/Pictures/*.png")
+    state.stage([image for name in names for image in staging.gather(name)])
+
+
+def paste(state: State, argument: str) -> None:
+    found = clipboard.read_image(state.there)
+    if isinstance(found, str):
+        state.stage(staging.gather(found))
+    else:
+        state.stage([images.from_bytes(found, "clipboard")])
+
+
+def shoot(state: State, argument: str) -> None:
+    area = argument or "region"
+    if area == "region" and area in screenshot.AREAS:
+        state.notes.say("Draw a region of the screen; Esc cancels.")
+    state.stage([images.from_bytes(screenshot.take(area, state.there), "screenshot")])
+
+
+def listed(state: State, argument: str) -> None:
+    cost, each = state.measure()
+    staged = {image.key for image in state.conversation.staged}
+    rows = [
+        [*staging.row(number, image, each.get(image.key)), *(["not sent yet"] if image.key in staged else [])]
+        for number, image in enumerate(state.conversation.images, 1)
+    ]
+    state.notes.rows(rows)
+    state.notes.say(staging.room(cost) if cost else "No image yet; /image PATH attaches one.")
+
+
+def drop(state: State, argument: str) -> None:
+    """From the highest number down, so that the numbers mean what they meant when they were typed."""
+    numbers = sorted(set(_numbers(argument, "/drop 2")), reverse=True)
+    for number in numbers:
+        state.conversation.image(number)
+    for number in numbers:
+        state.notes.say(f"#{number} {state.conversation.drop(number).name} is out.")
+    if len(state.conversation.images) >= numbers[-1]:
+        state.notes.say("The images after it have new numbers:")
+        listed(state, "")
+
+
+def crop(state: State, argument: str) -> None:
+    words = re.split(r"[\s,]+", argument)
+    number = _numbers(words[0], "/crop 2 25% 25% 50% 50%")[0]
+    image = state.conversation.image(number)
+    state.stage([image.cropped(staging.box(words[1:], image.size))])
+
+
+def _numbers(text: str, example: str) -> list[int]:
+    words = text.replace(",", " ").split()
+    if not words or not all(re.fullmatch(r"#?\d{1,4}", word) for word in words):
+        raise UsageError("The number of an image is wanted", f"E.g. {example}; /images lists them")
+    return [int(word.removeprefix("#")) for word in words]

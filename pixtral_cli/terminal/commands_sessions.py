@@ -1,0 +1,122 @@
+"""The commands about saved conversations: list, search, go on, save. Keeping them is for `chat.sessions`."""
+
+import time
+from pathlib import Path
+
+from pixtral_cli.chat.session import Session
+from pixtral_cli.chat.sessions import Sessions, Summary
+from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.state import State
+
+MOST = 20  # sessions in a list
+
+
+def listed(state: State, argument: str) -> None:
+    if argument:
+        hits = _sessions(state).search(argument, MOST)
+        rows: list[tuple[str, ...]] = [(hit.summary.id, _age(hit.summary.updated), hit.snippet) for hit in hits]
+        nothing = f"No conversation holds {argument!r}."
+    else:
+        rows = [_row(summary) for summary in _sessions(state).list(MOST)]
+        nothing = "No conversation is saved yet."
+    state.notes.rows(rows)
+    state.notes.say("/load ID goes on with one." if rows else nothing)
+
+
+def load(state: State, argument: str) -> None:
+    if not argument:
+        raise UsageError("/load wants a session's id", "/sessions lists them")
+    resume(state, _sessions(state).resume(argument, model=state.backend.name))
+
+
+def resume(state: State, session: Session) -> None:
+    """Go on with a session; what it looked like at its end is shown."""
+    if state.session:
+        state.session.close()
+    state.session, state.conversation, state.answer = session, session.conversation(), None
+    told(state)
+
+
+def told(state: State) -> None:
+    """A resumed conversation in short: how long it is, and its last words."""
+    conversation = state.conversation
+    asked = sum(message.role == "user" for message in conversation.turns)
+    images = len(conversation.images)
+    state.notes.say(f"{_count(asked, 'question')} and {_count(images, 'image')} so far; /show history shows all.")
+    for message in conversation.turns[-2:]:
+        state.notes.tell(_short(message.text), "> " if message.role == "user" else "")
+    if conversation.unanswered:
+        state.notes.say(f"Not answered yet: {_short(conversation.unanswered.text)} (/regen asks it)")
+
+
+def keep(state: State, argument: str) -> None:
+    """Save the conversation: among the sessions from now on, or into a file."""
+    if argument:
+        return _write(state, Path(argument.strip("'\"")).expanduser())
+    if state.session is None:
+        _begin(state)
+    assert state.session
+    if not state.session.saved:
+        state.session.save()
+    elif not state.conversation.turns and not state.conversation.unanswered:
+        return state.notes.say(f"From the first question on this will be session {state.session.id}.")
+    if state.session.saved:
+        state.notes.say(
+            f"Saved as session {state.session.id}; go on with it: pixtral chat --session {state.session.id}"
+        )
+    return None
+
+
+def _begin(state: State) -> None:
+    """Keep a conversation that was not kept so far."""
+    old = state.conversation
+    said = (*old.turns, *((old.unanswered,) if old.unanswered else ()))
+    sessions = _sessions(state)
+    name = state.backend.name
+    session = (
+        sessions.add(said, system=old.system, model=name) if said else sessions.start(model=name, system=old.system)
+    )
+    state.session, state.conversation = session, session.conversation()
+    state.conversation.staged = old.staged
+
+
+def _write(state: State, file: Path) -> None:
+    from pixtral_cli.chat.transcript import Transcript, form_of, write
+
+    form = form_of(file)
+    if file.exists():
+        raise UsageError(f"{file} exists already", "Choose another name")
+    name = state.session.id if state.session else ""
+    said = state.conversation.turns
+    write(
+        Transcript(said, state.conversation.system, model=state.backend.name, id=name, created=time.time()), file, form
+    )
+    state.notes.say(f"Written to {file}")
+
+
+def _sessions(state: State) -> Sessions:
+    if state.sessions is None:
+        raise UsageError("There are no saved conversations here")
+    return state.sessions
+
+
+def _row(summary: Summary) -> tuple[str, ...]:
+    images = _count(summary.images, "image") if summary.images else ""
+    return summary.id, _age(summary.updated), images, _short(summary.title)
+
+
+def _age(then: float) -> str:
+    seconds = max(0, time.time() - then)
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return f"{_count(int(seconds // size), unit)} ago"
+    return "just now"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("s" if number != 1 else "")
+
+
+def _short(text: str, limit: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

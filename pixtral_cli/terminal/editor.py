@@ -1,0 +1,44 @@
+"""The user's own editor on a text. Runs it in the terminal; knows nothing of what the text is for."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pixtral_cli.errors import PixtralError
+
+FALLBACKS = ("sensible-editor", "nano", "vim", "vi", "notepad.exe")
+
+
+def command(env: Mapping[str, str] = os.environ) -> list[str]:
+    """VISUAL, EDITOR, or what there is. Raises PixtralError when there is none."""
+    wanted = env.get("VISUAL") or env.get("EDITOR")
+    if wanted:
+        return shlex.split(wanted, posix=os.name != "nt")
+    found = next((tool for tool in FALLBACKS if shutil.which(tool)), None)
+    if found is None:
+        raise PixtralError("There is no editor here", "Set EDITOR, e.g. export EDITOR=nano")
+    return [found]
+
+
+def edit_file(file: Path, env: Mapping[str, str] = os.environ) -> None:
+    """Open a file in the editor and wait until it is left. Raises PixtralError if it cannot run or says that it failed."""
+    words = command(env)
+    try:
+        status = subprocess.run([*words, str(file)], check=False).returncode
+    except OSError as error:
+        raise PixtralError(f"The editor {words[0]} cannot be run: {error.strerror}", "Set EDITOR") from error
+    if status:
+        raise PixtralError(f"The editor {words[0]} ended with status {status}", "Nothing was taken from it")
+
+
+def edited(text: str, env: Mapping[str, str] = os.environ) -> str:
+    """The text as the user left it in the editor. Raises what `edit_file` raises."""
+    with tempfile.TemporaryDirectory(prefix="pixtral-") as folder:
+        file = Path(folder) / "question.md"
+        file.write_text(text, encoding="utf-8")
+        edit_file(file, env)
+        return file.read_text(encoding="utf-8", errors="replace").removesuffix("\n")

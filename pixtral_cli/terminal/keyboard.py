@@ -1,0 +1,30 @@
+"""The keyboard while nobody reads it: what is typed is neither shown nor lost, and Ctrl-C still interrupts."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet(descriptor: int) -> Iterator[None]:
+    """Keys wait unseen, Enter as Enter, until whoever reads next takes them. Nothing where it is no terminal."""
+    if sys.platform == "win32":
+        yield
+        return
+    import termios
+
+    try:
+        before = termios.tcgetattr(descriptor)
+    except termios.error:
+        yield
+        return
+    during = [*before[:6], list(before[6])]
+    during[0] &= ~termios.ICRNL
+    during[3] &= ~(termios.ECHO | termios.ICANON)
+    during[6][termios.VMIN], during[6][termios.VTIME] = 1, 0
+    termios.tcsetattr(descriptor, termios.TCSANOW, during)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(termios.error):  # the terminal may have gone
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)

@@ -1,0 +1,77 @@
+"""What the REPL says beside the answers: lines, errors and small tables on stderr. Leaves answers to `render`."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.sanitize import clean, visible
+from pixtral_cli.terminal.output import Output
+
+GAP = 2  # columns between the cells of a row
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Writes for people; every character from outside is made harmless, so names need no care."""
+
+    out: Output
+    colour: bool = False
+
+    def say(self, text: str) -> None:
+        for line in text.split("\n"):
+            self._write(visible(line), "2")
+
+    def tell(self, text: str, mark: str = "") -> None:
+        """Text of several lines as it is, each line behind a mark."""
+        for line in clean(text).split("\n"):
+            self._write(mark + line)
+
+    def warn(self, text: str) -> None:
+        self._write(visible(text), "33")
+
+    def error(self, error: PixtralError) -> None:
+        """An error in one line: what, why, what to do."""
+        message, hint = visible(error.message), visible(error.hint)
+        message = f"{message}." if hint and not message.endswith((".", "!", "?")) else message
+        self._write(message, "31", f" {hint}" if hint else "")
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> None:
+        """A table without lines; where it is wider than the window, each row's first cell stands above the rest."""
+        cells = [[visible(cell) for cell in row] for row in rows]
+        for line in laid_out(cells, self.columns):
+            self._write(line)
+
+    def draw(self, picture: str) -> None:
+        """Something made for this terminal, sent as it is."""
+        self._write(picture)
+
+    @property
+    def columns(self) -> int:
+        try:
+            return os.get_terminal_size(self.out.stderr.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+    def _write(self, text: str, style: str = "", rest: str = "") -> None:
+        styled = f"\x1b[{style}m{text}\x1b[0m{rest}" if self.colour and style and text else text + rest
+        try:
+            print(styled, file=self.out.stderr, flush=True)
+        except OSError:  # the terminal has gone: the next read will say so
+            return
+
+
+def laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
+    """Rows as lines: side by side where they fit, else a row's first cell above its others."""
+    from wcwidth import wcswidth
+
+    if not rows:
+        return []
+    widths = [max(wcswidth(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
+    if sum(widths) + GAP * (len(widths) - 1) > columns:
+        return [line for row in rows for line in (row[0], *(f"  {cell}" for cell in row[1:] if cell))]
+    spaced = [
+        [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(row, widths, strict=False)] for row in rows
+    ]
+    return ["".join(row).rstrip() for row in spaced]

@@ -1,0 +1,57 @@
+"""The lines that were typed, across sessions: one JSON value a line in a file of its owner's. A convenience: it never fails."""
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LONGEST = 20_000  # characters; longer lines are not kept
+MOST = 2_000  # lines that are called back
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What was sent. `pasted` are its blocks of several lines that were not typed; `draft` is to stand in the line again."""
+
+    text: str
+    pasted: tuple[str, ...] = ()
+    draft: str = ""
+
+
+class Recall:
+    """Lines to call back, the newest last. Without a file, or where it cannot be written, they are those of this process."""
+
+    def __init__(self, file: Path | None = None, *, keep: bool = True) -> None:
+        self._file = file
+        self._keep = keep
+        self.lines = self._read()
+
+    def add(self, line: Line) -> None:
+        """Remember a line, unless it is the same as the last."""
+        if not line.text.strip() or len(line.text) > LONGEST or self.lines[-1:] == [line]:
+            return
+        self.lines.append(line)
+        if self._file and self._keep:
+            value = {"text": line.text, "pasted": line.pasted} if line.pasted else line.text
+            with contextlib.suppress(OSError):
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(b"\n" + json.dumps(value).encode())  # one that was cut short spoils no other
+
+    def _read(self) -> list[Line]:
+        try:
+            raw = self._file.read_bytes().splitlines()[-MOST:] if self._file else []
+        except OSError:
+            return []
+        return [line for piece in raw for line in _parsed(piece)]
+
+
+def _parsed(piece: bytes) -> list[Line]:
+    try:
+        value: Any = json.loads(piece)
+        return [Line(value["text"], tuple(value["pasted"])) if isinstance(value, dict) else Line(str(value))]
+    except (ValueError, TypeError, KeyError):
+        return []

@@ -1,0 +1,146 @@
+"""The REPL: read a line, understand it, do what it says, show the answer. Each of the four is another module's."""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Protocol
+
+from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.terminal import commands, staging, typed
+from pixtral_cli.terminal.output import Output
+from pixtral_cli.terminal.recall import Line
+from pixtral_cli.terminal.state import Ask, Draft, Outcome, Quit, State
+
+
+class Reader(Protocol):
+    """Where lines come from. `read` raises EOFError when there are no more, KeyboardInterrupt at Ctrl-C."""
+
+    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line: ...
+
+    def redraw(self) -> None: ...
+
+    def away(self) -> AbstractContextManager[None]: ...
+
+
+class Repl:
+    """A conversation at a terminal, over what `state` holds; answers go to `out`."""
+
+    def __init__(self, state: State, reader: Reader, out: Output, placeholder: str = "") -> None:
+        self.state = state
+        self._reader = reader
+        self._out = out
+        self._placeholder = placeholder
+        self._draft = Draft("")
+
+    def run(self) -> None:
+        """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            if self.state.session:
+                self.state.session.close()
+            self.state.backend.close()
+
+    def _turn(self) -> bool:
+        """One line, read and dealt with; False when it was the last."""
+        draft, self._draft = self._draft, Draft("")
+        busy = self.state.backend.state in ("waiting", "loading")
+        try:
+            line = self._reader.read(draft.text, placeholder=self._placeholder, busy=busy)
+            outcome = self._done(line, draft.edits)
+        except EOFError:
+            return False
+        except KeyboardInterrupt:
+            self.state.notes.say("Ctrl-D or /bye leaves.")
+            return True
+        self._placeholder = ""
+        self._tell()
+        if isinstance(outcome, Draft):
+            self._draft = outcome
+        elif line.draft:
+            self._draft = Draft(line.draft)
+        return not isinstance(outcome, Quit)
+
+    def _done(self, line: Line, edits: bool) -> Outcome:
+        """What comes of a line. An error that mending the line would heal leaves it there."""
+        mending = None if line.text.strip("/") in commands.BY_NAME else Draft(line.draft or line.text, edits)
+        try:
+            outcome = self._understood(line, edits)
+            if not isinstance(outcome, Ask):
+                return outcome
+            self._answer(outcome)
+        except PixtralError as error:
+            self.state.notes.error(error)
+            return mending if isinstance(error, ImageError | NetworkError | UsageError) else None
+        except OSError as error:
+            self.state.notes.error(PixtralError(f"{error.strerror or error}: {error.filename or 'input or output'}"))
+            return mending
+        except KeyboardInterrupt:
+            self.state.notes.say("Stopped.")
+            return mending
+        return None
+
+    def _understood(self, line: Line, edits: bool) -> Outcome:
+        known = [image.name for image in self.state.conversation.images]
+        meant = typed.parse(line.text, staging.there, line.pasted, known)
+        if isinstance(meant, typed.Command):
+            return commands.find(meant.name).run(self.state, meant.argument)
+        return self._question(meant, edits)
+
+    def _question(self, meant: typed.Question, edits: bool) -> Outcome:
+        """Attach what was named; ask, if there are words."""
+        state = self.state
+        for note in meant.notes:
+            state.notes.say(note)
+        images = [image for source in meant.sources for image in staging.gather(source.name)]
+        if images:
+            state.stage(images)
+        if not meant.text:
+            if state.conversation.staged and not images:
+                state.notes.say("Ask something about what is attached; /images lists it, /drop N lets go of it.")
+            return None
+        self._check_numbers(meant.text)
+        parts = state.conversation.compose(meant.text)
+        ask = state.conversation.edit if edits else state.conversation.ask
+        return Ask(lambda engine, sampling: ask(engine, parts, sampling=sampling))
+
+    def _check_numbers(self, text: str) -> None:
+        """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""
+        count = len(self.state.conversation.images)
+        missing = [number for number in self.state.conversation.missing(text) if number < 100]
+        if count and missing:
+            there = f"there are {count}" if count > 1 else "there is one"
+            raise UsageError(
+                f"No image #{missing[0]}: {there}", f"/images lists them; \\#{missing[0]} sends it as text"
+            )
+
+    def _answer(self, ask: Ask) -> None:
+        """Show an answer as it comes. Ctrl-C ends it; the part there is stays."""
+        from pixtral_cli.terminal.render import render, statistics
+
+        state = self.state
+        if state.backend.state in ("waiting", "loading"):
+            state.notes.say(f"{state.backend.name} is still loading; your question waits for it.")
+        chunks = ask.start(state.backend, state.sampling)
+        try:
+            with self._reader.away():
+                state.answer = render(chunks, replace(self._out, model=state.backend.name))
+        except KeyboardInterrupt:
+            again = " /regen asks it again." if state.conversation.unanswered else " The part above is kept."
+            state.notes.say(f"Stopped.{again}")
+            return
+        except PixtralError as error:
+            if state.conversation.unanswered:
+                error.hint = f"{error.hint}{'. ' if error.hint else ''}Your question is kept: /regen asks it again"
+            raise
+        if state.answer.finish_reason == "length":
+            state.notes.say(f"Cut off at {state.answer.usage.completion_tokens:,} tokens (/set max_tokens).")
+        if state.settings.get("stats"):
+            cost, _ = state.measure()
+            state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
+        state.notes.draw("")
+
+    def _tell(self) -> None:
+        """What the session has to say, such as that it cannot be saved."""
+        for note in self.state.session.take_notes() if self.state.session else ():
+            self.state.notes.warn(note)

@@ -1,0 +1,132 @@
+"""Puts a REPL together: state, prompt, toolbar, thumbnails. What they are made from, the command line says."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixtral_cli import __version__
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.session import Session
+from pixtral_cli.chat.sessions import Sessions
+from pixtral_cli.errors import UsageError
+from pixtral_cli.sanitize import visible
+from pixtral_cli.terminal import completion, staging, typed
+from pixtral_cli.terminal.backend import Backend, Opening
+from pixtral_cli.terminal.commands_sessions import told
+from pixtral_cli.terminal.notes import Notes
+from pixtral_cli.terminal.output import Output, draws
+from pixtral_cli.terminal.recall import Recall
+from pixtral_cli.terminal.repl import Reader, Repl
+from pixtral_cli.terminal.state import State
+
+PLACEHOLDER = "Ask something, or drop a picture here"
+LONG = 2_000  # characters; longer lines are not looked through while they are typed
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says: the model, what to go on with, what to attach, how to look."""
+
+    opening: Opening
+    open: Callable[[str], Opening]
+    models: Callable[[], Sequence[str]] = tuple
+    system: str | None = None
+    resume: str | None = None  # a session's id; "" is the newest
+    sources: Sequence[str] = ()
+    log: bool = True
+    plain: bool = False
+    preview: bool = True
+    stats: bool = False
+
+
+def chat(wishes: Wishes, out: Output, sessions: Sessions, recall_file: Path) -> None:
+    """Talk until the user leaves. Raises UsageError where nobody can type."""
+    if not sys.stdin.isatty():
+        raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
+    colour = draws() and not wishes.plain and out.stderr.isatty()
+    notes = Notes(out, colour)
+    session, conversation = _begun(wishes, sessions)
+    state = State(conversation, Backend(wishes.opening), wishes.open, notes, sessions, session, wishes.models)
+    state.settings |= {"stats": wishes.stats, "preview": "on" if wishes.preview else "off"}
+    reader = _reader(state, wishes.plain or _dumb(), Recall(recall_file, keep=wishes.log), out)
+    _greet(state, wishes)
+    if wishes.sources:
+        state.stage([image for source in wishes.sources for image in staging.gather(source)])
+    Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER).run()
+
+
+def _begun(wishes: Wishes, sessions: Sessions) -> tuple[Session | None, Conversation]:
+    """The conversation to have: a new one, or one to go on with; kept in a session unless that is unwanted."""
+    name = wishes.opening.name
+    if wishes.resume is None and not wishes.log:
+        return None, Conversation(wishes.system)
+    if wishes.resume is None:
+        session = sessions.start(model=name, system=wishes.system)
+        return session, session.conversation()
+    session = sessions.resume(wishes.resume or None, model=name)
+    conversation = session.conversation()
+    if not wishes.log:
+        said = (*conversation.turns, *((conversation.unanswered,) if conversation.unanswered else ()))
+        session.close()
+        return None, Conversation(wishes.system or conversation.system, said)
+    if wishes.system:
+        conversation.system = wishes.system
+    return session, conversation
+
+
+def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
+    names = completion.Names(
+        lambda: [(str(number), image.name) for number, image in enumerate(state.conversation.images, 1)],
+        lambda: [(name, "") for name in state.models()],
+        lambda: [(each.id, each.title) for each in state.sessions.list(50)] if state.sessions else [],
+    )
+
+    def suggest(before: str) -> Iterable[completion.Suggestion]:
+        return completion.suggest(before, names)
+
+    if plain:
+        from pixtral_cli.terminal.prompt_plain import PlainPrompt
+
+        return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb())
+    from pixtral_cli.terminal.preview_show import Thumbnails
+    from pixtral_cli.terminal.prompt import Prompt
+
+    prompt = Prompt(recall, suggest, lambda text: toolbar(state, text), state.backend.start)
+    state.backend.changed = prompt.redraw
+    state.thumbnail = Thumbnails(out.stderr, sys.stdin.fileno(), prompt.unread)
+    return prompt
+
+
+def toolbar(state: State, text: str) -> str:
+    """Who answers and how ready it is, what waits to be sent, what Enter would attach."""
+    backend = state.backend
+    told = [backend.name]
+    if backend.state == "loading":
+        told = [f"loading {backend.name}, {backend.seconds:.0f} s"]
+    elif backend.state == "failed":
+        told = [f"{backend.name} could not be loaded; /model NAME switches"]
+    if staged := len(state.conversation.staged):
+        told.append(f"{staged} image{'s' if staged > 1 else ''} attached")
+    if 0 < len(text) < LONG:
+        meant = typed.parse(text, staging.there)
+        sources = meant.sources if isinstance(meant, typed.Question) else ()
+        told += [f"Enter attaches {', '.join(source.short for source in sources)}"] if sources else []
+    return " · ".join(visible(piece) for piece in told)
+
+
+def _greet(state: State, wishes: Wishes) -> None:
+    """Who answers; and of a resumed conversation, how it ended."""
+    if wishes.opening.note:
+        state.notes.say(wishes.opening.note)
+    state.notes.say(f"pixtral {__version__}, {state.backend.name}. Ctrl-D leaves, /help tells more.")
+    if not wishes.log:
+        state.notes.say("This conversation is not saved; /save saves it.")
+    if wishes.resume is not None:
+        told(state)
+
+
+def _dumb() -> bool:
+    """Whether the terminal can only print line after line."""
+    return os.name == "posix" and os.environ.get("TERM", "") in ("", "dumb", "unknown")

@@ -1,0 +1,92 @@
+"""What the REPL's commands act on, and what they ask the REPL to do next. Knows no prompt and no parsing."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, ImageCost, Sampling
+from pixtral_cli.chat.images import Image
+from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.terminal import staging
+from pixtral_cli.terminal.backend import Backend, Opening
+from pixtral_cli.terminal.clipboard import Desktop, desktop
+from pixtral_cli.terminal.notes import Notes
+
+if TYPE_CHECKING:
+    from pixtral_cli.chat.session import Session
+    from pixtral_cli.chat.sessions import Sessions
+    from pixtral_cli.terminal.render import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Text that waits in the line to be mended or sent; `edits` says that it replaces the last question."""
+
+    text: str
+    edits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Pull an answer out of the engine and show it."""
+
+    start: Callable[[Engine, Sampling], Iterator[Chunk]]
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Leave the REPL."""
+
+
+Outcome: TypeAlias = Draft | Ask | Quit | None
+
+
+@dataclass
+class State:
+    """The conversation, who answers, and how it is shown. `open` finds a model by its name; it raises ModelError."""
+
+    conversation: Conversation
+    backend: Backend
+    open: Callable[[str], Opening]
+    notes: Notes
+    sessions: "Sessions | None" = None
+    session: "Session | None" = None
+    models: Callable[[], Sequence[str]] = tuple
+    thumbnail: Callable[[Image, str], str] = lambda image, wanted: ""
+    there: Desktop = field(default_factory=desktop)
+    settings: dict[str, Any] = field(default_factory=dict)
+    answer: "Answer | None" = None
+
+    @property
+    def sampling(self) -> Sampling:
+        """The model's own, with what was set on top."""
+        names = Sampling.__dataclass_fields__
+        return replace(self.backend.opening.sampling, **{k: v for k, v in self.settings.items() if k in names})
+
+    def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
+        """What the conversation costs with what is staged, and each image by its key; nothing where nobody can count."""
+        staged = (Message("user", self.conversation.staged),) if self.conversation.staged else ()
+        messages = (*self.conversation.messages, *staged)
+        try:
+            cost = self.backend.measure(messages) if messages else None
+        except PixtralError:  # the next question says what is wrong
+            cost = None
+        if cost is None:
+            return None, {}
+        keys = [image.key for message in messages for image in message.images]
+        return cost, dict(zip(keys, cost.images, strict=True))
+
+    def stage(self, images: Sequence[Image]) -> None:
+        """Attach images to the next question, and say what that costs."""
+        numbers = [self.conversation.stage(image) for image in images]
+        cost, each = self.measure()
+        for number, image in zip(numbers, images, strict=True):
+            if picture := self.thumbnail(image, self.settings.get("preview", "on")):
+                self.notes.draw(picture)
+            self.notes.rows([staging.row(number, image, each.get(image.key))])
+            for note in image.notes:
+                self.notes.say(f"   {note}")
+        if cost:
+            self.notes.say(staging.room(cost))
