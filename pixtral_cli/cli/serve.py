@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.refusals import Server
 
 
+NOTHING = "No process keeps a model."
+
+
 def serve(
     model: options.Model = None,
     host: Annotated[
@@ -83,7 +86,7 @@ def ps() -> None:
         doing = f"{status['inside']} running" if status["inside"] else f"idle for {status['idle']:.0f} s"
         typer.echo(f"{visible(status['name']):24} process {status['stop']:<8} {doing}, {kept}")
     if not rows:
-        typer.echo("No process keeps a model.", err=True)
+        typer.echo(NOTHING, err=True)
 
 
 def stop(
@@ -93,6 +96,7 @@ def stop(
     from pixtral_cli import config
     from pixtral_cli.engines import resident
     from pixtral_cli.errors import ModelError
+    from pixtral_cli.sanitize import visible
 
     found = [
         (socket, status)
@@ -103,7 +107,9 @@ def stop(
         raise ModelError(f"No process keeps {model}", "See: pixtral ps")
     for socket, status in found:
         resident.stop(socket, status)
-        typer.echo(f"Stopped {status['name']}.", err=True)
+        typer.echo(f"Stopped {visible(status['name'])}.", err=True)
+    if not found:
+        typer.echo(NOTHING, err=True)
 
 
 def login(

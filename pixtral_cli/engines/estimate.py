@@ -15,12 +15,18 @@ CHARACTERS = 4  # a token, about
 
 
 def estimate(messages: Sequence[Message], window: int) -> Cost:
-    """Prompt tokens by the chat template: a beginning, brackets around each question, an end after each answer."""
+    """Prompt tokens by the chat template: a beginning, brackets around each question, an end after each answer.
+
+    The system prompt stands in the last question, before its text.
+    """
     images = [_cost(image.size) for message in messages for image in message.images]
-    texts = sum(_count(message.text) for message in messages)
-    brackets = {"user": 2, "assistant": 1, "system": 1}  # a system prompt is parted from the question by an empty line
-    around = sum(brackets[message.role] for message in messages)
-    return Cost(1 + texts + around + sum(image.tokens for image in images), window, tuple(images))
+    said = [message for message in messages if message.role != "system"]
+    texts = [message.text for message in said]
+    if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
+        texts[-1:] = ["\n\n".join([instructions, *texts[-1:]])]
+    around = sum(2 if message.role == "user" else 1 for message in said)
+    tokens = 1 + sum(map(_count, texts)) + around + sum(image.tokens for image in images)
+    return Cost(tokens, window, tuple(images))
 
 
 def _cost(size: tuple[int, int]) -> ImageCost:

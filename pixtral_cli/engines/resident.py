@@ -111,7 +111,7 @@ def find(what: Wanted, folder: Path) -> RemoteEngine | None:
     return next((engine(socket, status["name"]) for socket, status in statuses(folder, what.key)), None)
 
 
-def find_or_start(what: Wanted, folder: Path, log: Path) -> RemoteEngine | None:
+def find_or_start(what: Wanted, folder: Path, log: Path, *, command: Sequence[str] = COMMAND) -> RemoteEngine | None:
     """The engine of a process for this model; started when `keep_alive` asks for one, else None if there is none.
 
     Raises what loading the model raises.
@@ -126,7 +126,7 @@ def find_or_start(what: Wanted, folder: Path, log: Path) -> RemoteEngine | None:
         socket = folder / f"{what.key}.sock"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as stderr:
-            process = spawn(what, socket, stderr=stderr.fileno())
+            process = spawn(what, socket, stderr=stderr.fileno(), command=command)
         process.detach(log)
         return engine(socket, what.name)
 

@@ -63,6 +63,7 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["pixtral"] = "pixtral"
+    type: Literal["base"] = "base"
     root: str
     aliases: list[str]
     max_context_length: int | None

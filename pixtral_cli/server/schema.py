@@ -70,6 +70,8 @@ class AssistantMessage(Strict):
     function_call: None = None
     refusal: None = None
     audio: None = None
+    parsed: None = None
+    reasoning_content: None = None
 
 
 Said: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]

@@ -1,0 +1,41 @@
+"""A resident process whose engine is a fake: tests start it where the real one would load a model."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from pixtral_cli import errors
+from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
+from pixtral_cli.chat.message import Message
+from pixtral_cli.server.resident import keep
+
+
+class Counting:
+    """Counts to max_tokens, a number every 20 ms. The question may ask for an error by its name."""
+
+    def load(self) -> None:
+        if name := os.environ.get("FAKE_LOAD_ERROR"):
+            raise getattr(errors, name)("it does not load", "Do something else")
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        question = messages[-1].text
+        if kind := getattr(errors, question, None):
+            raise kind("it went wrong in /secret/place", "Do something else")
+        count = sampling.max_tokens or 1000
+        for number in range(count):
+            time.sleep(0.02)  # stands for a decode step
+            yield Chunk(f"{number} ")
+        yield Chunk(finish_reason="length", usage=Usage(7, count), timings=Timings(total=1))
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        return Cost(sum(len(message.text) for message in messages), 4321)
+
+    def close(self) -> None:
+        pass
+
+
+if __name__ == "__main__":
+    with os.fdopen(os.dup(1), "w") as report:
+        keep(json.loads(sys.argv[1]), Counting(), report)

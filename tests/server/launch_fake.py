@@ -1,0 +1,15 @@
+"""`pixtral serve` over a fake engine's process: PORT STATE [running]."""
+
+import sys
+from pathlib import Path
+
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.engines.resident import Wanted, room
+from pixtral_cli.server.front import Front, run
+
+CHILD = (sys.executable, "-m", "tests.server.fake_child")
+
+if __name__ == "__main__":
+    state = Path(sys.argv[1])
+    what = Wanted("fake", "/nowhere", running=4)
+    run(Front(port=0), what, room(state), Sampling(), ready=lambda url: print(url, flush=True), command=CHILD)

@@ -1,0 +1,66 @@
+"""Servers in processes of their own, for what only a process can show: signals, deaths, exit statuses."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from pixtral_cli.engines import resident
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def launched(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def pixtral(*arguments: str, given: str = "", seconds: float = 60) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "tests.server.launch", *arguments]
+    return subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+@contextmanager
+def faked(state: Path) -> Iterator[tuple["subprocess.Popen[str]", httpx2.Client]]:
+    """A server over `fake_child`, ready to answer, and a client of it."""
+    with launched("tests.server.launch_fake", str(state)) as process:
+        assert process.stdout
+        url = process.stdout.readline().strip()
+        assert url, process.communicate()
+        with httpx2.Client(base_url=url, timeout=20, trust_env=False) as client:
+            yield process, client
+    until(lambda: not list(resident.room(state).glob("*.sock")))
+    shutil.rmtree(resident.room(state))
+
+
+def children(state: Path) -> Sequence[int]:
+    return [status["pid"] for _, status in resident.statuses(resident.room(state))]
+
+
+def until(true: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
