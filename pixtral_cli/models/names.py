@@ -86,9 +86,12 @@ def find(reference: Reference) -> Model:
 
 def hub_cache(env: Mapping[str, str] = os.environ) -> Path:
     """Where huggingface_hub keeps what it downloads, by its own rules, without loading it."""
-    home = env.get("HF_HOME") or str(Path(env.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"))
-    cache = env.get("HF_HUB_CACHE") or env.get("HUGGINGFACE_HUB_CACHE") or str(Path(home, "hub"))
-    return _expanded(os.path.expandvars(cache))
+    return _set(env, "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or _hub_home(env) / "hub"
+
+
+def token_file(env: Mapping[str, str] = os.environ) -> Path:
+    """Where `hf auth login` keeps its token."""
+    return _set(env, "HF_TOKEN_PATH") or _hub_home(env) / "token"
 
 
 def repo_folder(repo: str) -> str:
@@ -160,6 +163,16 @@ def _in_folder(name: str, folder: Path) -> Model:
     if lack := layout.lacking(have):
         raise ModelError(f"{folder / lack[0]} is missing", remedy(folder) if layout.PARAMS in have else FORMAT)
     return Model(name, folder, repo_of(folder), revision_of(folder))
+
+
+def _hub_home(env: Mapping[str, str]) -> Path:
+    return _set(env, "HF_HOME") or (_set(env, "XDG_CACHE_HOME") or _expanded("~/.cache")) / "huggingface"
+
+
+def _set(env: Mapping[str, str], *variables: str) -> Path | None:
+    """The folder that the first of these variables names."""
+    values = [env[name] for name in variables if env.get(name)]
+    return _expanded(os.path.expandvars(values[0])) if values else None
 
 
 def _called(folder: Path) -> str:

@@ -67,7 +67,7 @@ def check_here(reference: Reference) -> Generator[Progress | Pulled, None, None]
     for step in verify.examine(model.folder):
         if isinstance(step, Progress):
             yield step
-        elif step.state == "damaged":
+        elif step.state in ("damaged", "missing"):
             raise damaged(model.folder, step)
     yield Pulled(model.folder, sum(file.stat().st_size for file in layout.files(model.folder)), 0)
 

@@ -14,6 +14,8 @@ from pixtral_cli.models.names import Reference
 if TYPE_CHECKING:
     from huggingface_hub import CachedRevisionInfo, HFCacheInfo
 
+State = Literal["built in", "complete", "incomplete", "damaged"]
+
 
 @dataclass(frozen=True, slots=True)
 class Installed:
@@ -22,7 +24,7 @@ class Installed:
     name: str
     folder: Path
     size: int
-    state: Literal["built in", "complete", "incomplete", "damaged"]
+    state: State
     revision: str | None = None
     detail: str = ""
 
@@ -91,11 +93,9 @@ def _installed(name: str, folder: Path, partial: int = 0) -> Installed:
     files = layout.files(folder)
     size = _bytes(files) + partial
     revision = names.revision_of(folder)
-    if lack := layout.missing(folder):
-        return Installed(name, folder, size, "incomplete", revision, f"{lack[0]} is missing")
-    for file in files:
-        if wrong := verify.fault(file):
-            return Installed(name, folder, size, "damaged", revision, f"{file.name} {wrong}")
+    if found := verify.glance(folder):
+        state: State = "incomplete" if found.state == "missing" else "damaged"
+        return Installed(name, folder, size, state, revision, f"{found.file} {found.detail}")
     return Installed(name, folder, size, "built in" if name == names.DEMO else "complete", revision)
 
 

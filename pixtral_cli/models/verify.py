@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from pixtral_cli.errors import ModelError
-from pixtral_cli.models import layout, names
+from pixtral_cli.models import layout
 
 CHUNK = 4 << 20
 GIT_BLOB = re.compile(r"[0-9a-f]{40}")
@@ -31,31 +30,32 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a full check says of one file: ok (as recorded), unknown (well formed, no hash recorded) or damaged."""
+    """What a check says of a file: ok (as recorded), unknown (well formed, no hash recorded), damaged or missing."""
 
     file: str
     size: int
-    state: Literal["ok", "unknown", "damaged"]
+    state: Literal["ok", "unknown", "damaged", "missing"]
     detail: str
 
 
-def check(folder: Path) -> None:
-    """Refuse what cannot be loaded: raises ModelError naming the first file that is missing, cut short or no model file.
+def glance(folder: Path) -> Finding | None:
+    """The first file of a model that is missing, cut short or no model file; None when its form is sound.
 
     Reads headers alone, so it takes a millisecond for any size; flipped bits are found by `examine` only.
     """
     for name in layout.missing(folder):
-        raise ModelError(f"{folder / name} is missing", names.remedy(folder))
+        return Finding(name, 0, "missing", "is missing")
     for file in layout.files(folder):
         if wrong := fault(file):
-            raise ModelError(f"{file} {wrong}", names.remedy(folder))
+            return Finding(file.name, file.stat().st_size, "damaged", wrong)
+    return None
 
 
 def examine(folder: Path) -> Generator[Progress | Finding, None, None]:
     """Read every byte of a model and compare with the hashes recorded when it was downloaded."""
     files = layout.files(folder)
     total, done = sum(file.stat().st_size for file in files), 0
-    yield from (Finding(name, 0, "damaged", "is missing") for name in layout.missing(folder))
+    yield from (Finding(name, 0, "missing", "is missing") for name in layout.missing(folder))
     for file in files:
         size, digest = file.stat().st_size, recorded(file)
         digester = hasher(digest or "", size)

@@ -70,7 +70,7 @@ def check(name: str | None, out: Output) -> None:
     for finding in findings:
         out.write(f"{finding.state:<8} {human(finding.size):>10}  {visible(finding.file)} {finding.detail}\n")
     for finding in findings:
-        if finding.state == "damaged":
+        if finding.state in ("damaged", "missing"):
             raise pull.damaged(model.folder, finding)
 
 

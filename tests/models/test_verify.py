@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout, names, verify
 from pixtral_cli.models.hub import Hub
-from pixtral_cli.models.verify import Finding, Progress, check, examine
+from pixtral_cli.models.verify import Finding, Progress, examine, glance
 from tests.hub import FakeHub
 from tests.models.conftest import REPO
 
@@ -39,7 +38,7 @@ def flip(file: Path) -> None:
 
 
 def test_the_demo_is_sound() -> None:
-    check(names.demo_folder())
+    assert glance(names.demo_folder()) is None
     assert "damaged" not in states(names.demo_folder()).values()
 
 
@@ -50,7 +49,7 @@ def test_the_vendors_folder_is_compared_with_what_the_hubs_client_noted(home: Pa
     snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
     assert set(states(folder).values()) == {"ok"}
     flip(folder / WEIGHTS)
-    check(folder)
+    assert glance(folder) is None
     assert states(folder)[WEIGHTS] == "damaged"
     assert names.remedy(folder) == "Get a sound copy: pixtral pull pixtral-12b"
 
@@ -74,16 +73,14 @@ def test_where_no_hash_was_recorded_the_form_is_checked_and_said_to_be_all(
 
 def test_a_missing_file_is_a_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
     folder = place(tmp_path / "m", {name: data for name, data in files.items() if name != WEIGHTS})
-    assert findings(folder)[WEIGHTS] == Finding(WEIGHTS, 0, "damaged", "is missing")
-    with pytest.raises(ModelError, match=f"{WEIGHTS} is missing"):
-        check(folder)
+    assert findings(folder)[WEIGHTS] == Finding(WEIGHTS, 0, "missing", "is missing") == glance(folder)
 
 
 def test_json_cut_and_mended_in_form_is_found_by_reading_it_all(tmp_path: Path, files: dict[str, bytes]) -> None:
     folder = place(tmp_path / "m", files)
     (folder / "SHA256SUMS").unlink(missing_ok=True)
     (folder / "tekken.json").write_bytes(files["tekken.json"][:5000] + b"}")
-    check(folder)
+    assert glance(folder) is None
     assert findings(folder)["tekken.json"].detail == "is no valid JSON"
 
 
@@ -104,8 +101,9 @@ def test_a_header_of_nonsense_is_refused_and_never_crashes(
 ) -> None:
     weights = len(header).to_bytes(8, "little") + header
     folder = place(tmp_path / "m", {**files, WEIGHTS: weights})
-    with pytest.raises(ModelError, match="is not a safetensors file"):
-        check(folder)
+    found = glance(folder)
+    assert found
+    assert (found.file, found.detail.split(":")[0]) == (WEIGHTS, "is not a safetensors file")
 
 
 def test_a_pickle_is_known_by_its_form(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -114,10 +112,11 @@ def test_a_pickle_is_known_by_its_form(tmp_path: Path, files: dict[str, bytes]) 
     folder = place(tmp_path / "m", {name: data for name, data in files.items() if name != WEIGHTS})
     weights = folder / "consolidated.00.pth"
     torch.save({"a": torch.zeros(10_000)}, weights)
-    check(folder)
+    assert glance(folder) is None
     weights.write_bytes(weights.read_bytes()[:-500])
-    with pytest.raises(ModelError, match="no PyTorch file"):
-        check(folder)
+    found = glance(folder)
+    assert found
+    assert "no PyTorch file" in found.detail
 
 
 def test_progress_counts_every_byte(files: dict[str, bytes]) -> None:
@@ -135,6 +134,6 @@ def test_a_quick_look_is_quick(tmp_path: Path, files: dict[str, bytes]) -> None:
     with (folder / WEIGHTS).open("ab") as out:
         out.truncate(8 + len(header) + 2 * 10**10)
     begin = time.perf_counter()
-    check(folder)
+    assert glance(folder) is None
     assert time.perf_counter() - begin < 0.05
     assert verify.fault(folder / WEIGHTS) is None

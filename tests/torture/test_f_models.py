@@ -1,5 +1,6 @@
 """F 59 and 60: downloads that are killed or refused, and weights that are not what they should be."""
 
+import io
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pixtral_cli.engines import open_engine
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout, names
-from pixtral_cli.models.verify import check
+from pixtral_cli.terminal.models import check
+from pixtral_cli.terminal.output import Output
 from tests.hub import FakeHub, Fault, Forever, digest, gated, model_files, pixtral, running, until
 
 REPO = "mistralai/Pixtral-12B-2409"
@@ -112,18 +115,26 @@ BAD: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("name", [WEIGHTS, "tekken.json", "params.json"])
-def test_60_a_file_that_is_not_itself_is_named_with_the_command_that_mends_it(
-    fake: FakeHub, files: dict[str, bytes], name: str, bad: str
+CASES = [(name, bad) for name in (WEIGHTS, "tekken.json", "params.json") for bad in BAD]
+
+
+@pytest.mark.parametrize(("name", "bad"), CASES)
+def test_60_a_file_that_is_not_itself_is_named_when_the_model_is_loaded(
+    files: dict[str, bytes], name: str, bad: str
 ) -> None:
-    if bad == "longer" and name != WEIGHTS:
-        bad = "truncated"
-    folder = _installed(files)
-    check(folder)
-    (folder / name).resolve().write_bytes(BAD[bad](files[name]))
-    with pytest.raises(ModelError, match=f"{name} ") as caught:
-        check(folder)
+    folder = _installed({**files, name: BAD[bad](files[name])})
+    with pytest.raises(ModelError, match=name) as caught:
+        open_engine(folder=folder, name="pixtral-12b").load()  # type: ignore[attr-defined]
+    assert caught.value.status == 4
+    assert "pixtral models verify pixtral-12b" in caught.value.hint
+
+
+@pytest.mark.parametrize(("name", "bad"), CASES)
+def test_60_verify_names_the_file_and_the_command_that_mends_it(files: dict[str, bytes], name: str, bad: str) -> None:
+    folder = _installed({**files, name: BAD[bad](files[name])}, hashes=files)
+    with pytest.raises(ModelError, match=f"{name} (is|has)") as caught:
+        check("pixtral-12b", Output(stdout=io.StringIO(), stderr=io.StringIO()))
+    assert str(folder) in caught.value.message
     assert caught.value.status == 4
     assert caught.value.hint == "Fetch it again: pixtral pull pixtral-12b"
 
@@ -148,15 +159,15 @@ def test_60_a_truncated_file_is_seen_in_the_list_and_by_verify(fake: FakeHub, fi
     assert f"{WEIGHTS} is cut short" in found.stderr
 
 
-def _installed(files: dict[str, bytes]) -> Path:
-    """The model as a download leaves it in the hub's cache."""
+def _installed(files: dict[str, bytes], hashes: dict[str, bytes] | None = None) -> Path:
+    """The model as a download leaves it in the hub's cache; `hashes` are the bytes that the blobs are named for."""
     home = names.hub_cache() / names.repo_folder(REPO)
     folder = home / "snapshots" / ("a" * 40)
-    folder.mkdir(parents=True)
-    (home / "blobs").mkdir()
-    (home / "refs").mkdir()
+    for made in (folder, home / "blobs", home / "refs"):
+        made.mkdir(parents=True)
     (home / "refs" / "main").write_text(folder.name)
     for name, data in files.items():
-        (home / "blobs" / digest(data)).write_bytes(data)
-        (folder / name).symlink_to(Path("..", "..", "blobs", digest(data)))
+        blob = digest((hashes or files)[name])
+        (home / "blobs" / blob).write_bytes(data)
+        (folder / name).symlink_to(Path("..", "..", "blobs", blob))
     return folder

@@ -27,8 +27,8 @@ def devices() -> list[Device]:
 def memory() -> tuple[int, int]:
     """Bytes of RAM: all of it, and what this process could still get (a container's limit counts). Needs no torch."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = _mac_available() if sys.platform == "darwin" else _linux_available(total)
-    limit, used = _container()
+    free = mac_available(_vm_stat()) if sys.platform == "darwin" else _linux_available(total)
+    limit, used = container()
     return min(total, limit), max(0, min(free, limit - used))
 
 
@@ -69,15 +69,18 @@ def _linux_available(total: int) -> int:
     return int(found[1]) * 1024 if found else total
 
 
-def _mac_available() -> int:
-    """Free pages, and those the system gives away when somebody wants them."""
-    report = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=True).stdout
+def _vm_stat() -> str:
+    return subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=True).stdout
+
+
+def mac_available(report: str) -> int:
+    """Bytes of the pages in vm_stat's report that are free, or that the system gives away when somebody wants them."""
     size = re.search(r"page size of (\d+) bytes", report)
     pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
     return int(size[1] if size else 4096) * sum(map(int, pages))
 
 
-def _container(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+def container(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
     """The memory limit of the control group we are in and what is used of it, page cache not counted."""
     try:
         limit = int((root / "memory.max").read_text())

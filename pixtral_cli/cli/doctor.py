@@ -1,0 +1,20 @@
+"""`pixtral doctor`: what works here and what to do about what does not. The checks are in `pixtral_cli.doctor`."""
+
+from typing import Annotated
+
+import typer
+
+from pixtral_cli.cli.models import AsWhat, ListFormat
+
+
+def doctor(
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask the hub whether the full model can be had.")
+    ] = False,
+    format: AsWhat = ListFormat.text,
+) -> None:
+    """Check Python, libraries, devices and memory, models, terminal; say what to do. Exit status 1 when something fails."""
+    from pixtral_cli import doctor
+
+    if status := doctor.show(doctor.examine(online=online), as_json=format is ListFormat.json):
+        raise typer.Exit(status)

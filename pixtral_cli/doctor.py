@@ -1,0 +1,257 @@
+"""Looks at everything a question needs (Python, libraries, memory, models, terminal) and says what to do. Mends nothing."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pixtral_cli import __version__, config
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.models import names, store
+from pixtral_cli.models.layout import human
+from pixtral_cli.sanitize import visible
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.local.devices import Device
+
+# Pixtral 12B: weights that quantizing makes smaller (the decoder's linear layers) and the rest, which stays in bf16.
+LINEAR = 40 * (2 * 5120 * 4096 + 2 * 5120 * 1024 + 3 * 5120 * 14336)
+REST = 1_777_549_312
+SCALE = 1 / 16  # bytes a quantized weight takes for its share of a scale
+WEIGHTS = {
+    "bf16": 2 * (LINEAR + REST),
+    "8 bit": int(LINEAR * (1 + SCALE) + 2 * REST),
+    "4 bit": int(LINEAR * (0.5 + SCALE) + 2 * REST),
+}
+WORKING = 1 << 30  # bytes for what is computed between the weights and the cache
+TOKEN = 160 << 10  # bytes of KV cache a token, in bf16
+WINDOW = 128_000  # tokens
+IMAGE = 4_160  # tokens of an image of 1024 by 1024
+DRIVER = Path("/proc/driver/nvidia/version")
+COLOURS = {"ok": "32", "warning": "33", "fails": "31"}
+KITTY = ("kitty", "ghostty", "wezterm", "konsole")
+SIXEL = ("foot", "mlterm", "contour", "iterm", "mintty", "vscode", "rio")
+CLIPBOARDS = {"wayland": ("WAYLAND_DISPLAY", "wl-paste", "wl-clipboard"), "X11": ("DISPLAY", "xclip", "xclip")}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line: what was looked at, how it is, and what to do about it (empty when nothing)."""
+
+    name: str
+    state: Literal["ok", "warning", "fails"]
+    says: str
+    advice: str = ""
+
+
+def examine(*, online: bool = False) -> Iterator[Check]:
+    """Every check in turn. The hub is asked only when `online`."""
+    yield _python()
+    yield from _packages()
+    yield _settings()
+    yield from _devices()
+    yield from _models()
+    yield from _cache()
+    yield _token(os.environ)
+    if online:
+        yield _hub()
+    yield from terminal(os.environ, sys.platform, shutil.which, sys.stdout.isatty(), sys.stdout.encoding)
+
+
+def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
+    """Print the checks, each as soon as it is made; returns the exit status: 1 when one fails, else 0."""
+    if as_json:
+        checks = list(checks)
+        well = all(check.state != "fails" for check in checks)
+        print(json.dumps({"ok": well, "checks": [asdict(check) for check in checks]}))
+        return 0 if well else 1
+    failed = False
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for check in checks:
+        failed |= check.state == "fails"
+        state = f"{check.state:<8}"
+        state = f"\x1b[{COLOURS[check.state]}m{state}\x1b[0m" if coloured else state
+        print(f"{state} {check.name:<9} {visible(check.says)}", flush=True)
+        if check.advice:
+            print(f"{'':<18} -> {visible(check.advice)}", flush=True)
+    return 1 if failed else 0
+
+
+def fits(free: int) -> dict[str, int]:
+    """How many tokens fit beside pixtral-12b's weights in so many free bytes; 0 where the weights do not."""
+    return {kind: min(max(free - size - WORKING, 0) // TOKEN, WINDOW) for kind, size in WEIGHTS.items()}
+
+
+def terminal(
+    env: Mapping[str, str], system: str, which: Callable[[str], str | None], drawn: bool, encoding: str
+) -> Iterator[Check]:
+    """What the terminal can show, guessed from the environment, and where pictures on the clipboard come from."""
+    term = env.get("TERM", "")
+    known = " ".join(env.get(name, "") for name in ("TERM", "TERM_PROGRAM", "LC_TERMINAL")).lower()
+    named = (
+        known + (" kitty" if env.get("KITTY_WINDOW_ID") else "") + (" konsole" if env.get("KONSOLE_VERSION") else "")
+    )
+    images = "Kitty's graphics" if any(name in named for name in KITTY) else "half blocks"
+    if images == "half blocks" and (any(name in named for name in SIXEL) or env.get("WT_SESSION")):
+        images = "sixel"
+    if not drawn:
+        yield Check("terminal", "ok", "stdout is no terminal: plain text, nothing is drawn")
+    elif term in ("", "dumb") and system != "win32":
+        advice = "Use a terminal that sets TERM, e.g. xterm-256color"
+        yield Check("terminal", "warning", f"TERM is {term or 'not set'}: plain text, no images", advice)
+    else:
+        true = env.get("COLORTERM") in ("truecolor", "24bit")
+        colours = "no colours (NO_COLOR)" if env.get("NO_COLOR") else "16 million colours" if true else "colours"
+        yield Check("terminal", "ok", f"{term or system}, {colours}; images probably as {images}")
+    if "utf" not in encoding.lower():
+        advice = "Set a UTF-8 locale, e.g. LC_ALL=C.UTF-8"
+        yield Check("text", "warning", f"{encoding}: characters it lacks are replaced", advice)
+    yield _clipboard(env, system, which)
+
+
+def _clipboard(env: Mapping[str, str], system: str, which: Callable[[str], str | None]) -> Check:
+    if system in ("darwin", "win32"):
+        return Check("clipboard", "ok", "the system's own")
+    for kind, (variable, tool, package) in CLIPBOARDS.items():
+        if env.get(variable):
+            if which(tool):
+                return Check("clipboard", "ok", f"{tool} ({kind})")
+            return Check("clipboard", "warning", f"{kind}, but no {tool}: /paste cannot work", f"Install {package}")
+    return Check("clipboard", "ok", "none: no desktop here")
+
+
+def _python() -> Check:
+    says = f"{platform.python_version()}, pixtral {__version__}, {platform.platform()}, {sys.executable}"
+    return Check("python", "ok", says)
+
+
+def _packages() -> Iterator[Check]:
+    """The libraries and whether each is of a version that pixtral wants."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(line) for line in metadata.requires("pixtral") or []]
+    except metadata.PackageNotFoundError:
+        yield Check("packages", "warning", "pixtral is not installed, it runs from a folder", "pip install -e .")
+        return
+    good = []
+    for requirement in wanted:
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            yield Check("packages", "fails", f"{requirement.name} is missing", f"pip install '{requirement}'")
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
+            good.append(f"{requirement.name} {version}")
+        else:
+            says = f"{requirement.name} {version}, but pixtral wants {requirement.specifier}"
+            yield Check("packages", "warning", says, f"pip install '{requirement}'")
+    yield Check("packages", "ok", ", ".join(good))
+
+
+def _settings() -> Check:
+    try:
+        config.load()
+    except PixtralError as error:
+        return Check("settings", "fails", error.message, error.hint)
+    file = config.file()
+    return Check("settings", "ok", str(file) if file.exists() else f"all defaults ({file} is not there)")
+
+
+def _devices() -> Iterator[Check]:
+    try:
+        from pixtral_cli.engines.local.devices import devices
+
+        found = devices()
+    except (ImportError, OSError, RuntimeError) as error:  # a broken wheel, a driver that is too old
+        yield Check("torch", "fails", f"cannot be used: {error}".splitlines()[0], "pip install --force-reinstall torch")
+        return
+    for device in found:
+        bf16 = "bfloat16" if device.bf16 else "no bfloat16"
+        free = f"{human(device.free)} of {human(device.total)} free"
+        yield Check("device", "ok", f"{device.name}: {device.label}, {free}, {bf16}")
+    if found[0].name == "cpu" and DRIVER.exists():
+        advice = "Install a build of torch for CUDA, or a newer driver: https://pytorch.org/get-started"
+        yield Check("device", "warning", "An NVIDIA GPU is here, and torch cannot use it", advice)
+    yield room(max(found, key=lambda device: (device.name != "cpu", device.free)))
+
+
+def room(device: "Device") -> Check:
+    """What of pixtral-12b fits on a device."""
+    tokens = fits(device.free)
+    said = [
+        f"{kind} ({human(WEIGHTS[kind])}) "
+        + (f"leaves {count:,} tokens, {count // IMAGE} images of 1024²" if count else "does not fit")
+        for kind, count in tokens.items()
+    ]
+    says = f"pixtral-12b on {device.name}: {'; '.join(said)}"
+    if tokens["bf16"] >= IMAGE:
+        return Check("memory", "ok", says)
+    need = human(WEIGHTS["bf16"] + WORKING + IMAGE * TOKEN)
+    return Check("memory", "warning", says, f"In bf16 with one image it wants {need} free; the demo runs anywhere")
+
+
+def _models() -> Iterator[Check]:
+    try:
+        model = names.resolve(None, configured=config.load().model)
+        yield Check("runs", "ok", f"{model.name}, in {model.folder}", model.note)
+    except PixtralError as error:
+        yield Check("runs", "fails", error.message, error.hint)
+    for found in store.installed():
+        says = f"{found.name}: {human(found.size)}, {found.state}"
+        if found.state == "incomplete":
+            advice = f"Go on: pixtral pull {found.name}" if names.repo_of(found.folder) else names.remedy(found.folder)
+            yield Check("model", "warning", f"{says}: {found.detail}", advice)
+        elif found.state == "damaged":
+            yield Check("model", "fails", f"{says}: {found.detail}", names.remedy(found.folder))
+        else:
+            yield Check("model", "ok", says)
+
+
+def _cache() -> Iterator[Check]:
+    """Whether a model could be downloaded: a folder that can be written and space in it."""
+    from pixtral_cli.models.pull import free_space
+
+    cache = names.hub_cache()
+    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        advice = "Set HF_HOME to a folder you may write to"
+        yield Check("downloads", "warning", f"{there} cannot be written", advice)
+        return
+    free = free_space(cache)
+    enough = free > WEIGHTS["bf16"] or names.resolve(None).name == names.FULL
+    advice = "" if enough else f"{names.FULL} takes {human(WEIGHTS['bf16'])}: free some, or set HF_HOME elsewhere"
+    yield Check("downloads", "ok" if enough else "warning", f"{cache}, {human(free)} free", advice)
+
+
+def _token(env: Mapping[str, str]) -> Check:
+    """Whether there is a token for the hub; it is never shown."""
+    if env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN"):
+        return Check("token", "ok", "of the hub: in the environment")
+    if names.token_file(env).is_file():
+        return Check("token", "ok", "of the hub: logged in")
+    needed = names.resolve(None).name != names.FULL
+    advice = f"{names.FULL} wants one: accept its terms on the hub, then `hf auth login`" if needed else ""
+    return Check("token", "ok", "of the hub: none", advice)
+
+
+def _hub() -> Check:
+    """Whether the full model could be fetched now: its listing, and the first bytes of its smallest file."""
+    from pixtral_cli.models.hub import Hub
+
+    hub = Hub.of()
+    try:
+        plan = hub.plan(names.REPOS[names.FULL], None)
+        with hub.stream(plan, plan.files[0], 0):
+            return Check("hub", "ok", f"{hub.endpoint} gives {names.FULL} ({human(plan.size)})")
+    except PixtralError as error:
+        return Check("hub", "fails", error.message, error.hint)

@@ -1,0 +1,201 @@
+"""`pixtral doctor`: every line says how something is, and what to do when it isn't well."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli import doctor
+from pixtral_cli.doctor import Check, fits, terminal
+from pixtral_cli.engines.local import devices
+from pixtral_cli.engines.local.devices import Device
+from pixtral_cli.models import layout, names
+from tests.hub import FakeHub, Forever, gated, model_files, pixtral
+
+REPO = "mistralai/Pixtral-12B-2409"
+GIB = 1 << 30
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeHub]:
+    with FakeHub({REPO: {"main": model_files(names.demo_folder())}}) as hub:
+        yield hub
+
+
+def checks(*, online: bool = False) -> dict[str, list[Check]]:
+    found: dict[str, list[Check]] = {}
+    for check in doctor.examine(online=online):
+        found.setdefault(check.name, []).append(check)
+    return found
+
+
+def test_a_fresh_machine_is_well_and_told_how_to_get_the_full_model(fake: FakeHub) -> None:
+    found = checks()
+    assert {check.state for check in found["packages"]} == {"ok"}
+    assert found["device"][-1].says.startswith("cpu: ")
+    assert found["runs"][0].says.startswith("demo, in ")
+    assert "pixtral pull pixtral-12b" in found["runs"][0].advice
+    assert "hf auth login" in found["token"][0].advice
+    assert not fake.log
+
+
+def test_one_json_object_says_whether_all_is_well_as_the_exit_status_does(fake: FakeHub) -> None:
+    for status, env in ((0, {}), (1, {"PIXTRAL_MODEL": "org/lost"})):
+        done = pixtral(fake, "doctor", "--format", "json", **env)
+        answer = json.loads(done.stdout)
+        assert (done.returncode, answer["ok"], done.stderr) == (status, status == 0, "")
+        assert {frozenset(check) for check in answer["checks"]} == {frozenset(("name", "state", "says", "advice"))}
+
+
+def test_for_people_each_check_is_a_line_with_its_advice_below(fake: FakeHub) -> None:
+    done = pixtral(fake, "doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert all(line.startswith(("ok ", "warning ", "fails ", " " * 18 + " -> ")) for line in lines)
+    assert "\x1b" not in done.stdout
+
+
+def test_a_damaged_model_fails_and_names_the_remedy(home: Path) -> None:
+    vendor = home / "mistral_models" / "Pixtral"
+    vendor.mkdir(parents=True)
+    for name, data in model_files(names.demo_folder()).items():
+        (vendor / name).write_bytes(data[:-9] if name == layout.WEIGHTS else data)
+    bad = next(check for check in checks()["model"] if check.state == "fails")
+    assert "consolidated.safetensors is cut short" in bad.says
+    assert bad.advice == "Get a sound copy: pixtral pull pixtral-12b"
+
+
+def test_half_a_download_is_a_warning_that_says_go_on() -> None:
+    folder = names.hub_cache() / names.repo_folder(REPO) / "snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    (folder / "params.json").write_text("{}")
+    half = next(check for check in checks()["model"] if check.state == "warning")
+    assert half.advice == "Go on: pixtral pull pixtral-12b"
+
+
+def test_a_configured_model_that_is_not_here_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXTRAL_MODEL", "org/lost")
+    runs = checks()["runs"][0]
+    assert (runs.state, runs.advice) == ("fails", "Get it: pixtral pull org/lost")
+
+
+def test_a_broken_config_file_fails_by_its_name(home: Path) -> None:
+    file = home / "pixtral" / "config.toml"
+    file.parent.mkdir()
+    file.write_text("model = [")
+    broken = checks()["settings"][0]
+    assert broken.state == "fails"
+    assert str(file) in broken.says
+
+
+def test_tokens_are_seen_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    names.token_file().parent.mkdir(parents=True)
+    names.token_file().write_text("hf_stored")
+    stored = checks()
+    monkeypatch.setenv("HF_TOKEN", "hf_given")
+    given = checks()
+    assert (stored["token"][0].says, given["token"][0].says) == (
+        "of the hub: logged in",
+        "of the hub: in the environment",
+    )
+    assert "hf_stored" not in str(stored)
+    assert "hf_given" not in str(given)
+
+
+def test_online_asks_the_hub_whether_the_full_model_can_be_had(fake: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", fake.url)
+    assert checks(online=True)["hub"][0].state == "ok"
+    fake.faults["params.json"] = Forever([gated(403)])
+    refused = checks(online=True)["hub"][0]
+    assert refused.state == "fails"
+    assert "gated" in refused.says
+    assert f"{fake.url}/{REPO}" in refused.advice
+
+
+def test_weights_of_the_full_model_are_counted_right() -> None:
+    """12.68 billion parameters; the file on the hub is 25.4 GB."""
+    assert round(doctor.WEIGHTS["bf16"] / 2e9, 2) == 12.68
+    assert doctor.WEIGHTS["4 bit"] < doctor.WEIGHTS["8 bit"] < doctor.WEIGHTS["bf16"]
+
+
+def test_what_fits_counts_the_cache_beside_the_weights() -> None:
+    assert fits(8 * GIB) == {"bf16": 0, "8 bit": 0, "4 bit": 0}
+    assert fits(80 * GIB) == {"bf16": 128_000, "8 bit": 128_000, "4 bit": 128_000}
+    one = doctor.WEIGHTS["bf16"] + doctor.WORKING + doctor.IMAGE * doctor.TOKEN
+    assert fits(one)["bf16"] == doctor.IMAGE
+    assert fits(one - 1)["bf16"] == doctor.IMAGE - 1
+
+
+def test_a_large_gpu_is_well_and_a_small_one_is_a_warning() -> None:
+    large = doctor.room(Device("cuda:0", "NVIDIA H100", 80 * GIB, 79 * GIB, True))
+    assert (large.state, large.advice) == ("ok", "")
+    assert "30 images" in large.says
+    small = doctor.room(Device("cuda:0", "a card", 12 * GIB, 12 * GIB, True))
+    assert small.state == "warning"
+    assert "bf16 (23.6 GiB) does not fit" in small.says
+    assert "4 bit (9.0 GiB) leaves" in small.says
+
+
+def shown(env: dict[str, str], tools: tuple[str, ...] = (), system: str = "linux", drawn: bool = True) -> list[Check]:
+    return list(terminal(env, system, lambda tool: tool if tool in tools else None, drawn, "utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("env", "images"),
+    [
+        ({"TERM": "xterm-kitty"}, "Kitty's graphics"),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "Kitty's graphics"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "Kitty's graphics"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "sixel"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"TERM": "xterm-256color", "WT_SESSION": "1"}, "sixel"),
+        ({"TERM": "xterm-256color"}, "half blocks"),
+    ],
+)
+def test_the_terminals_images_are_guessed_from_its_name(env: dict[str, str], images: str) -> None:
+    assert shown(env)[0].says.endswith(f"images probably as {images}")
+
+
+def test_terminals_that_cannot_draw_are_told_apart_from_pipes() -> None:
+    assert shown({"TERM": "xterm"}, drawn=False)[0].state == "ok"
+    assert shown({"TERM": "dumb"})[0].state == "warning"
+    assert "no colours" in shown({"TERM": "xterm", "NO_COLOR": "1"})[0].says
+    assert "16 million colours" in shown({"TERM": "xterm", "COLORTERM": "truecolor"})[0].says
+    latin = list(terminal({"TERM": "xterm"}, "linux", lambda tool: None, True, "latin-1"))
+    assert latin[1].state == "warning"
+    assert "UTF-8" in latin[1].advice
+
+
+def test_a_desktop_without_its_clipboard_tool_is_a_warning() -> None:
+    wayland = {"TERM": "xterm", "WAYLAND_DISPLAY": "wayland-0"}
+    assert shown(wayland)[-1].advice == "Install wl-clipboard"
+    assert shown(wayland, ("wl-paste",))[-1].state == "ok"
+    assert shown({"TERM": "xterm", "DISPLAY": ":0"})[-1].advice == "Install xclip"
+    assert shown({"TERM": "xterm-256color"}, system="darwin")[-1].says == "the system's own"
+    assert shown({"TERM": "xterm"})[-1].state == "ok"
+
+
+def test_memory_is_bounded_by_the_container_we_are_in(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("4294967296\n")
+    (tmp_path / "memory.current").write_text("3221225472\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 1073741824\n")
+    assert devices.container(tmp_path) == (4 * GIB, 2 * GIB)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert devices.container(tmp_path) == (sys.maxsize, 0)
+    total, free = devices.memory()
+    assert 0 < free <= total
+
+
+def test_on_a_mac_what_the_system_would_give_away_is_free() -> None:
+    report = """Mach Virtual Memory Statistics: (page size of 16384 bytes)
+Pages free:                               10000.
+Pages active:                            300000.
+Pages inactive:                           20000.
+Pages speculative:                          500.
+Pages wired down:                        100000.
+Pages purgeable:                             12.
+"Translation faults":                 123456789.
+"""
+    assert devices.mac_available(report) == 16384 * (10_000 + 20_000 + 500 + 12)
