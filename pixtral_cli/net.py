@@ -290,7 +290,7 @@ def _in_our_words(url: str, seconds: float) -> Iterator[None]:
     try:
         yield
     except httpcore2.TimeoutException as error:
-        _fail(url, f"not complete after {seconds:g} s", "Try again, or " + _SAVE_IT[0].lower() + _SAVE_IT[1:], error)
+        _fail(url, f"not complete after {seconds:g} s", f"Try again. {_SAVE_IT}", error)
     except httpcore2.ConnectError as error:
         cause = error.args[0] if error.args else None  # the library cuts the chain but keeps the cause as argument
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -101,6 +101,8 @@ def _size_sent(image: "PILImage") -> tuple[int, int]:
 
 def _reduce(image: "PILImage", at_least: tuple[int, int]) -> None:
     """Tell a JPEG's decoder to scale down, never below `at_least` (upright)."""
+    if image.format not in ("JPEG", "MPO"):  # for HEIC it would take the thumbnail, which may show something else
+        return
     width, height = (max(1, side) for side in at_least)
     image.draft(None, (height, width) if _orientation(image) >= 5 else (width, height))
 
@@ -122,8 +124,11 @@ def _upright(image: "PILImage", crop: "Box | None" = None) -> "PILImage":
 
 def _load(image: "PILImage") -> None:
     """Decode; pictures too large to keep one at a time, since each may take a gigabyte (WebP)."""
+    promised = image.size
     with _one_large if image.width * image.height * 4 > KEEP_BYTES else nullcontext():
         image.load()
+    if image.size != promised:  # seen in damaged HEIC
+        raise ValueError("the decoder gives another size than the header")
 
 
 def _raw_mode(image: "PILImage") -> str:

@@ -82,9 +82,13 @@ def _format(data: bytes) -> str:
 
 
 def _png(data: bytes) -> Header:
-    """Walk the chunks, each with its checksum: Pillow looks at that of no IDAT."""
+    """Walk the chunks of what is not too large, each with its checksum: Pillow looks at that of no IDAT."""
     width, height = struct.unpack_from(">II", data, 16)
-    at, kind, animated = 8, b"", False
+    if data[12:16] != b"IHDR":
+        raise _Broken("this PNG is damaged")
+    if width * height > MAX_PIXELS:
+        return Header("PNG", width, height)
+    at, animated = 8, False
     for _ in range(_STEPS):
         (length,) = struct.unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8]
@@ -95,10 +99,6 @@ def _png(data: bytes) -> Header:
         if kind == b"IEND":
             return Header("PNG", width, height, animated)
         at += length + 12
-        if at == 33 and kind != b"IHDR":
-            break
-        if at == 33 and width * height > MAX_PIXELS:
-            return Header("PNG", width, height)
     raise _Broken("this PNG is damaged")
 
 
@@ -112,7 +112,7 @@ def _jpeg(data: bytes) -> Header:
             progressive = marker in _JPEG_PROGRESSIVE
         elif marker == _START_OF_SCAN:
             scans += 1
-            if width * height * scans > _SCAN_BUDGET:
+            if width * height * (scans - 1) > _SCAN_BUDGET:
                 raise _Broken("this JPEG has too many scans")
             if not progressive and data[at + 4] == components:
                 break

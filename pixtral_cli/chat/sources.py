@@ -78,10 +78,17 @@ def _check_kind(mode: int, source: str) -> None:
 
 def _hint_for(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"Check the name; the current directory is {visible(str(Path.cwd()), 200)}."
+        return f"Check the name; the current directory is {_here()}."
     if isinstance(error, PermissionError):
         return "Check its permissions with `ls -l`."
     return ""
+
+
+def _here() -> str:
+    try:
+        return visible(str(Path.cwd()), 200)
+    except OSError:
+        return "gone"
 
 
 def _file_url(url: str) -> str:

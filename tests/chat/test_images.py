@@ -255,13 +255,21 @@ def test_malformed_exif_is_ignored(exif: bytes) -> None:
     assert image.size == image.pixels().size == (24, 16)
 
 
-def test_heic_is_read_when_its_package_is_there() -> None:
-    pillow_heif = pytest.importorskip("pillow_heif")
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 8])
+def test_heic_is_read_upright_and_whole_when_its_package_is_there(orientation: int) -> None:
+    import pillow_heif
+
     pillow_heif.register_heif_opener()
-    data = pictures.encoded(pictures.corners(64, 32), "HEIF", quality=95)
+    picture = pictures.photo(640, 320)
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    picture.info["exif"] = exif.tobytes()
+    data = pictures.encoded(picture, "HEIF", quality=95, thumbnails=[128])
     image = images.from_bytes(data, "phone.heic")
-    assert (image.format, image.size) == ("HEIF", (64, 32))
-    assert np.abs(np.asarray(image.pixels()).astype(int) - np.asarray(pictures.corners(64, 32))).mean() < 3
+    as_jpeg = images.from_bytes(with_exif("JPEG", orientation, picture), "phone.jpg")
+    assert (image.format, image.size) == ("HEIF", as_jpeg.size)
+    assert image.pixels((100, 50)).size == image.size
+    assert np.abs(np.asarray(image.pixels()).astype(int) - np.asarray(as_jpeg.pixels())).mean() < 6
 
 
 # Start-up

@@ -80,6 +80,16 @@ def with_bad_checksum(data: bytes, kind: bytes) -> bytes:
     return data[:end] + bytes([data[end] ^ 1]) + data[end + 1 :]
 
 
+def with_right_checksums(data: bytes) -> bytes:
+    """A PNG whose checksums fit what was done to it, so that the damage is met further in; others as they are."""
+    at, mended = 8, data[:8]
+    while data.startswith(b"\x89PNG") and at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        mended += chunk(data[at + 4 : at + 8], data[at + 8 : at + 8 + length])
+        at += length + 12
+    return mended + data[at:]
+
+
 # Other formats
 
 
@@ -95,6 +105,13 @@ def many_blocks() -> bytes:
     data = encoded(corners().convert("P"), "GIF")
     at = data.index(b",", 13 + 3 * (2 << (data[10] & 7)))
     return data[:at] + b"!\xfe" + b"\x01." * 9_900_000 + b"\0" + data[at:]
+
+
+def huge_jpeg() -> bytes:
+    """A JPEG whose header promises 65,000 × 65,000 pixels."""
+    data = encoded(corners(), "JPEG")
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", 65000, 65000) + data[at + 4 :]
 
 
 def wide_gif_frame() -> bytes:
@@ -206,6 +223,7 @@ REFUSED = (
     Case("chunks.png", crowded_png, "damaged"),
     Case("texts.png", inflating_text, "damaged"),
     Case("frame.gif", wide_gif_frame, "65535 × 65535"),
+    Case("promise.jpg", huge_jpeg, "65000 × 65000"),
     Case("canvas.webp", huge_webp, "16384 × 16384"),
 )
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -299,3 +300,23 @@ def test_names_with_escapes_newlines_and_invalid_utf8_are_shown_escaped(tmp_path
 def test_a_very_long_name_still_gives_a_short_line() -> None:
     error = refusal("/nowhere/" + "a" * 240 + ".png")
     assert error.message.endswith(".png: no such file or directory")
+
+
+def test_a_thousand_damaged_pictures_are_a_picture_or_one_line() -> None:
+    dice = random.Random(7)
+    sound = [case.build() for case in pictures.HARMLESS]
+    sound += [pictures.encoded(pictures.photo(60, 40), kind) for kind in ("PNG", "JPEG", "GIF", "WEBP")]
+    outcomes = {"read": 0, "refused": 0}
+    for _ in range(1000):
+        data = bytearray(dice.choice(sound))
+        for _ in range(dice.choice((1, 2, 10))):
+            data[dice.randrange(min(len(data), 400))] = dice.choice((0, 1, 127, 128, 255))
+        try:
+            image = images.from_bytes(pictures.with_right_checksums(bytes(data)), "damaged")
+        except ImageError as error:
+            assert len(error.message) <= 120
+            outcomes["refused"] += 1
+        else:
+            assert image.pixels().size == image.size
+            outcomes["read"] += 1
+    assert min(outcomes.values()) > 100
