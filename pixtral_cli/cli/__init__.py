@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli import __version__
-from pixtral_cli.cli import config, models, serve, sessions, templates
+from pixtral_cli.cli import config, doctor, models, serve, sessions, templates
 from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.chat import chat
 from pixtral_cli.cli.chat import chat
@@ -52,4 +52,5 @@ app.command()(serve.serve)
 app.command()(serve.ps)
 app.command()(serve.stop)
 app.command()(serve.login)
+app.command()(doctor.doctor)
 app.command()(completion)
