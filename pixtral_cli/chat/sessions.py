@@ -231,6 +231,6 @@ def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:
     """One line around the first word that is found."""
     line = " ".join(text.split())
     at = min((found for word in words if (found := line.casefold().find(word)) >= 0), default=0)
-    start = max(0, at - width // 2)
+    start = max(0, at - width // 2) if len(line) > 2 * width else 0
     piece = line[start : start + 2 * width]
     return ("…" if start else "") + piece + ("…" if start + 2 * width < len(line) else "")

@@ -178,18 +178,24 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.", "Name a file that can be read") from error
-    notes: list[str] = []
     try:
-        value = wire.parse(data)
-    except wire.FieldError as whole:
-        value, notes = _read_lines(data, whole)
-    about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
-    items = about.get("messages", value if isinstance(value, list) else [value])
-    said = wire.messages(items, load=_named)
-    kept = Conversation(messages=said)
-    known = {key: text for key in ("title", "model") if isinstance(text := about.get(key), str)}
+        value, notes = _parsed(data)
+        about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
+        items = about.get("messages", value if isinstance(value, list) else [value])
+        kept = Conversation(messages=wire.messages(items, load=_named))
+    except wire.FieldError as error:
+        raise UsageError(f"{path.name}: {error.message}", "Mend the file, or export it again") from error
+    title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))
     history = (*kept.turns, *((kept.unanswered,) if kept.unanswered else ()))
-    return Transcript(history, kept.system, created=None, **known), notes
+    return Transcript(history, kept.system, title, model), notes
+
+
+def _parsed(data: bytes) -> tuple[Any, list[str]]:
+    """One JSON document, or one a line; the last line may be torn."""
+    try:
+        return wire.parse(data), []
+    except wire.FieldError as whole:
+        return _read_lines(data, whole)
 
 
 def _read_lines(data: bytes, whole: wire.FieldError) -> tuple[list[Any], list[str]]:
@@ -201,7 +207,7 @@ def _read_lines(data: bytes, whole: wire.FieldError) -> tuple[list[Any], list[st
         except wire.FieldError as error:
             if number == len(lines) > 1:
                 return values, [f"Line {number} is cut off and left out: {error.message}"]
-            raise whole if number == 1 else UsageError(f"Line {number}: {error.message}") from None
+            raise whole if number == 1 else wire.FieldError(f"Line {number}", error.message) from None
     return values, []
 
 

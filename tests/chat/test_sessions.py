@@ -108,11 +108,11 @@ def test_an_image_is_stored_once_however_often_it_is_shown(sessions: Sessions) -
 def test_undo_and_edit_leave_nothing_of_it_on_disk(sessions: Sessions) -> None:
     with sessions.start() as session:
         conversation = session.conversation()
-        list(conversation.ask(FakeEngine(["fine"]), "my secret", [RED]))
+        list(conversation.ask(FakeEngine(["fine"]), "my secret " * 2000, [RED]))
         conversation.undo()
         assert sessions.list() == ()
         list(conversation.ask(FakeEngine(["first"]), "keep this"))
-        list(conversation.ask(FakeEngine(["noted"]), "another secret", [GREEN]))
+        list(conversation.ask(FakeEngine(["noted"]), "another secret " * 2000, [GREEN]))
         list(conversation.edit(FakeEngine(["better"]), "harmless"))
         assert sessions.load(session.id).messages == conversation.turns
     held_bytes = b"".join(file.read_bytes() for file in sessions.folder.iterdir() if file.is_file())

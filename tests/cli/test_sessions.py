@@ -1,0 +1,187 @@
+"""`pixtral sessions` as a user meets it: streams, exit statuses, files."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from pixtral_cli import config
+from pixtral_cli.__main__ import run
+from pixtral_cli.chat.images import Image
+from pixtral_cli.chat.sessions import Sessions
+from tests.chat.colours import GREEN, RED, picture
+from tests.fakes import FakeEngine
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*words: str) -> tuple[int, str, str]:
+        status = run(["sessions", *words])
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def saved(question: str, answer: str = "well", *images: Image, days_ago: float = 0, system: str | None = None) -> str:
+    sessions = Sessions(config.paths().data, lambda: time.time() - 86_400 * days_ago)
+    with sessions.start(model="fake", system=system) as session:
+        list(session.conversation().ask(FakeEngine([answer]), question, images))
+        return session.id
+
+
+def ids() -> list[str]:
+    return [entry.id for entry in Sessions(config.paths().data).list()]
+
+
+def test_without_sessions_the_list_is_empty_and_says_how_to_start(call: Call, home: Path) -> None:
+    assert call() == (0, "", "No session is saved yet. Start one: pixtral chat\n")
+    assert json.loads(call("list", "--format", "json")[1]) == {"sessions": []}
+    assert not (home / "pixtral").exists()
+
+
+def test_the_list_names_each_session_the_newest_first(call: Call) -> None:
+    old = saved("an old question", days_ago=40)
+    new = saved("what is this?", "a square", RED, GREEN)
+    status, out, err = call()
+    head, first, second = out.splitlines()
+    assert (status, err) == (0, "")
+    assert head.split() == ["ID", "LAST", "MESSAGES", "IMAGES", "MODEL", "TITLE"]
+    assert re.fullmatch(rf"{new}  \d{{4}}-\d\d-\d\d \d\d:\d\d  2         2       fake   what is this\?", first)
+    assert second.startswith(old)
+    assert call("list", "--limit", "1")[1].splitlines() == [head, first]
+
+
+def test_the_list_as_json(call: Call) -> None:
+    name = saved("what is this?", "a square", RED, system="be brief")
+    (entry,) = json.loads(call("--format", "json")[1])["sessions"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry.pop("created"))
+    assert entry.pop("updated")
+    assert entry == {
+        "id": name, "title": "what is this?", "model": "fake", "origin": None, "system": "be brief", "messages": 2, "images": 1,
+    }  # fmt: skip
+
+
+def test_show_prints_what_was_said_and_names_the_images(call: Call) -> None:
+    name = saved("what is this?", "a **red** square", RED, system="be brief")
+    status, out, err = call("show", name[:4])
+    assert (status, err) == (0, "")
+    assert "> be brief\n\n## You\n\n*image 1: red.png, 8×6*\n\nwhat is this?\n\n## fake\n\na **red** square" in out
+    said = json.loads(call("show", name, "--format", "json")[1])
+    assert [message["role"] for message in said["messages"]] == ["system", "user", "assistant"]
+
+
+def test_what_a_model_or_a_name_smuggled_in_does_nothing_to_the_terminal(call: Call) -> None:
+    name = saved("\x1b]52;c;aGk=\x07 hi\x9b2J", "\x1b[2J\x1b]0;x\x07", picture("red", "a\x1b[31m.png"))
+    for words in (["list"], ["show", name], ["search", "hi"], ["rm", "-y", name]):
+        out = "".join(map(str, call(*words)))
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", out), words
+
+
+def test_search_shows_where_the_words_are(call: Call) -> None:
+    name = saved("When did things go wrong\nfor the dark dragon?")
+    saved("something else")
+    status, out, _ = call("search", "DRAGON", "dark")
+    assert status == 0
+    assert out.split()[0] == name
+    assert out.rstrip().endswith("When did things go wrong for the dark dragon?")
+    (hit,) = json.loads(call("search", "dragon", "--format", "json")[1])["hits"]
+    assert (hit["session"]["id"], hit["role"], hit["position"]) == (name, "user", 0)
+    assert call("search", "unicorn") == (0, "", "No session holds 'unicorn'\n")
+
+
+@pytest.mark.parametrize("ending", ["md", "html", "json", "jsonl"])
+def test_export_writes_the_form_that_the_file_is_named_for(call: Call, tmp_path: Path, ending: str) -> None:
+    name = saved("what is this?", "a square", RED)
+    file = tmp_path / f"talk.{ending}"
+    assert call("export", name, "-o", str(file)) == (0, "", f"Written to {file}\n")
+    assert "what is this?" in file.read_text()
+    assert (tmp_path / "talk.images" / "1-red.png").exists() == (ending == "md")
+
+
+def test_export_to_stdout_is_markdown_unless_told(call: Call) -> None:
+    name = saved("what is this?", "a square", RED)
+    assert call("export", name)[1].startswith("# what is this?\n")
+    assert call("export", name, "--format", "html")[1].startswith("<!doctype html>")
+
+
+def test_what_was_exported_is_imported_as_a_session_of_its_own(call: Call, tmp_path: Path) -> None:
+    name = saved("what is this?", "a square", RED, system="be brief")
+    file = tmp_path / "talk.json"
+    call("export", name, "-o", str(file))
+    status, out, err = call("import", str(file))
+    assert (status, err, len(ids())) == (0, "", 2)
+    again = Sessions(config.paths().data).load(out.strip())
+    assert (again.summary.title, again.summary.system, again.summary.model) == ("what is this?", "be brief", "fake")
+    assert again.messages[0].images[0].data == RED.data
+
+
+def test_a_fork_prints_its_id(call: Call) -> None:
+    name = saved("what is this?")
+    status, out, _ = call("fork", name)
+    assert (status, set(ids())) == (0, {name, out.strip()})
+
+
+def test_rm_asks_and_without_a_terminal_wants_to_be_sure(call: Call) -> None:
+    name = saved("what is this?", "a square", RED)
+    status, _, err = call("rm", name)
+    assert (status, ids()) == (2, [name])
+    assert err == f"pixtral: Remove session {name} (what is this?)? There is nobody to ask: use --yes\n"
+    assert call("rm", "-y", name) == (0, "", f"Removed session {name} (what is this?), and 1 image with it\n")
+    assert ids() == []
+
+
+def test_rm_on_a_terminal_takes_yes_for_an_answer_only(home: Path) -> None:
+    name = saved("what is this?")
+    for answer, left in (("", [name]), ("no", [name]), ("y", [])):
+        child = pexpect.spawn(sys.executable, ["-m", "pixtral_cli", "sessions", "rm", name], timeout=20)
+        child.expect_exact("[y/N] ")
+        child.sendline(answer)
+        child.expect(pexpect.EOF)
+        child.close()
+        assert (child.exitstatus, ids()) == (0, left)
+
+
+def test_of_several_to_remove_none_goes_if_one_is_wrong(call: Call) -> None:
+    name = saved("what is this?")
+    status, _, err = call("rm", "-y", name, "nothere")
+    assert (status, err) == (2, "pixtral: There is no session 'nothere'. See: pixtral sessions\n")
+    assert ids() == [name]
+
+
+def test_prune_wants_to_know_what_and_shows_it_first(call: Call) -> None:
+    old, new = saved("old", "x", RED, days_ago=40), saved("new", "x", GREEN)
+    assert call("prune")[0] == 2
+    status, out, _ = call("prune", "--older-than", "30d", "--dry-run")
+    assert (status, out.split()[0], len(out.splitlines()), len(ids())) == (0, old, 1, 2)
+    assert call("prune", "--older-than", "30d")[0] == 2  # nobody to ask
+    assert call("prune", "--older-than", "30d", "-y")[2] == "Removed 1 session, and 1 image with it\n"
+    assert ids() == [new]
+    assert call("prune", "--keep", "1", "-y") == (0, "", "There is nothing to remove\n")
+    assert call("prune", "--keep", "0", "-y")[0] == 0
+    assert ids() == []
+
+
+@pytest.mark.parametrize("age", ["30", "d", "-1d", "1 month", "1e9d", "9999999d"])
+def test_an_age_that_is_none_is_a_usage_error(call: Call, age: str) -> None:
+    status, _, err = call("prune", "--older-than", age)
+    assert (status, "is no age" in err) == (2, True)
+
+
+def test_an_unknown_session_is_a_usage_error(call: Call) -> None:
+    for words in (["show", "x"], ["export", "x"], ["fork", "x"], ["rm", "x"]):
+        status, out, err = call(*words)
+        assert (status, out, err) == (2, "", "pixtral: There is no session 'x'. See: pixtral sessions\n")
+
+
+def test_export_over_what_cannot_be_written_is_one_line(call: Call, tmp_path: Path) -> None:
+    name = saved("what is this?")
+    status, out, err = call("export", name, "-o", str(tmp_path / "no" / "x.md"))
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert call("export", name, "-o", str(tmp_path / "x.docx"))[0] == 2

@@ -1,0 +1,57 @@
+"""`pixtral templates` as a user meets it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli import config
+from pixtral_cli.__main__ import run
+
+
+@pytest.fixture
+def folder(home: Path) -> Path:
+    folder = config.paths().config_file.parent / "templates"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_the_list_says_what_each_template_asks(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "page.toml").write_text('prompt = "Write HTML\\n like this: $input"')
+    (folder / "pirate.toml").write_text('system = "Talk like a pirate"')
+    (folder / "broken.toml").write_text("prompt = \x1b")
+    assert run(["templates"]) == 0
+    out, err = capsys.readouterr()
+    broken, *others = out.splitlines()
+    assert broken.startswith("broken  (The template broken is not valid TOML")
+    assert others == ["page    Write HTML like this: $input", "pirate  Talk like a pirate"]
+    assert "\x1b" not in out + err
+
+
+def test_without_templates_the_way_to_one_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["templates", "list"]) == 0
+    assert capsys.readouterr() == ("", "There are no templates yet. Write one: pixtral templates edit NAME\n")
+
+
+def test_show_prints_the_file_and_path_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "page.txt").write_text("Write $input\n")
+    assert (run(["templates", "show", "page"]), capsys.readouterr().out) == (0, "Write $input\n")
+    assert (run(["templates", "path"]), capsys.readouterr().out) == (0, f"{folder}\n")
+    assert run(["templates", "show", "other"]) == 2
+    assert capsys.readouterr().err == "pixtral: There is no template 'other'. There is: page\n"
+
+
+def editor(monkeypatch: pytest.MonkeyPatch, home: Path, text: str) -> None:
+    script = home / "editor.py"
+    script.write_text(f"import sys\nopen(sys.argv[1], 'a').write({text!r})\n")
+    monkeypatch.setenv("VISUAL", f"{sys.executable} {script}")
+
+
+def test_edit_begins_with_an_example_and_says_what_is_wrong(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    editor(monkeypatch, home, 'colour = "red"\n')
+    assert run(["templates", "edit", "new"]) == 2
+    assert "unknown key 'colour'" in capsys.readouterr().err
+    assert "$input" in (config.paths().config_file.parent / "templates" / "new.toml").read_text()
+    assert run(["templates", "edit", "../new"]) == 2
