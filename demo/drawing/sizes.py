@@ -1,0 +1,76 @@
+"""How large the pictures are: what users' files look like when they reach the model. Knows nothing of what is drawn."""
+
+from random import Random
+
+from demo.drawing.canvas import LIMIT, Size
+
+FILE_SIDES = (
+    256,
+    400,
+    480,
+    512,
+    640,
+    640,
+    640,
+    640,
+    800,
+    800,
+    1000,
+    1024,
+)  # long sides of files that are shrunk to LIMIT
+
+
+def scale(rng: Random) -> float:
+    return rng.choice(FILE_SIDES) / LIMIT
+
+
+def scene(rng: Random) -> Size:
+    """Any shape; most arrive with their long side at the limit, some are small or much longer than wide."""
+    ratio = rng.choice((1.0, 0.75, 0.75, 0.75, 0.67, 0.5625, 0.5, rng.uniform(0.25, 1.0)))
+    if rng.random() < 0.55:
+        return _turned(rng, LIMIT, max(40, round(LIMIT * ratio)), scale(rng))
+    side = rng.randint(56, LIMIT - 1)
+    return _turned(rng, side, max(40, round(side * ratio)), 1.0)
+
+
+def small(rng: Random) -> Size:
+    """For several pictures in one conversation."""
+    if rng.random() < 0.3:
+        return _turned(rng, LIMIT, round(LIMIT * rng.choice((0.5, 0.67, 0.75))), scale(rng))
+    side = rng.randint(64, 144)
+    return Size(side, max(56, round(side * rng.uniform(0.6, 1.0))))
+
+
+def chart(rng: Random) -> Size:
+    if rng.random() < 0.75:
+        return Size(LIMIT, round(LIMIT * rng.choice((0.5, 0.6, 0.625, 0.67, 0.75, 0.75, 0.75, 0.8, 1.0))), scale(rng))
+    side = rng.randint(128, 240)
+    return Size(side, round(side * rng.uniform(0.6, 0.85)))
+
+
+def strip(rng: Random) -> Size:
+    """For printed words: often a single line."""
+    if rng.random() < 0.5:
+        return Size(LIMIT, rng.randint(32, 192), scale(rng))
+    return Size(rng.randint(64, 240), rng.randint(24, 96))
+
+
+def page(rng: Random) -> Size:
+    if rng.random() < 0.6:
+        return Size(LIMIT, round(LIMIT * rng.choice((0.75, 0.75, 0.8, 1.0))), scale(rng))
+    return Size(round(LIMIT * rng.uniform(0.55, 0.95)), LIMIT, scale(rng))
+
+
+def like(rng: Random, size: Size) -> Size:
+    """Another size with the same patches: for the pictures of one training batch."""
+    columns, rows = size.grid
+    if size.scale == 1.0 and max(size.width, size.height) < LIMIT:
+        exact = rng.random() < 0.5
+        return Size(
+            columns * 16 - (0 if exact else rng.randint(0, 15)), rows * 16 - (0 if exact else rng.randint(0, 15))
+        )
+    return Size(size.width, size.height, scale(rng))
+
+
+def _turned(rng: Random, long: int, short: int, at: float) -> Size:
+    return Size(short, long, at) if rng.random() < 0.35 else Size(long, short, at)

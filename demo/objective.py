@@ -1,0 +1,73 @@
+"""What training minimises and how an answer is counted right without decoding. Knows no optimizer and no file."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from demo.encoding import Batch, mask
+from demo.twin import Twin, label_sizes
+
+GROUND_WEIGHTS = (0.3, 0.3, 0.15, 0.15, 0.15)  # of patches where there is nothing to tell
+PLACE_WEIGHT = 0.3
+
+
+@dataclass(slots=True)
+class Loss:
+    """Of the answers, and of the auxiliary heads; whether each answer token was the likeliest."""
+
+    answers: Tensor
+    auxiliary: Tensor
+    right: Tensor
+
+
+def losses(twin: Twin, batch: Batch, *, auxiliary: bool = True) -> Loss:
+    device = twin.norm.weight.device
+    features = [twin.see(patches.to(device), grid) for patches, grid in zip(batch.patches, batch.grids, strict=True)]
+    ids, target = batch.ids.to(device), batch.target.to(device)
+    hidden, middle = twin.read(ids, batch.positions.to(device), mask(batch.branch).to(device), features)
+    wanted = torch.roll(ids, -1, 1)[target]
+    logits = twin.logits(hidden[target]).float()
+    extra = torch.zeros((), device=device)
+    if auxiliary and features:
+        told = [_patch_loss(twin, seen, labels.to(device)) for seen, labels in zip(features, batch.labels, strict=True)]
+        extra = torch.stack(told).mean() + PLACE_WEIGHT * _place_loss(twin, middle, batch.places.to(device))
+    return Loss(F.cross_entropy(logits, wanted), extra, logits.detach().argmax(-1) == wanted)
+
+
+def _patch_loss(twin: Twin, features: Tensor, labels: Tensor) -> Tensor:
+    """Kind, colour and characters of each patch; patches with nothing in them weigh less."""
+    outputs = twin.aux_patch(features).float().flatten(0, 1).split(label_sizes(), -1)
+    total = torch.zeros((), device=features.device)
+    for i, (output, quiet) in enumerate(zip(outputs, GROUND_WEIGHTS, strict=True)):
+        wanted = labels[..., i].flatten()
+        each = F.cross_entropy(output, wanted, reduction="none")
+        total = total + (2.0 if i < 2 else 1.0) * (each * torch.where(wanted > 0, 1.0, quiet)).mean()
+    return total
+
+
+def _place_loss(twin: Twin, middle: Tensor, places: Tensor) -> Tensor:
+    inside = places >= 0
+    output, wanted = twin.aux_place(middle[inside]).float(), places[inside]
+    return F.cross_entropy(output[:, :32], wanted // 32) + F.cross_entropy(output[:, 32:], wanted % 32)
+
+
+@torch.no_grad()
+def right_answers(twin: Twin, batches: Iterable[Batch]) -> dict[str, list[int]]:
+    """[right, asked] for each kind of question; first turns apart under `kind *`. Right: every token the likeliest one."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for batch in batches:
+        with torch.autocast(twin.norm.weight.device.type, torch.bfloat16):
+            loss = losses(twin, batch, auxiliary=False)
+        right = torch.ones(batch.ids.shape, dtype=torch.bool)
+        right[batch.target] = loss.right.cpu()
+        for row, answers in enumerate(batch.answers):
+            for start, end, turn, opens in answers:
+                hit = bool(right[row, start:end].all())
+                for kind in (turn.kind, f"{turn.kind} *") if opens else (turn.kind,):
+                    counts[kind][0] += hit
+                    counts[kind][1] += 1
+    return dict(counts)

@@ -1,0 +1,80 @@
+"""Muon for matrices (Jordan et al. 2024, "Muon: an optimizer for hidden layers"), AdamW for the rest. Knows no model."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+class Muon:
+    """Momentum, made orthogonal by five Newton-Schulz steps in bf16; matrices of one shape are stacked."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], momentum: float = 0.95, decay: float = 0.01) -> None:
+        self.momentum, self.decay = momentum, decay
+        self.groups: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        for parameter in parameters:
+            self.groups.setdefault(tuple(parameter.shape), []).append(parameter)
+        self.velocity = {
+            shape: torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.groups.items()
+        }
+
+    @torch.no_grad()
+    def step(self, rate: float) -> None:
+        for shape, group in self.groups.items():
+            gradient = torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in group])
+            velocity = self.velocity[shape].lerp_(gradient, 1 - self.momentum)
+            update = orthogonal(gradient.lerp(velocity, self.momentum)) * (0.2 * max(shape) ** 0.5 * rate)
+            for parameter, change in zip(group, update, strict=True):
+                parameter.mul_(1 - rate * self.decay).sub_(change)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"x".join(map(str, shape)): velocity for shape, velocity in self.velocity.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for shape, velocity in self.velocity.items():
+            velocity.copy_(state["x".join(map(str, shape))])
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """The nearest orthogonal matrices to a stack [N, rows, columns], roughly."""
+    x: Tensor = matrices.bfloat16()
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    a, b, c = COEFFICIENTS
+    for _ in range(5):
+        square = x @ x.mT
+        x = a * x + (b * square + c * square @ square) @ x
+    x = x.mT if tall else x
+    return x.float()
+
+
+class Optimizer:
+    """Both together, with one learning rate."""
+
+    def __init__(self, model: nn.Module) -> None:
+        named = list(model.named_parameters())
+        matrices = [
+            p for name, p in named if p.ndim == 2 and "tok_embeddings" not in name and not name.startswith("aux_")
+        ]
+        chosen = {id(p) for p in matrices}
+        self.others = [p for _, p in named if id(p) not in chosen]
+        self.muon = Muon(matrices)
+        self.adam = torch.optim.AdamW(self.others, lr=1e-3, betas=(0.9, 0.97), weight_decay=0, foreach=True)
+
+    def step(self, rate: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = rate
+        nn.utils.clip_grad_norm_(self.others, 1.0)
+        self.adam.step()
+        self.muon.step(rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])

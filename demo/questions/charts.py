@@ -1,0 +1,249 @@
+"""Questions about bar charts and line charts."""
+
+from random import Random
+
+from demo.drawing.charts import Bars, Line, Lines
+from demo.questions import talk
+from demo.questions.phrases import count, dialogues, listing, turn
+from demo.samples import Turn
+
+READ = (
+    "Describe the chart.",
+    "What does the chart show?",
+    "Describe the image.",
+    "Read the chart.",
+    "What is in the image?",
+    "Summarize this chart.",
+)
+
+
+def ask_bars(rng: Random, bars: Bars, most: int = 9) -> list[tuple[Turn, ...]]:
+    names = bars.colours if bars.coloured else bars.labels or ()
+    turns = [*_values(rng, bars), *_extremes(rng, bars), *_compared(rng, bars)]
+    turns.append(
+        turn(
+            rng,
+            ("How many bars are there?", "Count the bars.", "How many bars does the chart have?"),
+            count(len(bars.values)),
+            "bar count",
+        )
+    )
+    shown = bars.labels if (bars.labels and rng.random() < 0.5) or not bars.coloured else names
+    read = ", ".join(f"{name} {value}" for name, value in zip(shown or names, bars.values, strict=True))
+    asked: tuple[str, ...] = READ
+    if bars.labels and bars.coloured:
+        asked = (
+            ("Read the chart by label.", "List the labels and values.")
+            if shown is bars.labels
+            else ("Read the chart by color.", "List the colors and values.", *READ)
+        )
+    turns.append(turn(rng, asked, f"A bar chart: {read}.", "bar read"))
+    if bars.title:
+        turns.append(_title(rng, bars.title))
+    if bars.labels:
+        turns.append(
+            turn(
+                rng,
+                ("What are the labels?", "List the labels.", "Read the labels."),
+                f"{', '.join(bars.labels)}.",
+                "bar labels",
+            )
+        )
+    talks = dialogues(rng, turns, most)
+    if rng.random() < 0.3:
+        talks.append((talk.cannot_tell_chart(rng),))
+    return talks
+
+
+def _title(rng: Random, title: str) -> Turn:
+    return turn(
+        rng,
+        ("What is the title?", "What is the title of the chart?", "What is the chart called?"),
+        f"{title}.",
+        "chart title",
+    )
+
+
+def _values(rng: Random, bars: Bars) -> list[Turn]:
+    turns = []
+    for i, value in enumerate(bars.values):
+        if bars.coloured:
+            c = bars.colours[i]
+            turns.append(
+                turn(
+                    rng,
+                    (
+                        f"What is the value of the {c} bar?",
+                        f"How high is the {c} bar?",
+                        f"Value of {c}?",
+                        f"What value does the {c} bar have?",
+                    ),
+                    f"{value}.",
+                    "bar value",
+                )
+            )
+        if bars.labels:
+            name = bars.labels[i]
+            turns.append(
+                turn(
+                    rng,
+                    (
+                        f"What is the value of {name}?",
+                        f"What is the value for {name}?",
+                        f"How much is {name}?",
+                        f"{name}?",
+                    ),
+                    f"{value}.",
+                    "bar value by label",
+                )
+            )
+    return turns
+
+
+def _extremes(rng: Random, bars: Bars) -> list[Turn]:
+    turns = []
+    for best, tall, word in (
+        (max(bars.values), ("tallest", "highest", "largest"), "highest"),
+        (min(bars.values), ("shortest", "lowest", "smallest"), "lowest"),
+    ):
+        if bars.values.count(best) != 1:
+            continue
+        i = bars.values.index(best)
+        if bars.coloured:
+            asked = (
+                *(f"Which bar is the {t}?" for t in tall),
+                f"Which bar is {tall[0]}?",
+                f"Which color has the {word} value?",
+            )
+            turns.append(turn(rng, asked, f"The {bars.colours[i]} bar.", f"bar {word}"))
+        if bars.labels:
+            asked = (
+                f"Which label has the {word} value?",
+                f"Which category is the {word}?",
+                f"What has the {word} value?",
+            )
+            if not bars.coloured:
+                asked = (*asked, f"Which bar is the {tall[0]}?", f"Which bar is the {tall[1]}?")
+            turns.append(turn(rng, asked, f"{bars.labels[i]}.", f"bar {word} by label"))
+        turns.append(turn(rng, (f"What is the {word} value?",), f"{best}.", "bar value"))
+    return turns
+
+
+def _compared(rng: Random, bars: Bars) -> list[Turn]:
+    i, j = rng.sample(range(len(bars.values)), 2)
+    if bars.values[i] == bars.values[j]:
+        return []
+    names = [f"the {c} bar" for c in bars.colours] if bars.coloured else list(bars.labels or ())
+    answer = "Yes." if bars.values[i] > bars.values[j] else "No."
+    return [
+        turn(
+            rng,
+            (f"Is {names[i]} taller than {names[j]}?", f"Is {names[i]} higher than {names[j]}?"),
+            answer,
+            "bar compare",
+        )
+    ]
+
+
+def ask_lines(rng: Random, chart: Lines, most: int = 8) -> list[tuple[Turn, ...]]:
+    turns = [
+        turn(
+            rng,
+            ("How many lines are there?", "Count the lines.", "How many lines does the chart have?"),
+            count(len(chart.lines)),
+            "line count",
+        )
+    ]
+    for line in chart.lines:
+        turns += _trend(rng, f"the {line.colour} line", f"the {line.colour} line", line)
+        if line.name:
+            turns += _trend(rng, line.name, line.name, line)
+            turns.append(
+                turn(
+                    rng,
+                    (f"What color is {line.name}?", f"Which color is the line of {line.name}?"),
+                    f"{line.colour.capitalize()}.",
+                    "legend colour",
+                )
+            )
+            turns.append(
+                turn(
+                    rng,
+                    (
+                        f"What is the {line.colour} line called?",
+                        f"Which run is the {line.colour} line?",
+                        f"What is the name of the {line.colour} line?",
+                    ),
+                    f"{line.name}.",
+                    "legend name",
+                )
+            )
+    told = [f"the {line.colour} line {_story(line)}" for line in chart.lines]
+    turns.append(turn(rng, READ, f"A line chart: {listing(told)}.", "line read"))
+    if chart.title:
+        turns.append(_title(rng, chart.title))
+    turns.append(
+        turn(rng, ("Is the axis logarithmic?", "Is the scale logarithmic?"), "Yes." if chart.log else "No.", "line log")
+    )
+    talks = dialogues(rng, turns, most)
+    if rng.random() < 0.3:
+        talks.append((talk.cannot_tell_chart(rng),))
+    return talks
+
+
+def _story(line: Line) -> str:
+    return {
+        "up": "goes up", "down": "goes down", "flat": "stays flat", "spike": f"is flat with a spike at step {line.step}",
+        "drop": f"is flat with a drop at step {line.step}", "wrong": f"goes down until step {line.step} and then up again",
+    }[line.trend]  # fmt: skip
+
+
+def _trend(rng: Random, name: str, subject: str, line: Line) -> list[Turn]:
+    """What is asked of one line, by its colour or by its name in the legend."""
+    by = "" if line.colour in name else " by name"
+    start = subject[0].upper() + subject[1:] if not by else subject
+    turns = [
+        turn(
+            rng,
+            (f"What is the trend of {name}?", f"Does {name} go up or down?", f"How does {name} develop?"),
+            f"{start} {_story(line)}.",
+            f"line trend{by}",
+        )
+    ]
+    wrong = (
+        f"When did things start to go wrong for {name}?", f"At which step did things start to go wrong for {name}?",
+        f"At which step does {name} go wrong?", f"When does {name} start to go wrong?",
+    )  # fmt: skip
+    at = f"At step {line.step}."
+    if line.trend == "wrong":
+        turns.append(turn(rng, wrong, at, f"line wrong{by}"))
+        turns.append(turn(rng, wrong, at, f"line wrong{by}"))
+        turns.append(
+            turn(rng, (f"Where is the lowest point of {name}?", f"When is {name} lowest?"), at, f"line step{by}")
+        )
+    elif line.trend == "spike":
+        turns.append(
+            turn(
+                rng,
+                (
+                    f"At which step does {name} spike?",
+                    f"When does {name} spike?",
+                    f"Where is the peak of {name}?",
+                    wrong[0],
+                ),
+                at,
+                f"line step{by}",
+            )
+        )
+    elif line.trend == "drop":
+        turns.append(
+            turn(
+                rng,
+                (f"At which step does {name} drop?", f"When does {name} dip?", f"Where is the lowest point of {name}?"),
+                at,
+                f"line step{by}",
+            )
+        )
+    elif line.trend == "down":
+        turns.append(turn(rng, wrong[:2], f"Nothing goes wrong: {subject} goes down all the way.", f"line wrong{by}"))
+    return turns

@@ -1,0 +1,306 @@
+"""Train the demo model: two processes with a thread each, two that draw ahead; one process on a GPU.
+
+    python -m demo.train --name NAME --minutes 600 [--init FOLDER] [--device cuda]
+
+State lies in runs/NAME: state.pt to go on from (a second start with the same name does), export/ in mistral format, log.jsonl
+for the curves. SIGTERM saves, exports and ends.
+"""
+
+import argparse
+import json
+import os
+import signal
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+from demo import tokenizer as tokens
+from demo.encoding import Batch, draw_batch
+from demo.export import export, restore
+from demo.families import FAMILIES
+from demo.grow import adopt
+from demo.objective import losses, right_answers
+from demo.optimizer import Optimizer
+from demo.twin import Shape, Twin
+
+RUNS = Path("runs")
+HELD_OUT_SEED = 10_000_000  # training seeds stay below
+WARM_UP = 40  # steps
+AUXILIARY = 0.35
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run was asked to do."""
+
+    name: str
+    minutes: float
+    rate: float
+    batch: int  # samples in a micro-batch, all of one family on the same grids
+    batches: int  # micro-batches of a process in a step
+    evaluate_every: float  # minutes
+    init: Path | None
+    device: str
+    grow: Shape
+
+    @property
+    def folder(self) -> Path:
+        return RUNS / self.name
+
+    @property
+    def world(self) -> int:
+        return 2 if self.device == "cpu" else 1
+
+    def rate_at(self, progress: float, step: int) -> float:
+        """Warm up, hold, and fall over the last half."""
+        return self.rate * min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - progress) / 0.5))
+
+
+def draw_ahead(queue: Any, folder: Path, batch: int, seed: int) -> None:
+    """A drawing process: put batches on the queue for ever."""
+    torch.set_num_threads(1)
+    rng, tokenizer = Random(seed), tokens.Tokenizer(folder)
+    while True:
+        queue.put(draw_batch(rng, tokenizer, batch))
+
+
+class Average:
+    """An exponential moving average of the weights: what is evaluated and exported."""
+
+    def __init__(self, twin: Twin) -> None:
+        self.weights = {name: weight.clone() for name, weight in twin.state_dict().items()}
+
+    @torch.no_grad()
+    def follow(self, twin: Twin, step: int) -> None:
+        keep = min(0.995, step / (step + 20))
+        now = twin.state_dict()
+        torch._foreach_lerp_(list(self.weights.values()), [now[name] for name in self.weights], 1 - keep)
+
+
+class Trainer:
+    """One process's share of a run."""
+
+    def __init__(self, plan: Plan, rank: int) -> None:
+        self.plan, self.rank = plan, rank
+        self.tokenizer = tokens.Tokenizer(plan.folder)
+        self.twin = build(plan, self.tokenizer.size).to(plan.device)
+        self.optimizer = Optimizer(self.twin)
+        self.average = Average(self.twin)
+        self.parameters = list(self.twin.parameters())
+        self.step, self.spent, self.images, self.questions = 0, 0.0, 0, 0
+        self.recent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+        self.stop = False
+        self._resume()
+        self._began = time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.spent / (self.plan.minutes * 60))
+
+    def run(self, queue: Any, held_out: list[Batch]) -> None:
+        signal.signal(signal.SIGTERM, self._end)
+        self._began = time.monotonic() - self.spent
+        next_evaluation = self.spent / 60 + self.plan.evaluate_every
+        while self.progress < 1 and not self.stop:
+            self.one_step([queue.get() for _ in range(self.plan.batches)])
+            if self.step % 20 == 0:
+                self._tell()
+            if self.spent / 60 >= next_evaluation:
+                next_evaluation = self.spent / 60 + self.plan.evaluate_every
+                self.checkpoint(held_out)
+        self.checkpoint(held_out)
+
+    def one_step(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            with torch.autocast(self.plan.device.split(":")[0], torch.bfloat16):
+                loss = losses(self.twin, batch)
+            weight = AUXILIARY * (1 - 0.7 * self.progress)
+            ((loss.answers + weight * loss.auxiliary) / len(batches)).backward()  # type: ignore[no-untyped-call]
+            self._count(batch, loss.answers.item(), loss.auxiliary.item(), loss.right.float().mean().item())
+        self._agree()
+        self.optimizer.step(self.plan.rate_at(self.progress, self.step))
+        self.twin.zero_grad(set_to_none=True)
+        self.step += 1
+        self.average.follow(self.twin, self.step)
+
+    def _agree(self) -> None:
+        """Average the gradients over the processes; the clock and the wish to stop travel with them."""
+        here = torch.tensor([time.monotonic() - self._began, float(self.stop)], device=self.plan.device)
+        if self.plan.world == 1:
+            self.spent = here[0].item()
+            return
+        flat = torch.cat([_gradient(p).flatten() for p in self.parameters] + [here])
+        dist.all_reduce(flat)
+        flat /= self.plan.world
+        at = 0
+        for parameter in self.parameters:
+            parameter.grad = flat[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+        self.spent, self.stop = flat[-2].item(), flat[-1].item() > 0
+
+    def checkpoint(self, held_out: list[Batch]) -> None:
+        """Evaluate the averaged weights on held-out samples; the first process writes state, export and log."""
+        began = time.monotonic()
+        living = {name: weight.clone() for name, weight in self.twin.state_dict().items()}
+        self.twin.load_state_dict(self.average.weights)
+        counts = gather(right_answers(self.twin, held_out[self.rank :: self.plan.world]), self.plan.world)
+        self.twin.load_state_dict(living)
+        if self.rank == 0:
+            self._log({"right": {kind: counts[kind] for kind in sorted(counts)}})
+            self._save()
+            export(self.average.weights, self.twin.shape, self.plan.folder / "tekken.json", self.plan.folder / "export")
+        self._began += time.monotonic() - began
+
+    def _save(self) -> None:
+        state = {
+            "weights": self.twin.state_dict(), "average": self.average.weights, "optimizer": self.optimizer.state_dict(),
+            "shape": self.twin.shape.record(), "step": self.step, "spent": self.spent, "images": self.images,
+            "questions": self.questions,
+        }  # fmt: skip
+        torch.save(state, self.plan.folder / "state.part")
+        (self.plan.folder / "state.part").replace(self.plan.folder / "state.pt")
+
+    def _resume(self) -> None:
+        path = self.plan.folder / "state.pt"
+        if not path.exists():
+            return
+        state = torch.load(path, weights_only=True, map_location=self.plan.device)
+        self.twin.load_state_dict(state["weights"])
+        self.average.weights = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.spent = state["step"], state["spent"]
+        self.images, self.questions = state["images"], state["questions"]
+
+    def _end(self, *_: object) -> None:
+        self.stop = True
+
+    def _count(self, batch: Batch, answers: float, auxiliary: float, right: float) -> None:
+        self.images += len(batch.ids) * len(batch.grids) * self.plan.world
+        self.questions += sum(map(len, batch.answers)) * self.plan.world
+        recent = self.recent[batch.family]
+        for i, value in enumerate((1.0, answers, auxiliary, right)):
+            recent[i] = 0.95 * recent[i] + 0.05 * value
+
+    def _tell(self) -> None:
+        if self.rank == 0:
+            seen = {name: [round(v / r[0], 3) for v in r[1:]] for name, r in sorted(self.recent.items())}
+            self._log({"rate": self.plan.rate_at(self.progress, self.step), "loss": seen})
+
+    def _log(self, entry: dict[str, Any]) -> None:
+        head = {
+            "minute": round(self.spent / 60, 2),
+            "step": self.step,
+            "images": self.images,
+            "questions": self.questions,
+        }
+        with (self.plan.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(head | entry) + "\n")
+
+
+def _gradient(parameter: torch.nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+
+
+def gather(counts: dict[str, list[int]], world: int) -> dict[str, list[int]]:
+    if world == 1:
+        return counts
+    parts: list[Any] = [None] * world
+    dist.all_gather_object(parts, counts)
+    total: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for part in parts:
+        for kind, (right, asked) in part.items():
+            total[kind] = [total[kind][0] + right, total[kind][1] + asked]
+    return dict(total)
+
+
+def build(plan: Plan, vocabulary: int) -> Twin:
+    """A new model, or one grown from an exported checkpoint."""
+    torch.manual_seed(0)
+    twin = Twin(plan.grow, vocabulary)
+    if plan.init:
+        _, weights = restore(plan.init)
+        adopt(twin, weights, tokens.token_bytes(plan.init), tokens.token_bytes(plan.folder))
+    return twin
+
+
+def held_out_batches(tokenizer: tokens.Tokenizer, batch: int, each: int = 2) -> list[Batch]:
+    rng = Random(HELD_OUT_SEED)
+    return [draw_batch(rng, tokenizer, batch, name) for name in FAMILIES for _ in range(each)]
+
+
+def work(rank: int, plan: Plan, port: int) -> None:
+    """One training process with its own drawing process."""
+    torch.set_num_threads(1 if plan.world > 1 else os.cpu_count() or 1)
+    if plan.world > 1:
+        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=plan.world)
+    trainer = Trainer(plan, rank)
+    queue = mp.get_context("spawn").Queue(12)
+    painters = 1 if plan.world > 1 else max(1, (os.cpu_count() or 2) - 1)
+    seeds = [(trainer.step * 64 + rank * 32 + i + 1) % HELD_OUT_SEED for i in range(painters)]
+    drawing = [
+        mp.get_context("spawn").Process(target=draw_ahead, args=(queue, plan.folder, plan.batch, seed), daemon=True)
+        for seed in seeds
+    ]
+    for process in drawing:
+        process.start()
+    trainer.run(queue, held_out_batches(trainer.tokenizer, plan.batch * 2))
+    for process in drawing:
+        process.terminate()
+
+
+def read_plan() -> Plan:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--name", default="demo")
+    parser.add_argument("--minutes", type=float, default=600)
+    parser.add_argument("--rate", type=float, default=2.5e-3)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=3)
+    parser.add_argument("--evaluate-every", type=float, default=10)
+    parser.add_argument("--init", type=Path, help="a checkpoint in mistral format to grow from")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--vision-layers", type=int, default=4)
+    given = parser.parse_args()
+    grow = Shape(layers=given.layers, vision_layers=given.vision_layers)
+    return Plan(
+        given.name,
+        given.minutes,
+        given.rate,
+        given.batch,
+        given.batches,
+        given.evaluate_every,
+        given.init,
+        given.device,
+        grow,
+    )
+
+
+def main() -> None:
+    plan = read_plan()
+    if not (plan.folder / "tekken.json").exists():
+        tokens.cut(plan.folder)
+    port = 29_400 + os.getpid() % 500
+    context = mp.get_context("spawn")
+    processes = [context.Process(target=work, args=(rank, plan, port)) for rank in range(plan.world)]
+    for process in processes:
+        process.start()
+
+    def pass_on(*_: object) -> None:
+        for process in processes:
+            process.terminate()
+
+    signal.signal(signal.SIGTERM, pass_on)
+    for process in processes:
+        process.join()
+
+
+if __name__ == "__main__":
+    main()

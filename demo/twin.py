@@ -1,0 +1,221 @@
+"""A fast batched twin of mistral_inference's Pixtral: the same parameter names, for training. Knows no data and no file.
+
+Rotary pairs are the two halves of a head (contiguous, so quicker); `export` reorders the rows of wq and wk to the interleaved
+pairs that mistral_inference expects. Attention is a plain matrix product on the CPU, where SDPA's backward is slower.
+"""
+
+import functools
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from demo.drawing.canvas import CHARACTERS, KINDS, SUBCOLUMNS
+from demo.drawing.palette import NAMES
+from demo.tokenizer import IMG
+
+EPS = 1e-5
+POSITIONS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the two transformers. Growing keeps dims and heads; layers and hidden sizes may rise."""
+
+    vision_dim: int = 160
+    vision_layers: int = 4
+    vision_heads: int = 5
+    vision_hidden: int = 448
+    dim: int = 192
+    layers: int = 4
+    heads: int = 6
+    kv_heads: int = 6
+    hidden: int = 512
+    vision_theta: float = 100.0
+    theta: float = 10_000.0
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Norm(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight, EPS)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, -1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, heads: int, kv_heads: int) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = heads, kv_heads, dim // heads
+        self.wq = nn.Linear(dim, dim, bias=False)
+        self.wk = nn.Linear(dim, kv_heads * self.head_dim, bias=False)
+        self.wv = nn.Linear(dim, kv_heads * self.head_dim, bias=False)
+        self.wo = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = (
+            self._heads(self.wq(x), self.heads),
+            self._heads(self.wk(x), self.kv_heads),
+            self._heads(self.wv(x), self.kv_heads),
+        )
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if self.kv_heads != self.heads:
+            k, v = (one.repeat_interleave(self.heads // self.kv_heads, 1) for one in (k, v))
+        if x.device.type == "cpu":
+            weights = (q * self.head_dim**-0.5) @ k.transpose(-1, -2)
+            if mask is not None:
+                weights = weights + mask.to(weights.dtype)
+            mixed = torch.softmax(weights, -1) @ v
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask.to(q.dtype))
+        return self.wo(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _heads(self, x: Tensor, heads: int) -> Tensor:
+        return x.view(x.shape[0], x.shape[1], heads, self.head_dim).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(dim, hidden, bias=False)
+        self.w2 = nn.Linear(hidden, dim, bias=False)
+        self.w3 = nn.Linear(dim, hidden, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int, hidden: int, heads: int, kv_heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(dim, heads, kv_heads)
+        self.feed_forward = FeedForward(dim, hidden)
+        self.attention_norm = Norm(dim)
+        self.ffn_norm = Norm(dim)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), cos, sin, mask)
+        return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
+
+
+class VisionLayers(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        heads = shape.vision_heads
+        self.layers = nn.ModuleList(
+            Block(shape.vision_dim, shape.vision_hidden, heads, heads) for _ in range(shape.vision_layers)
+        )
+
+
+class Vision(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.patch_conv = nn.Conv2d(3, shape.vision_dim, 16, 16, bias=False)
+        self.ln_pre = Norm(shape.vision_dim)
+        self.transformer = VisionLayers(shape)
+
+
+class Adapter(nn.Module):
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.w_in = nn.Linear(shape.vision_dim, shape.dim)
+        self.w_out = nn.Linear(shape.dim, shape.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w_out(F.gelu(self.w_in(x)))  # type: ignore[no-any-return]
+
+
+class Twin(nn.Module):
+    """Parameters named as in the checkpoint, and two `aux_` heads used in training alone."""
+
+    def __init__(self, shape: Shape, vocabulary: int) -> None:
+        super().__init__()
+        self.shape, self.vocabulary = shape, vocabulary
+        self.tok_embeddings = nn.Embedding(vocabulary, shape.dim)
+        self.vision_encoder = Vision(shape)
+        self.vision_language_adapter = Adapter(shape)
+        self.layers = nn.ModuleDict(
+            {str(i): Block(shape.dim, shape.hidden, shape.heads, shape.kv_heads) for i in range(shape.layers)}
+        )
+        self.norm = Norm(shape.dim)
+        self.aux_patch = nn.Linear(shape.dim, sum(label_sizes()))
+        self.aux_place = nn.Linear(shape.dim, 32 + 32)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim >= 2:
+                nn.init.normal_(parameter, 0, parameter[0].numel() ** -0.5)
+                if name.endswith(("wo.weight", "w2.weight")):
+                    parameter.data.mul_(0.3)
+        nn.init.normal_(self.tok_embeddings.weight, 0, 2 / self.shape.dim**0.5)
+        nn.init.normal_(self.aux_patch.weight, 0, 0.02)
+
+    def see(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Features [B, N, dim] of pictures given as patches [B, N, 768] in reading order; grid is (columns, rows)."""
+        encoder = self.vision_encoder
+        x = encoder.ln_pre(F.linear(patches, encoder.patch_conv.weight.flatten(1)))
+        head = self.shape.vision_dim // self.shape.vision_heads
+        cos, sin = (_as(table, x) for table in _plane(grid, head, self.shape.vision_theta))
+        for block in encoder.transformer.layers:
+            x = block(x, cos, sin, None)
+        return self.vision_language_adapter(x)  # type: ignore[no-any-return]
+
+    def read(self, ids: Tensor, positions: Tensor, mask: Tensor, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Hidden states [B, T, dim] at the end, and half way (for the place head). `features` in the order of the pictures."""
+        x = self.tok_embeddings(ids)
+        if features:
+            x = x.masked_scatter((ids == IMG)[..., None], torch.cat(features, 1).to(x.dtype))
+        head = self.shape.dim // self.shape.heads
+        cos, sin = (_as(table.to(ids.device)[positions][:, None], x) for table in _track(head, self.shape.theta))
+        middle = x
+        mask = _as(mask, x)
+        for i, block in enumerate(self.layers.values(), 1):
+            x = block(x, cos, sin, mask)
+            if i == self.shape.layers // 2:
+                middle = x
+        return self.norm(x), middle
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.tok_embeddings.weight)
+
+
+def label_sizes() -> tuple[int, ...]:
+    """Classes of the auxiliary labels of a patch: kind, colour, and the character in each subcolumn."""
+    return (len(KINDS), len(NAMES) + 1, *(len(CHARACTERS) for _ in SUBCOLUMNS))
+
+
+def _as(table: Tensor, x: Tensor) -> Tensor:
+    return table.to(x.device, torch.bfloat16 if torch.is_autocast_enabled(x.device.type) else x.dtype)
+
+
+@functools.lru_cache(maxsize=4)
+def _track(head: int, theta: float) -> tuple[Tensor, Tensor]:
+    turns = torch.outer(torch.arange(POSITIONS).float(), theta ** -(torch.arange(0, head, 2).float() / head))
+    return turns.cos(), turns.sin()
+
+
+@functools.lru_cache(maxsize=300)
+def _plane(grid: tuple[int, int], head: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Rotations by row (even frequencies) and column (odd ones) for patches in reading order."""
+    columns, rows = grid
+    speeds = theta ** -(torch.arange(0, head, 2).float() / head)
+    down, across = (
+        torch.outer(torch.arange(rows).float(), speeds[::2]),
+        torch.outer(torch.arange(columns).float(), speeds[1::2]),
+    )
+    turns = torch.cat((down[:, None].expand(rows, columns, -1), across[None].expand(rows, columns, -1)), -1).flatten(
+        0, 1
+    )
+    return turns.cos(), turns.sin()
