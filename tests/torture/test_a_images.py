@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import random
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 from PIL import Image as Pillow
 
 from pixtral_cli.chat import images
+from pixtral_cli.chat.message import user
+from pixtral_cli.engines.local import LocalEngine
 from pixtral_cli.errors import ImageError
 from tests.torture import pictures
 
@@ -247,6 +250,18 @@ def test_extreme_sizes_keep_their_exact_size(size: tuple[int, int]) -> None:
     data = pictures.encoded(Pillow.new("RGB", size, (1, 2, 3)), "PNG")
     image = images.from_bytes(data, "extreme.png")
     assert image.size == image.pixels().size == image.pixels((1024, 16)).size == size
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1)])
+def test_extreme_sizes_cost_their_exact_tokens(size: tuple[int, int]) -> None:
+    """By the published arithmetic: a token for each 16×16 patch and one at the end of each row."""
+    folder = ROOT / "pixtral_cli" / "models" / "demo"
+    largest = json.loads((folder / "params.json").read_text())["vision_encoder"]["image_size"]
+    ratio = max(1.0, max(size) / largest)
+    columns, rows = (math.ceil(max(1, round(side / ratio)) / 16) for side in size)
+    image = images.from_bytes(pictures.encoded(Pillow.new("RGB", size), "PNG"), "extreme.png")
+    cost = LocalEngine(folder).measure([user("What is this?", [image])])
+    assert cost.image_tokens == (columns + 1) * rows
 
 
 def test_an_svg_suggests_exporting_a_png(tmp_path: Path) -> None:
