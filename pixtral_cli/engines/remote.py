@@ -5,20 +5,33 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, ImageCost, Sampling, Timings, Usage
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message
-from pixtral_cli.engines import exchange
+from pixtral_cli.engines import exchange, keys
 from pixtral_cli.engines.link import Cut, Link
-from pixtral_cli.engines.refusals import refusal, told
+from pixtral_cli.engines.refusals import LOGIN, Refused, refusal, server, told
 from pixtral_cli.errors import ModelError, NetworkError
 
 LA_PLATEFORME = "https://api.mistral.ai/v1"
 WINDOW = 128_000
 LONGEST_ANSWER = 8_000_000  # characters, far beyond any context window
 OFFERED = 5  # names that an error lists
+
+
+def connect(base_url: str | None, model: str | None, keys_file: Path) -> "RemoteEngine":
+    """The engine at a URL, or La Plateforme's, with the key that the environment or the file has for it.
+
+    Asks the network nothing. Raises UsageError for what is no URL and NetworkError when La Plateforme's key is missing.
+    """
+    to = server(base_url or LA_PLATEFORME)
+    to = replace(to, key=keys.find(to.host, keys_file))
+    if to.mistral and not to.key:
+        raise Refused("There is no API key for La Plateforme", LOGIN)
+    return RemoteEngine(Link(to), model)
 
 
 class RemoteEngine:

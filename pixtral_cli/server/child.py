@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from pixtral_cli.engines.resident import Process
+from pixtral_cli.engines.resident import STOPPED, Process
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.sanitize import visible
 
@@ -24,6 +24,7 @@ class Child:
         self._spawn = spawn
         self._process: Process | None = None
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="child")
 
     @property
@@ -39,25 +40,32 @@ class Child:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the process. What it computes it may finish."""
-        self._stopping.set()
+        """End the process. What it computes for others it may finish; one that is still loading is killed."""
+        with self._lock:
+            self._stopping.set()
         if self._process:
-            self._process.end(5 if self.alive else 0)
+            self._process.end(STOPPED if self.alive else 0)
         self._thread.join()
+
+    def _begin(self) -> Process | None:
+        with self._lock:
+            self._process = None if self._stopping.is_set() else self._spawn()
+            return self._process
 
     def _watch(self) -> None:
         pause = FIRST_PAUSE
         started = False
-        while not self._stopping.is_set():
+        while process := self._begin():
             try:
-                self._process = self._spawn()
-                self.ready = self._process.ready()
+                self.ready = process.ready()
                 started, pause = True, FIRST_PAUSE
-                status = self._process.wait()
+                status = process.wait()
                 self.ready = None
                 if not self._stopping.is_set():
                     log.error("The engine died (%s); starting it anew.", _how(status))
             except PixtralError as error:
+                if self._stopping.is_set():
+                    return
                 if not started:
                     self.error = error
                     return

@@ -1,6 +1,7 @@
 """The bytes of a request become messages and sampling, or a fault that names the field. Leaves fetching an image to `Load`."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -11,7 +12,8 @@ from pydantic_core import from_json
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message, Part
-from pixtral_cli.errors import PixtralError
+from pixtral_cli.engines.local.lru import Lru
+from pixtral_cli.errors import ImageError, PixtralError, UsageError
 from pixtral_cli.server.faults import Fault, of_image
 from pixtral_cli.server.schema import (
     AssistantMessage,
@@ -26,6 +28,7 @@ from pixtral_cli.server.schema import (
 MAX_IMAGES = 128
 MAX_URLS = 16
 SECONDS_FOR_IMAGES = 60
+REMEMBERED = 128_000_000  # bytes of images
 
 Load: TypeAlias = Callable[[str], Image]
 
@@ -157,15 +160,24 @@ def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
 
 
 def loader(*, urls: bool, allow_private: bool = False) -> Load:
-    """How an image of a request is had: a data URL always, an http(s) URL when `urls`, never a file of this machine."""
+    """How an image of a request is had: a data URL always, an http(s) URL when `urls`, never a file of this machine.
+
+    Every turn sends every image again: data URLs that were checked of late are not checked anew.
+    """
+
+    checked: Lru[bytes, Image] = Lru(REMEMBERED)
 
     def load(source: str) -> Image:
         from pixtral_cli.chat import images
-        from pixtral_cli.errors import ImageError, UsageError
 
         scheme = source.split(":", 1)[0].lower() if ":" in source[:16] else ""
         if scheme == "data":
-            return images.load(source)
+            key = hashlib.sha256(source.encode()).digest()
+            image = checked.get(key)
+            if image is None:
+                image = images.load(source)
+                checked.put(key, image, len(image.data))
+            return image
         if scheme not in ("http", "https"):
             raise ImageError("image_url must be an http(s) URL or a data URL")
         if not urls:

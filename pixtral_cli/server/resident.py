@@ -37,14 +37,14 @@ def _engine(order: dict[str, Any]) -> Engine:
 def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
     """Load the engine's model and serve it until told to stop, idle for long enough, or left by the owner."""
     socket = Path(order["socket"])
+    if order["owner"]:
+        threading.Thread(target=_follow_owner, daemon=True).start()
     try:
         window = _load(engine)
         listening, app = _listen(order, engine, window, socket)
     except PixtralError as error:
         _say(report, error=type(error).__name__, message=error.message, hint=error.hint)
         sys.exit(error.status)
-    if order["owner"]:
-        threading.Thread(target=_follow_owner, daemon=True).start()
     _say(report, window=window)
     report.close()
     mine = socket.stat().st_ino
@@ -98,7 +98,7 @@ def _serve(app: Any, listening: Any, keep_alive: float | None) -> None:
 
 def _follow_owner() -> None:
     """The owner holds the other end of stdin: when it closes, so do we."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 

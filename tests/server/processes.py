@@ -33,7 +33,7 @@ def launched(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def pixtral(*arguments: str, given: str = "", seconds: float = 60) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "tests.server.launch", *arguments]
+    command = [sys.executable, "-m", "pixtral_cli", *arguments]
     return subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=seconds, check=False)
 
 

@@ -1,0 +1,134 @@
+"""`pixtral serve` and `login` as a user meets them; the demo model behind the whole of it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from pixtral_cli.chat import images
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.message import user
+from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.remote import connect
+from pixtral_cli.errors import NetworkError
+from pixtral_cli.models.names import demo_folder
+from pixtral_cli.server.gate import Rules
+from tests.fakes import FakeEngine
+from tests.server.processes import ROOT, launched, pixtral
+from tests.server.serving import data_url, picture, serving
+
+KEYS = Path("pixtral") / "keys.json"
+
+
+@pytest.fixture
+def demo() -> Iterator[tuple["subprocess.Popen[str]", httpx2.Client]]:
+    with launched("pixtral_cli", "serve", "--model", "demo", "--port", "0") as process:
+        assert process.stderr
+        line = process.stderr.readline()
+        assert line.startswith("demo answers at http://127.0.0.1:"), line + process.stderr.read()
+        with httpx2.Client(base_url=line.split()[-1], timeout=60, trust_env=False) as client:
+            yield process, client
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stdout
+        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+
+
+def test_the_demo_model_answers_over_http_as_it_does_here(
+    demo: tuple["subprocess.Popen[str]", httpx2.Client], tmp_path: Path
+) -> None:
+    process, client = demo
+    drawing = draw(tmp_path / "x.png")
+    question = "What is in the image?"
+    asked = [user(question, [images.load(str(drawing))])]
+    here = "".join(chunk.text for chunk in LocalEngine(demo_folder()).stream(asked, Sampling(0.0)))
+    content = [picture(data_url(drawing.read_bytes())), {"type": "text", "text": question}]
+    body = {"model": "pixtral-12b-2409", "messages": [{"role": "user", "content": content}]}
+    first = client.post("/chat/completions", json=body).json()
+    assert first["choices"][0]["message"]["content"] == here
+    assert "red" in here
+
+    talk = [*body["messages"], first["choices"][0]["message"], {"role": "user", "content": "What colour is it?"}]
+    second = client.post("/chat/completions", json={"messages": talk}).json()
+    assert second["usage"]["prompt_tokens_details"]["cached_tokens"] > first["usage"]["prompt_tokens"] / 2
+
+    listed = pixtral("ps").stdout
+    assert "demo" in listed
+    assert f"process {process.pid}" in listed
+    assert client.get("/models/demo").json()["max_context_length"] > 1000
+
+
+def draw(file: Path) -> Path:
+    from PIL import Image, ImageDraw
+
+    drawing = Image.new("RGB", (128, 128), "white")
+    ImageDraw.Draw(drawing).ellipse((30, 30, 100, 100), fill=(220, 30, 30))
+    drawing.save(file)
+    return file
+
+
+def test_strangers_need_a_key() -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
+        result = pixtral("serve", "--model", "demo", "--host", host)
+        assert result.returncode == 2
+        assert "needs an API key" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_a_model_that_does_not_load_ends_the_server_with_its_error(tmp_path: Path) -> None:
+    shutil.copytree(demo_folder(), tmp_path / "cut")
+    weights = tmp_path / "cut" / "consolidated.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    result = pixtral("serve", "--model", str(tmp_path / "cut"), "--port", "0")
+    assert result.returncode == 4
+    assert result.stderr.count("\n") == 1
+    assert "consolidated.safetensors" in result.stderr
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['starlette'] = None; from pixtral_cli.__main__ import main; main(['serve'])"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "pixtral: The server needs two more packages. Get them: pip install 'pixtral[serve]'\n"
+
+
+# login
+
+
+def test_a_key_is_tried_and_stored_for_its_server_alone(home: Path) -> None:
+    with serving(FakeEngine(["hello"]), rules=Rules(api_key="right")) as running:
+        wrong = pixtral("login", "--base-url", running.url, given="wrong-key\n")
+        assert wrong.returncode == 5
+        assert "refuses" in wrong.stderr
+        assert "wrong-key" not in wrong.stderr + wrong.stdout
+        assert not (home / KEYS).exists()
+
+        stored = pixtral("login", "--base-url", running.url, given="right\n")
+        assert stored.returncode == 0
+        assert json.loads((home / KEYS).read_text()) == {"127.0.0.1": "right"}
+        assert (home / KEYS).stat().st_mode & 0o777 == 0o600
+
+        engine = connect(running.url, None, home / KEYS)
+        assert "".join(chunk.text for chunk in engine.stream([user("?")], Sampling())) == "hello"
+
+    assert pixtral("login", "--base-url", running.url, "--remove").returncode == 0
+    assert json.loads((home / KEYS).read_text()) == {}
+
+
+def test_a_key_that_cannot_be_tried_is_stored_and_that_is_said(home: Path) -> None:
+    result = pixtral("login", "--base-url", "http://127.0.0.1:9", given="some-key")
+    assert result.returncode == 0
+    assert "not tried" in result.stderr
+    assert "some-key" in (home / KEYS).read_text()
+
+
+def test_la_plateforme_without_a_key_says_how_to_get_one_in(home: Path) -> None:
+    with pytest.raises(NetworkError, match="no API key") as caught:
+        connect(None, None, home / KEYS)
+    assert "pixtral login" in caught.value.hint
