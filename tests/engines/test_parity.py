@@ -10,7 +10,7 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local import LocalEngine
 from pixtral_cli.engines.local.clock import Clock
-from tests.engines.checkpoints import Reference, build, image, random_sizes
+from tests.engines.checkpoints import Reference, Sizes, build, image, random_sizes
 
 WORDS = ["What", "is", "there?", "A", "red", "circle,", "two", "squares.", "Why", "not", "zebra", "7", "(x)\n", "über"]
 SHAPES = [(1, 1), (16, 16), (17, 31), (64, 64), (200, 30), (9, 300), (97, 96), (333, 250), (40, 1000)]
@@ -78,3 +78,15 @@ def test_an_image_is_seen_alike_whatever_stands_beside_it(tmp_path: Path) -> Non
     vision.forget()
     alone = vision.features(engine._encode([user("", [two])]).images[0])
     assert torch.equal(together[1], alone)
+
+
+def test_pixtrals_own_tokenizer_and_image_sizes_run(tmp_path: Path) -> None:
+    """The real vocabulary, window and 1024-pixel images, with few and narrow layers."""
+    sizes = Sizes(vocab=131072, image=1024, theta=1e9)
+    engine = LocalEngine(build(tmp_path, sizes, dtype=torch.bfloat16), device="cpu")
+    said = [user("Compare these, 你好 🦓.", [image(1500, 1000, 1), image(300, 1024, 2)])]
+    *_, last = engine.stream(said, Sampling(temperature=0, max_tokens=4))
+    assert last.usage
+    assert last.usage.image_tokens == (64 + 1) * 43 + (19 + 1) * 64
+    assert last.usage.prompt_tokens == engine.measure(said).prompt_tokens
+    assert last.usage.completion_tokens == 4

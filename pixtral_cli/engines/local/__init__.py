@@ -6,19 +6,21 @@ Nothing heavy is imported before the first question, and no weights are read bef
 import threading
 from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message
+from pixtral_cli.engines.local.answer import Answer, Check, go_on
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.params import Params, read_params
+from pixtral_cli.engines.local.undisturbed import undisturbed
 from pixtral_cli.errors import ContextError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from pixtral_cli.engines.local.answer import Answer, Check
     from pixtral_cli.engines.local.encode import Prompt
     from pixtral_cli.engines.local.runner import Runner
     from pixtral_cli.engines.local.tokenizer import Tokenizer
@@ -48,16 +50,14 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._runner: Runner | None = None
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> "Answer":
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
         """Answer the last message; the first pull loads the weights if they are not loaded.
 
         Several threads may each pull an answer, and any thread may `close` one: its computing stops within a layer.
         """
-        from pixtral_cli.engines.local.answer import Answer
-
         return Answer(lambda check: self._answer(messages, sampling, check))
 
-    def _answer(self, messages: Sequence[Message], sampling: Sampling, check: "Check") -> Generator[Chunk, None, None]:
+    def _answer(self, messages: Sequence[Message], sampling: Sampling, check: Check) -> Generator[Chunk, None, None]:
         from pixtral_cli.engines.local.detokenize import Detokenizer
 
         clock = Clock()
@@ -70,7 +70,7 @@ class LocalEngine:
         with clock.time("load"):
             from pixtral_cli.engines.local.sampling import make_sampler
 
-            runner = self.load()
+            runner = self.load(check)
         text = Detokenizer(tokenizer.bytes_of, sampling.stop)
         count = 0
         with runner.sequences.lend(prompt) as (sequence, matched):
@@ -95,20 +95,24 @@ class LocalEngine:
         images = tuple(ImageCost(placed.grid.width, placed.grid.height, placed.grid.tokens) for placed in prompt.images)
         return Cost(len(prompt.tokens), self.params.context_window, images)
 
-    def load(self) -> "Runner":
-        """Load the weights now unless they are loaded. Raises ModelError or OutOfMemory."""
+    def load(self, check: Check = go_on) -> "Runner":
+        """Load the weights now unless they are loaded; `check` is called often and may raise.
+
+        Raises ModelError or OutOfMemory.
+        """
         with self._lock:
             if self._runner is None:
-                from pixtral_cli.engines.local import placement
+                self.tokenizer  # noqa: B018  what cannot read is refused before its weights are read
+                undisturbed(_import_model)
                 from pixtral_cli.engines.local.failures import translated
+                from pixtral_cli.engines.local.placement import Wanted, available
                 from pixtral_cli.engines.local.runner import Runner
                 from pixtral_cli.engines.local.weights import load
 
-                available = self._available or placement.available
-                self.tokenizer  # noqa: B018  a checkpoint without a tokenizer is refused before its weights are read
+                wanted = Wanted(self._device, self._dtype, self._available or available)
                 with translated(f"loading {self.name}"):
-                    weights = load(self.folder, self.params, self.name, self._device, self._dtype, available)
-                self._runner = Runner(weights, self.params, self.name, available, self._chunk)
+                    weights = load(self.folder, self.params, self.name, wanted, check)
+                self._runner = Runner(weights, self.params, self.name, wanted.available, self._chunk)
             return self._runner
 
     def close(self) -> None:
@@ -122,6 +126,7 @@ class LocalEngine:
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
+        undisturbed(_import_text)
         from pixtral_cli.engines.local.tokenizer import Tokenizer
 
         return Tokenizer(self.folder, self.params, self.name)
@@ -142,6 +147,15 @@ class LocalEngine:
                 "Shorten the conversation, send fewer images or lower --max-tokens",
             )
         return sampling.max_tokens or window - used
+
+
+def _import_text() -> None:
+    import_module("pixtral_cli.engines.local.encode")
+
+
+def _import_model() -> None:
+    import_module("pixtral_cli.engines.local.runner")
+    import_module("pixtral_cli.engines.local.upstream").modules()
 
 
 def _check_sampling(sampling: Sampling) -> None:

@@ -5,20 +5,19 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pixtral_cli.engines.local.params import verify_hint
 from pixtral_cli.errors import ModelError
 
 SHARD = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
-BYTES = {"BF16": 2, "F16": 2, "F32": 4, "F64": 8}
+LONGEST_HEADER = 100_000_000
+DTYPES = ("BF16", "F16", "F32", "F64")
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """One tensor as a file's header describes it: `dtype` by safetensors' name."""
 
-    file: Path
     shape: tuple[int, ...]
     dtype: str
 
@@ -43,41 +42,50 @@ def weight_files(folder: Path, name: str) -> list[Path]:
 
 def read_header(path: Path, name: str) -> dict[str, Stored]:
     """The tensors that a safetensors file holds; raises ModelError when it is no such file or is cut short."""
+    start = refuse_placeholder(path, name)
     try:
         size = path.stat().st_size
+        length = struct.unpack("<Q", start)[0]
+        if length > LONGEST_HEADER:
+            raise damaged(path, name)
+        if length > size - 8:
+            raise _cut(path, name, size, 8 + length)
         with path.open("rb") as file:
-            start = file.read(8)
-            _refuse_other_formats(path, start, name)
-            length = struct.unpack("<Q", start)[0]
-            if length > size - 8:
-                raise _cut(path, name, size, 8 + length)
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise ModelError(f"{path.name} of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
-    except ValueError as error:
-        raise ModelError(f"{path.name} of {name} has a damaged header", verify_hint(name)) from error
-    header.pop("__metadata__", None)
-    end = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            header = json.loads(file.read(8 + length)[8:])
+        header.pop("__metadata__", None)
+        stored = {key: Stored(tuple(map(int, entry["shape"])), entry["dtype"]) for key, entry in header.items()}
+        end = 8 + length + max(int(entry["data_offsets"][1]) for entry in header.values())
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise damaged(path, name) from error
     if size < end:
         raise _cut(path, name, size, end)
-    return {key: _stored(path, key, entry, name) for key, entry in header.items()}
+    for key, tensor in stored.items():
+        if tensor.dtype not in DTYPES:
+            message = f"{path.name} of {name}: {key} is {tensor.dtype}, which the local engine cannot run"
+            raise ModelError(message[:120], "Take a checkpoint in bfloat16")
+    return stored
 
 
-def _stored(path: Path, key: str, entry: dict[str, Any], name: str) -> Stored:
-    if entry["dtype"] not in BYTES:
-        raise ModelError(f"{path.name} of {name}: {key} is {entry['dtype']}, which the local engine cannot run"[:120])
-    return Stored(path, tuple(entry["shape"]), entry["dtype"])
-
-
-def _refuse_other_formats(path: Path, start: bytes, name: str) -> None:
+def refuse_placeholder(path: Path, name: str) -> bytes:
+    """The first 8 bytes of a file; raises ModelError when it is missing, empty, a Git LFS pointer or a web page."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.name} of {name} is missing", verify_hint(name)) from error
+    except OSError as error:
+        raise ModelError(f"{path.name} of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
     if len(start) < 8:
-        raise ModelError(f"{path.name} of {name} is empty or cut short", verify_hint(name))
+        raise ModelError(f"{path.name} of {name} is empty", verify_hint(name))
     if start == b"version ":
         raise ModelError(f"{path.name} of {name} is a Git LFS pointer, not the weights", verify_hint(name))
     if start.lstrip()[:1] == b"<":
         raise ModelError(f"{path.name} of {name} is a web page, not the weights", verify_hint(name))
-    if struct.unpack("<Q", start)[0] > 100_000_000:
-        raise ModelError(f"{path.name} of {name} is not a safetensors file", verify_hint(name))
+    return start
+
+
+def damaged(path: Path, name: str) -> ModelError:
+    return ModelError(f"{path.name} of {name} is damaged, or no weights file", verify_hint(name))
 
 
 def _cut(path: Path, name: str, have: int, need: int) -> ModelError:

@@ -9,11 +9,14 @@ from pixtral_cli.errors import ModelError
 
 CONTEXT_WINDOW = 128_000
 WINDOW_KEYS = ("max_position_embeddings", "max_seq_len", "max_seqlen", "model_max_length")
+LARGEST = {int: 10_000_000, float: 1e12}  # beyond any size and any rotary base
 # Present and set, each of these changes the mathematics of the model.
 UNSUPPORTED = (
     "moe", "lora", "sliding_window", "_sliding_window", "quantization", "quantization_config", "yarn", "rope_scaling",
-    "llama_4_scaling", "q_lora_rank", "kv_lora_rank", "use_biases", "multimodal", "encoder_params",
+    "llama_4_scaling", "q_lora_rank", "kv_lora_rank", "use_biases", "multimodal",
 )  # fmt: skip
+
+OTHER = "It runs checkpoints of the architecture of Pixtral and Mistral Small 3.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def read_params(folder: Path, name: str) -> Params:
     raw = _read_object(folder / "params.json", name)
     for key in UNSUPPORTED:
         if raw.get(key):
-            raise ModelError(f"params.json of {name} asks for {key!r}, which the local engine cannot run")
+            raise ModelError(f"params.json of {name} asks for {key!r}, which the local engine cannot run", OTHER)
     vision = raw.get("vision_encoder")
     if vision is not None and not isinstance(vision, dict):
         raise ModelError(f"params.json of {name}: 'vision_encoder' is not an object", verify_hint(name))
@@ -97,7 +100,7 @@ def _sizes(kind: type[Params] | type[VisionParams], raw: dict[str, Any], name: s
             raise ModelError(f"params.json of {name} lacks {field.name!r}", verify_hint(name))
         if value is not None and field.type in (int, float):
             number = isinstance(value, (int, float) if field.type is float else int)
-            if not number or value <= 0:
+            if not number or not 0 < value < LARGEST[field.type]:
                 raise ModelError(f"params.json of {name}: {field.name!r} is {str(value)[:30]!r}", verify_hint(name))
         if value is not None:
             values[field.name] = value
@@ -107,7 +110,9 @@ def _sizes(kind: type[Params] | type[VisionParams], raw: dict[str, Any], name: s
 def _check(params: Params, name: str) -> None:
     vision = params.vision
     wrong = ""
-    if params.n_heads % params.n_kv_heads:
+    if max(params.n_layers, vision.num_hidden_layers if vision else 0) > 1000:
+        wrong = f"{params.n_layers} layers are too many"
+    elif params.n_heads % params.n_kv_heads:
         wrong = f"{params.n_heads} heads do not divide among {params.n_kv_heads} key-value heads"
     elif params.head_dim % 2:
         wrong = f"'head_dim' {params.head_dim} is odd"

@@ -1,6 +1,8 @@
 """Which device and dtype to compute with, and whether something fits there. What devices there are is in `devices`."""
 
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +19,17 @@ DTYPES = {
 }
 GIB = 1 << 30
 SMALL = 1 << 28  # bytes of weights below which float32 costs nothing worth saving on a CPU
+
+Available = Callable[[torch.device], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A device and a dtype by name, or "auto", and who says how many bytes are free there."""
+
+    device: str
+    dtype: str
+    available: Available
 
 
 def choose_device(wanted: str) -> torch.device:

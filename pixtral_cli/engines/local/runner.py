@@ -16,10 +16,11 @@ from pixtral_cli.engines.local.encode import Placed, Prompt
 from pixtral_cli.engines.local.failures import HINT, translated
 from pixtral_cli.engines.local.forward import Decoder, Span
 from pixtral_cli.engines.local.params import Params, verify_hint
+from pixtral_cli.engines.local.placement import Available
 from pixtral_cli.engines.local.sampling import NotFinite, Sampler
 from pixtral_cli.engines.local.sequences import Sequence, Sequences
 from pixtral_cli.engines.local.vision import Vision
-from pixtral_cli.engines.local.weights import Available, Weights, not_finite
+from pixtral_cli.engines.local.weights import Weights, not_finite
 from pixtral_cli.errors import ModelError
 
 CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step

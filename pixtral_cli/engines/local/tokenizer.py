@@ -27,7 +27,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_imag
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from pixtral_cli.engines.local.lru import Lru
-from pixtral_cli.engines.local.params import Params, verify_hint
+from pixtral_cli.engines.local.params import OTHER, Params, verify_hint
 from pixtral_cli.errors import ModelError, UsageError
 
 TEMPLATES = {
@@ -135,7 +135,9 @@ def _open(path: Path, name: str) -> Tekken:
 def _template(tekken: Tekken, name: str) -> MistralTokenizer[Any, Any, Any, Any, Any]:
     version = tekken.version
     if version.value not in TEMPLATES:
-        raise ModelError(f"tekken.json of {name} is of version {version.value}, known are {', '.join(TEMPLATES)}")
+        raise ModelError(
+            f"tekken.json of {name} is of version {version.value}, known are {', '.join(TEMPLATES)}", OTHER
+        )
     encoder = None
     if tekken.image:
         encoder = GridEncoder(tekken.image, load_image_encoder(tekken.image, tekken).special_ids)

@@ -15,7 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from pixtral_cli.engines.local import checkpoint, placement, upstream
+from pixtral_cli.engines.local.answer import Check, go_on
 from pixtral_cli.engines.local.params import Params, verify_hint
+from pixtral_cli.engines.local.placement import Wanted
 from pixtral_cli.errors import ModelError
 
 OUTPUT, EMBEDDING = "output.weight", "tok_embeddings.weight"
@@ -33,71 +35,85 @@ class Weights:
     size: int
 
 
-Available = Callable[[torch.device], int]
-
-
-def load(folder: Path, params: Params, name: str, device: str, dtype: str, available: Available) -> Weights:
-    """The weights in `folder` on the device.
-
-    Raises ModelError when files are missing, damaged or not what params.json describes, OutOfMemory when the weights
-    do not fit in what `available` says.
-    """
-    model = upstream.transformer(_sizes(params))
-    wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    files = checkpoint.weight_files(folder, name)
-    tensors = _from_pickles(files, name) if files[0].suffix == ".pth" else _from_safetensors(files, name)
-    tied = OUTPUT not in tensors and EMBEDDING in tensors
-    if tied:
-        tensors[OUTPUT] = tensors[EMBEDDING]
-    checkpoint.compare({key: entry.shape for key, entry in tensors.items()}, wanted, name)
-    stored = tensors[EMBEDDING].dtype
-    count = sum(math.prod(shape) for shape in wanted.values())
-    where = placement.choose_device(device)
-    what = placement.choose_dtype(dtype, where, stored, count * stored.itemsize)
-    size = count * what.itemsize
-    if size > (have := available(where)):
-        raise placement.not_enough(f"Loading {name} in {_short(what)}", have, size, "See what fits: pixtral doctor")
-    state = {key: entry.read().to(device=where, dtype=what) for key, entry in tensors.items()}
-    if tied:
-        state[OUTPUT] = state[EMBEDDING]
-    model.load_state_dict(state, assign=True)
-    model.requires_grad_(False).eval()
-    weights = Weights(model, where, what, size)
-    _refuse_nan(weights, name, SAMPLE)
-    return weights
-
-
 @dataclass(frozen=True, slots=True)
-class _Tensor:
+class Stored:
+    """One tensor of a file: what it will be, and how to read it."""
+
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], torch.Tensor]
 
 
-def _from_safetensors(files: list[Path], name: str) -> dict[str, _Tensor]:
-    found = {}
-    for file in files:
-        header = checkpoint.read_header(file, name)
-        try:
-            opened = safe_open(file, framework="pt")
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file.name} of {name} is damaged: {error}"[:120], verify_hint(name)) from error
-        for key, entry in header.items():
-            dtype = STORED_DTYPES[entry.dtype]
-            found[key] = _Tensor(entry.shape, dtype, partial(opened.get_tensor, key))
+def load(folder: Path, params: Params, name: str, wanted: Wanted, check: Check = go_on) -> Weights:
+    """The weights in `folder` on the wanted device; `check` is called before each tensor and may raise.
+
+    Raises ModelError when files are missing, damaged or not what params.json describes, OutOfMemory when the weights
+    do not fit in what is available.
+    """
+    where = placement.choose_device(wanted.device)
+    model = upstream.transformer(_sizes(params))
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    tensors = _open(folder, name)
+    if tied := OUTPUT not in tensors and EMBEDDING in tensors:
+        tensors[OUTPUT] = tensors[EMBEDDING]
+    checkpoint.compare({key: tensor.shape for key, tensor in tensors.items()}, shapes, name)
+    count = sum(math.prod(shape) for shape in shapes.values())
+    stored = tensors[EMBEDDING].dtype
+    what = placement.choose_dtype(wanted.dtype, where, stored, count * stored.itemsize)
+    size = count * what.itemsize
+    if size > (have := wanted.available(where)):
+        named = str(what).removeprefix("torch.")
+        raise placement.not_enough(f"Loading {name} in {named}", have, size, "See what fits: pixtral doctor")
+    state = _read(tensors, where, what, name, check)
+    if tied:
+        state[OUTPUT] = state[EMBEDDING]
+    model.load_state_dict(state, assign=True)
+    model.requires_grad_(False).eval()
+    return _checked(Weights(model, where, what, size), name)
+
+
+def _open(folder: Path, name: str) -> dict[str, Stored]:
+    found: dict[str, Stored] = {}
+    for file in checkpoint.weight_files(folder, name):
+        found |= _open_pickle(file, name) if file.suffix == ".pth" else _open_safetensors(file, name)
     return found
 
 
-def _from_pickles(files: list[Path], name: str) -> dict[str, _Tensor]:
-    found = {}
-    for file in files:
+def _open_safetensors(file: Path, name: str) -> dict[str, Stored]:
+    header = checkpoint.read_header(file, name)
+    try:
+        opened = safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise checkpoint.damaged(file, name) from error
+    return {
+        key: Stored(entry.shape, STORED_DTYPES[entry.dtype], partial(opened.get_tensor, key))
+        for key, entry in header.items()
+    }
+
+
+def _open_pickle(file: Path, name: str) -> dict[str, Stored]:
+    checkpoint.refuse_placeholder(file, name)
+    try:
+        loaded = torch.load(file, mmap=True, weights_only=True, map_location="cpu")
+        return {
+            key: Stored(tuple(tensor.shape), tensor.dtype, partial(_same, tensor)) for key, tensor in loaded.items()
+        }
+    except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+        raise checkpoint.damaged(file, name) from error
+
+
+def _read(
+    tensors: dict[str, Stored], device: torch.device, dtype: torch.dtype, name: str, check: Check
+) -> dict[str, torch.Tensor]:
+    """Every tensor on the device in the dtype: still the mapped file where it is there in that dtype already."""
+    state = {}
+    for key, tensor in tensors.items():
+        check()
         try:
-            loaded = torch.load(file, mmap=True, weights_only=True, map_location="cpu")
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-            raise ModelError(f"{file.name} of {name} is damaged or no weights file", verify_hint(name)) from error
-        for key, tensor in loaded.items():
-            found[key] = _Tensor(tuple(tensor.shape), tensor.dtype, partial(_same, tensor))
-    return found
+            state[key] = tensor.read().to(device=device, dtype=dtype)
+        except SafetensorError as error:
+            raise ModelError(f"The weights of {name} are damaged: {key}"[:120], verify_hint(name)) from error
+    return state
 
 
 def _same(tensor: torch.Tensor) -> torch.Tensor:
@@ -111,13 +127,10 @@ def _sizes(params: Params) -> dict[str, Any]:
     return {**sizes, "vision_encoder": vision} if vision else sizes
 
 
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _refuse_nan(weights: Weights, name: str, sample: int) -> None:
-    if bad := not_finite(weights, sample):
-        raise ModelError(f"Weights of {name}: {bad} holds values that are not numbers"[:120], verify_hint(name))
+def _checked(weights: Weights, name: str) -> Weights:
+    if bad := not_finite(weights, SAMPLE):
+        raise ModelError(f"The weights of {name} hold values that are not numbers: {bad}"[:120], verify_hint(name))
+    return weights
 
 
 def not_finite(weights: Weights, sample: int | None = None) -> str:
