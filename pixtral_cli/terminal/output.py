@@ -1,6 +1,7 @@
 """Where an answer goes and who is listening there. Knows streams and terminals; leaves what is shown to `render`."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -63,23 +64,28 @@ def choose(
     env: Mapping[str, str] = os.environ,
 ) -> Output:
     """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file."""
-    stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
-    if stdout is None:
-        raise PixtralError("Standard output is closed", "Write to a file: -o FILE")
+    stdout, stderr = stdout or sys.stdout or _Closed(), stderr or sys.stderr or io.StringIO()
     for stream_ in (stdout, stderr):
         if reconfigure := getattr(stream_, "reconfigure", None):
             reconfigure(errors="replace")
     drawing = not plain and draws(env)
     return Output(
         stdout,
-        stderr if stderr is not None else io.StringIO(),
+        stderr,
         format,
         markdown=drawing and format == "text" and stdout.isatty(),
-        spinner=drawing and not quiet and stderr is not None and stderr.isatty(),
+        spinner=drawing and not quiet and stderr.isatty(),
         stream=stream,
         quiet=quiet,
         model=model,
     )
+
+
+class _Closed(io.StringIO):
+    """A stdout that was closed before we began: an error when something is written, and not before."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "stdout is closed")
 
 
 def draws(env: Mapping[str, str] = os.environ) -> bool:
@@ -97,7 +103,7 @@ def writing() -> Iterator[None]:
         raise BrokenPipeError("nobody reads the answer any more") from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise PixtralError(f"The answer cannot be written: {reason}") from error
+        raise PixtralError(f"The answer cannot be written: {reason}", "Write it to a file: -o FILE") from error
 
 
 def dumps(value: Any, encoding: str | None = "utf-8") -> str:

@@ -155,8 +155,8 @@ def _plain(out: Output) -> Iterator[Feed]:
 
     def feed(text: str) -> None:
         nonlocal last
+        last = text[-1:] or last  # first, for Ctrl-C may come in between
         out.write(text)
-        last = text[-1:] or last
 
     try:
         yield feed

@@ -3,10 +3,11 @@
 import fcntl
 import os
 import struct
+import subprocess
 import termios
 import threading
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 import pyte
 
@@ -55,6 +56,14 @@ class Terminal:
 
     def resize(self, columns: int, rows: int) -> None:
         fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def run(self, *command: str, **options: Any) -> subprocess.Popen[bytes]:
+        """A program of which this is the controlling terminal: its stdin, stdout and stderr unless `options` say other."""
+        streams = {"stdin": self.descriptor, "stdout": self.descriptor, "stderr": self.descriptor, **options}
+        return subprocess.Popen(command, start_new_session=True, preexec_fn=self._take_control, **streams)
+
+    def _take_control(self) -> None:
+        fcntl.ioctl(self.descriptor, termios.TIOCSCTTY, 0)
 
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)

@@ -1,0 +1,145 @@
+"""`pixtral ask` as people and scripts run it: the whole program, on the demo checkpoint, about pictures drawn here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.terminal.emulator import Terminal
+
+ASK = [sys.executable, "-m", "pixtral_cli", "ask"]
+WHAT = "What is in the image?"
+
+
+@pytest.fixture
+def circle(tmp_path: Path) -> Path:
+    picture = Image.new("RGB", (320, 240), "white")
+    ImageDraw.Draw(picture).ellipse((100, 60, 220, 180), fill="red")
+    picture.save(tmp_path / "circle.png")
+    return tmp_path / "circle.png"
+
+
+@pytest.fixture
+def square(tmp_path: Path) -> Path:
+    picture = Image.new("RGB", (320, 240), "white")
+    ImageDraw.Draw(picture).rectangle((100, 60, 220, 180), fill="blue")
+    picture.save(tmp_path / "square.png")
+    return tmp_path / "square.png"
+
+
+def ask(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    options = {"stdin": subprocess.DEVNULL, "encoding": "utf-8", "timeout": 120, **options}
+    if "input" in options:
+        del options["stdin"]
+    return subprocess.run([*ASK, *map(str, arguments)], capture_output=True, check=False, **options)
+
+
+def test_it_says_what_is_in_a_picture_and_goes_on_about_it(circle: Path) -> None:
+    first = ask(WHAT, "--image", circle, "-v")
+    assert first.returncode == 0, first.stderr
+    assert "red circle" in first.stdout.lower()
+    assert first.stdout.endswith("\n")
+    note, counted, timed = first.stderr.splitlines()
+    assert note == "Using the small built-in model; for the full one: pixtral pull pixtral-12b"
+    assert counted.startswith("prompt ")
+    assert "of 128,000 of the context window used" in counted
+    assert "first token" in timed
+    second = ask("What colour is it?", "-c", "-m", "demo", "-q")
+    assert "red" in second.stdout.lower()
+    assert second.stderr == ""
+
+
+def test_image_bytes_on_stdin_and_json_in_a_file(square: Path, tmp_path: Path) -> None:
+    with square.open("rb") as stdin:
+        done = ask(WHAT, "--image", "-", "-m", "demo", "--format", "json", "-o", tmp_path / "told.json", stdin=stdin)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert "blue square" in told["answer"].lower()
+    assert told["model"] == "demo"
+    assert told["finish_reason"] == "stop"
+    assert told["usage"]["image_tokens"] > 0
+    assert told["usage"]["total_tokens"] == told["usage"]["prompt_tokens"] + told["usage"]["completion_tokens"]
+    assert 0 < told["timings"]["ttft"] < told["timings"]["total"]
+
+
+def test_piped_text_is_part_of_the_question_and_a_missing_block_loses_no_answer() -> None:
+    done = ask("-m", "demo", "-x", "html", "-n", input="Who are you?\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    answer, error = done.stderr.splitlines()
+    assert "demo model" in answer
+    assert error == "pixtral: The answer holds no code block. Ask for code in a fenced block"
+
+
+def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: Path, square: Path) -> None:
+    code = (
+        "import sys; from pixtral_cli.__main__ import run; "
+        "status = run(sys.argv[1:]); print('torch' in sys.modules); sys.exit(status)"
+    )
+    arguments = ["ask", "Is {2} beside {1}?", "--image", str(square), "-a", str(circle), "-m", "demo", "--dry-run"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    model, first, second, text, prompt, left, torch = done.stdout.splitlines()
+    assert model.split() == ["model", "demo"]
+    assert first.startswith("image 1  circle.png  320×240 → ")
+    assert second.startswith("image 2  square.png  320×240 → ")
+    assert text == "text     12 characters"
+    assert prompt.startswith("prompt   ")
+    assert left.endswith("of 128,000 tokens left for the answer")
+    assert torch == "False"
+    assert not (Path(os.environ["PIXTRAL_HOME"]) / "data").exists()
+
+
+def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
+    with Terminal(40, 10) as terminal:
+        child = terminal.run(*ASK, WHAT, "--image", str(circle), "-m", "demo", env={**os.environ, "TERM": "xterm"})
+        assert child.wait(120) == 0
+    assert "red circle" in terminal.lines[-1].lower()
+    assert len(terminal.lines) == 1, "the spinner left a trace"
+    assert b"demo is at work" in terminal.raw
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        ([], 2, 'There is no question. For example: pixtral ask "What is this?" --image photo.jpg'),
+        (["x", "--image", "none.png"], 3, "none.png: no such file or directory. "),
+        (["x {2}", "--image", "circle.png"], 2, "The question places an image {2}, but only one image came with it. "),
+        (["x", "-m", "no-such-model"], 4, "There is no model named 'no-such-model'. "),
+        (["x", "-m", "demo", "--engine", "steam"], 2, "There is no engine named 'steam'. Engines: "),
+        (["x", "-m", "demo", "-o", "."], 2, ". is a directory. Name a file: -o FILE"),
+        (["x", "-m", "demo", "--session", "zzz"], 2, "There is no session 'zzz'. "),
+        (["x", "-m", "demo", "--max-tokens", "200000", "--dry-run"], 6, "The prompt takes 4 tokens, "),
+    ],
+)
+def test_a_mistake_is_one_line_and_its_status(
+    arguments: list[str], status: int, line: str, circle: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from pixtral_cli.__main__ import run
+
+    monkeypatch.chdir(circle.parent)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run(["ask", *arguments, "-q"]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"pixtral: {line}")
+    assert err.count("\n") == 1
+
+
+def test_a_closed_stdin_and_a_closed_stdout_do_no_harm() -> None:
+    command = " ".join(f"'{word}'" for word in [*ASK, "x", "-m", "demo", "--dry-run", "-q"])
+    done = subprocess.run(["sh", "-c", f"{command} <&-"], capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(["sh", "-c", f"{command} >&-"], capture_output=True, encoding="utf-8", check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "pixtral: The answer cannot be written: stdout is closed. Write it to a file: -o FILE\n",
+    )
