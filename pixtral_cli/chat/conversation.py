@@ -1,7 +1,7 @@
 """A conversation: the sole owner of its history and of the numbers of its images. Leaves answering to an engine, keeping to a store."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
@@ -71,7 +71,7 @@ class Conversation:
         said: str | Sequence[Part],
         images: Sequence[Image] = (),
         sampling: Sampling | None = None,
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """Ask, and yield the answer as it comes. `images` precede what is said.
 
         The question is stored before the engine starts, the answer before its last chunk is yielded. Closed, or failing
@@ -81,7 +81,7 @@ class Conversation:
         question = Message("user", (*images, *_parts(said)))
         yield from self._answer(engine, self.turns, question, sampling)
 
-    def regenerate(self, engine: Engine, sampling: Sampling | None = None) -> Iterator[Chunk]:
+    def regenerate(self, engine: Engine, sampling: Sampling | None = None) -> Generator[Chunk, None, None]:
         """Answer the last question again, or the unanswered one. The old answer stays until the new one begins."""
         if self.unanswered:
             yield from self._answer(engine, self.turns, self.unanswered, sampling)
@@ -89,14 +89,16 @@ class Conversation:
             base = self.turns[: self._last_question()]
             yield from self._answer(engine, base, self.turns[len(base)], sampling)
 
-    def edit(self, engine: Engine, said: str | Sequence[Part], sampling: Sampling | None = None) -> Iterator[Chunk]:
+    def edit(
+        self, engine: Engine, said: str | Sequence[Part], sampling: Sampling | None = None
+    ) -> Generator[Chunk, None, None]:
         """Ask this in place of the last question, which stays with its answer until the new answer begins."""
         base = self.turns if self.unanswered else self.turns[: self._last_question()]
         yield from self._answer(engine, base, Message("user", tuple(_parts(said))), sampling)
 
     def _answer(
         self, engine: Engine, base: tuple[Message, ...], question: Message, sampling: Sampling | None
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         if question not in self.turns[len(base) :]:
             self.unanswered = question
             self._keep()

@@ -65,22 +65,27 @@ class Database:
             connection.execute("VACUUM")
 
     def _mended(self, attempt: Callable[[], T]) -> T:
-        try:
+        with contextlib.suppress(records.Damaged):
             return attempt()
-        except (sqlite3.DatabaseError, records.Damaged) as error:
-            if not _damaged(error):
-                raise
-        self._repair(attempt)
-        return attempt()
+        with self._alone():
+            with contextlib.suppress(records.Damaged):
+                return attempt()  # another process has mended it while this one waited
+            self._repair()
+            return attempt()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         if self.file.stat().st_size < PAGE:
             raise records.Damaged("cut short")  # SQLite would take it for a new one, but it was put in place whole
-        with contextlib.closing(self._connect()) as connection:
-            self._migrate(connection)
-            connection.execute(begin)
-            with connection:
-                return work(connection)
+        try:
+            with contextlib.closing(self._connect()) as connection:
+                self._migrate(connection)
+                connection.execute(begin)
+                with connection:
+                    return work(connection)
+        except sqlite3.DatabaseError as error:
+            if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise records.Damaged(str(error)) from error
+            raise
 
     def _connect(self, how: str = "mode=rw") -> sqlite3.Connection:
         uri = f"{self.file.resolve().as_uri()}?{how}"
@@ -113,25 +118,19 @@ class Database:
             if not self.file.exists():
                 self._place(new)
 
-    def _repair(self, attempt: Callable[[], object]) -> None:
+    def _repair(self) -> None:
         """Carry what is readable over to a new file; the damaged one is kept beside it."""
         from pixtral_cli.chat import repair
 
-        with self._alone():
-            try:
-                attempt()  # another process may have mended it while this one waited
-                return
-            except (sqlite3.DatabaseError, records.Damaged):
-                pass
-            carried = known = 0
+        carried = known = 0
 
-            def fill(connection: sqlite3.Connection) -> None:
-                nonlocal carried, known
-                carried, known = repair.carry(self.file, self._log, connection)
+        def fill(connection: sqlite3.Connection) -> None:
+            nonlocal carried, known
+            carried, known = repair.carry(self.file, self._log, connection)
 
-            with self._new(fill) as new:
-                aside = self._keep_aside()
-                self._place(new)
+        with self._new(fill) as new:
+            aside = self._keep_aside()
+            self._place(new)
         what = f"{carried} of {known} sessions were carried over"
         self.notes.append(f"The session file was damaged: {what}; the original is kept as {aside}")
 
@@ -213,10 +212,6 @@ def sync_folder(folder: Path) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _damaged(error: Exception) -> bool:
-    return isinstance(error, records.Damaged) or _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def _code(error: Exception) -> int:

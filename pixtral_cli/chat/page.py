@@ -86,10 +86,10 @@ def _said(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:
 
 def _part(part: Part, numbers: Mapping[str, int], shown: set[str]) -> str:
     if isinstance(part, str):
-        return f'<div class="typed">{escape(part)}</div>'
+        return f'<span class="typed">{escape(part)}</span>'
     number = numbers[part.key]
     if part.key in shown:
-        return f'<div><a href="#image-{number}">image {number}</a></div>'
+        return f'<a href="#image-{number}">image {number}</a>'
     shown.add(part.key)
     return _figure(part, number)
 

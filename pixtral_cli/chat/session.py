@@ -18,7 +18,7 @@ class Session:
 
     It comes to be on disk with its first message and is locked to this process from then on. Where it cannot be written, the
     conversation goes on: a note says so once, and every later change tries again to save all that is missing.
-    `notes` holds what the user must be told; `model` is who answers, set it when that changes.
+    `take_notes` gives what the user must be told; `model` is who answers: set it when that changes.
     """
 
     def __init__(

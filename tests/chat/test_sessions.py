@@ -85,7 +85,7 @@ def test_nothing_is_on_disk_before_the_first_question(sessions: Sessions) -> Non
 
 def test_a_question_is_on_disk_before_the_engine_starts(sessions: Sessions) -> None:
     class Looking(FakeEngine):
-        def stream(self, messages: Sequence[Message], sampling: object) -> Iterator:  # type: ignore[type-arg, override]
+        def stream(self, messages: Sequence[Message], sampling: object) -> Iterator:  # type: ignore[type-arg]
             (self.summary,) = sessions.list()
             self.stored = sessions.load(self.summary.id).messages
             return super().stream(messages, sampling)  # type: ignore[arg-type]
@@ -187,7 +187,7 @@ def test_an_interrupted_answer_and_an_unanswered_question_come_back_as_such(sess
         conversation = session.conversation()
         answer = conversation.ask(FakeEngine(["one two three"]), "count")
         next(answer)
-        answer.close()  # type: ignore[attr-defined]
+        answer.close()
         with pytest.raises(PixtralError):
             list(conversation.ask(FakeEngine([PixtralError("no")]), "more", [RED]))
     with sessions.resume() as again:
@@ -337,13 +337,14 @@ def test_a_database_is_durable_by_its_settings(sessions: Sessions) -> None:
         names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
         return tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
 
-    assert sessions.database.read(look, ()) == ("wal", 2, 1, 1)
+    nothing: tuple[object, ...] = ()
+    assert sessions.database.read(look, nothing) == ("wal", 2, 1, 1)
 
 
 def test_an_older_database_is_migrated_and_a_newer_one_left_alone(sessions: Sessions) -> None:
     name = saved(sessions, "one")
     newer = (*MIGRATIONS, "ALTER TABLE sessions ADD COLUMN mood TEXT; UPDATE sessions SET mood = 'good'")
-    moods = Database(sessions.folder, newer).read(lambda c: c.execute("SELECT name, mood FROM sessions").fetchall(), [])
+    moods = Database(sessions.folder, newer).write(lambda c: c.execute("SELECT name, mood FROM sessions").fetchall())
     assert moods == [(name, "good")]
     with pytest.raises(PixtralError, match="newer pixtral"):
         sessions.list()

@@ -12,9 +12,8 @@ class Result:
     stderr: str
 
 
-def pixtral(*words: str, stdin: str | bytes | None = None) -> Result:
+def pixtral(*words: str, stdin: bytes | None = None) -> Result:
     """`pixtral WORDS…` to its end, with `stdin` piped in or nothing there."""
-    data = stdin.encode() if isinstance(stdin, str) else stdin
-    how = {"stdin": subprocess.DEVNULL} if data is None else {"input": data}
-    done = subprocess.run([sys.executable, "-m", "pixtral_cli", *words], capture_output=True, check=False, **how)  # type: ignore[call-overload]
+    command = [sys.executable, "-m", "pixtral_cli", *words]
+    done = subprocess.run(command, input=stdin or b"", capture_output=True, check=False)
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())

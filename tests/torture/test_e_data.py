@@ -96,7 +96,7 @@ class Talker:
     def stop(self) -> None:
         question, answer = self.words(), self.words()
         self.may_become(spoken(self.conversation.turns), ["user", question, False, []], answer, True)
-        with closing(self.conversation.ask(FakeEngine([[answer, "more"]]), question)) as chunks:  # type: ignore[type-var]
+        with closing(self.conversation.ask(FakeEngine([[answer, "more"]]), question)) as chunks:
             next(chunks)
 
     def again(self) -> None:
