@@ -40,14 +40,14 @@ def pull(
 
 @app.callback()
 def models(context: typer.Context, format: AsWhat = ListFormat.text) -> None:
-    """List the models on this machine; the one that runs by default has a star."""
+    """List the models on this machine; a star: it runs by default."""
     if context.invoked_subcommand is None:
         list_(format)
 
 
 @app.command("list")
 def list_(format: AsWhat = ListFormat.text) -> None:
-    """List the models on this machine; the one that runs by default has a star."""
+    """List the models on this machine; a star: it runs by default."""
     from pixtral_cli.terminal import models
     from pixtral_cli.terminal.output import choose
 
@@ -56,7 +56,7 @@ def list_(format: AsWhat = ListFormat.text) -> None:
 
 @app.command()
 def verify(name: Which = None, quiet: Quiet = False) -> None:
-    """Read every byte of a model and compare it with the hash recorded at its download."""
+    """Compare every byte of a model with its recorded hash."""
     from pixtral_cli.terminal import models
     from pixtral_cli.terminal.output import choose
 

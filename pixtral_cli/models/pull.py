@@ -128,7 +128,6 @@ class _Part:
 
     def discard(self, source: Path) -> None:
         source.unlink()
-        self.pointer.unlink(missing_ok=True)
         self.restart()
 
 

@@ -95,6 +95,21 @@ def test_a_server_without_ranges_starts_again(hub: Hub, fake: FakeHub, files: di
     assert model_files(fetch(hub).folder) == files
 
 
+def test_a_storage_server_elsewhere_gets_the_range_and_never_the_token(
+    hub: Hub, fake: FakeHub, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real hub sends large files from another host, by a redirect."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with FakeHub({REPO: {"main": files}}) as storage:
+        there = {"Location": f"{storage.url}/{REPO}/resolve/main/{WEIGHTS}"}
+        fake.faults[WEIGHTS] = Forever([Fault(302, there)])
+        storage.faults[WEIGHTS] = [Fault(cut=3_000_000)]
+        assert model_files(fetch(hub).folder) == files
+        assert [request.start for request in storage.gets()] == [0, 3_000_000]
+        assert not any("authorization" in request.headers for request in storage.log)
+    assert all(request.headers["authorization"] == "Bearer hf_secret" for request in fake.log)
+
+
 def test_a_slow_drip_is_slow_and_whole(hub: Hub, fake: FakeHub, files: dict[str, bytes]) -> None:
     fake.faults["params.json"] = [Fault(piece=20, pause=0.01)]
     seen = [step.done for step in steps(hub) if step.file == "params.json"]
