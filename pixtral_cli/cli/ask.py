@@ -69,8 +69,9 @@ def ask(
     )  # fmt: skip
     chosen, settings = choose_model(model, settings)
     out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
+    file = output if str(output) != "-" else None
     request = Request(
-        question, image or (), sampling(settings, chosen.name, stop), not no_stdin, extract or "", output,
+        question, image or (), sampling(settings, chosen.name, stop), not no_stdin, extract or "", file,
         verbose, bool(settings.offline),
     )  # fmt: skip
     _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run)

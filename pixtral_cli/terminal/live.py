@@ -135,6 +135,8 @@ class Painter:
         live = live[-max(rows - 1, 1) :]
         lines = [*finished, *live]
         same = self._common(lines) if columns == self._width else 0
+        if not live:  # the last time: the terminal may have written ^C behind the last line
+            same = min(same, max(len(self._live) - 1, 0))
         if same == len(self._live) == len(lines):
             frame = ""
         elif same == len(self._live):

@@ -160,6 +160,20 @@ def test_51_ctrl_c_while_decoding_and_saving(home: Path) -> None:
     raise AssertionError(f"Ctrl-C took {times} s")
 
 
+def test_51_ctrl_c_typed_at_the_terminal_leaves_the_part_and_nothing_else() -> None:
+    with Terminal() as terminal:
+        child = terminal.run(*ASK, *ENDLESS, "-n", stderr=subprocess.PIPE, env={**os.environ, "TERM": "xterm"})
+        while not terminal.lines:
+            assert child.poll() is None
+        terminal.type(b"\x03")
+        assert child.wait(20) == 130
+        assert child.stderr
+        assert child.stderr.read() == b""
+        os.write(terminal.descriptor, b"$ ")
+    assert terminal.lines[-1] == "$"
+    assert "^C" not in terminal.lines[-2]
+
+
 def test_52_a_window_that_shrinks_to_twenty_columns_or_goes_away(home: Path) -> None:
     words = [f"word{number}" for number in range(60)]
     with Terminal(80, 24) as terminal:
