@@ -209,8 +209,7 @@ def _models() -> Iterator[Check]:
     for found in store.installed():
         says = f"{found.name}: {human(found.size)}, {found.state}"
         if found.state == "incomplete":
-            advice = f"Go on: pixtral pull {found.name}" if names.repo_of(found.folder) else names.remedy(found.folder)
-            yield Check("model", "warning", f"{says}: {found.detail}", advice)
+            yield Check("model", "warning", f"{says}: {found.detail}", names.remedy(found.folder))
         elif found.state == "damaged":
             yield Check("model", "fails", f"{says}: {found.detail}", names.remedy(found.folder))
         else:

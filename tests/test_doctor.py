@@ -67,12 +67,12 @@ def test_a_damaged_model_fails_and_names_the_remedy(home: Path) -> None:
     assert bad.advice == "Get a sound copy: pixtral pull pixtral-12b"
 
 
-def test_half_a_download_is_a_warning_that_says_go_on() -> None:
+def test_half_a_download_is_a_warning_that_says_how_to_go_on() -> None:
     folder = names.hub_cache() / names.repo_folder(REPO) / "snapshots" / ("a" * 40)
     folder.mkdir(parents=True)
     (folder / "params.json").write_text("{}")
     half = next(check for check in checks()["model"] if check.state == "warning")
-    assert half.advice == "Go on: pixtral pull pixtral-12b"
+    assert half.advice == "Fetch it again: pixtral pull pixtral-12b"
 
 
 def test_a_configured_model_that_is_not_here_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,8 @@ def parse(name: str) -> Reference:
     repo = REPOS.get(base.lower(), base)
     path = _expanded(name)
     if repo == base and (name.startswith(("/", "./", "../", "~")) or (name and path.is_dir())):
-        return Reference(_called(path), folder=Path(os.path.normpath(path.absolute())))
+        folder = Path(os.path.normpath(path.absolute()))
+        return Reference(_called(folder), folder=folder)
     if REPO.fullmatch(repo) and ".." not in name and (REVISION.fullmatch(revision) or "@" not in name):
         return Reference(name, repo=repo, revision=revision or None)
     raise ModelError(f"There is no model named {name!r}", f"Known: {DEMO}, {FULL}, org/name, a folder. {LISTED}")
@@ -126,6 +127,15 @@ def short_name(repo: str) -> str:
     return next((name for name, known in REPOS.items() if known == repo), repo)
 
 
+def snapshot_name(folder: Path, digits: int = 40) -> str:
+    """The name of a snapshot in the hub's cache: its repository's alone for what `main` is, else with the commit."""
+    home = folder.parent.parent
+    main = read_ref(home, "main")
+    name = short_name(repo_of(folder) or "")
+    alone = main == folder.name or (main is None and len(list(folder.parent.iterdir())) == 1)
+    return name if alone else f"{name}@{folder.name[:digits]}"
+
+
 def snapshots(home: Path, revision: str | None) -> list[Path]:
     """The snapshots in a repository's folder that may serve a revision, the best first. Without one: `main`, the newest."""
     folder = home / "snapshots"
@@ -146,8 +156,8 @@ def read_ref(home: Path, revision: str) -> str | None:
 
 def remedy(folder: Path) -> str:
     """What to do about a damaged file of the model in that folder."""
-    if repo := repo_of(folder):
-        return f"Fetch it again: pixtral pull {short_name(repo)}"
+    if repo_of(folder):
+        return f"Fetch it again: pixtral pull {snapshot_name(folder)}"
     if folder == demo_folder():
         return "Install again: pip install --force-reinstall --no-deps pixtral"
     known = next((repo for repo, own in VENDOR_FOLDERS.items() if folder.name in own), None)
@@ -176,8 +186,8 @@ def _set(env: Mapping[str, str], *variables: str) -> Path | None:
 
 
 def _called(folder: Path) -> str:
-    whole = Path(os.path.normpath(folder.absolute()))
-    return repo_of(whole) or whole.name
+    """A name that finds this folder from anywhere, as sessions and hints need it."""
+    return snapshot_name(folder) if repo_of(folder) and folder.is_dir() else str(folder)
 
 
 def _expanded(path: str) -> Path:

@@ -25,11 +25,12 @@ PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that ar
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """A model is whole and checked: where it is, its bytes, and how many of them were fetched now."""
+    """A model is whole: where it is, its bytes, how many of them were fetched now, and whether every hash was compared."""
 
     folder: Path
     size: int
     fetched: int
+    compared: bool = True
 
 
 def free_space(folder: Path) -> int:
@@ -64,12 +65,15 @@ def check_here(reference: Reference) -> Generator[Progress | Pulled, None, None]
         model = names.find(reference)
     except ModelError as error:
         raise went_offline(reference.name) from error
+    compared = True
     for step in verify.examine(model.folder):
         if isinstance(step, Progress):
             yield step
         elif step.state in ("damaged", "missing"):
             raise damaged(model.folder, step)
-    yield Pulled(model.folder, sum(file.stat().st_size for file in layout.files(model.folder)), 0)
+        else:
+            compared &= step.state == "ok"
+    yield Pulled(model.folder, sum(file.stat().st_size for file in layout.files(model.folder)), 0, compared)
 
 
 def damaged(folder: Path, finding: Finding) -> ModelError:

@@ -55,8 +55,6 @@ def removal(reference: Reference) -> Removal:
     """
     if reference.folder == names.demo_folder():
         raise UsageError("The demo is part of pixtral and cannot be removed", "See the others: pixtral models")
-    from huggingface_hub import scan_cache_dir
-
     if reference.repo is None:
         assert reference.folder is not None
         return _folder_removal(reference.folder)
@@ -66,6 +64,8 @@ def removal(reference: Reference) -> Removal:
     commits = {folder.name for folder in names.snapshots(home, reference.revision) if folder.is_dir()}
     if reference.revision and not commits:
         raise ModelError(f"{reference.name} is not on this machine", names.LISTED)
+    from huggingface_hub import scan_cache_dir
+
     scan = scan_cache_dir(home.parent)
     found = next((cached for cached in scan.repos if cached.repo_path.name == home.name), None)
     if found is None and reference.revision:
@@ -78,15 +78,12 @@ def removal(reference: Reference) -> Removal:
 
 def _cached(home: Path) -> Iterator[Installed]:
     """The snapshots of one repository that hold files of a model in mistral format."""
-    main = names.read_ref(home, "main")
     partial = _bytes(home.glob("blobs/*.incomplete"))
     for folder in _folders(home / "snapshots", "*"):
         if not layout.files(folder):
             continue
-        name = names.short_name(names.repo_of(folder) or "")
         whole = not layout.missing(folder)
-        named = name if main in (None, folder.name) else f"{name}@{folder.name[:8]}"
-        yield _installed(named, folder, 0 if whole else partial)
+        yield _installed(names.snapshot_name(folder, digits=8), folder, 0 if whole else partial)
 
 
 def _installed(name: str, folder: Path, partial: int = 0) -> Installed:

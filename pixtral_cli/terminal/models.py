@@ -37,8 +37,9 @@ def fetch(name: str, out: Output, *, stay_offline: bool = False) -> None:
     except KeyboardInterrupt:
         out.note(f"Stopped. What came is kept; go on with: pixtral pull {name}")
         raise
-    kind = f"{human(done.fetched)} fetched" if done.fetched else "nothing to fetch"
-    return out.note(f"{name} is whole: {human(done.size)}, {kind}, every hash is right. It lies in {done.folder}")
+    fetched = f"{human(done.fetched)} fetched" if done.fetched else "nothing to fetch"
+    hashes = "every hash is right" if done.compared else "no hashes to compare with"
+    return out.note(f"{name} is whole: {human(done.size)}, {fetched}, {hashes}. It lies in {done.folder}")
 
 
 def show(out: Output, *, as_json: bool = False) -> None:

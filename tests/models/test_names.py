@@ -93,12 +93,19 @@ def test_folders_are_found_however_they_are_written(home: Path, monkeypatch: pyt
     folder = place(home / "somewhere" / "mine", *WHOLE)
     monkeypatch.chdir(folder.parent)
     for name in (str(folder), "~/somewhere/mine", "./mine", "mine", "../somewhere/mine/", "mine/."):
-        assert names.resolve(name) == names.Model("mine", folder), name
+        model = names.resolve(name)
+        assert model == names.Model(str(folder), folder), name
+        assert names.resolve(model.name) == model
 
 
-def test_a_snapshot_folder_is_known_by_its_repository() -> None:
+def test_a_snapshot_folder_is_known_by_a_name_that_finds_it_again() -> None:
     folder = cached("org/other", "b" * 40, *WHOLE)
     assert names.resolve(str(folder)) == names.Model("org/other", folder, "org/other", "b" * 40)
+    main = cached("org/other", "c" * 40, *WHOLE, ref="main")
+    for snapshot, name in ((folder, f"org/other@{'b' * 40}"), (main, "org/other")):
+        assert names.resolve(str(snapshot)).name == name
+        assert names.resolve(name).folder == snapshot
+        assert names.remedy(snapshot) == f"Fetch it again: pixtral pull {name}"
 
 
 @pytest.mark.parametrize(

@@ -340,6 +340,16 @@ def test_offline_a_whole_model_is_checked_and_a_partial_one_is_a_network_error(
     assert not fake.log
 
 
+def test_offline_nobody_claims_hashes_that_nobody_recorded(home: Path, files: dict[str, bytes]) -> None:
+    folder = home / "mistral_models" / "Pixtral"
+    folder.mkdir(parents=True)
+    for name in ("params.json", "tekken.json", WEIGHTS):
+        (folder / name).write_bytes(files[name])
+    *_, done = check_here(names.parse("pixtral-12b"))
+    assert isinstance(done, Pulled)
+    assert (done.folder, done.compared) == (folder, False)
+
+
 def test_the_hash_of_what_came_is_taken_while_it_comes(hub: Hub, fake: FakeHub, files: dict[str, bytes]) -> None:
     """Nothing is read twice: a fresh download has no phase of checking, and the blob bears its hash for a name."""
     assert {step.phase for step in steps(hub)} == {"Downloading"}
