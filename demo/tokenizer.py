@@ -54,7 +54,7 @@ def _read() -> frozenset[str]:
     return frozenset(word.lower() for word in every) - {*NAMES, *SHAPES, "light", "name", "house"}
 
 
-def corpus(samples: int = 900) -> Iterator[str]:
+def corpus(samples: int) -> Iterator[str]:
     """Texts of the whole world: questions and answers of every family with pictures, and what it says of itself."""
     rng = Random(1)
     for name in families.FAMILIES:
@@ -68,13 +68,13 @@ def corpus(samples: int = 900) -> Iterator[str]:
     yield from (*talk.UNSEEN_QUESTIONS, *talk.UNSEEN_CHART, *talk.OUTSIDE) * 8
 
 
-def cut(folder: Path) -> int:
-    """Write `folder`/tekken.json; the number of tokens it has, special ones included."""
+def cut(folder: Path, samples: int = 900) -> int:
+    """Write `folder`/tekken.json from so many samples a family; the number of its tokens, special ones included."""
     source: dict[str, Any] = json.loads(SOURCE.read_text())
     ranked = source["vocab"][: source["config"]["default_vocab_size"] - source["config"]["default_num_special_tokens"]]
     tokens = [base64.b64decode(entry["token_bytes"]) for entry in ranked]
     pattern = regex.compile(source["config"]["pattern"])
-    counts = Counter(word for text in corpus() for word in pattern.findall(text))
+    counts = Counter(word for text in corpus(samples) for word in pattern.findall(text))
     read = _read()
     merges = Merges({token: i for i, token in enumerate(tokens)})
     for word, seen in counts.items():

@@ -23,6 +23,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from demo import tokenizer as tokens
+from demo.drawing import fonts
 from demo.encoding import Batch, draw_batch
 from demo.export import export, restore
 from demo.families import FAMILIES
@@ -285,6 +286,7 @@ def read_plan() -> Plan:
 
 def main() -> None:
     plan = read_plan()
+    fonts.check()
     if not (plan.folder / "tekken.json").exists():
         tokens.cut(plan.folder)
     port = 29_400 + os.getpid() % 500

@@ -165,7 +165,7 @@ class Twin(nn.Module):
     def see(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Features [B, N, dim] of pictures given as patches [B, N, 768] in reading order; grid is (columns, rows)."""
         encoder = self.vision_encoder
-        x = encoder.ln_pre(F.linear(patches, encoder.patch_conv.weight.flatten(1)))
+        x = encoder.ln_pre(F.linear(patches.to(self.norm.weight.dtype), encoder.patch_conv.weight.flatten(1)))
         head = self.shape.vision_dim // self.shape.vision_heads
         cos, sin = (_as(table, x) for table in _plane(grid, head, self.shape.vision_theta))
         for block in encoder.transformer.layers:

@@ -109,7 +109,7 @@ class Canvas:
         self, x: float, y: float, rx: float, ry: float, fill: RGB | None, mark: Mark | None = None, edge: RGB | None = None,
         width: float = 1,
     ) -> None:  # fmt: skip
-        steps = 24 if max(rx, ry) * self.scale < 20 else 48
+        steps = 24 if max(rx, ry) * self.scale < 20 else 48 if max(rx, ry) * self.scale < 60 else 96
         turn = [2 * math.pi * i / steps for i in range(steps)]
         self.polygon([(x + rx * math.cos(a), y + ry * math.sin(a)) for a in turn], fill, mark, edge, width)
 

@@ -311,7 +311,7 @@ def _level_axis(frame: _Frame, log: bool) -> None:
 
 def _draw_line(frame: _Frame, line: Line, xs: list[float], steps: list[str]) -> Line:
     rng = frame.canvas.rng
-    levels, at = _levels(rng, line.trend, len(xs))
+    levels, at = course(rng, line.trend, len(xs))
     points: list[Point] = [(x, frame.bottom - frame.up * level) for x, level in zip(xs, levels, strict=True)]
     paint = palette.jitter(rng, palette.COLOURS[line.colour][0], 8)
     mark = Mark(KIND["line"], palette.NAMES.index(line.colour) + 1)
@@ -322,7 +322,7 @@ def _draw_line(frame: _Frame, line: Line, xs: list[float], steps: list[str]) -> 
     return replace(line, step=None if at is None else steps[at])
 
 
-def _levels(rng: Random, trend: str, count: int) -> tuple[list[float], int | None]:
+def course(rng: Random, trend: str, count: int) -> tuple[list[float], int | None]:
     """Heights in [0, 1] at each step, and the index of the step that `trend` names."""
     wobble = [rng.uniform(-0.025, 0.025) for _ in range(count)]
     if trend in ("up", "down"):

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,15 @@ PRINTED = (
     "DejaVuSans*", "DejaVuSerif*", "Liberation*", "NotoSans-*", "NotoSerif-*", "Roboto-[BRM]*", "RobotoCondensed-[BR]*",
     "Lato-[BRM]*", "Carlito*", "Hack-*", "FiraCode-[RMB]*", "Inconsolata*",
 )  # fmt: skip
-WRITTEN = ("Humor-Sans*", "TomsonTalks*", "ComicNeue-[BR]*")
-HELD_OUT = ("OpenSans-Regular*", "OpenSans-Bold.*", "OpenSans-Semibold.*", "Caladea-*", "RobotoSlab-[RB]*")
+WRITTEN = ("Humor-Sans*", "TomsonTalks*", "ComicNeue-[BR]*")  # the first two have capitals only
+HELD_OUT = (
+    "OpenSans-Regular*",
+    "OpenSans-Bold.*",
+    "OpenSans-Semibold.*",
+    "Caladea-*",
+    "RobotoSlab-[RB]*",
+    "STIXGeneral*",
+)
 PACKAGES = (
     "fonts-dejavu fonts-liberation2 fonts-noto-core fonts-roboto-unhinted fonts-roboto-slab fonts-lato fonts-open-sans "
     "fonts-crosextra-carlito fonts-crosextra-caladea fonts-hack fonts-firacode fonts-inconsolata fonts-humor-sans "
@@ -32,33 +40,48 @@ class Run:
     starts: tuple[float, ...]
 
 
-def _files(patterns: tuple[str, ...]) -> tuple[Path, ...]:
-    found = [path for pattern in patterns for path in ROOT.rglob(f"{pattern}") if path.suffix in (".ttf", ".otf")]
-    return tuple(sorted({path for path in found if "ExtraLight" not in path.name}, key=lambda path: path.name))
+@functools.cache
+def _found(pattern: str) -> tuple[Path, ...]:
+    """Files of that name, each name once; those that matplotlib brings serve where the system has none."""
+    spec = find_spec("matplotlib")
+    bundled = Path(spec.origin).parent if spec and spec.origin else ROOT
+    files = {path.name: path for root in (bundled, ROOT) for path in root.rglob(pattern)}
+    kept = (path for name, path in files.items() if path.suffix in (".ttf", ".otf") and "ExtraLight" not in name)
+    return tuple(sorted(kept, key=lambda path: path.name))
+
+
+def _faces(patterns: tuple[str, ...]) -> tuple[Path, ...]:
+    return tuple(path for pattern in patterns for path in _found(pattern))
+
+
+def check() -> None:
+    """Raise DemoError unless every kind of typeface that training uses is here."""
+    missing = [pattern for pattern in (*PRINTED, *WRITTEN, *HELD_OUT) if not _found(pattern)]
+    if missing:
+        raise DemoError(f"no typeface like {missing[0]} under {ROOT}", f"apt-get install {PACKAGES}")
 
 
 @functools.cache
 def printed() -> tuple[Path, ...]:
-    return _require(PRINTED)
+    return _faces(PRINTED)
 
 
 @functools.cache
 def written() -> tuple[Path, ...]:
     """Faces that look like handwriting, for sketches."""
-    return _require(WRITTEN)
+    return _faces(WRITTEN) or printed()
+
+
+@functools.cache
+def rounded() -> tuple[Path, ...]:
+    """Of the handwritten ones, those with small letters: for words whose case is asked for."""
+    return _faces(WRITTEN[2:]) or printed()
 
 
 @functools.cache
 def held_out() -> tuple[Path, ...]:
     """Faces kept for evaluation: no training picture is drawn with them."""
-    return _require(HELD_OUT)
-
-
-def _require(patterns: tuple[str, ...]) -> tuple[Path, ...]:
-    files = _files(patterns)
-    if not files:
-        raise DemoError(f"no typeface like {patterns[0]} under {ROOT}", f"apt-get install {PACKAGES}")
-    return files
+    return _faces(HELD_OUT)
 
 
 @functools.lru_cache(maxsize=2000)

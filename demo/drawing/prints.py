@@ -27,7 +27,7 @@ def draw(rng: Random, size: Size, word: Word = words.trained_word) -> tuple[Prin
     else:
         ground, ink = palette.pair_apart(rng)
         canvas = Canvas(rng, size, ground)
-    face = rng.choice(fonts.printed() if rng.random() < 0.9 else fonts.written())
+    face = rng.choice(fonts.printed() if rng.random() < 0.9 else fonts.rounded())
     type_size, lines = _lines(rng, canvas, face, word)
     heights = [height for _, _, height in lines]
     gap = max(2.0, heights[0] * 0.35)

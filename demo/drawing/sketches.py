@@ -22,7 +22,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class _Pen:
+class Pen:
     """How this sketch is drawn: by hand or by ruler, in which ink and hand."""
 
     canvas: Canvas
@@ -67,7 +67,7 @@ def draw(rng: Random, size: Size, word: Callable[[Random], str] = interface_word
     by_hand = rng.random() < 0.7
     ink = palette.jitter(rng, rng.choice(((20, 20, 20), (40, 40, 120), (80, 80, 80), (30, 30, 30))), 10)
     face = rng.choice(fonts.written() if by_hand and rng.random() < 0.7 else fonts.printed())
-    pen = _Pen(canvas, ink, face, rng.uniform(11, 15), rng.uniform(0.3, 1.3) if by_hand else 0.0, word)
+    pen = Pen(canvas, ink, face, rng.uniform(11, 15), rng.uniform(0.3, 1.3) if by_hand else 0.0, word)
     parts: list[Part] = []
     y: float = rng.uniform(5, 14)
     if rng.random() < 0.8:
@@ -84,7 +84,7 @@ def draw(rng: Random, size: Size, word: Callable[[Random], str] = interface_word
     return tuple(parts), canvas.picture(weathered=rng.random() < 0.5)
 
 
-def _title(pen: _Pen, y: float) -> Part:
+def _title(pen: Pen, y: float) -> Part:
     canvas, rng = pen.canvas, pen.canvas.rng
     large = pen.size * 1.25
     text = pen.fitting(canvas.width * 0.6)
@@ -99,12 +99,12 @@ def _title(pen: _Pen, y: float) -> Part:
     return Part("title", text)
 
 
-def _span(pen: _Pen) -> tuple[float, float]:
+def _span(pen: Pen) -> tuple[float, float]:
     left = pen.canvas.rng.uniform(8, 18)
     return left, left + pen.canvas.rng.uniform(0.55, 0.85) * (pen.canvas.width - left - 8)
 
 
-def _input(pen: _Pen, y: float, height: float) -> list[Part]:
+def _input(pen: Pen, y: float, height: float) -> list[Part]:
     left, right = _span(pen)
     text = pen.fitting(right - left - 10)
     pen.box(left, y, right, y + height, "input")
@@ -112,7 +112,7 @@ def _input(pen: _Pen, y: float, height: float) -> list[Part]:
     return [Part("input", text)]
 
 
-def _select(pen: _Pen, y: float, height: float) -> list[Part]:
+def _select(pen: Pen, y: float, height: float) -> list[Part]:
     left, right = _span(pen)
     text = pen.fitting(right - left - 30)
     pen.box(left, y, right, y + height, "select")
@@ -126,7 +126,7 @@ def _select(pen: _Pen, y: float, height: float) -> list[Part]:
     return [Part("select", text)]
 
 
-def _button(pen: _Pen, y: float, height: float) -> list[Part]:
+def _button(pen: Pen, y: float, height: float) -> list[Part]:
     canvas, rng = pen.canvas, pen.canvas.rng
     parts: list[Part] = []
     x = rng.uniform(8, 22)
@@ -143,7 +143,7 @@ def _button(pen: _Pen, y: float, height: float) -> list[Part]:
     return parts
 
 
-def _checkbox(pen: _Pen, y: float, height: float) -> list[Part]:
+def _checkbox(pen: Pen, y: float, height: float) -> list[Part]:
     left = pen.canvas.rng.uniform(8, 22)
     side = pen.size * 0.95
     middle = y + height / 2
@@ -157,7 +157,7 @@ def _checkbox(pen: _Pen, y: float, height: float) -> list[Part]:
     return [Part("checkbox", text)]
 
 
-def _paragraph(pen: _Pen, y: float, height: float) -> list[Part]:
+def _paragraph(pen: Pen, y: float, height: float) -> list[Part]:
     left, right = _span(pen)
     pen.canvas.rectangle(left, y, right, y + height, None, Mark(KIND["paragraph"]))
     for i in range(3):
@@ -166,7 +166,7 @@ def _paragraph(pen: _Pen, y: float, height: float) -> list[Part]:
     return [Part("paragraph")]
 
 
-def _image(pen: _Pen, y: float, height: float) -> list[Part]:
+def _image(pen: Pen, y: float, height: float) -> list[Part]:
     left = pen.canvas.rng.uniform(8, 18)
     right = left + height * pen.canvas.rng.uniform(1.1, 2.2)
     pen.box(left, y, right, y + height, "image")
@@ -175,6 +175,6 @@ def _image(pen: _Pen, y: float, height: float) -> list[Part]:
     return [Part("image")]
 
 
-_DRAW: dict[str, Callable[[_Pen, float, float], list[Part]]] = {
+_DRAW: dict[str, Callable[[Pen, float, float], list[Part]]] = {
     "input": _input, "select": _select, "button": _button, "checkbox": _checkbox, "paragraph": _paragraph, "image": _image,
 }  # fmt: skip

@@ -50,12 +50,12 @@ def draw(rng: Random, size: Size) -> tuple[View, Picture]:
     canvas.rectangle(0, horizon, size.width, size.height, palette.jitter(rng, ground))
     beings = _stand(rng, size, horizon)
     for being in sorted(beings, key=lambda being: being.foot):
-        _DRAW[being.kind](canvas, being, _colour(canvas, being))
+        draw_being(canvas, being)
     return View(tuple(sorted(beings, key=lambda being: being.x))), canvas.picture()
 
 
-def _colour(canvas: Canvas, being: Being) -> RGB:
-    return palette.some(canvas.rng, being.colour)
+def draw_being(canvas: Canvas, being: Being) -> None:
+    _DRAW[being.kind](canvas, being, palette.some(canvas.rng, being.colour))
 
 
 def _stand(rng: Random, size: Size, horizon: float) -> list[Being]:

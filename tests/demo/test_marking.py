@@ -1,0 +1,45 @@
+"""Marks: word for word, but a page also by its elements and its words, and an honest refusal counts as right."""
+
+from demo.evaluate import Answer, scores, table
+from demo.marking import mark, section, skeleton, words_right
+from demo.questions.talk import CANNOT, UNSEEN
+from demo.samples import Turn
+
+PAGE = '```html\n<!doctype html>\n<title>Login</title>\n<h1>Login</h1>\n<input placeholder="Email">\n<p>Text</p>\n```'
+
+
+def test_an_answer_is_right_word_for_word() -> None:
+    turn = Turn("How many?", "Two.", "count")
+    assert mark(turn, " Two. ").right
+    assert not mark(turn, "Two").right
+
+
+def test_either_honest_refusal_is_right_where_nothing_can_be_told() -> None:
+    turn = Turn("Who made this?", UNSEEN, "cannot tell")
+    assert mark(turn, CANNOT).right
+    assert mark(turn, UNSEEN).right
+    assert not mark(turn, "A red circle.").right
+
+
+def test_a_page_with_a_wrong_word_keeps_its_structure() -> None:
+    given = PAGE.replace("Email", "Enail")
+    found = mark(Turn("Write the HTML.", PAGE, "page html"), given)
+    assert not found.right
+    assert found.structure
+    assert found.words == 2 / 3
+
+
+def test_a_missing_element_breaks_the_structure() -> None:
+    given = PAGE.replace("<p>Text</p>\n", "")
+    assert not mark(Turn("Write the HTML.", PAGE, "page html"), given).structure
+    assert skeleton(given) != skeleton(PAGE)
+    assert words_right(PAGE, given) == 1.0
+
+
+def test_the_table_keeps_first_and_later_turns_apart() -> None:
+    turn = Turn("Where?", "On the left.", "where")
+    answers = [
+        Answer(turn, text, opens, mark(turn, text), 0.1) for text, opens in (("On the left.", True), ("?", False))
+    ]
+    assert section("scene", "where") == "scene: position and relations"
+    assert "| scene: position and relations | 100% of 1 | 0% of 1 |" in table(scores({"scene": answers}))

@@ -1,0 +1,70 @@
+"""A run as it is started by hand: two processes, a state to go on from, an export that the engine loads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from demo.curve import plot
+from demo.evaluate import examine
+from pixtral_cli.engines.local import LocalEngine
+
+
+def start(folder: Path, *more: str) -> "subprocess.Popen[bytes]":
+    root = Path(__file__).parents[2]
+    command = [
+        sys.executable,
+        "-m",
+        "demo.train",
+        "--name",
+        "small",
+        "--batch",
+        "2",
+        "--batches",
+        "1",
+        "--minutes",
+        "30",
+        *more,
+    ]
+    return subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(root)})
+
+
+def wait_for(path: Path, process: "subprocess.Popen[bytes]", seconds: float = 240) -> None:
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, "training ended"
+        assert time.monotonic() < until, f"no {path}"
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_a_run_is_ended_by_sigterm_goes_on_where_it_was_and_exports_what_the_engine_loads(
+    cut: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "small"
+    run.mkdir(parents=True)
+    (run / "tekken.json").write_bytes((cut / "tekken.json").read_bytes())
+    process = start(tmp_path)
+    wait_for(run / "log.jsonl", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 0
+    steps = json.loads((run / "log.jsonl").read_text().splitlines()[-1])["step"]
+    assert steps >= 20
+    process = start(tmp_path, "--evaluate-every", "0.01")
+    before = (run / "state.pt").stat().st_mtime_ns
+    while (run / "state.pt").stat().st_mtime_ns == before:
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 0
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert entries[-1]["step"] > steps
+    plot(entries, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+    answers = examine(LocalEngine(run / "export", device="cpu"), ["talk"], 2)
+    assert len(answers["talk"]) >= 2

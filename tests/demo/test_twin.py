@@ -1,0 +1,88 @@
+"""The training twin is the served model: the product's engine gives the same answers from the exported folder."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from demo import families
+from demo import tokenizer as tokens
+from demo.encoding import collate
+from demo.evaluate import message, png
+from demo.export import restore
+from demo.grow import adopt, rows_by_bytes
+from demo.objective import losses
+from demo.samples import Sample
+from demo.tokenizer import EOS, SPECIALS, Tokenizer
+from demo.twin import Shape, Twin
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.message import Message, assistant
+from pixtral_cli.engines.local import LocalEngine
+from tests.demo.conftest import TINY
+
+MOST = 12
+
+
+@torch.no_grad()
+def by_twin(twin: Twin, sample: Sample, tokenizer: Tokenizer) -> str:
+    """The greedy answer to the last turn of the one conversation, everything computed anew for each token."""
+    batch = collate([sample], tokenizer)
+    ids = batch.ids[:, : batch.answers[0][-1][0] + 1]
+    features = [twin.see(patches, grid) for patches, grid in zip(batch.patches, batch.grids, strict=True)]
+    answer: list[int] = []
+    for _ in range(MOST):
+        n = ids.shape[1]
+        causal = torch.full((1, 1, n, n), float("-inf")).triu(1)
+        hidden, _ = twin.read(ids, torch.arange(n)[None], causal, features)
+        token = int(twin.logits(hidden[:, -1]).argmax())
+        if token == EOS:
+            break
+        answer.append(token)
+        ids = torch.cat([ids, torch.tensor([[token]])], 1)
+    return tokenizer.decode(answer)
+
+
+def by_engine(folder: Path, sample: Sample) -> str:
+    """The product's answer to the same, the earlier answers given."""
+    shown = [png(picture, "a.png") for picture in sample.pictures]
+    history: list[Message] = []
+    for i, turn in enumerate(sample.conversations[0]):
+        history += [message(turn, shown if i == 0 else []), assistant(turn.answer)]
+    engine = LocalEngine(folder, device="cpu", dtype="fp32")
+    greedy = Sampling(temperature=0.0, max_tokens=MOST)
+    return "".join(chunk.text for chunk in engine.stream(history[:-1], greedy))
+
+
+@pytest.mark.parametrize(("name", "seed"), [("scene", 1), ("pair", 2), ("bars", 3), ("talk", 4), ("sketch", 5)])
+def test_the_engine_answers_as_the_twin_does(name: str, seed: int, twin: Twin, exported: Path) -> None:
+    sample = families.draw(Random(seed), name)
+    turns = tuple(turn for talk in sample.conversations for turn in talk)
+    for length in (1, min(2, len(turns))):
+        one = Sample(name, sample.pictures, (turns[:length],), sample.shared)
+        assert by_engine(exported, one) == by_twin(twin, one, Tokenizer(exported))
+
+
+def test_an_exported_checkpoint_is_restored_as_it_was(twin: Twin, exported: Path) -> None:
+    shape, weights = restore(exported)
+    assert shape == TINY
+    for name, weight in weights.items():
+        assert torch.equal(weight, twin.state_dict()[name])
+
+
+@torch.no_grad()
+def test_a_grown_model_computes_what_the_smaller_one_did(twin: Twin, cut: Path, tokenizer: Tokenizer) -> None:
+    larger = Twin(
+        Shape(**(TINY.record() | {"layers": 3, "vision_layers": 4, "hidden": 64, "vision_hidden": 80})), tokenizer.size
+    )
+    adopt(larger, twin.state_dict(), tokens.token_bytes(cut), tokens.token_bytes(cut))
+    batch = collate([families.draw(Random(5), "scene")], tokenizer)
+    one, other = (losses(model, batch, auxiliary=False).answers for model in (twin, larger))
+    assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_new_token_starts_as_the_mean_of_its_pieces() -> None:
+    given = torch.arange((SPECIALS + 2) * 3.0).view(-1, 3)
+    rows = rows_by_bytes(given, [b"a", b"b"], [b"b", b"ab"])
+    assert torch.equal(rows[SPECIALS], given[SPECIALS + 1])
+    assert torch.equal(rows[SPECIALS + 1], given[SPECIALS:].mean(0))
