@@ -32,17 +32,20 @@ def serve(
     ] = False,
     queue: Annotated[int, typer.Option("--queue", min=0, max=1000, help="Requests that may wait.")] = 16,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Answers computed at a time.")] = 4,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
 ) -> None:
-    """Serve a model over HTTP, as OpenAI and La Plateforme do.
+    """Serve a model over HTTP, as OpenAI and La Plateforme do, and in a browser.
 
     Send the API key by PIXTRAL_API_KEY: what stands in a command line, other users can read.
     """
     _need_extra()
+    import webbrowser
+
     from pixtral_cli import config
     from pixtral_cli.cli.opening import choose_model, sampling
     from pixtral_cli.engines import resident
@@ -60,7 +63,9 @@ def serve(
     )
 
     def ready(url: str) -> None:
-        typer.echo(f"{chosen.name} answers at {url}/v1", err=True)
+        typer.echo(f"{chosen.name} answers at {url}/v1 and in a browser at {url}", err=True)
+        if open_page:
+            webbrowser.open(url)
 
     run(front, what, resident.room(config.paths().state), sampling(settings, chosen.name), ready=ready)
 

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.sanitize import visible
-from pixtral_cli.server import replies
+from pixtral_cli.server import pages, replies
 from pixtral_cli.server.answers import Answer, Full, Queue
 from pixtral_cli.server.bodies import Bodies
 from pixtral_cli.server.faults import SERVER, Fault, busy, of_engine
@@ -72,6 +72,7 @@ def create_app(engine: Engine, service: Service) -> Starlette:
         Route("/health", server.health),
         Route("/metrics", server.show_metrics),
         Route("/openapi.json", server.openapi),
+        *([] if service.trusted else pages.routes()),
     ]
     app = Starlette(
         routes=routes,

@@ -32,7 +32,7 @@ def demo() -> Iterator[tuple["subprocess.Popen[str]", httpx2.Client]]:
         assert process.stderr
         line = process.stderr.readline()
         assert line.startswith("demo answers at http://127.0.0.1:"), line + process.stderr.read()
-        with httpx2.Client(base_url=line.split()[-1], timeout=60, trust_env=False) as client:
+        with httpx2.Client(base_url=line.split()[3], timeout=60, trust_env=False) as client:
             yield process, client
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
@@ -57,6 +57,12 @@ def test_the_demo_model_answers_over_http_as_it_does_here(
     talk = [*body["messages"], first["choices"][0]["message"], {"role": "user", "content": "What colour is it?"}]
     second = client.post("/chat/completions", json={"messages": talk}).json()
     assert second["usage"]["prompt_tokens_details"]["cached_tokens"] > first["usage"]["prompt_tokens"] / 2
+
+    other = {"messages": [{"role": "user", "content": "Who are you?"}]}
+    assert client.post("/chat/completions", json=other).status_code == 200
+    talk += [second["choices"][0]["message"], {"role": "user", "content": "How many shapes are there?"}]
+    third = client.post("/chat/completions", json={"messages": talk}).json()
+    assert third["usage"]["prompt_tokens_details"]["cached_tokens"] >= second["usage"]["prompt_tokens"]
 
     listed = pixtral("ps").stdout
     assert "demo" in listed
