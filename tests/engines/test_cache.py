@@ -43,7 +43,7 @@ def next_logits(who: LocalEngine, said: list[Message]) -> torch.Tensor:
         return runner.prefill(prompt, sequence, Clock())
 
 
-questions = st.sampled_from(["What is this?", "Why?", "And the second one, is it red?", "x " * 40])
+questions = st.sampled_from(["What is this?", "Why?", "And the second one, is it red?", "x " * 150])
 actions = st.lists(
     st.one_of(
         st.tuples(st.just("ask"), questions, st.lists(st.sampled_from(IMAGES), max_size=2)),
@@ -185,6 +185,16 @@ def test_memory_of_a_long_prefill_grows_with_the_cache_and_not_the_vocabulary(tm
     assert bytes_large <= max(bytes_small, 4 * 16_000)
     assert bytes_small < cache
     assert bytes_large < length * 16_000 * 4 / 50
+
+
+def test_growing_keeps_what_was_computed(folder: Path) -> None:
+    who, said = engine(folder), []
+    for turn in range(4):
+        said = [*said, user("word " * 100 * (turn + 1), [IMAGES[turn % 3]])]
+        text, usage = answer(who, said)
+        assert text == answer(engine(folder), said)[0]
+        assert usage.cached_tokens > 0 or turn == 0
+        said = [*said, assistant(text or "(nothing)")]
 
 
 def test_the_cache_grows_in_steps_and_little_is_wasted(folder: Path) -> None:

@@ -185,10 +185,10 @@ def test_sampling_that_makes_no_sense_is_refused_before_loading(engine: LocalEng
 def test_values_that_are_not_numbers_are_an_error_and_name_the_weights(folder: Path) -> None:
     engine = LocalEngine(folder, name="tiny", device="cpu", dtype="fp32")
     expected = text_of(engine, ASKED)
-    weight = engine.load().weights.model.layers["1"].feed_forward.w1.weight
+    weight = engine.load().weights.model.layers["0"].feed_forward.w1.weight
     before = weight[5, 7].item()
     weight[5, 7] = torch.nan
-    with pytest.raises(ModelError, match=r"tiny hold values that are not numbers: layers.1.feed_forward.w1") as caught:
+    with pytest.raises(ModelError, match=r"tiny hold values that are not numbers: layers.0.feed_forward.w1") as caught:
         text_of(engine, [user("Another")])
     assert "pixtral models verify tiny" in caught.value.hint
     weight[5, 7] = before

@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.bias import causal_lower_right
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -28,6 +27,8 @@ def causal_mask(length: int, past: int, device: torch.device, dtype: torch.dtype
     if length == 1 or not past:
         return None
     if device.type == "cuda":
+        from torch.nn.attention.bias import causal_lower_right  # which brings the compiler: a second and a half
+
         return causal_lower_right(length, past + length)
     mask = torch.full((length, past + length), float("-inf"), device=device, dtype=dtype)
     return mask.triu_(past + 1)

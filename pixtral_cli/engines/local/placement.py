@@ -18,6 +18,8 @@ DTYPES = {
     "float32": torch.float32,
 }
 GIB = 1 << 30
+THREADS = torch.get_num_threads()
+TINY = 1 << 26  # bytes of weights below which threads wait for one another longer than they compute
 SMALL = 1 << 28  # bytes of weights below which float32 costs nothing worth saving on a CPU
 
 Available = Callable[[torch.device], int]
@@ -69,6 +71,13 @@ def choose_dtype(wanted: str, device: torch.device, stored: torch.dtype, size: i
 def _cpu_has_bfloat16() -> bool:
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def use_threads(size: int) -> None:
+    """Let this thread compute with as many threads as pay for a model of so many bytes."""
+    wanted = 1 if size <= TINY else THREADS
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)
 
 
 def available(device: torch.device) -> int:

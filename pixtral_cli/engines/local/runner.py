@@ -25,9 +25,6 @@ from pixtral_cli.errors import ModelError
 
 CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step
 
-TINY = 1 << 26  # bytes of weights below which threads cost more than they bring
-THREADS = torch.get_num_threads()
-
 
 class Runner:
     """Threads take turns by the step, each on a sequence of its own."""
@@ -43,7 +40,6 @@ class Runner:
         self._decoder = Decoder(weights, params)
         self._vision = Vision(weights, params) if params.vision else None
         self.sequences = Sequences(self._new_cache)
-        self._threads = 1 if weights.device.type == "cpu" and weights.size <= TINY else THREADS
         self._lock = threading.Lock()
 
     def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:
@@ -126,8 +122,7 @@ class Runner:
     @contextmanager
     def _step(self, doing: str) -> Iterator[None]:
         with self._lock, translated(doing):
-            if torch.get_num_threads() != self._threads:
-                torch.set_num_threads(self._threads)
+            placement.use_threads(self.weights.size)
             yield
 
     @contextmanager

@@ -60,7 +60,16 @@ def _stand_ins() -> dict[str, ModuleType]:
 def transformer(sizes: dict[str, Any]) -> Any:
     """An empty `Transformer` of these sizes on the meta device: names and shapes, no memory."""
     import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Uninitialised(TorchFunctionMode):
+        """Leaves out random initial values, which on the meta device would import the compiler: a second and a half."""
+
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(function, "__module__", "") == "torch.nn.init":
+                return args[0] if args else kwargs["tensor"]
+            return function(*args, **(kwargs or {}))
 
     upstream = modules()
-    with torch.device("meta"):
+    with torch.device("meta"), Uninitialised():
         return upstream.Transformer(upstream.TransformerArgs.from_dict(sizes))

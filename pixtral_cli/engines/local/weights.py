@@ -64,6 +64,7 @@ def load(folder: Path, params: Params, name: str, wanted: Wanted, check: Check =
     if size > (have := wanted.available(where)):
         named = str(what).removeprefix("torch.")
         raise placement.not_enough(f"Loading {name} in {named}", have, size, "See what fits: pixtral doctor")
+    placement.use_threads(size)
     state = _read(tensors, where, what, name, check)
     if tied:
         state[OUTPUT] = state[EMBEDDING]
