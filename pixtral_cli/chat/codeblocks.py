@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pixtral_cli.errors import PixtralError
 
 ANY = "any"
+FAR = 200  # characters of a line in which a file name is looked for
 
 _OPENING = re.compile(r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>`{3,}(?!.*`)|~{3,})(?P<info>.*)")
 _CLOSING = re.compile(r"([ \t]*)(`{3,}|~{3,})\s*$")
@@ -101,12 +102,12 @@ def language(info: str) -> str:
 
 def _name(info: str, before: list[str], body: list[str]) -> str:
     """The file name in the fence's own words, in the line before it, or in a comment that is the first line."""
-    if found := _IN_INFO.search(info):
+    if found := _IN_INFO.search(info[:FAR]):
         return found["name"]
     above = next((line for line in reversed(before) if line.strip()), "")
-    if found := _ABOVE.search(above):
+    if found := _ABOVE.search(above[-FAR:]):
         return found["name"] or found["alone"]
-    found = _COMMENT.match(body[0]) if body else None
+    found = _COMMENT.match(body[0][:FAR]) if body else None
     return found["name"] if found else ""
 
 
@@ -116,7 +117,7 @@ def pick(answer: str, wanted: str) -> CodeBlock:
     Raises PixtralError when there is no such block, saying which languages there are.
     """
     there = blocks(answer)
-    fitting = [block for block in there if wanted == ANY or block.speaks(wanted)]
+    fitting = [block for block in there if wanted.lower() == ANY or block.speaks(wanted)]
     unnamed = [block for block in there if not block.language]
     if chosen := fitting or unnamed:
         return chosen[0]

@@ -6,7 +6,6 @@ second, so neither a fast engine nor a stalled one leaves the screen behind; it 
 
 import contextlib
 import os
-import shutil
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.markdown import Block, mended, split, typesetter
+from pixtral_cli.terminal.output import size
 
 BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"  # a frame: terminals that know it show all of it at once
 INTERVAL = 0.05
@@ -159,12 +159,3 @@ class Painter:
         heights = [max(1, -(-cell_len(Text.from_ansi(text).plain) // columns)) for text in self._live[line:]]
         up = min(sum(heights) - 1, rows - 1)
         return f"\r\x1b[{up}A" if up > 0 else "\r"
-
-
-def size(stream: TextIO) -> os.terminal_size:
-    """The window's columns and rows now; 80 by 24 where it doesn't say."""
-    try:
-        found = os.get_terminal_size(stream.fileno())
-    except (OSError, ValueError):
-        found = shutil.get_terminal_size()
-    return os.terminal_size((found.columns or 80, found.lines or 24))

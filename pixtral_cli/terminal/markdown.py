@@ -130,7 +130,7 @@ class Typesetter:
     def lines(self, block: Block, skip: int = 0) -> list[str]:
         """The block's lines; of a fence only what follows its first `skip` lines of source."""
         if block.fence:
-            return [line for text in _fence(block.source)[skip:] if text is not None for line in self._set(text)]
+            return [line for text in _fence(block)[skip:] if text is not None for line in self._set(text)]
         lines = self._set(_Page(block.source))
         text = [place for place, line in enumerate(lines) if _STYLE.sub("", line).strip()]
         return lines[text[0] : text[-1] + 1] if text else []
@@ -147,18 +147,13 @@ def typesetter(width: int) -> Typesetter:
     return Typesetter(width)
 
 
-def _fence(source: str) -> list[Text | None]:
+def _fence(block: Block) -> list[Text | None]:
     """A fence line by line of its source: the language, if named, stands for the opening line, nothing for the closing."""
-    opening, _, code = source.partition("\n")
-    if not Block(0, source, False, _mark(opening)).open:
+    opening, _, code = block.source.partition("\n")
+    if not block.open:
         code = code[: code.rstrip().rfind("\n") + 1]
     named = language(opening.strip(" `~"))
     return [Text(named, "dim") if named else None, *_highlighted(code, named)]
-
-
-def _mark(opening: str) -> str:
-    stripped = opening.strip()
-    return stripped[: len(stripped) - len(stripped.lstrip(stripped[0]))]
 
 
 def _highlighted(code: str, named: str) -> list[Text]:

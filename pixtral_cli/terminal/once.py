@@ -15,7 +15,7 @@ from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.chat.placement import place
 from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
-from pixtral_cli.sanitize import clean, suspicious
+from pixtral_cli.sanitize import clean, suspicious, visible
 from pixtral_cli.terminal import destination, piped
 from pixtral_cli.terminal.output import dumps
 from pixtral_cli.terminal.render import Answer, Output, as_json, collect, render, show, statistics
@@ -53,15 +53,16 @@ def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
         destination.check(request.file)
     if request.sources.count(STDIN) > 1:
         raise UsageError("Only one image can come on stdin", "Name --image - once")
+    found = [_image(source, request.offline, stdin) for source in request.sources]
+    parts = place(request.question, found)
     wanted = request.read_stdin and STDIN not in request.sources
     text = piped.read_text(stdin, out.note) if wanted else ""
     if not request.question.strip() and not text:
         raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
-    found = [_image(source, request.offline, stdin) for source in request.sources]
     for image in found:
         for said in image.notes:
             out.note(f"{image.name}: {said}")
-    return Message("user", _with_piped(place(request.question, found), text))
+    return Message("user", _with_piped(parts, text))
 
 
 @contextlib.contextmanager
@@ -128,7 +129,9 @@ def _image(source: str, offline: bool, stdin: TextIO | None) -> Image:
             raise ImageError("--image - reads stdin, and stdin is a terminal", "Pipe a picture into it, or name a file")
         return images.from_stdin(stdin.buffer if stdin is not None else io.BytesIO())
     if offline and source.lower().startswith(("http:", "https:")):
-        raise NetworkError(f"{source}: the network is off (--offline)", "Download the picture, or leave --offline out")
+        raise NetworkError(
+            f"{visible(source, 60)}: the network is off (--offline)", "Download the picture, or leave --offline out"
+        )
     return images.load(source, typed=True)
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,8 +66,8 @@ def choose(
 ) -> Output:
     """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file."""
     stdout, stderr = stdout or sys.stdout or _Closed(), stderr or sys.stderr or io.StringIO()
-    for stream_ in (stdout, stderr):
-        if reconfigure := getattr(stream_, "reconfigure", None):
+    for file in (stdout, stderr):
+        if reconfigure := getattr(file, "reconfigure", None):
             reconfigure(errors="replace")
     drawing = not plain and draws(env)
     return Output(
@@ -94,6 +95,15 @@ def draws(env: Mapping[str, str] = os.environ) -> bool:
     return not env.get("NO_COLOR") and term not in ("", "dumb", "unknown")
 
 
+def size(stream: TextIO) -> os.terminal_size:
+    """The window's columns and rows now; 80 by 24 where it doesn't say."""
+    try:
+        found = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        found = shutil.get_terminal_size()
+    return os.terminal_size((found.columns or 80, found.lines or 24))
+
+
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
     """An answer that cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
@@ -118,5 +128,4 @@ _FOREIGN = re.compile(r"[^\x20-\x7e]")
 
 def _escaped_if_harmful(found: re.Match[str]) -> str:
     character = found[0]
-    harmless = clean(character) == character and not "\ud800" <= character <= "\udfff"
-    return character if harmless else json.dumps(character)[1:-1]
+    return character if clean(character) == character else json.dumps(character)[1:-1]

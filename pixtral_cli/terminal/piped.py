@@ -33,7 +33,7 @@ def read_text(stdin: TextIO | None, note: Callable[[str], None], patience: float
     data = first + stdin.buffer.read(LIMIT)
     if len(data) > LIMIT:
         raise ContextError(f"stdin holds more than {LIMIT // 2**20} MiB of text", "Send the part that matters")
-    return _decoded(data, note).strip("\n") if data.strip() else ""
+    return _decoded(data, note).strip("\r\n") if data.strip() else ""
 
 
 def _is_pipe_or_file(stdin: TextIO) -> bool:

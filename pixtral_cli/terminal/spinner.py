@@ -7,10 +7,10 @@ import time
 from types import TracebackType
 
 from pixtral_cli.sanitize import visible
-from pixtral_cli.terminal.output import Output
+from pixtral_cli.terminal.output import Output, size
 
 PATIENCE = 0.3
-FRAMES = {"utf-8": "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"}
+FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Spinner:
@@ -39,13 +39,14 @@ class Spinner:
 
     def _turn(self) -> None:
         begin = time.monotonic()
-        frames = itertools.cycle(FRAMES.get(self._out.stderr.encoding.lower(), "-\\|/"))
+        frames = itertools.cycle(FRAMES if self._out.stderr.encoding.lower() == "utf-8" else "-\\|/")
         label = f"{visible(self._out.model)} is at work" if self._out.model else "at work"
         with contextlib.suppress(OSError):  # a terminal that has gone needs no sign of life
             if self._over.wait(PATIENCE):
                 return
             while not self._over.wait(0.1):
-                self._write(f"\r{next(frames)} {label}, {time.monotonic() - begin:.0f} s\x1b[K")
+                line = f"{next(frames)} {label}, {time.monotonic() - begin:.0f} s"
+                self._write(f"\r{line[: size(self._out.stderr).columns - 1]}\x1b[K")
             self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:
