@@ -117,7 +117,9 @@ def test_closing_an_answer_that_another_thread_waits_for_ends_it_at_once() -> No
 
     engine = Endless(step=0.05)
     with serving(engine) as running:
-        answer = remote(running.url).stream([user("?")], Sampling())
+        client = remote(running.url)
+        assert client.measure([user("?")]).prompt_tokens == 1
+        answer = client.stream([user("?")], Sampling())
         ended = threading.Event()
 
         def pull() -> None:

@@ -115,16 +115,18 @@ def test_no_foreign_page_may_read_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "/etc/passwd", "etc/passwd", "~/x.png", "FILE:/etc/passwd", "ftp://h/x"]
+    "form", ["file://{}", "FILE://localhost{}", "file:{}", "{}", "~root/{}", "ftp://h{}", "../../../../../../{}"]
 )
-def test_a_file_of_this_machine_is_never_an_image(served: tuple[Running, FakeEngine], url: str) -> None:
+def test_a_file_of_this_machine_is_never_an_image(
+    served: tuple[Running, FakeEngine], form: str, tmp_path: Path
+) -> None:
     running, engine = served
-    for form in (url, {"url": url}):
-        response = running.ask([{"type": "image_url", "image_url": form}])
+    (tmp_path / "x.png").write_bytes(png())
+    url = form.format(tmp_path / "x.png")
+    for image in (url, {"url": url}):
+        response = running.ask([{"type": "image_url", "image_url": image}])
         assert response.status_code == 400
-        error = response.json()["error"]
-        assert error["param"] == "messages.0.content.0.image_url"
-        assert "root:" not in response.text
+        assert response.json()["error"]["param"] == "messages.0.content.0.image_url"
     assert not engine.seen
 
 
