@@ -71,13 +71,13 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.33, lambda rng: [sizes.scene(rng)], _scene),
-    "view": Family(0.06, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.08, _several, _pair),
-    "bars": Family(0.28, lambda rng: [sizes.chart(rng)], _bars),
-    "lines": Family(0.07, lambda rng: [sizes.chart(rng)], _lines),
-    "print": Family(0.07, lambda rng: [sizes.strip(rng)], _print),
-    "sketch": Family(0.06, lambda rng: [sizes.page(rng)], _sketch),
+    "scene": Family(0.3, lambda rng: [sizes.scene(rng)], _scene),
+    "view": Family(0.07, lambda rng: [sizes.scene(rng)], _view),
+    "pair": Family(0.07, _several, _pair),
+    "bars": Family(0.36, lambda rng: [sizes.chart(rng)], _bars),
+    "lines": Family(0.06, lambda rng: [sizes.chart(rng)], _lines),
+    "print": Family(0.04, lambda rng: [sizes.strip(rng)], _print),
+    "sketch": Family(0.05, lambda rng: [sizes.page(rng)], _sketch),
     "talk": Family(0.05, lambda rng: [], _talk),
 }
 

@@ -8,6 +8,7 @@ from demo.samples import Turn
 
 HONEST = (CANNOT, UNSEEN)
 PLACES = frozenset(("where", "beside", "relation", "extreme", "follow"))
+READ = frozenset(("bar labels", "chart title", "legend name", "legend colour"))
 _TAG = re.compile(r"<[^>]*>")
 _QUOTED = re.compile(r'placeholder="([^"]*)"')
 
@@ -49,6 +50,8 @@ def words_right(wanted: str, given: str) -> float:
 
 def section(family: str, kind: str) -> str:
     """The row of the table that a question counts in."""
+    if kind.endswith(("by label", "by name")) or kind in READ:
+        return f"{family}: labels, names and titles"
     if kind in PLACES:
         return f"{family}: position and relations"
     if kind in ("outside", "cannot tell"):

@@ -10,7 +10,7 @@ from demo.drawing.canvas import KIND, Canvas, Mark, Picture, Point, Size
 from demo.drawing.palette import RGB
 
 GREYLESS = ("gray",)
-AXES = ((5, 1), (10, 1), (10, 1), (10, 1), (20, 2), (50, 5), (100, 10), (100, 10))  # highest value, step between values
+AXES = ((5, 1), (10, 1), (10, 1), (10, 1), (10, 1), (20, 2), (50, 5), (100, 10))  # highest value, step between values
 TRENDS = ("up", "down", "flat", "spike", "drop", "wrong", "wrong")
 
 
@@ -104,8 +104,8 @@ def draw_bars(rng: Random, size: Size) -> tuple[Bars, Picture]:
     values = tuple(step * rng.randint(1, highest // step) for _ in range(count))
     paper = tuple(int(v) for v in frame.canvas.pixels[0, 0])
     usable = palette.names_on(paper, GREYLESS)  # type: ignore[arg-type]
-    labels = _labels(rng, count) if rng.random() < 0.6 else None
-    one = labels is not None and rng.random() < 0.35
+    labels = _labels(rng, count) if rng.random() < 0.45 else None
+    one = labels is not None and rng.random() < 0.25
     colours = (rng.choice(usable),) * count if one else tuple(rng.sample(usable, min(count, len(usable))))
     bars = Bars(values[: len(colours)], colours, labels and labels[: len(colours)], title)
     lying = rng.random() < 0.18

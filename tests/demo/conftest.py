@@ -29,8 +29,12 @@ def tokenizer(cut: Path) -> tokens.Tokenizer:
 
 @pytest.fixture
 def twin(tokenizer: tokens.Tokenizer) -> Twin:
+    """Random, with attention sharp and loud enough that a wrong rotation changes what is said."""
     torch.manual_seed(7)
-    return Twin(TINY, tokenizer.size).eval()
+    model = Twin(TINY, tokenizer.size).eval()
+    for name, parameter in model.named_parameters():
+        parameter.data.mul_(4.0 if name.endswith(("wq.weight", "wk.weight", "wo.weight")) else 1.0)
+    return model
 
 
 @pytest.fixture

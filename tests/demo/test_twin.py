@@ -8,7 +8,7 @@ import torch
 
 from demo import families
 from demo import tokenizer as tokens
-from demo.encoding import collate
+from demo.encoding import collate, patches
 from demo.evaluate import message, png
 from demo.export import restore
 from demo.grow import adopt, rows_by_bytes
@@ -29,7 +29,8 @@ def by_twin(twin: Twin, sample: Sample, tokenizer: Tokenizer) -> str:
     """The greedy answer to the last turn of the one conversation, everything computed anew for each token."""
     batch = collate([sample], tokenizer)
     ids = batch.ids[:, : batch.answers[0][-1][0] + 1]
-    features = [twin.see(patches, grid) for patches, grid in zip(batch.patches, batch.grids, strict=True)]
+    seen = [torch.from_numpy(patches(p.pixels, p.grid))[None] for p in sample.pictures]  # the batch has them in bf16
+    features = [twin.see(one, picture.grid) for one, picture in zip(seen, sample.pictures, strict=True)]
     answer: list[int] = []
     for _ in range(MOST):
         n = ids.shape[1]
