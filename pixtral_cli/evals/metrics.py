@@ -1,0 +1,225 @@
+"""How right an answer is, from 0 to 1: the metrics of the Pixtral report. Knows strings only, no task and no model.
+
+Each of the first group gives what the published code (mistralai/mistral-evals, eval/metrics.py) gives, edge cases
+included; tests/evals/published.jsonl.gz holds thousands of its scores.
+"""
+
+import re
+import string
+from collections.abc import Iterable, Sequence
+
+TOLERANCE = 0.05  # relaxed correctness: a number may be off by so much of the reference
+VOTES = 3  # VQA match: so many people of ten must have said it
+TINY = 1e-10
+
+_MARKED = re.compile(r"([aA]nswer)\**:\**")
+_MARKUP = re.compile(r"[*_\[\]()]")
+
+
+def vqa_match(answer: str, references: Sequence[str]) -> float:
+    """A third for everybody who gave this answer, at most 1 (Antol et al. 2015, as the report uses it)."""
+    said = unquoted(answer)
+    return min(1.0, sum(unquoted(reference) == said for reference in references) / VOTES)
+
+
+def anls(answer: str, references: Sequence[str]) -> float:
+    """1 - normalised edit distance to the nearest reference; without a threshold, as published."""
+    said = _plain(answer)
+    return max((_similarity(said, _plain(reference)) for reference in references), default=0.0)
+
+
+def relaxed(answer: str, references: Sequence[str]) -> float:
+    """1 when the whole answer is a reference: numbers within 5 %, a letter by its first character, text but for case."""
+    said = _value_text(answer)
+    return max((_agrees(said, _value_text(reference)) for reference in references), default=0.0)
+
+
+def explicit_relaxed(answer: str, references: Sequence[str]) -> float:
+    """Relaxed correctness of what stands after the last "Answer:"; 0 where nothing does."""
+    final = final_answer(answer)
+    return relaxed(final, references) if final else 0.0
+
+
+def anywhere_relaxed(answer: str, references: Sequence[str]) -> float:
+    """As `explicit_relaxed`, and where nothing stands there, 1 when a reference appears anywhere. Too generous by design."""
+    if final := final_answer(answer):
+        return relaxed(final, references)
+    return float(any(_appears(reference, answer, references) for reference in references))
+
+
+def final_answer(text: str) -> str:
+    """The first line that is not empty after the last "answer:", without Markdown; "" when there is none."""
+    text = _MARKED.sub(r"\1:", text)
+    at = text.lower().rfind("answer:")
+    if at < 0:
+        return ""
+    lines = (line.strip() for line in text[at + len("answer:") :].split("\n"))
+    return _MARKUP.sub("", next(filter(None, lines), ""))
+
+
+def unquoted(text: str) -> str:
+    """Without one pair of quotes around all of it."""
+    return text[1:-1] if any(text.startswith(mark) and text.endswith(mark) for mark in "\"'") else text
+
+
+def _without_end(text: str) -> str:
+    """Without punctuation and space at its end; a percent sign stays and guards what is before it."""
+    end = len(text)
+    while end and text[end - 1] != "%" and (text[end - 1] in string.punctuation or text[end - 1].isspace()):
+        end -= 1
+    return text[:end]
+
+
+def _plain(text: str) -> str:
+    return _without_end(" ".join(text.lower().split()))
+
+
+def _similarity(one: str, other: str) -> float:
+    longest = max(len(one), len(other))
+    return 1 - edit_distance(one, other) / longest if longest else 1.0
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Levenshtein's: insertions, deletions and substitutions that make one of the other."""
+    row = list(range(len(one) + 1))
+    for i, char in enumerate(other, 1):
+        diagonal, row[0] = row[0], i
+        for j, known in enumerate(one, 1):
+            diagonal, row[j] = row[j], diagonal if known == char else 1 + min(diagonal, row[j], row[j - 1])
+    return row[-1]
+
+
+def _value_text(text: str) -> str:
+    if any(char.isdigit() for char in text):
+        return _without_end(text).replace(",", "").replace("$", "")
+    return unquoted(text)
+
+
+def _agrees(said: str, wanted: str) -> float:
+    number, reference = _number(said), _number(wanted)
+    if number is not None and reference is not None:
+        percents = said.strip().endswith("%"), wanted.strip().endswith("%")
+        return float(any(_near(*pair) for pair in _readings(number, reference, percents)))
+    if len(wanted) == 1 and wanted.isalpha() and said:
+        return float(said[0].lower() == wanted.lower())
+    return float(said.lower() == wanted.lower())
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text.strip().rstrip("%"))
+    except ValueError:
+        return None
+
+
+def _readings(number: float, reference: float, percents: tuple[bool, bool]) -> Iterable[tuple[float, float]]:
+    """The two as they are, and each as the share that its percent sign means."""
+    yield number, reference
+    if percents[0]:
+        yield number / 100, reference
+    if percents[1]:
+        yield number, reference / 100
+
+
+def _near(number: float, reference: float) -> bool:
+    return abs(number - reference) / max(abs(reference), TINY) <= TOLERANCE
+
+
+def _appears(reference: str, answer: str, references: Sequence[str]) -> bool:
+    try:
+        number = float(reference)
+        whole = int(number) == number
+    except (ValueError, OverflowError):  # text; or nan and inf, which are no counts of anything
+        patterns = ("is {}", "was {}", " {}.", "are {}", "\n\n{}")
+        return any(pattern.format(other).lower() in answer for other in references for pattern in patterns)
+    shown = int(number) if whole else number
+    return format(shown, ",") in answer or str(shown) in answer
+
+
+# Beyond the report's own: for the text tasks.
+
+
+def exact(answer: str, references: Sequence[str]) -> float:
+    """1 when the answer is a reference but for case, outer quotes, spaces and the punctuation at its end."""
+    said = _plain(unquoted(answer.strip()))
+    return float(any(said == _plain(unquoted(reference.strip())) for reference in references))
+
+
+def explicit_exact(answer: str, references: Sequence[str]) -> float:
+    """`exact` of what stands after the last "Answer:"; 0 where nothing does."""
+    final = final_answer(answer)
+    return exact(final, references) if final else 0.0
+
+
+_CHOICE = re.compile(r"\W*([A-Za-z])(?![A-Za-z0-9])")
+
+
+def multiple_choice(answer: str, references: Sequence[str]) -> float:
+    """1 when the letter after the last "Answer:" is a reference; "(B)", "b." and "B: blue" are the letter B."""
+    found = _CHOICE.match(final_answer(answer))
+    return float(found is not None and found[1].upper() in {reference.strip().upper() for reference in references})
+
+
+_LATEX = (
+    (re.compile(r"\\(?:left|right|displaystyle|!|,|;|:| )"), ""),
+    (re.compile(r"\\[dt]frac"), r"\\frac"),
+    (re.compile(r"\\frac(\d)(\d)"), r"\\frac{\1}{\2}"),
+    (re.compile(r"\\(?:text|mathrm|mbox|textbf)\{([^{}]*)\}"), r"\1"),
+    (re.compile(r"\^\{?\\circ\}?|\\degree"), ""),
+    (re.compile(r"\\%|%|\\\$|\$"), ""),
+    (re.compile(r"\\\(|\\\)|\\\[|\\\]"), ""),
+    (re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
+    (re.compile(r"\s+"), ""),
+)
+_FRACTION = re.compile(r"(-?)\\frac\{(\d+)\}\{(\d+)\}|(-?)(\d+)/(\d+)")
+_BOXED = r"\boxed{"
+
+
+def mathematics(answer: str, references: Sequence[str]) -> float:
+    """1 when the last boxed expression, else what stands after the last "Answer:", equals a reference, as LaTeX or number."""
+    said = _formula(boxed(answer) or _after_answer(answer))
+    wanted = [_formula(reference) for reference in references]
+    return float(bool(said) and any(said == one or _equal(said, one) for one in wanted))
+
+
+def boxed(text: str) -> str:
+    """What stands in the last \\boxed{…}; "" when there is none or it does not end."""
+    begin = text.rfind(_BOXED)
+    if begin < 0:
+        return ""
+    begin += len(_BOXED)
+    depth = 1
+    for at in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if depth == 0:
+            return text[begin:at]
+    return ""
+
+
+def _after_answer(text: str) -> str:
+    """The line after the last "Answer:" with its brackets, which mean something in mathematics."""
+    text = _MARKED.sub(r"\1:", text)
+    at = text.lower().rfind("answer:")
+    lines = text[at + len("answer:") :].split("\n") if at >= 0 else []
+    return next(filter(None, (line.strip().strip("*") for line in lines)), "")
+
+
+def _formula(text: str) -> str:
+    for pattern, replacement in _LATEX:
+        text = pattern.sub(replacement, text)
+    return text.rstrip(".")
+
+
+def _equal(one: str, other: str) -> bool:
+    numbers = _quantity(one), _quantity(other)
+    return numbers[0] is not None and numbers[0] == numbers[1]
+
+
+def _quantity(text: str) -> float | None:
+    if found := _FRACTION.fullmatch(text):
+        sign, above, below = (found[1], found[2], found[3]) if found[2] else (found[4], found[5], found[6])
+        return (-1 if sign else 1) * int(above) / int(below) if int(below) else None
+    try:
+        return float(text)
+    except ValueError:
+        return None
