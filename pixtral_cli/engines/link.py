@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pixtral_cli.engines.refusals import Server, Told, refusal, told
+from pixtral_cli.engines.refusals import Server, Told, Unreachable, refusal, told
 from pixtral_cli.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -130,8 +130,6 @@ class Link:
 
     def _sent(self, method: str, path: str, content: bytes | None, cut: Cut, *, last: bool) -> "httpx2.Response | None":
         """None when the server cannot be reached but it's worth trying again."""
-        import httpx2
-
         request = self._client.build_request(
             method,
             f"{self.server.base_url}{path}",
@@ -142,8 +140,8 @@ class Link:
         try:
             with self._failures():
                 return self._client.send(request, stream=True)
-        except NetworkError as error:
-            if last or self.server.here or not isinstance(error.__cause__, httpx2.ConnectError):
+        except Unreachable:
+            if last or self.server.here:
                 raise
             return None
 
@@ -187,10 +185,10 @@ class Link:
         try:
             yield
         except httpx2.ConnectTimeout as error:
-            raise NetworkError(f"{name} cannot be reached: no connection within 10 s", "Check the network") from error
+            raise Unreachable(f"{name} cannot be reached: no connection within 10 s", "Check the network") from error
         except httpx2.ConnectError as error:
             hint = "Is the server running?" if self.server.here else "Check the network and --base-url"
-            raise NetworkError(f"{name} cannot be reached: {_reason(error)}", hint) from error
+            raise Unreachable(f"{name} cannot be reached: {_reason(error)}", hint) from error
         except httpx2.TimeoutException as error:
             raise NetworkError(f"{name} fell silent", "Try again") from error
         except httpx2.SSEError as error:

@@ -62,6 +62,10 @@ def server(base_url: str, key: str | None = None) -> Server:
     return Server(f"{parts.scheme}://{parts.netloc}{path}", key)
 
 
+class Unreachable(NetworkError):
+    """Nobody is there: no connection came about."""
+
+
 class Refused(NetworkError):
     """The server wants a key, or another."""
 

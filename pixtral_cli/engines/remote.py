@@ -14,7 +14,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import exchange, keys
 from pixtral_cli.engines.link import Cut, Link
 from pixtral_cli.engines.refusals import LOGIN, Refused, refusal, server, told
-from pixtral_cli.errors import ModelError, NetworkError
+from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 
 LA_PLATEFORME = "https://api.mistral.ai/v1"
 WINDOW = 128_000
@@ -111,7 +111,7 @@ class RemoteEngine:
     def _offer(self) -> str:
         try:
             names = self._offered()
-        except (NetworkError, ModelError):
+        except PixtralError:
             return ""
         more = f" and {len(names) - OFFERED} more" if len(names) > OFFERED else ""
         return f"It offers: {', '.join(names[:OFFERED])}{more}" if names else ""
@@ -132,8 +132,10 @@ class RemoteEngine:
         if self._measures:
             try:
                 return self._measured(messages)
-            except (ModelError, NetworkError):
-                self._measures = False
+            except (ModelError, NetworkError) as error:
+                if self._link.server.socket:
+                    raise
+                self._measures = not isinstance(error, ModelError)
         from pixtral_cli.engines.estimate import estimate
 
         return estimate(messages, WINDOW)

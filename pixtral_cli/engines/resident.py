@@ -19,7 +19,7 @@ from pixtral_cli import __version__, errors
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.link import Link
-from pixtral_cli.engines.refusals import Server
+from pixtral_cli.engines.refusals import Server, Unreachable
 from pixtral_cli.engines.remote import RemoteEngine
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
 from pixtral_cli.models.names import Model
@@ -99,9 +99,10 @@ def statuses(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]
         asked = link(socket, patience=3)
         try:
             yield socket, asked.get("/status")
-        except PixtralError as error:
-            if isinstance(error.__cause__, Exception) and "Connect" in type(error.__cause__).__name__:
-                socket.unlink(missing_ok=True)
+        except Unreachable:
+            socket.unlink(missing_ok=True)
+        except PixtralError:
+            continue
         finally:
             asked.close()
 
@@ -111,7 +112,7 @@ def find(what: Wanted, folder: Path) -> RemoteEngine | None:
     return next((engine(socket, status["name"]) for socket, status in statuses(folder, what.key)), None)
 
 
-def find_or_start(what: Wanted, folder: Path, log: Path, *, command: Sequence[str] = COMMAND) -> RemoteEngine | None:
+def find_or_start(what: Wanted, folder: Path, *, command: Sequence[str] = COMMAND) -> RemoteEngine | None:
     """The engine of a process for this model; started when `keep_alive` asks for one, else None if there is none.
 
     Raises what loading the model raises.
@@ -124,7 +125,7 @@ def find_or_start(what: Wanted, folder: Path, log: Path, *, command: Sequence[st
         if found := find(what, folder):
             return found
         socket = folder / f"{what.key}.sock"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        log = folder / f"{what.key}.log"
         with log.open("wb") as stderr:
             process = spawn(what, socket, stderr=stderr.fileno(), command=command)
         process.detach(log)

@@ -54,6 +54,7 @@ class Service:
     body_limit: int = 64 * MB
     bodies_limit: int = 256 * MB
     body_seconds: float = 25.0
+    read_seconds: float = 30.0
     trusted: bool = False
     window: Callable[[], int | None] = lambda: None
     alive: Callable[[], bool] = lambda: True
@@ -140,7 +141,7 @@ class _Server:
             if not asked.stream:
                 return await _whole(reply, first, chunks)
             objects = _objects(reply, asked, first, chunks)
-            return Events(objects, self.ending, held.pop_all(), self._metrics.left)
+            return Events(objects, self.ending, held.pop_all(), self._metrics.left, self._service.read_seconds)
         raise AssertionError("unreachable: nothing above swallows an error")
 
     @contextlib.asynccontextmanager

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from pixtral_cli import config
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.server.faults import Fault
 
@@ -131,7 +132,8 @@ def serve(
     app: Starlette, listening: socket.socket, tick: Callable[[Server], None] | None = None, **limits: Any
 ) -> None:
     """Serve until a signal. `tick` is called about once a second and may set `should_exit`."""
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    if not config.debug():
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would show tracebacks
     server = Server(app, **limits)
     if tick:
 

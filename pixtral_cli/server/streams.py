@@ -55,6 +55,7 @@ class Events(Response):
         ending: asyncio.Event,
         held: AsyncExitStack,
         left: Callable[[], None],
+        patience: float,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -62,6 +63,7 @@ class Events(Response):
         self._ending = ending
         self._held = held
         self._left = left
+        self._patience = patience  # seconds in which a client reads what it was sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._held:
@@ -76,7 +78,11 @@ class Events(Response):
 
     async def _send(self, send: Callable[[Message], Awaitable[None]]) -> None:
         async for value in self._objects:
-            await send(_body(event(value), more=True))
+            try:
+                async with asyncio.timeout(self._patience):
+                    await send(_body(event(value), more=True))
+            except TimeoutError:
+                raise ClientGone from None
 
 
 def event(value: dict[str, Any]) -> bytes:

@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def started(folder: Path, what: Wanted = WANTED) -> resident.RemoteEngine:
-    engine = resident.find_or_start(what, folder, folder / "log", command=FAKE)
+    engine = resident.find_or_start(what, folder, command=FAKE)
     assert engine
     return engine
 
@@ -54,7 +54,7 @@ def pids(folder: Path) -> list[int]:
 
 def test_one_process_serves_all_who_want_its_model(folder: Path) -> None:
     assert resident.find(WANTED, folder) is None
-    assert resident.find_or_start(replace(WANTED, keep_alive=None), folder, folder / "log") is None
+    assert resident.find_or_start(replace(WANTED, keep_alive=None), folder) is None
     with ThreadPoolExecutor(3) as threads:
         engines = list(threads.map(lambda n: started(folder), range(3)))
     assert [said(engine) for engine in engines] == ["0 1 2 "] * 3
@@ -107,8 +107,8 @@ def test_what_loading_raises_is_raised_here_and_nothing_stays(folder: Path, monk
 def test_a_process_that_dies_while_loading_is_one_error(folder: Path) -> None:
     command = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(ModelError, match="killed by signal 9") as caught:
-        resident.find_or_start(WANTED, folder, folder / "log", command=command)
-    assert str(folder / "log") in caught.value.hint
+        resident.find_or_start(WANTED, folder, command=command)
+    assert str(folder / f"{WANTED.key}.log") in caught.value.hint
 
 
 def test_its_errors_keep_their_kind_and_words(folder: Path) -> None:
@@ -155,13 +155,13 @@ from pathlib import Path
 from pixtral_cli.engines import resident
 slow = (sys.executable, "-c", "import sys, time; print(file=sys.stderr, flush=True); time.sleep(60)")
 folder = Path(sys.argv[1])
-resident.find_or_start(resident.Wanted("fake", "/x", keep_alive=9), folder, folder / "log", command=slow)
+resident.find_or_start(resident.Wanted("fake", "/x", keep_alive=9), folder, command=slow)
 """
 
 
 def test_an_interrupted_start_leaves_no_process(folder: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(folder)], stderr=subprocess.DEVNULL)
-    until(lambda: (folder / "log").exists() and (folder / "log").read_bytes() == b"\n")
+    until(lambda: [log.read_bytes() for log in folder.glob("*.log")] == [b"\n"])
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGINT)
     process.wait(10)
