@@ -1,5 +1,6 @@
 """Run the command line; an error becomes one line on stderr and an exit status. Knows no command."""
 
+import atexit
 import contextlib
 import os
 import signal
@@ -37,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
         from pixtral_cli.cli import app
 
         status = _invoke(app, argv)
-        sys.stdout.flush()
+        _flush()
         return status
     except PixtralError as error:
         return _report(error)
@@ -50,6 +51,8 @@ def run(argv: Sequence[str]) -> int:
         return 130
     except Terminated as ended:
         return ended.status
+    except Exception as error:  # a fault of ours: still one line, and a way to tell us more
+        return _report(PixtralError(f"Internal error: {type(error).__name__}", "PIXTRAL_DEBUG=1 shows where"), error)
 
 
 def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
@@ -82,14 +85,14 @@ def _usage_error(error: Exception) -> UsageError:
     return UsageError(message, f"See: {context.command_path} --help" if context else "")
 
 
-def _report(error: PixtralError) -> int:
+def _report(error: PixtralError, cause: BaseException | None = None) -> int:
     from pixtral_cli import config
     from pixtral_cli.sanitize import visible
 
     if config.debug():
         import traceback
 
-        traceback.print_exception(error)
+        traceback.print_exception(cause or error)
     line = f"pixtral: {visible(error.message)}"
     if error.hint:
         line += f" {visible(error.hint)}" if error.message.endswith((".", "!", "?")) else f". {visible(error.hint)}"
@@ -115,15 +118,23 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with what is still buffered written, or one line when it cannot be."""
+    """End the process at once, with what is still buffered written, or one line when it cannot be.
+
+    The interpreter's own way out would spend up to a second on taking torch apart, after Ctrl-C as well.
+    """
     try:
-        sys.stdout.flush()
+        _flush()
     except BrokenPipeError:
-        _silence_stdout()
+        pass
     except OSError as error:
         status = status or _report(PixtralError(_describe(error)))
-        _silence_stdout()
-    raise SystemExit(status)
+    atexit._run_exitfuncs()
+    os._exit(status)
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it is None when it was closed before we began
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
