@@ -21,6 +21,11 @@ T = TypeVar("T")
 MIGRATIONS: tuple[str, ...] = (records.SCHEMA,)
 
 UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+DAMAGED = (
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_ERROR,
+)  # the last: a table is not as we made it
 READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 
@@ -82,8 +87,10 @@ class Database:
                 connection.execute(begin)
                 with connection:
                     return work(connection)
+        except UnicodeDecodeError as error:  # SQLite quotes a damaged schema
+            raise records.Damaged("the schema") from error
         except sqlite3.DatabaseError as error:
-            if _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            if _code(error) in DAMAGED:
                 raise records.Damaged(str(error)) from error
             raise
 
@@ -122,16 +129,16 @@ class Database:
         """Carry what is readable over to a new file; the damaged one is kept beside it."""
         from pixtral_cli.chat import repair
 
-        carried = known = 0
+        sessions = gaps = 0
 
         def fill(connection: sqlite3.Connection) -> None:
-            nonlocal carried, known
-            carried, known = repair.carry(self.file, self._log, connection)
+            nonlocal sessions, gaps
+            sessions, gaps = repair.carry(self.file, self._log, connection)
 
         with self._new(fill) as new:
             aside = self._keep_aside()
             self._place(new)
-        what = f"{carried} of {known} sessions were carried over"
+        what = f"{sessions} sessions were carried over, {gaps} of them with gaps"
         self.notes.append(f"The session file was damaged: {what}; the original is kept as {aside}")
 
     def _keep_aside(self) -> Path:

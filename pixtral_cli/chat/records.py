@@ -9,7 +9,8 @@ import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from typing import Any
 
 from pixtral_cli.chat.images import Box, Image
 from pixtral_cli.chat.message import Message, Part
@@ -18,7 +19,7 @@ from pixtral_cli.chat.message import Message, Part
 SCHEMA = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL, system TEXT, model TEXT NOT NULL,
-    origin TEXT, created REAL NOT NULL, updated REAL NOT NULL
+    origin TEXT, messages INTEGER NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions ON DELETE CASCADE, position INTEGER NOT NULL,
@@ -27,11 +28,11 @@ CREATE TABLE messages (
 );
 CREATE TABLE images (
     id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, format TEXT NOT NULL, width INTEGER NOT NULL,
-    height INTEGER NOT NULL, data BLOB NOT NULL
+    height INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE TABLE placements (
     message INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE, at INTEGER NOT NULL, image TEXT NOT NULL,
-    name TEXT NOT NULL, crop TEXT
+    name TEXT NOT NULL, crop TEXT, checksum INTEGER NOT NULL
 );
 CREATE INDEX placed ON placements (message);
 CREATE INDEX shown ON placements (image);
@@ -53,28 +54,59 @@ class Stamp:
     model: str = ""
 
 
-def checksum(session: int, position: int, role: str, text: str, images: int, interrupted: bool) -> int:
-    """What finds a row that was changed by anything but this program."""
-    return zlib.crc32(f"{session} {position} {role} {images} {int(interrupted)} {text}".encode())
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a session besides its messages; times in seconds since 1970."""
+
+    name: str
+    title: str
+    system: str | None
+    model: str
+    origin: str | None
+    messages: int
+    created: float
+    updated: float
+
+    def write(self, connection: sqlite3.Connection, session: int | None) -> int:
+        """Insert the row of a session, or replace what it says; returns its number."""
+        if session is None:
+            cursor = connection.execute(
+                "INSERT INTO sessions (name, title, model, messages, created, updated, checksum) "
+                "VALUES (?, '', '', 0, 0, 0, 0)",
+                (self.name,),
+            )
+            session = cursor.lastrowid
+            assert session is not None  # SQLite sets it at every insert
+        columns = "name, title, system, model, origin, messages, created, updated, checksum"
+        update = f"UPDATE sessions SET ({columns}) = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"
+        connection.execute(update, (*astuple(self), checksum(*astuple(self)), session))
+        return session
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "Header":
+        """From the columns of `sessions` without its id. Raises Damaged."""
+        name, title, system, model, origin, messages, created, updated, right = row
+        if not isinstance(created, int | float) or not isinstance(updated, int | float):
+            raise Damaged("the time of a session")
+        header = cls(name, title, system, model, origin, messages, float(created), float(updated))
+        if checksum(*astuple(header)) != right:
+            raise Damaged("the header of a session")
+        return header
+
+
+def checksum(*values: object) -> int:
+    """Finds a row that was changed by anything but this program."""
+    return zlib.crc32(repr(values).encode("utf-8", "backslashreplace"))
 
 
 def write(connection: sqlite3.Connection, session: int, position: int, message: Message, stamp: Stamp) -> None:
     """Insert one message with its images."""
     text = storable(message.text)
-    sums = checksum(session, position, message.role, text, len(message.images), message.interrupted)
-    row = (
-        session,
-        position,
-        message.role,
-        text,
-        len(message.images),
-        message.interrupted,
-        stamp.model,
-        stamp.created,
-        sums,
-    )
+    about = (session, position, message.role, text, len(message.images), int(message.interrupted))
+    row = (*about, stamp.model, float(stamp.created))
     columns = "session, position, role, text, images, interrupted, model, created, checksum"
-    cursor = connection.execute(f"INSERT INTO messages ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    insert = f"INSERT INTO messages ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    cursor = connection.execute(insert, (*row, checksum(*row)))
     at = 0
     for part in message.parts:
         if isinstance(part, str):
@@ -83,32 +115,46 @@ def write(connection: sqlite3.Connection, session: int, position: int, message: 
         keep(connection, part)
         crop = json.dumps([part.crop.left, part.crop.top, part.crop.width, part.crop.height]) if part.crop else None
         placement = (cursor.lastrowid, at, part.sha256, storable(part.name), crop)
-        connection.execute("INSERT INTO placements VALUES (?, ?, ?, ?, ?)", placement)
+        connection.execute("INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?)", (*placement, checksum(*placement)))
 
 
 def keep(connection: sqlite3.Connection, image: Image) -> None:
     """Store an image's bytes unless they are there already."""
     if not connection.execute("SELECT 1 FROM images WHERE sha256 = ?", (image.sha256,)).fetchone():
-        connection.execute(
-            "INSERT INTO images (sha256, format, width, height, data) VALUES (?, ?, ?, ?, ?)",
-            (image.sha256, image.format, image.width, image.height, image.data),
-        )
+        row = (image.sha256, image.format, image.width, image.height)
+        insert = "INSERT INTO images (sha256, format, width, height, data, checksum) VALUES (?, ?, ?, ?, ?, ?)"
+        connection.execute(insert, (*row, image.data, checksum(*row)))
 
 
-def read(connection: sqlite3.Connection, session: int) -> list[tuple[Message, Stamp]]:
-    """A session's messages in order. Raises Damaged where one is not as it was written."""
+def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple[Message, Stamp]]:
+    """A session's messages in order. Raises Damaged where one is not as it was written, or if there are not `count`."""
     found: dict[str, Image] = {}
     result = []
     query = "SELECT * FROM messages WHERE session = ? ORDER BY position"
     for expected, row in enumerate(connection.execute(query, (session,))):
-        id_, _, position, role, text, images, interrupted, model, created, sums = row
-        places = connection.execute("SELECT * FROM placements WHERE message = ? ORDER BY at, rowid", (id_,)).fetchall()
-        right = checksum(session, position, role, text, images, interrupted)
-        if position != expected or sums != right or len(places) != images:
-            raise Damaged(f"message {position} of session {session}")
-        placed = [(at, _image(connection, found, sha256, name, crop)) for _, at, sha256, name, crop in places]
+        places = connection.execute(
+            "SELECT * FROM placements WHERE message = ? ORDER BY at, rowid", (row[0],)
+        ).fetchall()
+        if row[2] != expected or not intact(row[1:]) or len(places) != row[5] or not all(map(intact, places)):
+            raise Damaged(f"message {expected} of session {session}")
+        _, _, _, role, text, _, interrupted, model, created, _ = row
+        placed = [(at, _image(connection, found, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
         result.append((Message(role, parts(text, placed), bool(interrupted)), Stamp(created, model)))
+    if len(result) != count:
+        raise Damaged(f"{len(result)} of {count} messages of session {session}")
     return result
+
+
+def intact(row: Sequence[Any]) -> bool:
+    """Is a row, its checksum last, as it was written?"""
+    return bool(checksum(*row[:-1]) == row[-1])
+
+
+def whole(image: Sequence[Any]) -> bool:
+    """Is a row of `images` as it was written?"""
+    _, sha256, format_, width, height, data, right = image
+    known = isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == sha256
+    return known and checksum(sha256, format_, width, height) == right
 
 
 def parts(text: str, placed: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
@@ -124,16 +170,27 @@ def parts(text: str, placed: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
 
 def _image(connection: sqlite3.Connection, found: dict[str, Image], sha256: str, name: str, crop: str | None) -> Image:
     if sha256 not in found:
-        row = connection.execute(
-            "SELECT format, width, height, data FROM images WHERE sha256 = ?", (sha256,)
-        ).fetchone()
-        if row is None or hashlib.sha256(row[3]).hexdigest() != sha256:
+        row = connection.execute("SELECT * FROM images WHERE sha256 = ?", (sha256,)).fetchone()
+        if row is None or not whole(row):
             raise Damaged(f"image {sha256}")
-        format_, width, height, data = row
+        _, _, format_, width, height, data, _ = row
         found[sha256] = Image(data, name, format_, width, height, sha256)
-    whole = found[sha256]
-    box = Box(*json.loads(crop)) if crop else None
-    return Image(whole.data, name, whole.format, whole.width, whole.height, sha256, box)
+    same = found[sha256]
+    return Image(same.data, name, same.format, same.width, same.height, sha256, box(crop))
+
+
+def box(crop: str | None) -> Box | None:
+    return Box(*json.loads(crop)) if crop else None
+
+
+def find(connection: sqlite3.Connection, name: str) -> int | None:
+    """The number of a session. Without the index: a damaged one could hide it."""
+    row = connection.execute("SELECT id FROM sessions NOT INDEXED WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    if not isinstance(row[0], int):
+        raise Damaged("the schema")
+    return row[0]
 
 
 def truncate(connection: sqlite3.Connection, session: int, start: int) -> set[str]:

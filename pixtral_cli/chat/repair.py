@@ -1,92 +1,86 @@
 """From the rows of a damaged session database to a whole one. Leaves finding rows to `salvage` and writing them to `records`."""
 
-import hashlib
-import json
+import contextlib
 import sqlite3
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pixtral_cli.chat import records, salvage
-from pixtral_cli.chat.images import Box, Image
+from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message, Role
 
 LOST = "was lost when the session file was damaged]"
 
 TEXT, NUMBER, NOTHING = str, (int, float), type(None)
-SESSION = (NOTHING, TEXT, TEXT, (str, NOTHING), TEXT, (str, NOTHING), NUMBER, NUMBER)
+SESSION = (NOTHING, TEXT, TEXT, (str, NOTHING), TEXT, (str, NOTHING), int, NUMBER, NUMBER, int)
 MESSAGE = (NOTHING, int, int, TEXT, TEXT, int, int, TEXT, NUMBER, int)
-IMAGE = (NOTHING, TEXT, TEXT, int, int, bytes)
-PLACEMENT = (int, int, TEXT, TEXT, (str, NOTHING))
+IMAGE = (NOTHING, TEXT, TEXT, int, int, bytes, int)
+PLACEMENT = (int, int, TEXT, TEXT, (str, NOTHING), int)
 
 
 @dataclass
 class _Found:
     """Rows by their ids; messages by session and position."""
 
-    sessions: dict[int, list[Any]] = field(default_factory=dict)
+    sessions: dict[int, records.Header] = field(default_factory=dict)
     messages: dict[int, dict[int, tuple[int, list[Any]]]] = field(default_factory=lambda: defaultdict(dict))
     placements: dict[int, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
     images: set[str] = field(default_factory=set)
 
 
 def carry(file: Path, log: Path, connection: sqlite3.Connection) -> tuple[int, int]:
-    """Write every readable session of `file` to the new database; returns how many of how many that left a trace.
+    """Write every session that left a trace in `file` to the new database; returns how many, and how many have gaps.
 
-    A message or an image that is lost between others is named in its place.
+    Where a message or an image is lost, its place says so.
     """
     found = _Found()
     for rowid, row in salvage.rows(file, log):
         if _fits(row, SESSION):
-            found.sessions[rowid] = row
-        elif _fits(row, MESSAGE) and row[9] == records.checksum(*row[1:7]):
-            found.messages[row[1]][row[2]] = (rowid, row)
-        elif _fits(row, PLACEMENT) and _box_fits(row[4]):
+            with contextlib.suppress(records.Damaged):
+                found.sessions[rowid] = records.Header.of(row[1:])
+        elif _fits(row, MESSAGE):
+            row[8] = float(row[8])  # in the file, a whole number is stored as such
+            if records.intact(row[1:]):
+                found.messages[row[1]][row[2]] = (rowid, row)
+        elif _fits(row, PLACEMENT) and records.intact(row):
             found.placements[row[0]].append([rowid, *row])
-        elif _fits(row, IMAGE) and hashlib.sha256(row[5]).hexdigest() == row[1]:
+        elif _fits(row, IMAGE) and records.whole(row):
             found.images.add(row[1])
-            connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?)", row)
-    for session in sorted(found.messages):
-        _session(connection, found, session)
-    return len(found.messages), len({*found.messages, *found.sessions})
+            connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    sessions = sorted(found.messages.keys() | found.sessions.keys())
+    return len(sessions), sum([_session(connection, found, session) for session in sessions])
 
 
 def _fits(row: list[Any], kinds: tuple[Any, ...]) -> bool:
     return len(row) == len(kinds) and all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True))
 
 
-def _box_fits(crop: str | None) -> bool:
-    try:
-        return crop is None or [type(side) for side in json.loads(crop)] == [int] * 4
-    except (ValueError, TypeError):
-        return False
-
-
-def _session(connection: sqlite3.Connection, found: _Found, session: int) -> None:
-    said = found.messages[session]
-    history = []
-    role: Role = "assistant"
-    for position in range(max(said) + 1):
+def _session(connection: sqlite3.Connection, found: _Found, session: int) -> bool:
+    """Write one session; returns whether it has gaps."""
+    said, header = found.messages[session], found.sessions.get(session)
+    early = min((row[8] for _, row in said.values()), default=header.created if header else 0.0)
+    history: list[tuple[Message, records.Stamp]] = []
+    for position in range(max([header.messages if header else 0, *(last + 1 for last in said)])):
         if position in said:
             id_, row = said[position]
-            role = row[3]
             history.append((_message(found, id_, row), records.Stamp(row[8], row[7])))
         else:
-            role = "assistant" if role == "user" else "user"
-            history.append((Message(role, (f"[this message {LOST}",)), history[-1][1] if history else records.Stamp(0)))
-    row = found.sessions.get(session) or _unknown(history)
-    connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [session, *row[1:]])
+            role: Role = "assistant" if history and history[-1][0].role == "user" else "user"
+            history.append((Message(role, (f"[this message {LOST}",)), records.Stamp(early)))
+    number = replace(header or _unknown(history), messages=len(history)).write(connection, None)
     for position, (message, stamp) in enumerate(history):
-        records.write(connection, session, position, message, stamp)
+        records.write(connection, number, position, message, stamp)
+    return header is None or any(LOST in message.text for message, _ in history)
 
 
-def _unknown(history: list[tuple[Message, records.Stamp]]) -> list[Any]:
-    """The row of a session that is known by its messages only."""
+def _unknown(history: list[tuple[Message, records.Stamp]]) -> records.Header:
+    """The header of a session that is known by its messages only."""
     title = records.title([message for message, _ in history])
     times = [stamp.created for _, stamp in history]
     models = [stamp.model for _, stamp in history]
-    return [None, records.new_name(), title, None, max(models), None, min(times), max(times)]
+    return records.Header(records.new_name(), title, None, max(models), None, 0, min(times), max(times))
 
 
 def _message(found: _Found, id_: int, row: list[Any]) -> Message:
@@ -94,9 +88,10 @@ def _message(found: _Found, id_: int, row: list[Any]) -> Message:
     text, count = row[4], row[5]
     placed = []
     kept = sorted(found.placements[id_], key=lambda placement: (placement[2], placement[0]))[:count]
-    for _, _, at, sha256, name, crop in kept:
-        box = Box(*json.loads(crop)) if crop else None
-        here = Image(b"", name, "", 0, 0, sha256, box) if sha256 in found.images else f"[image {name} {LOST}"
+    for _, _, at, sha256, name, crop, _ in kept:
+        here = (
+            Image(b"", name, "", 0, 0, sha256, records.box(crop)) if sha256 in found.images else f"[image {name} {LOST}"
+        )
         placed.append((at, here))
     parts = records.parts(text, placed)
     lost = (f"[an image {LOST}",) * (count - len(kept))

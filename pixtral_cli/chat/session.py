@@ -117,10 +117,9 @@ class Session:
 
     # Loading and writing
 
-    def take(self, name: str, lock: Lock | None, history: Sequence[tuple[Message, Stamp]]) -> None:
-        """Be the stored session `name`, locked already, whose messages are these."""
-        self.id, self._lock = name, lock
-        self._history = list(history)
+    def take(self, name: str, origin: str | None, lock: Lock | None) -> None:
+        """Be the stored session `name`, locked already, of which this was a copy."""
+        self.id, self.origin, self._lock = name, origin, lock
         self._stored = len(self._history)
 
     def _own(self) -> None:
@@ -128,28 +127,22 @@ class Session:
             self._lock = Lock.acquire(lock_file(self._database.folder, self.id))
 
     def _write(self, connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT id FROM sessions WHERE name = ?", (self.id,)).fetchone()
-        start = self._stored if row else 0  # somebody may have removed it meanwhile
-        session = row[0] if row else self._insert(connection)
+        known = records.find(connection, self.id)
+        start = 0 if known is None else self._stored  # somebody may have removed it meanwhile
+        session = self._header().write(connection, known)
         gone = records.truncate(connection, session, start)
         for position, (message, stamp) in enumerate(self._history[start:], start):
             records.write(connection, session, position, message, stamp)
         records.forget(connection, gone)
         if not self._history:
             connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
-        title = records.title([message for message, _ in self._history])
-        connection.execute(
-            "UPDATE sessions SET title = ?, system = ?, model = ?, updated = ? WHERE id = ?",
-            (title, self.system and records.storable(self.system), self.model, self._clock(), session),
-        )
 
-    def _insert(self, connection: sqlite3.Connection) -> int:
-        created = self._history[0][1].created if self._history else self._clock()
-        columns = "name, title, model, origin, created, updated"
-        row = (self.id, "", self.model, self.origin, created, created)
-        cursor = connection.execute(f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
-        assert cursor.lastrowid is not None  # SQLite sets it at every insert
-        return cursor.lastrowid
+    def _header(self) -> records.Header:
+        now = float(self._clock())
+        created = self._history[0][1].created if self._history else now
+        title = records.title([message for message, _ in self._history])
+        system = self.system and records.storable(self.system)
+        return records.Header(self.id, title, system, self.model, self.origin, len(self._history), created, now)
 
     def _fail(self, error: SaveError | OSError) -> None:
         if not self._troubled:

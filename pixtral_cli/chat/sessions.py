@@ -16,8 +16,7 @@ from pixtral_cli.chat.session import Session, lock_file
 from pixtral_cli.errors import UsageError
 
 COLUMNS = (
-    "s.name, s.title, s.model, s.origin, s.created, s.updated, s.system, "
-    "(SELECT count(*) FROM messages m WHERE m.session = s.id), "
+    "s.name, s.title, s.system, s.model, s.origin, s.messages, s.created, s.updated, s.checksum, "
     "(SELECT count(DISTINCT p.image) FROM placements p JOIN messages m ON p.message = m.id WHERE m.session = s.id)"
 )
 
@@ -28,12 +27,12 @@ class Summary:
 
     id: str
     title: str
+    system: str | None
     model: str
     origin: str | None
+    messages: int
     created: float
     updated: float
-    system: str | None
-    messages: int
     images: int
 
 
@@ -90,7 +89,7 @@ class Sessions:
         saved = self.load(summary.id)
         session = self._copy(saved, model)
         if free:
-            session.take(summary.id, lock, saved.history)
+            session.take(summary.id, summary.origin, lock)
         else:
             pid = holder(lock_file(self.folder, summary.id))
             where = f"process {pid}" if pid else "another process"
@@ -162,17 +161,19 @@ class Sessions:
 
     def _summaries(self, which: str, *parameters: object) -> tuple[Summary, ...]:
         query = f"SELECT {COLUMNS} FROM sessions s {which}"
-        nothing: list[Any] = []
-        rows = self.database.read(lambda c: c.execute(query, parameters).fetchall(), nothing)
-        return tuple(Summary(*row) for row in rows)
+        nothing: tuple[Summary, ...] = ()
+        return self.database.read(lambda c: tuple(map(_summary, c.execute(query, parameters))), nothing)
 
     def load(self, name: str) -> Saved:
         """A whole session by its full id, images included. Raises UsageError when it is not there."""
 
         def work(connection: sqlite3.Connection) -> Saved | None:
-            query = f"SELECT id, {COLUMNS} FROM sessions s WHERE name = ?"
-            row = connection.execute(query, (name,)).fetchone()
-            return Saved(Summary(*row[1:]), tuple(records.read(connection, row[0]))) if row else None
+            number = records.find(connection, name)
+            if number is None:
+                return None
+            query = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
+            summary = _summary(connection.execute(query, (number,)).fetchone())
+            return Saved(summary, tuple(records.read(connection, number, summary.messages)))
 
         if saved := self.database.read(work, None):
             return saved
@@ -190,9 +191,13 @@ class Sessions:
             f"WHERE {' AND '.join([each] * len(words))} ORDER BY s.updated DESC, s.id, position LIMIT ?"
         )
         parameters = [*(word for word in words for _ in range(2)), limit]
-        nothing: list[Any] = []
-        rows = self.database.read(lambda c: c.execute(query, parameters).fetchall(), nothing)
-        return tuple(Hit(Summary(*row[3:]), row[0], row[1], _snippet(row[2], words)) for row in rows)
+
+        def work(connection: sqlite3.Connection) -> tuple[Hit, ...]:
+            rows = connection.execute(query, parameters)
+            return tuple(Hit(_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in rows)
+
+        nothing: tuple[Hit, ...] = ()
+        return self.database.read(work, nothing)
 
     # Removing
 
@@ -225,6 +230,14 @@ class Sessions:
         images = self.database.write(work)
         self.database.vacuum()
         return images
+
+
+def _summary(row: Sequence[Any]) -> Summary:
+    """From COLUMNS. Raises Damaged."""
+    *columns, images = row
+    about = records.Header.of(columns)
+    times = about.created, about.updated
+    return Summary(about.name, about.title, about.system, about.model, about.origin, about.messages, *times, images)
 
 
 def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:

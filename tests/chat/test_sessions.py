@@ -18,6 +18,7 @@ from pixtral_cli.chat.database import MIGRATIONS, Database
 from pixtral_cli.chat.images import Box, Image
 from pixtral_cli.chat.locks import Lock, held
 from pixtral_cli.chat.message import Message, assistant, user
+from pixtral_cli.chat.records import Header, Stamp, write
 from pixtral_cli.chat.session import Session
 from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import PixtralError, UsageError
@@ -158,11 +159,10 @@ def test_without_sessions_continue_says_what_to_do(sessions: Sessions) -> None:
 
 
 def test_an_id_may_be_cut_short_as_long_as_it_is_one(sessions: Sessions) -> None:
-    names = [saved(sessions, str(number)) for number in range(3)]
-    with sqlite3.connect(sessions.database.file) as connection:
-        for old, new in zip(names, ("abc234", "abd234", "abc2"), strict=True):
-            connection.execute("UPDATE sessions SET name = ? WHERE name = ?", (new, old))
-    connection.close()
+    for number, name in enumerate(("abc234", "abd234", "abc2")):
+        sessions.database.write(
+            lambda c, name=name, at=float(number): Header(name, "", None, "", None, 0, at, at).write(c, None)
+        )  # type: ignore[misc]
     assert sessions.find("abd").id == sessions.find(" ABD2 ").id == "abd234"
     assert sessions.find("abc2").id == "abc2"  # whole, though another begins with it
     with pytest.raises(UsageError, match="3 sessions begin with ab: abc2, abd234, abc234"):
@@ -213,12 +213,10 @@ def test_search_is_quick_in_a_thousand_sessions(sessions: Sessions) -> None:
     words = "lorem ipsum dolor sit amet " * 40
 
     def fill(connection: sqlite3.Connection) -> None:
-        from pixtral_cli.chat.records import Stamp, write
-
         for number in range(1000):
-            connection.execute("INSERT INTO sessions VALUES (?, ?, 't', NULL, 'm', NULL, 1, 1)", (number, f"s{number}"))
+            session = Header(f"s{number}", "", None, "", None, 10, 1.0, 1.0).write(connection, None)
             for position in range(10):
-                write(connection, number, position, user(f"{words} {number}"), Stamp(1.0))
+                write(connection, session, position, user(f"{words} {number}"), Stamp(1.0))
 
     sessions.database.write(fill)
     began = time.perf_counter()

@@ -246,7 +246,7 @@ def test_55_a_database_of_which_nothing_is_left_is_kept_aside_and_the_chat_goes_
     with sessions.start() as session:
         list(session.conversation().ask(FakeEngine(["fine"]), "how are you?"))
         (note,) = session.take_notes()
-    assert note.startswith("The session file was damaged: 0 of 0 sessions were carried over; the original is kept as ")
+    assert note.startswith("The session file was damaged: 0 sessions were carried over, 0 of them with gaps; the original is kept as ")
     assert [entry.title for entry in sessions.list()] == ["how are you?"]
 
 
