@@ -1,7 +1,6 @@
 """HTTP to one chat completions API: the client, its patience, its retries, and its failures in our words. Knows no message."""
 
 import contextlib
-import email.utils
 import json
 import random
 import socket
@@ -219,8 +218,10 @@ def _seconds(header: str) -> float | None:
     """Retry-After: seconds, or a date."""
     if header.strip().isdecimal():
         return float(header)
+    from email.utils import parsedate_to_datetime
+
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
     except (ValueError, TypeError):
         return None
 

@@ -289,3 +289,12 @@ def test_events_hold_no_line_break_or_control_character_of_an_answer(engine: Fak
     events = [line.removeprefix("data: ") for line in response.content.decode("ascii").split("\n\n") if line]
     assert events[-1] == "[DONE]"
     assert "".join(c["delta"].get("content", "") for e in events[:-1] for c in json.loads(e)["choices"]) == text
+
+
+def test_a_picture_that_was_checked_is_not_checked_again() -> None:
+    from pixtral_cli.server.requests import loader
+
+    load = loader(urls=False)
+    first = load(data_url(png(7, 7)))
+    assert load(data_url(png(7, 7))) is first
+    assert load(data_url(png(7, 8))).size == (7, 8)

@@ -484,3 +484,15 @@ def malformed() -> Iterator[str]:
 def memory() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
+
+
+def test_an_error_of_our_own_is_told_without_its_insides() -> None:
+    with serving(FakeEngine([ValueError("at 0x7f00deadbeef in /root/secret.py")])) as running:
+        response = running.ask()
+    assert response.status_code == 500
+    assert response.json()["error"] == {
+        "message": "The server failed.",
+        "type": "server_error",
+        "param": None,
+        "code": "internal_error",
+    }
