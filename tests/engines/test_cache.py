@@ -6,14 +6,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.bias import causal_lower_right
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixtral_cli.chat.engine import Chunk, Sampling, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.attention import causal_mask
 from pixtral_cli.engines.local.clock import Clock
+from pixtral_cli.engines.local.forward import Span
 from pixtral_cli.errors import OutOfMemory
 from tests.engines.checkpoints import Sizes, build, image
 
@@ -258,3 +262,28 @@ def test_two_answers_pulled_in_turns_do_not_mix(folder: Path) -> None:
         texts = [text + chunk.text for text, chunk in zip(texts, pair, strict=True)]
     for text, said in zip(texts, (one, two), strict=True):
         assert answer(engine(folder), said)[0].startswith(text)
+
+
+def test_several_sequences_in_one_step_compute_what_each_computes_alone(folder: Path) -> None:
+    runner = engine(folder).load()
+    decoder = runner._decoder
+    texts = [[5 + number] * (10 * number + 1) for number in range(4)]
+    alone, together = ([runner._new_cache() for _ in texts] for _ in range(2))
+    for count in (None, 1, 1):  # whole prompts of several lengths at once, then single tokens
+        pieces = [tokens[:count] for tokens in texts]
+        expected = [
+            decoder.forward(decoder.embed(piece), [Span(cache, len(piece))])[0]
+            for piece, cache in zip(pieces, alone, strict=True)
+        ]
+        spans = [Span(cache, len(piece)) for piece, cache in zip(pieces, together, strict=True)]
+        found = decoder.forward(decoder.embed([token for piece in pieces for token in piece]), spans)
+        torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-5)
+    assert [cache.length for cache in together] == [len(tokens) + 2 for tokens in texts]
+
+
+def test_the_mask_for_cuda_hides_what_the_mask_for_others_hides() -> None:
+    query, key = torch.randn(1, 8, 5, 16), torch.randn(1, 2, 12, 16)
+    mask = causal_mask(5, 7, torch.device("cpu"), torch.float32)
+    expected = F.scaled_dot_product_attention(query, key, key, attn_mask=mask, enable_gqa=True)
+    found = F.scaled_dot_product_attention(query, key, key, attn_mask=causal_lower_right(5, 12), enable_gqa=True)
+    torch.testing.assert_close(found, expected)

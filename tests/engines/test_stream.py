@@ -1,6 +1,8 @@
 """How an answer comes: text, its end, figures, stopping; and that nothing which goes wrong leaves traces in the next answer."""
 
 import gc
+import random
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -249,6 +251,32 @@ def test_whatever_interrupts_an_answer_the_next_is_right(folder: Path, place: st
         text_of(engine, ASKED)
     hook.remove()
     assert [text_of(engine, said) for said in (ASKED, follow_up)] == expected
+
+
+@pytest.mark.filterwarnings("error")  # an interrupt that a library swallowed would be one
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_ctrl_c_at_a_hundred_random_moments_never_spoils_an_answer(folder: Path, dtype: str) -> None:
+    engine = LocalEngine(folder, device="cpu", dtype=dtype, chunk=8)
+    talks = [ASKED, [*ASKED, assistant("Yes."), user("Why?")], [user("Hello " * 30)]]
+    expected = [text_of(LocalEngine(folder, dtype=dtype), said) for said in talks]
+    engine.load()
+    draw, interrupted = random.Random(0), 0
+    old = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        while interrupted < 100:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.0002, 0.03))
+                for said in draw.sample(talks, 3):
+                    text_of(engine, said)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+                assert [text_of(engine, said) for said in talks] == expected
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert torch.backends.mkldnn.enabled
+    assert not engine.load()._lock.locked()
 
 
 @pytest.mark.parametrize("place", ["vision", "prefill", "decode"])

@@ -118,7 +118,12 @@ class LocalEngine:
     def close(self) -> None:
         """Give the memory back; the next question loads again."""
         with self._lock:
-            self._runner = None
+            if self._runner is not None:
+                from pixtral_cli.engines.local.placement import release
+
+                device = self._runner.weights.device
+                self._runner = None
+                release(device)
 
     @cached_property
     def params(self) -> Params:
@@ -126,15 +131,22 @@ class LocalEngine:
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        undisturbed(_import_text)
+        return undisturbed(self._read_tokenizer)
+
+    def _read_tokenizer(self) -> "Tokenizer":
         from pixtral_cli.engines.local.tokenizer import Tokenizer
 
         return Tokenizer(self.folder, self.params, self.name)
 
     def _encode(self, messages: Sequence[Message]) -> "Prompt":
-        from pixtral_cli.engines.local.encode import encode
+        tokenizer, window = self.tokenizer, self.params.context_window
 
-        return encode(messages, self.tokenizer, self.params.context_window)
+        def work() -> "Prompt":
+            from pixtral_cli.engines.local.encode import encode
+
+            return encode(messages, tokenizer, window)
+
+        return undisturbed(work)
 
     def _room(self, prompt: "Prompt", sampling: Sampling) -> int:
         """How many tokens the answer may take. Raises ContextError when the prompt leaves too few."""
@@ -147,10 +159,6 @@ class LocalEngine:
                 "Shorten the conversation, send fewer images or lower --max-tokens",
             )
         return sampling.max_tokens or window - used
-
-
-def _import_text() -> None:
-    import_module("pixtral_cli.engines.local.encode")
 
 
 def _import_model() -> None:

@@ -14,7 +14,7 @@ from pixtral_cli.engines.local.tokenizer import Grid, Tokenizer
 from pixtral_cli.errors import ContextError, UsageError
 
 # The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
-LONG_RUN = re.compile(r"\s{100001}")
+LONG_RUN = re.compile(r"(?<!\s)\s{100001}")
 
 
 @dataclass(frozen=True, slots=True)

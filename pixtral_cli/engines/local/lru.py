@@ -26,6 +26,8 @@ class Lru(Generic[K, V]):
             return self._entries[key][0]
 
     def put(self, key: K, value: V, size: int) -> None:
+        if size > self.limit:
+            return
         with self._lock:
             self.size += size - self._entries.pop(key, (None, 0))[1]
             self._entries[key] = (value, size)

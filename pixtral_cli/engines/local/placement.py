@@ -90,6 +90,14 @@ def available(device: torch.device) -> int:
     return memory()[1]
 
 
+def release(device: torch.device) -> None:
+    """Give memory that no tensor uses any more back to the device's other users."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 def peak_memory(device: torch.device) -> int:
     """The most bytes there were in use: of the device where it counts them, else of the process."""
     if device.type == "cuda":

@@ -132,8 +132,9 @@ class Runner:
             yield
             return
         backend: Any = torch.backends.mkldnn  # its `flags` would warn of TF32
-        before, backend.enabled = backend.enabled, False
+        before = backend.enabled
         try:
+            backend.enabled = False
             yield
         finally:
             backend.enabled = before

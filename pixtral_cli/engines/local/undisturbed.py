@@ -1,4 +1,4 @@
-"""Work that Ctrl-C must not cut in the middle: the import of large libraries."""
+"""Work that Ctrl-C must not cut in the middle: importing large libraries, and what they might swallow it in."""
 
 import threading
 from collections.abc import Callable
@@ -11,8 +11,8 @@ T = TypeVar("T")
 def undisturbed(work: Callable[[], T]) -> T:
     """The result of `work`, done in a thread of its own while this one waits.
 
-    Ctrl-C ends the waiting at once and the work goes on. An import that is cut in the middle would leave C extensions
-    behind that cannot be loaded a second time.
+    Ctrl-C ends the waiting at once, whatever the work is doing, and the work goes on for nobody. An import that is cut
+    in the middle would leave C extensions behind that cannot be loaded a second time.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
