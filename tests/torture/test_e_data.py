@@ -246,7 +246,9 @@ def test_55_a_database_of_which_nothing_is_left_is_kept_aside_and_the_chat_goes_
     with sessions.start() as session:
         list(session.conversation().ask(FakeEngine(["fine"]), "how are you?"))
         (note,) = session.take_notes()
-    assert note.startswith("The session file was damaged: 0 sessions were carried over, 0 of them with gaps; the original is kept as ")
+    assert note.startswith(
+        "The session file was damaged: 0 sessions were carried over, 0 of them with gaps; the original is kept as "
+    )
     assert [entry.title for entry in sessions.list()] == ["how are you?"]
 
 
@@ -258,6 +260,43 @@ def test_55_a_page_overwritten_anywhere_costs_what_stood_on_it_and_nothing_else(
             data[page * PAGE : (page + 1) * PAGE] = fills[page % 3]
 
         survey(whole, damaged(whole, tmp_path / str(page), overwrite))
+
+
+def flip(data: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.choice([1, 5, 100])):
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+
+
+def smear(data: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(data) - 3000)
+    data[at : at + 3000] = chance.randbytes(3000)
+
+
+def shift(data: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(data))
+    data[at:at] = chance.randbytes(chance.randrange(1, 100))
+
+
+def swap(data: bytearray, chance: random.Random) -> None:
+    one, other = (slice(page * PAGE, (page + 1) * PAGE) for page in chance.sample(range(len(data) // PAGE), 2))
+    data[one], data[other] = data[other], data[one]
+
+
+def test_55_no_damage_makes_a_wrong_word_or_an_error(whole: Path, tmp_path: Path) -> None:
+    chance = random.Random(55)
+    before = talks(Sessions(whole))
+    for number in range(24):
+        harm = (flip, smear, shift, swap)[number % 4]
+        sessions = damaged(whole, tmp_path / str(number), lambda data, harm=harm: harm(data, chance))  # type: ignore[misc]
+        for entry in sessions.list():
+            stored(sessions, entry.id)
+        after = talks(sessions)
+        assert sessions.database.notes or after == before
+        for id_ in before.keys() & after.keys():
+            assert all(old == new or LOST in new[1] for old, new in zip(before[id_], after[id_], strict=False))
+        with sessions.start() as session:
+            list(session.conversation().ask(FakeEngine(["fine"]), "how are you?"))
+            assert session.saved, session.take_notes()
 
 
 def test_55_a_lost_image_is_named_where_it_stood(whole: Path, tmp_path: Path) -> None:
