@@ -56,13 +56,11 @@ def test_a_damaged_file_is_one_error(tmp_path: Path, content: str) -> None:
 
 @pytest.mark.parametrize("key", ["a b", "a\nb", "ключ", "a\x1b[2J"])
 def test_what_cannot_be_a_key_is_refused_and_not_repeated(tmp_path: Path, key: str) -> None:
-    for act in (
-        lambda: keys.save(FAR, key, tmp_path / "keys.json"),
-        lambda: keys.find(FAR, tmp_path / "keys.json", {"MISTRAL_API_KEY": key}),
-    ):
-        with pytest.raises(UsageError) as caught:
-            act()
-        assert key not in str(caught.value)
+    with pytest.raises(UsageError) as stored:
+        keys.save(FAR, key, tmp_path / "keys.json")
+    with pytest.raises(UsageError) as found:
+        keys.find(FAR, tmp_path / "keys.json", {"MISTRAL_API_KEY": key})
+    assert key not in str(stored.value) + str(found.value)
 
 
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
 from pixtral_cli.engines import resident
+from pixtral_cli.engines.remote import RemoteEngine
 from pixtral_cli.engines.resident import Resident, Wanted
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 from tests.fakes import FakeEngine
@@ -38,13 +39,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def started(folder: Path, what: Wanted = WANTED) -> resident.RemoteEngine:
+def started(folder: Path, what: Wanted = WANTED) -> RemoteEngine:
     engine = resident.find_or_start(what, folder, command=FAKE)
     assert engine
     return engine
 
 
-def said(engine: "resident.RemoteEngine | Resident") -> str:
+def said(engine: RemoteEngine | Resident) -> str:
     return "".join(chunk.text for chunk in engine.stream(ASKED, SHORT))
 
 

@@ -184,8 +184,7 @@ def test_mistral_streaming(mistral: Mistral, engine: FakeEngine) -> None:
 
 
 def test_mistral_lists_models_and_finds_those_that_see(mistral: Mistral) -> None:
-    listed = mistral.models.list().data
-    assert listed
+    listed: Any = mistral.models.list().data
     assert [model.id for model in listed] == ["pixtral-12b", MODEL]
     assert listed[0].capabilities.vision
     assert listed[0].max_context_length == 1000

@@ -1,6 +1,7 @@
 """What the server says of itself is true: generated requests against its own description."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -48,7 +49,7 @@ schema = schemathesis.openapi.from_dict(description())
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_generated_requests_get_what_the_description_says(case: schemathesis.Case, running: Running) -> None:
+def test_generated_requests_get_what_the_description_says(case: "schemathesis.Case[Any]", running: Running) -> None:
     response = case.call(base_url=running.url)
     case.validate_response(
         response,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.engines.local import LocalEngine
@@ -61,10 +61,14 @@ def watched(browser: Browser, running: Running) -> Iterator[Page]:
         if not request.url.startswith((running.url, "data:", "blob:", "about:")):
             wrong.append(request.url)
 
+    def disturbed(dialog: Dialog) -> None:
+        wrong.append("a dialog")
+        dialog.dismiss()
+
     page.on("console", logged)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", asked)
-    page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
+    page.on("dialog", disturbed)
     page.goto(running.url)
     yield page
     context.close()
@@ -310,7 +314,7 @@ def test_it_fits_every_width_in_dark_and_light(page: Page, engine: FakeEngine, w
     give(page, "drop", png(600, 20))
     ask(page, "w" * 200)
     for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         wide = page.evaluate("[document.documentElement.scrollWidth, document.querySelector('#talk').scrollWidth]")
         assert wide[0] <= width
         assert wide[1] <= page.evaluate("document.querySelector('#talk').clientWidth")
