@@ -68,9 +68,9 @@ class LocalEngine:
             prompt = self._encode(messages)
         room = self._room(prompt, sampling)
         with clock.time("load"):
-            from pixtral_cli.engines.local.sampling import make_sampler
-
             runner = self.load(check)
+        from pixtral_cli.engines.local.sampling import make_sampler  # brings torch, as loading does
+
         text = Detokenizer(tokenizer.bytes_of, sampling.stop)
         count = 0
         with runner.sequences.lend(prompt) as (sequence, matched):
@@ -102,7 +102,7 @@ class LocalEngine:
         """
         with self._lock:
             if self._runner is None:
-                self.tokenizer  # noqa: B018  what cannot read is refused before its weights are read
+                _ = self.tokenizer  # what cannot read is refused before its weights are read
                 undisturbed(_import_model)
                 from pixtral_cli.engines.local.failures import translated
                 from pixtral_cli.engines.local.placement import Wanted, available

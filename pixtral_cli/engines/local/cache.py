@@ -31,6 +31,7 @@ class KVCache:
         """Bytes held."""
         return sum(layer.nbytes for layer in self._layers)
 
+    @torch.inference_mode()
     def grow(self, length: int) -> None:
         """Make room for `length` positions in all; `reserve` is asked first and raises OutOfMemory."""
         if length <= self.capacity:
@@ -43,6 +44,14 @@ class KVCache:
             grown = self._empty.new_empty(2, layer.shape[1], capacity, layer.shape[3])
             grown[:, :, : self.length] = layer[:, :, : self.length]
             self._layers[index] = grown
+
+    @torch.inference_mode()
+    def copy(self, other: "KVCache", length: int) -> None:
+        """Become the first `length` positions of another cache."""
+        self.grow(length)
+        for ours, theirs in zip(self._layers, other._layers, strict=True):
+            ours[:, :, :length] = theirs[:, :, :length]
+        self.length = length
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Write (T, G, D) after the valid positions of one layer; returns that layer's keys and values, (G, S, D) each.

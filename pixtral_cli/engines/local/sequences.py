@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 from pixtral_cli.engines.local.cache import KVCache
 from pixtral_cli.engines.local.encode import Placed, Prompt
+from pixtral_cli.errors import OutOfMemory
 
 KEPT = 4
 
@@ -17,6 +19,7 @@ class Sequence:
         self.cache = cache
         self.tokens: list[int] = []
         self.images: tuple[Placed, ...] = ()
+        self.used = 0  # the larger, the later
 
     def match(self, prompt: Prompt) -> int:
         """How many tokens of the prompt are computed here: the common prefix, never ending inside an image.
@@ -25,9 +28,10 @@ class Sequence:
         """
         limit = min(self.cache.length, len(prompt.tokens) - 1)
         length = _common(self.tokens, prompt.tokens, limit)
-        for ours, theirs in zip(self.images, prompt.images, strict=False):
-            if theirs.start < length and (ours.start, ours.key) != (theirs.start, theirs.key):
-                length = theirs.start
+        held = {image.start: image.key for image in self.images}
+        for image in prompt.images:
+            if image.start < length and held.get(image.start) != image.key:
+                length = image.start
         inside = [image.start for image in prompt.images if image.start < length < image.stop]
         return min(length, *inside) if inside else length
 
@@ -53,35 +57,59 @@ class Sequences:
 
     def __init__(self, new_cache: Callable[[], KVCache]) -> None:
         self._new_cache = new_cache
-        self._idle: list[Sequence] = []  # least recently used first
+        self._idle: list[Sequence] = []
+        self._uses = count(1)
         self._lock = threading.Lock()
 
     @contextmanager
     def lend(self, prompt: Prompt) -> Iterator[tuple[Sequence, int]]:
-        """The sequence that holds most of the prompt, rewound to the match, and the length of the match."""
-        with self._lock:
-            sequence, length = self._choose(prompt)
+        """The sequence that holds most of the prompt, rewound to the match, and the length of the match.
+
+        If much of it would be lost, it is left to its own conversation and a copy of the match is lent.
+        """
+        sequence, length = self._take_best(prompt)
         try:
+            if 2 * length < sequence.cache.length:
+                sequence = self._fork(sequence, length)
+            sequence.used = next(self._uses)
             sequence.rewind(prompt, length)
             yield sequence, length
         finally:
-            with self._lock:
-                self._idle.append(sequence)
-                del self._idle[:-KEPT]
-
-    def _choose(self, prompt: Prompt) -> tuple[Sequence, int]:
-        """Continue a sequence if little of it would be lost; otherwise leave it for its own conversation."""
-        matches = [(idle.match(prompt), idle) for idle in self._idle]
-        length, best = max(matches, key=lambda match: match[0], default=(0, None))
-        if best is None or 2 * length < best.cache.length:
-            return Sequence(self._new_cache()), 0
-        self._idle.remove(best)
-        return best, length
+            self._put(sequence)
 
     def drop_one(self) -> bool:
         """Free the least recently used idle sequence; False if there is none."""
         with self._lock:
-            if self._idle:
-                del self._idle[0]
-                return True
-            return False
+            if not self._idle:
+                return False
+            self._forget_oldest()
+            return True
+
+    def _take_best(self, prompt: Prompt) -> tuple[Sequence, int]:
+        with self._lock:
+            matches = [(idle.match(prompt), idle) for idle in self._idle]
+            length, best = max(matches, key=lambda match: match[0], default=(0, None))
+            if best is None:
+                return Sequence(self._new_cache()), 0
+            self._idle.remove(best)
+            return best, length
+
+    def _fork(self, sequence: Sequence, length: int) -> Sequence:
+        """A new sequence with the same first positions; the same one when memory is too short for two."""
+        fork = Sequence(self._new_cache())
+        try:
+            fork.cache.copy(sequence.cache, length)
+        except OutOfMemory:
+            return sequence
+        self._put(sequence)
+        return fork
+
+    def _put(self, sequence: Sequence) -> None:
+        with self._lock:
+            if sequence.cache.length and sequence not in self._idle:
+                self._idle.append(sequence)
+            if len(self._idle) > KEPT:
+                self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._idle.remove(min(self._idle, key=lambda sequence: sequence.used))
