@@ -8,7 +8,6 @@ from pixtral_cli import __version__
 from pixtral_cli.cli import config, doctor, models, serve, sessions, templates
 from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.chat import chat
-from pixtral_cli.cli.chat import chat
 from pixtral_cli.cli.completion import completion
 
 app = typer.Typer(
@@ -42,7 +41,6 @@ def pixtral(
 
 app.command()(chat)
 app.command()(ask)
-app.command()(chat)
 app.command()(models.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")

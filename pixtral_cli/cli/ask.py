@@ -7,8 +7,8 @@ import typer
 from pixtral_cli.cli import options
 
 if TYPE_CHECKING:
+    from pixtral_cli.cli.opening import Chosen
     from pixtral_cli.config import Config
-    from pixtral_cli.models.names import Model
     from pixtral_cli.terminal.once import Request
     from pixtral_cli.terminal.output import Output
 
@@ -44,6 +44,8 @@ def ask(
     seed: options.Seed = None,
     stop: options.Stop = None,
     engine: options.EngineName = None,
+    base_url: options.BaseURL = None,
+    keep_alive: options.KeepAlive = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     dry_run: DryRun = False,
@@ -59,33 +61,33 @@ def ask(
     The answer goes to stdout, everything else to stderr. {1} and {2} in the question place images inside it.
     """
     from pixtral_cli import config
-    from pixtral_cli.cli.opening import choose_model, sampling
+    from pixtral_cli.cli import opening
     from pixtral_cli.terminal.once import Request
     from pixtral_cli.terminal.output import choose
 
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
-        device=device, dtype=dtype, offline=offline or None, plain=plain or None, no_log=no_log or dry_run or None,
+        base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
+        offline=offline or None, plain=plain or None, no_log=no_log or dry_run or None,
     )  # fmt: skip
-    chosen, settings = choose_model(model, settings)
+    chosen, settings = opening.choose(model, settings)
     out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) != "-" else None
     request = Request(
-        question, image or (), sampling(settings, chosen.name, stop), not no_stdin, extract or "", file,
+        question, image or (), opening.sampling(settings, chosen.name, stop), not no_stdin, extract or "", file,
         verbose, bool(settings.offline),
     )  # fmt: skip
     _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run)
 
 
 def _ask(
-    request: "Request", chosen: "Model", settings: "Config", out: "Output", going_on: str | None, dry_run: bool
+    request: "Request", chosen: "Chosen", settings: "Config", out: "Output", going_on: str | None, dry_run: bool
 ) -> None:
     import sys
     from contextlib import closing
 
     from pixtral_cli import config
     from pixtral_cli.chat.sessions import Sessions
-    from pixtral_cli.cli.opening import open_chosen
     from pixtral_cli.terminal import once
 
     asked = once.message(request, out, sys.stdin)
@@ -93,5 +95,5 @@ def _ask(
         out.note(chosen.note)
     sessions = Sessions(config.paths().data)
     kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
-    with closing(open_chosen(chosen, settings)) as engine, once.conversing(sessions, kept, out) as conversation:
+    with closing(chosen.open()) as engine, once.conversing(sessions, kept, out) as conversation:
         (once.preview if dry_run else once.answer)(request, asked, conversation, engine, out)

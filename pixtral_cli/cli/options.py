@@ -43,7 +43,9 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer
 Stop = Annotated[
     list[str] | None, typer.Option("--stop", help="End the answer before this text. Repeat it.", show_default=False)
 ]
-EngineName = Annotated[str | None, typer.Option("--engine", help="Who answers.  [default: local]", show_default=False)]
+EngineName = Annotated[
+    str | None, typer.Option("--engine", help="local, or api: La Plateforme.  [default: local]", show_default=False)
+]
 BaseURL = Annotated[str | None, typer.Option("--base-url", help="An OpenAI-shaped server.", show_default=False)]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cuda:1, mps or cpu.", show_default=False)]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", show_default=False)]
@@ -56,3 +58,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr, 
 Plain = Annotated[bool, typer.Option("--plain", help="No colours, boxes or redrawing.")]
 NoLog = Annotated[bool, typer.Option("--no-log", "-n", help="Do not save the conversation.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the network.")]
+KeepAlive = Annotated[
+    str | None,
+    typer.Option(
+        "--keep-alive", help="Keep the model in a process of its own, until idle so long: 10m.", show_default=False
+    ),
+]
