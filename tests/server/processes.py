@@ -5,11 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
 
+from pixtral_cli import config
 from pixtral_cli.engines import resident
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +31,23 @@ def launched(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         if process.poll() is None:
             process.kill()
         process.communicate()
+        tidy()
 
 
 def pixtral(*arguments: str, given: str = "", seconds: float = 60) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "pixtral_cli", *arguments]
-    return subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=seconds, check=False)
+    try:
+        return subprocess.run(
+            command, cwd=ROOT, input=given, capture_output=True, text=True, timeout=seconds, check=False
+        )
+    finally:
+        tidy()
+
+
+def tidy() -> None:
+    """The test's home has a long path, so its sockets' folder lies elsewhere."""
+    with suppress(OSError):
+        resident.room(config.paths().state).rmdir()
 
 
 @contextmanager
