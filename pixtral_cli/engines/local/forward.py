@@ -54,12 +54,11 @@ class Decoder:
 
             def attend_spans(query: Tensor, key: Tensor, value: Tensor, layer: int = index) -> Tensor:
                 parts = zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
-                return torch.cat(
-                    [
-                        attend(q, *span.cache.append(layer, k, v), mask)
-                        for span, mask, (q, k, v) in zip(spans, masks, parts, strict=True)
-                    ]
-                )
+                out = [
+                    attend(q, *span.cache.append(layer, k, v), mask)
+                    for span, mask, (q, k, v) in zip(spans, masks, parts, strict=True)
+                ]
+                return torch.cat(out) if len(out) > 1 else out[0]
 
             check()
             states = run_block(block, states, turns, attend_spans)
