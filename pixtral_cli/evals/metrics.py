@@ -223,3 +223,31 @@ def _quantity(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_WORD = re.compile(r"-?\d+(?:[.,]\d+)*|\w+|[^\w\s]")
+_FILLERS = {"a", "an", "the"}
+
+
+def stated(answer: str, reference: str, others: Sequence[str] = ()) -> float:
+    """1 when the answer names the reference, as whole words, and none of the others; of numbers, when it is the only one.
+
+    What stands after "Answer:" is the answer where there is one. Number words are numbers; a plural is its singular.
+    """
+    said, wanted = _words(final_answer(answer) or answer), _words(reference)
+    if not wanted or not _holds(said, wanted) or any(_holds(said, _words(other)) for other in others):
+        return 0.0
+    if len(wanted) == 1 and _number(wanted[0]) is not None:
+        return float({word for word in said if _number(word) is not None} == set(wanted))
+    return 1.0
+
+
+def _words(text: str) -> list[str]:
+    words = [word.replace(",", "") if word[-1].isdigit() else word for word in _WORD.findall(text.lower())]
+    words = [str(_NUMBERS.index(word)) if word in _NUMBERS else word for word in words if word not in _FILLERS]
+    return [word.removesuffix("s") if len(word) > 3 else word for word in words]
+
+
+def _holds(said: Sequence[str], wanted: Sequence[str]) -> bool:
+    return any(list(said[at : at + len(wanted)]) == list(wanted) for at in range(len(said) - len(wanted) + 1))

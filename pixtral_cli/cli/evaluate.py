@@ -1,0 +1,232 @@
+"""`pixtral eval`: measure a model on a task, show runs and compare them. What is measured and how, `evals` knows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixtral_cli.cli import options
+
+if TYPE_CHECKING:
+    from pixtral_cli.chat.engine import Engine
+    from pixtral_cli.config import Config
+    from pixtral_cli.evals.records import Run
+    from pixtral_cli.evals.runner import Plan
+    from pixtral_cli.evals.task import Task
+
+
+class Group(typer.core.TyperGroup):
+    """`pixtral eval TASK` is `pixtral eval run TASK`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        known = not args or args[0].startswith("-") or args[0] in self.commands
+        return super().resolve_command(ctx, args if known else ["run", *args])
+
+
+app = typer.Typer(
+    cls=Group,
+    invoke_without_command=True,
+    subcommand_metavar="TASK|COMMAND [ARGS]...",
+    rich_markup_mode=None,
+)
+
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name (`pixtral eval tasks`).")]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Rows as parquet or JSONL.  [default: the hub]", show_default=False),
+]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts", metavar="DIR", help="Published prompts, from a checkout of mistral-evals.", show_default=False
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="So many rows, drawn by the seed.", show_default=False)
+]
+Seed = Annotated[int, typer.Option("--seed", help="Draws the rows of --limit; goes to the engine too.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Rows asked at a time.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0, help="0 is greedy.")]
+JudgeModel = Annotated[
+    str | None,
+    typer.Option("--judge", metavar="MODEL", help="Who judges; its key: PIXTRAL_JUDGE_KEY.", show_default=False),
+]
+JudgeURL = Annotated[
+    str | None, typer.Option("--judge-url", metavar="URL", help="Where the judge is.", show_default=False)
+]
+AllowExec = Annotated[bool, typer.Option("--allow-exec", help="Let humaneval run what the model writes. No sandbox.")]
+Out = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of this run.", show_default=False)
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what this run has already asked.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A name (`pixtral eval list`) or a folder.")]
+
+
+@app.callback()
+def evaluate(context: typer.Context) -> None:
+    """Measure a model: pixtral eval TASK. The tasks: pixtral eval tasks."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("run", hidden=True)
+def run_(
+    task: TaskName,
+    model: options.Model = None,
+    engine: options.EngineName = None,
+    base_url: options.BaseURL = None,
+    data: DataFolder = None,
+    prompts: Prompts = None,
+    judge: JudgeModel = None,
+    judge_url: JudgeURL = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    concurrency: Concurrency = 1,
+    temperature: Temperature = 0.0,
+    top_p: options.TopP = None,
+    max_tokens: options.MaxTokens = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    output: Out = None,
+    fresh: Fresh = False,
+    allow_exec: AllowExec = False,
+    offline: options.Offline = False,
+    plain: options.Plain = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Ask every row of a task, mark the answers and print the scores.
+
+    Rows are on disk as they come; the same command goes on where it stopped.
+    """
+    from contextlib import closing
+
+    from pixtral_cli import config
+    from pixtral_cli.chat.engine import Sampling
+    from pixtral_cli.evals import setup, tasks
+
+    chosen = tasks.get(task)
+    settings = config.load().override(
+        engine=engine, base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None
+    )
+    opened, about = _open(model, settings, quiet)
+    with closing(opened):
+        sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
+        wanted = setup.Wanted(
+            chosen, about, sampling, data, prompts, judge, judge_url, limit, seed, allow_exec, bool(settings.offline)
+        )
+        paths = config.paths()
+        planned = setup.plan(wanted, opened, paths.config_file.with_name("keys.json"))
+        run = setup.begin(wanted, planned, paths.data / "evals", output, fresh=fresh)
+        _ask(planned, run, concurrency, quiet, bool(settings.plain))
+
+
+def _ask(planned: "Plan", run: "Run", concurrency: int, quiet: bool, plain: bool) -> None:
+    import sys
+    from contextlib import closing
+
+    from pixtral_cli.errors import BatchError
+    from pixtral_cli.evals import report, runner
+    from pixtral_cli.terminal.counter import Counter
+
+    counter = Counter(sys.stderr, quiet=quiet, plain=plain)
+    try:
+        with closing(runner.run(planned, run, concurrency=concurrency)) as going:
+            for progress in going:
+                counter.show(report.progress(planned.task, progress))
+    finally:
+        counter.end()
+        if planned.judge:
+            planned.judge.engine.close()
+    rows = set(planned.rows())
+    found = [record for record in run.records() if record["row"] in rows]
+    typer.echo(report.table(planned.task, run, found))
+    if not quiet:
+        typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {run.folder.name}", err=True)
+    if failed := sum(1 for record in found if record["error"]):
+        raise BatchError(f"{failed} of {len(found)} questions failed", "The same command asks them again")
+
+
+def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
+    """The engine, and what the record says of model and engine."""
+    from pixtral_cli import config
+    from pixtral_cli.cli.opening import choose_model, open_chosen
+    from pixtral_cli.evals.setup import revision
+
+    if settings.base_url or settings.engine == "api":
+        from pixtral_cli.engines.remote import connect
+
+        remote = connect(settings.base_url, model or settings.model, config.paths().config_file.with_name("keys.json"))
+        return remote, {"name": remote.model, "revision": None, "engine": "remote", "base_url": settings.base_url}
+    chosen, settings = choose_model(model, settings)
+    if chosen.note and not quiet:
+        typer.echo(chosen.note, err=True)
+    return open_chosen(chosen, settings), {
+        "name": chosen.name, "revision": chosen.revision or revision(chosen.folder), "engine": settings.engine or "local",
+        "device": settings.device or "auto", "dtype": settings.dtype or "auto",
+    }  # fmt: skip
+
+
+@app.command("tasks")
+def tasks_() -> None:
+    """List the tasks."""
+    from pixtral_cli.evals import tasks
+
+    for name in tasks.names():
+        typer.echo(f"{name:14} {tasks.get(name).title}")
+
+
+@app.command("list")
+def list_() -> None:
+    """List the runs, the newest last."""
+    from pixtral_cli import config
+    from pixtral_cli.evals import records, report, tasks
+
+    for file in sorted((config.paths().data / "evals").glob("*/run.json"), key=lambda file: file.stat().st_mtime):
+        run = records.open_run(file.parent)
+        typer.echo(f"{run.folder.name:40} {report.short(tasks.get(run.about['task']), run)}")
+
+
+@app.command()
+def show(
+    run: RunName,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Where the page goes.  [default: report.html beside it]", show_default=False
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option("--questions", min=1, help="So many on the page, wrong ones first.")] = 500,
+) -> None:
+    """Print a run's scores and write them with pictures, questions and answers as an HTML page."""
+    from pixtral_cli.evals import page, report
+
+    task, found = _found(run)
+    listed = found.records()
+    typer.echo(report.table(task, found, listed))
+    target = output or found.folder / "report.html"
+    target.write_text(page.html(task, found, listed, most=most), encoding="utf-8")
+    typer.echo(f"Wrote {target}", err=True)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs of one task.")],
+) -> None:
+    """Put runs and published scores side by side, with the significance of each difference from the first run."""
+    from pixtral_cli.errors import UsageError
+    from pixtral_cli.evals import report
+
+    found = [_found(run) for run in runs]
+    if len({task.name for task, _ in found}) > 1:
+        raise UsageError("These are runs of different tasks", "Compare runs of one task")
+    typer.echo(report.side_by_side(found[0][0], [run for _, run in found]))
+
+
+def _found(name: str) -> "tuple[Task, Run]":
+    from pixtral_cli import config
+    from pixtral_cli.evals import records, tasks
+
+    here = Path(name)
+    folder = here if (here / records.ABOUT).exists() else config.paths().data / "evals" / name
+    run = records.open_run(folder)
+    return tasks.get(run.about["task"]), run

@@ -1,0 +1,50 @@
+"""Runs a program that a model wrote, in a process of its own with little time and memory. No sandbox: see --allow-exec."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+
+from pixtral_cli.chat.codeblocks import blocks
+
+SECONDS = 10
+MEMORY = 2 << 30
+_LIMITS = (
+    "import resource\n"
+    f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))\n"
+    f"resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS}, {SECONDS}))\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+)
+
+
+def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
+    """The answer's code (what it shows as code, else all of it) after the prompt's own, and the check of it."""
+    shown = [block.text for block in blocks(answer)]
+    code = next((one for one in shown if f"def {entry_point}" in one), shown[0] if shown else answer)
+    body = code if f"def {entry_point}" in code else prompt + code
+    imports = prompt.split(f"def {entry_point}")[0]
+    return f"{imports}\n{body}\n{test}\ncheck({entry_point})\n"
+
+
+def passes(code: str) -> bool:
+    """Whether a program comes to its end: a word that only its end knows is on stdout."""
+    limits = _LIMITS if sys.platform == "linux" else ""
+    word = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", limits + "import sys; exec(compile(sys.stdin.read(), 'answer', 'exec'), {})"],
+            cwd=folder, env={"PATH": os.defpath, "HOME": folder}, start_new_session=True, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            said, _ = process.communicate(f"{code}\nprint({word!r})\n", timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return process.returncode == 0 and said.rstrip().endswith(word)

@@ -1,0 +1,98 @@
+"""The prompts: our own wording of the explicit protocol, or the published ones read out of a checkout. Executes nothing."""
+
+import ast
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pixtral_cli.errors import UsageError
+
+_PROTOCOL = """Look closely at everything you are shown and think it through one step at a time: first say what you see, then reason.
+End with a line of exactly this form:
+Final Answer: <answer>
+Rules for <answer>:
+"""
+OWN = {
+    "choice": _PROTOCOL
+    + """- When options are listed, give the one right letter and nothing else, such as A.
+- Otherwise give one number or one short phrase; a number without its unit.
+- Copy words as they stand in the picture; do not rephrase them.
+- An answer is always possible: if unsure, give your best one.
+The last line must begin with Final Answer:""",
+    "chart": _PROTOCOL
+    + """- One number or one short phrase, with words and labels copied in full as they stand in the chart.
+- A ratio as a decimal, 0.25 and not 1:4; a percentage with its % sign; any other number without a unit.
+- Yes or No where that is asked.
+The last line must begin with Final Answer:""",
+    "word": "Reply with one word or one short phrase and nothing else.",
+    "vqa": """Reply with as few words as possible: one word, one number or one short phrase.
+- Numbers in digits (2, not two), without a unit.
+- To a yes/no question reply yes or no, nothing vaguer.
+- Every question can be answered: give your best guess.""",
+    "letter": """Think it through one step at a time. End with a line of exactly this form, with the one right letter:
+Final Answer: <letter>""",
+    "math": r"""Solve this one step at a time. End with a line of exactly this form, in LaTeX where it is needed:
+Final Answer: \boxed{<answer>}""",
+    "code": "Complete this Python function. Reply with one Python code block that holds the whole function and its imports.",
+    "judge": """You mark the reply that an assistant gave to the last question of a conversation, by comparing it with a reference reply.
+What counts is whether it is right and whether it helps. Name every error and what would have been right, and be impartial:
+neither length nor style earns points. Then rate the reply from 1 (useless or wrong) to 10 (perfect), as the last thing you
+write, in exactly this form: Rating: [[5]]""",
+    "judge-text": """You mark the reply that an assistant gave to the last question of a conversation. What counts is whether it helps,
+is right, relevant, deep and as detailed as was asked for. Where a reference reply is shown, hold it against that. Explain
+briefly and impartially: neither length nor style earns points. Then rate the reply from 1 to 10, as the last thing you
+write, in exactly this form: Rating: [[5]]""",
+}
+# Where the published wording of each stands in a checkout of mistralai/mistral-evals: a file of eval/tasks, and a constant.
+PUBLISHED = {
+    ("mmmu", "choice"): ("mmmu.py", "PROMPT"),
+    ("mathvista", "choice"): ("mathvista.py", "PROMPT"),
+    ("chartqa", "chart"): ("chartqa.py", "PROMPT"),
+    ("docvqa", "word"): ("docvqa.py", "PROMPT"),
+    ("vqav2", "vqa"): ("vqav2.py", "PROMPT"),
+    ("mm-mt-bench", "judge"): ("mm_mt_bench.py", "SYSTEM_PROMPT"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of one run; `source` says whose they are and is recorded with the result."""
+
+    texts: dict[str, str] = field(default_factory=lambda: dict(OWN))
+    source: str = "pixtral"
+
+    def __getitem__(self, name: str) -> str:
+        return self.texts[name]
+
+
+def published(checkout: Path, task: str) -> Prompts:
+    """Ours, and word for word the published ones of a task. Raises UsageError when it has none, or they are not there."""
+    wanted = {name: place for (owner, name), place in PUBLISHED.items() if owner == task}
+    if not wanted:
+        tasks = ", ".join(sorted({owner for owner, _ in PUBLISHED}))
+        raise UsageError(f"There are no published prompts for {task}", f"There are for {tasks}")
+    found = {name: _constant(_tasks(checkout) / file, constant) for name, (file, constant) in wanted.items()}
+    return Prompts({**OWN, **found}, "mistral-evals")
+
+
+def _tasks(checkout: Path) -> Path:
+    return checkout / "eval" / "tasks" if (checkout / "eval" / "tasks").is_dir() else checkout
+
+
+def _constant(file: Path, name: str) -> str:
+    """The text that a file assigns to a name, at its top or in a class; the file is parsed and not run."""
+    hint = "--prompts wants a checkout of mistralai/mistral-evals"
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"{file} is missing", hint) from error
+    except (SyntaxError, ValueError) as error:
+        raise UsageError(f"{file} is no Python file", hint) from error
+    for node in ast.walk(tree):
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+        value = getattr(node, "value", None)
+        if named and isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return value.value
+    raise UsageError(f"{file} has no text named {name}", hint)

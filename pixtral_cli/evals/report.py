@@ -1,0 +1,174 @@
+"""What a run found, as numbers and as plain tables. Leaves the page with pictures to `page`."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.evals import intervals
+from pixtral_cli.evals.intervals import Difference, Interval, Scored
+from pixtral_cli.evals.records import Record, Run
+from pixtral_cli.evals.runner import Progress, scored
+from pixtral_cli.evals.task import Task
+
+PLAIN = {
+    "explicit_relaxed": "relaxed correctness, explicit prompt",
+    "anywhere_relaxed": "relaxed correctness, anywhere in the answer",
+    "vqa_match": "VQA match", "anls": "ANLS", "judge": "judge's rating", "macro": "judge's rating, mean of groups",
+    "exact": "exact match", "explicit_exact": "exact match, explicit prompt", "multiple_choice": "multiple choice",
+    "mathematics": "same value", "pass_at_1": "pass@1",
+    "stated": "right answers",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Every metric of a run with its interval, each group's mean and number of questions, and what went wrong."""
+
+    metrics: Mapping[str, Interval]
+    groups: Mapping[str, tuple[float, int]]
+    questions: int
+    rows: int
+    failed: int
+    seconds: float
+
+
+def summary(task: Task, found: Sequence[Record]) -> Summary:
+    """The numbers of a run's records; groups by the first metric."""
+    metrics = {}
+    for metric in task.metrics:
+        if scores := list(scored(found, metric).values()):
+            metrics[metric] = intervals.bootstrap(scores)
+    groups = _groups(task, found)
+    if not task.percent and groups:
+        middle = math.fsum(mean for mean, _ in groups.values()) / len(groups)
+        metrics["macro"] = Interval(middle, middle, middle)
+    rows = {record["row"] for record in found}
+    failed = sum(1 for record in found if record["error"])
+    return Summary(metrics, groups, len(found), len(rows), failed, math.fsum(record["seconds"] for record in found))
+
+
+def _groups(task: Task, found: Sequence[Record]) -> dict[str, tuple[float, int]]:
+    names = sorted({name for record in found for name in record["groups"]})
+    groups = {}
+    for name in names:
+        members = list(scored([record for record in found if name in record["groups"]], task.metrics[0]).values())
+        if members:
+            groups[name] = (intervals.mean(members), len(members))
+    return groups
+
+
+def shown(task: Task, value: float) -> str:
+    """A score as people read it: shares as percent, ratings as points."""
+    return f"{100 * value:.1f}" if task.percent else f"{value:.2f}"
+
+
+def table(task: Task, run: Run, found: Sequence[Record]) -> str:
+    """One run: every metric with its interval, beside the published scores, and the groups."""
+    total = summary(task, found)
+    lines = [heading(task, run), f"{total.questions} questions, {total.seconds:.0f} s of answering", ""]
+    for metric, interval in total.metrics.items():
+        lines.append(f"{PLAIN.get(metric, metric):45} {_interval(task, interval)}")
+    for who, score in task.published.items():
+        lines.append(f"{who + ', Pixtral 12B':45} {shown(task, score):>6}")
+    if total.failed:
+        lines.append(f"{'failed':45} {total.failed:6}  (the same command asks them again)")
+    if total.groups:
+        lines += [
+            "",
+            *(f"  {name:43} {shown(task, mean):>6}  of {count}" for name, (mean, count) in total.groups.items()),
+        ]
+    return "\n".join(lines)
+
+
+def progress(task: Task, now: Progress) -> str:
+    """How a run goes, in a line."""
+    pieces = [f"{now.done} of {now.total} rows"]
+    if now.score:
+        reach = (now.score.high - now.score.low) / 2
+        pieces.append(
+            f"{PLAIN.get(task.metrics[0], task.metrics[0])} {shown(task, now.score.mean)} ± {shown(task, reach)}"
+        )
+    if now.failed:
+        pieces.append(f"{now.failed} failed")
+    if now.left is not None and now.done < now.total:
+        minutes, seconds = divmod(round(now.left), 60)
+        hours, minutes = divmod(minutes, 60)
+        pieces.append(f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left")
+    return " · ".join(pieces)
+
+
+def heading(task: Task, run: Run) -> str:
+    about = run.about
+    prompts = ", published prompts" if about["prompts"]["source"] == "mistral-evals" else ""
+    subset = f", {about['limit']} rows" if about["limit"] else ""
+    return f"{task.title}: {about['model']['name']}{prompts}{subset}"
+
+
+def _interval(task: Task, interval: Interval) -> str:
+    if interval.low == interval.high:
+        return f"{shown(task, interval.mean):>6}"
+    return f"{shown(task, interval.mean):>6}  [{shown(task, interval.low)}, {shown(task, interval.high)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A run beside the first one; None for the first itself."""
+
+    name: str
+    interval: Interval
+    difference: Difference | None
+
+
+def compare(task: Task, runs: Sequence[Run]) -> list[Compared]:
+    """Every run's first metric, and each against the first. Raises UsageError when they have no question in common."""
+    scores: list[dict[str, Scored]] = [scored(run.records(), task.metrics[0]) for run in runs]
+    found = []
+    for run, own in zip(runs, scores, strict=True):
+        if not own:
+            raise UsageError(f"{run.folder.name} has no score yet", "Run it first")
+        difference = None if own is scores[0] else intervals.compare(scores[0], own)
+        if difference and not difference.questions:
+            raise UsageError(
+                f"{run.folder.name} shares no question with {runs[0].folder.name}", "Compare runs of the same rows"
+            )
+        found.append(Compared(run.folder.name, intervals.bootstrap(list(own.values())), difference))
+    return found
+
+
+def side_by_side(task: Task, runs: Sequence[Run]) -> str:
+    """The comparison as a table; published scores at its end, with the runs whose interval does not hold them."""
+    found = compare(task, runs)
+    width = max(len(one.name) for one in found)
+    lines = [f"{task.title}: {PLAIN.get(task.metrics[0], task.metrics[0])}", ""]
+    lines += [
+        f"{one.name:{width}}  {_interval(task, one.interval):24}{_difference(task, one.difference)}".rstrip()
+        for one in found
+    ]
+    for who, score in task.published.items():
+        outside = [one.name for one in found if not one.interval.low <= score <= one.interval.high]
+        note = f"  outside the interval of {', '.join(outside)}" if outside else "  inside every interval"
+        lines.append(f"{who:{width}}  {shown(task, score):>6}{note}")
+    return "\n".join(lines)
+
+
+def _difference(task: Task, difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    delta = difference.delta
+    span = f"[{_signed(task, delta.low)}, {_signed(task, delta.high)}]"
+    p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
+    return f"{_signed(task, delta.mean)} {span}, {p} ({difference.test}, {difference.questions} questions)"
+
+
+def _signed(task: Task, value: float) -> str:
+    text = shown(task, value)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def short(task: Task, run: Run) -> str:
+    """A run in a few words."""
+    found = run.records()
+    scores = list(scored(found, task.metrics[0]).values())
+    mean = shown(task, intervals.mean(scores)) if scores else "–"
+    return f"{mean:>6}  {len(found)} questions"

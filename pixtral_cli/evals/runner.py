@@ -1,0 +1,259 @@
+"""The run: ask every row, mark the answers, record them, say how it goes. Yields progress; shows nothing."""
+
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from pixtral_cli.chat.engine import Chunk, Engine, Sampling, Usage
+from pixtral_cli.chat.message import Message, assistant, user
+from pixtral_cli.errors import ContextError, ImageError, UsageError
+from pixtral_cli.evals import records
+from pixtral_cli.evals.intervals import Interval, Scored, running
+from pixtral_cli.evals.judge import Judge, NoRating
+from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.records import Record, Run
+from pixtral_cli.evals.rows import Data
+from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked, and of whom. `judge` is there for a judged task."""
+
+    task: Task
+    data: Data
+    prompts: Prompts
+    sampling: Sampling
+    engine: Engine
+    judge: Judge | None = None
+    limit: int | None = None
+    seed: int = 0
+
+    def rows(self) -> list[int]:
+        """The rows that are asked: all, or `limit` of them drawn by the seed; in order."""
+        count = len(self.data)
+        if self.limit is None or self.limit >= count:
+            return list(range(count))
+        return sorted(Random(self.seed).sample(range(count), self.limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: rows; the first metric so far; `left` the seconds it will still take, None before that is known."""
+
+    done: int
+    total: int
+    failed: int
+    score: Interval | None
+    left: float | None
+
+
+class Stopped(Exception):
+    """The run ends; what this worker did is not wanted any more."""
+
+
+class _Stop:
+    """Ends the answers in the making, from another thread."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._streams: set[Any] = set()
+
+    @contextmanager
+    def watching(self, stream: Any) -> Iterator[Iterator[Chunk]]:
+        self._streams.add(stream)
+        try:
+            yield stream
+        finally:
+            self._streams.discard(stream)
+            stream.close()
+
+    def check(self) -> None:
+        if self._event.is_set():
+            raise Stopped
+
+    def now(self) -> None:
+        self._event.set()
+        for stream in list(self._streams):
+            with suppress(ValueError):  # a generator that runs just now: it will check for itself
+                stream.close()
+
+
+def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, None, None]:
+    """Ask the rows that are not in the run yet. Closing the iterator stops every answer in the making.
+
+    A row that does not fit the window or whose picture is damaged is recorded as failed, and so is one without a rating;
+    any other error ends the run, and what has been recorded stays.
+    """
+    wanted = plan.rows()
+    done = into.done() & set(wanted)
+    tally = _Tally(plan.task.metrics[0], len(wanted), len(done))
+    tally.add([record for record in into.records() if record["row"] in done])
+    yield tally.progress()
+    stop = _Stop()
+    with into.lock(), ThreadPoolExecutor(concurrency) as pool:
+        try:
+            rows = plan.data.rows(set(wanted) - done)
+            for found in _in_parallel(pool, _Worker(plan, into, stop), rows, 2 * concurrency):
+                into.append(found)
+                tally.row(found)
+                yield tally.progress()
+        finally:
+            stop.now()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_parallel(
+    pool: ThreadPoolExecutor, worker: "_Worker", rows: Iterator[Row], ahead: int
+) -> Iterator[list[Record]]:
+    """Every row's records as they come, never more than `ahead` rows in memory."""
+    pending: set[Future[list[Record]]] = set()
+    more = True
+    while more or pending:
+        while more and len(pending) < ahead:
+            row = next(rows, None)
+            if row is None:
+                more = False
+            else:
+                pending.add(pool.submit(worker, row))
+        if pending:
+            ready, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in ready)
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A row to its records, in a thread of the pool."""
+
+    plan: Plan
+    into: Run
+    stop: "_Stop"
+
+    def __call__(self, row: Row) -> list[Record]:
+        try:
+            questions = list(self.plan.task.ask(row, self.plan.prompts))
+        except BadRow as error:
+            raise UsageError(
+                f"Row {row.index} is no row of {self.plan.task.name}: {error}", "See docs/evals.md, Data"
+            ) from error
+        except ImageError as error:
+            return [self._record(row, Question(str(row.index), ()), 0, 1, _Answered(error=error.message))]
+        if not questions:
+            raise UsageError(f"Row {row.index} holds no question of {self.plan.task.name}", "See docs/evals.md, Data")
+        answered = [self._answered(question) for question in questions]
+        return [
+            self._record(row, question, place, len(questions), answer)
+            for place, (question, answer) in enumerate(zip(questions, answered, strict=True))
+        ]
+
+    def _answered(self, question: Question) -> "_Answered":
+        began = time.monotonic()
+        try:
+            answers, usages = self._converse(question)
+        except (ContextError, ImageError) as error:
+            zeros = {} if self.plan.judge else {name: Mark(0.0) for name in self.plan.task.metrics}
+            return _Answered(marks=zeros, error=error.message, seconds=time.monotonic() - began)
+        for message in question.messages:
+            for image in message.images:
+                self.into.keep(image)
+        seconds = time.monotonic() - began
+        try:
+            marks, verdict = self._marked(question, answers)
+        except NoRating as error:
+            return _Answered(answers, usages, error=error.message, seconds=seconds)
+        return _Answered(answers, usages, marks, verdict, seconds=seconds)
+
+    def _converse(self, question: Question) -> tuple[list[str], list[Usage]]:
+        """The answers to the question and to each of its follow-ups."""
+        history: list[Message] = list(question.messages)
+        answers: list[str] = []
+        usages: list[Usage] = []
+        for follow_up in ("", *question.follow_ups):
+            if follow_up:
+                history += [assistant(answers[-1]), user(follow_up)]
+            text, usage = self._answer(history)
+            answers.append(text)
+            usages.append(usage)
+        return answers, usages
+
+    def _answer(self, history: Sequence[Message]) -> tuple[str, Usage]:
+        pieces: list[str] = []
+        usage = Usage()
+        with self.stop.watching(self.plan.engine.stream(history, self.plan.sampling)) as stream:
+            for chunk in stream:
+                pieces.append(chunk.text)
+                usage = chunk.usage or usage
+                self.stop.check()
+        self.stop.check()  # an answer that was cut short is none
+        return "".join(pieces), usage
+
+    def _marked(self, question: Question, answers: Sequence[str]) -> tuple[Mapping[str, Mark], str]:
+        if self.plan.judge:
+            score, verdict = self.plan.judge(question, answers)
+            return {self.plan.task.metrics[0]: Mark(score)}, verdict
+        assert self.plan.task.mark is not None
+        return self.plan.task.mark(question, answers), ""
+
+    def _record(self, row: Row, question: Question, place: int, of: int, answered: "_Answered") -> Record:
+        return {
+            "row": row.index, "key": question.key, "place": place, "of": of, "groups": list(question.groups),
+            "messages": records.said(question.messages), "follow_ups": list(question.follow_ups),
+            "answers": list(answered.answers), "references": list(question.references),
+            "scores": {name: mark.score for name, mark in answered.marks.items()},
+            "weights": {name: mark.weight for name, mark in answered.marks.items() if mark.weight != 1},
+            "verdict": answered.verdict, "error": answered.error,
+            "prompt_tokens": sum(usage.prompt_tokens for usage in answered.usages),
+            "completion_tokens": sum(usage.completion_tokens for usage in answered.usages),
+            "seconds": round(answered.seconds, 4),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    answers: Sequence[str] = ()
+    usages: Sequence[Usage] = ()
+    marks: Mapping[str, Mark] = field(default_factory=dict)
+    verdict: str = ""
+    error: str = ""
+    seconds: float = 0.0
+
+
+def scored(found: Iterable[Record], metric: str) -> dict[str, Scored]:
+    """Each question's score in a metric, by its key; the questions of a row belong together."""
+    return {
+        record["key"]: Scored(str(record["row"]), record["scores"][metric], record["weights"].get(metric, 1.0))
+        for record in found
+        if metric in record["scores"]
+    }
+
+
+class _Tally:
+    """Scores and pace as rows come in."""
+
+    def __init__(self, metric: str, total: int, done: int) -> None:
+        self._metric = metric
+        self._total = total
+        self._before = self._done = done
+        self._failed = 0
+        self._scores: list[Scored] = []
+        self._began = time.monotonic()
+
+    def row(self, found: Sequence[Record]) -> None:
+        """One more row is done."""
+        self._done += 1
+        self.add(found)
+
+    def add(self, found: Sequence[Record]) -> None:
+        self._scores += scored(found, self._metric).values()
+        self._failed += sum(1 for record in found if record["error"])
+
+    def progress(self) -> Progress:
+        fresh = self._done - self._before
+        pace = (time.monotonic() - self._began) / fresh if fresh else None
+        left = pace * (self._total - self._done) if pace is not None else None
+        return Progress(self._done, self._total, self._failed, running(self._scores) if self._scores else None, left)

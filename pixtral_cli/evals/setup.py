@@ -1,0 +1,130 @@
+"""From what a user asks for to a run: data, prompts, judge, and the record of everything that decides an answer."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli import __version__
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.errors import UsageError
+from pixtral_cli.evals import prompts, records, rows
+from pixtral_cli.evals.judge import Judge
+from pixtral_cli.evals.records import Run
+from pixtral_cli.evals.runner import Plan
+from pixtral_cli.evals.task import Task
+
+SMALL = 200_000_000  # bytes of weights that are hashed to name them
+PACKAGES = ("torch", "mistral_inference", "mistral_common", "pillow", "numpy", "pyarrow")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for. `model` names model, revision and engine, as the record keeps them."""
+
+    task: Task
+    model: Mapping[str, Any]
+    sampling: Sampling
+    folder: Path | None = None
+    checkout: Path | None = None
+    judge_model: str | None = None
+    judge_url: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    allow_exec: bool = False
+    offline: bool = False
+
+
+def plan(wanted: Wanted, engine: Engine, keys_file: Path) -> Plan:
+    """What will be asked. Raises UsageError, NetworkError when data, prompts or judge are not there."""
+    task = wanted.task
+    if task.executes and not wanted.allow_exec:
+        raise UsageError(
+            f"{task.name} runs programs that the model writes",
+            "Add --allow-exec, best in a container: it is no sandbox",
+        )
+    own = prompts.published(wanted.checkout, task.name) if wanted.checkout else prompts.Prompts()
+    judge = _judge(wanted, own, keys_file)
+    return Plan(task, _data(wanted), own, wanted.sampling, engine, judge, wanted.limit, wanted.seed)
+
+
+def _data(wanted: Wanted) -> rows.Data:
+    task = wanted.task
+    if wanted.folder:
+        return rows.local(wanted.folder, task.source)
+    if task.folder:
+        return replace(rows.local(task.folder), name=task.name)
+    if task.source:
+        return rows.from_hub(task.source, offline=wanted.offline)
+    raise UsageError(f"{task.name} has no data of its own", "Give a folder that holds some: --data DIR")
+
+
+def _judge(wanted: Wanted, own: prompts.Prompts, keys_file: Path) -> Judge | None:
+    if wanted.task.judged is None:
+        return None
+    if not wanted.judge_model or not wanted.judge_url:
+        raise UsageError(f"{wanted.task.name} needs a model that judges", "Name it: --judge MODEL --judge-url URL")
+    from pixtral_cli.engines import keys
+    from pixtral_cli.engines.link import Link
+    from pixtral_cli.engines.refusals import server
+    from pixtral_cli.engines.remote import RemoteEngine
+
+    to = server(wanted.judge_url)
+    own_key = os.environ.get("PIXTRAL_JUDGE_KEY", "").strip()
+    key = keys.checked(own_key, "PIXTRAL_JUDGE_KEY") if own_key else keys.find(to.host, keys_file)
+    engine = RemoteEngine(Link(replace(to, key=key)), wanted.judge_model)
+    return Judge(engine, own[wanted.task.judged.prompt], wanted.task.judged.best)
+
+
+def begin(wanted: Wanted, planned: Plan, home: Path, folder: Path | None = None, *, fresh: bool = False) -> Run:
+    """The run's folder: the named one, or one in `home` whose name follows from what is run."""
+    about = described(wanted, planned)
+    return records.create(folder or home / records.name(about), about, versions(), fresh=fresh)
+
+
+def described(wanted: Wanted, planned: Plan) -> dict[str, Any]:
+    """Everything that decides an answer and its mark, as JSON."""
+    judge = planned.judge
+    texts = json.dumps(planned.prompts.texts, sort_keys=True).encode()
+    return {
+        "task": wanted.task.name,
+        "data": {"name": planned.data.name, "revision": planned.data.revision},
+        "prompts": {"source": planned.prompts.source, "sha256": hashlib.sha256(texts).hexdigest()},
+        "model": dict(wanted.model),
+        "sampling": {name: value for name, value in asdict(wanted.sampling).items() if name != "schema"}
+        | {"stop": list(wanted.sampling.stop)},
+        "limit": wanted.limit,
+        "seed": wanted.seed,
+        "judge": {"model": wanted.judge_model, "url": wanted.judge_url, "instructions": judge.instructions}
+        if judge
+        else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """What runs, by version; packages that are not installed are left out."""
+    found = {"pixtral": __version__, "python": platform.python_version(), "machine": platform.platform()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def revision(folder: Path) -> str | None:
+    """What tells a checkpoint of a plain folder from another: the hash of its weights where they are small, else their size."""
+    try:
+        file = folder / "consolidated.safetensors"
+        size = file.stat().st_size
+        if size > SMALL:
+            return f"{size} bytes"
+        with file.open("rb") as stream:
+            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+    except OSError:
+        return None

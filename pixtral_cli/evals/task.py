@@ -1,0 +1,152 @@
+"""What a task is: where its rows are, how a row becomes questions, which metrics. A task is one value of this type."""
+
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pixtral_cli.chat.message import Message
+
+if TYPE_CHECKING:
+    from pixtral_cli.chat.images import Image
+    from pixtral_cli.evals.prompts import Prompts
+
+Metric: TypeAlias = Callable[[str, Sequence[str]], float]
+LETTERS = string.ascii_uppercase
+
+
+class BadRow(Exception):
+    """A row is not what the task's schema says; the text names the column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a data set: `index` counts from 0 through all of it; values as JSON has them, images apart."""
+
+    index: int
+    values: Mapping[str, Any]
+    load: "Callable[[Any, str], Image]" = field(compare=False)
+
+    def text(self, column: str, default: str | None = None) -> str:
+        """A column's value as text; a missing one raises BadRow unless there is a default."""
+        value = self.values.get(column)
+        if value is None:
+            if default is None:
+                raise BadRow(f"column {column!r} is missing")
+            return default
+        return value if isinstance(value, str) else str(value)
+
+    def texts(self, column: str) -> list[str]:
+        """A column's values as texts: of a list, or the one there is; of objects, what each calls its answer."""
+        value = self.values.get(column)
+        if value is None:
+            raise BadRow(f"column {column!r} is missing")
+        values = value if isinstance(value, list) else [value]
+        return [str(one["answer"] if isinstance(one, dict) and "answer" in one else one) for one in values]
+
+    def image(self, column: str) -> "Image":
+        """The picture in a column, checked as every other. Raises BadRow, ImageError."""
+        value = self.values.get(column)
+        if value is None:
+            raise BadRow(f"column {column!r} holds no image")
+        return self.load(value, f"row {self.index}, {column}")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the model is asked: a conversation that ends with the user, then `follow_ups`, each after its own answer.
+
+    `groups` are what its score is also counted under; `given` is what the marking needs and the model does not see.
+    """
+
+    key: str
+    messages: tuple[Message, ...]
+    references: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    follow_ups: tuple[str, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A metric's verdict on one question: `score`, counted `weight` times."""
+
+    score: float
+    weight: float = 1.0
+
+
+Marking: TypeAlias = Callable[[Question, Sequence[str]], Mapping[str, Mark]]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A data set on the hub: the files that match `files` at `revision`."""
+
+    repo: str
+    files: str
+    revision: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Which prompt tells the judge what to do, and up to what it rates."""
+
+    prompt: str
+    best: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """See docs/evals.md, Adding a task. `mark` is empty where a judge marks. The first metric is the one that is quoted.
+
+    `folder` is where the rows are that come with the package; otherwise `source` is where they are on the hub.
+    `published`: scores of Pixtral 12B for the first metric, by who reports them, in the metric's own scale.
+    """
+
+    name: str
+    title: str
+    source: Source | None
+    ask: "Callable[[Row, Prompts], Iterable[Question]]"
+    metrics: tuple[str, ...]
+    max_tokens: int
+    mark: Marking | None = None
+    judged: Judged | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+    executes: bool = False
+    folder: Path | None = None
+
+    @property
+    def percent(self) -> bool:
+        """Whether scores are shares; a judge's are points."""
+        return self.judged is None
+
+
+def marking(**metrics: Metric) -> Marking:
+    """Marks by metrics of the last answer and the references."""
+
+    def mark(question: Question, answers: Sequence[str]) -> dict[str, Mark]:
+        return {name: Mark(metric(answers[-1], question.references)) for name, metric in metrics.items()}
+
+    return mark
+
+
+def options(choices: Sequence[str]) -> str:
+    """Choices as lettered lines."""
+    return "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+
+
+_PLACE = re.compile(r"<image (\d+)>")
+
+
+def placed(text: str, image: "Callable[[int], Image]") -> "tuple[str | Image, ...]":
+    """Text whose `<image N>` are replaced by images; blank pieces between two of them are left out."""
+    pieces = _PLACE.split(text)
+    parts: list[str | Image] = []
+    for at, piece in enumerate(pieces):
+        if at % 2:
+            parts.append(image(int(piece)))
+        elif piece.strip():
+            parts.append(piece)
+    return tuple(parts)

@@ -1,0 +1,26 @@
+"""ChartQA: questions about charts, by people and by machine."""
+
+from collections.abc import Iterator
+
+from pixtral_cli.chat.message import user
+from pixtral_cli.evals.metrics import anywhere_relaxed, explicit_relaxed
+from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.task import Question, Row, Source, Task, marking
+
+
+def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+    message = user(f"{row.text('question')}\n{prompts['chart']}", [row.image("image")])
+    kind = row.text("type", "")
+    yield Question(str(row.index), (message,), tuple(row.texts("answer")), (kind,) if kind else ())
+
+
+TASK = Task(
+    name="chartqa",
+    title="ChartQA (test)",
+    source=Source("lmms-lab/ChartQA", "data/test-*.parquet"),
+    ask=ask,
+    metrics=("explicit_relaxed", "anywhere_relaxed"),
+    mark=marking(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
+    max_tokens=2048,
+    published={"Pixtral report": 0.818},
+)

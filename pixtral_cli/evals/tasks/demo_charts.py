@@ -1,0 +1,5 @@
+"""Drawn bar and line charts with short answers; comes with the package."""
+
+from pixtral_cli.evals.tasks import _demo
+
+TASK = _demo.task("demo-charts", "Demo: bar and line charts")

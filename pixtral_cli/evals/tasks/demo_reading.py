@@ -1,0 +1,5 @@
+"""Drawn printed words with short answers; comes with the package."""
+
+from pixtral_cli.evals.tasks import _demo
+
+TASK = _demo.task("demo-reading", "Demo: printed words")

@@ -1,0 +1,5 @@
+"""Drawn coloured shapes with short answers; comes with the package."""
+
+from pixtral_cli.evals.tasks import _demo
+
+TASK = _demo.task("demo-shapes", "Demo: coloured shapes")

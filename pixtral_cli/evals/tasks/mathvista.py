@@ -1,0 +1,35 @@
+"""MathVista: mathematics in figures, charts and photographs."""
+
+from collections.abc import Iterator
+
+from pixtral_cli.chat.message import user
+from pixtral_cli.evals.metrics import anywhere_relaxed, explicit_relaxed
+from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.task import LETTERS, BadRow, Question, Row, Source, Task, marking
+
+
+def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+    answer = row.text("answer")
+    if row.values.get("choices"):
+        choices = row.texts("choices")
+        if answer not in choices:
+            raise BadRow("column 'answer' is none of its choices")
+        answer = LETTERS[choices.index(answer)]
+    about = row.values.get("metadata")
+    groups = (
+        tuple(str(about[name]) for name in ("task", "category") if about.get(name)) if isinstance(about, dict) else ()
+    )
+    message = user(f"{row.text('query')}\n{prompts['choice']}", [row.image("decoded_image")])
+    yield Question(row.text("pid", str(row.index)), (message,), (answer,), groups)
+
+
+TASK = Task(
+    name="mathvista",
+    title="MathVista (testmini)",
+    source=Source("AI4Math/MathVista", "data/testmini-*.parquet"),
+    ask=ask,
+    metrics=("explicit_relaxed", "anywhere_relaxed"),
+    mark=marking(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
+    max_tokens=2048,
+    published={"Pixtral report": 0.583},
+)

@@ -1,0 +1,45 @@
+"""MM-MT-Bench: conversations about images; every turn is asked with the reference replies before it, and judged."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pixtral_cli.chat.message import Message, Part, Role
+from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.task import BadRow, Judged, Question, Row, Source, Task
+
+
+def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+    try:
+        said = json.loads(row.text("conversation"))
+        messages = [_message(one, row) for one in said]
+    except (ValueError, TypeError, LookupError) as error:
+        raise BadRow("column 'conversation' is no conversation") from error
+    category = row.text("category", "")
+    for turn in range(len(messages) // 2):
+        asked, reply = messages[: 2 * turn + 1], messages[2 * turn + 1]
+        groups = (*filter(None, [category]), f"turn {turn + 1}")
+        yield Question(f"{row.index}.{turn + 1}", tuple(asked), (reply.text,), groups)
+
+
+def _message(said: dict[str, Any], row: Row) -> Message:
+    roles: dict[str, Role] = {"user": "user", "assistant": "assistant"}
+    content = said["content"]
+    parts: list[Part] = [content] if isinstance(content, str) else [_part(chunk, row) for chunk in content]
+    return Message(roles[said["role"]], tuple(parts))
+
+
+def _part(chunk: dict[str, Any], row: Row) -> Part:
+    return row.image("image") if chunk["type"] == "image" else str(chunk["text"])
+
+
+TASK = Task(
+    name="mm-mt-bench",
+    title="MM-MT-Bench",
+    source=Source("mistralai/MM-MT-Bench", "data/eval-*.parquet"),
+    ask=ask,
+    metrics=("judge",),
+    judged=Judged("judge"),
+    max_tokens=4096,
+    published={"Pixtral report": 6.05},
+)

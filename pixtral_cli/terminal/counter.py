@@ -1,0 +1,39 @@
+"""One line on stderr that tells how far a long job is: redrawn on a terminal, now and then a new one elsewhere."""
+
+import shutil
+import time
+from typing import TextIO
+
+SECONDS = 30.0  # between two lines where nothing can be redrawn
+REDRAW = 0.1
+
+
+class Counter:
+    """Shows texts one after another; `end` leaves the last one standing."""
+
+    def __init__(self, stream: TextIO, *, quiet: bool = False, plain: bool = False) -> None:
+        self._stream = stream
+        self._quiet = quiet
+        self._live = stream.isatty() and not plain
+        self._last = ""
+        self._next = 0.0
+
+    def show(self, text: str) -> None:
+        self._last = text
+        if not self._quiet and time.monotonic() >= self._next:
+            self._write(text)
+
+    def end(self) -> None:
+        if self._last and not self._quiet:
+            self._write(self._last)
+            if self._live:
+                self._stream.write("\n")
+        self._stream.flush()
+
+    def _write(self, text: str) -> None:
+        self._next = time.monotonic() + (REDRAW if self._live else SECONDS)
+        if self._live:
+            self._stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        else:
+            self._stream.write(f"{text}\n")
+        self._stream.flush()

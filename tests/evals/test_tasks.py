@@ -1,0 +1,148 @@
+"""Every task on a small set of its true schema: what is asked, what is right, and equal scores on every engine."""
+
+import inspect
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.message import Message
+from pixtral_cli.engines import open_engine
+from pixtral_cli.engines.link import Link
+from pixtral_cli.engines.refusals import server
+from pixtral_cli.engines.remote import RemoteEngine
+from pixtral_cli.evals import records, report, rows, runner, tasks
+from pixtral_cli.evals.judge import Judge
+from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.runner import Plan
+from pixtral_cli.models import names
+from tests.evals.answering import Answering, in_turn
+from tests.evals.sets import RIGHT, SCHEMAS, folder
+from tests.server.serving import serving
+
+JUDGED = ["mm-mt-bench", "mt-bench"]
+
+
+def run(
+    name: str, at: Path, engine: Engine, judge: Engine | None = None, max_tokens: int = 2048
+) -> list[dict[str, Any]]:
+    task = tasks.get(name)
+    judging = Judge(judge, "Be fair.", 10) if judge else None
+    sampling = Sampling(temperature=0.0, seed=0, max_tokens=max_tokens)
+    data = rows.local(folder(name, at / "data") if task.source else task.folder or at, task.source)
+    into = records.create(at / "run", {"task": name, "model": {"name": "m"}}, {})
+    list(runner.run(Plan(task, data, Prompts(), sampling, engine, judging), into))
+    return into.records()
+
+
+@pytest.mark.parametrize("name", sorted(RIGHT))
+def test_right_answers_score_all_and_wrong_ones_nothing(name: str, tmp_path: Path) -> None:
+    metric = tasks.get(name).metrics[0]
+    right = run(name, tmp_path / "right", in_turn(*RIGHT[name]))
+    assert [record["scores"][metric] for record in right] == [1.0] * len(RIGHT[name])
+    wrong = run(name, tmp_path / "wrong", Answering(lambda messages: "no"))
+    assert [record["scores"][metric] for record in wrong] == [0.0] * len(RIGHT[name])
+
+
+def test_every_task_with_a_schema_is_tested() -> None:
+    demos = {name for name in tasks.names() if name.startswith("demo-")}
+    assert {*RIGHT, *JUDGED, *demos, "if-eval", "mm-if-eval"} >= set(tasks.names())
+    assert set(SCHEMAS) >= {name for name in tasks.names() if tasks.get(name).source}
+
+
+def test_mmmu_puts_each_image_where_the_question_names_it(tmp_path: Path) -> None:
+    engine = in_turn(*RIGHT["mmmu"])
+    found = run("mmmu", tmp_path, engine)
+    first = engine.asked[0][0].parts
+    assert [part if isinstance(part, str) else part.name for part in first[:4]] == [
+        "row 0, image_1", " Which ", "row 0, image_2", first[3],
+    ]  # fmt: skip
+    assert str(first[3]).startswith(" is blue?\nA. red\nB. blue\n")
+    assert str(first[3]).endswith(Prompts()["choice"])
+    assert [record["groups"] for record in found] == [["Art"], ["Math"]]
+
+
+def test_mm_mt_bench_asks_every_turn_with_the_reference_replies_before_it(tmp_path: Path) -> None:
+    engine = in_turn("Red.", "I am.")
+    found = run("mm-mt-bench", tmp_path, engine, in_turn("[[8]]", "[[6]]"))
+    assert [[message.role for message in asked] for asked in engine.asked] == [["user"], ["user", "assistant", "user"]]
+    assert engine.asked[1][1].text == "It is red."
+    assert [record["scores"] for record in found] == [{"judge": 8.0}, {"judge": 6.0}]
+    total = report.summary(tasks.get("mm-mt-bench"), found)
+    assert total.metrics["judge"].mean == 7.0
+    assert total.groups == {"Charts": (7.0, 2), "turn 1": (8.0, 1), "turn 2": (6.0, 1)}
+    assert total.metrics["macro"].mean == 7.0
+
+
+def test_mt_bench_goes_on_from_the_models_own_answer(tmp_path: Path) -> None:
+    engine = Answering(lambda messages: f"answer {len(messages)}")
+    found = run("mt-bench", tmp_path, engine, Answering(lambda messages: "[[4]]"))
+    assert [record["answers"] for record in found][:2] == [["answer 1"], ["answer 1", "answer 3"]]
+    assert engine.asked[2][1].text == "answer 1"
+    assert [record["references"] for record in found] == [["2"], ["4"], [], []]
+
+
+def test_a_question_without_a_rating_is_failed_and_has_no_score(tmp_path: Path) -> None:
+    found = run("mm-mt-bench", tmp_path, in_turn("Red.", "I am."), in_turn("[[8]]", "hm", "hm", "hm"))
+    assert found[1]["scores"] == {}
+    assert "no rating" in found[1]["error"]
+    total = report.summary(tasks.get("mm-mt-bench"), found)
+    assert (total.failed, total.metrics["judge"].mean) == (1, 8.0)
+
+
+def test_a_file_of_a_task_is_short() -> None:
+    for name in tasks.names():
+        module = inspect.getmodule(tasks.get(name).ask)
+        assert module is not None
+        assert len(inspect.getsource(module).splitlines()) < 80, name
+
+
+@pytest.fixture(scope="module")
+def demo() -> Any:
+    with closing(open_engine(folder=names.demo_folder(), name="demo", device="cpu")) as engine:
+        yield engine
+
+
+def rating(messages: Sequence[Message]) -> str:
+    """A judge that likes long answers."""
+    return f"[[{1 + len(messages[-1].text) % 10}]]"
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_a_task_scores_the_same_here_and_behind_a_server(name: str, tmp_path: Path, demo: Engine) -> None:
+    judge = Answering(rating) if name in JUDGED else None
+    here = run(name, tmp_path / "here", demo, judge, 24)
+    with (
+        serving(demo, model="demo") as running,
+        closing(RemoteEngine(Link(server(f"{running.url}/v1")), "demo")) as remote,
+    ):
+        there = run(name, tmp_path / "there", remote, judge, 24)
+    for record in (*here, *there):
+        record.pop("seconds")
+    assert here == there
+    assert all(record["answers"][-1] and not record["error"] for record in here)
+
+
+def test_the_demo_model_answers_the_demo_sets_and_alike_behind_a_server(tmp_path: Path, demo: Engine) -> None:
+    here = run("demo-shapes", tmp_path / "here", demo)
+    assert sum(record["scores"]["stated"] for record in here) / len(here) > 0.2
+    with (
+        serving(demo, model="demo") as running,
+        closing(RemoteEngine(Link(server(f"{running.url}/v1")), "demo")) as remote,
+    ):
+        there = run("demo-shapes", tmp_path / "there", remote)
+    assert [record["answers"] for record in here] == [record["answers"] for record in there]
+
+
+@pytest.mark.parametrize("name", ["demo-shapes", "demo-charts", "demo-reading"])
+def test_every_row_of_a_demo_set_can_be_asked_and_its_answer_is_right(name: str, tmp_path: Path) -> None:
+    found = run(name, tmp_path, Answering(lambda messages: "-"))
+    task = tasks.get(name)
+    assert len(found) >= 30
+    for row in rows.local(task.folder or tmp_path).rows(range(len(found))):
+        question = next(iter(task.ask(row, Prompts())))
+        assert task.mark is not None
+        assert task.mark(question, [f"It is {question.references[0]}."])["stated"].score == 1.0, row.values
