@@ -14,7 +14,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
 PLACEHOLDER = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>[a-z][a-z0-9_]*)|\{(?P<braced>[a-z][a-z0-9_]*)\})")
 
 EXAMPLE = '''\
-# $input is what `pixtral ask` is given: the words and what is piped in. Any other $name is given by -p name value.
+# $input is what `pixtral ask` is given: the words and what is piped in. Any other $name is given by -p name=value.
 prompt = """
 $input
 """
@@ -68,7 +68,7 @@ class Template:
         missing = [name for name in self.placeholders if name not in given]
         if missing:
             names = ", ".join(f"${name}" for name in missing)
-            raise UsageError(f"The template {self.name} wants {names}.", f"Give it: -p {missing[0]} VALUE")
+            raise UsageError(f"The template {self.name} wants {names}.", f"Give it: -p {missing[0]}=VALUE")
         known = {*self.placeholders, *self.defaults}
         if unknown := [name for name in given if name not in known]:
             raise UsageError(

@@ -1,5 +1,6 @@
 """`pixtral ask`: one question on the command line. What it does, `terminal.once` knows; which engine, `engines`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,19 @@ Extract = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all and show what would be sent; load no weights.")]
 NoStream = Annotated[bool, typer.Option("--no-stream", help="Show the answer when it is whole.")]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Do not read stdin.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Answer again whenever a named picture changes on disk.")]
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template", "-t", metavar="NAME", help="Ask by a template (`pixtral templates`).", show_default=False
+    ),
+]
+Values = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it.", show_default=False
+    ),
+]
 
 
 def ask(
@@ -32,6 +46,8 @@ def ask(
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
+    template: Template = None,
+    param: Values = None,
     output: options.Output = None,
     extract: Extract = None,
     format: options.Format = options.OutputFormat.text,
@@ -49,6 +65,7 @@ def ask(
     device: options.Device = None,
     dtype: options.Dtype = None,
     dry_run: DryRun = False,
+    watch: Watch = False,
     no_stream: NoStream = False,
     no_stdin: NoStdin = False,
     plain: options.Plain = False,
@@ -68,20 +85,55 @@ def ask(
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
         base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
-        offline=offline or None, plain=plain or None, no_log=no_log or dry_run or None,
+        offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
     )  # fmt: skip
+    if template:
+        question, extract, settings = _templated(template, question, param or (), extract, settings)
     chosen, settings = opening.choose(model, settings)
     out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) != "-" else None
     request = Request(
-        question, image or (), opening.sampling(settings, chosen.name, stop), not no_stdin, extract or "", file,
-        verbose, bool(settings.offline),
+        question, image or (), opening.sampling(settings, chosen.name, stop), read_stdin=not no_stdin,
+        extract=extract or "", file=file, verbose=verbose, offline=bool(settings.offline),
     )  # fmt: skip
-    _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run)
+    _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run=dry_run, watch=watch)
+
+
+def _templated(
+    name: str, question: str, values: Sequence[str], extract: str | None, settings: "Config"
+) -> tuple[str, str | None, "Config"]:
+    """The question in its template; what the template sets stands beneath what the flags set."""
+    from dataclasses import replace
+
+    from pixtral_cli.errors import UsageError
+    from pixtral_cli.terminal.templates import open_templates
+
+    template = open_templates().load(name)
+    if template.schema:
+        raise UsageError(f"The template {name} wants a schema, which no engine here can hold yet")
+    pairs = [value.partition("=") for value in values]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise UsageError(f"--param wants NAME=VALUE, not {wrong[0]!r}", "For example: -p language=French")
+    filled = template.fill(question, {name: value for name, _, value in pairs})
+    offered = {"system": filled.system, **{key: getattr(template, key) for key in _SAMPLING}}
+    beneath = {key: value for key, value in offered.items() if getattr(settings, key) is None}
+    if template.model:
+        beneath["model"] = template.model
+    return filled.prompt, extract or template.extract, replace(settings, **beneath)
+
+
+_SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 
 
 def _ask(
-    request: "Request", chosen: "Chosen", settings: "Config", out: "Output", going_on: str | None, dry_run: bool
+    request: "Request",
+    chosen: "Chosen",
+    settings: "Config",
+    out: "Output",
+    going_on: str | None,
+    *,
+    dry_run: bool,
+    watch: bool,
 ) -> None:
     import sys
     from contextlib import closing
@@ -90,10 +142,14 @@ def _ask(
     from pixtral_cli.chat.sessions import Sessions
     from pixtral_cli.terminal import once
 
+    request = once.read_piped(request, out, sys.stdin)
     asked = once.message(request, out, sys.stdin)
     if chosen.note:
         out.note(chosen.note)
     sessions = Sessions(config.paths().data)
     kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
     with closing(chosen.open()) as engine, once.conversing(sessions, kept, out) as conversation:
-        (once.preview if dry_run else once.answer)(request, asked, conversation, engine, out)
+        if watch:
+            once.watch(request, asked, conversation, engine, out)
+        else:
+            (once.preview if dry_run else once.answer)(request, asked, conversation, engine, out)

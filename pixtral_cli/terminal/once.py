@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -17,6 +17,7 @@ from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sanitize import clean, suspicious, visible
 from pixtral_cli.terminal import destination, piped
+from pixtral_cli.terminal import watch as watching
 from pixtral_cli.terminal.output import dumps
 from pixtral_cli.terminal.render import Answer, Output, as_json, collect, render, show, statistics
 
@@ -31,6 +32,7 @@ class Request:
     sources: Sequence[str] = ()
     sampling: Sampling = field(default_factory=Sampling)
     read_stdin: bool = True
+    piped: str | None = None  # what stdin held, when it has been read already
     extract: str = ""
     file: Path | None = None
     verbose: bool = False
@@ -55,14 +57,21 @@ def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
         raise UsageError("Only one image can come on stdin", "Name --image - once")
     found = [_image(source, request.offline, stdin) for source in request.sources]
     parts = place(request.question, found)
-    wanted = request.read_stdin and STDIN not in request.sources
-    text = piped.read_text(stdin, out.note) if wanted else ""
+    text = read_piped(request, out, stdin).piped or ""
     if not request.question.strip() and not text:
         raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
     for image in found:
         for said in image.notes:
             out.note(f"{image.name}: {said}")
     return Message("user", _with_piped(parts, text))
+
+
+def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
+    """The request with the text of stdin in it, which can be read only once."""
+    if request.piped is not None:
+        return request
+    wanted = request.read_stdin and STDIN not in request.sources
+    return replace(request, piped=piped.read_text(stdin, out.note) if wanted else "")
 
 
 @contextlib.contextmanager
@@ -105,6 +114,30 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     if request.verbose:
         window = engine.measure([asked]).context_window
         out.tell(statistics(given, window))
+
+
+def watch(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
+    """Answer, and answer anew whenever a picture changes, each time as if for the first time. Ends with Ctrl-C.
+
+    A picture that cannot be read, or an answer that fails, is told and waited out.
+    """
+    changes = watching.changes(watching.files(request.sources))
+    while True:
+        try:
+            answer(request, asked, Conversation(conversation.system, conversation.turns), engine, out)
+        except PixtralError as error:
+            out.tell(f"{visible(error.message)}. Waiting for the picture to change")
+        asked = _changed(request, changes, out)
+
+
+def _changed(request: Request, changes: Iterator[None], out: Output) -> Message:
+    """The question with its pictures as they are after their next change that leaves them readable."""
+    while True:
+        next(changes)
+        try:
+            return message(request, out, None)
+        except PixtralError as error:
+            out.tell(f"{visible(error.message)}. Waiting for the picture to change")
 
 
 def preview(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:

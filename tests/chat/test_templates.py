@@ -51,7 +51,7 @@ def test_a_value_that_is_missing_or_has_no_place_is_named() -> None:
     assert template.placeholders == ("language",)
     with pytest.raises(UsageError, match=r"wants \$language") as error:
         template.fill("x")
-    assert error.value.hint == "Give it: -p language VALUE"
+    assert error.value.hint == "Give it: -p language=VALUE"
     with pytest.raises(UsageError, match=r"has no \$colour"):
         template.fill("x", {"language": "German", "colour": "red"})
     with pytest.raises(UsageError, match=r"has no \$input"):

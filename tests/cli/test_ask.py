@@ -143,3 +143,13 @@ def test_a_closed_stdin_and_a_closed_stdout_do_no_harm() -> None:
         1,
         "pixtral: The answer cannot be written: stdout is closed. Write it to a file: -o FILE\n",
     )
+
+
+def test_a_template_asks_with_its_placeholders_filled(home: Path) -> None:
+    folder = home / "pixtral" / "templates"
+    folder.mkdir(parents=True)
+    (folder / "colour.toml").write_text('prompt = "What color is the $thing? $input"\nmax_tokens = 3\n')
+    said = ask("-t", "colour", "-p", "thing=circle", "--dry-run", "--format", "json", "--no-stdin", "-m", "demo")
+    assert json.loads(said.stdout)["text"] == "What color is the circle?"
+    assert "Give it: -p thing=VALUE" in ask("-t", "colour", "--no-stdin").stderr
+    assert "--param wants NAME=VALUE" in ask("-t", "colour", "-p", "thing", "--no-stdin").stderr
