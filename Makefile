@@ -14,8 +14,8 @@ demo: .venv/runtime ## Install into .venv and ask the demo model about a picture
 test: .venv/development ## Run the tests (Python alone, under 15 minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-all: test ## Run every test and the slow proofs; installs zsh and fish (apt)
-	for shell in zsh fish; do command -v $$shell >/dev/null || { apt-get update -qq && apt-get install -y -qq $$shell; }; done
+test-all: test ## Run every test and the slow proofs; installs zsh, fish and chromium (apt)
+	for tool in zsh fish chromium; do command -v $$tool >/dev/null || { apt-get update -qq && apt-get install -y -qq $$tool; }; done
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 check: .venv/development ## Format, lint, types, stale generated files
