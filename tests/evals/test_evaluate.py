@@ -1,0 +1,175 @@
+"""`pixtral eval` as a user meets it: streams, exit statuses, files, what is shown and compared."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import typer
+
+from pixtral_cli import __main__, config
+from pixtral_cli.chat.message import Message
+from pixtral_cli.cli import evaluate
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.server.gate import Rules
+from tests.evals.answering import Answering
+from tests.evals.sets import folder
+from tests.server.serving import serving
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """`pixtral eval WORDS…`: status, stdout, stderr."""
+    app = typer.Typer(rich_markup_mode=None)
+    app.add_typer(evaluate.app, name="eval")
+
+    def call(*words: str) -> tuple[int, str, str]:
+        try:
+            status = __main__._invoke(app, ["eval", *words])
+        except PixtralError as error:
+            status = __main__._report(error)
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def runs() -> list[Path]:
+    return sorted((config.paths().data / "evals").iterdir())
+
+
+def knows_peru(messages: Sequence[Message]) -> str:
+    return "It is Peru.\nFinal Answer: Peru"
+
+
+def test_alone_it_says_how_it_is_used(call: Call) -> None:
+    status, out, _ = call()
+    assert status == 0
+    assert "pixtral eval TASK" in out
+    assert "compare" in out
+    assert {line.split()[0] for line in call("tasks")[1].splitlines()} >= {"mmmu", "chartqa", "demo-shapes"}
+
+
+def test_a_run_prints_its_scores_on_stdout_and_its_progress_on_stderr(call: Call) -> None:
+    status, out, err = call("demo-shapes", "--model", "demo", "--limit", "4")
+    assert status == 0
+    assert out.startswith("Demo: coloured shapes: demo, 4 rows\n4 questions")
+    assert re.search(r"right answers +\d+\.\d", out)
+    assert "0 of 4 rows" in err
+    assert "4 of 4 rows · right answers" in err
+    again = call("demo-shapes", "--model", "demo", "--limit", "4")
+    assert again[1] == out
+    assert len(runs()) == 1
+    assert call("list")[1].count("\n") == 1
+
+
+def test_the_record_says_everything_that_decides_an_answer(call: Call) -> None:
+    call("demo-shapes", "--model", "demo", "--limit", "1", "--seed", "7", "--max-tokens", "9", "-q")
+    written = json.loads((runs()[0] / "run.json").read_text())
+    about = written["about"]
+    assert about["sampling"] == {"temperature": 0.0, "top_p": 1.0, "seed": 7, "stop": [], "max_tokens": 9}
+    assert about["model"]["revision"].startswith("sha256:")
+    assert about["data"]["revision"].startswith("sha256:")
+    assert about["prompts"]["source"] == "pixtral"
+    assert {"pixtral", "python", "torch", "mistral_inference"} <= set(written["versions"])
+    record = json.loads((runs()[0] / "answers.jsonl").read_text())
+    assert (
+        record["messages"][0]["parts"][1].endswith(("?", "image", "shape", "shapes"))
+        or record["messages"][0]["parts"][1]
+    )
+
+
+def test_any_server_can_be_measured_and_two_runs_be_compared(call: Call, tmp_path: Path) -> None:
+    data = str(folder("chartqa", tmp_path / "data"))
+    wanted = ["chartqa", "--data", data, "--concurrency", "2", "-q"]
+    with serving(Answering(knows_peru)) as one, serving(Answering(lambda messages: "Final Answer: 25%")) as two:
+        assert call(*wanted, "--base-url", f"{one.url}/v1")[0] == 0
+        status, out, err = call(*wanted, "--base-url", f"{two.url}/v1")
+    assert (status, err) == (0, "")
+    assert re.search(r"relaxed correctness, explicit prompt +50\.0  \[0\.0, 100\.0\]", out)
+    assert "Pixtral report, Pixtral 12B                     81.8" in out
+    assert "human_test" in out
+    status, out, _ = call("compare", *(run.name for run in runs()))
+    assert status == 0
+    assert "p = 1.000 (McNemar, 2 questions)" in out
+    assert "Pixtral report" in out
+
+
+def test_published_prompts_are_asked_and_recorded(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "chartqa.py").write_text("PROMPT = 'Say it.'")
+    data = str(folder("chartqa", tmp_path / "data"))
+    engine = Answering(knows_peru)
+    with serving(engine) as running:
+        out = call("chartqa", "--data", data, "--prompts", str(tmp_path), "--base-url", f"{running.url}/v1", "-q")[1]
+    assert engine.asked[0][0].text == "Which is highest?\nSay it."
+    assert "published prompts" in out
+
+
+def test_a_judge_of_its_own_with_its_own_key(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = str(folder("mm-mt-bench", tmp_path / "data"))
+    judge = Answering(lambda messages: "Fine. Rating: [[7]]")
+    monkeypatch.setenv("PIXTRAL_JUDGE_KEY", "secret")
+    with serving(Answering(knows_peru)) as running, serving(judge, rules=Rules(api_key="secret")) as judging:
+        status, out, err = call(
+            "mm-mt-bench", "--data", data, "--base-url", f"{running.url}/v1", "--judge", "fake", "--judge-url", judging.url
+        )  # fmt: skip
+    assert status == 0, err
+    assert re.search(r"judge's rating +7\.00", out)
+    assert len(judge.asked) == 2
+    assert "secret" not in "".join(file.read_text() for file in runs()[0].glob("*.json*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "There is no task named 'nonsense'"),
+        (["mm-mt-bench", "--model", "demo"], "needs a model that judges"),
+        (["humaneval", "--model", "demo"], "--allow-exec"),
+        (["chartqa", "--model", "demo", "--data", "/nowhere"], "not a folder"),
+        (["show", "nothing"], "There is no run"),
+        (["compare", "nothing"], "There is no run"),
+        (["demo-shapes", "--limit", "0"], "--limit"),
+    ],
+)
+def test_what_makes_no_sense_is_a_usage_error(call: Call, words: list[str], said: str) -> None:
+    status, out, err = call(*words)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_failed_questions_are_the_exit_status(call: Call, tmp_path: Path) -> None:
+    data = folder("mt-bench", tmp_path / "data")
+    (data / "rows.jsonl").write_text('{"image": "none.png", "question": "?", "answer": "1", "kind": "count"}\n')
+    status, out, err = call("demo-shapes", "--model", "demo", "--data", str(data))
+    assert status == 8
+    assert "failed" in out
+    assert "1 of 1 questions failed" in err
+
+
+def test_the_page_shows_wrong_answers_first_with_their_pictures_and_nothing_can_run_in_it(
+    call: Call, tmp_path: Path
+) -> None:
+    data = str(folder("chartqa", tmp_path / "data"))
+    evil = "<script>alert(1)</script><img src=x onerror=alert(1)>\nFinal Answer: Peru"
+    with serving(Answering(lambda messages: evil)) as running:
+        call("chartqa", "--data", data, "--base-url", f"{running.url}/v1", "-q")
+    status, out, _ = call("show", runs()[0].name, "--output", str(tmp_path / "page.html"))
+    assert status == 0
+    assert "50.0" in out
+    page = (tmp_path / "page.html").read_text()
+    assert page.index("What share?") < page.index("Which is highest?")
+    assert page.count("data:image/webp;base64,") == 2
+    assert "<script" not in page
+    assert "onerror=alert(1)&gt;" in page
+    assert "default-src 'none'" in page
+    assert page.count('<article class="good') == 1
+    call("show", str(runs()[0]), "--questions", "1")
+    assert (runs()[0] / "report.html").read_text().count("<article") == 1
+
+
+def test_nothing_is_left_beside_a_run(call: Call) -> None:
+    call("demo-reading", "--model", "demo", "--limit", "2", "-q")
+    assert {file.name for file in runs()[0].iterdir()} - {".lock"} == {"run.json", "answers.jsonl", "images"}
