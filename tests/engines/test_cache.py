@@ -205,6 +205,17 @@ def test_memory_of_a_long_prefill_grows_with_the_cache_and_not_the_vocabulary(tm
     assert bytes_large < length * 16_000 * 4 / 50
 
 
+@pytest.mark.slow
+def test_a_full_window_with_an_image_at_its_end_is_read(tmp_path: Path) -> None:
+    sizes = Sizes(layers=1, heads=1, kv_heads=1, vocab=512)
+    who = LocalEngine(build(tmp_path, sizes), device="cpu", dtype="fp32")
+    said = [Message("user", (" a" * 127_960, IMAGES[0], "?"))]
+    with Largest() as largest:
+        _, usage = answer(who, said, Sampling(temperature=0, max_tokens=4))
+    assert 127_980 < usage.prompt_tokens <= 127_996
+    assert largest.bytes <= 256 * 128_000 * 4, "no more than the mask of a chunk"
+
+
 def test_growing_keeps_what_was_computed(folder: Path) -> None:
     who, said = engine(folder), []
     for turn in range(4):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
@@ -57,6 +57,7 @@ def test_ten_thousand_random_strings_stream_as_they_decode_whole(tekken: Tekkeni
             assert not any("�" in piece for piece in streamed)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 131071), max_size=40))
 def test_tokens_at_random_stream_as_they_decode_whole(tekken: Tekkenizer, tokens: list[int]) -> None:
     """Also what is no text: broken characters become the mark that decoding whole gives them, but for an unfinished end."""
@@ -67,6 +68,7 @@ def test_tokens_at_random_stream_as_they_decode_whole(tekken: Tekkenizer, tokens
 letters = st.text("ab", min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(st.lists(letters, max_size=12), st.lists(letters, min_size=1, max_size=3))
 def test_a_stop_string_is_found_however_it_is_cut(chunks: list[str], stop: list[str]) -> None:
     whole = "".join(chunks)

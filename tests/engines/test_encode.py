@@ -45,6 +45,12 @@ def pixtral(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
     return LocalEngine(folder)
 
 
+@pytest.fixture(scope="module")
+def merging(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
+    """The image sizes of Mistral Small 3.1."""
+    return unloadable(tmp_path_factory.mktemp("merging"), SMALL3)
+
+
 def theirs(folder: Path, said: Sequence[Message]) -> list[int]:
     """mistral_common's own encoding of the real pixels."""
     tokenizer = MistralTokenizer.from_file(folder / "tekken.json")
@@ -82,8 +88,10 @@ def test_tokens_are_those_of_mistral_common(tmp_path: Path, sizes: Sizes) -> Non
 
 @given(size=st.tuples(st.integers(1, 10_000), st.integers(1, 10_000)))
 @settings(max_examples=300, deadline=None)
-def test_an_image_costs_what_mistral_common_says(pixtral: LocalEngine, size: tuple[int, int]) -> None:
-    for engine, config in ((pixtral, ImageConfig(16, 1024)), (_merged(), ImageConfig(14, 1540, 2))):
+def test_an_image_costs_what_mistral_common_says(
+    pixtral: LocalEngine, merging: LocalEngine, size: tuple[int, int]
+) -> None:
+    for engine, config in ((pixtral, ImageConfig(16, 1024)), (merging, ImageConfig(14, 1540, 2))):
         columns, rows = ImageEncoder(config, SpecialImageIDs(10, 12, 13))._image_to_num_tokens(_Sized(size))
         grid = engine.tokenizer.grid(size)
         assert (grid.columns, grid.rows) == (columns, rows)
@@ -93,17 +101,6 @@ class _Sized(PILImage.Image):
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
         self._size = size
-
-
-_engines: list[LocalEngine] = []
-
-
-def _merged() -> LocalEngine:
-    import tempfile
-
-    if not _engines:
-        _engines.append(unloadable(Path(tempfile.mkdtemp()), SMALL3))
-    return _engines[0]
 
 
 @pytest.mark.parametrize(

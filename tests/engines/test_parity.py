@@ -9,7 +9,9 @@ import torch
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.attention import Rotary, turns_2d
 from pixtral_cli.engines.local.clock import Clock
+from pixtral_cli.engines.local.upstream import modules
 from tests.engines.checkpoints import Reference, Sizes, build, image, random_sizes
 
 WORDS = ["What", "is", "there?", "A", "red", "circle,", "two", "squares.", "Why", "not", "zebra", "7", "(x)\n", "über"]
@@ -90,3 +92,14 @@ def test_pixtrals_own_tokenizer_and_image_sizes_run(tmp_path: Path) -> None:
     assert last.usage.image_tokens == (64 + 1) * 43 + (19 + 1) * 64
     assert last.usage.prompt_tokens == engine.measure(said).prompt_tokens
     assert last.usage.completion_tokens == 4
+
+
+def test_rotary_positions_are_mistral_inferences_at_any_length() -> None:
+    modules()
+    from mistral_inference.rope import precompute_freqs_cis, precompute_freqs_cis_2d
+
+    table = precompute_freqs_cis(16, 200_100, 1e9)
+    rotary = Rotary(16, 1e9, torch.device("cpu"))
+    for start, stop in ((0, 1), (1, 900), (899, 1100), (127_990, 128_010), (200_000, 200_100)):
+        assert torch.equal(rotary.at(start, stop), table[start:stop])
+    assert torch.equal(turns_2d(24, 5, 9, 1e4), precompute_freqs_cis_2d(24, 64, 64, 1e4)[:5, :9].flatten(0, 1))
