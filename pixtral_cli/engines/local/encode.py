@@ -93,7 +93,10 @@ def _check_length(messages: Sequence[Message], grids: list[Grid], tokenizer: Tok
 
 
 def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMessage]:
-    """In the form that every template takes: one system prompt, in front; no empty answers."""
+    """In the form that every template takes: one system prompt, in front; no empty answers.
+
+    The templates keep the order of texts and images, but put a message's one image first if all its text precedes it.
+    """
     if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
         yield SystemMessage(content=instructions)
     for message in messages:
