@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 import mistral_common
-import regex  # type: ignore[import-untyped]
+import regex
 
 from demo import families
 from demo.drawing import words

@@ -5,6 +5,7 @@ For every test and benchmark that needs a model of true structure and no meaning
 
 import io
 import json
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Sizes:
     @property
     def params(self) -> dict[str, Any]:
         """The content of params.json."""
-        vision = {
+        vision: dict[str, Any] = {
             "hidden_size": self.vision_dim, "num_channels": 3, "image_size": self.image, "patch_size": self.patch,
             "intermediate_size": self.vision_hidden, "num_hidden_layers": self.vision_layers,
             "num_attention_heads": self.vision_heads, "rope_theta": self.vision_theta, "image_token_id": 10,
@@ -89,7 +90,7 @@ def random_state(sizes: Sizes, seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def matrix(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator) / float(np.prod(shape[1:])) ** 0.5
+        return torch.randn(shape, generator=generator) / math.prod(shape[1:]) ** 0.5
 
     def scale(size: int) -> torch.Tensor:
         return 1 + 0.1 * torch.randn(size, generator=generator)
@@ -183,7 +184,7 @@ class Reference:
 
     def __init__(self, sizes: Sizes, seed: int) -> None:
         self.sizes = sizes
-        self.model = _llava(sizes)
+        self.model = llava(sizes)
         self.model.load_state_dict(to_transformers(random_state(sizes, seed), sizes))
 
     @torch.inference_mode()
@@ -217,7 +218,7 @@ def processed(each: PILImage.Image, sizes: Sizes) -> np.ndarray[Any, Any]:
     return encoder(ImageChunk(image=each)).image
 
 
-def _llava(sizes: Sizes) -> Any:
+def llava(sizes: Sizes) -> Any:
     from transformers import LlavaConfig, LlavaForConditionalGeneration, MistralConfig, PixtralVisionConfig
 
     vision = PixtralVisionConfig(
@@ -235,7 +236,8 @@ def _llava(sizes: Sizes) -> Any:
         vision_config=vision, text_config=text, image_token_index=10, image_seq_length=1, vision_feature_layer=-1,
         vision_feature_select_strategy="full", projector_hidden_act="gelu",
     )  # fmt: skip
-    return LlavaForConditionalGeneration(config).eval()
+    model: Any = LlavaForConditionalGeneration(config)
+    return model.eval()
 
 
 NAMES = {
