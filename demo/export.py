@@ -71,6 +71,7 @@ def export(weights: Mapping[str, Tensor], shape: Shape, tokenizer: Path, folder:
     (folder / "params.json").write_text(json.dumps(params(shape, len(state["output.weight"])), indent=1) + "\n")
     part = folder / "consolidated.part"
     save_file(state, part)
+    part.chmod(0o644)  # it is written for its owner alone, and goes into a package
     part.replace(folder / "consolidated.safetensors")
     if (folder / "tekken.json").resolve() != tokenizer.resolve():
         shutil.copy(tokenizer, folder / "tekken.json")
