@@ -17,7 +17,9 @@ PLAIN = {
     "vqa_match": "VQA match", "anls": "ANLS", "judge": "judge's rating", "macro": "judge's rating, mean of groups",
     "exact": "exact match", "explicit_exact": "exact match, explicit prompt", "multiple_choice": "multiple choice",
     "mathematics": "same value", "pass_at_1": "pass@1",
-    "stated": "right answers",
+    "stated": "right answers", "prompt_strict": "all instructions followed, strict",
+    "instruction_strict": "instructions followed, strict", "prompt_loose": "all instructions followed, loose",
+    "instruction_loose": "instructions followed, loose",
 }  # fmt: skip
 
 

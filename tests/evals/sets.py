@@ -87,10 +87,18 @@ HUMANEVAL = [
         "test": "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(-1) == -2\n", "entry_point": "twice",
     }
 ]  # fmt: skip
+IF_EVAL = [
+    {
+        "key": 1000, "prompt": "Write two words in lowercase, without commas.",
+        "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
+        "kwargs": [{"num_words": None, "relation": None}, {"num_words": 3, "relation": "less than"}],
+    }
+]  # fmt: skip
 
 SCHEMAS: dict[str, list[dict[str, Any]]] = {
     "mmmu": MMMU, "mathvista": MATHVISTA, "chartqa": CHARTQA, "docvqa": DOCVQA, "vqav2": VQAV2, "mm-mt-bench": MM_MT_BENCH,
     "mt-bench": MT_BENCH, "mmlu": MMLU, "math": MATH, "humaneval": HUMANEVAL,
+    "if-eval": IF_EVAL, "mm-if-eval": [{**IF_EVAL[0], "image": picture()}],
 }  # fmt: skip
 # For each question in order an answer that is wholly right.
 RIGHT: dict[str, list[str]] = {
@@ -101,6 +109,8 @@ RIGHT: dict[str, list[str]] = {
     "vqav2": ["red"],
     "mmlu": ["Seven.\nFinal Answer: C"],
     "math": ["Final Answer: \\boxed{\\dfrac{1}{2}}"],
+    "if-eval": ["two words"],
+    "mm-if-eval": ["red square"],
     "humaneval": ["```python\ndef twice(n: int) -> int:\n    return n + n\n```"],
 }
 JSONL = {"mt-bench", "math", "if-eval"}

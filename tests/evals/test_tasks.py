@@ -14,13 +14,13 @@ from pixtral_cli.engines import open_engine
 from pixtral_cli.engines.link import Link
 from pixtral_cli.engines.refusals import server
 from pixtral_cli.engines.remote import RemoteEngine
-from pixtral_cli.evals import records, report, rows, runner, tasks
+from pixtral_cli.evals import execution, records, report, rows, runner, tasks
 from pixtral_cli.evals.judge import Judge
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.runner import Plan
 from pixtral_cli.models import names
 from tests.evals.answering import Answering, in_turn
-from tests.evals.sets import RIGHT, SCHEMAS, folder
+from tests.evals.sets import HUMANEVAL, RIGHT, SCHEMAS, folder
 from tests.server.serving import serving
 
 JUDGED = ["mm-mt-bench", "mt-bench"]
@@ -32,7 +32,7 @@ def run(
     task = tasks.get(name)
     judging = Judge(judge, "Be fair.", 10) if judge else None
     sampling = Sampling(temperature=0.0, seed=0, max_tokens=max_tokens)
-    data = rows.local(folder(name, at / "data") if task.source else task.folder or at, task.source)
+    data = rows.local(task.folder or folder(name, at / "data"), task.source)
     into = records.create(at / "run", {"task": name, "model": {"name": "m"}}, {})
     list(runner.run(Plan(task, data, Prompts(), sampling, engine, judging), into))
     return into.records()
@@ -43,13 +43,13 @@ def test_right_answers_score_all_and_wrong_ones_nothing(name: str, tmp_path: Pat
     metric = tasks.get(name).metrics[0]
     right = run(name, tmp_path / "right", in_turn(*RIGHT[name]))
     assert [record["scores"][metric] for record in right] == [1.0] * len(RIGHT[name])
-    wrong = run(name, tmp_path / "wrong", Answering(lambda messages: "no"))
+    wrong = run(name, tmp_path / "wrong", Answering(lambda messages: "no, no, not at all"))
     assert [record["scores"][metric] for record in wrong] == [0.0] * len(RIGHT[name])
 
 
 def test_every_task_with_a_schema_is_tested() -> None:
     demos = {name for name in tasks.names() if name.startswith("demo-")}
-    assert {*RIGHT, *JUDGED, *demos, "if-eval", "mm-if-eval"} >= set(tasks.names())
+    assert {*RIGHT, *JUDGED, *demos} == set(tasks.names())
     assert set(SCHEMAS) >= {name for name in tasks.names() if tasks.get(name).source}
 
 
@@ -91,6 +91,28 @@ def test_a_question_without_a_rating_is_failed_and_has_no_score(tmp_path: Path) 
     assert "no rating" in found[1]["error"]
     total = report.summary(tasks.get("mm-mt-bench"), found)
     assert (total.failed, total.metrics["judge"].mean) == (1, 8.0)
+
+
+def test_an_instruction_counts_as_often_as_it_is_given(tmp_path: Path) -> None:
+    found = run("if-eval", tmp_path, in_turn("one, two"))
+    assert found[0]["scores"] == {
+        "prompt_strict": 0.0, "instruction_strict": 0.5, "prompt_loose": 0.0, "instruction_loose": 0.5,
+    }  # fmt: skip
+    assert found[0]["weights"] == {"instruction_strict": 2, "instruction_loose": 2}
+
+
+@pytest.mark.parametrize(
+    ("code", "passed"),
+    [
+        ("    return n * 2\n", True), ("def twice(n):\n    return n + n", True), ("    return 3\n", False),
+        ("import sys\nsys.exit(0)\ndef twice(n): ...", False), ("    while True: pass\n", False), ("def twice(", False),
+        ("def twice(n):\n    x = bytearray(1 << 33)\n    return 2 * n", False), ("I cannot.", False),
+    ],
+)  # fmt: skip
+def test_a_program_passes_when_its_tests_do(code: str, passed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "SECONDS", 3)
+    row = HUMANEVAL[0]
+    assert execution.passes(execution.program(row["prompt"], code, row["test"], row["entry_point"])) is passed
 
 
 def test_a_file_of_a_task_is_short() -> None:

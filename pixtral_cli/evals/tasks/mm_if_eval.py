@@ -1,0 +1,25 @@
+"""MM-IF-Eval: instructions about a picture, from a folder of the user's own; rows as in IF-Eval with an image."""
+
+from collections.abc import Iterator
+
+from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.task import BadRow, Question, Row, Task
+from pixtral_cli.evals.tasks import if_eval
+
+
+def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+    if not row.values.get("image"):
+        raise BadRow("column 'image' holds no image")
+    return if_eval.ask(row, prompts)
+
+
+TASK = Task(
+    name="mm-if-eval",
+    title="MM-IF-Eval (your own folder: --data)",
+    source=None,
+    ask=ask,
+    metrics=if_eval.METRICS,
+    mark=if_eval.mark,
+    max_tokens=2048,
+    published={"model card": 0.527},
+)
