@@ -50,7 +50,8 @@ def _number(answer: str) -> Short | None:
 
 
 def _whole(answer: str) -> Short | None:
-    return {"answer": answer.removesuffix(".").removeprefix("The ").removeprefix("the ")}
+    words = answer.removesuffix(".").removeprefix("The ").removeprefix("the ")
+    return {"answer": words} if len(words) > 1 else None  # a lone letter is in many a wrong answer
 
 
 KINDS: dict[str, dict[str, Callable[[str], Short | None]]] = {
@@ -63,6 +64,16 @@ KINDS: dict[str, dict[str, Callable[[str], Short | None]]] = {
     "print": {"read": _whole, "read count": _number},
 }  # fmt: skip
 SETS = {"demo-shapes": ("scene",), "demo-charts": ("bars", "lines"), "demo-reading": ("print",)}
+
+
+_COURSE = re.compile(r"the (\w+) line (.+?)(?=, the | and the |\.$)")
+
+
+def hidden(sample: Sample) -> bool:
+    """Whether two lines have the same course: then one may lie under the other."""
+    told = [turn.answer for turns in sample.conversations for turn in turns if turn.kind == "line read"]
+    courses = [course for answer in told[:1] for _, course in _COURSE.findall(answer)]
+    return len(set(courses)) < len(courses)
 
 
 def questions(family: str, sample: Sample) -> Iterator[Short]:
@@ -86,7 +97,7 @@ def write(name: str, families: tuple[str, ...]) -> None:
         family = families[number % len(families)]
         sample = FAMILIES[family](rng)
         asked = list(questions(family, sample))[:EACH]
-        if asked and len(sample.pictures) == 1:
+        if asked and len(sample.pictures) == 1 and not hidden(sample):
             file = f"{number:02}.png"
             pixels = Image.fromarray(sample.pictures[0].pixels)
             pixels.thumbnail((400, 400))

@@ -227,7 +227,6 @@ def _quantity(text: str) -> float | None:
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _WORD = re.compile(r"-?\d+(?:[.,]\d+)*|\w+|[^\w\s]")
-_FILLERS = {"a", "an", "the"}
 
 
 def stated(answer: str, reference: str, others: Sequence[str] = ()) -> float:
@@ -245,7 +244,7 @@ def stated(answer: str, reference: str, others: Sequence[str] = ()) -> float:
 
 def _words(text: str) -> list[str]:
     words = [word.replace(",", "") if word[-1].isdigit() else word for word in _WORD.findall(text.lower())]
-    words = [str(_NUMBERS.index(word)) if word in _NUMBERS else word for word in words if word not in _FILLERS]
+    words = [str(_NUMBERS.index(word)) if word in _NUMBERS else word for word in words]
     return [word.removesuffix("s") if len(word) > 3 else word for word in words]
 
 

@@ -116,3 +116,26 @@ def test_a_choice_is_its_letter(said: str, score: float) -> None:
 )  # fmt: skip
 def test_mathematics_sees_through_notation(said: str, reference: str, score: float) -> None:
     assert metrics.mathematics(said, [reference]) == score
+
+
+@pytest.mark.parametrize(
+    ("said", "reference", "others", "score"),
+    [
+        ("The cross is orange.", "orange", ["red"], 1.0), ("It is orange or red.", "orange", ["red"], 0.0),
+        ("Three.", "3", [], 1.0), ("3 of 4", "3", [], 0.0), ("At step 300.", "300", [], 1.0), ("1,000", "1000", [], 1.0),
+        ("Four white triangles.", "triangle", ["star"], 1.0), ("No, there is no circle.", "no", ["yes"], 1.0),
+        ("First I see red.\nFinal Answer: blue", "blue", ["red"], 1.0), ("A blue-green star", "blue", ["green"], 0.0),
+        ("a red and blue star", "blue star", [], 1.0), ("a blue red star", "blue star", [], 0.0), ("", "x", [], 0.0),
+        ("481 %", "481%", [], 1.0), ("dark dragons", "dark dragon", [], 1.0), ("darkness", "dark", [], 0.0),
+    ],
+)  # fmt: skip
+def test_an_answer_states_the_reference_and_no_other(
+    said: str, reference: str, others: list[str], score: float
+) -> None:
+    assert metrics.stated(said, reference, others) == score
+
+
+@lean
+@given(TEXT, TEXT, REFERENCES)
+def test_naming_another_never_helps(said: str, reference: str, others: list[str]) -> None:
+    assert metrics.stated(said, reference, others) <= metrics.stated(said, reference)
