@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.bias import causal_lower_right
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,6 +17,7 @@ from pixtral_cli.chat.engine import Chunk, Sampling, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local import LocalEngine
 from pixtral_cli.engines.local.attention import causal_mask
+from pixtral_cli.engines.local.cache import KVCache
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.forward import Span
 from pixtral_cli.errors import OutOfMemory
@@ -154,6 +156,23 @@ def test_a_conversation_that_branches_early_leaves_the_other_branch_its_cache(fo
     assert text == answer(engine(folder), long)[0]
 
 
+def test_a_branch_that_memory_is_too_short_for_takes_the_others_cache(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = engine(folder)
+    shared = "Lorem ipsum dolor sit amet. " * 10
+    answer(who, [user(shared + "one " * 300)])
+
+    def copy(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(KVCache, "copy", copy)
+    text, usage = answer(who, [user(shared + "two")])
+    assert usage.cached_tokens > 50
+    assert text == answer(engine(folder), [user(shared + "two")])[0]
+    assert len(who.load().sequences._idle) == 1
+
+
 def test_what_lies_beyond_the_valid_prefix_is_never_read(folder: Path) -> None:
     who = engine(folder)
     said = [user("What is this?", [IMAGES[0]])]
@@ -203,6 +222,15 @@ def test_memory_of_a_long_prefill_grows_with_the_cache_and_not_the_vocabulary(tm
     assert bytes_large <= max(bytes_small, 4 * 16_000)
     assert bytes_small < cache
     assert bytes_large < length * 16_000 * 4 / 50
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+def test_attention_never_makes_the_whole_table_of_scores(folder: Path, dtype: str) -> None:
+    """No dispatch mode sees into torch's attention: its fused kernel is allowed alone, and must do for every step."""
+    who = LocalEngine(folder, device="cpu", dtype=dtype, chunk=16)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        _, usage = answer(who, [user("one " * 20, [IMAGES[0]])])
+    assert usage.completion_tokens
 
 
 @pytest.mark.slow

@@ -55,5 +55,13 @@ def test_a_logit_that_is_not_a_number_is_no_token(sampling: Sampling, bad: float
         make_sampler(sampling)(torch.tensor([1.0, bad, 0.0]))
 
 
-def test_a_tiny_temperature_is_as_good_as_none() -> None:
-    assert draws(Sampling(1e-9, seed=1), torch.tensor([80.0, 90.0, 89.9]), 50)[1] == 1
+@pytest.mark.parametrize("temperature", [1e-9, 1e-300, 5e-324])
+def test_a_tiny_temperature_is_as_good_as_none(temperature: float) -> None:
+    assert draws(Sampling(temperature, seed=1), torch.tensor([80.0, 90.0, 89.9]), 50)[1] == 1
+    assert draws(Sampling(temperature, 0.5, seed=1), torch.tensor([-80.0, -9.0, -9.1]), 50)[1] == 1
+
+
+@pytest.mark.parametrize("temperature", [1e9, 1e308])
+def test_a_huge_temperature_draws_all_alike(temperature: float) -> None:
+    found = draws(Sampling(temperature, seed=1), torch.tensor([80.0, 90.0, 10.0]))
+    torch.testing.assert_close(found, torch.full((3,), 1 / 3), atol=0.03, rtol=0)

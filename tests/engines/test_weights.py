@@ -111,6 +111,17 @@ def test_a_device_or_dtype_there_is_not_is_a_usage_error(tmp_path: Path, options
     assert caught.value.hint
 
 
+def test_memory_that_torch_keeps_for_itself_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that was dropped goes back to torch's own store, and not to the device."""
+    from pixtral_cli.engines.local import placement
+
+    for name, size in (("recommended_max", 100), ("driver_allocated", 90), ("current_allocated", 30)):
+        monkeypatch.setattr(torch.mps, f"{name}_memory", lambda size=size: size << 20)
+    assert placement.available(torch.device("mps")) == 70 << 20
+    monkeypatch.setattr(placement, "memory", lambda: (100 << 20, 5 << 20))
+    assert placement.available(torch.device("mps")) == 65 << 20
+
+
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(tmp_path: Path) -> None:
     build(tmp_path, Sizes(dim=256, hidden=1024), dtype=torch.bfloat16)
     engine = LocalEngine(tmp_path, name="big", device="cpu", dtype="fp32", available=lambda _: 1 << 20)

@@ -174,6 +174,8 @@ def _check_sampling(sampling: Sampling) -> None:
         wrong = f"top_p must lie between 0 and 1, not be {sampling.top_p}"
     elif sampling.max_tokens is not None and sampling.max_tokens < 1:
         wrong = f"max_tokens must be at least 1, not {sampling.max_tokens}"
+    elif sampling.seed is not None and not -(2**63) <= sampling.seed < 2**63:
+        wrong = f"The seed must fit in 64 bits, unlike {str(sampling.seed)[:30]}"
     elif sampling.schema is not None:
         wrong = "The local engine cannot hold an answer to a schema yet"
     if wrong:

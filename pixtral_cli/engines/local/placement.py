@@ -86,7 +86,8 @@ def available(device: torch.device) -> int:
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + idle
     if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        idle = torch.mps.driver_allocated_memory() - torch.mps.current_allocated_memory()
+        return min(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), memory()[1]) + idle
     return memory()[1]
 
 

@@ -29,9 +29,10 @@ def make_sampler(sampling: Sampling) -> Sampler:
         generator.manual_seed(sampling.seed)
 
     def draw(logits: Tensor) -> int:
-        probabilities = torch.softmax(logits.cpu().double() / sampling.temperature, dim=-1)
-        values, tokens = _nucleus(probabilities, sampling.top_p)
-        sums = values.cumsum(0)
+        values = logits.cpu().double()
+        probabilities = torch.softmax((values - values.max()) / sampling.temperature, dim=-1)  # no infinite quotient
+        kept, tokens = _nucleus(probabilities, sampling.top_p)
+        sums = kept.cumsum(0)
         point = torch.rand((), generator=generator, dtype=torch.double) * sums[-1]
         place = int(torch.searchsorted(sums, point, right=True).clamp(max=len(sums) - 1))
         return place if tokens is None else int(tokens[place])

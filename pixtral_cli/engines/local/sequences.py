@@ -7,6 +7,7 @@ from itertools import count
 
 from pixtral_cli.engines.local.cache import KVCache
 from pixtral_cli.engines.local.encode import Placed, Prompt
+from pixtral_cli.engines.local.failures import translated
 from pixtral_cli.errors import OutOfMemory
 
 KEPT = 4
@@ -98,7 +99,8 @@ class Sequences:
         """A new sequence with the same first positions; the same one when memory is too short for two."""
         fork = Sequence(self._new_cache())
         try:
-            fork.cache.copy(sequence.cache, length)
+            with translated("keeping two conversations"):
+                fork.cache.copy(sequence.cache, length)
         except OutOfMemory:
             return sequence
         self._put(sequence)
