@@ -90,7 +90,7 @@ def random_state(sizes: Sizes, seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def matrix(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator) / math.prod(shape[1:]) ** 0.5
+        return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape[1:]))
 
     def scale(size: int) -> torch.Tensor:
         return 1 + 0.1 * torch.randn(size, generator=generator)
