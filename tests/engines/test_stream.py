@@ -299,11 +299,20 @@ def test_closing_between_chunks_gives_the_cache_back(engine: LocalEngine) -> Non
         next(stream)
     assert list(stream) == []
     assert text_of(engine, ASKED) == expected
-    dropped = engine.stream(ASKED, GREEDY)
-    next(dropped)
-    del dropped
-    gc.collect()
     assert len(engine.load().sequences._idle) == 1
+
+
+def test_an_answer_that_is_dropped_ends_there_and_then(engine: LocalEngine) -> None:
+    """Were it left to the garbage collector, that could end it while this very thread holds the lock it needs."""
+    gc.disable()
+    try:
+        dropped = engine.stream(ASKED, GREEDY)
+        next(dropped)
+        assert not engine.load().sequences._idle
+        del dropped
+        assert len(engine.load().sequences._idle) == 1
+    finally:
+        gc.enable()
 
 
 def test_an_answer_closed_before_its_start_loads_nothing(engine: LocalEngine) -> None:

@@ -21,8 +21,13 @@ class Answer(Iterator[Chunk]):
 
     def __init__(self, steps: Callable[[Check], Generator[Chunk, None, None]]) -> None:
         """`steps` is handed a check that raises `Stopped` once the answer is closed, to be called often."""
-        self._closed = threading.Event()
-        self._steps = steps(self._check)
+        self._closed = closed = threading.Event()
+
+        def check() -> None:  # knows nothing of this object, so that one that is dropped ends there and then
+            if closed.is_set():
+                raise Stopped
+
+        self._steps = steps(check)
 
     def __next__(self) -> Chunk:
         try:
@@ -37,7 +42,3 @@ class Answer(Iterator[Chunk]):
             self._steps.close()
         except ValueError:  # it is running in another thread
             return
-
-    def _check(self) -> None:
-        if self._closed.is_set():
-            raise Stopped
