@@ -23,6 +23,8 @@ def chat(
     seed: options.Seed = None,
     stop: options.Stop = None,
     engine: options.EngineName = None,
+    base_url: options.BaseURL = None,
+    keep_alive: options.KeepAlive = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
     plain: options.Plain = False,
@@ -34,7 +36,7 @@ def chat(
 
     from pixtral_cli import config
     from pixtral_cli.chat.sessions import Sessions
-    from pixtral_cli.cli.opening import choose_model, open_chosen, sampling
+    from pixtral_cli.cli import opening
     from pixtral_cli.errors import ModelError, UsageError
     from pixtral_cli.terminal import repl_open
     from pixtral_cli.terminal.backend import Opening
@@ -42,7 +44,8 @@ def chat(
 
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
-        device=device, dtype=dtype, offline=offline or None, plain=plain or None, no_log=no_log or None,
+        base_url=base_url, keep_alive=keep_alive, device=device, dtype=dtype, offline=offline or None,
+        plain=plain or None, no_log=no_log or None,
     )  # fmt: skip
 
     if resume and session:
@@ -50,21 +53,22 @@ def chat(
     sessions = Sessions(config.paths().data)
     last = sessions.find(session) if session else sessions.newest() if resume else None
 
-    def opening(name: str | None) -> Opening:
-        chosen, own = choose_model(name, settings)
-        return Opening(chosen.name, lambda: open_chosen(chosen, own), sampling(own, chosen.name, stop), chosen.note)
+    def named(name: str | None) -> Opening:
+        news: list[str] = []
+        chosen, own = opening.choose(name, settings, news.append)
+        return Opening(chosen.name, chosen.open, opening.sampling(own, chosen.name, stop), chosen.note, news)
 
     def same_as(name: str) -> Opening:
         """The model of a session, or the usual one if it is not here any more."""
         try:
-            return opening(name)
+            return named(name)
         except ModelError as error:
-            return replace(opening(None), note=error.message)
+            return replace(named(None), note=error.message)
 
     repl_open.chat(
         repl_open.Wishes(
-            same_as(last.model) if last and last.model and not model else opening(model),
-            opening,
+            same_as(last.model) if last and last.model and not model else named(model),
+            named,
             models=_installed,
             system=system if last else settings.system,
             resume=last.id if last else None,

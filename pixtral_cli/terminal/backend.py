@@ -17,21 +17,32 @@ State = Literal["waiting", "loading", "ready", "failed"]
 class Opening:
     """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
 
-    `open` may import heavy libraries; it is called once, in a thread.
+    `open` may import heavy libraries; it is called once, in a thread. `note` is to be told first, `news` whenever
+    there is some.
     """
 
     name: str
     open: Callable[[], Engine]
     sampling: Sampling = field(default_factory=Sampling)
     note: str = ""
+    news: list[str] = field(default_factory=list)
 
 
 class Backend:
-    """An `Engine` that gets ready in a thread. `start` returns at once; `stream` and `measure` wait for what they need."""
+    """An `Engine` that gets ready in a thread. `start` returns at once; `stream` and `measure` wait for what they need.
 
-    def __init__(self, opening: Opening, changed: Callable[[], None] = lambda: None) -> None:
+    `changed` is called, in that thread, when it is ready or has failed; `early` when a question has to wait for it.
+    """
+
+    def __init__(
+        self,
+        opening: Opening,
+        changed: Callable[[], None] = lambda: None,
+        early: Callable[[], None] = lambda: None,
+    ) -> None:
         self.opening = opening
         self.changed = changed
+        self.early = early
         self._engine: Engine | None = None
         self._error: PixtralError | None = None
         self._opened = threading.Event()
@@ -73,6 +84,9 @@ class Backend:
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """Wait for the weights, then answer: the question is on record while it waits."""
+        self.start()
+        if not self._settled.is_set():
+            self.early()
         yield from self.engine().stream(messages, sampling)
 
     def measure(self, messages: Sequence[Message]) -> Cost:

@@ -27,6 +27,14 @@ class Command:
     aliases: tuple[str, ...] = ()
 
 
+KEYS = (
+    "",
+    "A picture is attached by its path or URL anywhere in the line, or by @path. #2 places image 2 again.",
+    'Ctrl-J makes a new line, """ opens and closes several. Ctrl-G is your editor, Ctrl-R searches, Ctrl-V is /paste.',
+    "Ctrl-C stops an answer, Ctrl-D leaves.",
+)
+
+
 def show_help(state: State, argument: str) -> None:
     """All commands, or one."""
     if argument:
@@ -35,11 +43,8 @@ def show_help(state: State, argument: str) -> None:
         return
     names = {row.name: " ".join(f"/{name}" for name in (row.name, *row.aliases)) for row in TABLE}
     state.notes.rows([(f"{names[row.name]} {row.takes}".rstrip(), row.summary) for row in TABLE])
-    state.notes.say(
-        "\nAttach a picture by its path or URL anywhere in the line, or @path; #2 places image 2 again.\n"
-        'Ctrl-J makes a new line, """ opens and closes several, Ctrl-G is your editor, Ctrl-R searches,\n'
-        "Ctrl-C stops an answer, Ctrl-D leaves."
-    )
+    for line in KEYS:
+        state.notes.say(line)
 
 
 TABLE: Sequence[Command] = (

@@ -9,6 +9,7 @@ from pixtral_cli.chat.codeblocks import CodeBlock, blocks
 from pixtral_cli.chat.saving import write_block
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal import clipboard, commands_sessions
+from pixtral_cli.terminal.notes import counted
 from pixtral_cli.terminal.state import State
 
 PAGES = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a browser shows
@@ -17,7 +18,13 @@ PAGES = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a
 def listed(state: State, argument: str) -> None:
     found = _blocks(state)
     rows = [
-        (str(number), block.language or "text", block.name, f"{len(block.text.splitlines())} lines", _first(block))
+        (
+            str(number),
+            block.language or "text",
+            block.name,
+            counted(len(block.text.splitlines()), "line"),
+            _first(block),
+        )
         for number, block in enumerate(found, 1)
     ]
     state.notes.rows(rows)

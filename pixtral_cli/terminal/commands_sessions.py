@@ -6,6 +6,7 @@ from pathlib import Path
 from pixtral_cli.chat.session import Session
 from pixtral_cli.chat.sessions import Sessions, Summary
 from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.notes import counted
 from pixtral_cli.terminal.state import State
 
 MOST = 20  # sessions in a list
@@ -42,7 +43,7 @@ def told(state: State) -> None:
     conversation = state.conversation
     asked = sum(message.role == "user" for message in conversation.turns)
     images = len(conversation.images)
-    state.notes.say(f"{_count(asked, 'question')} and {_count(images, 'image')} so far; /show history shows all.")
+    state.notes.say(f"{counted(asked, 'question')} and {counted(images, 'image')} so far; /show history shows all.")
     for message in conversation.turns[-2:]:
         state.notes.tell(_short(message.text), "> " if message.role == "user" else "")
     if conversation.unanswered:
@@ -101,7 +102,7 @@ def _sessions(state: State) -> Sessions:
 
 
 def _row(summary: Summary) -> tuple[str, ...]:
-    images = _count(summary.images, "image") if summary.images else ""
+    images = counted(summary.images, "image") if summary.images else ""
     return summary.id, _age(summary.updated), images, _short(summary.title)
 
 
@@ -109,12 +110,8 @@ def _age(then: float) -> str:
     seconds = max(0, time.time() - then)
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= size:
-            return f"{_count(int(seconds // size), unit)} ago"
+            return f"{counted(int(seconds // size), unit)} ago"
     return "just now"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("s" if number != 1 else "")
 
 
 def _short(text: str, limit: int = 200) -> str:

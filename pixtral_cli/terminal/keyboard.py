@@ -1,6 +1,8 @@
 """The keyboard while nobody reads it: what is typed is neither shown nor lost, and Ctrl-C still interrupts."""
 
 import contextlib
+import os
+import select
 import sys
 from collections.abc import Iterator
 
@@ -28,3 +30,13 @@ def quiet(descriptor: int) -> Iterator[None]:
     finally:
         with contextlib.suppress(termios.error):  # the terminal may have gone
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+def pending(descriptor: int) -> bytes:
+    """What was typed before `quiet` began, such as while the program was starting. Enter is Enter again."""
+    if sys.platform == "win32" or not os.isatty(descriptor):
+        return b""
+    typed = b""
+    while select.select([descriptor], [], [], 0)[0] and (more := os.read(descriptor, 4096)):
+        typed += more
+    return typed.replace(b"\n", b"\r")

@@ -1,5 +1,6 @@
 """What the REPL says beside the answers: lines, errors and small tables on stderr. Leaves answers to `render`."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ class Notes:
 
     out: Output
     colour: bool = False
+    width: int | None = None  # None: the terminal's, which may change
 
     def say(self, text: str) -> None:
         for line in text.split("\n"):
-            self._write(visible(line), "2")
+            self._write(self._folded(visible(line)), "2")
 
     def tell(self, text: str, mark: str = "") -> None:
         """Text of several lines as it is, each line behind a mark."""
@@ -29,13 +31,12 @@ class Notes:
             self._write(mark + line)
 
     def warn(self, text: str) -> None:
-        self._write(visible(text), "33")
+        self._write(self._folded(visible(text)), "33")
 
     def error(self, error: PixtralError) -> None:
         """An error in one line: what, why, what to do."""
-        message, hint = visible(error.message), visible(error.hint)
-        message = f"{message}." if hint and not message.endswith((".", "!", "?")) else message
-        self._write(message, "31", f" {hint}" if hint else "")
+        stop = "." if error.hint and not error.message.endswith((".", "!", "?")) else ""
+        self._write(self._folded(visible(f"{error.message}{stop} {error.hint}".rstrip())), "31")
 
     def rows(self, rows: Sequence[Sequence[str]]) -> None:
         """A table without lines; where it is wider than the window, each row's first cell stands above the rest."""
@@ -49,17 +50,33 @@ class Notes:
 
     @property
     def columns(self) -> int:
+        if self.width:
+            return self.width
         try:
             return os.get_terminal_size(self.out.stderr.fileno()).columns or 80
         except (OSError, ValueError):
             return 80
 
-    def _write(self, text: str, style: str = "", rest: str = "") -> None:
-        styled = f"\x1b[{style}m{text}\x1b[0m{rest}" if self.colour and style and text else text + rest
-        try:
+    def _folded(self, text: str) -> str:
+        return folded(text, self.columns)
+
+    def _write(self, text: str, style: str = "") -> None:
+        styled = f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text else text
+        with contextlib.suppress(OSError):  # the terminal has gone: the next read will say so
             print(styled, file=self.out.stderr, flush=True)
-        except OSError:  # the terminal has gone: the next read will say so
-            return
+
+
+def folded(text: str, columns: int) -> str:
+    """Broken between words; a word wider than the window is left to the terminal."""
+    from wcwidth import wcswidth
+
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and wcswidth(f"{lines[-1]} {word}") <= columns:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
@@ -75,3 +92,8 @@ def laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
         [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(row, widths, strict=False)] for row in rows
     ]
     return ["".join(row).rstrip() for row in spaced]
+
+
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {what}" + ("s" if number != 1 else "")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pixtral_cli.terminal.keyboard import quiet
 from pixtral_cli.terminal.preview import CELL, Method
 
-# A tiny Kitty graphics command that answers OK where it is understood, then what every terminal answers: what it is.
-QUESTION = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\\x1b[c"
+# A tiny Kitty graphics command, which answers OK where it is understood; then what every terminal answers: what it is.
+KITTY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
+ATTRIBUTES = b"\x1b[c"
+TITLED = ("screen", "tmux", "linux")  # these would show the first question, or take it for a title
 PATIENCE = 1.0
 _ATTRIBUTES = re.compile(rb"\x1b\[\?([\d;]*)c")
 _KITTY = re.compile(rb"\x1b_Gi=31;([^\x1b]*)\x1b\\")
@@ -35,12 +37,12 @@ def understood(answer: bytes) -> tuple[Method, bytes]:
     return ("sixel" if attributes and b"4" in attributes[1].split(b";") else "blocks"), typed
 
 
-def ask(keyboard: int, screen: int, patience: float = PATIENCE) -> Terminal:
+def ask(keyboard: int, screen: int, term: str, patience: float = PATIENCE) -> Terminal:
     """Ask the terminal behind these two descriptors; one that doesn't answer in time can draw half-blocks."""
     if sys.platform == "win32":
         return Terminal("blocks", CELL)
     with quiet(keyboard):
-        os.write(screen, QUESTION)
+        os.write(screen, ATTRIBUTES if term.startswith(TITLED) else KITTY + ATTRIBUTES)
         answer = _read(keyboard, patience)
     method, typed = understood(answer)
     return Terminal(method, _cell(screen), typed)

@@ -34,7 +34,7 @@ class Thumbnails:
 
     def _ask(self) -> Terminal:
         if self._terminal is None:
-            self._terminal = ask(self._keyboard, self._screen.fileno())
+            self._terminal = ask(self._keyboard, self._screen.fileno(), self._env.get("TERM", ""))
             if self._terminal.typed:
                 self._unread(self._terminal.typed)
         return self._terminal

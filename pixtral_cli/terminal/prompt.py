@@ -1,8 +1,9 @@
 """The line where the user types, on prompt_toolkit: keys, completion, history, toolbar. Knows nothing of what a line means."""
 
+import asyncio
 import contextlib
+import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
@@ -23,11 +24,12 @@ from prompt_toolkit.styles import Style
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal import editor
 from pixtral_cli.terminal.completion import Suggestion, eager
-from pixtral_cli.terminal.keyboard import quiet
+from pixtral_cli.terminal.keyboard import pending, quiet
 from pixtral_cli.terminal.recall import Line, Recall
 from pixtral_cli.terminal.typed import is_open
 
 STYLE = Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack", "placeholder": "fg:ansibrightblack"})
+SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 REFRESH = 0.5  # seconds between two looks at the toolbar while the model loads
 
 
@@ -51,6 +53,7 @@ class Prompt:
         self._begun = begun
         self._pasted: list[str] = []
         self._draft = ""
+        self._signal = 0
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
             key_bindings=_keys(self),
@@ -68,6 +71,7 @@ class Prompt:
             output=output or create_output(always_prefer_tty=True),
         )
         self._buffer.on_text_changed += self._changed
+        self._session.app.renderer.cpr_not_supported_callback = None  # no toolbar then, and no warning
         self._session.app.after_render += self._rendered
 
     @property
@@ -77,27 +81,53 @@ class Prompt:
     def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line:
         """The next line. Raises EOFError at Ctrl-D and KeyboardInterrupt at Ctrl-C, both on an empty line."""
         self._pasted, self._draft = [], ""
-        text = self._session.prompt(
-            "> ",
-            default=draft,
-            placeholder=FormattedText([("class:placeholder", placeholder)]),
-            refresh_interval=REFRESH if busy else 0,
-        )
+        try:
+            with _restored(SIGNALS):
+                text = self._prompt(draft, placeholder, busy)
+        finally:
+            if self._signal:
+                signal.raise_signal(self._signal)
         before = [block for line in self._recall.lines for block in line.pasted if block in text]
         line = Line(text, tuple(dict.fromkeys((*self._pasted, *before))), self._draft)
         self._recall.add(line)
         return line
 
+    def _prompt(self, draft: str, placeholder: str, busy: bool) -> str:
+        return self._session.prompt(
+            "> ",
+            default=draft,
+            placeholder=FormattedText([("class:placeholder", placeholder)]),
+            refresh_interval=REFRESH if busy else 0,
+            pre_run=self._listen,
+        )
+
+    def _listen(self) -> None:
+        """SIGTERM and SIGHUP end the prompt in good order; `read` raises them again when the terminal is itself."""
+        for number in SIGNALS:
+            with contextlib.suppress(NotImplementedError):  # on Windows
+                asyncio.get_running_loop().add_signal_handler(number, self._hang_up, number)
+
+    def _hang_up(self, number: int) -> None:
+        self._recall.add(Line(self._buffer.text, tuple(self._pasted)))
+        self._signal = number
+        if not self._session.app.future or not self._session.app.future.done():
+            self._session.app.exit(result="")
+
     def redraw(self) -> None:
         """Look at the toolbar again; from any thread."""
         self._session.app.invalidate()
 
-    def away(self) -> AbstractContextManager[None]:
-        """While an answer is shown: keys wait unseen for the next `read`."""
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Around all that the program does: what is typed between two `read`s waits unseen for the next."""
         try:
-            return quiet(self._session.input.fileno())
+            keyboard = self._session.input.fileno()
         except NotImplementedError:
-            return contextlib.nullcontext()
+            yield
+            return
+        with quiet(keyboard):
+            self.unread(pending(keyboard))
+            yield
 
     def unread(self, typed: bytes) -> None:
         """Keys that somebody else has read, to be taken by the next `read`."""
@@ -195,3 +225,14 @@ class _Completer(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         for found in self._suggest(document.text_before_cursor):
             yield Completion(found.text, -found.length, display_meta=found.about)
+
+
+@contextlib.contextmanager
+def _restored(signals: Iterable[int]) -> Iterator[None]:
+    """Gives signals back their handlers, which an event loop does not."""
+    before = {number: signal.getsignal(number) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

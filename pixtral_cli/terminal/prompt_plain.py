@@ -51,7 +51,8 @@ class PlainPrompt:
     def redraw(self) -> None:
         """Nothing is drawn twice here."""
 
-    def away(self) -> AbstractContextManager[None]:
+    def held(self) -> AbstractContextManager[None]:
+        """Keys are the terminal's own business here."""
         return contextlib.nullcontext()
 
     def unread(self, typed: bytes) -> None:

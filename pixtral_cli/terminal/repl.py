@@ -1,9 +1,12 @@
 """The REPL: read a line, understand it, do what it says, show the answer. Each of the four is another module's."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Protocol
 
+from pixtral_cli.chat.images import Image
+from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.terminal import commands, staging, typed
 from pixtral_cli.terminal.output import Output
@@ -18,7 +21,7 @@ class Reader(Protocol):
 
     def redraw(self) -> None: ...
 
-    def away(self) -> AbstractContextManager[None]: ...
+    def held(self) -> AbstractContextManager[None]: ...
 
 
 class Repl:
@@ -30,12 +33,14 @@ class Repl:
         self._out = out
         self._placeholder = placeholder
         self._draft = Draft("")
+        state.backend.early = self._early
 
     def run(self) -> None:
         """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
         try:
-            while self._turn():
-                pass
+            with self._reader.held():
+                while self._turn():
+                    pass
         finally:
             if self.state.session:
                 self.state.session.close()
@@ -93,22 +98,22 @@ class Repl:
         for note in meant.notes:
             state.notes.say(note)
         images = [image for source in meant.sources for image in staging.gather(source.name)]
+        self._check_numbers(meant.text, images)
         if images:
             state.stage(images)
         if not meant.text:
             if state.conversation.staged and not images:
                 state.notes.say("Ask something about what is attached; /images lists it, /drop N lets go of it.")
             return None
-        self._check_numbers(meant.text)
-        parts = state.conversation.compose(meant.text)
+        parts = _tidy(state.conversation.compose(meant.text))
         ask = state.conversation.edit if edits else state.conversation.ask
         return Ask(lambda engine, sampling: ask(engine, parts, sampling=sampling))
 
-    def _check_numbers(self, text: str) -> None:
+    def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
         """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""
-        count = len(self.state.conversation.images)
-        missing = [number for number in self.state.conversation.missing(text) if number < 100]
-        if count and missing:
+        count = len({image.key for image in (*self.state.conversation.images, *more)})
+        missing = [number for number in self.state.conversation.missing(text) if not 1 <= number <= count]
+        if count and missing and missing[0] < 100:
             there = f"there are {count}" if count > 1 else "there is one"
             raise UsageError(
                 f"No image #{missing[0]}: {there}", f"/images lists them; \\#{missing[0]} sends it as text"
@@ -119,15 +124,15 @@ class Repl:
         from pixtral_cli.terminal.render import render, statistics
 
         state = self.state
-        if state.backend.state in ("waiting", "loading"):
-            state.notes.say(f"{state.backend.name} is still loading; your question waits for it.")
         chunks = ask.start(state.backend, state.sampling)
+        before = state.conversation.turns
         try:
-            with self._reader.away():
-                state.answer = render(chunks, replace(self._out, model=state.backend.name))
+            state.answer = render(chunks, replace(self._out, model=state.backend.name))
         except KeyboardInterrupt:
-            again = " /regen asks it again." if state.conversation.unanswered else " The part above is kept."
-            state.notes.say(f"Stopped.{again}")
+            if not state.conversation.unanswered and state.conversation.turns == before:
+                raise  # it came before the question was on record
+            again = "/regen asks it again." if state.conversation.unanswered else "The part above is kept."
+            state.notes.say(f"Stopped. {again}")
             return
         except PixtralError as error:
             if state.conversation.unanswered:
@@ -140,7 +145,21 @@ class Repl:
             state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
         state.notes.draw("")
 
+    def _early(self) -> None:
+        self.state.notes.say(f"{self.state.backend.name} is still loading; your question waits for it.")
+
     def _tell(self) -> None:
-        """What the session has to say, such as that it cannot be saved."""
+        """What the engine and the session have to say, such as that it cannot be saved."""
+        news = self.state.backend.opening.news
+        for note in [news.pop(0) for _ in range(len(news))]:
+            self.state.notes.say(note)
         for note in self.state.session.take_notes() if self.state.session else ():
             self.state.notes.warn(note)
+
+
+def _tidy(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Without the spaces around the numbers of images that precede all words."""
+    first = next((index for index, part in enumerate(parts) if isinstance(part, str) and part.strip()), len(parts))
+    leading = tuple(part for part in parts[:first] if isinstance(part, Image))
+    words = tuple(part.lstrip() if isinstance(part, str) else part for part in parts[first : first + 1])
+    return (*leading, *words, *parts[first + 1 :])

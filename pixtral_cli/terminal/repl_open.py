@@ -15,7 +15,7 @@ from pixtral_cli.sanitize import visible
 from pixtral_cli.terminal import completion, staging, typed
 from pixtral_cli.terminal.backend import Backend, Opening
 from pixtral_cli.terminal.commands_sessions import told
-from pixtral_cli.terminal.notes import Notes
+from pixtral_cli.terminal.notes import Notes, counted
 from pixtral_cli.terminal.output import Output, draws
 from pixtral_cli.terminal.recall import Recall
 from pixtral_cli.terminal.repl import Reader, Repl
@@ -108,7 +108,7 @@ def toolbar(state: State, text: str) -> str:
     elif backend.state == "failed":
         told = [f"{backend.name} could not be loaded; /model NAME switches"]
     if staged := len(state.conversation.staged):
-        told.append(f"{staged} image{'s' if staged > 1 else ''} attached")
+        told.append(f"{counted(staged, 'image')} attached")
     if 0 < len(text) < LONG:
         meant = typed.parse(text, staging.there)
         sources = meant.sources if isinstance(meant, typed.Question) else ()

@@ -212,7 +212,7 @@ def _named(text: str, at: int, wanted: Exists) -> Source | None:
 
 def _meant(raw: str) -> bool:
     """Whether a spelling is surely one name: quoted, or a word that is neither markup nor a pattern."""
-    return raw[0] in "'\"" or (raw[0] not in _BEFORE and not re.search(r"""(?<!\\)[\s"'<>*?|=]""", raw))
+    return raw[0] in "'\"" or (raw[0] not in _BEFORE and not re.search(r"""(?<!\\)[\s"'<>*?|=\[\]]""", raw))
 
 
 def _readings(text: str, at: int) -> Iterator[Source]:

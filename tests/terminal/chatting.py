@@ -1,0 +1,73 @@
+"""`pixtral chat` in a pseudo-terminal that answers what a terminal is asked: what a person types and sees."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from tests.terminal.emulator import Terminal, lines_of
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Chat(Terminal):
+    """A context; `start` or `echo` begins the chat, leaving the context ends whatever still runs."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, columns: int = 80, rows: int = 24) -> None:
+        super().__init__(columns, rows)
+        self.screen.write_process_input = self._answer
+        self.stdout: BinaryIO | None = None  # where answers go, if not to the terminal
+
+    def start(self, *flags: str, module: str = "pixtral_cli", **env: str) -> None:
+        words = ("chat", *flags) if module == "pixtral_cli" else flags
+        environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PIXTRAL_PREVIEW": "0", **env}
+        streams = {"stdout": self.stdout} if self.stdout else {}
+        self.process = self.run(sys.executable, "-m", module, *words, env=environment, **streams)
+        self.until(lambda: "\n>" in self.text, "the prompt")
+
+    def echo(self, *flags: str, **env: str) -> None:
+        """The chat whose engine repeats what it is asked."""
+        self.start(*flags, module="tests.terminal.fake_chat", **env)
+
+    def say(self, line: str, answer: str) -> None:
+        """Type a line and wait until the answer and then a new prompt follow it."""
+        seen = self.text.count(f"> {line}\n")
+
+        def answered() -> bool:
+            pieces = self.text.split(f"> {line}\n")
+            return len(pieces) > seen + 1 and "\n>" in pieces[-1].partition(answer)[2]
+
+        self.type(line.encode() + b"\r")
+        self.until(answered, answer)
+
+    def until(self, there: Callable[[], bool], what: str, seconds: float = 20) -> float:
+        """Wait until something is so; returns how many seconds it took."""
+        begin = time.monotonic()
+        with self._arrived:
+            came = self._arrived.wait_for(there, seconds)
+        assert came, f"{what!r} did not come: {self.lines}"
+        return time.monotonic() - begin
+
+    def end(self, status: int = 0, keys: bytes = b"\x04") -> None:
+        self.type(keys)
+        left = self.process.wait(30)
+        assert left == status, (left, self.lines)
+
+    @property
+    def text(self) -> str:
+        """What the screen shows, a blank line before it; for use where the lock is held, or nothing can arrive."""
+        return "\n" + "\n".join(lines_of(self.screen)) + "\n"
+
+    def _answer(self, data: str) -> None:
+        self.type(data.encode())
+
+    def __exit__(self, *error: object) -> None:
+        if hasattr(self, "process") and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        super().__exit__(None, None, None)
