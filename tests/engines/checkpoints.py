@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from mistral_common.protocol.instruct.chunk import ImageChunk
 from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, SpecialImageIDs
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from PIL import Image as PILImage
 from safetensors.torch import save_file
 
@@ -146,7 +147,15 @@ def cut_tekken(sizes: Sizes) -> dict[str, Any]:
         "default_num_special_tokens": specials, "version": sizes.version,
     }  # fmt: skip
     image = {"image_patch_size": sizes.patch, "max_image_size": sizes.image, "spatial_merge_size": sizes.merge}
-    return {**true, "vocab": true["vocab"][:kept], "config": config, "image": image}
+    whole = {**true, "vocab": true["vocab"][:kept], "config": config, "image": image}
+    return whole if sizes.version in ("v3", "v7") else {**whole, "special_tokens": _later_specials()}
+
+
+def _later_specials() -> list[dict[str, Any]]:
+    """Special tokens as later files list them: those that templates from v11 on want, in the places of unused ones."""
+    instead = {"[MIDDLE]": "[ARGS]", "<unk>": "[CALL_ID]"}
+    names = [token["token_str"] for token in Tekkenizer.DEPRECATED_SPECIAL_TOKENS]
+    return [{"rank": rank, "token_str": instead.get(name, name), "is_control": True} for rank, name in enumerate(names)]
 
 
 def picture(width: int, height: int, seed: int = 0) -> PILImage.Image:

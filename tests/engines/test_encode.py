@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,10 @@ def bare(width: int, height: int) -> Image:
     return Image(b"", "bare.png", "PNG", width, height, f"{width}x{height}")
 
 
-@pytest.mark.parametrize("sizes", [Sizes(), SMALL3], ids=["v3", "v7 merged"])
+LATER = [replace(SMALL3, version=version) for version in ("v11", "v13")]
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), SMALL3, *LATER], ids=["v3", "v7 merged", "v11 merged", "v13 merged"])
 def test_tokens_are_those_of_mistral_common(tmp_path: Path, sizes: Sizes) -> None:
     engine = LocalEngine(build(tmp_path, sizes))
     said = [

@@ -16,7 +16,9 @@ from safetensors.torch import load_file, save_file
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local import LocalEngine
-from pixtral_cli.engines.local.weights import Weights
+from pixtral_cli.engines.local.params import read_params
+from pixtral_cli.engines.local.upstream import transformer
+from pixtral_cli.engines.local.weights import Weights, _sizes
 from pixtral_cli.errors import ModelError, OutOfMemory, PixtralError, UsageError
 from tests.engines.checkpoints import Sizes, build, image
 
@@ -127,6 +129,26 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_read(tmp_path: Path
     engine = LocalEngine(tmp_path, name="big", device="cpu", dtype="fp32", available=lambda _: 1 << 20)
     with pytest.raises(OutOfMemory, match=r"Loading big in float32 needs \d+\.\d MiB of memory, 1\.0 MiB is free"):
         engine.load()
+
+
+PIXTRAL_12B = """{"dim": 5120, "n_layers": 40, "head_dim": 128, "hidden_dim": 14336, "n_heads": 32, "n_kv_heads": 8,
+    "norm_eps": 1e-05, "vocab_size": 131072, "rope_theta": 1000000000.0, "vision_encoder": {"hidden_size": 1024,
+    "num_channels": 3, "image_size": 1024, "patch_size": 16, "rope_theta": 10000.0, "intermediate_size": 4096,
+    "num_hidden_layers": 24, "num_attention_heads": 16, "adapter_bias": true, "image_token_id": 10}}"""
+SMALL_3_1 = """{"dim": 5120, "n_layers": 40, "head_dim": 128, "hidden_dim": 32768, "n_heads": 32, "n_kv_heads": 8,
+    "norm_eps": 1e-05, "vocab_size": 131072, "rope_theta": 1000000000.0, "vision_encoder": {"image_token_id": 10,
+    "image_break_token_id": 12, "image_end_token_id": 13, "intermediate_size": 4096, "num_hidden_layers": 24,
+    "num_attention_heads": 16, "mm_projector_id": "patch_merge", "spatial_merge_size": 2, "hidden_size": 1024,
+    "num_channels": 3, "image_size": 1540, "max_image_size": 1540, "patch_size": 14, "rope_theta": 10000.0,
+    "add_pre_mm_projector_layer_norm": true, "adapter_bias": false}}"""
+
+
+@pytest.mark.parametrize(("content", "count"), [(PIXTRAL_12B, 12_682_739_712), (SMALL_3_1, 24_011_361_280)])
+def test_the_true_models_params_describe_the_true_models(tmp_path: Path, content: str, count: int) -> None:
+    (tmp_path / "params.json").write_text(content)
+    params = read_params(tmp_path, "true")
+    assert params.context_window == 128_000
+    assert sum(tensor.numel() for tensor in transformer(_sizes(params)).state_dict().values()) == count
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
