@@ -1,6 +1,7 @@
 """Settings: defaults < the config file < PIXTRAL_* < flags, and the folders where things live. Opens no model, asks no network."""
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -84,7 +85,7 @@ def file(env: Mapping[str, str] = os.environ) -> Path:
 def _from_file(file: Path) -> Config:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Config()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: not valid TOML: {error}", "Edit it: pixtral config edit") from error
@@ -116,24 +117,37 @@ SETTINGS: dict[str, type] = {
 
 
 def convert(key: str, value: Any, where: str) -> Any:
-    """One setting's value as its type, from TOML or from text. `where` is named in the error.
+    """One setting's value as its type, from TOML or from text. `where` is named in the error, unless it is "".
 
-    Raises UsageError for an unknown key or a value that isn't of its type.
+    Raises UsageError for an unknown key, a value that isn't of its type or out of its range.
     """
+    where = f"{where}: " if where else ""
     if key not in SETTINGS:
         from difflib import get_close_matches
 
         close = get_close_matches(key, SETTINGS, 1)
         raise UsageError(
-            f"{where}: unknown setting {key!r}", f"Did you mean {close[0]}?" if close else "See: pixtral config"
+            f"{where}unknown setting {key!r}",
+            f"Did you mean {close[0]}?" if close else f"Settings: {', '.join(SETTINGS)}",
         )
     kind = SETTINGS[key]
     if isinstance(value, bool) or kind is bool:
         return _boolean(key, value, where, kind)
     try:
-        return kind(value)
+        converted = kind(value)
     except (TypeError, ValueError):
-        raise UsageError(f"{where}: {key} wants {_ARTICLES[kind]}, not {value!r}") from None
+        raise UsageError(f"{where}{key} wants {_ARTICLES[kind]}, not {value!r}") from None
+    least, most, words = _RANGES.get(key, (None, None, ""))
+    if least is not None and not least <= converted <= most:
+        raise UsageError(f"{where}{key} wants {words}, not {value!r}")
+    return converted
+
+
+_RANGES: dict[str, tuple[Any, Any, str]] = {
+    "temperature": (0, sys.float_info.max, "0 or more"),
+    "top_p": (0, 1, "0 to 1"),
+    "max_tokens": (1, sys.maxsize, "1 or more"),
+}
 
 
 _ARTICLES: dict[type, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
@@ -143,7 +157,7 @@ _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false":
 def _boolean(key: str, value: Any, where: str, kind: type) -> bool:
     word = str(value).lower()
     if kind is not bool or word not in _WORDS:
-        raise UsageError(f"{where}: {key} wants {_ARTICLES[kind]}, not {value!r}")
+        raise UsageError(f"{where}{key} wants {_ARTICLES[kind]}, not {value!r}")
     return _WORDS[word]
 
 
@@ -190,8 +204,10 @@ def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) 
         table = document.setdefault("models", tomlkit.table(is_super_table=True)).setdefault(model, tomlkit.table())
     if value is None:
         table.pop(name, None)
+        if model and not table:
+            document["models"].pop(model)
     else:
-        table[name] = convert(name, value, key)
+        table[name] = convert(name, value, "")
     write_private(target, tomlkit.dumps(document))
 
 
@@ -225,7 +241,7 @@ def _split(key: str) -> tuple[str, str]:
     if key.startswith("models."):
         model, _, name = key.removeprefix("models.").rpartition(".")
     if name not in SETTINGS:
-        convert(name, "", "pixtral config")
+        convert(name, "", "")
     return model, name
 
 

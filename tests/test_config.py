@@ -49,6 +49,11 @@ def test_pixtral_home_holds_everything(env: dict[str, str], tmp_path: Path) -> N
         ("temperature = 'warm'", "temperature wants a number, not 'warm'"),
         ("plain = 3", "plain wants true or false"),
         ("seed = true", "seed wants a whole number"),
+        ("temperature = -5", "temperature wants 0 or more, not -5"),
+        ("temperature = nan", "temperature wants 0 or more, not nan"),
+        ("top_p = 7", "top_p wants 0 to 1, not 7"),
+        ("max_tokens = 0", "max_tokens wants 1 or more, not 0"),
+        ("tempo = 1", "Settings: model, engine, "),
         ("models = 1", "a table of settings is wanted"),
         ("model =", "not valid TOML"),
         ("[models.demo]\ntempo = 1", "[models.demo]: unknown setting 'tempo'"),
@@ -85,6 +90,17 @@ def test_a_value_that_makes_no_sense_leaves_the_file_alone(env: dict[str, str]) 
     with pytest.raises(UsageError):
         config.set_value("temperature", "warm", env)
     assert file.read_text() == 'model = "demo"\n'
+
+
+def test_what_the_command_line_gets_wrong_is_named_once(env: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"^temperature wants a number, not 'warm'$"):
+        config.set_value("temperature", "warm", env)
+
+
+def test_a_models_last_setting_takes_its_table_along(env: dict[str, str]) -> None:
+    config.set_value("models.demo.seed", "1", env)
+    config.set_value("models.demo.seed", None, env)
+    assert "demo" not in config.file(env).read_text()
 
 
 def test_what_is_in_force_is_described_with_its_source(env: dict[str, str]) -> None:
