@@ -52,7 +52,7 @@ def open_chosen(model: names.Model, settings: Config, note: Callable[[str], None
 
     idle = resident.duration(settings.keep_alive) if settings.keep_alive else None
     wanted = resident.wanted(model, device=device, dtype=dtype, keep_alive=idle)
-    kept = resident.find_or_start(wanted, resident.room(config.paths().state)) if kind == "local" else None
+    kept = resident.seek(wanted, config.paths().state) if kind == "local" else None
     return resident.Resident(kept, here, note) if kept else here()
 
 

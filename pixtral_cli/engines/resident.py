@@ -112,6 +112,17 @@ def find(what: Wanted, folder: Path) -> RemoteEngine | None:
     return next((engine(socket, status["name"]) for socket, status in statuses(folder, what.key)), None)
 
 
+def seek(what: Wanted, state: Path) -> RemoteEngine | None:
+    """`find_or_start` in the room there. A home that cannot hold one holds no process: an error only if one is wanted."""
+    try:
+        folder = room(state)
+    except PixtralError:
+        if what.keep_alive is None:
+            return None
+        raise
+    return find_or_start(what, folder)
+
+
 def find_or_start(what: Wanted, folder: Path, *, command: Sequence[str] = COMMAND) -> RemoteEngine | None:
     """The engine of a process for this model; started when `keep_alive` asks for one, else None if there is none.
 
