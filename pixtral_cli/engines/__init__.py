@@ -5,7 +5,7 @@ from pathlib import Path
 from pixtral_cli.chat.engine import Engine
 from pixtral_cli.errors import UsageError
 
-NAMES = ("local",)
+NAMES = ("local", "api")  # api: `engines.remote` connects to it
 
 
 def open_engine(

@@ -25,6 +25,8 @@ def find(host: str, file: Path, env: Mapping[str, str] = os.environ) -> str | No
 
 def checked(key: str, where: str) -> str:
     """The key, if it can stand in a header. Raises UsageError, which does not repeat it."""
+    if not key:
+        raise UsageError(f"{where} is empty", "Copy the key again")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UsageError(f"{where} holds something that cannot be an API key", "Copy the key again")
     return key

@@ -134,6 +134,12 @@ def test_a_key_that_cannot_be_tried_is_stored_and_that_is_said(home: Path) -> No
     assert "some-key" in (home / KEYS).read_text()
 
 
+def test_an_empty_key_is_none(home: Path) -> None:
+    result = pixtral("login", "--base-url", "http://127.0.0.1:9", given="\n")
+    assert (result.returncode, result.stderr) == (2, "pixtral: What was entered is empty. Copy the key again\n")
+    assert not (home / KEYS).exists()
+
+
 def test_la_plateforme_without_a_key_says_how_to_get_one_in(home: Path) -> None:
     with pytest.raises(NetworkError, match="no API key") as caught:
         connect(None, None, home / KEYS)
