@@ -86,7 +86,7 @@ def export(
     from pixtral_cli.terminal import saved
     from pixtral_cli.terminal.output import choose
 
-    saved.exported(session, choose(), file=output, form=Form(format) if format else None)
+    saved.exported(session, choose(), file=output if str(output) != "-" else None, form=Form(format) if format else None)
 
 
 @app.command("import")

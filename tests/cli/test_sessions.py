@@ -111,6 +111,16 @@ def test_export_to_stdout_is_markdown_unless_told(call: Call) -> None:
     assert call("export", name, "--format", "html")[1].startswith("<!doctype html>")
 
 
+def test_export_to_a_dash_is_stdout_in_the_form_asked_for(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = call("export", saved("what is this?"), "--format", "json", "-o", "-")
+    assert status == 0
+    assert json.loads(out)["messages"][0]["role"] == "user"
+    assert not list(tmp_path.glob("-*"))
+
+
 def test_what_was_exported_is_imported_as_a_session_of_its_own(call: Call, tmp_path: Path) -> None:
     name = saved("what is this?", "a square", RED, system="be brief")
     file = tmp_path / "talk.json"
