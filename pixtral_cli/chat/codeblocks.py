@@ -112,11 +112,11 @@ def _name(info: str, before: list[str], body: list[str]) -> str:
 
 
 def pick(answer: str, wanted: str) -> CodeBlock:
-    """The first block in that language, or else the first that names none; `any` takes the first of all.
+    """The first block in that language, or else the first that names none; `any` takes the first of all. Empty ones are none.
 
     Raises PixtralError when there is no such block, saying which languages there are.
     """
-    there = blocks(answer)
+    there = [block for block in blocks(answer) if block.text.strip()]
     fitting = [block for block in there if wanted.lower() == ANY or block.speaks(wanted)]
     unnamed = [block for block in there if not block.language]
     if chosen := fitting or unnamed:

@@ -109,6 +109,8 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     given = collect(chunks, out) if held else render(chunks, out)
     if given.finish_reason == "length":
         out.note("The answer was cut off: --max-tokens or the context window was reached")
+    elif not given.text.strip():
+        out.note("The model had nothing to say: its answer is empty")
     if held:
         _deliver(given, request, out)
     if request.verbose:

@@ -94,8 +94,13 @@ def test_a_block_that_names_no_language_serves_when_no_other_does() -> None:
     assert pick("```\nls\n```\n```html\n<p>\n```", "html").text == "<p>\n"
 
 
+def test_a_fence_around_nothing_is_no_block() -> None:
+    with pytest.raises(PixtralError, match="holds no code block"):
+        pick("```\n", "html")
+
+
 def test_picking_what_is_not_there_says_what_is() -> None:
     with pytest.raises(PixtralError, match="no code block in rust, only python, css"):
-        pick("```python\n```\n```css\n```\n```python\n```", "rust")
+        pick("```python\nx\n```\n```css\ny\n```\n```python\nz\n```", "rust")
     with pytest.raises(PixtralError, match="no code block"):
         pick("Sorry.", "any")

@@ -177,6 +177,10 @@ def test_a_saved_text_is_the_model_s_own_and_what_hides_in_it_is_told(tmp_path: 
     assert shown.out == "x = 'a\\u202eb' # \u241b[2J\n"
 
 
+def test_an_empty_answer_is_told() -> None:
+    assert Asked()(Request("?"), "").err == "The model had nothing to say: its answer is empty\n"
+
+
 def test_statistics_come_on_stderr_when_asked_for() -> None:
     asked = Asked()(Request("What is it?", verbose=True), "A circle.")
     assert asked.out == "A circle.\n"
