@@ -80,8 +80,10 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
 
 
 def _usage_error(error: Exception) -> UsageError:
-    message = getattr(error, "format_message", error.__str__)()
+    message = " ".join(getattr(error, "format_message", error.__str__)().split())
     context = getattr(error, "ctx", None)
+    if context and context.info_name == "ask" and message.startswith("Got unexpected extra argument"):
+        return UsageError(message, 'Quote the question: pixtral ask "What is this?"')
     return UsageError(message, f"See: {context.command_path} --help" if context else "")
 
 

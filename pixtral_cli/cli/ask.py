@@ -79,6 +79,7 @@ def ask(
     """
     from pixtral_cli import config
     from pixtral_cli.cli import opening
+    from pixtral_cli.errors import UsageError
     from pixtral_cli.terminal.once import Request
     from pixtral_cli.terminal.output import choose
 
@@ -87,11 +88,15 @@ def ask(
         base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
         offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
     )  # fmt: skip
+    if session == "":
+        raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
+    if param and not template:
+        raise UsageError("--param fills a template, and none is named", "Name it: -t NAME; see: pixtral templates")
     if template:
         question, extract, settings = _templated(template, question, param or (), extract, settings)
     chosen, settings = opening.choose(model, settings)
     out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
-    file = output if str(output) != "-" else None
+    file = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
         question, image or (), opening.sampling(settings, chosen.name, stop), read_stdin=not no_stdin,
         extract=extract or "", file=file, verbose=verbose, offline=bool(settings.offline),

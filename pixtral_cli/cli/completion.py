@@ -13,7 +13,7 @@ class Shell(StrEnum):
     powershell = "powershell"
 
 
-def completion(shell: Annotated[Shell, typer.Argument(help="The shell to write a script for.")]) -> None:
+def completion(shell: Annotated[Shell, typer.Argument(metavar="shell", help="bash, zsh, fish or powershell.")]) -> None:
     """Print a shell's completion script: `pixtral completion bash >> ~/.bashrc`."""
     typer.echo(script(shell))
 

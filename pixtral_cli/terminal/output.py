@@ -38,7 +38,7 @@ class Output:
     def write(self, text: str) -> None:
         """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""
         if text:
-            with writing():
+            with writing(answer=bool(self.model)):
                 self.stdout.write(text)
                 self.stdout.flush()
 
@@ -105,15 +105,17 @@ def size(stream: TextIO) -> os.terminal_size:
 
 
 @contextlib.contextmanager
-def writing() -> Iterator[None]:
-    """An answer that cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
+def writing(*, answer: bool) -> Iterator[None]:
+    """What cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
     try:
         yield
     except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
         raise BrokenPipeError("nobody reads the answer any more") from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise PixtralError(f"The answer cannot be written: {reason}", "Write it to a file: -o FILE") from error
+        if answer:
+            raise PixtralError(f"The answer cannot be written: {reason}", "Write it to a file: -o FILE") from error
+        raise PixtralError(f"Cannot write to stdout: {reason}") from error
 
 
 def dumps(value: Any, encoding: str | None = "utf-8") -> str:

@@ -113,7 +113,9 @@ def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
         (["x", "--image", "none.png"], 3, "none.png: no such file or directory. "),
         (["x {2}", "--image", "circle.png"], 2, "The question places an image {2}, but only one image came with it. "),
         (["x", "-m", "no-such-model"], 4, "There is no model named 'no-such-model'. "),
-        (["x", "-m", "demo", "--engine", "steam"], 2, "There is no engine named 'steam'. Engines: "),
+        (["x", "-m", "demo", "--engine", "steam"], 2, "There is no engine named 'steam'. Engines: local, api"),
+        (["x", "--session", ""], 2, "--session wants an id, and it is empty. "),
+        (["x", "-p", "language=French"], 2, "--param fills a template, and none is named. "),
         (["x", "-m", "demo", "-o", "."], 2, ". is a directory. Name a file: -o FILE"),
         (["x", "-m", "demo", "--session", "zzz"], 2, "There is no session 'zzz'. "),
         (["x", "-m", "demo", "--max-tokens", "200000", "--dry-run"], 6, "The prompt takes 4 tokens, "),
@@ -143,6 +145,25 @@ def test_a_closed_stdin_and_a_closed_stdout_do_no_harm() -> None:
         1,
         "pixtral: The answer cannot be written: stdout is closed. Write it to a file: -o FILE\n",
     )
+
+
+def test_a_home_that_holds_nothing_is_told_and_does_not_keep_from_answering(circle: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pixtral_cli", "ask", "What is in the image?", "-a", str(circle), "-m", "demo"],
+        env={**os.environ, "PIXTRAL_HOME": "/dev/null/nowhere"}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert "This conversation is not being saved." in done.stderr
+
+
+def test_dev_stdout_is_stdout_and_no_file_to_replace(circle: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pixtral_cli", "ask", "What is it?", "-a", str(circle), "-m", "demo", "-n"]
+    with (tmp_path / "both").open("w") as both:
+        print("before", file=both, flush=True)
+        subprocess.run([*command, "-o", "/dev/stdout"], stdout=both, stdin=subprocess.DEVNULL, check=True)
+    assert len((tmp_path / "both").read_text().removeprefix("before\n").splitlines()) == 1
 
 
 def test_a_template_asks_with_its_placeholders_filled(home: Path) -> None:

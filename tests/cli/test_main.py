@@ -36,6 +36,22 @@ def test_a_wrong_command_line_is_one_line_on_stderr(
     assert err.startswith(line or "pixtral: ")
 
 
+def test_a_question_without_quotes_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["ask", "what", "is", "this"]) == 2
+    assert capsys.readouterr().err.endswith('Quote the question: pixtral ask "What is this?"\n')
+
+
+def test_a_choice_of_words_stands_on_one_line_unescaped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["completion"]) == 2
+    assert "Choose from: bash, zsh, fish, powershell. See: " in capsys.readouterr().err
+
+
+def test_a_list_onto_a_full_disk_names_no_option_it_lacks() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = pixtral("models", stdout=full, capture_output=False, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, "pixtral: Cannot write to stdout: No space left on device\n")
+
+
 def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     assert "Commands:" in capsys.readouterr().out

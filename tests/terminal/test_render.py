@@ -193,7 +193,7 @@ def test_a_listener_that_goes_stops_the_computing() -> None:
 def test_a_full_disk_is_one_error_and_stops_the_computing(format: Format) -> None:
     engine = FakeEngine([["word "] * 10])
     stdout = open("/dev/full", "w")  # noqa: PTH123, SIM115
-    with pytest.raises(PixtralError, match="cannot be written: No space left on device"):
+    with pytest.raises(PixtralError, match="No space left on device"):
         render(chunks(engine=engine), choose(stdout=stdout, stderr=io.StringIO(), format=format, env=DRAWING))
     assert engine.closed == (format != "json")
     with pytest.raises(OSError):
