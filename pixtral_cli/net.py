@@ -170,7 +170,8 @@ def _parse(url: str) -> _Target:
     if "@" in parts.netloc:
         _fail(url, "user names and passwords in URLs are not sent", _SAVE_IT)
     if not re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?", host, re.ASCII) or port == 0:
-        _fail(url, "not a valid host in the URL")
+        where = visible(url.partition("?")[0], 60)  # whole: of `http://` nothing else is left to name
+        raise NetworkError(f"{where}: not a valid host in the URL", "Such as https://example.org/photo.jpg")
     path = quote(parts.path or "/", safe=_SENT_AS_IS) + (
         f"?{quote(parts.query, safe=_SENT_AS_IS)}" if parts.query else ""
     )

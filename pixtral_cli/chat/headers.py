@@ -61,7 +61,7 @@ def spoken(kind: str) -> str:
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Refuse more than 64 megapixels, naming the dimensions."""
+    """Refuse more than MAX_PIXELS, naming the dimensions."""
     if width * height > MAX_PIXELS:
         have = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels)"
         refuse(name, f"{have}, the limit is {MAX_PIXELS / 1e6:.1f}", "Scale it down or cut out the part you need.")
