@@ -71,14 +71,14 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.3, lambda rng: [sizes.scene(rng)], _scene),
-    "view": Family(0.07, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.07, _several, _pair),
-    "bars": Family(0.36, lambda rng: [sizes.chart(rng)], _bars),
-    "lines": Family(0.06, lambda rng: [sizes.chart(rng)], _lines),
+    "scene": Family(0.34, lambda rng: [sizes.scene(rng)], _scene),
+    "view": Family(0.06, lambda rng: [sizes.scene(rng)], _view),
+    "pair": Family(0.1, _several, _pair),
+    "bars": Family(0.27, lambda rng: [sizes.chart(rng)], _bars),
+    "lines": Family(0.07, lambda rng: [sizes.chart(rng)], _lines),
     "print": Family(0.04, lambda rng: [sizes.strip(rng)], _print),
     "sketch": Family(0.05, lambda rng: [sizes.page(rng)], _sketch),
-    "talk": Family(0.05, lambda rng: [], _talk),
+    "talk": Family(0.07, lambda rng: [], _talk),
 }
 
 

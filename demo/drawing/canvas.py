@@ -19,7 +19,7 @@ Point: TypeAlias = tuple[float, float]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 PATCH = 16
-LIMIT = 256  # the served max_image_size
+LIMIT = 128  # the served max_image_size
 CELLS = 4  # label cells along a patch's side
 SUBCOLUMNS = (2.5, 8.0, 13.5)  # where in a patch the character labels are taken
 

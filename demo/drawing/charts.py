@@ -97,23 +97,24 @@ def _title(rng: Random, names: tuple[str, ...]) -> str | None:
 
 
 def draw_bars(rng: Random, size: Size) -> tuple[Bars, Picture]:
-    highest, step = rng.choice(AXES)
-    title = _title(rng, words.TITLES)
+    simple = rng.random() < 0.65  # ten steps and nothing to read: what can be seen at any size
+    highest, step = (10, 1) if simple else rng.choice(AXES)
+    title = None if simple else _title(rng, words.TITLES)
     frame = _frame(rng, size, title)
     count = rng.randint(2, 6 if size.width > 160 else 5)
     values = tuple(step * rng.randint(1, highest // step) for _ in range(count))
     paper = tuple(int(v) for v in frame.canvas.pixels[0, 0])
     usable = palette.names_on(paper, GREYLESS)  # type: ignore[arg-type]
-    labels = _labels(rng, count) if rng.random() < 0.45 else None
+    labels = _labels(rng, count) if not simple and rng.random() < 0.45 else None
     one = labels is not None and rng.random() < 0.25
     colours = (rng.choice(usable),) * count if one else tuple(rng.sample(usable, min(count, len(usable))))
     bars = Bars(values[: len(colours)], colours, labels and labels[: len(colours)], title)
-    lying = rng.random() < 0.18
+    lying = not simple and rng.random() < 0.18
     if lying and labels:
         frame.left = max(frame.canvas.measure(label, frame.face, frame.size)[0] for label in labels) + 8
-    bare = highest == 10 and rng.random() < 0.2
+    bare = highest == 10 and rng.random() < (0.5 if simple else 0.2)
     reach = highest * rng.choice((1.0, 1.04))
-    if not bare and rng.random() < 0.4:
+    if not bare and rng.random() < (0.15 if simple else 0.4):
         reach = max(bars.values) * rng.uniform(1.0, 1.15)
     (_draw_lying if lying else _draw_standing)(frame, bars, reach, _ticks(rng, reach, step, frame, lying, bare))
     return bars, frame.canvas.picture()

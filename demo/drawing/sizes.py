@@ -37,22 +37,22 @@ def small(rng: Random) -> Size:
     """For several pictures in one conversation."""
     if rng.random() < 0.3:
         return _turned(rng, LIMIT, round(LIMIT * rng.choice((0.5, 0.67, 0.75))), scale(rng))
-    side = rng.randint(64, 144)
-    return Size(side, max(56, round(side * rng.uniform(0.6, 1.0))))
+    side = rng.randint(48, 112)
+    return Size(side, max(48, round(side * rng.uniform(0.6, 1.0))))
 
 
 def chart(rng: Random) -> Size:
     if rng.random() < 0.75:
         return Size(LIMIT, round(LIMIT * rng.choice((0.5, 0.6, 0.625, 0.67, 0.75, 0.75, 0.75, 0.8, 1.0))), scale(rng))
-    side = rng.randint(128, 240)
+    side = rng.randint(96, 127)
     return Size(side, round(side * rng.uniform(0.6, 0.85)))
 
 
 def strip(rng: Random) -> Size:
     """For printed words: often a single line."""
     if rng.random() < 0.5:
-        return Size(LIMIT, rng.randint(32, 192), scale(rng))
-    return Size(rng.randint(64, 240), rng.randint(24, 96))
+        return Size(LIMIT, rng.randint(24, 96), scale(rng))
+    return Size(rng.randint(48, 127), rng.randint(20, 64))
 
 
 def page(rng: Random) -> Size:

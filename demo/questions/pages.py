@@ -134,7 +134,8 @@ def _remove(rng: Random, page: list[Element]) -> tuple[list[str], list[Element]]
 
 
 def _rename(rng: Random, page: list[Element]) -> tuple[list[str], list[Element]]:
-    text = rng.choice(words.INTERFACE)
+    now = {element.part.words for element in page if element.part.kind == "title"}
+    text = rng.choice([word for word in words.INTERFACE if word not in now])
     changed = [
         replace(element, part=Part("title", text)) if element.part.kind == "title" else element for element in page
     ]
