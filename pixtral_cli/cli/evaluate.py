@@ -102,6 +102,7 @@ def run_(
 
     from pixtral_cli import config
     from pixtral_cli.chat.engine import Sampling
+    from pixtral_cli.errors import BatchError
     from pixtral_cli.evals import setup, tasks
 
     chosen = tasks.get(task)
@@ -118,13 +119,16 @@ def run_(
         planned = setup.plan(wanted, opened, paths.config_file.with_name("keys.json"))
         run = setup.begin(wanted, planned, paths.data / "evals", output, fresh=fresh)
         _ask(planned, run, concurrency, quiet, bool(settings.plain))
+    if not quiet:
+        typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {output or run.folder.name}", err=True)
+    if failed := sum(1 for record in run.records() if record["error"]):
+        raise BatchError(f"Failed questions: {failed}", "The same command asks them again")
 
 
 def _ask(planned: "Plan", run: "Run", concurrency: int, quiet: bool, plain: bool) -> None:
     import sys
     from contextlib import closing
 
-    from pixtral_cli.errors import BatchError
     from pixtral_cli.evals import report, runner
     from pixtral_cli.terminal.counter import Counter
 
@@ -137,13 +141,7 @@ def _ask(planned: "Plan", run: "Run", concurrency: int, quiet: bool, plain: bool
         counter.end()
         if planned.judge:
             planned.judge.engine.close()
-    rows = set(planned.rows())
-    found = [record for record in run.records() if record["row"] in rows]
-    typer.echo(report.table(planned.task, run, found))
-    if not quiet:
-        typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {run.folder.name}", err=True)
-    if failed := sum(1 for record in found if record["error"]):
-        raise BatchError(f"{failed} of {len(found)} questions failed", "The same command asks them again")
+    typer.echo(report.table(planned.task, run, run.records()))
 
 
 def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":

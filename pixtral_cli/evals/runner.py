@@ -111,8 +111,8 @@ def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, N
 def _in_parallel(
     pool: ThreadPoolExecutor, worker: "_Worker", rows: Iterator[Row], ahead: int
 ) -> Iterator[list[Record]]:
-    """Every row's records as they come, never more than `ahead` rows in memory."""
-    pending: set[Future[list[Record]]] = set()
+    """Every row's records as they come, those that come together in the order of rows; never more than `ahead` in memory."""
+    pending: dict[Future[list[Record]], int] = {}
     more = True
     while more or pending:
         while more and len(pending) < ahead:
@@ -120,10 +120,12 @@ def _in_parallel(
             if row is None:
                 more = False
             else:
-                pending.add(pool.submit(worker, row))
+                pending[pool.submit(worker, row)] = row.index
         if pending:
-            ready, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in ready)
+            ready, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in sorted(ready, key=lambda one: (one.exception() is not None, pending[one])):
+                del pending[future]
+                yield future.result()
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ def test_failed_questions_are_the_exit_status(call: Call, tmp_path: Path) -> Non
     status, out, err = call("demo-shapes", "--model", "demo", "--data", str(data))
     assert status == 8
     assert "failed" in out
-    assert "1 of 1 questions failed" in err
+    assert "Failed questions: 1" in err
 
 
 def test_the_page_shows_wrong_answers_first_with_their_pictures_and_nothing_can_run_in_it(

@@ -1,8 +1,6 @@
 """Runs: recorded as they come, resumed where they stopped, the same however they were interrupted."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -88,19 +86,21 @@ def test_a_run_that_stopped_goes_on_at_the_row_where_it_stopped(tmp_path: Path) 
     assert seen[0].done == 3
     assert [messages[-1].text for messages in engine.asked] == [f"What is {i}?" for i in range(3, 8)]
     assert told(again) == whole(tmp_path)
+    written = [json.loads(line)["row"] for line in (run.folder / records.ANSWERS).read_text().splitlines()]
+    assert written == list(range(8))
 
 
 CHILD = """
-import sys, threading
+import os, sys, threading
 from pathlib import Path
 from tests.evals.test_runner import Answering, begun, knowing, plan, runner
 def answer(messages):
     if "5" in messages[-1].text:
-        print("five", flush=True)
+        os.write(1, b"five\\n")
         threading.Event().wait()
     return knowing(messages)
 for progress in runner.run(plan(Path(sys.argv[1]), Answering(answer)), begun(Path(sys.argv[2])), concurrency=2):
-    print(progress.done, flush=True)
+    os.write(1, b"%d\\n" % progress.done)
 """
 
 
@@ -108,12 +108,13 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
     folder = data(tmp_path / "data")
     command = [sys.executable, "-c", CHILD, str(folder), str(tmp_path / "run")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as child:
-        assert child.stdout is not None
-        lines = iter(child.stdout)
-        seen = {next(lines).strip()}
-        while not {"five", "7"} <= seen:  # all but row 5 are told to be done
-            seen.add(next(lines).strip())
-        os.kill(child.pid, signal.SIGKILL)
+        try:
+            assert child.stdout is not None
+            seen: set[str] = set()
+            while not {"five", "7"} <= seen:  # all but row 5 are told to be done
+                seen.add(next(child.stdout).strip())
+        finally:
+            child.kill()
     run = begun(tmp_path / "run")
     assert run.done() == {0, 1, 2, 3, 4, 6, 7}
     engine = Answering(knowing)
