@@ -39,7 +39,10 @@ def listed(state: State, argument: str) -> None:
         for number, image in enumerate(state.conversation.images, 1)
     ]
     state.notes.rows(rows)
-    state.notes.say(staging.room(cost) if cost else "No image yet; /image PATH attaches one.")
+    if not rows:
+        state.notes.say("No image yet; /image PATH attaches one.")
+    elif cost:
+        state.notes.say(staging.room(cost))
 
 
 def drop(state: State, argument: str) -> None:

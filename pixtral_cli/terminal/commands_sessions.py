@@ -45,9 +45,9 @@ def told(state: State) -> None:
     images = len(conversation.images)
     state.notes.say(f"{counted(asked, 'question')} and {counted(images, 'image')} so far; /show history shows all.")
     for message in conversation.turns[-2:]:
-        state.notes.tell(_short(message.text), "> " if message.role == "user" else "")
+        state.notes.tell(_short(state.said(message)), "> " if message.role == "user" else "")
     if conversation.unanswered:
-        state.notes.say(f"Not answered yet: {_short(conversation.unanswered.text)} (/regen asks it)")
+        state.notes.say(f"Not answered yet: {_short(state.said(conversation.unanswered))} (/regen asks it)")
 
 
 def keep(state: State, argument: str) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pixtral_cli.chat.images import Image
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal import staging
 from pixtral_cli.terminal.backend import Backend
@@ -106,7 +105,7 @@ def show(state: State, argument: str) -> None:
         ("system", conversation.system or "none"),
         ("questions", str(sum(message.role == "user" for message in conversation.turns))),
         ("images", str(len(conversation.images))),
-        ("context", staging.room(cost) if cost else "nothing said yet"),
+        ("context", staging.room(cost) if cost else "unknown"),
     ]
     rows += [(name, _shown(state, name)) for name in SETTINGS]
     return state.notes.rows(rows)
@@ -114,10 +113,8 @@ def show(state: State, argument: str) -> None:
 
 def history(state: State) -> None:
     """All that was said, images by their numbers."""
-    numbers = {image.key: number for number, image in enumerate(state.conversation.images, 1)}
     for message in state.conversation.turns:
-        parts = [f"[#{numbers[p.key]} {p.name}] " if isinstance(p, Image) else p for p in message.parts]
-        state.notes.tell("".join(parts), "> " if message.role == "user" else "")
+        state.notes.tell(state.said(message), "> " if message.role == "user" else "")
         if message.interrupted:
             state.notes.say("(interrupted)")
 

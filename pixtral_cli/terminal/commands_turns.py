@@ -1,9 +1,11 @@
 """The commands about what was said: undo, answer again, edit, begin anew. The history itself is the conversation's."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pixtral_cli.chat.images import Image
+from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.state import Ask, Draft, State
 from pixtral_cli.terminal.typed import literal
@@ -37,9 +39,17 @@ def edit(state: State, argument: str) -> Draft:
     last = conversation.unanswered or next((m for m in reversed(conversation.turns) if m.role == "user"), None)
     if last is None:
         raise UsageError("There is no question yet to edit.")
-    numbers = {image.key: number for number, image in enumerate(conversation.images, 1)}
-    pieces = [f" #{numbers[part.key]} " if isinstance(part, Image) else literal(part) for part in last.parts]
-    return Draft(re.sub(r"  +(#\d)", r" \1", "".join(pieces)).strip(), edits=True)
+    return Draft(as_typed(last.parts, state.numbers), edits=True)
+
+
+def as_typed(parts: Sequence[Part], numbers: Mapping[str, int]) -> str:
+    """The line that means these parts, images by their numbers."""
+    line = ""
+    for part in parts:
+        piece = f"#{numbers[part.key]}" if isinstance(part, Image) else literal(part)
+        apart = re.search(r"[\w#&/\\]$", line) and re.match(r"[\w#]", piece)
+        line += f" {piece}" if apart else piece
+    return line
 
 
 def clear(state: State, argument: str) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -87,11 +87,17 @@ def laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
         return []
     widths = [max(wcswidth(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
     if sum(widths) + GAP * (len(widths) - 1) > columns:
-        return [line for row in rows for line in (row[0], *(f"  {cell}" for cell in row[1:] if cell))]
+        return [line for row in rows for line in _stacked(row, columns)]
     spaced = [
         [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(row, widths, strict=False)] for row in rows
     ]
     return ["".join(row).rstrip() for row in spaced]
+
+
+def _stacked(row: Sequence[str], columns: int) -> Iterator[str]:
+    yield from folded(row[0], columns).split("\n")
+    for cell in row[1:]:
+        yield from (f"  {line}" for line in folded(cell, columns - 2).split("\n") if line)
 
 
 def counted(number: int, what: str) -> str:

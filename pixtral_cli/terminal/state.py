@@ -1,5 +1,6 @@
 """What the REPL's commands act on, and what they ask the REPL to do next. Knows no prompt and no parsing."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -65,27 +66,37 @@ class State:
         names = Sampling.__dataclass_fields__
         return replace(self.backend.opening.sampling, **{k: v for k, v in self.settings.items() if k in names})
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each image by its key."""
+        return {image.key: number for number, image in enumerate(self.conversation.images, 1)}
+
+    def said(self, message: Message) -> str:
+        """A message in words, its images by number and name."""
+        numbers = self.numbers
+        parts = (f"[#{numbers[p.key]} {p.name}] " if isinstance(p, Image) else p for p in message.parts)
+        return re.sub(r"\] (?=\W)", "]", "".join(parts))
+
     def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
         """What the conversation costs with what is staged, and each image by its key; nothing where nobody can count."""
-        staged = (Message("user", self.conversation.staged),) if self.conversation.staged else ()
-        messages = (*self.conversation.messages, *staged)
+        messages = (*self.conversation.messages, Message("user", self.conversation.staged or ("",)))
         try:
-            cost = self.backend.measure(messages) if messages else None
+            cost = self.backend.measure(messages)
         except PixtralError:  # the next question says what is wrong
-            cost = None
-        if cost is None:
             return None, {}
         keys = [image.key for message in messages for image in message.images]
         return cost, dict(zip(keys, cost.images, strict=True))
 
     def stage(self, images: Sequence[Image]) -> None:
         """Attach images to the next question, and say what that costs."""
-        numbers = [self.conversation.stage(image) for image in images]
+        for image in images:
+            self.conversation.stage(image)
+        numbers = self.numbers
         cost, each = self.measure()
-        for number, image in zip(numbers, images, strict=True):
+        for image in images:
             if picture := self.thumbnail(image, self.settings.get("preview", "on")):
                 self.notes.draw(picture)
-            self.notes.rows([staging.row(number, image, each.get(image.key))])
+            self.notes.rows([staging.row(numbers[image.key], image, each.get(image.key))])
             for note in image.notes:
                 self.notes.say(f"   {note}")
         if cost:

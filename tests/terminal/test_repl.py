@@ -343,7 +343,7 @@ def test_a_session_is_resumed_and_listed_and_searched(room: Room) -> None:
     said = room.type("/sessions", "/sessions CATS", "/sessions dogs", f"/load {name[:3]}", "and now?")
     assert f"{name}  just now  1 image  a question about cats" in said
     assert "No conversation holds 'dogs'." in said
-    assert "1 question and 1 image so far; /show history shows all.\n> a question about cats\nAnswer 1.\n" in said
+    assert "1 question and 1 image so far; /show history shows all.\n> [#1 red.png] a question about cats\nAnswer 1.\n" in said
     assert [message.text for message in room.engine.seen[-1][0]] == ["a question about cats", "Answer 1.", "and now?"]
 
 

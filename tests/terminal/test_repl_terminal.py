@@ -174,6 +174,37 @@ def test_keys_typed_while_the_terminal_is_asked_what_it_can_draw_are_not_swallow
     assert "▀▀▀▀" in "\n".join(chat.lines)
 
 
+@pytest.mark.parametrize(
+    ("does", "asked"),
+    [
+        ('cp "$1" was; printf "from the\\neditor\\n" > "$1"', "from the\neditor"),
+        ("echo broken; exit 1", "first words"),
+    ],
+)
+def test_ctrl_g_opens_the_line_in_the_editor(folder: Path, home: Path, does: str, asked: str) -> None:
+    editor = folder / "editor"
+    editor.write_text(f"#!/bin/sh\n{does}\n")
+    editor.chmod(0o755)
+    with Chat() as chat:
+        chat.echo(VISUAL=str(editor))
+        chat.type(b"first words\x07")
+        chat.wait_for("editor" if "printf" in does else "ended with status 1")
+        chat.type(b"\r")
+        chat.until(lambda: chat.text.endswith(f"\n{asked}\n\n>\n"), "the answer")
+        chat.end()
+    assert saved(home).messages[0].text == asked
+    assert "printf" not in does or (folder / "was").read_text() == "first words"
+
+
+def test_pictures_are_drawn_where_the_terminal_says_how() -> None:
+    with Chat() as chat:
+        chat.kitty = True
+        chat.echo(PIXTRAL_PREVIEW="1")
+        chat.say("circle.png what?", "what?")
+        chat.end()
+    assert b"\x1b_Ga=T,f=100,q=2," in chat.raw
+
+
 def test_a_chat_without_a_terminal_to_type_in_is_a_usage_error() -> None:
     done = pixtral("chat", stdin=b"hello\n")
     assert done.status == 2
