@@ -146,15 +146,13 @@ def _ask(planned: "Plan", run: "Run", concurrency: int, quiet: bool, plain: bool
 
 def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
     """The engine, and what the record says of model and engine."""
-    from pixtral_cli import config
-    from pixtral_cli.cli.opening import choose_model, open_chosen
+    from pixtral_cli.cli.opening import API, choose, choose_model, open_chosen
     from pixtral_cli.evals.setup import revision
 
-    if settings.base_url or settings.engine == "api":
-        from pixtral_cli.engines.remote import connect
-
-        remote = connect(settings.base_url, model or settings.model, config.paths().config_file.with_name("keys.json"))
-        return remote, {"name": remote.model, "revision": None, "engine": "remote", "base_url": settings.base_url}
+    if settings.base_url or settings.engine == API:
+        remote, _ = choose(model, settings)
+        about = {"name": remote.name, "revision": None, "engine": API, "base_url": settings.base_url}
+        return remote.open(), about
     chosen, settings = choose_model(model, settings)
     if chosen.note and not quiet:
         typer.echo(chosen.note, err=True)
