@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli import __version__
-from pixtral_cli.cli import config, doctor, models, serve, sessions, templates
+from pixtral_cli.cli import config, doctor, evaluate, models, serve, sessions, templates
 from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.chat import chat
 from pixtral_cli.cli.completion import completion
@@ -46,6 +46,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(templates.app, name="templates")
 app.add_typer(config.app, name="config")
+app.add_typer(evaluate.app, name="eval")
 app.command()(serve.serve)
 app.command()(serve.ps)
 app.command()(serve.stop)
