@@ -1,23 +1,14 @@
 """`pixtral pull` and `pixtral models`: get models, list, check, remove and find them. What they show is in `terminal.models`."""
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from pixtral_cli.cli.options import Offline, Quiet
+from pixtral_cli.cli.options import AsWhat, ListFormat, Offline, Quiet, alone
 
 app = typer.Typer(help="List, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
 
 
-class ListFormat(StrEnum):
-    """How a list leaves: for people, or as one JSON object."""
-
-    text = "text"
-    json = "json"
-
-
-AsWhat = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
 Which = Annotated[
     str | None, typer.Argument(help="A name, a repository or a folder.  [default: the model that runs]", show_default=False)
 ]  # fmt: skip
@@ -41,7 +32,7 @@ def pull(
 @app.callback()
 def models(context: typer.Context, format: AsWhat = ListFormat.text) -> None:
     """List the models on this machine; a star: it runs by default."""
-    if context.invoked_subcommand is None:
+    if alone(context):
         list_(format)
 
 

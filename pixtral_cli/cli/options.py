@@ -15,6 +15,27 @@ class OutputFormat(StrEnum):
     jsonl = "jsonl"
 
 
+class ListFormat(StrEnum):
+    """How a list leaves: for people, or as one JSON object."""
+
+    text = "text"
+    json = "json"
+
+
+def alone(context: typer.Context) -> bool:
+    """Whether a group is called without a subcommand. Options before a subcommand would be lost: UsageError."""
+    if context.invoked_subcommand is None:
+        return True
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            from pixtral_cli.errors import UsageError
+
+            command = f"{context.command_path} {context.invoked_subcommand}"
+            raise UsageError(f"--{name} stands before {context.invoked_subcommand!r}", f"Put it after: {command}")
+    return False
+
+
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A name (`pixtral models`), a repository or a folder.", show_default=False),
@@ -50,6 +71,7 @@ BaseURL = Annotated[str | None, typer.Option("--base-url", help="An OpenAI-shape
 Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cuda:1, mps or cpu.", show_default=False)]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", show_default=False)]
 Format = Annotated[OutputFormat, typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).")]
+AsWhat = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the answer to this file.", show_default=False)
 ]

@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli.options import AsWhat, ListFormat, alone
+
 app = typer.Typer(help="List, show, search, export and remove conversations.", invoke_without_command=True, rich_markup_mode=None)  # fmt: skip
-
-
-class ListFormat(StrEnum):
-    """How a list leaves: for people, or as one JSON object."""
-
-    text = "text"
-    json = "json"
 
 
 class ExportFormat(StrEnum):
@@ -25,7 +20,6 @@ class ExportFormat(StrEnum):
     jsonl = "jsonl"
 
 
-AsWhat = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more than so many.", show_default=False)]
 Which = Annotated[str, typer.Argument(metavar="ID", help="A session's id, or its first letters.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -34,7 +28,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 @app.callback()
 def sessions(context: typer.Context, limit: Limit = None, format: AsWhat = ListFormat.text) -> None:
     """List the saved conversations, the newest first."""
-    if context.invoked_subcommand is None:
+    if alone(context):
         list_(limit, format)
 
 
@@ -86,7 +80,9 @@ def export(
     from pixtral_cli.terminal import saved
     from pixtral_cli.terminal.output import choose
 
-    saved.exported(session, choose(), file=output if str(output) != "-" else None, form=Form(format) if format else None)
+    saved.exported(
+        session, choose(), file=output if str(output) != "-" else None, form=Form(format) if format else None
+    )
 
 
 @app.command("import")

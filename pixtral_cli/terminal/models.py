@@ -1,6 +1,5 @@
 """What `pull` and `models` show: progress on stderr, lists and verdicts on stdout. Leaves the work to `models`."""
 
-import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
@@ -14,7 +13,7 @@ from pixtral_cli.models.hub import Hub, offline
 from pixtral_cli.models.layout import human
 from pixtral_cli.models.verify import Progress
 from pixtral_cli.sanitize import visible
-from pixtral_cli.terminal.output import Output, dumps
+from pixtral_cli.terminal.output import Output, agreed, dumps
 
 if TYPE_CHECKING:
     from rich.progress import Task, TaskID
@@ -79,7 +78,7 @@ def remove(name: str, out: Output, *, sure: bool = False) -> None:
     """Remove a model from this machine; asks first."""
     removal = store.removal(names.parse(name))
     what = f"{name}, {human(removal.size)} in {removal.places[0]}"
-    if not sure and not _agreed(f"Remove {what}?", out):
+    if not sure and not agreed(f"Remove {what}?", out):
         return out.note("Nothing was removed")
     removal.run()
     return out.note(f"Removed {what}")
@@ -96,13 +95,6 @@ def _default() -> Path | None:
         return names.resolve(None, configured=config.load().model).folder
     except ModelError:
         return None
-
-
-def _agreed(question: str, out: Output) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError(question, "There is nobody to ask: use --yes")
-    print(f"{visible(question)} [y/N] ", end="", file=out.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TextIO
 
-from pixtral_cli.errors import PixtralError
+from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.sanitize import clean, visible
 
 Format = Literal["text", "json", "jsonl"]
@@ -116,6 +116,18 @@ def writing(*, answer: bool) -> Iterator[None]:
         if answer:
             raise PixtralError(f"The answer cannot be written: {reason}", "Write it to a file: -o FILE") from error
         raise PixtralError(f"Cannot write to stdout: {reason}") from error
+
+
+def agreed(question: str, out: Output) -> bool:
+    """Whether whoever sits at the terminal says yes. Raises UsageError when nobody does."""
+    if not sys.stdin.isatty():
+        raise UsageError(question, "There is nobody to ask: use --yes")
+    try:
+        print(f"{visible(question)} [y/N] ", end="", file=out.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except KeyboardInterrupt:
+        out.tell("")
+        raise
 
 
 def dumps(value: Any, encoding: str | None = "utf-8") -> str:

@@ -17,7 +17,7 @@ from pixtral_cli.chat.transcript import Form, Transcript
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sanitize import clean, visible
 from pixtral_cli.terminal.notes import laid_out
-from pixtral_cli.terminal.output import Output, dumps
+from pixtral_cli.terminal.output import Output, agreed, dumps
 from pixtral_cli.terminal.render import Answer
 from pixtral_cli.terminal.render import show as show_markdown
 
@@ -103,7 +103,7 @@ def removed(prefixes: Sequence[str], out: Output, *, sure: bool = False) -> None
     sessions = open_sessions()
     found = list(dict.fromkeys(sessions.find(prefix) for prefix in prefixes))
     what = _several(len(found)) if len(found) > 1 else f"session {found[0].id} ({found[0].title})"
-    if not sure and not _agreed(f"Remove {what}?", out):
+    if not sure and not agreed(f"Remove {what}?", out):
         return out.note("Nothing was removed")
     images = sessions.remove([summary.id for summary in found])
     _told(sessions, out)
@@ -124,7 +124,7 @@ def pruned(out: Output, *, older: str | None, keep: int | None, dry: bool = Fals
         return out.note("There is nothing to remove")
     if dry:
         return _rows([(entry.id, _when(entry.updated), entry.title) for entry in plan.sessions], out)
-    if not sure and not _agreed(f"Remove {_several(len(plan.sessions))}?", out):
+    if not sure and not agreed(f"Remove {_several(len(plan.sessions))}?", out):
         return out.note("Nothing was removed")
     done = sessions.prune(before=before, keep=keep or 0)
     return out.note(f"Removed {_several(len(done.sessions))}{_with_images(done.images)}")
@@ -184,10 +184,3 @@ def _several(count: int) -> str:
 
 def _with_images(count: int) -> str:
     return f", and {count} image{'' if count == 1 else 's'} with {'it' if count == 1 else 'them'}" if count else ""
-
-
-def _agreed(question: str, out: Output) -> bool:
-    if not sys.stdin.isatty():
-        raise UsageError(question, "There is nobody to ask: use --yes")
-    print(f"{visible(question)} [y/N] ", end="", file=out.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -41,6 +41,20 @@ def test_a_question_without_quotes_says_so(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().err.endswith('Quote the question: pixtral ask "What is this?"\n')
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["models", "--format", "json", "list"], "--format stands before 'list'. Put it after: pixtral models list"),
+        (["sessions", "--limit", "1", "list"], "--limit stands before 'list'. Put it after: pixtral sessions list"),
+    ],
+)
+def test_an_option_that_a_subcommand_would_not_see_is_refused(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err == f"pixtral: {said}\n"
+
+
 def test_a_choice_of_words_stands_on_one_line_unescaped(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion"]) == 2
     assert "Choose from: bash, zsh, fish, powershell. See: " in capsys.readouterr().err

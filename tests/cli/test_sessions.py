@@ -158,6 +158,17 @@ def test_rm_on_a_terminal_takes_yes_for_an_answer_only(home: Path) -> None:
         assert (child.exitstatus, ids()) == (0, left)
 
 
+def test_ctrl_c_at_the_question_leaves_the_shell_a_fresh_line(home: Path) -> None:
+    name = saved("what is this?")
+    child = pexpect.spawn(sys.executable, ["-m", "pixtral_cli", "sessions", "rm", name], timeout=20)
+    child.expect_exact("[y/N] ")
+    child.sendintr()
+    child.expect_exact("\r\n")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert (child.exitstatus, ids()) == (130, [name])
+
+
 def test_of_several_to_remove_none_goes_if_one_is_wrong(call: Call) -> None:
     name = saved("what is this?")
     status, _, err = call("rm", "-y", name, "nothere")
