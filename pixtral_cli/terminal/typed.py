@@ -21,7 +21,7 @@ _URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IG
 _QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
 _SHELL = re.compile(r"""(?:'[^'\n]*'|"(?:\\.|[^"\\\n])*"|\\.|[^\s'"\\])+""")
 _WORD = re.compile(r"(?:\\[^\n]|[^\s\\])+")
-_CODE = re.compile(r"```.*?(?:```|$)|`[^`\n]+`", re.DOTALL)
+_CODE = re.compile(r"```.*?(?:```|$)|(?<!\\)`[^`\n]+`", re.DOTALL)
 _AFTER = "?!.,;:)]}>\"'…。？！，"  # punctuation that may follow a name without belonging to it
 _BEFORE = "([{（「"
 

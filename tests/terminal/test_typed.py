@@ -189,7 +189,8 @@ def test_a_block_in_triple_quotes_is_a_question_and_what_is_typed_in_it_attaches
     assert is_open('"""') and is_open('"""one\n') and not is_open('"""one\ntwo"""') and not is_open("one")
 
 
-NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\"), min_size=1, max_size=20).map(
+# Between two backticks in a line stands code, whatever else it looks like.
+NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\`"), min_size=1, max_size=20).map(
     lambda stem: f"/p/{stem} {stem}.png"
 )
 TALK = st.lists(st.sampled_from(["what", "is", "the,", "colour?", "it's", "(so)"]), max_size=5).map(" ".join)
@@ -197,6 +198,7 @@ TALK = st.lists(st.sampled_from(["what", "is", "the,", "colour?", "it's", "(so)"
 
 @given(TALK, NAMES, TALK)
 @example("", "/p/' '.png", "")
+@example("", "/p/` `.png", "")
 def test_any_name_is_attached_in_every_spelling(before: str, name: str, after: str) -> None:
     spellings = [quoted(name), "@" + quoted(name), "file://" + quote(name)]
     spellings += [f"'{name}'"] if "'" not in name else ["'" + name.replace("'", "'\\''") + "'"]
