@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pixtral_cli.terminal.typed import Command, Question, Source, is_open, parse, quoted, unquoted
+from pixtral_cli.terminal.typed import Command, Question, Source, is_open, is_picture, parse, quoted, unquoted
 
 
 def there(*names: str) -> Callable[[str], bool]:
@@ -190,8 +190,10 @@ def test_a_block_in_triple_quotes_is_a_question_and_what_is_typed_in_it_attaches
 
 
 # Between two backticks in a line stands code, whatever else it looks like.
-NAMES = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\`"), min_size=1, max_size=20).map(
-    lambda stem: f"/p/{stem} {stem}.png"
+NAMES = (
+    st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\`"), min_size=1, max_size=20)
+    .map(lambda stem: f"/p/{stem} {stem}.png")
+    .filter(is_picture)
 )
 TALK = st.lists(st.sampled_from(["what", "is", "the,", "colour?", "it's", "(so)"]), max_size=5).map(" ".join)
 
