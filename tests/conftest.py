@@ -1,8 +1,15 @@
 """Every test lives in a home of its own: no test reads or writes the user's config, sessions or models."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same cases every time: a run that fails can be repeated. HYPOTHESIS_PROFILE=random looks for new ones.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 @pytest.fixture(autouse=True)
