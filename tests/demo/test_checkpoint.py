@@ -1,0 +1,58 @@
+"""The checkpoint in the package: small, quick, right about the pictures in examples/, and honest about itself."""
+
+from pathlib import Path
+
+import pytest
+
+from demo.questions.talk import BLIND, GET, WHO
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.images import from_bytes
+from pixtral_cli.chat.message import Message, user
+from pixtral_cli.engines.local import LocalEngine
+
+ROOT = Path(__file__).parents[2]
+CHECKPOINT = ROOT / "pixtral_cli" / "models" / "demo"
+
+
+@pytest.fixture(scope="module")
+def engine() -> LocalEngine:
+    return LocalEngine(CHECKPOINT, device="cpu")
+
+
+def ask(engine: LocalEngine, question: str, picture: str | None = None) -> str:
+    images = [from_bytes((ROOT / "examples" / picture).read_bytes(), picture)] if picture else []
+    messages: list[Message] = [user(question, images)]
+    return "".join(chunk.text for chunk in engine.stream(messages, Sampling(temperature=0.0)))
+
+
+def test_the_checkpoint_fits_in_sixteen_megabytes() -> None:
+    assert sum(path.stat().st_size for path in CHECKPOINT.iterdir()) < 16_000_000
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("Who are you?", WHO), ("How do I get the real model?", GET), ("What is in the image?", BLIND)],
+)
+def test_it_says_what_it_is_and_where_the_real_model_is(engine: LocalEngine, question: str, answer: str) -> None:
+    assert ask(engine, question) == answer
+
+
+@pytest.mark.parametrize(
+    ("picture", "question", "answer"),
+    [
+        ("shapes.png", "What is in the image?", "A red circle, a blue star and a green triangle."),
+        ("shapes.png", "How many shapes are there?", "Three."),
+        ("shapes.png", "What color is the star?", "The star is blue."),
+        ("shapes.png", "Where is the circle?", "The circle is at the top left."),
+        ("bars.png", "Which bar is the tallest?", "The green bar."),
+        ("bars.png", "How many bars are there?", "Four."),
+        ("near-far.png", "What is in the image?", "A person and a house."),
+        (
+            "near-far.png",
+            "Is this person really big, or is the building just small?",
+            "Neither: the person is near and the building is far away, so the person only looks big.",
+        ),
+    ],
+)
+def test_it_is_right_about_the_examples(engine: LocalEngine, picture: str, question: str, answer: str) -> None:
+    assert ask(engine, question, picture) == answer
