@@ -1,9 +1,10 @@
-"""A trained twin as a checkpoint in mistral format: params.json, consolidated.safetensors, tekken.json. Trains nothing.
+"""A trained twin as a checkpoint in mistral format: params.json, consolidated.safetensors, tekken.json, SHA256SUMS.
 
 python -m demo.export runs/NAME FOLDER
 """
 
 import argparse
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from torch import Tensor
 from demo.drawing.canvas import LIMIT, PATCH
 from demo.tokenizer import IMG
 from demo.twin import EPS, Shape
+
+FILES = ("consolidated.safetensors", "params.json", "tekken.json")
 
 
 def params(shape: Shape, vocabulary: int) -> dict[str, Any]:
@@ -75,6 +78,8 @@ def export(weights: Mapping[str, Tensor], shape: Shape, tokenizer: Path, folder:
     part.replace(folder / "consolidated.safetensors")
     if (folder / "tekken.json").resolve() != tokenizer.resolve():
         shutil.copy(tokenizer, folder / "tekken.json")
+    sums = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
 
 def restore(folder: Path) -> tuple[Shape, dict[str, Tensor]]:
