@@ -343,8 +343,23 @@ def test_a_session_is_resumed_and_listed_and_searched(room: Room) -> None:
     said = room.type("/sessions", "/sessions CATS", "/sessions dogs", f"/load {name[:3]}", "and now?")
     assert f"{name}  just now  1 image  a question about cats" in said
     assert "No conversation holds 'dogs'." in said
-    assert "1 question and 1 image so far; /show history shows all.\n> [#1 red.png] a question about cats\nAnswer 1.\n" in said
+    assert (
+        "1 question and 1 image so far; /show history shows all.\n> [#1 red.png] a question about cats\nAnswer 1.\n"
+        in said
+    )
     assert [message.text for message in room.engine.seen[-1][0]] == ["a question about cats", "Answer 1.", "and now?"]
+
+
+def test_a_session_that_is_open_elsewhere_is_copied_and_the_user_told_at_once(room: Room) -> None:
+    room.type("one")
+    elsewhere = room.sessions.resume()
+    second = Room(room.folder, room.engine)
+    second.state.session = second.sessions.resume()
+    second.state.conversation = second.state.session.conversation()
+    said = second.type("two")
+    elsewhere.close()
+    assert said.startswith(f"Session {elsewhere.id} is open in process")
+    assert {saved.messages for saved in room.sessions.list()} == {2, 4}
 
 
 def test_a_conversation_that_is_not_kept_can_be_saved_later(room: Room) -> None:
