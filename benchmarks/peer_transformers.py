@@ -65,8 +65,7 @@ def _common(ours: list[int], theirs: list[int]) -> int:
 def _model(folder: Path) -> Any:
     from safetensors.torch import load_file
 
-    from tests.engines.checkpoints import llava
-    from tests.engines.checkpoints import to_transformers
+    from tests.engines.checkpoints import llava, to_transformers
 
     sizes = _sizes(json.loads((folder / "params.json").read_text()))
     model = llava(sizes).bfloat16()
