@@ -4,13 +4,15 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
-from pixtral_cli.chat.codeblocks import CodeBlock, blocks
-from pixtral_cli.chat.saving import write_block
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal import clipboard, commands_sessions
 from pixtral_cli.terminal.notes import counted
 from pixtral_cli.terminal.state import State
+
+if TYPE_CHECKING:
+    from pixtral_cli.chat.codeblocks import CodeBlock
 
 PAGES = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a browser shows
 
@@ -36,6 +38,8 @@ def save(state: State, argument: str) -> None:
     number, _, name = argument.partition(" ")
     if not number.isdecimal():
         return commands_sessions.keep(state, argument)
+    from pixtral_cli.chat.saving import write_block
+
     block = _chosen(state, number)
     name = name.strip().strip("'\"") or PurePath(block.name).name  # of the model's own word the last part alone
     written = write_block(block.text, Path.cwd(), name, language=block.language)
@@ -72,11 +76,13 @@ def _last(state: State) -> str:
     return answers[-1]
 
 
-def _blocks(state: State) -> list[CodeBlock]:
+def _blocks(state: State) -> "list[CodeBlock]":
+    from pixtral_cli.chat.codeblocks import blocks
+
     return blocks(_last(state))
 
 
-def _chosen(state: State, argument: str) -> CodeBlock:
+def _chosen(state: State, argument: str) -> "CodeBlock":
     """The block of that number; without one, the only block there is."""
     found = _blocks(state)
     if not found:
@@ -87,7 +93,7 @@ def _chosen(state: State, argument: str) -> CodeBlock:
     return found[int(number) - 1]
 
 
-def _page(block: CodeBlock, kind: str) -> Path:
+def _page(block: "CodeBlock", kind: str) -> Path:
     """A page of its own for every opening, where only its owner reads it."""
     folder = Path(tempfile.mkdtemp(prefix="pixtral-"))
     file = folder / f"page.{kind}"
@@ -100,6 +106,6 @@ def _has_browser(env: Mapping[str, str]) -> bool:
     return sys.platform in ("darwin", "win32") or bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
 
 
-def _first(block: CodeBlock) -> str:
+def _first(block: "CodeBlock") -> str:
     line = next((line.strip() for line in block.text.splitlines() if line.strip()), "")
     return line if len(line) <= 40 else f"{line[:39]}…"

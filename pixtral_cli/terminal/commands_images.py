@@ -26,9 +26,10 @@ def paste(state: State, argument: str) -> None:
 
 def shoot(state: State, argument: str) -> None:
     area = argument or "region"
-    if area == "region" and area in screenshot.AREAS:
+    command = screenshot.tool(area, state.there)
+    if area == "region":
         state.notes.say("Draw a region of the screen; Esc cancels.")
-    state.stage([images.from_bytes(screenshot.take(area, state.there), "screenshot")])
+    state.stage([images.from_bytes(screenshot.take(command, state.there), "screenshot")])
 
 
 def listed(state: State, argument: str) -> None:

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.session import Session
 from pixtral_cli.chat.sessions import Sessions, Summary
 from pixtral_cli.errors import UsageError
@@ -27,15 +28,22 @@ def listed(state: State, argument: str) -> None:
 def load(state: State, argument: str) -> None:
     if not argument:
         raise UsageError("/load wants a session's id", "/sessions lists them")
-    resume(state, _sessions(state).resume(argument, model=state.backend.name))
-
-
-def resume(state: State, session: Session) -> None:
-    """Go on with a session; what it looked like at its end is shown."""
+    session = _sessions(state).resume(argument, model=state.backend.name)
     if state.session:
         state.session.close()
-    state.session, state.conversation, state.answer = session, session.conversation(), None
+        state.session, state.conversation = session, session.conversation()
+    else:
+        state.conversation = unkept(session)
+        state.notes.say("What follows is not saved; /save saves it.")
+    state.answer = None
     told(state)
+
+
+def unkept(session: Session) -> Conversation:
+    """A saved conversation to go on with, of which no more is saved."""
+    kept = session.conversation()
+    session.close()
+    return Conversation(kept.system, (*kept.turns, *((kept.unanswered,) if kept.unanswered else ())))
 
 
 def told(state: State) -> None:

@@ -167,13 +167,16 @@ class Prompt:
         self._session.app.exit(result="/paste")
 
     async def edit(self, buffer: Buffer) -> None:
-        """The line in the user's editor."""
-        try:
-            text = await run_in_terminal(lambda: editor.edited(buffer.text))
-        except PixtralError as error:
-            text, told = buffer.text, f"{error.message}. {error.hint}"
-            await run_in_terminal(lambda: print(told))
-        buffer.document = Document(text)
+        """The line in the user's editor; where that fails the line stays as it is."""
+
+        def edited() -> str:
+            try:
+                return editor.edited(buffer.text)
+            except PixtralError as error:
+                print(f"{error.message}. {error.hint}")
+                return buffer.text
+
+        buffer.document = Document(await run_in_terminal(edited))
 
     def _rendered(self, sender: object) -> None:
         begun, self._begun = self._begun, lambda: None
@@ -235,4 +238,5 @@ def _restored(signals: Iterable[int]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # it was not set from Python
+                signal.signal(number, handler)

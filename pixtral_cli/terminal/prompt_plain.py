@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TextIO
 
+from pixtral_cli.sanitize import visible
 from pixtral_cli.terminal.completion import Suggestion
 from pixtral_cli.terminal.recall import Line, Recall
 from pixtral_cli.terminal.typed import is_open
@@ -37,6 +38,8 @@ class PlainPrompt:
         begun()
         if self._library:
             self._library.set_pre_input_hook(lambda: self._insert(draft))
+        elif draft:
+            print(f"It was: {visible(draft)}")
         text = input("> ")
         pasted = "\n" in text
         while is_open(text):
@@ -48,15 +51,9 @@ class PlainPrompt:
         self._recall.add(line)
         return line
 
-    def redraw(self) -> None:
-        """Nothing is drawn twice here."""
-
     def held(self) -> AbstractContextManager[None]:
         """Keys are the terminal's own business here."""
         return contextlib.nullcontext()
-
-    def unread(self, typed: bytes) -> None:
-        """Nothing reads keys behind this prompt's back."""
 
     def _insert(self, draft: str) -> None:
         assert self._library

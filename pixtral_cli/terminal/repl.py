@@ -19,8 +19,6 @@ class Reader(Protocol):
 
     def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line: ...
 
-    def redraw(self) -> None: ...
-
     def held(self) -> AbstractContextManager[None]: ...
 
 
@@ -38,13 +36,21 @@ class Repl:
     def run(self) -> None:
         """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
         try:
+            self._tell()
             with self._reader.held():
-                while self._turn():
+                while self._uninterrupted():
                     pass
         finally:
             if self.state.session:
                 self.state.session.close()
             self.state.backend.close()
+
+    def _uninterrupted(self) -> bool:
+        """A turn; a Ctrl-C too many, pressed when there is nothing left to stop, ends it and no more."""
+        try:
+            return self._turn()
+        except KeyboardInterrupt:
+            return True
 
     def _turn(self) -> bool:
         """One line, read and dealt with; False when it was the last."""

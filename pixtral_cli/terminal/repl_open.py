@@ -4,17 +4,19 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pixtral_cli import __version__
 from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.session import Session
 from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sanitize import visible
 from pixtral_cli.terminal import completion, staging, typed
 from pixtral_cli.terminal.backend import Backend, Opening
-from pixtral_cli.terminal.commands_sessions import told
+from pixtral_cli.terminal.commands_sessions import told, unkept
 from pixtral_cli.terminal.notes import Notes, counted
 from pixtral_cli.terminal.output import Output, draws
 from pixtral_cli.terminal.recall import Recall
@@ -66,14 +68,10 @@ def _begun(wishes: Wishes, sessions: Sessions) -> tuple[Session | None, Conversa
         session = sessions.start(model=name, system=wishes.system)
         return session, session.conversation()
     session = sessions.resume(wishes.resume or None, model=name)
-    conversation = session.conversation()
-    if not wishes.log:
-        said = (*conversation.turns, *((conversation.unanswered,) if conversation.unanswered else ()))
-        session.close()
-        return None, Conversation(wishes.system or conversation.system, said)
+    conversation = session.conversation() if wishes.log else unkept(session)
     if wishes.system:
         conversation.system = wishes.system
-    return session, conversation
+    return session if wishes.log else None, conversation
 
 
 def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
@@ -90,13 +88,24 @@ def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
         from pixtral_cli.terminal.prompt_plain import PlainPrompt
 
         return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb())
-    from pixtral_cli.terminal.preview_show import Thumbnails
     from pixtral_cli.terminal.prompt import Prompt
 
     prompt = Prompt(recall, suggest, lambda text: toolbar(state, text), state.backend.start)
     state.backend.changed = prompt.redraw
-    state.thumbnail = Thumbnails(out.stderr, sys.stdin.fileno(), prompt.unread)
+    state.thumbnail = _thumbnails(out, prompt.unread)
     return prompt
+
+
+def _thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[Image, str], str]:
+    """What draws an image, made when there is one."""
+
+    @cache
+    def made() -> Callable[[Image, str], str]:
+        from pixtral_cli.terminal.preview_show import Thumbnails
+
+        return Thumbnails(out.stderr, sys.stdin.fileno(), unread)
+
+    return lambda image, wanted: made()(image, wanted)
 
 
 def toolbar(state: State, text: str) -> str:

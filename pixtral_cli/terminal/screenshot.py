@@ -20,16 +20,17 @@ _POWERSHELL = (
 )
 
 
-def take(area: str, there: Desktop) -> bytes:
-    """The screen, or the region that the user draws, as an image file's bytes.
-
-    Raises UsageError for another area, PixtralError without a tool, ImageError when no picture was taken.
-    """
+def tool(area: str, there: Desktop) -> list[str]:
+    """The command that takes the picture here. Raises UsageError for another area, PixtralError where there is none."""
     if area not in AREAS:
         raise UsageError(f"No area {area!r} to take a picture of", "/shot region or /shot screen")
-    command = next(_tools(area, there), None)
-    if command is None:
-        raise _no_tool(there)
+    if found := next(_tools(area, there), None):
+        return found
+    raise _no_tool(there)
+
+
+def take(command: list[str], there: Desktop) -> bytes:
+    """Run it; the picture as an image file's bytes. Raises ImageError when none was taken."""
     with tempfile.TemporaryDirectory(prefix="pixtral-") as folder:
         file = Path(folder) / "screenshot.png"
         there.run([word.replace(OUT, str(file)) for word in command], seconds=PATIENCE)

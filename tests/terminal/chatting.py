@@ -1,6 +1,7 @@
 """`pixtral chat` in a pseudo-terminal that answers what a terminal is asked: what a person types and sees."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -61,8 +62,11 @@ class Chat(Terminal):
 
     @property
     def text(self) -> str:
-        """What the screen shows, a blank line before it; for use where the lock is held, or nothing can arrive."""
-        return "\n" + "\n".join(lines_of(self.screen)) + "\n"
+        """What the screen shows above the toolbar, a blank line before it. For use where nothing can arrive meanwhile."""
+        lines = lines_of(self.screen)
+        if re.match(r"(loading )?demo\b", lines[-1] if lines else ""):
+            del lines[-1]
+        return "\n" + "\n".join(lines).rstrip("\n") + "\n"
 
     def _answer(self, data: str) -> None:
         """The cursor's place, or what kind of terminal this is."""

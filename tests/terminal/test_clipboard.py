@@ -149,17 +149,17 @@ def test_a_screenshot_is_taken_by_the_tool_the_desktop_has(
 ) -> None:
     for area, command in (("region", region), ("screen", screen)):
         there, ran = shooting({**dict.fromkeys(tools, PNG), "sh": PNG}, platform, **env)
-        assert screenshot.take(area, there) == PNG
+        assert screenshot.take(screenshot.tool(area, there), there) == PNG
         assert ran.ran[0].rpartition(" ")[0] == command
 
 
 def test_a_cancelled_screenshot_a_missing_tool_and_an_unknown_area_are_errors() -> None:
     there, _ = shooting({"scrot": None}, DISPLAY=":0")
     with pytest.raises(ImageError, match="No picture was taken"):
-        screenshot.take("region", there)
+        screenshot.take(screenshot.tool("region", there), there)
     there, _ = shooting({}, WAYLAND_DISPLAY="w")
     with pytest.raises(PixtralError) as error:
-        screenshot.take("screen", there)
+        screenshot.tool("screen", there)
     assert "grim" in error.value.hint
     with pytest.raises(UsageError):
-        screenshot.take("moon", there)
+        screenshot.tool("moon", there)

@@ -371,6 +371,15 @@ def test_a_conversation_that_is_not_kept_can_be_saved_later(room: Room) -> None:
     assert (saved.messages, saved.images) == (4, 1)
 
 
+def test_a_session_that_is_loaded_into_a_chat_that_is_not_kept_is_not_added_to(room: Room) -> None:
+    room.type("one")
+    name = room.sessions.list()[0].id
+    unlogged = Room(room.folder, room.engine, log=False)
+    assert "What follows is not saved" in unlogged.type(f"/load {name}", "two")
+    assert [message.text for message in room.engine.seen[-1][0]] == ["one", "Answer 1.", "two"]
+    assert [saved.messages for saved in room.sessions.list()] == [2]
+
+
 def test_a_conversation_is_written_to_a_file_but_not_over_one(room: Room) -> None:
     said = room.type("red.png one", "/save talk.md", "/save talk.md", "")
     assert "Written to talk.md" in said

@@ -59,6 +59,10 @@ def test_ctrl_c_stops_within_half_a_second_and_the_part_is_kept(home: Path) -> N
         chat.until(lambda: "\none two" in chat.text, "the answer")
         chat.type(b"\x03")
         assert chat.until(lambda: "The part above is kept." in chat.text, "the note") < 0.5
+        chat.type(b"one more answer\r")
+        chat.until(lambda: "\none more" in chat.text, "the answer")
+        chat.type(b"\x03\x03\x03\x03\x03")
+        chat.until(lambda: chat.text.count("The part above is kept.") == 2, "the note")
         chat.say("again", "again")
         chat.end()
     question, answer, *_ = saved(home).messages
@@ -156,6 +160,18 @@ def test_a_plain_chat_draws_nothing(home: Path, flags: list[str], env: dict[str,
     assert [len(message.images) for message in saved(home).messages] == [1, 0, 0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(("env", "keys"), [({}, b"\x01\x06i\r"), ({"TERM": "dumb"}, b"circle.png what?\r")])
+def test_a_line_can_be_mended_in_a_plain_chat(home: Path, env: dict[str, str], keys: bytes) -> None:
+    with Chat() as chat:
+        chat.echo("--plain", **env)
+        chat.type(b"crcle.png what?\r")
+        chat.until(lambda: chat.text.count("crcle.png what?") == 2 and "no such file" in chat.text, "the line again")
+        chat.type(keys)
+        chat.until(lambda: chat.text.endswith("\nwhat?\n\n>\n"), "the answer")
+        chat.end()
+    assert len(saved(home).messages[0].images) == 1
+
+
 def test_without_colours_nothing_is_coloured() -> None:
     with Chat() as chat:
         chat.echo(NO_COLOR="1")
@@ -188,7 +204,8 @@ def test_ctrl_g_opens_the_line_in_the_editor(folder: Path, home: Path, does: str
     with Chat() as chat:
         chat.echo(VISUAL=str(editor))
         chat.type(b"first words\x07")
-        chat.wait_for("editor" if "printf" in does else "ended with status 1")
+        told, line = ("", "> from the") if "printf" in does else ("Nothing was taken", "> first words")
+        chat.until(lambda: line in chat.text.partition(told or "\n")[2], "the line")
         chat.type(b"\r")
         chat.until(lambda: chat.text.endswith(f"\n{asked}\n\n>\n"), "the answer")
         chat.end()
