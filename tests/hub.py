@@ -125,7 +125,9 @@ def digest(data: bytes) -> str:
 
 
 def model_files(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
+    """A model's own files, as a hub holds them: without the checksums that a package adds."""
+    files = (file for file in sorted(folder.iterdir()) if file.is_file() and file.name != "SHA256SUMS")
+    return {file.name: file.read_bytes() for file in files}
 
 
 class _Handler(BaseHTTPRequestHandler):
