@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from PIL import Image as PIL
+from PIL import ImageDraw
+
+from pixtral_cli.chat.sessions import Saved, Sessions
 from tests.terminal.emulator import Terminal, lines_of
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,6 +27,7 @@ class Chat(Terminal):
         super().__init__(columns, rows)
         self.screen.write_process_input = self._answer
         self.kitty = False  # whether it says that it draws pictures
+        self.ahead = b""  # what is typed while it is asked that
         self.stdout: BinaryIO | None = None  # where answers go, if not to the terminal
 
     def start(self, *flags: str, module: str = "pixtral_cli", **env: str) -> None:
@@ -70,11 +75,26 @@ class Chat(Terminal):
 
     def _answer(self, data: str) -> None:
         """The cursor's place, or what kind of terminal this is."""
-        graphics = b"\x1b_Gi=31;OK\x1b\\" if self.kitty and data.endswith("c") else b""
-        self.type(graphics + data.encode())
+        kind = data.endswith("c")
+        graphics = b"\x1b_Gi=31;OK\x1b\\" if self.kitty and kind else b""
+        self.type((self.ahead if kind else b"") + graphics + data.encode())
 
     def __exit__(self, *error: object) -> None:
         if hasattr(self, "process") and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         super().__exit__(None, None, None)
+
+
+def draw_pictures(folder: Path) -> None:
+    """A red circle, `circle.png`, and a blue square, `my square.png`."""
+    for name, shape, colour in (("circle.png", "ellipse", "red"), ("my square.png", "rectangle", "blue")):
+        picture = PIL.new("RGB", (256, 192), "white")
+        getattr(ImageDraw.Draw(picture), shape)((70, 40, 190, 160), fill=colour)
+        picture.save(folder / name)
+
+
+def saved(home: Path) -> Saved:
+    """The newest session of the user who lives there."""
+    sessions = Sessions(home / "pixtral" / "data")
+    return sessions.load(sessions.newest().id)

@@ -2,33 +2,20 @@
 
 import os
 import re
-import signal
 import sys
-import termios
 from pathlib import Path
 
 import pytest
-from PIL import Image as PIL
-from PIL import ImageDraw
 
-from pixtral_cli.chat.sessions import Saved, Sessions
 from tests.cli.calling import pixtral
-from tests.terminal.chatting import ROOT, Chat
+from tests.terminal.chatting import ROOT, Chat, draw_pictures, saved
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name, shape, colour in (("circle.png", "ellipse", "red"), ("my square.png", "rectangle", "blue")):
-        picture = PIL.new("RGB", (256, 192), "white")
-        getattr(ImageDraw.Draw(picture), shape)((70, 40, 190, 160), fill=colour)
-        picture.save(name)
+    draw_pictures(tmp_path)
     return tmp_path
-
-
-def saved(home: Path) -> Saved:
-    sessions = Sessions(home / "pixtral" / "data")
-    return sessions.load(sessions.newest().id)
 
 
 def test_a_conversation_about_pictures_over_an_undo_and_a_new_process() -> None:
@@ -52,58 +39,6 @@ def test_a_conversation_about_pictures_over_an_undo_and_a_new_process() -> None:
         chat.end()
 
 
-def test_ctrl_c_stops_within_half_a_second_and_the_part_is_kept(home: Path) -> None:
-    with Chat() as chat:
-        chat.echo(PAUSE="0.3")
-        chat.type(b"one two three four five six seven eight nine ten\r")
-        chat.until(lambda: "\none two" in chat.text, "the answer")
-        chat.type(b"\x03")
-        assert chat.until(lambda: "The part above is kept." in chat.text, "the note") < 0.5
-        chat.type(b"one more answer\r")
-        chat.until(lambda: "\none more" in chat.text, "the answer")
-        chat.type(b"\x03\x03\x03\x03\x03")
-        chat.until(lambda: chat.text.count("The part above is kept.") == 2, "the note")
-        chat.say("again", "again")
-        chat.end()
-    question, answer, *_ = saved(home).messages
-    assert answer.interrupted
-    assert question.text.startswith(answer.text.strip())
-
-
-def test_ctrl_c_while_the_model_loads_keeps_the_question_and_leaving_does_not_wait(home: Path) -> None:
-    with Chat() as chat:
-        chat.echo(LOAD="60")
-        chat.type(b"circle.png what?\r")
-        chat.wait_for("your question waits for it")
-        chat.type(b"\x03")
-        assert chat.until(lambda: "/regen asks it again" in chat.text, "the note") < 0.5
-        chat.end()
-    [question] = saved(home).messages
-    assert question.text.strip() == "what?"
-    assert len(question.images) == 1
-
-
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-@pytest.mark.parametrize("answering", [False, True])
-def test_a_signal_saves_the_session_and_leaves_the_terminal_as_it_was(
-    home: Path, signum: signal.Signals, status: int, answering: bool
-) -> None:
-    with Chat() as chat:
-        before = termios.tcgetattr(chat.descriptor)
-        chat.echo(PAUSE="0.2")
-        chat.type(b"one two three four five six seven eight nine ten\r")
-        chat.until(lambda: "\none two" in chat.text, "the answer")
-        if not answering:
-            chat.until(lambda: "nine ten\n\n>" in chat.text, "the prompt")
-        chat.process.send_signal(signum)
-        assert chat.process.wait(10) == status
-        assert termios.tcgetattr(chat.descriptor) == before
-        assert "Traceback" not in "\n".join(chat.lines)
-    _, answer = saved(home).messages
-    assert answer.text.startswith("one two")
-    assert answer.interrupted == answering
-
-
 def test_what_is_typed_during_an_answer_is_not_shown_in_it_and_is_asked_next() -> None:
     with Chat() as chat:
         chat.echo(PAUSE="0.2")
@@ -111,36 +46,8 @@ def test_what_is_typed_during_an_answer_is_not_shown_in_it_and_is_asked_next() -
         chat.until(lambda: "\none two" in chat.text, "the answer")
         chat.type(b"typed ahead\r")
         chat.until(lambda: chat.text.endswith("> typed ahead\ntyped ahead\n\n>\n"), "the second answer")
-        assert chat.lines.count("one two three four five") == 1
-        chat.end()
-
-
-def test_a_window_that_changes_its_size_leaves_no_garbage() -> None:
-    with Chat() as chat:
-        chat.echo()
-        line = b"a rather long question that no small window holds in a line"
-        chat.type(line)
-        chat.wait_for("in a line")
-        for columns, rows in ((20, 10), (60, 24), (33, 8), (80, 24)):
-            chat.resize(columns, rows)
-            chat.screen.resize(rows, columns)
-            os.killpg(chat.process.pid, signal.SIGWINCH)
-        chat.type(b"\r")
-        chat.until(lambda: chat.text.count("in a line\n") == 2, "the answer")
-        chat.end()
-    [question, answer] = saved(Path(os.environ["HOME"])).messages
-    assert question.text == answer.text.strip() == line.decode()
-
-
-@pytest.mark.parametrize("columns", [20, 80])
-def test_everything_fits_windows_wide_and_narrow(columns: int) -> None:
-    with Chat(columns, 24) as chat:
-        chat.echo()
-        chat.type(b"/help\r")
-        chat.wait_for("Ctrl-C stops")
-        chat.type("circle.png was für 猫?\r".encode())
-        chat.until(lambda: "was für 猫?\n\n>" in chat.text, "the answer")
-        assert "#1 circle.png" in "\n".join(chat.lines)
+        answer = chat.raw.index(b"\x1b[?2026h")
+        assert chat.raw.index(b"typed ahead") > chat.raw.index(b"five", answer)
         chat.end()
 
 
@@ -184,7 +91,8 @@ def test_without_colours_nothing_is_coloured() -> None:
 def test_keys_typed_while_the_terminal_is_asked_what_it_can_draw_are_not_swallowed() -> None:
     with Chat() as chat:
         chat.echo(PIXTRAL_PREVIEW="1")
-        chat.type(b"circle.png\rtyped ahead\r")
+        chat.ahead = b"typed ahead\r"
+        chat.type(b"circle.png\r")
         chat.until(lambda: chat.text.endswith("\ntyped ahead\n\n>\n"), "the answer")
         chat.end()
     assert "▀▀▀▀" in "\n".join(chat.lines)
