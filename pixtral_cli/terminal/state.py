@@ -73,9 +73,11 @@ class State:
 
     def said(self, message: Message) -> str:
         """A message in words, its images by number and name."""
-        numbers = self.numbers
-        parts = (f"[#{numbers[p.key]} {p.name}] " if isinstance(p, Image) else p for p in message.parts)
-        return re.sub(r"\] (?=\W)", "]", "".join(parts))
+        numbers, words = self.numbers, ""
+        for part in message.parts:
+            piece = f"[#{numbers[part.key]} {part.name}]" if isinstance(part, Image) else part
+            words += f" {piece}" if words.endswith("]") and re.match(r"[\w\[]", piece) else piece
+        return words
 
     def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
         """What the conversation costs with what is staged, and each image by its key; nothing where nobody can count."""
