@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import machine, startup, tables
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
-PEERS = ("pixtral", "mistral_inference", "transformers")
+PEERS = ("pixtral", "pixtral_system", "mistral_inference", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def conversation(setting: Setting, peers: Sequence[str], rounds: int) -> dict[st
         for _ in range(rounds):
             for peer in peers:
                 runs[peer].append(one(peer, folder, setting))
-    return {peer: medians(results) for peer, results in runs.items()}
+    return {results[0]["program"]: medians(results) for results in runs.values()}
 
 
 def checkpoint(name: str, scratch: Path) -> Path:

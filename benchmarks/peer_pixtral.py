@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.scenario import QUESTIONS, Result, Turn, peak_memory, picture
 
 
-def run(folder: Path, side: int, tokens: int) -> Result:
+def run(folder: Path, side: int, tokens: int, system: str = "") -> Result:
     """One conversation through the seam that every command uses."""
     start = time.perf_counter()
     from pixtral_cli.chat.engine import Sampling
@@ -19,12 +19,12 @@ def run(folder: Path, side: int, tokens: int) -> Result:
     engine = open_engine(folder=folder, device="cpu", dtype="bfloat16")
     assert isinstance(engine, LocalEngine)
     engine.load()
-    result = Result("pixtral", time.perf_counter() - start)
+    result = Result("pixtral with a system prompt" if system else "pixtral", time.perf_counter() - start)
     sampling = Sampling(temperature=0.0, max_tokens=tokens)
     png = BytesIO()
     picture(side).save(png, "PNG")
     image = from_bytes(png.getvalue(), "shapes.png")
-    messages: list[Message] = []
+    messages: list[Message] = [Message("system", (system,))] if system else []
     for index, question in enumerate(QUESTIONS):
         messages.append(user(question, [image] if index == 0 else []))
         pieces = []
