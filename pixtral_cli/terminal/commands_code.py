@@ -56,7 +56,7 @@ def show(state: State, argument: str) -> None:
     if kind is None:
         raise UsageError(f"A browser shows no {block.language or 'plain text'}", "Save it instead: /save N FILE")
     file = _page(block, kind)
-    if _has_browser(state.there.env) and webbrowser.open(file.as_uri()):
+    if _has_browser(state.desktop().env) and webbrowser.open(file.as_uri()):
         state.notes.say(f"Opened {file}")
     else:
         state.notes.say(f"There is no browser here; the page is {file}")
@@ -64,7 +64,7 @@ def show(state: State, argument: str) -> None:
 
 def copy(state: State, argument: str) -> None:
     text = _chosen(state, argument).text if argument else _last(state)
-    state.notes.draw(clipboard.write_text(text, state.there))
+    state.notes.draw(clipboard.write_text(text, state.desktop()))
     state.notes.say(f"Copied {len(text):,} characters.")
 
 

@@ -17,7 +17,7 @@ def attach(state: State, argument: str) -> None:
 
 
 def paste(state: State, argument: str) -> None:
-    found = clipboard.read_image(state.there)
+    found = clipboard.read_image(state.desktop())
     if isinstance(found, str):
         state.stage(staging.gather(found))
     else:
@@ -26,10 +26,10 @@ def paste(state: State, argument: str) -> None:
 
 def shoot(state: State, argument: str) -> None:
     area = argument or "region"
-    command = screenshot.tool(area, state.there)
+    command = screenshot.tool(area, state.desktop())
     if area == "region":
         state.notes.say("Draw a region of the screen; Esc cancels.")
-    state.stage([images.from_bytes(screenshot.take(command, state.there), "screenshot")])
+    state.stage([images.from_bytes(screenshot.take(command, state.desktop()), "screenshot")])
 
 
 def listed(state: State, argument: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
@@ -22,11 +23,11 @@ from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.styles import Style
 
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal import editor
-from pixtral_cli.terminal.completion import Suggestion, eager
 from pixtral_cli.terminal.keyboard import pending, quiet
 from pixtral_cli.terminal.recall import Line, Recall
-from pixtral_cli.terminal.typed import is_open
+
+if TYPE_CHECKING:
+    from pixtral_cli.terminal.completion import Suggestion
 
 STYLE = Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack", "placeholder": "fg:ansibrightblack"})
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
@@ -42,7 +43,7 @@ class Prompt:
     def __init__(
         self,
         recall: Recall,
-        suggest: Callable[[str], Iterable[Suggestion]],
+        suggest: "Callable[[str], Iterable[Suggestion]]",
         toolbar: Callable[[str], str],
         begun: Callable[[], None] = lambda: None,
         *,
@@ -58,7 +59,7 @@ class Prompt:
             multiline=True,
             key_bindings=_keys(self),
             completer=_Completer(suggest),
-            complete_while_typing=Condition(lambda: eager(self._buffer.document.text_before_cursor)),
+            complete_while_typing=Condition(self._eager),
             complete_in_thread=True,
             history=InMemoryHistory([line.text for line in recall.lines]),
             bottom_toolbar=lambda: toolbar(self._buffer.text),
@@ -139,6 +140,8 @@ class Prompt:
 
     def enter(self, buffer: Buffer) -> None:
         """Send the line, unless it has opened a block that is not closed."""
+        from pixtral_cli.terminal.typed import is_open
+
         if is_open(buffer.text):
             buffer.newline(copy_margin=False)
         else:
@@ -169,6 +172,8 @@ class Prompt:
     async def edit(self, buffer: Buffer) -> None:
         """The line in the user's editor; where that fails the line stays as it is."""
 
+        from pixtral_cli.terminal import editor
+
         def edited() -> str:
             try:
                 return editor.edited(buffer.text)
@@ -177,6 +182,13 @@ class Prompt:
                 return buffer.text
 
         buffer.document = Document(await run_in_terminal(edited))
+
+    def _eager(self) -> bool:
+        if not self._buffer.text:
+            return False
+        from pixtral_cli.terminal.completion import eager
+
+        return eager(self._buffer.document.text_before_cursor)
 
     def _rendered(self, sender: object) -> None:
         begun, self._begun = self._begun, lambda: None
@@ -222,7 +234,7 @@ def _keys(prompt: Prompt) -> KeyBindings:
 class _Completer(Completer):
     """Suggestions as prompt_toolkit wants them."""
 
-    def __init__(self, suggest: Callable[[str], Iterable[Suggestion]]) -> None:
+    def __init__(self, suggest: "Callable[[str], Iterable[Suggestion]]") -> None:
         self._suggest = suggest
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import ModuleType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pixtral_cli.sanitize import visible
-from pixtral_cli.terminal.completion import Suggestion
 from pixtral_cli.terminal.recall import Line, Recall
 from pixtral_cli.terminal.typed import is_open
+
+if TYPE_CHECKING:
+    from pixtral_cli.terminal.completion import Suggestion
 
 
 class PlainPrompt:
@@ -21,7 +23,7 @@ class PlainPrompt:
     def __init__(
         self,
         recall: Recall,
-        suggest: Callable[[str], Iterable[Suggestion]] = lambda before: (),
+        suggest: "Callable[[str], Iterable[Suggestion]]" = lambda before: (),
         begun: Callable[[], None] = lambda: None,
         *,
         editing: bool = True,
@@ -66,7 +68,7 @@ class PlainPrompt:
         return os.name == "posix" and bool(select.select([self._stdin], [], [], 0)[0])
 
 
-def _readline(recall: Recall, suggest: Callable[[str], Iterable[Suggestion]]) -> ModuleType | None:
+def _readline(recall: Recall, suggest: "Callable[[str], Iterable[Suggestion]]") -> ModuleType | None:
     """The readline module with our history and completion, where there is one."""
     try:
         import readline

@@ -1,17 +1,22 @@
-"""The REPL: read a line, understand it, do what it says, show the answer. Each of the four is another module's."""
+"""The REPL: read a line, understand it, do what it says, show the answer. Each of the four is another module's.
+
+What is needed only when a line has been typed is imported then: the prompt is to stand at once.
+"""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
-from pixtral_cli.terminal import commands, staging, typed
 from pixtral_cli.terminal.output import Output
 from pixtral_cli.terminal.recall import Line
 from pixtral_cli.terminal.state import Ask, Draft, Outcome, Quit, State
+
+if TYPE_CHECKING:
+    from pixtral_cli.terminal.typed import Question
 
 
 class Reader(Protocol):
@@ -74,6 +79,8 @@ class Repl:
 
     def _done(self, line: Line, edits: bool) -> Outcome:
         """What comes of a line. An error that mending the line would heal leaves it there."""
+        from pixtral_cli.terminal import commands
+
         mending = None if line.text.strip("/") in commands.BY_NAME else Draft(line.draft or line.text, edits)
         try:
             outcome = self._understood(line, edits)
@@ -92,14 +99,18 @@ class Repl:
         return None
 
     def _understood(self, line: Line, edits: bool) -> Outcome:
+        from pixtral_cli.terminal import commands, staging, typed
+
         known = [image.name for image in self.state.conversation.images]
         meant = typed.parse(line.text, staging.there, line.pasted, known)
         if isinstance(meant, typed.Command):
             return commands.find(meant.name).run(self.state, meant.argument)
         return self._question(meant, edits)
 
-    def _question(self, meant: typed.Question, edits: bool) -> Outcome:
+    def _question(self, meant: "Question", edits: bool) -> Outcome:
         """Attach what was named; ask, if there are words."""
+        from pixtral_cli.terminal import staging
+
         state = self.state
         for note in meant.notes:
             state.notes.say(note)

@@ -1,4 +1,7 @@
-"""Puts a REPL together: state, prompt, toolbar, thumbnails. What they are made from, the command line says."""
+"""Puts a REPL together: state, prompt, toolbar, thumbnails. What they are made from, the command line says.
+
+Imports what the prompt needs to stand; the rest comes with the first key.
+"""
 
 import os
 import sys
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 from pixtral_cli import __version__
 from pixtral_cli.chat.conversation import Conversation
@@ -14,14 +18,17 @@ from pixtral_cli.chat.session import Session
 from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sanitize import visible
-from pixtral_cli.terminal import completion, staging, typed
 from pixtral_cli.terminal.backend import Backend, Opening
-from pixtral_cli.terminal.commands_sessions import told, unkept
 from pixtral_cli.terminal.notes import Notes, counted
 from pixtral_cli.terminal.output import Output, draws
 from pixtral_cli.terminal.recall import Recall
 from pixtral_cli.terminal.repl import Reader, Repl
 from pixtral_cli.terminal.state import State
+
+if TYPE_CHECKING:
+    from pixtral_cli.terminal.completion import Suggestion
+
+Pairs: TypeAlias = list[tuple[str, str]]
 
 PLACEHOLDER = "Ask something, or drop a picture here"
 LONG = 2_000  # characters; longer lines are not looked through while they are typed
@@ -55,6 +62,8 @@ def chat(wishes: Wishes, out: Output, sessions: Sessions, recall_file: Path) -> 
     reader = _reader(state, wishes.plain or _dumb(), Recall(recall_file, keep=wishes.log), out)
     _greet(state, wishes)
     if wishes.sources:
+        from pixtral_cli.terminal import staging
+
         state.stage([image for source in wishes.sources for image in staging.gather(source)])
     Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER).run()
 
@@ -68,6 +77,8 @@ def _begun(wishes: Wishes, sessions: Sessions) -> tuple[Session | None, Conversa
         session = sessions.start(model=name, system=wishes.system)
         return session, session.conversation()
     session = sessions.resume(wishes.resume or None, model=name)
+    from pixtral_cli.terminal.commands_sessions import unkept
+
     conversation = session.conversation() if wishes.log else unkept(session)
     if wishes.system:
         conversation.system = wishes.system
@@ -75,14 +86,19 @@ def _begun(wishes: Wishes, sessions: Sessions) -> tuple[Session | None, Conversa
 
 
 def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
-    names = completion.Names(
-        lambda: [(str(number), image.name) for number, image in enumerate(state.conversation.images, 1)],
-        lambda: [(name, "") for name in state.models()],
-        lambda: [(each.id, each.title) for each in state.sessions.list(50)] if state.sessions else [],
-    )
+    def suggest(before: str) -> "Iterable[Suggestion]":
+        from pixtral_cli.terminal import completion
 
-    def suggest(before: str) -> Iterable[completion.Suggestion]:
-        return completion.suggest(before, names)
+        return completion.suggest(before, completion.Names(images, models, sessions))
+
+    def images() -> Pairs:
+        return [(str(number), image.name) for number, image in enumerate(state.conversation.images, 1)]
+
+    def models() -> Pairs:
+        return [(name, "") for name in state.models()]
+
+    def sessions() -> Pairs:
+        return [(each.id, each.title) for each in state.sessions.list(50)] if state.sessions else []
 
     if plain:
         from pixtral_cli.terminal.prompt_plain import PlainPrompt
@@ -119,6 +135,8 @@ def toolbar(state: State, text: str) -> str:
     if staged := len(state.conversation.staged):
         told.append(f"{counted(staged, 'image')} attached")
     if 0 < len(text) < LONG:
+        from pixtral_cli.terminal import staging, typed
+
         meant = typed.parse(text, staging.there)
         sources = meant.sources if isinstance(meant, typed.Question) else ()
         told += [f"Enter attaches {', '.join(source.short for source in sources)}"] if sources else []
@@ -133,6 +151,8 @@ def _greet(state: State, wishes: Wishes) -> None:
     if not wishes.log:
         state.notes.say("This conversation is not saved; /save saves it.")
     if wishes.resume is not None:
+        from pixtral_cli.terminal.commands_sessions import told
+
         told(state)
 
 

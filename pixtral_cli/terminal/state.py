@@ -10,14 +10,13 @@ from pixtral_cli.chat.engine import Chunk, Cost, Engine, ImageCost, Sampling
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal import staging
 from pixtral_cli.terminal.backend import Backend, Opening
-from pixtral_cli.terminal.clipboard import Desktop, desktop
 from pixtral_cli.terminal.notes import Notes
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.session import Session
     from pixtral_cli.chat.sessions import Sessions
+    from pixtral_cli.terminal.clipboard import Desktop
     from pixtral_cli.terminal.render import Answer
 
 
@@ -44,6 +43,12 @@ class Quit:
 Outcome: TypeAlias = Draft | Ask | Quit | None
 
 
+def _desktop() -> "Desktop":
+    from pixtral_cli.terminal import clipboard
+
+    return clipboard.desktop()
+
+
 @dataclass
 class State:
     """The conversation, who answers, and how it is shown. `open` finds a model by its name; it raises ModelError."""
@@ -56,7 +61,7 @@ class State:
     session: "Session | None" = None
     models: Callable[[], Sequence[str]] = tuple
     thumbnail: Callable[[Image, str], str] = lambda image, wanted: ""
-    there: Desktop = field(default_factory=desktop)
+    desktop: "Callable[[], Desktop]" = _desktop
     settings: dict[str, Any] = field(default_factory=dict)
     answer: "Answer | None" = None
 
@@ -91,6 +96,8 @@ class State:
 
     def stage(self, images: Sequence[Image]) -> None:
         """Attach images to the next question, and say what that costs."""
+        from pixtral_cli.terminal import staging
+
         for image in images:
             self.conversation.stage(image)
         numbers = self.numbers

@@ -94,7 +94,7 @@ class Room:
             session,
             lambda: list(self.others),
             self._thumbnail,
-            self.desktop,
+            lambda: self.desktop,
         )
 
     def _opening(self, name: str) -> Opening:
