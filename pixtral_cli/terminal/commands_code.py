@@ -1,7 +1,6 @@
 """The commands about the code in the last answer: list, save, open, copy. Where a file may be written is for `chat.saving`."""
 
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -95,10 +94,13 @@ def _chosen(state: State, argument: str) -> "CodeBlock":
 
 def _page(block: "CodeBlock", kind: str) -> Path:
     """A page of its own for every opening, where only its owner reads it."""
-    folder = Path(tempfile.mkdtemp(prefix="pixtral-"))
-    file = folder / f"page.{kind}"
-    file.write_text(block.text, encoding="utf-8")
-    return file
+    from pixtral_cli import config
+    from pixtral_cli.chat.database import make_folder
+    from pixtral_cli.chat.saving import write_block
+
+    folder = config.paths().cache / "pages"
+    make_folder(folder)
+    return write_block(block.text, folder, f"page.{kind}").path
 
 
 def _has_browser(env: Mapping[str, str]) -> bool:
