@@ -9,6 +9,7 @@ from demo.drawing.canvas import KIND, Canvas, Mark, Picture, Point, Size
 from demo.drawing.palette import RGB
 
 SHAPES = ("circle", "square", "triangle", "star", "diamond", "cross", "heart", "hexagon")
+COMMON = ("circle", "square", "triangle", "star", "circle", *SHAPES)  # as often as people draw them
 EDGES = (0.36, 0.64)  # where left, centre and right (and top, middle, bottom) part
 DOUBT = 0.03  # no thing's centre lies this near to an edge
 
@@ -72,7 +73,7 @@ def _mixed(rng: Random, size: Size, colours: list[str], count: int) -> list[Thin
         placed = _place(rng, size, things, count)
         if placed is None:
             continue
-        shape, colour = rng.choice(SHAPES), rng.choice(colours)
+        shape, colour = rng.choice(COMMON), rng.choice(colours)
         if things and alike < 0.3 and rng.random() < 0.7:
             shape = things[0].shape
         elif things and 0.3 <= alike < 0.45:
@@ -83,7 +84,7 @@ def _mixed(rng: Random, size: Size, colours: list[str], count: int) -> list[Thin
 
 
 def _row_of_one_kind(rng: Random, size: Size, colours: list[str]) -> list[Thing]:
-    shape, colour = rng.choice(SHAPES), rng.choice(colours)
+    shape, colour = rng.choice(COMMON), rng.choice(colours)
     things: list[Thing] = []
     for _ in range(rng.randint(2, 6)):
         placed = _place(rng, size, things, 5)
@@ -96,7 +97,7 @@ def _place(rng: Random, size: Size, others: list[Thing], count: int) -> tuple[fl
     short = min(size.width, size.height)
     largest = 0.4 if count == 1 else 0.27 if count == 2 else 0.2
     for _ in range(60):
-        radius = max(6.0, rng.uniform(0.055, largest) * short)
+        radius = max(7.5, rng.uniform(0.075, largest) * short)
         reach = radius * 1.2 + 1
         if reach * 2 >= short:
             continue
