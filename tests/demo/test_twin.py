@@ -41,7 +41,7 @@ def by_twin(twin: Twin, sample: Sample, tokenizer: Tokenizer) -> str:
             break
         answer.append(token)
         ids = torch.cat([ids, torch.tensor([[token]])], 1)
-    return tokenizer.decode(answer)
+    return tokenizer.decode(answer).rstrip("\ufffd")  # the engine leaves an unfinished character out
 
 
 def by_engine(folder: Path, sample: Sample) -> str:
