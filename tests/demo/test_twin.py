@@ -41,7 +41,7 @@ def by_twin(twin: Twin, sample: Sample, tokenizer: Tokenizer) -> str:
             break
         answer.append(token)
         ids = torch.cat([ids, torch.tensor([[token]])], 1)
-    return tokenizer.decode(answer).rstrip("\ufffd")  # the engine leaves an unfinished character out
+    return tokenizer.decode(answer)
 
 
 def by_engine(folder: Path, sample: Sample) -> str:
@@ -61,7 +61,9 @@ def test_the_engine_answers_as_the_twin_does(name: str, seed: int, twin: Twin, e
     turns = tuple(turn for talk in sample.conversations for turn in talk)
     for length in (1, min(2, len(turns))):
         one = Sample(name, sample.pictures, (turns[:length],), sample.shared)
-        assert by_engine(exported, one) == by_twin(twin, one, Tokenizer(exported))
+        # An untrained model may stop within a character, which the engine leaves out.
+        engine, reference = by_engine(exported, one), by_twin(twin, one, Tokenizer(exported))
+        assert engine.rstrip("\ufffd") == reference.rstrip("\ufffd")
 
 
 def test_an_exported_checkpoint_is_restored_as_it_was(twin: Twin, exported: Path) -> None:
