@@ -1,6 +1,7 @@
 """The conversation every program is given: one picture, then questions about it. Knows no program."""
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -53,9 +54,12 @@ def picture(side: int) -> Image.Image:
 
 
 def peak_memory() -> int:
-    """This process's peak resident memory in bytes."""
+    """This process's peak resident memory in bytes: its own, where the system tells it apart from its parent's."""
     import resource
     import sys
 
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
