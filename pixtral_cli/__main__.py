@@ -43,7 +43,6 @@ def run(argv: Sequence[str]) -> int:
     except PixtralError as error:
         return _report(error)
     except BrokenPipeError:
-        _silence_stdout()
         return 0
     except OSError as error:
         return _report(PixtralError(_describe(error)))
@@ -106,13 +105,6 @@ def _report(error: PixtralError, cause: BaseException | None = None) -> int:
 def _describe(error: OSError) -> str:
     what = error.strerror or str(error) or type(error).__name__
     return f"{what}: {os.fsdecode(error.filename)}" if error.filename is not None else f"Cannot read or write: {what}"
-
-
-def _silence_stdout() -> None:
-    """Whoever read our stdout has gone: keep the interpreter from writing to it once more at exit."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
-    os.close(devnull)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:

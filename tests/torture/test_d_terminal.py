@@ -25,7 +25,7 @@ from tests.fakes import FakeEngine
 from tests.terminal.emulator import Terminal
 
 ASK = [sys.executable, "-m", "pixtral_cli", "ask"]
-ENDLESS = ["Go on.", "-m", "demo", "--temperature", "50", "--seed", "1", "--no-stdin"]  # noise, and never an end
+ENDLESS = ["Go on.", "-m", "demo", "--temperature", "50", "--seed", "3", "--no-stdin"]  # noise, for thousands of tokens
 DRAWING = {"TERM": "xterm-256color"}
 
 ATTACKS = [
