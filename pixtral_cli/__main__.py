@@ -50,7 +50,10 @@ def run(argv: Sequence[str]) -> int:
         return 130
     except Terminated as ended:
         return ended.status
-    except Exception as error:  # a fault of ours: still one line, and a way to tell us more
+    except Exception as error:
+        if _interrupted(error):
+            return 130
+        # A fault of ours: still one line, and a way to tell us more.
         return _report(PixtralError(f"Internal error: {type(error).__name__}", "PIXTRAL_DEBUG=1 shows where"), error)
 
 
@@ -100,6 +103,13 @@ def _report(error: PixtralError, cause: BaseException | None = None) -> int:
     with contextlib.suppress(OSError):  # nobody may be listening on stderr; the status still tells
         print(line, file=sys.stderr, flush=True)
     return error.status
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: compiled code that is cut short wraps it in one of its own."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _describe(error: OSError) -> str:
