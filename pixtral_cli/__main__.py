@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     for name in ("SIGTERM", "SIGHUP"):
         if signum := getattr(signal, name, None):
             signal.signal(signum, _terminate)
+    signal.signal(signal.SIGINT, _interrupt)
     status = run(sys.argv[1:] if argv is None else argv)
     leave(status)
 
@@ -51,7 +52,7 @@ def run(argv: Sequence[str]) -> int:
     except Terminated as ended:
         return ended.status
     except Exception as error:
-        if _interrupted(error):
+        if _interrupts:
             return 130
         # A fault of ours: still one line, and a way to tell us more.
         return _report(PixtralError(f"Internal error: {type(error).__name__}", "PIXTRAL_DEBUG=1 shows where"), error)
@@ -105,11 +106,12 @@ def _report(error: PixtralError, cause: BaseException | None = None) -> int:
     return error.status
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: compiled code that is cut short wraps it in one of its own."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__ or error.__context__
-    return error is not None
+_interrupts: list[int] = []  # compiled code that Ctrl-C cuts short may raise an error of its own instead
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    _interrupts.append(signum)
+    raise KeyboardInterrupt
 
 
 def _describe(error: OSError) -> str:
