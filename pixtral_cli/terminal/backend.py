@@ -67,6 +67,11 @@ class Backend:
         return time.monotonic() - self._begin if self._begin else 0.0
 
     @property
+    def loaded(self) -> float | None:
+        """The part of its weights that has been read; None where the engine doesn't tell."""
+        return getattr(self._engine, "loaded", None)
+
+    @property
     def error(self) -> PixtralError | None:
         return self._error
 

@@ -129,7 +129,8 @@ def toolbar(state: State, text: str) -> str:
     backend = state.backend
     told = [backend.name]
     if backend.state == "loading":
-        told = [f"loading {backend.name}, {backend.seconds:.0f} s"]
+        part = f" {backend.loaded:.0%}" if backend.loaded else ""
+        told = [f"loading {backend.name}{part}, {backend.seconds:.0f} s"]
     elif backend.state == "failed":
         told = [f"{backend.name} could not be loaded; /model NAME switches"]
     if staged := len(state.conversation.staged):

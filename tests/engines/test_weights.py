@@ -97,6 +97,17 @@ def test_weights_in_the_right_dtype_stay_in_the_file(tmp_path: Path, form: str) 
     assert private_memory() - before < size / 4
 
 
+def test_how_much_is_read_can_be_seen_while_it_is_read(tmp_path: Path) -> None:
+    engine = LocalEngine(build(tmp_path), name="tiny", device="cpu")
+    seen: list[float] = []
+    engine.load(lambda: seen.append(engine.loaded))
+    assert seen == sorted(set(seen))
+    assert seen[0] == 0
+    assert 0 < seen[-1] < engine.loaded == 1
+    engine.close()
+    assert engine.loaded == 0
+
+
 def test_dtype_on_a_cpu(tmp_path: Path) -> None:
     build(tmp_path, dtype=torch.bfloat16)
     assert loaded(tmp_path).dtype == torch.float32, "small weights cost nothing in float32"

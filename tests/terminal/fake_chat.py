@@ -1,6 +1,7 @@
 """`pixtral chat` as it is, but for the engine: it repeats what it is asked and needs no model.
 
-PAUSE is how many seconds it takes for a word, LOAD how many to load; without them it is at once.
+PAUSE is how many seconds it takes for a word, LOAD how many to load; without them it is at once. PART is how much of it
+has been read while it loads.
 """
 
 import os
@@ -16,6 +17,8 @@ from tests.fakes import FakeEngine
 
 
 class Echo(FakeEngine):
+    loaded = float(os.environ.get("PART", "0"))
+
     def load(self) -> None:
         time.sleep(float(os.environ.get("LOAD", "0")))
 

@@ -30,7 +30,8 @@ class LocalEngine:
     """An `Engine` over a checkpoint folder in mistral format. Cheap to make; weights are loaded when first needed.
 
     `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32. `available` says how many bytes a
-    device has free, `chunk` how many positions a prefill step takes; both have good defaults.
+    device has free, `chunk` how many positions a prefill step takes; both have good defaults. `loaded` is the part of
+    the weights that has been read, from 0 to 1, and may be looked at from any thread.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class LocalEngine:
         self._available, self._chunk = available, chunk
         self._lock = threading.Lock()
         self._runner: Runner | None = None
+        self.loaded = 0.0
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
         """Answer the last message; the first pull loads the weights if they are not loaded.
@@ -111,13 +113,17 @@ class LocalEngine:
 
                 wanted = Wanted(self._device, self._dtype, self._available or available)
                 with translated(f"loading {self.name}"):
-                    weights = load(self.folder, self.params, self.name, wanted, check)
+                    weights = load(self.folder, self.params, self.name, wanted, check, self._heard)
                 self._runner = Runner(weights, self.params, self.name, wanted.available, self._chunk)
             return self._runner
+
+    def _heard(self, part: float) -> None:
+        self.loaded = part
 
     def close(self) -> None:
         """Give the memory back; the next question loads again."""
         with self._lock:
+            self.loaded = 0.0
             if self._runner is not None:
                 from pixtral_cli.engines.local.placement import release
 

@@ -44,8 +44,17 @@ class Stored:
     read: Callable[[], torch.Tensor]
 
 
-def load(folder: Path, params: Params, name: str, wanted: Wanted, check: Check = go_on) -> Weights:
+def load(
+    folder: Path,
+    params: Params,
+    name: str,
+    wanted: Wanted,
+    check: Check = go_on,
+    told: Callable[[float], None] = lambda part: None,
+) -> Weights:
     """The weights in `folder` on the wanted device; `check` is called before each tensor and may raise.
+
+    `told` hears, after each tensor, what part of all elements has been read.
 
     Raises ModelError when files are missing, damaged or not what params.json describes, OutOfMemory when the weights
     do not fit in what is available.
@@ -65,7 +74,7 @@ def load(folder: Path, params: Params, name: str, wanted: Wanted, check: Check =
         named = str(what).removeprefix("torch.")
         raise placement.not_enough(f"Loading {name} in {named}", have, size, "See what fits: pixtral doctor")
     placement.use_threads(size)
-    state = _read(tensors, where, what, name, check)
+    state = _read(tensors, where, what, name, check, told)
     if tied:
         state[OUTPUT] = state[EMBEDDING]
     model.load_state_dict(state, assign=True)
@@ -104,16 +113,24 @@ def _open_pickle(file: Path, name: str) -> dict[str, Stored]:
 
 
 def _read(
-    tensors: dict[str, Stored], device: torch.device, dtype: torch.dtype, name: str, check: Check
+    tensors: dict[str, Stored],
+    device: torch.device,
+    dtype: torch.dtype,
+    name: str,
+    check: Check,
+    told: Callable[[float], None],
 ) -> dict[str, torch.Tensor]:
     """Every tensor on the device in the dtype: still the mapped file where it is there in that dtype already."""
     state = {}
+    done, total = 0, sum(math.prod(tensor.shape) for tensor in tensors.values())
     for key, tensor in tensors.items():
         check()
         try:
             state[key] = tensor.read().to(device=device, dtype=dtype)
         except SafetensorError as error:
             raise ModelError(f"The weights of {name} are damaged: {key}"[:120], verify_hint(name)) from error
+        done += math.prod(tensor.shape)
+        told(done / total)
     return state
 
 
