@@ -1,0 +1,144 @@
+"""The short form of a schema, such as 'name, price:float, [tags]', to a JSON schema. Knows nothing else of schemas.
+
+    name, price:float              an object with these fields; a field is a string unless it says otherwise
+    price:float                    a type: str, int, float, bool (JSON schema's names of them are taken too)
+    size:small|medium|large        one of these words
+    price?:float                   a price, or null where there is none
+    price:float: in euros          a description, for the model, after a colon and a space
+    name: as it is printed         a description of a string
+    [tags], [sizes:int]            fields that are lists of strings, of numbers
+    seller{name, city}             a field that is an object
+    items[name, price:float]       a field that is a list of objects
+    [name, price:float]            brackets around all of it: the answer is a list of such objects
+
+Fields are separated by commas, or by line breaks where there are any (descriptions may hold commas then). Every field is
+required, and there are no others.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+TYPES |= {name: name for name in TYPES.values()}
+HINT = "Such as: name, price:float: in euros, size:small|large, [tags], items[name, count:int]"
+DEEPEST = 32
+
+FIELD = re.compile(r"(?P<name>[\w$.-]+)(?P<optional>\?)?\s*(?P<rest>.*)", re.DOTALL)
+GROUPS = {"[": "]", "{": "}"}
+
+
+class Wrong(ValueError):
+    """A text that is no short form of a schema; says what is wrong with it."""
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The JSON schema that the short form means. Raises Wrong."""
+    text = text.strip()
+    if text[:1] == "[" and _end(text, 0) == len(text) - 1:
+        return {"type": "array", "items": _object(text[1:-1])}
+    return _object(text)
+
+
+def _object(text: str, depth: int = 0) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    for piece in _split(text):
+        name, schema = _field(piece, depth)
+        if name in properties:
+            raise Wrong(f"the field {name} stands there twice")
+        properties[name] = schema
+    if not properties:
+        raise Wrong("there is a list of fields without a field")
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def _split(text: str) -> Iterator[str]:
+    """The fields, apart: at line breaks if there are any outside of brackets, at commas otherwise."""
+    outside = list(_outside(text))
+    broken = any(text[place] == "\n" for place in outside)
+    ends = [place for place in outside if text[place] == ("\n" if broken else ",")]
+    for start, end in zip([0, *(end + 1 for end in ends)], [*ends, len(text)], strict=True):
+        piece = text[start:end].strip().rstrip("," if broken else "").strip()
+        if piece:
+            yield piece
+        elif not broken and ends and end < len(text):
+            raise Wrong(f"nothing stands before the comma at character {end + 1}")
+
+
+def _outside(text: str) -> Iterator[int]:
+    """The places of the characters that are in no brackets."""
+    place = 0
+    while place < len(text):
+        if text[place] in GROUPS:
+            place = _end(text, place)
+        else:
+            yield place
+        place += 1
+
+
+def _end(text: str, start: int) -> int:
+    """Where the bracket at `start` is closed."""
+    open_ones = []
+    for place in range(start, len(text)):
+        if text[place] in GROUPS:
+            open_ones.append(GROUPS[text[place]])
+        elif text[place] in GROUPS.values() and (not open_ones or open_ones.pop() != text[place]):
+            break
+        if not open_ones:
+            return place
+    raise Wrong(f"the {text[start]} at character {start + 1} is not closed by a {GROUPS[text[start]]}")
+
+
+def _field(piece: str, depth: int) -> tuple[str, Any]:
+    if depth > DEEPEST:
+        raise Wrong("it nests too deep")
+    if piece[0] == "[":
+        end = _end(piece, 0)
+        name, inner = _field(piece[1:end].strip() or "?", depth + 1)
+        return name, _described({"type": "array", "items": inner}, piece[end + 1 :], name)
+    found = FIELD.fullmatch(piece)
+    if not found:
+        raise Wrong(f"{_short(piece)} does not begin with the name of a field")
+    name, rest = found["name"], found["rest"]
+    if name in TYPES:
+        raise Wrong(f"{name} is a type and no name; write NAME:{name}")
+    if rest[:1] in GROUPS and rest:
+        end = _end(rest, 0)
+        inner = _object(rest[1:end], depth + 1)
+        group: dict[str, Any] = inner if rest[0] == "{" else {"type": "array", "items": inner}
+        return name, _optional(_described(group, rest[end + 1 :], name), found)
+    return name, _optional(_typed(rest, name), found)
+
+
+def _typed(rest: str, name: str) -> dict[str, Any]:
+    """What follows a name: `:type`, ` type`, `: description`, or a type and a description."""
+    told, spaced = rest.removeprefix(":"), rest[1:2].isspace()
+    word, after = re.fullmatch(r"\s*([^\s:]*)(.*)", told, re.DOTALL).groups()  # type: ignore[union-attr]
+    if not word:
+        return {"type": "string"}
+    if word in TYPES:
+        return _described({"type": TYPES[word]}, after, name)
+    if "|" in word.strip("|"):
+        return _described({"type": "string", "enum": list(dict.fromkeys(word.strip("|").split("|")))}, after, name)
+    if rest[0] == ":" and spaced:
+        return {"type": "string", "description": told.strip()}
+    raise Wrong(f"{_short(word)} is no type of {name}; there are str, int, float, bool")
+
+
+def _described(schema: dict[str, Any], rest: str, name: str) -> dict[str, Any]:
+    description = rest.strip().removeprefix(":").strip()
+    if rest.strip() and not re.match(r"\s*:|\s+\S", rest):
+        raise Wrong(f"{_short(rest)} after {name} is not understood")
+    return {**schema, "description": description} if description else schema
+
+
+def _optional(schema: dict[str, Any], found: re.Match[str]) -> dict[str, Any]:
+    if not found["optional"]:
+        return schema
+    if "enum" in schema:
+        return {**schema, "type": ["string", "null"], "enum": [*schema["enum"], None]}
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 30 else f"{text[:29]}…")
