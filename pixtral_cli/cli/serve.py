@@ -44,12 +44,14 @@ def serve(
     Send the API key by PIXTRAL_API_KEY: what stands in a command line, other users can read.
     """
     _need_extra()
+    import sys
     import webbrowser
 
     from pixtral_cli import config
     from pixtral_cli.cli.opening import choose_model, sampling
     from pixtral_cli.engines import resident
     from pixtral_cli.server.front import Front, run
+    from pixtral_cli.terminal.counter import Counter
 
     settings = config.load().override(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens, device=device, dtype=dtype
@@ -62,12 +64,23 @@ def serve(
         chosen, device=settings.device or "auto", dtype=settings.dtype or "auto", running=concurrency
     )
 
+    counter = Counter(sys.stderr, plain=bool(settings.plain))
+
+    def loading(seconds: float) -> None:
+        passed = f" {seconds:.0f} s" if seconds >= 1 else ""
+        counter.show(f"Loading {chosen.name} …{passed}")
+
     def ready(url: str) -> None:
+        counter.clear()
         typer.echo(f"{chosen.name} answers at {url}/v1 and in a browser at {url}", err=True)
         if open_page:
             webbrowser.open(url)
 
-    run(front, what, resident.room(config.paths().state), sampling(settings, chosen.name), ready=ready)
+    home = resident.room(config.paths().state)
+    try:
+        run(front, what, home, sampling(settings, chosen.name), loading=loading, ready=ready)
+    finally:
+        counter.clear()
 
 
 def _need_extra() -> None:

@@ -17,13 +17,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from pixtral_cli import config
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.sanitize import visible
 from pixtral_cli.server import pages, replies
 from pixtral_cli.server.answers import Answer, Full, Queue
 from pixtral_cli.server.bodies import Bodies
-from pixtral_cli.server.faults import SERVER, Fault, busy, of_engine
+from pixtral_cli.server.faults import BROKEN, SERVER, Fault, busy, of_engine
 from pixtral_cli.server.gate import Gate, Rules
 from pixtral_cli.server.metrics import Metrics
 from pixtral_cli.server.openapi import description
@@ -34,6 +35,7 @@ from pixtral_cli.server.streams import ClientGone, Events, while_wanted
 log = logging.getLogger("pixtral.server")
 
 MB = 1_000_000
+GONE = 499  # nobody is there to read it; nginx's number
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Service:
     """What is served, to whom, and within which limits.
 
     `trusted`: the clients are this machine's owner, who is told of files and may ask for the status.
-    `window` is the context window once it is known, `alive` whether the engine answers now.
+    `window` is the context window once it is known, `alive` whether the engine answers now, `deaths`
+    how often its process died.
     """
 
     model: str
@@ -58,6 +61,7 @@ class Service:
     trusted: bool = False
     window: Callable[[], int | None] = lambda: None
     alive: Callable[[], bool] = lambda: True
+    deaths: Callable[[], int] = lambda: 0
     status: Callable[[], dict[str, Any]] = dict
 
 
@@ -105,15 +109,19 @@ class _Server:
         self.ending = asyncio.Event()
 
     async def chat(self, request: Request) -> Response:
+        status = BROKEN.status
         try:
             response = await self._chat(request)
-        except ClientGone:
+            status = response.status_code
+        except (ClientGone, ClientDisconnect):
+            status = GONE
             self._metrics.left()
             raise
         except Fault as fault:
-            self._metrics.replied(fault.status)
+            status = fault.status
             raise
-        self._metrics.replied(response.status_code)
+        finally:
+            self._metrics.replied(status)
         return response
 
     async def _chat(self, request: Request) -> Response:
@@ -141,7 +149,8 @@ class _Server:
             if not asked.stream:
                 return await _whole(reply, first, chunks)
             objects = _objects(reply, asked, first, chunks)
-            return Events(objects, self.ending, held.pop_all(), self._metrics.left, self._service.read_seconds)
+            left, broke = self._metrics.left, self._metrics.broke
+            return Events(objects, self.ending, held.pop_all(), self._service.read_seconds, left=left, broke=broke)
         raise AssertionError("unreachable: nothing above swallows an error")
 
     @contextlib.asynccontextmanager
@@ -212,7 +221,9 @@ class _Server:
 
     async def show_metrics(self, request: Request) -> Response:
         waiting = self.queue.inside - self.queue.running
-        text = self._metrics.text(up=self._service.alive(), running=self.queue.running, waiting=waiting)
+        text = self._metrics.text(
+            up=self._service.alive(), deaths=self._service.deaths(), running=self.queue.running, waiting=waiting
+        )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def openapi(self, request: Request) -> Response:
@@ -251,9 +262,9 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
 
 
 async def _nobody(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)
+    return Response(status_code=GONE)
 
 
 async def _break(request: Request, error: Exception) -> Response:
-    log.error("An error in pixtral itself: %s", type(error).__name__)
-    return JSONResponse(Fault(500, "The server failed.", SERVER, code="internal_error").body, 500)
+    log.error("An error in pixtral itself: %s", type(error).__name__, exc_info=error if config.debug() else None)
+    return JSONResponse(BROKEN.body, BROKEN.status)

@@ -21,6 +21,7 @@ class Child:
     def __init__(self, spawn: Callable[[], Process]) -> None:
         self.ready: dict[str, Any] | None = None  # what the process said, while it answers
         self.error: PixtralError | None = None
+        self.deaths = 0
         self._spawn = spawn
         self._process: Process | None = None
         self._stopping = threading.Event()
@@ -62,6 +63,7 @@ class Child:
                 status = process.wait()
                 self.ready = None
                 if not self._stopping.is_set():
+                    self.deaths += 1
                     log.error("The engine died (%s); starting it anew.", _how(status))
             except PixtralError as error:
                 if self._stopping.is_set():

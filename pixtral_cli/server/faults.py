@@ -30,6 +30,8 @@ class Fault(Exception):
         return {"error": error | ({"hint": self.hint} if self.hint else {})}
 
 
+BROKEN = Fault(500, "The server failed.", SERVER, code="internal_error")  # by an error of our own
+
 # The engine's errors: status, type and code. Those with no code of their own are looked up by their base.
 KINDS: dict[type[PixtralError], tuple[int, str, str]] = {
     UsageError: (400, INVALID, "invalid_request"),

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,13 @@ def run(
     folder: Path,
     defaults: Sampling,
     *,
+    loading: Callable[[float], None] = lambda seconds: None,
     ready: Callable[[str], None] = lambda url: None,
     command: Sequence[str] = resident.COMMAND,
 ) -> None:
     """Serve until a signal. Raises what the first loading of the model raises, and PixtralError if the port is taken.
 
-    `ready` is called with the address once the model is loaded.
+    `loading` is called at once and often until the model is loaded, `ready` with the address then.
     """
     rules = front.rules()
     _log_to_stderr()
@@ -75,33 +77,40 @@ def run(
             waiting=front.waiting,
             window=lambda: child.window,
             alive=lambda: child.alive,
+            deaths=lambda: child.deaths,
         )
         app = create_app(resident.engine(socket, what.name), service)
         host = f"[{front.host}]" if ":" in front.host else front.host
-        announce = _Announce(child, f"http://{host}:{listening.getsockname()[1]}", ready)
+        announce = _Announce(child, f"http://{host}:{listening.getsockname()[1]}", loading, ready)
         child.start()
         try:
             serve(app, listening, announce)
         finally:
             child.stop()
+            socket.unlink(missing_ok=True)  # of one that was killed
         if child.error:
             raise child.error
 
 
 class _Announce:
-    """Tells once that the model is loaded, and ends the server if it cannot be."""
+    """Tells that the model is being loaded, once that it is, and ends the server if it cannot be."""
 
-    def __init__(self, child: Child, url: str, ready: Callable[[str], None]) -> None:
+    def __init__(self, child: Child, url: str, loading: Callable[[float], None], ready: Callable[[str], None]) -> None:
         self._child = child
         self._url = url
+        self._loading = loading
         self._ready: Callable[[str], None] | None = ready
+        self._began = time.monotonic()
+        loading(0.0)
 
     def __call__(self, server: Server) -> None:
         if self._child.error:
             server.should_exit = True
-        elif self._child.alive and self._ready:
+        elif self._ready and self._child.alive:
             self._ready(self._url)
             self._ready = None
+        elif self._ready:
+            self._loading(time.monotonic() - self._began)
 
 
 def _make_room(what: resident.Wanted, folder: Path) -> None:

@@ -100,7 +100,14 @@ class TimedProtocol(H11Protocol):
 class Server(uvicorn.Server):
     """Ends by itself on the first SIGTERM or SIGINT, with what runs finished or told; at once on the second."""
 
-    def __init__(self, app: Starlette, *, arrive: float = ARRIVE, finish: float = FINISH) -> None:
+    def __init__(
+        self,
+        app: Starlette,
+        *,
+        arrive: float = ARRIVE,
+        finish: float = FINISH,
+        tick: "Callable[[Server], None] | None" = None,
+    ) -> None:
         protocol = type("Protocol", (TimedProtocol,), {"arrive": arrive})
         super().__init__(
             uvicorn.Config(
@@ -117,6 +124,12 @@ class Server(uvicorn.Server):
         )
         self._ending: asyncio.Event = app.state.ending
         self._finish = finish
+        self._tick = tick
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._tick:
+            self._tick(self)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
@@ -131,15 +144,7 @@ class Server(uvicorn.Server):
 def serve(
     app: Starlette, listening: socket.socket, tick: Callable[[Server], None] | None = None, **limits: Any
 ) -> None:
-    """Serve until a signal. `tick` is called about once a second and may set `should_exit`."""
+    """Serve until a signal. `tick` is called ten times a second and may set `should_exit`."""
     if not config.debug():
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would show tracebacks
-    server = Server(app, **limits)
-    if tick:
-
-        async def notify() -> None:
-            tick(server)
-
-        server.config.callback_notify = notify
-        server.config.timeout_notify = 0
-    server.run([listening])
+    Server(app, tick=tick, **limits).run([listening])

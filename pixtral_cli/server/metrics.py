@@ -8,6 +8,8 @@ from pixtral_cli.chat.engine import Chunk
 HELP = {
     "requests_total": "Requests to /v1/chat/completions by status.",
     "disconnects_total": "Answers stopped because the client left.",
+    "stream_errors_total": "Streams that ended in an error after they had begun.",
+    "engine_deaths_total": "Times the engine's process died and was started anew.",
     "prompt_tokens_total": "Prompt tokens, image tokens and reused ones included.",
     "image_tokens_total": "Image tokens of the prompts.",
     "cached_tokens_total": "Prompt tokens that were not computed again.",
@@ -37,6 +39,9 @@ class Metrics:
     def left(self) -> None:
         self._counts["disconnects_total"] += 1
 
+    def broke(self) -> None:
+        self._counts["stream_errors_total"] += 1
+
     def answered(self, last: Chunk) -> None:
         """Add up the usage and timings of a finished answer."""
         self._counts["answers_total"] += 1
@@ -59,8 +64,9 @@ class Metrics:
         answers = self._counts["answers_total"]
         return self._counts["answer_seconds_sum"] / answers if answers else 1.0
 
-    def text(self, *, up: bool, running: int, waiting: int) -> str:
+    def text(self, *, up: bool, deaths: int, running: int, waiting: int) -> str:
         """The text exposition format, version 0.0.4."""
+        self._counts["engine_deaths_total"] = deaths
         return "\n".join(self._lines({"engine_up": int(up), "requests_running": running, "requests_waiting": waiting}))
 
     def _lines(self, gauges: dict[str, int]) -> Iterator[str]:

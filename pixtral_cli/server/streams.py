@@ -1,6 +1,7 @@
 """Sends an answer while the client is there to read it. Knows ASGI; leaves what is sent to `app`."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -9,9 +10,12 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from pixtral_cli.server.faults import SERVER, Fault
+from pixtral_cli.server.faults import BROKEN, SERVER, Fault
 
 T = TypeVar("T")
+
+DONE = b"data: [DONE]\n\n"
+NOTHING = b""
 
 
 class ClientGone(Exception):
@@ -54,8 +58,10 @@ class Events(Response):
         objects: AsyncIterator[dict[str, Any]],
         ending: asyncio.Event,
         held: AsyncExitStack,
-        left: Callable[[], None],
         patience: float,
+        *,
+        left: Callable[[], None],
+        broke: Callable[[], None],
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
@@ -63,18 +69,32 @@ class Events(Response):
         self._ending = ending
         self._held = held
         self._left = left
+        self._broke = broke
         self._patience = patience  # seconds in which a client reads what it was sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._held:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            end: Fault | bytes = BROKEN  # a bug is told here and goes on to where it is logged
             try:
                 await while_wanted(receive, self._ending, self._send(send))
-                await send(_body(b"data: [DONE]\n\n", more=False))
+                end = DONE
             except Fault as fault:
-                await send(_body(event(fault.body), more=False))
+                end = fault
             except ClientGone:
+                end = NOTHING
                 self._left()
+            finally:
+                await self._finish(send, end)
+
+    async def _finish(self, send: Callable[[Message], Awaitable[None]], end: Fault | bytes) -> None:
+        if isinstance(end, Fault):
+            self._broke()
+            end = event(end.body)
+        if end:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await send(_body(end, more=False))
 
     async def _send(self, send: Callable[[Message], Awaitable[None]]) -> None:
         async for value in self._objects:

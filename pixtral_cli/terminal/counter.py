@@ -9,7 +9,7 @@ REDRAW = 0.1
 
 
 class Counter:
-    """Shows texts one after another; `end` leaves the last one standing."""
+    """Shows texts one after another; `end` leaves the last one standing, `clear` does not."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False, plain: bool = False) -> None:
         self._stream = stream
@@ -29,6 +29,13 @@ class Counter:
             if self._live:
                 self._stream.write("\n")
         self._stream.flush()
+
+    def clear(self) -> None:
+        """Take the line away where that can be done."""
+        if self._last and not self._quiet and self._live:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+        self._last = ""
 
     def _write(self, text: str) -> None:
         self._next = time.monotonic() + (REDRAW if self._live else SECONDS)

@@ -13,7 +13,7 @@ from pixtral_cli.server.resident import keep
 
 
 class Counting:
-    """Counts to max_tokens, a number every 20 ms. The question may ask for an error by its name."""
+    """Counts to max_tokens, a number every 20 ms. The question may ask for an error by its name, for a bug or for an echo."""
 
     def load(self) -> None:
         if name := os.environ.get("FAKE_LOAD_ERROR"):
@@ -24,9 +24,15 @@ class Counting:
         if kind := getattr(errors, question, None):
             raise kind("it went wrong in /secret/place", "Do something else")
         count = sampling.max_tokens or 1000
+        if question.startswith("echo "):
+            time.sleep(0.1)
+            yield Chunk(f"<{question.removeprefix('echo ')}>")
+            count = 0
         for number in range(count):
             time.sleep(0.02)  # stands for a decode step
             yield Chunk(f"{number} ")
+            if question == "break":
+                raise KeyError("a bug, at 0x7f00deadbeef")
         yield Chunk(finish_reason="length", usage=Usage(7, count), timings=Timings(total=1))
 
     def measure(self, messages: Sequence[Message]) -> Cost:

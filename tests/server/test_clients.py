@@ -149,6 +149,24 @@ def test_openai_sees_an_error_in_the_middle_of_a_stream(theirs: openai.OpenAI, e
         list(stream)
 
 
+def test_openai_sees_a_bug_in_the_middle_of_a_stream(
+    theirs: openai.OpenAI, running: Running, engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaking() -> Iterator[str]:
+        yield "so "
+        raise KeyError("at 0x7f00deadbeef in /root/secret.py")
+
+    engine.answers = [breaking()]  # type: ignore[list-item]
+    stream = theirs.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "?"}], stream=True)
+    with pytest.raises(openai.APIError, match=r"^The server failed\.$") as caught:
+        list(stream)
+    assert caught.value.code == "internal_error"
+    assert "An error in pixtral itself: KeyError" in caplog.text
+    with running.client as client:
+        text = client.get("/metrics", headers={"Authorization": f"Bearer {KEY}"}).text
+    assert "pixtral_stream_errors_total 1" in text
+
+
 # Mistral's
 
 MISTRAL: Any = [
@@ -262,11 +280,14 @@ def test_metrics_count(engine: FakeEngine) -> None:
         running.ask("hello there")
         running.ask("hello", stream=True)
         running.ask("hello", n=2)
+        engine.answers = [ValueError("a bug")]
+        running.ask("hello")
         lines = client.get("/metrics").text.splitlines()
     assert client.is_closed
     values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert values['pixtral_requests_total{status="200"}'] == "2"
     assert values['pixtral_requests_total{status="400"}'] == "1"
+    assert values['pixtral_requests_total{status="500"}'] == "1"
     assert values["pixtral_prompt_tokens_total"] == "3"
     assert values["pixtral_completion_tokens_total"] == "3"
     assert values["pixtral_engine_up"] == "1"

@@ -30,6 +30,7 @@ KEYS = Path("pixtral") / "keys.json"
 def demo() -> Iterator[tuple["subprocess.Popen[str]", httpx2.Client]]:
     with launched("pixtral_cli", "serve", "--model", "demo", "--port", "0") as process:
         assert process.stderr
+        assert process.stderr.readline() == "Loading demo …\n"
         line = process.stderr.readline()
         assert line.startswith("demo answers at http://127.0.0.1:"), line + process.stderr.read()
         with httpx2.Client(base_url=line.split()[3], timeout=60, trust_env=False) as client:
@@ -93,8 +94,9 @@ def test_a_model_that_does_not_load_ends_the_server_with_its_error(tmp_path: Pat
     weights.write_bytes(weights.read_bytes()[:5000])
     result = pixtral("serve", "--model", str(tmp_path / "cut"), "--port", "0")
     assert result.returncode == 4
-    assert result.stderr.count("\n") == 1
-    assert "consolidated.safetensors" in result.stderr
+    loading, error = result.stderr.splitlines()
+    assert loading.startswith("Loading ")
+    assert "consolidated.safetensors" in error
 
 
 def test_without_the_extra_it_says_what_to_install() -> None:

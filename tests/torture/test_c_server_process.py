@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import subprocess
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +15,65 @@ import pytest
 
 from pixtral_cli.engines import resident
 from tests.server.processes import children, faked, gone, pixtral, until
+
+# 40
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_engine_process_stops_computing_when_the_client_leaves(tmp_path: Path, stream: bool) -> None:
+    with faked(tmp_path) as (_, client):
+        body = json.dumps(asking(stream=stream)).encode()
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as leaving:
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+            leaving.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
+            until(lambda: inside(tmp_path) == 1)
+        until(lambda: inside(tmp_path) == 0)
+        until(lambda: metrics(client)["pixtral_disconnects_total"] == "1")
+
+
+def inside(state: Path) -> int:
+    """How many answers the engine's process has in hand."""
+    ((_, status),) = resident.statuses(resident.room(state))
+    return int(status["inside"])
+
+
+# 41
+
+
+def test_64_clients_that_come_again_when_told_to_all_get_their_own_answer(tmp_path: Path) -> None:
+    with faked(tmp_path) as (_, client), ThreadPoolExecutor(64) as threads:
+        together = threading.Barrier(64)
+
+        def told(number: int) -> tuple[str, list[int]]:
+            """The answer to a question of its own, and the statuses until then."""
+            statuses = []
+            together.wait(60)
+            while True:
+                question = f"echo {number}"
+                with client.stream(
+                    "POST",
+                    "/v1/chat/completions",
+                    json={"messages": [{"role": "user", "content": question}], "stream": bool(number % 2)},
+                ) as response:
+                    statuses.append(response.status_code)
+                    text = response.read().decode()
+                if response.status_code != 503:
+                    return text, statuses
+                assert int(response.headers["Retry-After"]) >= 1
+                time.sleep(0.05)  # sooner than told to: a crowd without manners
+
+        answers = list(threads.map(told, range(64)))
+        for number, (text, statuses) in enumerate(answers):
+            assert f"<{number}>" in text
+            assert set(statuses) <= {200, 503}
+        refused = sum(statuses.count(503) for _, statuses in answers)
+        counted = metrics(client)
+        assert refused >= 44  # four running and 16 waiting; the others at least once
+        assert counted['pixtral_requests_total{status="200"}'] == "64"
+        assert counted['pixtral_requests_total{status="503"}'] == str(refused)
+        assert counted["pixtral_answers_total"] == "64"
+        assert counted["pixtral_requests_running"] == counted["pixtral_requests_waiting"] == "0"
+
 
 # 42
 
@@ -28,10 +89,50 @@ def test_when_the_engine_dies_its_answers_end_in_an_error_and_it_is_started_anew
         error = json.loads([line for line in rest if line][-1].removeprefix("data: "))["error"]
         assert error["code"] == "engine_unavailable"
         assert error["type"] == "server_error"
-        for status in (503, 200):
-            until(lambda: client.get("/health").status_code == status)  # noqa: B023  it is called here and now
+        until(lambda: client.get("/health").status_code == 503)
+        assert measured(client) == ("0", "1")
+        meanwhile = client.post("/v1/chat/completions", json=asking())
+        assert meanwhile.status_code == 503
+        assert meanwhile.headers["Retry-After"]
+        until(lambda: client.get("/health").status_code == 200)
+        assert measured(client) == ("1", "1")
         assert client.post("/v1/chat/completions", json=asking(max_tokens=2)).status_code == 200
         assert children(tmp_path) != [child]
+
+
+def measured(client: httpx2.Client) -> tuple[str, str]:
+    """Whether the engine is up, and how often it has died, as /metrics has it."""
+    counted = metrics(client)
+    return counted["pixtral_engine_up"], counted["pixtral_engine_deaths_total"]
+
+
+def metrics(client: httpx2.Client) -> dict[str, str]:
+    lines = client.get("/metrics").text.splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+
+def test_a_whole_answer_ends_in_an_error_too_when_the_engine_dies(tmp_path: Path) -> None:
+    with faked(tmp_path) as (_, client), ThreadPoolExecutor(1) as clients:
+        whole = clients.submit(client.post, "/v1/chat/completions", json=asking())
+        until(lambda: metrics(client)["pixtral_requests_running"] == "1")
+        os.kill(children(tmp_path)[0], signal.SIGKILL)
+        assert whole.result().status_code == 503
+        assert whole.result().json()["error"]["code"] == "engine_unavailable"
+        until(lambda: client.get("/health").status_code == 200)
+
+
+def test_a_bug_in_the_engine_ends_a_stream_in_an_error_and_the_engine_lives(tmp_path: Path) -> None:
+    with faked(tmp_path) as (_, client):
+        before = children(tmp_path)
+        bug = {"messages": [{"role": "user", "content": "break"}], "stream": True}
+        response = client.post("/v1/chat/completions", json=bug)
+        assert '"content":"0 "' in response.text
+        error = json.loads(response.text.split("data: ")[-1])["error"]
+        assert (error["type"], error["code"]) == ("server_error", "internal_error")
+        assert "0x" not in response.text
+        assert metrics(client)["pixtral_stream_errors_total"] == "1"
+        assert client.post("/v1/chat/completions", json=asking(max_tokens=2)).status_code == 200
+        assert children(tmp_path) == before
 
 
 def asking(**fields: object) -> dict[str, object]:
