@@ -66,9 +66,9 @@ def serve(
 
     counter = Counter(sys.stderr, plain=bool(settings.plain))
 
-    def loading(seconds: float) -> None:
-        passed = f" {seconds:.0f} s" if seconds >= 1 else ""
-        counter.show(f"Loading {chosen.name} …{passed}")
+    def loading(percent: int, seconds: float) -> None:
+        so_far = f" {percent} %, {seconds:.0f} s" if seconds >= 1 else ""
+        counter.show(f"Loading {chosen.name} …{so_far}")
 
     def ready(url: str) -> None:
         counter.clear()

@@ -157,22 +157,28 @@ class Process:
     """A process that was started to keep a model, until its model is loaded and after."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.loaded = 0  # percent of the weights; `ready` keeps it true
         self._process = process
 
     def ready(self, log: Path | None = None) -> dict[str, Any]:
         """Wait until the model is loaded; what the process then says. Raises what loading raised there."""
+        while "loaded" in (said := self._said(log)):
+            self.loaded = said["loaded"]
+        if kind := said.get("error"):
+            self._process.wait()
+            raise getattr(errors, kind, PixtralError)(said["message"], said["hint"])
+        return said
+
+    def _said(self, log: Path | None) -> dict[str, Any]:
+        """The next line. Raises ModelError when the process has ended."""
         assert self._process.stdout
-        line = self._process.stdout.readline()
         try:
-            said = json.loads(line)
+            said = json.loads(self._process.stdout.readline())
         except ValueError:
             status = self._process.wait()
             why = f"killed by signal {-status}" if status < 0 else f"status {status}"
             hint = f"See {log}" if log else ""
             raise ModelError(f"The process that loads the model ended: {why}", hint) from None
-        if kind := said.get("error"):
-            self._process.wait()
-            raise getattr(errors, kind, PixtralError)(said["message"], said["hint"])
         assert isinstance(said, dict)
         return said
 

@@ -37,6 +37,11 @@ class Child:
         """The model's context window, while the process answers."""
         return self.ready["window"] if self.ready else None
 
+    @property
+    def loaded(self) -> int:
+        """Percent of the weights that the process has read."""
+        return self._process.loaded if self._process else 0
+
     def start(self) -> None:
         self._thread.start()
 

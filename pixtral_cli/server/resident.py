@@ -19,7 +19,8 @@ BODY = 1_000_000_000  # its owner may send every image a context window can hold
 
 
 def main() -> None:
-    """`python -m pixtral_cli.server.resident ORDER`: one line of JSON on stdout says that it is ready, or why not."""
+    """`python -m pixtral_cli.server.resident ORDER`: lines of JSON on stdout say how far loading is, then that it is done
+    or why not."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     order = json.loads(sys.argv[1])
     with os.fdopen(os.dup(1), "w") as report:
@@ -40,7 +41,7 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
     if order["owner"]:
         threading.Thread(target=_follow_owner, daemon=True).start()
     try:
-        window = _load(engine)
+        window = _load(engine, report)
         listening, app = _listen(order, engine, window, socket)
     except PixtralError as error:
         _say(report, error=type(error).__name__, message=error.message, hint=error.hint)
@@ -56,10 +57,19 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
             socket.unlink()
 
 
-def _load(engine: Engine) -> int:
-    """Load the weights; returns the context window."""
+def _load(engine: Engine, report: IO[str]) -> int:
+    """Load the weights, reporting each hundredth; returns the context window."""
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        percent = int(100 * getattr(engine, "loaded", 0))
+        if percent > told:
+            told = percent
+            _say(report, loaded=percent)
+
     if load := getattr(engine, "load", None):
-        load()
+        load(tell)
     return engine.measure((user("."),)).context_window
 
 

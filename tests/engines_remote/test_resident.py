@@ -105,6 +105,13 @@ def test_what_loading_raises_is_raised_here_and_nothing_stays(folder: Path, monk
     assert not list(folder.glob("*.sock"))
 
 
+def test_a_process_tells_how_far_it_has_loaded(folder: Path) -> None:
+    process = resident.spawn(WANTED, folder / "fake.sock", attached=True, command=FAKE)
+    assert process.ready()["window"] == 4321
+    assert process.loaded == 50
+    process.end()
+
+
 def test_a_process_that_dies_while_loading_is_one_error(folder: Path) -> None:
     command = (sys.executable, "-c", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(ModelError, match="killed by signal 9") as caught:

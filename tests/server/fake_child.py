@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pixtral_cli import errors
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
@@ -15,7 +15,11 @@ from pixtral_cli.server.resident import keep
 class Counting:
     """Counts to max_tokens, a number every 20 ms. The question may ask for an error by its name, for a bug or for an echo."""
 
-    def load(self) -> None:
+    loaded = 0.0
+
+    def load(self, check: Callable[[], None]) -> None:
+        for self.loaded in (0.25, 0.255, 0.5):
+            check()
         if name := os.environ.get("FAKE_LOAD_ERROR"):
             raise getattr(errors, name)("it does not load", "Do something else")
 

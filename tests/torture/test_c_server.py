@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from pixtral_cli import net
+from pixtral_cli.chat import images
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.server.requests import loader
+from pixtral_cli.net import Network
+from pixtral_cli.server.requests import Load, loader
 from tests.fakes import FakeEngine
 from tests.server.processes import until
 from tests.server.serving import Running, data_url, picture, png, serving
+from tests.torture.servers import internet, redirect, reply, serve
 
 HELLO = b'{"model":"fake","messages":[{"role":"user","content":"hello"}]}'
 
@@ -143,6 +147,37 @@ def test_a_private_address_is_never_fetched(served: tuple[Running, FakeEngine], 
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "image_unreachable"
     assert not engine.seen
+
+
+@pytest.mark.parametrize("host", ["public.example", "inside.example"])
+def test_neither_a_redirect_nor_a_name_leads_to_a_private_address(
+    served: tuple[Running, FakeEngine], host: str
+) -> None:
+    _, engine = served
+    names = {"inside.example": ["10.0.0.1"], "127.0.0.1": ["127.0.0.1"]}
+    with serve(redirect("http://127.0.0.1/x.png")) as port:
+        network = internet(port, names)
+        with serving(engine, load=over(network)) as running:
+            response = running.ask([picture(f"http://{host}/x.png")])
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "image_unreachable"
+    assert response.json()["error"]["param"] == "messages.0.content.0.image_url"
+    assert not engine.seen
+
+
+def test_a_public_picture_is_fetched_within_its_limits() -> None:
+    engine = FakeEngine(["seen"])
+    with serve(reply(png(7, 5))) as port, serving(engine, load=over(internet(port))) as running:
+        assert running.ask([picture("http://public.example/x.png")]).status_code == 200
+    assert [image.size for image in engine.seen[0][0][0].images] == [(7, 5)]
+    with serve(reply(b"x" * 2000)) as port, serving(engine, load=over(internet(port), limit=1000)) as running:
+        refused = running.ask([picture("http://public.example/x.png")])
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "image_unreachable")
+
+
+def over(network: Network, **limits: int) -> Load:
+    """As the server has an image of a URL, over a network of the test's."""
+    return lambda url: images.from_bytes(net.fetch(url, allow_private=False, network=network, **limits).data, url)
 
 
 def test_no_image_urls_refuses_all_but_data_urls() -> None:
