@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -84,13 +83,17 @@ def file(env: Mapping[str, str] = os.environ) -> Path:
 
 def _from_file(file: Path) -> Config:
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return Config()
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not valid TOML: {error}", "Edit it: pixtral config edit") from error
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", "Check the file's permissions") from error
+    import tomllib
+
+    try:
+        table = tomllib.loads(text.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not valid TOML: {error}", "Edit it: pixtral config edit") from error
     models = table.pop("models", {})
     if not isinstance(models, dict):
         raise UsageError(f"{file}: models: a table of settings is wanted", "See: pixtral config")

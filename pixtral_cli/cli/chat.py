@@ -1,10 +1,13 @@
 """`pixtral chat`: the conversation in the terminal. What it is, `terminal.repl_open` knows; which engine, `engines`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pixtral_cli.cli import options
+
+if TYPE_CHECKING:
+    from pixtral_cli.chat.sessions import Sessions
 
 
 def chat(
@@ -33,9 +36,9 @@ def chat(
 ) -> None:
     """Talk with a model about pictures. Every conversation is saved as it happens."""
     from dataclasses import replace
+    from functools import cache
 
     from pixtral_cli import config
-    from pixtral_cli.chat.sessions import Sessions
     from pixtral_cli.cli import opening
     from pixtral_cli.errors import ModelError, UsageError
     from pixtral_cli.terminal import repl_open
@@ -50,8 +53,14 @@ def chat(
 
     if resume and session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
-    sessions = Sessions(config.paths().data)
-    last = sessions.find(session) if session else sessions.newest() if resume else None
+
+    @cache
+    def sessions() -> "Sessions":
+        from pixtral_cli.chat.sessions import Sessions  # needed only when something is kept or resumed
+
+        return Sessions(config.paths().data)
+
+    last = sessions().find(session) if session else sessions().newest() if resume else None
 
     def named(name: str | None) -> Opening:
         news: list[str] = []

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.session import Session
-from pixtral_cli.chat.sessions import Sessions, Summary
+from pixtral_cli.chat.sessions import Summary
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.notes import counted
 from pixtral_cli.terminal.state import State
@@ -15,11 +15,11 @@ MOST = 20  # sessions in a list
 
 def listed(state: State, argument: str) -> None:
     if argument:
-        hits = _sessions(state).search(argument, MOST)
+        hits = state.sessions().search(argument, MOST)
         rows: list[tuple[str, ...]] = [(hit.summary.id, _age(hit.summary.updated), hit.snippet) for hit in hits]
         nothing = f"No conversation holds {argument!r}."
     else:
-        rows = [_row(summary) for summary in _sessions(state).list(MOST)]
+        rows = [_row(summary) for summary in state.sessions().list(MOST)]
         nothing = "No conversation is saved yet."
     state.notes.rows(rows)
     state.notes.say("/load ID goes on with one." if rows else nothing)
@@ -28,7 +28,7 @@ def listed(state: State, argument: str) -> None:
 def load(state: State, argument: str) -> None:
     if not argument:
         raise UsageError("/load wants a session's id", "/sessions lists them")
-    session = _sessions(state).resume(argument, model=state.backend.name)
+    session = state.sessions().resume(argument, model=state.backend.name)
     if state.session:
         state.session.close()
         state.session, state.conversation = session, session.conversation()
@@ -80,13 +80,10 @@ def _begin(state: State) -> None:
     """Keep a conversation that was not kept so far."""
     old = state.conversation
     said = (*old.turns, *((old.unanswered,) if old.unanswered else ()))
-    sessions = _sessions(state)
-    name = state.backend.name
-    session = (
+    sessions, name = state.sessions(), state.backend.name
+    state.keep_in(
         sessions.add(said, system=old.system, model=name) if said else sessions.start(model=name, system=old.system)
     )
-    state.session, state.conversation = session, session.conversation()
-    state.conversation.staged = old.staged
 
 
 def _write(state: State, file: Path) -> None:
@@ -101,12 +98,6 @@ def _write(state: State, file: Path) -> None:
         Transcript(said, state.conversation.system, model=state.backend.name, id=name, created=time.time()), file, form
     )
     state.notes.say(f"Written to {file}")
-
-
-def _sessions(state: State) -> Sessions:
-    if state.sessions is None:
-        raise UsageError("There are no saved conversations here")
-    return state.sessions
 
 
 def _row(summary: Summary) -> tuple[str, ...]:

@@ -63,6 +63,7 @@ class Repl:
         busy = self.state.backend.state in ("waiting", "loading")
         try:
             line = self._reader.read(draft.text, placeholder=self._placeholder, busy=busy)
+            self.state.begin()
             outcome = self._done(line, draft.edits)
         except EOFError:
             return False

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, TypeAlias
 from pixtral_cli import __version__
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.images import Image
-from pixtral_cli.chat.session import Session
-from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sanitize import visible
 from pixtral_cli.terminal.backend import Backend, Opening
@@ -26,6 +24,8 @@ from pixtral_cli.terminal.repl import Reader, Repl
 from pixtral_cli.terminal.state import State
 
 if TYPE_CHECKING:
+    from pixtral_cli.chat.session import Session
+    from pixtral_cli.chat.sessions import Sessions
     from pixtral_cli.terminal.completion import Suggestion
 
 Pairs: TypeAlias = list[tuple[str, str]]
@@ -50,14 +50,16 @@ class Wishes:
     stats: bool = False
 
 
-def chat(wishes: Wishes, out: Output, sessions: Sessions, recall_file: Path) -> None:
+def chat(wishes: Wishes, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
     """Talk until the user leaves. Raises UsageError where nobody can type."""
     if not sys.stdin.isatty():
         raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
     colour = draws() and not wishes.plain and out.stderr.isatty()
     notes = Notes(out, colour)
     session, conversation = _begun(wishes, sessions)
-    state = State(conversation, Backend(wishes.opening), wishes.open, notes, sessions, session, wishes.models)
+    state = State(conversation, Backend(wishes.opening), wishes.open, notes, sessions, session, models=wishes.models)
+    if wishes.log and not session:
+        state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
     state.settings |= {"stats": wishes.stats, "preview": "on" if wishes.preview else "off"}
     reader = _reader(state, wishes.plain or _dumb(), Recall(recall_file, keep=wishes.log), out)
     _greet(state, wishes)
@@ -68,15 +70,11 @@ def chat(wishes: Wishes, out: Output, sessions: Sessions, recall_file: Path) -> 
     Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER).run()
 
 
-def _begun(wishes: Wishes, sessions: Sessions) -> tuple[Session | None, Conversation]:
-    """The conversation to have: a new one, or one to go on with; kept in a session unless that is unwanted."""
-    name = wishes.opening.name
-    if wishes.resume is None and not wishes.log:
-        return None, Conversation(wishes.system)
+def _begun(wishes: Wishes, sessions: "Callable[[], Sessions]") -> "tuple[Session | None, Conversation]":
+    """The conversation to have: a new one, or one to go on with and the session it is kept in, unless that is unwanted."""
     if wishes.resume is None:
-        session = sessions.start(model=name, system=wishes.system)
-        return session, session.conversation()
-    session = sessions.resume(wishes.resume or None, model=name)
+        return None, Conversation(wishes.system)
+    session = sessions().resume(wishes.resume or None, model=wishes.opening.name)
     from pixtral_cli.terminal.commands_sessions import unkept
 
     conversation = session.conversation() if wishes.log else unkept(session)
@@ -98,7 +96,7 @@ def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
         return [(name, "") for name in state.models()]
 
     def sessions() -> Pairs:
-        return [(each.id, each.title) for each in state.sessions.list(50)] if state.sessions else []
+        return [(each.id, each.title) for each in state.sessions().list(50)]
 
     if plain:
         from pixtral_cli.terminal.prompt_plain import PlainPrompt

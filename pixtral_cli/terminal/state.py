@@ -51,19 +51,35 @@ def _desktop() -> "Desktop":
 
 @dataclass
 class State:
-    """The conversation, who answers, and how it is shown. `open` finds a model by its name; it raises ModelError."""
+    """The conversation, who answers, and how it is shown. `open` finds a model by its name; it raises ModelError.
+
+    `sessions` are the saved conversations; `later` starts the session of a new one, which waits for the first line.
+    """
 
     conversation: Conversation
     backend: Backend
     open: Callable[[str], Opening]
     notes: Notes
-    sessions: "Sessions | None" = None
+    sessions: "Callable[[], Sessions]"
     session: "Session | None" = None
+    later: "Callable[[], Session] | None" = None
     models: Callable[[], Sequence[str]] = tuple
     thumbnail: Callable[[Image, str], str] = lambda image, wanted: ""
     desktop: "Callable[[], Desktop]" = _desktop
     settings: dict[str, Any] = field(default_factory=dict)
     answer: "Answer | None" = None
+
+    def begin(self) -> None:
+        """Keep what follows, if it is to be kept: there is something to keep now."""
+        if self.later:
+            start, self.later = self.later, None
+            self.keep_in(start())
+
+    def keep_in(self, session: "Session") -> None:
+        """Go on in a session, with what is staged here."""
+        staged = self.conversation.staged
+        self.session, self.conversation = session, session.conversation()
+        self.conversation.staged = staged
 
     @property
     def sampling(self) -> Sampling:

@@ -184,4 +184,6 @@ def test_nothing_heavy_is_loaded_before_the_prompt() -> None:
         "mistral_inference",
         "huggingface_hub",
         "httpx2",
+        "sqlite3",
+        "tomllib",
     }
