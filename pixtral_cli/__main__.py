@@ -63,9 +63,9 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
     from typer.exceptions import Abort, Exit, TyperException
 
     if "_PIXTRAL_COMPLETE" in os.environ:  # a shell's completion script asks
-        from typer._completion_classes import completion_init
+        from pixtral_cli.cli.completion import register
 
-        completion_init()
+        register()
     command = typer.main.get_command(app)
     try:
         result = command.main(args=list(argv), prog_name="pixtral", standalone_mode=False)

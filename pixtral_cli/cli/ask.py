@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from pixtral_cli.terminal.output import Output
 
 Question = Annotated[str, typer.Argument(help="The question; text on stdin is added to it.", show_default=False)]
-Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")]
-Session = Annotated[
-    str | None,
-    typer.Option("--session", metavar="ID", help="Go on with this one (`pixtral sessions`).", show_default=False),
-]
 Extract = Annotated[
     str | None,
     typer.Option("--extract", "-x", metavar="LANG", help="Only the code block in this language; any: the first."),
@@ -27,18 +22,6 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all and show what
 NoStream = Annotated[bool, typer.Option("--no-stream", help="Show the answer when it is whole.")]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Do not read stdin.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Answer again whenever a named picture changes on disk.")]
-Template = Annotated[
-    str | None,
-    typer.Option(
-        "--template", "-t", metavar="NAME", help="Ask by a template (`pixtral templates`).", show_default=False
-    ),
-]
-Values = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it.", show_default=False
-    ),
-]
 
 
 def ask(
@@ -46,13 +29,13 @@ def ask(
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
-    template: Template = None,
-    param: Values = None,
+    template: options.Template = None,
+    param: options.Values = None,
     output: options.Output = None,
     extract: Extract = None,
     format: options.Format = options.OutputFormat.text,
-    resume: Continue = False,
-    session: Session = None,
+    resume: options.Continue = False,
+    session: options.Session = None,
     no_log: options.NoLog = False,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,

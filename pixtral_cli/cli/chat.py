@@ -1,8 +1,6 @@
 """`pixtral chat`: the conversation in the terminal. What it is, `terminal.repl_open` knows; which engine, `engines`."""
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from pixtral_cli.cli import options
 
@@ -14,11 +12,8 @@ def chat(
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
-    resume: Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")] = False,
-    session: Annotated[
-        str | None,
-        typer.Option("--session", metavar="ID", help="Go on with this one (`pixtral sessions`).", show_default=False),
-    ] = None,
+    resume: options.Continue = False,
+    session: options.Session = None,
     no_log: options.NoLog = False,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,

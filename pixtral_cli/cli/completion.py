@@ -18,6 +18,14 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="shell", help="bas
     typer.echo(script(shell))
 
 
+def register() -> None:
+    """Make Typer answer the shells' scripts. Our help holds no markup, and taking none out of it needs no Rich."""
+    from typer import _completion_classes as classes
+
+    classes.completion_init()
+    classes._sanitize_help_text = lambda text: text
+
+
 def script(shell: Shell) -> str:
     """The completion script of one shell."""
     from typer._completion_shared import get_completion_script  # what --show-completion prints

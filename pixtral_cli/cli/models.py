@@ -4,19 +4,29 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli import complete
 from pixtral_cli.cli.options import AsWhat, ListFormat, Offline, Quiet, alone
 
 app = typer.Typer(help="List, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
 
 
 Which = Annotated[
-    str | None, typer.Argument(help="A name, a repository or a folder.  [default: the model that runs]", show_default=False)
+    str | None,
+    typer.Argument(
+        help="A name, a repository or a folder.  [default: the model that runs]",
+        autocompletion=complete.models,
+        show_default=False,
+    ),
 ]  # fmt: skip
 
 
 def pull(
     name: Annotated[
-        str, typer.Argument(help="pixtral-12b, or a repository in mistral format: org/name, org/name@revision.")
+        str,
+        typer.Argument(
+            help="pixtral-12b, or a repository in mistral format: org/name, org/name@revision.",
+            autocompletion=complete.full_model,
+        ),
     ],
     quiet: Quiet = False,
     offline: Offline = False,
@@ -56,7 +66,12 @@ def verify(name: Which = None, quiet: Quiet = False) -> None:
 
 @app.command("rm")
 def remove(
-    name: Annotated[str, typer.Argument(help="A name, a repository (perhaps with @revision) or a folder.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name, a repository (perhaps with @revision) or a folder.", autocompletion=complete.models
+        ),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     quiet: Quiet = False,
 ) -> None:

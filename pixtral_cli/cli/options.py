@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli import complete
+
 
 class OutputFormat(StrEnum):
     """How an answer leaves: as text, as one JSON object, or as one object a chunk."""
@@ -38,8 +40,38 @@ def alone(context: typer.Context) -> bool:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A name (`pixtral models`), a repository or a folder.", show_default=False),
+    typer.Option(
+        "--model", "-m",
+        help="A name (`pixtral models`), a repository or a folder.",
+        autocompletion=complete.models,
+        show_default=False,
+    ),
+]  # fmt: skip
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template", "-t", metavar="NAME",
+        help="Ask by a template (`pixtral templates`).",
+        autocompletion=complete.templates,
+        show_default=False,
+    ),
+]  # fmt: skip
+Values = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it.", show_default=False
+    ),
 ]
+Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")]
+Session = Annotated[
+    str | None,
+    typer.Option(
+        "--session", metavar="ID",
+        help="Go on with this one (`pixtral sessions`).",
+        autocompletion=complete.sessions,
+        show_default=False,
+    ),
+]  # fmt: skip
 System = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.", show_default=False)]
 Images = Annotated[
     list[str] | None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli import complete
 from pixtral_cli.cli.options import AsWhat, ListFormat, alone
 
 app = typer.Typer(help="List, show, search, export and remove conversations.", invoke_without_command=True, rich_markup_mode=None)  # fmt: skip
@@ -21,7 +22,15 @@ class ExportFormat(StrEnum):
 
 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more than so many.", show_default=False)]
-Which = Annotated[str, typer.Argument(metavar="ID", help="A session's id, or its first letters.", show_default=False)]
+Which = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="A session's id, or its first letters.",
+        autocompletion=complete.sessions,
+        show_default=False,
+    ),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -105,7 +114,10 @@ def fork(session: Which) -> None:
 
 @app.command("rm")
 def remove(
-    sessions: Annotated[list[str], typer.Argument(metavar="ID...", help="Sessions' ids.", show_default=False)],
+    sessions: Annotated[
+        list[str],
+        typer.Argument(metavar="ID...", help="Sessions' ids.", autocompletion=complete.sessions, show_default=False),
+    ],
     yes: Yes = False,
 ) -> None:
     """Remove conversations, and the images no other one shows. Asks first."""

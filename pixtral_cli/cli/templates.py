@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli import complete
+
 app = typer.Typer(help="List, show and edit named templates.", invoke_without_command=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="A template's name.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="A template's name.", autocompletion=complete.templates, show_default=False)]
 
 
 @app.callback()
