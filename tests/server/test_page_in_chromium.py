@@ -1,5 +1,6 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright. `apt-get install chromium` first."""
 
+import re
 import shutil
 import threading
 from base64 import b64encode
@@ -19,6 +20,11 @@ from tests.server.serving import Running, png, serving
 from tests.server.test_serve import draw
 
 pytestmark = pytest.mark.slow
+
+
+EXPECTED = re.compile(
+    "Content Security Policy|status of (40[013]|503)"
+)  # what hostile answers try, what a server refuses
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +60,7 @@ def watched(browser: Browser, running: Running) -> Iterator[Page]:
     wrong: list[str] = []
 
     def logged(message: ConsoleMessage) -> None:
-        if message.type == "error" and "Content Security Policy" not in message.text and "40" not in message.text:
+        if message.type == "error" and not EXPECTED.search(message.text):
             wrong.append(message.text)
 
     def asked(request: Request) -> None:
@@ -195,6 +201,127 @@ def test_conversations_are_kept_and_can_be_deleted(page: Page, engine: FakeEngin
     expect(page.locator("#messages > li")).to_have_count(0)
 
 
+def test_a_deleted_conversation_can_be_had_back(page: Page, engine: FakeEngine) -> None:
+    engine.answers = ["One."]
+    give(page, "drop", png(9, 9))
+    ask(page, "first question")
+    page.get_by_role("button", name="Delete first question").click()
+    expect(page.locator("#conversations li")).to_have_count(0)
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#conversations li")).to_have_count(1)
+    expect(page.locator(".assistant .said")).to_have_text("One.")
+    expect(page.locator(".user img")).to_be_visible()
+    expect(page.get_by_role("button", name="Undo")).to_be_hidden()
+
+
+OLDER = """async () => {
+  const gone = indexedDB.deleteDatabase("pixtral");
+  await new Promise((resolve) => (gone.onsuccess = gone.onerror = resolve));
+  const opened = indexedDB.open("pixtral", 1);
+  opened.onupgradeneeded = () => opened.result.createObjectStore("conversations", {keyPath: "id"});
+  await new Promise((resolve) => (opened.onsuccess = resolve));
+  const writing = opened.result.transaction("conversations", "readwrite");
+  const message = {role: "user", text: "asked of old"};
+  writing.objectStore("conversations").put({id: "old", title: "An old one", changed: 1, messages: [message]});
+  await new Promise((resolve) => (writing.oncomplete = resolve));
+  opened.result.close();
+}"""
+
+
+def test_conversations_of_an_older_page_are_still_there(page: Page, running: Running) -> None:
+    page.goto(f"{running.url}/page/icon.svg")  # nothing here has the database open
+    page.evaluate(OLDER)
+    page.goto(running.url)
+    page.get_by_role("button", name="An old one", exact=True).click()
+    expect(page.locator(".user .said")).to_have_text("asked of old")
+
+
+def test_an_answer_pulls_nobody_down_who_reads_further_up(page: Page, engine: FakeEngine) -> None:
+    page.set_viewport_size({"width": 900, "height": 400})
+    engine.answers = ["line\n\n" * 60, ["more\n\n"] * 60]
+    ask(page, "first")
+    expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+    expect(page.get_by_role("button", name="To the end")).to_be_hidden()
+    page.evaluate("document.querySelector('#talk').scrollTop = 0")
+    page.get_by_role("button", name="To the end").click()
+    held = threading.Event()
+    engine.answers = [Held(held, "more\n\n" * 60, "and the end")]  # type: ignore[list-item]
+    page.get_by_label("Question", exact=True).fill("second")
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant .said").nth(1)).to_contain_text("more")
+    page.evaluate("document.querySelector('#talk').scrollTop = 0")
+    held.set()
+    expect(page.get_by_role("status")).to_have_text("The answer is complete.")
+    assert page.evaluate("document.querySelector('#talk').scrollTop") == 0
+    assert page.evaluate("document.activeElement.id") == "question"
+
+
+class Held(list[str]):
+    """An answer whose last piece waits."""
+
+    def __init__(self, event: threading.Event, *pieces: str) -> None:
+        super().__init__(pieces)
+        self.event = event
+
+    def __iter__(self) -> Iterator[str]:
+        *before, last = super().__iter__()
+        yield from before
+        assert self.event.wait(10)
+        yield last
+
+
+def test_an_idea_becomes_the_question_and_asks_for_a_picture(page: Page, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.answers = ["Ten."]
+    drawing = draw(tmp_path / "x.png")
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Transcribe all the text.").click()
+    chooser.value.set_files(drawing)
+    expect(page.locator("#staged")).to_contain_text("10 tokens")
+    page.keyboard.press("Enter")
+    expect(page.locator(".assistant .said")).to_have_text("Ten.")
+    assert engine.seen[0][0][0].text == "Transcribe all the text."
+
+
+def test_a_picture_is_enlarged_and_let_go_by_the_keyboard(page: Page, engine: FakeEngine) -> None:
+    engine.answers = ["Nice."]
+    give(page, "drop", png(9, 9))
+    ask(page, "?")
+    page.get_by_role("button", name="Enlarge").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog", name="Picture")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Picture")).to_be_hidden()
+    assert page.evaluate("document.activeElement.ariaLabel").startswith("Enlarge")
+
+
+def test_while_the_model_is_loaded_that_is_said(browser: Browser, engine: FakeEngine) -> None:
+    loaded = threading.Event()
+    with serving(engine, alive=loaded.is_set, window=lambda: 500 if loaded.is_set() else None) as running:
+        for page in watched(browser, running):
+            expect(page.locator("#budget")).to_have_text("The model is being loaded…")
+            loaded.set()
+            expect(page.locator("#budget")).to_have_text("500 tokens")
+
+
+PLAIN_HTTP = """() => {
+  delete Crypto.prototype.randomUUID;
+  Object.defineProperty(Navigator.prototype, "clipboard", {value: undefined});
+}"""
+
+
+def test_it_works_over_plain_http_from_another_machine(page: Page, running: Running, engine: FakeEngine) -> None:
+    """What browsers keep from such pages is taken away here: `randomUUID` and the clipboard."""
+    page.add_init_script(f"({PLAIN_HTTP})()")
+    page.goto(running.url)
+    engine.answers = ["Over the wire."]
+    ask(page, "hello")
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    page.get_by_label("Question", exact=True).focus()
+    page.keyboard.press("Control+v")
+    expect(page.get_by_label("Question", exact=True)).to_have_value("Over the wire.")
+
+
 def test_an_error_is_told_and_the_question_can_be_asked_again(page: Page, engine: FakeEngine) -> None:
     from pixtral_cli.errors import ContextError
 
@@ -245,6 +372,22 @@ def test_a_page_from_a_sketch_is_previewed_and_its_scripts_wait(page: Page, engi
     assert page.title() == "pixtral-12b"
     page.get_by_role("button", name="Close the preview").click()
     expect(page.get_by_label("Preview", exact=True)).to_be_hidden()
+
+
+def test_a_page_that_is_shown_grows_with_the_answer_and_can_be_saved(page: Page, engine: FakeEngine) -> None:
+    held = threading.Event()
+    engine.answers = [Held(held, "```html\n<!doctype html><h1>First</h1>\n", "<h2>Then</h2>\n```\n")]
+    page.get_by_label("Question", exact=True).fill("a page")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Preview", exact=True).click()
+    frame = page.frame_locator("#frame")
+    expect(frame.get_by_role("heading", name="First")).to_be_visible()
+    held.set()
+    expect(frame.get_by_role("heading", name="Then")).to_be_visible()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save").click()
+    assert saved.value.suggested_filename == "page.html"
+    assert Path(saved.value.path()).read_text() == "<!doctype html><h1>First</h1>\n<h2>Then</h2>\n"
 
 
 # Hostile answers
@@ -334,6 +477,6 @@ CONTRAST = """() => {
     const b = light(getComputedStyle(document.querySelector(paper)).backgroundColor);
     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   };
-  return Math.min(seen("#talk", "body"), seen("#budget", "body"), seen("#new", "#new"), seen(".user .said", ".user .said"),
+  return Math.min(seen("#talk", "body"), seen("#budget", "body"), seen("#new", "#sidebar"), seen("#send", "#send"), seen(".user .said", ".user .said"),
                   seen(".hint", "#sidebar"), seen("#status", "body"));
 }"""

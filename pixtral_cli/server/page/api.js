@@ -35,13 +35,22 @@ export async function model() {
   return { name: data[0].id, window: data[0].max_context_length };
 }
 
+/** Whether the model answers now; it may still be loading. */
+export async function alive() {
+  try {
+    return (await fetch("/health")).ok;
+  } catch {
+    return false;
+  }
+}
+
 /** What a picture costs: `{width, height, tokens}`. */
 export async function measure(url) {
   const body = { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }] };
   return (await (await call("/v1/measure", body)).json()).images[0];
 }
 
-/** The answer to a conversation: yields pieces of text and at the end an object with `usage` and `finish_reason`. */
+/** The answer to a conversation: yields pieces of text and at the end an object with `usage`, `timings` and `finish_reason`. */
 export async function* ask(messages, signal) {
   const body = { messages, stream: true, stream_options: { include_usage: true } };
   const response = await call("/v1/chat/completions", body, signal);
@@ -52,6 +61,7 @@ export async function* ask(messages, signal) {
     if (choice?.delta?.content) yield choice.delta.content;
     if (choice?.finish_reason) last.finish_reason = choice.finish_reason;
     if (event.usage) last.usage = event.usage;
+    if (event.timings) last.timings = event.timings;
   }
   if (!last.finish_reason) throw new ApiError(0, "The server broke off in the middle of the answer.");
   yield last;

@@ -1,20 +1,23 @@
 // The page: one conversation on screen, its composer, the list of the others. Leaves HTTP to api, keeping to store, text to markdown.
 
 import * as api from "./api.js";
-import { button, copy, render } from "./markdown.js";
+import { button, copy, pages, render } from "./markdown.js";
+import * as pictures from "./pictures.js";
+import * as preview from "./preview.js";
 import * as store from "./store.js";
 
 const $ = (id) => document.getElementById(id);
-const MAX_BYTES = 20_000_000;
+const RETRY = 1500; // milliseconds between two looks at whether the model is loaded
 
 let conversation = fresh();
-let staged = []; // pictures to send: {name, url, tokens}
 let editing = null; // the position of the question that the next one replaces
 let running = null; // the AbortController of the answer being written
 let served = { name: "", window: null };
 
 function fresh() {
-  return { id: crypto.randomUUID(), title: "", changed: Date.now(), messages: [] };
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is missing over plain HTTP from another machine
+  const id = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return { id, title: "", changed: Date.now(), messages: [] };
 }
 
 // Messages
@@ -34,27 +37,15 @@ function element(message, position) {
   const said = document.createElement("div");
   said.className = "said";
   item.append(who);
-  if (message.pictures?.length) item.append(pictures(message.pictures));
+  if (message.pictures?.length) item.append(pictures.list(message.pictures));
   if (message.role === "user") said.textContent = message.text;
-  else said.append(render(message.text, preview));
-  if (message.text) item.append(said);
+  else said.append(rendered(message));
+  if (message.text || message.role === "assistant") item.append(said);
   item.append(tools(message, position));
   return item;
 }
 
-function pictures(all) {
-  const list = document.createElement("ul");
-  list.className = "pictures";
-  for (const picture of all) {
-    const image = new Image();
-    image.src = picture.url;
-    image.alt = picture.name;
-    const item = document.createElement("li");
-    item.append(image);
-    list.append(item);
-  }
-  return list;
-}
+const rendered = (message) => render(message.text, (source, place) => preview.open(source, message, place));
 
 function tools(message, position) {
   const row = document.createElement("div");
@@ -67,9 +58,17 @@ function tools(message, position) {
   if (position === conversation.messages.length - 1) row.append(button("Regenerate", regenerate));
   const note = document.createElement("span");
   note.className = message.error ? "note error" : "note";
-  note.textContent = message.error ?? (message.interrupted ? "Stopped." : message.cut ? "Cut: the longest answer was reached." : "");
+  note.textContent = message.error ?? outcome(message);
   if (note.textContent) row.append(note);
   return row;
+}
+
+function outcome({ interrupted, cut, usage, timings }) {
+  if (interrupted) return "Stopped.";
+  if (cut) return "Cut: the longest answer was reached.";
+  if (!usage || !(timings?.decode > 0)) return "";
+  const pace = Math.max(1, Math.round((usage.completion_tokens - 1) / timings.decode));
+  return `${usage.completion_tokens.toLocaleString("en")} tokens, the first after ${timings.ttft.toFixed(1)} s, then ${pace} a second`;
 }
 
 function showBudget() {
@@ -82,10 +81,11 @@ function showBudget() {
 
 async function send() {
   const text = $("question").value.trim();
-  if (running || (!text && !staged.length)) return;
+  if (running || (!text && !pictures.any())) return;
   if (editing !== null) conversation.messages.length = editing;
-  conversation.messages.push({ role: "user", text, pictures: staged });
-  conversation.title ||= text.slice(0, 80) || staged[0].name;
+  const message = { role: "user", text, pictures: pictures.take() };
+  conversation.messages.push(message);
+  conversation.title ||= text.slice(0, 80) || message.pictures[0].name;
   clearComposer();
   await answer();
 }
@@ -106,22 +106,37 @@ async function answer() {
   const item = $("messages").lastElementChild;
   setRunning(new AbortController(), item);
   await keep(here);
+  const outcome = await written(message, messages, item);
+  setRunning(null, item);
+  await keep(here);
+  if (here === conversation) finish(message, item, outcome);
+}
+
+/** Write the answer as it comes; what to say of it in the end. */
+async function written(message, messages, item) {
   try {
     for await (const piece of api.ask(messages, running.signal)) {
       if (typeof piece === "string") message.text += piece;
-      else Object.assign(message, { usage: piece.usage, cut: piece.finish_reason === "length" });
+      else Object.assign(message, piece, { cut: piece.finish_reason === "length" });
       draw(item, message);
     }
-    say("The answer is complete.");
+    return "The answer is complete.";
   } catch (error) {
     if (error.name === "AbortError") message.interrupted = true;
     else message.error = error.message;
-    say(message.error ?? "Stopped.");
+    return message.error ?? "Stopped.";
   }
-  setRunning(null, item);
-  await keep(here);
-  if (here === conversation) show();
-  scrollDown(true);
+}
+
+function finish(message, item, outcome) {
+  const follow = nearEnd();
+  const done = element(message, conversation.messages.length - 1);
+  item.replaceWith(done);
+  preview.follow(message, pages(done));
+  showBudget();
+  scrollDown(follow);
+  say(outcome);
+  if ([document.body, $("stop")].includes(document.activeElement)) $("question").focus();
 }
 
 function wire({ role, text, pictures = [] }) {
@@ -140,13 +155,9 @@ function draw(item, message) {
     due = false;
     if (!item.isConnected || !item.classList.contains("writing")) return;
     const follow = nearEnd();
-    let said = item.querySelector(".said");
-    if (!said) {
-      said = document.createElement("div");
-      said.className = "said";
-      item.insertBefore(said, item.lastElementChild);
-    }
-    said.replaceChildren(render(message.text, preview));
+    const said = item.querySelector(".said");
+    said.replaceChildren(rendered(message));
+    preview.follow(message, pages(said));
     scrollDown(follow);
   });
 }
@@ -158,12 +169,14 @@ function nearEnd() {
 
 function scrollDown(follow) {
   if (follow) $("talk").scrollTop = $("talk").scrollHeight;
+  $("down").hidden = nearEnd();
 }
 
 function setRunning(controller, item) {
   running = controller;
   item.classList.toggle("writing", Boolean(controller));
   item.setAttribute("aria-busy", String(Boolean(controller)));
+  $("talk").classList.toggle("busy", Boolean(controller));
   $("send").hidden = Boolean(controller);
   $("stop").hidden = !controller;
   if (controller) {
@@ -172,86 +185,31 @@ function setRunning(controller, item) {
   }
 }
 
-function say(text) {
+/** Tell in the line beneath the question; `undo` is what its button does. */
+function say(text, undo = null) {
   $("status").textContent = text;
+  $("undo").hidden = !undo;
+  $("undo").onclick = undo;
 }
 
 // Composing
 
-async function stage(files) {
-  for (const file of files) {
-    if (!file.type.startsWith("image/")) say(`${file.name} is not a picture.`);
-    else if (file.size > MAX_BYTES) say(`${file.name} is larger than 20 MB.`);
-    else await stageOne(file);
-  }
-}
-
-async function stageOne(file) {
-  const picture = { name: file.name || "pasted picture", url: await dataUrl(file), tokens: null };
-  staged.push(picture);
-  showStaged();
-  try {
-    picture.tokens = (await api.measure(picture.url)).tokens;
-  } catch (error) {
-    if (error.status === 400) {
-      staged = staged.filter((other) => other !== picture);
-      say(error.message);
-    }
-  }
-  showStaged();
-}
-
-function dataUrl(file) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(file);
-  });
-}
-
-function showStaged() {
-  $("staged").replaceChildren(
-    ...staged.map((picture) => {
-      const item = document.createElement("li");
-      const image = new Image();
-      image.src = picture.url;
-      image.alt = picture.name;
-      const cost = document.createElement("span");
-      cost.textContent = picture.tokens === null ? "…" : `${picture.tokens.toLocaleString("en")} tokens`;
-      const away = document.createElement("button");
-      away.type = "button";
-      away.textContent = "✕";
-      away.setAttribute("aria-label", `Remove ${picture.name}`);
-      away.addEventListener("click", () => {
-        staged = staged.filter((other) => other !== picture);
-        showStaged();
-        $("question").focus();
-      });
-      item.append(image, cost, away);
-      return item;
-    }),
-  );
-}
-
 function edit(position) {
   if (running) return;
-  const { text, pictures = [] } = conversation.messages[position];
+  const { text, pictures: sent = [] } = conversation.messages[position];
   editing = position;
-  staged = [...pictures];
+  pictures.put(sent);
   $("question").value = text;
   $("editing").hidden = false;
-  showStaged();
   grow();
   $("question").focus();
 }
 
 function clearComposer() {
   editing = null;
-  staged = [];
+  pictures.put([]);
   $("question").value = "";
   $("editing").hidden = true;
-  showStaged();
   grow();
 }
 
@@ -259,6 +217,14 @@ function grow() {
   const area = $("question");
   area.style.height = "auto";
   area.style.height = `${area.scrollHeight}px`;
+}
+
+function suggest({ target }) {
+  if (target.localName !== "button") return;
+  $("question").value = target.textContent;
+  grow();
+  $("question").focus();
+  if (!pictures.any()) $("files").click();
 }
 
 // Conversations
@@ -282,6 +248,7 @@ function entry({ id, title }) {
   const item = document.createElement("li");
   const open = button(title || "Untitled", () => change(id));
   open.className = "open";
+  open.title = title;
   if (id === conversation.id) open.setAttribute("aria-current", "true");
   const away = button("✕", () => forget(id));
   away.className = "delete";
@@ -294,7 +261,7 @@ async function change(id) {
   running?.abort();
   conversation = (id && (await store.load(id))) || fresh();
   clearComposer();
-  closePreview();
+  preview.close();
   show();
   say("");
   await showList();
@@ -304,36 +271,21 @@ async function change(id) {
 }
 
 async function forget(id) {
+  const gone = await store.load(id);
   await store.remove(id);
   if (id === conversation.id) await change(null);
   else await showList();
+  say(`Deleted “${gone.title || "Untitled"}”.`, async () => {
+    await store.save(gone);
+    await change(id);
+  });
 }
 
 function toggleMenu(shown) {
   $("sidebar").classList.toggle("shown", shown);
+  $("scrim").hidden = !shown;
   $("menu").setAttribute("aria-expanded", String(shown));
-}
-
-// Preview: a page the model wrote, in a frame of no origin; its scripts run only when asked for.
-
-let previewed = "";
-
-function preview(source, scripts = false) {
-  previewed = source;
-  $("preview").hidden = false;
-  $("run-scripts").hidden = scripts || !/<script|\son\w+\s*=/i.test(source);
-  const frame = $("frame");
-  frame.onload = () => {
-    frame.onload = null;
-    frame.contentWindow.postMessage(source, "*");
-  };
-  frame.src = scripts ? "/page/preview-scripts.html" : "/page/preview.html";
-  $("close-preview").focus();
-}
-
-function closePreview() {
-  $("preview").hidden = true;
-  $("frame").removeAttribute("src");
+  if (shown) $("new").focus();
 }
 
 // Wiring
@@ -342,7 +294,7 @@ function pasted(event) {
   const files = [...event.clipboardData.files].filter((file) => file.type.startsWith("image/"));
   if (!files.length) return;
   event.preventDefault();
-  stage(files);
+  pictures.add(files, say);
 }
 
 function dragging(event) {
@@ -355,7 +307,8 @@ function dropped(event) {
   $("drop").hidden = true;
   if (!event.dataTransfer?.files.length) return;
   event.preventDefault();
-  stage(event.dataTransfer.files);
+  pictures.add(event.dataTransfer.files, say);
+  $("question").focus();
 }
 
 function typed(event) {
@@ -366,11 +319,13 @@ function typed(event) {
 }
 
 function escaped(event) {
-  if (event.key !== "Escape") return;
-  if (running) running.abort();
-  else if (!$("preview").hidden) closePreview();
+  if (event.key !== "Escape" || $("zoom").open) return;
+  if ($("sidebar").classList.contains("shown")) {
+    toggleMenu(false);
+    $("menu").focus();
+  } else if (running) running.abort();
+  else if (preview.close()) $("question").focus();
   else if (editing !== null) clearComposer();
-  toggleMenu(false);
 }
 
 function changeTheme() {
@@ -387,10 +342,18 @@ async function meet() {
     $("key-form").hidden = true;
     say("");
     showBudget();
+    if (!(await api.alive())) await untilLoaded();
   } catch (error) {
     $("key-form").hidden = error.status !== 401;
     say(error.message);
   }
+}
+
+async function untilLoaded() {
+  $("budget").textContent = "The model is being loaded…";
+  while (!(await api.alive())) await new Promise((resolve) => setTimeout(resolve, RETRY));
+  served = await api.model();
+  showBudget();
 }
 
 function wireUp() {
@@ -398,24 +361,23 @@ function wireUp() {
   $("question").addEventListener("keydown", typed);
   $("question").addEventListener("input", grow);
   $("stop").addEventListener("click", () => running?.abort());
-  $("files").addEventListener("change", ({ target }) => (stage([...target.files]), (target.value = "")));
+  $("files").addEventListener("change", ({ target }) => (pictures.add([...target.files], say), (target.value = ""), $("question").focus()));
+  $("ideas").addEventListener("click", suggest);
   $("cancel-edit").addEventListener("click", clearComposer);
   $("new").addEventListener("click", () => change(null));
   $("menu").addEventListener("click", () => toggleMenu(!$("sidebar").classList.contains("shown")));
-  $("talk").addEventListener("click", () => toggleMenu(false));
+  $("scrim").addEventListener("click", () => toggleMenu(false));
+  $("talk").addEventListener("scroll", () => ($("down").hidden = nearEnd()), { passive: true });
+  $("down").addEventListener("click", () => scrollDown(true));
   $("theme").addEventListener("click", changeTheme);
-  $("close-preview").addEventListener("click", closePreview);
-  $("run-scripts").addEventListener("click", () => preview(previewed, true));
   $("key-form").addEventListener("submit", (event) => (event.preventDefault(), api.setKey($("key").value.trim()), meet()));
   document.addEventListener("paste", pasted);
   for (const kind of ["dragenter", "dragover", "dragleave"]) document.addEventListener(kind, dragging);
   document.addEventListener("drop", dropped);
   document.addEventListener("keydown", escaped);
-  const theme = localStorage.getItem("pixtral.theme");
-  if (theme) document.documentElement.dataset.theme = theme;
 }
 
 wireUp();
 show();
+showList().catch(() => say("This browser does not let the page keep conversations."));
 await meet();
-await showList().catch(() => say("This browser does not let the page keep conversations."));
