@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { button, copy, pages, render } from "./markdown.js";
 import * as pictures from "./pictures.js";
-import * as preview from "./preview.js";
+import * as preview from "./panel.js";
 import * as store from "./store.js";
 
 const $ = (id) => document.getElementById(id);
