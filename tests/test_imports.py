@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pixtral_cli"
 
 FLOORS = [
-    {"net", "sanitize", "config", "errors", ""},
+    {"net", "sanitize", "parallel", "config", "errors", ""},
     {"chat", "models"},
     {"engines"},
     {"terminal", "server", "evals", "batch", "doctor"},

@@ -7,6 +7,7 @@ import typer
 from pixtral_cli import __version__
 from pixtral_cli.cli import config, doctor, evaluate, models, serve, sessions, templates
 from pixtral_cli.cli.ask import ask
+from pixtral_cli.cli.batch import batch
 from pixtral_cli.cli.chat import chat
 from pixtral_cli.cli.completion import completion
 
@@ -41,6 +42,7 @@ def pixtral(
 
 app.command()(chat)
 app.command()(ask)
+app.command()(batch)
 app.command()(models.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")

@@ -10,6 +10,7 @@ from pixtral_cli.evals.intervals import Difference, Interval, Scored
 from pixtral_cli.evals.records import Record, Run
 from pixtral_cli.evals.runner import Progress, scored
 from pixtral_cli.evals.task import Task
+from pixtral_cli.parallel import clock
 
 PLAIN = {
     "explicit_relaxed": "relaxed correctness, explicit prompt",
@@ -94,9 +95,7 @@ def progress(task: Task, now: Progress) -> str:
     if now.failed:
         pieces.append(f"{now.failed} failed")
     if now.left is not None and now.done < now.total:
-        minutes, seconds = divmod(round(now.left), 60)
-        hours, minutes = divmod(minutes, 60)
-        pieces.append(f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left")
+        pieces.append(f"{clock(now.left)} left")
     return " · ".join(pieces)
 
 

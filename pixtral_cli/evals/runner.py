@@ -1,15 +1,12 @@
 """The run: ask every row, mark the answers, record them, say how it goes. Yields progress; shows nothing."""
 
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
 
-from pixtral_cli.chat.engine import Chunk, Engine, Sampling, Usage
+from pixtral_cli.chat.engine import Engine, Sampling, Usage
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import ContextError, ImageError, UsageError
 from pixtral_cli.evals import records
@@ -19,6 +16,7 @@ from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.records import Record, Run
 from pixtral_cli.evals.rows import Data
 from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Task
+from pixtral_cli.parallel import Pace, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +51,6 @@ class Progress:
     left: float | None
 
 
-class Stopped(Exception):
-    """The run ends; what this worker did is not wanted any more."""
-
-
-class _Stop:
-    """Ends the answers in the making, from another thread."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._streams: set[Any] = set()
-
-    @contextmanager
-    def watching(self, stream: Any) -> Iterator[Iterator[Chunk]]:
-        self._streams.add(stream)
-        try:
-            yield stream
-        finally:
-            self._streams.discard(stream)
-            stream.close()
-
-    def check(self) -> None:
-        if self._event.is_set():
-            raise Stopped
-
-    def now(self) -> None:
-        self._event.set()
-        for stream in list(self._streams):
-            with suppress(ValueError):  # a generator that runs just now: it will check for itself
-                stream.close()
-
-
 def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, None, None]:
     """Ask the rows that are not in the run yet. Closing the iterator stops every answer in the making.
 
@@ -95,7 +62,7 @@ def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, N
     tally = _Tally(plan.task.metrics[0], len(wanted), len(done))
     tally.add([record for record in into.records() if record["row"] in done])
     yield tally.progress()
-    stop = _Stop()
+    stop = Stop()
     with into.lock(), ThreadPoolExecutor(concurrency) as pool:
         try:
             rows = plan.data.rows(set(wanted) - done)
@@ -134,7 +101,7 @@ class _Worker:
 
     plan: Plan
     into: Run
-    stop: "_Stop"
+    stop: Stop
 
     def __call__(self, row: Row) -> list[Record]:
         try:
@@ -240,10 +207,10 @@ class _Tally:
     def __init__(self, metric: str, total: int, done: int) -> None:
         self._metric = metric
         self._total = total
-        self._before = self._done = done
+        self._done = done
         self._failed = 0
         self._scores: list[Scored] = []
-        self._began = time.monotonic()
+        self._pace = Pace(total, done)
 
     def row(self, found: Sequence[Record]) -> None:
         """One more row is done."""
@@ -255,7 +222,5 @@ class _Tally:
         self._failed += sum(1 for record in found if record["error"])
 
     def progress(self) -> Progress:
-        fresh = self._done - self._before
-        pace = (time.monotonic() - self._began) / fresh if fresh else None
-        left = pace * (self._total - self._done) if pace is not None else None
-        return Progress(self._done, self._total, self._failed, running(self._scores) if self._scores else None, left)
+        score = running(self._scores) if self._scores else None
+        return Progress(self._done, self._total, self._failed, score, self._pace.left(self._done))

@@ -19,12 +19,13 @@ from starlette.routing import Route
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
+from pixtral_cli.chat.faults import SERVER
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.sanitize import visible
 from pixtral_cli.server import pages, replies
 from pixtral_cli.server.answers import Answer, Full, Queue
 from pixtral_cli.server.bodies import Bodies
-from pixtral_cli.server.faults import BROKEN, SERVER, Fault, busy, of_engine
+from pixtral_cli.server.faults import BROKEN, Fault, busy, of_engine
 from pixtral_cli.server.gate import Gate, Rules
 from pixtral_cli.server.metrics import Metrics
 from pixtral_cli.server.openapi import description

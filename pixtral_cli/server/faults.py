@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
-
-INVALID = "invalid_request_error"
-SERVER = "server_error"
+from pixtral_cli.chat.faults import INVALID, KINDS, SERVER, kind
+from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 
 
 @dataclass(eq=False)
@@ -32,16 +30,6 @@ class Fault(Exception):
 
 BROKEN = Fault(500, "The server failed.", SERVER, code="internal_error")  # by an error of our own
 
-# The engine's errors: status, type and code. Those with no code of their own are looked up by their base.
-KINDS: dict[type[PixtralError], tuple[int, str, str]] = {
-    UsageError: (400, INVALID, "invalid_request"),
-    ImageError: (400, INVALID, "invalid_image"),
-    ContextError: (400, INVALID, "context_length_exceeded"),
-    OutOfMemory: (500, SERVER, "out_of_memory"),
-    ModelError: (500, SERVER, "model_error"),
-    NetworkError: (503, SERVER, "engine_unavailable"),
-    PixtralError: (500, SERVER, "internal_error"),
-}
 COMMANDS = re.compile(r"--|`|pixtral")  # hints for who types commands, not for who sends requests
 
 UNTOLD = {ModelError: "The model cannot answer.", PixtralError: "The server cannot answer."}
@@ -49,9 +37,9 @@ UNTOLD = {ModelError: "The model cannot answer.", PixtralError: "The server cann
 
 def of_engine(error: PixtralError, *, trusted: bool) -> Fault:
     """The fault an engine's error is. Errors that may name files of this machine are told in full to its owner only."""
-    kind = next(kind for kind in type(error).__mro__ if kind in KINDS)
-    status, type_, code = KINDS[kind]
-    message = error.message if trusted or kind not in UNTOLD else UNTOLD[kind]
+    found = kind(error)
+    status, type_, code = KINDS[found]
+    message = error.message if trusted or found not in UNTOLD else UNTOLD[found]
     retry = {"Retry-After": "5"} if status == 503 else {}
     return Fault(status, message, type_, code=code, headers=retry, hint=error.hint if trusted else "")
 

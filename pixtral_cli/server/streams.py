@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from pixtral_cli.server.faults import BROKEN, SERVER, Fault
+from pixtral_cli.chat.faults import SERVER
+from pixtral_cli.server.faults import BROKEN, Fault
 
 T = TypeVar("T")
 

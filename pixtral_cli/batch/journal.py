@@ -1,0 +1,144 @@
+"""The output of a batch on disk: lines that are whole or not there, and how far an earlier run came. Knows no engine."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pixtral_cli.batch.results import KEY, ROW, STARTS, key
+from pixtral_cli.batch.rows import Row
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.sanitize import visible
+
+EVERY = 1.0  # seconds: no more than so much is lost when the machine loses power; a killed process loses nothing
+
+
+class Output(Protocol):
+    """Where lines go, in order; on return from `write` a line is there, or an error is raised and it is not."""
+
+    def write(self, line: bytes) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an earlier run left: its lines and how many of them are failures."""
+
+    lines: int = 0
+    failed: int = 0
+
+
+class Journal:
+    """A file that grows by whole lines. What cannot be written leaves no part of a line behind."""
+
+    def __init__(self, path: Path, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
+        self.path = path
+        self._every, self._clock = every, clock
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._end = os.fstat(self._file).st_size
+        self._synced = clock()
+
+    def resume(self, rows: Iterator[Row], settings: str, source: str) -> Before:
+        """Take as many of the rows as there are lines, each its row's; cut off what a kill has left of a last one.
+
+        Raises UsageError when the file is not a batch's, or that of other rows or other settings.
+        """
+        lines = failed = whole = 0
+        with self.path.open("rb") as stream:
+            for line in stream:
+                found = KEY.match(line)
+                if not line.endswith(b"\n") or found is None:
+                    self._check_torn(line, whole, self._end)
+                    break
+                self._check_row(next(rows, None), found[1].decode(), settings, lines + 1, source)
+                lines, whole = lines + 1, whole + len(line)
+                failed += _failed(line)
+        self._cut(whole)
+        return Before(lines, failed)
+
+    def forget(self) -> None:
+        """Begin anew. Raises UsageError when the file is not a batch's."""
+        with self.path.open("rb") as stream:
+            first = stream.readline()
+        if first and not KEY.match(first):
+            self._check_torn(first, 0, self._end)
+        self._cut(0)
+
+    def _check_torn(self, line: bytes, before: int, size: int) -> None:
+        """A line without its end is what a kill leaves, if it is the last and begins as ours do."""
+        ours = any(line[: len(start)] == start[: len(line)] for start in STARTS)
+        if before + len(line) == size and ours and not line.endswith(b"\n"):
+            return
+        if before == 0 and not ours:
+            raise UsageError(f"{self._name} holds something else than a batch's output", "Name another file: -o FILE")
+        raise UsageError(f"{self._name} is damaged {before:,} bytes in", "Cut it off there, or begin anew: --fresh")
+
+    def _check_row(self, row: Row | None, written: str, settings: str, number: int, source: str) -> None:
+        if row is None:
+            raise UsageError(f"{self._name} has more lines than {source} has rows", _OTHERS)
+        wanted = key(row, settings)
+        if written[:ROW] != wanted[:ROW]:
+            raise UsageError(f"Row {number} of {source} is not the one that {self._name} answers", _OTHERS)
+        if written != wanted:
+            raise UsageError(
+                f"{self._name} was answered by another model or with other settings",
+                "Give the same flags, name another file, or begin anew: --fresh",
+            )
+
+    def write(self, line: bytes) -> None:
+        """Add a line. Raises PixtralError, and then nothing was added."""
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            if self._clock() - self._synced >= self._every:
+                self.sync()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._cut(self._end)
+            raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}") from error
+        self._end += len(line)
+
+    def sync(self) -> None:
+        os.fsync(self._file)
+        self._synced = self._clock()
+
+    def close(self) -> None:
+        try:
+            self.sync()
+        except OSError as error:
+            raise PixtralError(f"{self._name} may not be whole: {error.strerror or error}") from error
+        finally:
+            os.close(self._file)
+
+    def _cut(self, size: int) -> None:
+        if os.fstat(self._file).st_size > size:
+            os.ftruncate(self._file, size)
+        self._end = size
+
+    @property
+    def _name(self) -> str:
+        return visible(str(self.path), 60)
+
+
+_OTHERS = "Name another file, or begin anew: --fresh"
+
+
+class Stream:
+    """A pipe, a terminal or a device: what is written there has gone, and nothing can be resumed."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
+
+    def write(self, line: bytes) -> None:
+        self._write(line.decode())
+
+
+def _failed(line: bytes) -> bool:
+    try:
+        return json.loads(line).get("error") is not None
+    except (ValueError, AttributeError):
+        return True

@@ -1,0 +1,64 @@
+"""A batch in words: how it goes, what came of it, what it would cost. Leaves where they are shown to others."""
+
+from pathlib import Path
+
+from pixtral_cli.batch.preview import Sum
+from pixtral_cli.batch.runner import Progress
+from pixtral_cli.parallel import clock
+
+TOLD = 5  # failures that are told one by one; the output tells them all
+
+
+def progress(now: Progress) -> str:
+    """What follows the count of rows."""
+    pieces = [f"{now.failed:,} failed"] if now.failed else []
+    if now.rate is not None:
+        pieces.append(f"{now.rate:.1f}/s" if now.rate >= 1 else f"{60 * now.rate:.1f}/min")
+    if now.left:
+        pieces.append(f"{clock(now.left)} left")
+    return "".join(f" · {piece}" for piece in pieces)
+
+
+def news(first: Progress, now: Progress, model: str) -> str:
+    """What is to be told of the newest row: that it failed, or asked for another model than the one that answers all."""
+    if now.failure:
+        return failure(now.done, now.failure, now.failed - first.failed)
+    if now.model not in ("", model) and now.done == first.done + 1:
+        return f"The rows ask for {now.model}; {model} answers them"
+    return ""
+
+
+def failure(row: int, why: str, count: int) -> str:
+    """A line for a row that failed, the `count`th; "" when enough have been told."""
+    if count > TOLD:
+        return ""
+    return f"Row {row} failed: {why}" + (". Of more failures the output alone tells" if count == TOLD else "")
+
+
+def stopped(now: Progress, total: int | None, file: Path | None) -> str:
+    """How to go on."""
+    done = f"Stopped after {now.done:,} of {rows(total)}" if total is not None else f"Stopped after {rows(now.done)}"
+    return f"{done}. " + (
+        "The same command goes on from there" if file else "With -o FILE, a batch goes on where it was stopped"
+    )
+
+
+def finished(first: Progress, last: Progress, seconds: float, file: Path | None) -> str:
+    """What this run did."""
+    where = f", in {file}" if file else ""
+    return f"Answered {rows(last.done - first.done)} in {clock(seconds)}{where}"
+
+
+def costs(sum: Sum, model: str) -> str:
+    """What `--dry-run` prints."""
+    failing = f", {sum.failed:,} of them would fail" if sum.failed else ""
+    return (
+        f"model    {model}\n"
+        f"rows     {sum.rows:,}{failing}\n"
+        f"images   {sum.images:,}, {sum.image_tokens:,} tokens\n"
+        f"prompts  {sum.prompt_tokens:,} tokens in all\n"
+    )
+
+
+def rows(count: int) -> str:
+    return f"{count:,} row" + ("" if count == 1 else "s")

@@ -1,0 +1,151 @@
+"""The run: rows are asked several at a time and answered in their order, one line each. Yields progress; shows nothing."""
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from pixtral_cli.batch import results
+from pixtral_cli.batch.journal import Before, Output
+from pixtral_cli.batch.requests import Open, Request
+from pixtral_cli.batch.results import Answer, Label, Result
+from pixtral_cli.batch.rows import Row
+from pixtral_cli.chat import schema
+from pixtral_cli.chat.engine import Chunk, Engine, FinishReason, Usage
+from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
+from pixtral_cli.parallel import Pace, Stop, in_order
+
+AHEAD = 2  # rows in memory for each that is asked: those that are done wait here for a slower one before them
+OUTAGES = 5  # in a row: then it is not the rows that fail but the engine
+UNKNOWN = Label("openai")  # the shape of a line that has none
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who is asked, and how rows become questions. `model` is who answers, `settings` the digest of what holds for all."""
+
+    open: Open
+    engine: Engine
+    model: str
+    settings: str = ""
+    concurrency: int = 1
+    encode: results.Encode = results.encode
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is. `failure` says why the row `done` failed; `model` is the one that the row asked for."""
+
+    done: int
+    failed: int
+    rate: float | None
+    left: float | None
+    failure: str = ""
+    model: str = ""
+
+
+def run(
+    plan: Plan, rows: Iterable[Row], output: Output, *, before: Before | None = None, total: int | None = None
+) -> Generator[Progress, None, None]:
+    """Ask the rows and write a line for each, in order. Closing the iterator stops every answer in the making.
+
+    A row that cannot be asked or answered gets a line that says why. When the engine itself fails for several rows in a
+    row, its error is raised and they get no line: going on asks them again.
+    """
+    tally = _Tally(before or Before(), total)
+    yield tally.progress()
+    left = iter(rows)
+    if (first := next(left, None)) is None:
+        return
+    if load := getattr(plan.engine, "load", None):  # what every row would fail of is told before any does
+        load()
+    stop = Stop()
+    made = in_order(_Worker(plan, stop), chain([first], left), workers=plan.concurrency, ahead=AHEAD * plan.concurrency)
+    try:
+        for result in _settled(made):
+            output.write(f"{plan.encode(result.line)}\n".encode("utf-8", "replace"))
+            yield tally.add(result)
+    finally:
+        stop.now()
+        made.close()
+
+
+def _settled(made: Iterable[Result]) -> Generator[Result, None, None]:
+    """The results, an outage among them only once the engine has been seen to work after it, or before it."""
+    held: list[Result] = []
+    works = False
+    for result in made:
+        if result.outage:
+            held.append(result)
+            if len(held) == OUTAGES and result.error:
+                raise result.error
+            continue
+        works = works or result.error is None
+        yield from held
+        held = []
+        yield result
+    if held and not works and held[-1].error:
+        raise held[-1].error
+    yield from held
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A row to its result, in a thread of its own."""
+
+    plan: Plan
+    stop: Stop
+
+    def __call__(self, row: Row) -> Result:
+        named = results.key(row, self.plan.settings)
+        label, asked = UNKNOWN, False
+        try:
+            label, request = self.plan.open(row)
+            wanted = request()
+            asked = True
+            answer = self._answer(wanted)
+        except (UsageError, ImageError, ContextError, schema.Unfit) as error:
+            return results.failed(row, named, label, error, asked=asked)
+        except PixtralError as error:
+            return results.failed(row, named, label, error, asked=asked, outage=asked)
+        return results.answered(row, named, label, answer, wanted.model)
+
+    def _answer(self, wanted: Request) -> Answer:
+        pieces: list[str] = []
+        last = Chunk()
+        with self.stop.watching(self.plan.engine.stream(wanted.messages, wanted.sampling)) as stream:
+            for last in stream:
+                pieces.append(last.text)
+                self.stop.check()
+        self.stop.check()  # an answer that was cut short is none
+        text, reason = "".join(pieces), last.finish_reason or "stop"
+        value = None if wanted.sampling.schema is None else _value(text, reason, wanted.sampling.schema)
+        return Answer(text, self.plan.model, reason, last.usage or Usage(), value)
+
+
+def _value(text: str, reason: FinishReason, wanted: dict[str, Any]) -> Any:
+    """What an answer under a schema means. Raises Unfit, which says so when it was cut off."""
+    try:
+        return schema.validate(text, wanted)
+    except schema.Unfit as error:
+        if reason != "length":
+            raise
+        raise schema.Unfit("The answer was cut off before its JSON was whole", "Raise max_tokens") from error
+
+
+class _Tally:
+    """Counts and pace as rows come in."""
+
+    def __init__(self, before: Before, total: int | None) -> None:
+        self._done, self._failed = before.lines, before.failed
+        self._pace = Pace(total, before.lines)
+
+    def add(self, result: Result) -> Progress:
+        self._done += 1
+        self._failed += result.error is not None
+        return self.progress(result)
+
+    def progress(self, result: Result | None = None) -> Progress:
+        rate, left = self._pace.rate(self._done), self._pace.left(self._done)
+        failure = result.error.message if result and result.error else ""
+        return Progress(self._done, self._failed, rate, left, failure, result.model if result else "")

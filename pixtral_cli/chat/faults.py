@@ -1,0 +1,23 @@
+"""An error as OpenAI's API names it: status, type and code. Leaves the words to whoever raised it, HTTP to the server."""
+
+from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
+
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+
+# Errors with no entry of their own are looked up by their base.
+KINDS: dict[type[PixtralError], tuple[int, str, str]] = {
+    UsageError: (400, INVALID, "invalid_request"),
+    ImageError: (400, INVALID, "invalid_image"),
+    ContextError: (400, INVALID, "context_length_exceeded"),
+    OutOfMemory: (500, SERVER, "out_of_memory"),
+    ModelError: (500, SERVER, "model_error"),
+    NetworkError: (503, SERVER, "engine_unavailable"),
+    PixtralError: (500, SERVER, "internal_error"),
+}
+UNREACHABLE = (400, INVALID, "image_unreachable")  # a NetworkError, where it is an image of the request that failed
+
+
+def kind(error: PixtralError) -> type[PixtralError]:
+    """The class that decides: the error's own, or the nearest of its bases that `KINDS` knows."""
+    return next(kind for kind in type(error).__mro__ if kind in KINDS)

@@ -1,0 +1,90 @@
+"""`pixtral batch`: many questions on one load of the weights. What it does, `cli.batching` knows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixtral_cli.cli import options
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILE|QUESTION", help="Rows as JSON lines (-: stdin); with --glob the question.", show_default=False
+    ),
+]
+Glob = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--glob", metavar="PATTERN", help="Ask about each file that matches. Quote it; repeat it.", show_default=False
+    ),
+]
+To = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write here; go on here after a stop.  [default: stdout]", show_default=False),
+]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema", metavar="FILE|FIELDS", help="Each answer is JSON of this schema: 'name, price:float'.", show_default=False
+    ),
+]  # fmt: skip
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows.", show_default=False)]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency", min=1, max=256, help="Rows asked at a time.  [default: 4; elsewhere 8]", show_default=False
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the output holds and begin anew.")]
+AllowPrivate = Annotated[bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count rows, images and tokens; answer nothing.")]
+
+
+def batch(
+    words: Words = None,
+    glob: Glob = None,
+    output: To = None,
+    model: options.Model = None,
+    system: options.System = None,
+    schema: Schema = None,
+    limit: Limit = None,
+    concurrency: Concurrency = None,
+    fresh: Fresh = False,
+    temperature: options.Temperature = None,
+    top_p: options.TopP = None,
+    max_tokens: options.MaxTokens = None,
+    seed: options.Seed = None,
+    stop: options.Stop = None,
+    engine: options.EngineName = None,
+    base_url: options.BaseURL = None,
+    device: options.Device = None,
+    dtype: options.Dtype = None,
+    allow_private: AllowPrivate = False,
+    dry_run: DryRun = False,
+    plain: options.Plain = False,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Answer many rows: OpenAI's batch lines, {"prompt": …, "images": […]}, or each file of a --glob.
+
+    One line of output for each row, in order. Stopped or killed, the same command goes on where it was.
+    """
+    from pixtral_cli import config
+    from pixtral_cli.cli import batching, opening
+    from pixtral_cli.terminal.output import choose
+
+    wanted = batching.Wanted(
+        words or (), glob or (), output, schema=schema, stop=stop or (), limit=limit, concurrency=concurrency,
+        fresh=fresh, allow_private=allow_private,
+    )  # fmt: skip
+    settings = config.load().override(
+        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
+        base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None,
+    )  # fmt: skip
+    batching.check(wanted)
+    chosen, settings = opening.choose(model, settings)
+    out = choose(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
+    if chosen.note:
+        out.note(chosen.note)
+    (batching.preview if dry_run else batching.answer)(wanted, chosen, settings, out)

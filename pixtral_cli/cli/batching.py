@@ -1,0 +1,205 @@
+"""A batch from its flags to its end: rows, reader, engine and output put together, progress shown. Leaves the run to `batch`."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from pixtral_cli.batch import preview as costs
+from pixtral_cli.batch import report
+from pixtral_cli.batch.journal import Before, Journal, Output, Stream
+from pixtral_cli.batch.requests import Open, Reader
+from pixtral_cli.batch.rows import Lines, Piped, Source, found
+from pixtral_cli.batch.runner import Plan, Progress, run
+from pixtral_cli.chat import schema as schemas
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.locks import Lock
+from pixtral_cli.cli import opening
+from pixtral_cli.cli.opening import Chosen
+from pixtral_cli.config import Config
+from pixtral_cli.errors import BatchError, PixtralError, UsageError
+from pixtral_cli.sanitize import visible
+from pixtral_cli.terminal import destination
+from pixtral_cli.terminal import output as screen
+from pixtral_cli.terminal.bar import watched
+
+HERE, ELSEWHERE = 4, 8  # rows asked at a time: of a model on this machine, of one behind a URL
+EXAMPLE = "For example: pixtral batch rows.jsonl -o answers.jsonl"
+EXAMPLE_GLOB = "For example: pixtral batch --glob 'scans/*.png' Transcribe -o texts.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for on the command line. `words` are a file, or the question where `patterns` name the files."""
+
+    words: Sequence[str]
+    patterns: Sequence[str] = ()
+    output: Path | None = None
+    schema: str | None = None
+    stop: Sequence[str] = ()
+    limit: int | None = None
+    concurrency: int | None = None
+    fresh: bool = False
+    allow_private: bool = False
+
+    @property
+    def file(self) -> Path | None:
+        """The output, unless it is stdout."""
+        return self.output if str(self.output) not in ("-", "/dev/stdout") else None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A batch that can be run. `total` is how many rows there are, where anyone knows; `settings` tells what decides answers."""
+
+    source: Source
+    total: int | None
+    open: Open
+    model: str
+    settings: str
+    concurrency: int
+
+    def plan(self, engine: Engine) -> Plan:
+        return Plan(self.open, engine, self.model, self.settings, self.concurrency, screen.dumps)
+
+
+def check(wanted: Wanted) -> None:
+    """Raises UsageError for words that make no sense together, before anything is opened."""
+    if wanted.patterns and len(wanted.words) > 1:
+        raise UsageError("--glob wants its pattern in quotes, and one question", EXAMPLE_GLOB)
+    if wanted.patterns and not "".join(wanted.words).strip():
+        raise UsageError("There is no question about the files of --glob", EXAMPLE_GLOB)
+    if not wanted.patterns and len(wanted.words) != 1:
+        many = f"not {len(wanted.words)}" if wanted.words else "and none is named"
+        raise UsageError(f"A batch wants one file of rows, {many}", EXAMPLE)
+    if wanted.fresh and not wanted.file:
+        raise UsageError("--fresh begins an output file anew, and none is named", "Name it: -o FILE")
+    if wanted.file:
+        destination.check(wanted.file)
+        if not wanted.patterns and _same(wanted.file, Path(wanted.words[0])):
+            raise UsageError(f"{wanted.file} is the file of rows itself", "Name another: -o FILE")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def preview(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output) -> None:
+    """Print what the batch would cost. Raises BatchError when rows would fail."""
+    job = _job(wanted, chosen, settings)
+    sum = costs.Sum()
+    rows = islice(job.source.rows(), wanted.limit)
+    with (
+        closing(chosen.open()) as engine,
+        closing(costs.preview(job.plan(engine), rows)) as going,
+        watched(out, job.total, "rows") as see,
+    ):
+        for now in going:
+            told = report.failure(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
+            see(now.rows, f" · {now.failed:,} failed" if now.failed else "", told)
+            sum = now
+    _some(sum.rows, job.source)
+    out.write(report.costs(sum, chosen.name))
+    if sum.failed:
+        raise BatchError(f"{sum.failed:,} of {report.rows(sum.rows)} would fail")
+
+
+def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output) -> None:
+    """Answer the rows that the output does not answer yet. Raises BatchError when some failed."""
+    job = _job(wanted, chosen, settings)
+    with _output(wanted, out) as output, closing(chosen.open()) as engine:
+        rows, before = job.source.rows(), Before()
+        if isinstance(output, Journal):
+            before = output.resume(rows, job.settings, job.source.name)
+        if before.lines:
+            out.note(f"{visible(str(wanted.file), 60)} answers {report.rows(before.lines)} already")
+        rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
+        last = _watch(run(job.plan(engine), rest, output, before=before, total=job.total), job, wanted, out)
+    _some(last.done, job.source)
+    if last.failed:
+        hint = "Their lines say why" if wanted.file else ""
+        raise BatchError(f"{last.failed:,} of {report.rows(last.done)} failed", hint)
+
+
+def _watch(going: Generator[Progress, None, None], job: Job, wanted: Wanted, out: screen.Output) -> Progress:
+    """Show the run to its end. When it is stopped before, say how it goes on."""
+    began, whole = time.monotonic(), False
+    first = last = next(going)
+    try:
+        with closing(going), watched(out, job.total, "rows") as see:
+            see(first.done, report.progress(first), "")
+            for last in going:
+                see(last.done, report.progress(last), report.news(first, last, job.model))
+        whole = True
+    except BrokenPipeError:
+        whole = True
+        raise
+    finally:
+        if not whole:
+            out.note(report.stopped(last, job.total, wanted.file))
+    if last.done > first.done:
+        out.note(report.finished(first, last, time.monotonic() - began, wanted.file))
+    return last
+
+
+def _job(wanted: Wanted, chosen: Chosen, settings: Config) -> Job:
+    question = wanted.words[0] if wanted.patterns else None
+    source = found(wanted.patterns) if wanted.patterns else _lines(wanted.words[0])
+    count = source.count()
+    if count is not None:
+        _some(count, source)
+        count = min(count, wanted.limit or count)
+    sampling = opening.sampling(settings, chosen.name, wanted.stop)
+    if wanted.schema is not None:
+        sampling = replace(sampling, schema=schemas.parse(wanted.schema))
+    reader = Reader(
+        sampling, settings.system, question or "", source.folder, wanted.allow_private, bool(settings.offline)
+    )
+    here = not settings.base_url and settings.engine in (None, "local")
+    return Job(
+        source, count, reader.line if question is None else reader.picture, chosen.name,
+        _digest(chosen.name, sampling, settings.system, question), wanted.concurrency or (HERE if here else ELSEWHERE),
+    )  # fmt: skip
+
+
+def _lines(name: str) -> Source:
+    if name != "-":
+        return Lines(Path(name))
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("- reads rows from stdin, and stdin is a terminal", "Pipe rows into it, or name a file")
+    return Piped(sys.stdin.buffer)
+
+
+def _some(count: int, source: Source) -> None:
+    if not count:
+        raise UsageError(f"There are no rows in {source.name}", EXAMPLE)
+
+
+def _digest(model: str, sampling: Sampling, system: str | None, question: str | None) -> str:
+    """Equal where every row would be answered in the same way."""
+    decides = {"model": model, "sampling": asdict(sampling), "system": system, "question": question}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _output(wanted: Wanted, out: screen.Output) -> Iterator[Output]:
+    """Where lines go: stdout, a device, or a file that this process alone writes to."""
+    file = wanted.file
+    if file is None:
+        yield Stream(out.write)
+    elif file.exists() and not file.is_file():
+        with file.open("w", encoding="utf-8") as device:
+            yield Stream(replace(out, stdout=device).write)
+    else:
+        lock = Lock.acquire(file.resolve().with_name(f".{file.name[:200]}.lock"))
+        if lock is None:
+            raise PixtralError(f"Another process is writing {visible(str(file), 60)}", "Let it finish, or stop it")
+        with lock, closing(Journal(file)) as journal:
+            if wanted.fresh:
+                journal.forget()
+            yield journal
