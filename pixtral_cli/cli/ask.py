@@ -1,6 +1,5 @@
 """`pixtral ask`: one question on the command line. What it does, `terminal.once` knows; which engine, `engines`."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from pixtral_cli.cli import options
 
 if TYPE_CHECKING:
+    from pixtral_cli.chat.templates import Template
     from pixtral_cli.cli.opening import Chosen
     from pixtral_cli.config import Config
     from pixtral_cli.terminal.once import Request
@@ -47,6 +47,10 @@ def ask(
     keep_alive: options.KeepAlive = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    tensor_parallel_size: options.TensorParallel = None,
+    pipeline_parallel_size: options.PipelineParallel = None,
+    ray: options.Ray = None,
+    vllm_args: options.VllmArgs = None,
     dry_run: DryRun = False,
     watch: Watch = False,
     no_stream: NoStream = False,
@@ -61,7 +65,7 @@ def ask(
     The answer goes to stdout, everything else to stderr. {1} and {2} in the question place images inside it.
     """
     from pixtral_cli import config
-    from pixtral_cli.cli import opening
+    from pixtral_cli.cli import opening, templating
     from pixtral_cli.errors import UsageError
     from pixtral_cli.terminal.once import Request
     from pixtral_cli.terminal.output import choose
@@ -71,12 +75,12 @@ def ask(
         base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
         offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
     )  # fmt: skip
+    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
     if session == "":
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
-    if param and not template:
-        raise UsageError("--param fills a template, and none is named", "Name it: -t NAME; see: pixtral templates")
-    if template:
-        question, extract, settings = _templated(template, question, param or (), extract, settings)
+    chosen_template, values = templating.load(template, param or ())
+    if chosen_template:
+        question, extract, settings = _templated(chosen_template, question, values, extract, settings)
     chosen, settings = opening.choose(model, settings)
     out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) not in ("-", "/dev/stdout") else None
@@ -88,29 +92,16 @@ def ask(
 
 
 def _templated(
-    name: str, question: str, values: Sequence[str], extract: str | None, settings: "Config"
+    template: "Template", question: str, values: dict[str, str], extract: str | None, settings: "Config"
 ) -> tuple[str, str | None, "Config"]:
     """The question in its template; what the template sets stands beneath what the flags set."""
-    from dataclasses import replace
-
+    from pixtral_cli.cli import templating
     from pixtral_cli.errors import UsageError
-    from pixtral_cli.terminal.templates import open_templates
 
-    template = open_templates().load(name)
     if template.schema:
-        raise UsageError(f"The template {name} wants a schema, which no engine here can hold yet")
-    pairs = [value.partition("=") for value in values]
-    if wrong := [name for name, equals, _ in pairs if not equals]:
-        raise UsageError(f"--param wants NAME=VALUE, not {wrong[0]!r}", "For example: -p language=French")
-    filled = template.fill(question, {name: value for name, _, value in pairs})
-    offered = {"system": filled.system, **{key: getattr(template, key) for key in _SAMPLING}}
-    beneath = {key: value for key, value in offered.items() if getattr(settings, key) is None}
-    if template.model:
-        beneath["model"] = template.model
-    return filled.prompt, extract or template.extract, replace(settings, **beneath)
-
-
-_SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
+        raise UsageError(f"The template {template.name} wants a schema, which no engine here can hold yet")
+    filled = template.fill(question, values)
+    return filled.prompt, extract or template.extract, templating.beneath(settings, template, filled.system)
 
 
 def _ask(
@@ -125,6 +116,7 @@ def _ask(
 ) -> None:
     import sys
     from contextlib import closing
+    from dataclasses import replace
 
     from pixtral_cli import config
     from pixtral_cli.chat.sessions import Sessions
@@ -137,6 +129,7 @@ def _ask(
     sessions = Sessions(config.paths().data)
     kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
     with closing(chosen.open()) as engine, once.conversing(sessions, kept, out) as conversation:
+        out = replace(out, doing=lambda: str(getattr(engine, "doing", "")))
         if watch:
             once.watch(request, asked, conversation, engine, out)
         else:
