@@ -6,11 +6,13 @@ Leaves the short form's grammar to `chat.shorthand`, decoding under a schema to 
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pixtral_cli.chat import shorthand
+from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.sanitize import visible
 
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator  # type: ignore[import-untyped]
 
 LONGEST = 1_000_000  # bytes of a schema
+TOLD = "Answer with JSON that satisfies this JSON schema, and with nothing else:"
 HINT = "Name a file, or write 'name, price:float, [tags]' or a JSON schema"
 PATHLIKE = re.compile(r"[./~].*|.*[/\\].*|.*\.(json|txt|schema)", re.IGNORECASE)
 WORDS = frozenset({"$schema", "$id", "$defs", "definitions", "title", "description"})  # that forbid nothing
+SAME = ("allOf", "anyOf", "oneOf")
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 DATA = frozenset({"enum", "const", "default", "example", "examples"})  # their values are no schemas
 
 
@@ -69,6 +74,20 @@ def validate(text: str, schema: dict[str, Any]) -> Any:
     if error is not None:
         raise Unfit(_cut(f"The answer does not satisfy the schema{_place(error.absolute_path)}: {_why(error)}"))
     return value
+
+
+def told(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
+    """The conversation with its last question saying what the answer must be; twice told is once told.
+
+    It stands at the very end, so that what a model has computed of the images and the talk before it is still good.
+    """
+    if schema is None or not messages:
+        return tuple(messages)
+    *before, last = messages
+    asked = f"{TOLD}\n{json.dumps(schema, ensure_ascii=False)}"
+    if last.text.endswith(asked):
+        return (*before, last)
+    return (*before, replace(last, parts=(*last.parts, f"\n\n{asked}" if last.text.strip() else asked)))
 
 
 def _short(text: str, where: str) -> dict[str, Any]:
@@ -119,8 +138,7 @@ def _check(schema: dict[str, Any], where: str) -> None:
         type(validator).check_schema(schema, format_checker=type(validator).FORMAT_CHECKER)
     except SchemaError as error:
         raise UsageError(_cut(f"{where} is no JSON schema{_place(error.absolute_path)}: {_why(error)}")) from None
-    _check_references(schema, where)
-    next(validator.iter_errors(None), None)  # a schema that is itself again has no end
+    _References(schema, where).check()
     known = WORDS | set(validator.VALIDATORS)
     if schema and not known & set(schema):
         names = ", ".join(map(str, list(schema)[:3]))
@@ -130,34 +148,59 @@ def _check(schema: dict[str, Any], where: str) -> None:
         )
 
 
-def _check_references(schema: dict[str, Any], where: str) -> None:
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-    from referencing.jsonschema import DRAFT202012
+class _References:
+    """Where the references of a schema lead: nowhere outside of it, and not back to themselves."""
 
-    resolver = Registry[Any]().with_resource("", DRAFT202012.create_resource(schema)).resolver()
-    for reference in _references(schema):
+    def __init__(self, schema: dict[str, Any], where: str) -> None:
+        from referencing import Registry
+        from referencing.jsonschema import DRAFT202012
+
+        self._schema, self._where = schema, where
+        self._resolver = Registry[Any]().with_resource("", DRAFT202012.create_resource(schema)).resolver()
+        self._sound: set[int] = set()  # ids of parts that are known to end
+
+    def check(self) -> None:
+        """Raises UsageError naming the reference that is wrong."""
+        for part in _parts(self._schema):
+            self._follow(part, ())
+
+    def _follow(self, part: Any, behind: tuple[int, ...]) -> None:
+        """Go to every part that speaks of the same value as this one, each once."""
+        if not isinstance(part, dict) or id(part) in self._sound:
+            return
+        if id(part) in behind:
+            raise RecursionError
+        same = [one for name in SAME if isinstance(many := part.get(name), list) for one in many]
+        same += [part.get(name) for name in ("not", "if", "then", "else")]
+        same += [self._lookup(part[name]) for name in REFERENCES if isinstance(part.get(name), str)]
+        for one in same:
+            self._follow(one, (*behind, id(part)))
+        self._sound.add(id(part))
+
+    def _lookup(self, reference: str) -> Any:
+        from referencing.exceptions import Unresolvable
+
         if not reference.startswith("#"):
             raise UsageError(
-                _cut(f"{where} refers to {visible(reference, 60)}: only its own parts (#…) are looked up"),
+                _cut(f"{self._where} refers to {visible(reference, 60)}: only its own parts (#…) are looked up"),
                 "Copy what it refers to into $defs",
             )
         try:
-            resolver.lookup(reference)
+            return self._resolver.lookup(reference).contents
         except (Unresolvable, ValueError, LookupError):
-            raise UsageError(_cut(f"{where} has no {visible(reference, 60)}, which a $ref names")) from None
+            raise UsageError(_cut(f"{self._where} has no {visible(reference, 60)}, which a $ref names")) from None
 
 
-def _references(part: Any) -> Iterator[str]:
-    if isinstance(part, list):
-        for one in part:
-            yield from _references(one)
-    elif isinstance(part, dict):
+def _parts(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a schema that may be a schema."""
+    if isinstance(part, dict):
+        yield part
         for name, value in part.items():
-            if name in ("$ref", "$dynamicRef", "$recursiveRef") and isinstance(value, str):
-                yield value
-            elif name not in DATA or isinstance(value, dict):
-                yield from _references(value)
+            if name not in DATA or isinstance(value, dict):
+                yield from _parts(value)
+    elif isinstance(part, list):
+        for one in part:
+            yield from _parts(one)
 
 
 def _validator(schema: dict[str, Any]) -> "Validator":

@@ -10,6 +10,7 @@ from typing import Any
 from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling, Timings, Usage
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.schema import told
 
 LONGEST = 1024  # pixels of the longer side that Pixtral sees, in patches of
 PATCH = 16
@@ -20,7 +21,12 @@ REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length"
 def request(
     model: str, messages: Sequence[Message], sampling: Sampling, url: Callable[[Image], str], *, mistral: bool = False
 ) -> dict[str, Any]:
-    """The body of a streaming request. `mistral`: with La Plateforme's names, which refuses others."""
+    """The body of a streaming request. `mistral`: with La Plateforme's names, which refuses others.
+
+    With a schema, the question says so too: vLLM holds the answer to it and tells the model nothing. La Plateforme tells.
+    """
+    if not mistral:
+        messages = told(messages, sampling.schema)
     body: dict[str, Any] = {
         "model": model,
         "messages": [_message(message, url) for message in messages if message.text or message.role == "user"],

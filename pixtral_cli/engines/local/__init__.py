@@ -8,10 +8,11 @@ from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.schema import told
 from pixtral_cli.engines.local.answer import Answer, Check, go_on
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.params import Params, read_params
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from pixtral_cli.engines.local.encode import Prompt
+    from pixtral_cli.engines.local.guide import Guide
     from pixtral_cli.engines.local.runner import Runner
     from pixtral_cli.engines.local.tokenizer import Tokenizer
 
@@ -66,28 +68,29 @@ class LocalEngine:
         _check_sampling(sampling)
         with clock.time("load"):
             tokenizer = self.tokenizer
+            guide = self._guide(sampling.schema)
         with clock.time("encode"):
-            prompt = self._encode(messages)
+            prompt = self._encode(told(messages, sampling.schema))
         room = self._room(prompt, sampling)
         with clock.time("load"):
             runner = self.load(check)
         from pixtral_cli.engines.local.sampling import make_sampler  # brings torch, as loading does
 
         text = Detokenizer(tokenizer.bytes_of, sampling.stop)
-        count = 0
+        count, ended = 0, False
         with runner.sequences.lend(prompt) as (sequence, matched):
             logits = runner.prefill(prompt, sequence, clock, check)
-            for token in runner.decode(sequence, logits, make_sampler(sampling), room):
+            for token in runner.decode(sequence, logits, make_sampler(sampling, guide.over if guide else None), room):
                 clock.first_token()
                 if token == tokenizer.eos:
                     break
                 count += 1
                 if piece := text.feed(token):
                     yield Chunk(piece)
-                if text.stopped:
+                if ended := text.stopped or (guide is not None and guide.ended):
                     break
                 check()
-        reason: FinishReason = "length" if count == room and not text.stopped else "stop"
+        reason: FinishReason = "length" if count == room and not ended else "stop"
         usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched)
         yield Chunk(text.close(), reason, usage, clock.timings(runner.peak_memory()))
 
@@ -154,6 +157,16 @@ class LocalEngine:
 
         return undisturbed(work)
 
+    def _guide(self, schema: dict[str, Any] | None) -> "Guide | None":
+        """Raises UsageError when no answer can be held to the schema."""
+        if schema is None:
+            return None
+
+        from pixtral_cli.engines.local.grammar import compile_schema
+
+        grammar = compile_schema(schema)
+        return undisturbed(lambda: self.tokenizer.vocabulary).guide(grammar)
+
     def _room(self, prompt: "Prompt", sampling: Sampling) -> int:
         """How many tokens the answer may take. Raises ContextError when the prompt leaves too few."""
         window, used = self.params.context_window, len(prompt.tokens)
@@ -182,7 +195,5 @@ def _check_sampling(sampling: Sampling) -> None:
         wrong = f"max_tokens must be at least 1, not {sampling.max_tokens}"
     elif sampling.seed is not None and not -(2**63) <= sampling.seed < 2**63:
         wrong = f"The seed must fit in 64 bits, unlike {str(sampling.seed)[:30]}"
-    elif sampling.schema is not None:
-        wrong = "The local engine cannot hold an answer to a schema yet"
     if wrong:
         raise UsageError(wrong)

@@ -15,13 +15,21 @@ class NotFinite(Exception):
     """The model computed a value that is not a number."""
 
 
-def make_sampler(sampling: Sampling) -> Sampler:
+def make_sampler(sampling: Sampling, narrow: Callable[[Sampler], Sampler] | None = None) -> Sampler:
     """A function from logits (vocabulary,) to a token. Equal seeds give equal tokens for equal logits.
 
-    The function raises NotFinite when a logit is not a finite number.
+    `narrow` makes of a sampler one that chooses among fewer tokens (those left out are at minus infinity).
+    The function raises NotFinite when a logit of the model is not a finite number.
     """
-    if sampling.temperature == 0:
-        return _checked(lambda logits: int(logits.argmax()))
+    choose = _greedy if sampling.temperature == 0 else _drawing(sampling)
+    return _checked(narrow(choose) if narrow else choose)
+
+
+def _greedy(logits: Tensor) -> int:
+    return int(logits.argmax())
+
+
+def _drawing(sampling: Sampling) -> Sampler:
     generator = torch.Generator()
     if sampling.seed is None:
         generator.seed()
@@ -37,7 +45,7 @@ def make_sampler(sampling: Sampling) -> Sampler:
         place = int(torch.searchsorted(sums, point, right=True).clamp(max=len(sums) - 1))
         return place if tokens is None else int(tokens[place])
 
-    return _checked(draw)
+    return draw
 
 
 def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor | None]:

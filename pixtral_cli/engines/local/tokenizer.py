@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from mistral_common.exceptions import MistralCommonException
@@ -29,6 +29,9 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from pixtral_cli.engines.local.lru import Lru
 from pixtral_cli.engines.local.params import OTHER, Params, verify_hint
 from pixtral_cli.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.local.guide import Vocabulary
 
 TEMPLATES = {
     "v3": InstructTokenizerV3,
@@ -101,6 +104,15 @@ class Tokenizer:
     def longest(self) -> int:
         """Bytes of the longest token."""
         return max(len(self.bytes_of(token)) for token in range(self._tekken.n_words))
+
+    @cached_property
+    def vocabulary(self) -> "Vocabulary":
+        """What an answer is held to a schema with."""
+        from mistral_common.guidance.tokenizer import MistralLLGTokenizer
+
+        from pixtral_cli.engines.local.guide import Vocabulary
+
+        return Vocabulary(MistralLLGTokenizer(self._tekken))
 
     def bytes_of(self, token: int) -> bytes:
         """The bytes of a token; none for a special token or one outside the vocabulary."""
