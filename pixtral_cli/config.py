@@ -35,6 +35,11 @@ class Config:
     max_tokens: int | None = None
     seed: int | None = None
     keep_alive: str | None = None
+    vllm: str | None = None
+    vllm_args: str | None = None
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    ray: str | None = None
     preview: bool | None = None
     plain: bool | None = None
     offline: bool | None = None
@@ -150,6 +155,8 @@ _RANGES: dict[str, tuple[Any, Any, str]] = {
     "temperature": (0, sys.float_info.max, "0 or more"),
     "top_p": (0, 1, "0 to 1"),
     "max_tokens": (1, sys.maxsize, "1 or more"),
+    "tensor_parallel_size": (1, sys.maxsize, "1 or more"),
+    "pipeline_parallel_size": (1, sys.maxsize, "1 or more"),
 }
 
 

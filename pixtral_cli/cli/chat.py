@@ -25,6 +25,10 @@ def chat(
     keep_alive: options.KeepAlive = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    tensor_parallel_size: options.TensorParallel = None,
+    pipeline_parallel_size: options.PipelineParallel = None,
+    ray: options.Ray = None,
+    vllm_args: options.VllmArgs = None,
     plain: options.Plain = False,
     offline: options.Offline = False,
     verbose: options.Verbose = False,
@@ -45,6 +49,7 @@ def chat(
         base_url=base_url, keep_alive=keep_alive, device=device, dtype=dtype, offline=offline or None,
         plain=plain or None, no_log=no_log or None,
     )  # fmt: skip
+    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
 
     if resume and session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")

@@ -87,6 +87,10 @@ def run_(
     max_tokens: options.MaxTokens = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    tensor_parallel_size: options.TensorParallel = None,
+    pipeline_parallel_size: options.PipelineParallel = None,
+    ray: options.Ray = None,
+    vllm_args: options.VllmArgs = None,
     output: Out = None,
     fresh: Fresh = False,
     allow_exec: AllowExec = False,
@@ -102,13 +106,16 @@ def run_(
 
     from pixtral_cli import config
     from pixtral_cli.chat.engine import Sampling
+    from pixtral_cli.cli import opening
     from pixtral_cli.errors import BatchError
     from pixtral_cli.evals import setup, tasks
+    from pixtral_cli.terminal.output import choose as screen
 
     chosen = tasks.get(task)
     settings = config.load().override(
         engine=engine, base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None
     )
+    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
     opened, about = _open(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
@@ -118,6 +125,7 @@ def run_(
         paths = config.paths()
         planned = setup.plan(wanted, opened, paths.config_file.with_name("keys.json"))
         run = setup.begin(wanted, planned, paths.data / "evals", output, fresh=fresh)
+        opening.load(opened, screen(plain=bool(settings.plain), quiet=quiet))
         _ask(planned, run, concurrency, quiet, bool(settings.plain))
     if not quiet:
         typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {output or run.folder.name}", err=True)

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Engine, Sampling
@@ -10,7 +11,12 @@ from pixtral_cli.config import Config
 from pixtral_cli.errors import NetworkError, UsageError
 from pixtral_cli.models import names
 
+if TYPE_CHECKING:
+    from pixtral_cli.engines.vllm.command import Launch
+    from pixtral_cli.terminal.output import Output
+
 API = "api"
+VLLM = "vllm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,28 @@ class Chosen:
 def say(line: str) -> None:
     """A note where there is no output yet to say it on."""
     print(line, file=sys.stderr)
+
+
+def spread(
+    settings: Config,
+    tensor_parallel_size: int | None,
+    pipeline_parallel_size: int | None,
+    ray: str | None,
+    vllm_args: str | None,
+) -> Config:
+    """The settings with vLLM's own flags on top. Raises UsageError when some are given and another engine is to answer."""
+    given = {
+        "tensor_parallel_size": tensor_parallel_size,
+        "pipeline_parallel_size": pipeline_parallel_size,
+        "ray": ray,
+        "vllm_args": vllm_args,
+    }
+    first = next((flag for flag, value in given.items() if value is not None), None)
+    if first and settings.engine != VLLM:
+        raise UsageError(
+            f"--{first.replace('_', '-')} is for vLLM, and another engine is to answer", "Add --engine vllm"
+        )
+    return settings.override(**given)
 
 
 def choose(name: str | None, settings: Config, note: Callable[[str], None] = say) -> tuple[Chosen, Config]:
@@ -43,17 +71,43 @@ def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Confi
 
 def open_chosen(model: names.Model, settings: Config, note: Callable[[str], None] = say) -> Engine:
     """The engine for a model on this machine: a process that keeps it, if there is one or one is wanted, else our own."""
-    from pixtral_cli.engines import open_engine, resident
+    from pixtral_cli.engines import NAMES, open_engine, resident
 
     kind, device, dtype = settings.engine or "local", settings.device or "auto", settings.dtype or "auto"
 
-    def here() -> Engine:
-        return open_engine(kind, folder=model.folder, name=model.name, device=device, dtype=dtype)
+    started = launch(settings)
 
+    def here() -> Engine:
+        return open_engine(kind, folder=model.folder, name=model.name, device=device, dtype=dtype, launch=started)
+
+    if kind not in NAMES:
+        return here()
     idle = resident.duration(settings.keep_alive) if settings.keep_alive else None
-    wanted = resident.wanted(model, device=device, dtype=dtype, keep_alive=idle)
-    kept = resident.seek(wanted, config.paths().state) if kind == "local" else None
+    wanted = resident.wanted(model, device=device, dtype=dtype, keep_alive=idle, engine=kind, launch=started)
+    kept = resident.seek(wanted, config.paths().state)
     return resident.Resident(kept, here, note) if kept else here()
+
+
+def launch(settings: Config) -> "Launch | None":
+    """How vLLM is to be started, if it is the engine."""
+    if settings.engine != VLLM:
+        return None
+    from pixtral_cli.engines.vllm.command import Launch, arguments
+
+    where = config.paths()
+    return Launch(
+        str(where.state), str(where.cache), settings.vllm or "", settings.tensor_parallel_size or 1,
+        settings.pipeline_parallel_size or 1, settings.ray or "", arguments(settings.vllm_args or ""),
+    )  # fmt: skip
+
+
+def load(engine: Engine, out: "Output") -> None:
+    """Start now an engine that takes long to start, with a sign of life on stderr that tells how far it is."""
+    from pixtral_cli.terminal.spinner import Spinner
+
+    if hasattr(engine, "doing") and (begin := getattr(engine, "load", None)):
+        with Spinner(replace(out, doing=lambda: str(engine.doing))):
+            begin()
 
 
 def _elsewhere(name: str | None, settings: Config) -> Chosen:

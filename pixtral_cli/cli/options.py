@@ -97,7 +97,23 @@ Stop = Annotated[
     list[str] | None, typer.Option("--stop", help="End the answer before this text. Repeat it.", show_default=False)
 ]
 EngineName = Annotated[
-    str | None, typer.Option("--engine", help="local, or api: La Plateforme.  [default: local]", show_default=False)
+    str | None,
+    typer.Option("--engine", help="local, vllm, or api: La Plateforme.  [default: local]", show_default=False),
+]
+TensorParallel = Annotated[
+    int | None,
+    typer.Option("--tensor-parallel-size", min=1, help="vLLM: GPUs that share each layer.", show_default=False),
+]
+PipelineParallel = Annotated[
+    int | None,
+    typer.Option("--pipeline-parallel-size", min=1, help="vLLM: stages, each with its layers.", show_default=False),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="vLLM: spread over this Ray cluster; auto.", show_default=False),
+]
+VllmArgs = Annotated[
+    str | None, typer.Option("--vllm-args", help="vLLM: more arguments, quoted as one.", show_default=False)
 ]
 BaseURL = Annotated[str | None, typer.Option("--base-url", help="An OpenAI-shaped server.", show_default=False)]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cuda:1, mps or cpu.", show_default=False)]

@@ -36,8 +36,13 @@ def serve(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
+    engine: options.EngineName = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    tensor_parallel_size: options.TensorParallel = None,
+    pipeline_parallel_size: options.PipelineParallel = None,
+    ray: options.Ray = None,
+    vllm_args: options.VllmArgs = None,
 ) -> None:
     """Serve a model over HTTP, as OpenAI and La Plateforme do, and in a browser.
 
@@ -48,21 +53,26 @@ def serve(
     import webbrowser
 
     from pixtral_cli import config
-    from pixtral_cli.cli.opening import choose_model, sampling
+    from pixtral_cli.cli import opening
     from pixtral_cli.engines import resident
+    from pixtral_cli.errors import UsageError
     from pixtral_cli.server.front import Front, run
     from pixtral_cli.terminal.counter import Counter
 
     settings = config.load().override(
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens, device=device, dtype=dtype
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens, engine=engine, device=device, dtype=dtype
     )
-    chosen, settings = choose_model(model, settings)
+    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    chosen, settings = opening.choose_model(model, settings)
+    if settings.engine not in (None, "local", opening.VLLM):
+        raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
     if chosen.note:
         typer.echo(chosen.note, err=True)
     front = Front(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
     what = resident.wanted(
-        chosen, device=settings.device or "auto", dtype=settings.dtype or "auto", running=concurrency
-    )
+        chosen, device=settings.device or "auto", dtype=settings.dtype or "auto", running=concurrency,
+        engine=settings.engine or "local", launch=opening.launch(settings),
+    )  # fmt: skip
 
     counter = Counter(sys.stderr, plain=bool(settings.plain))
 
@@ -78,7 +88,7 @@ def serve(
 
     home = resident.room(config.paths().state)
     try:
-        run(front, what, home, sampling(settings, chosen.name), loading=loading, ready=ready)
+        run(front, what, home, opening.sampling(settings, chosen.name), loading=loading, ready=ready)
     finally:
         counter.clear()
 

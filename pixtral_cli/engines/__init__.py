@@ -1,19 +1,33 @@
 """Who answers: opens one engine by its name. Engines are handed values, never the config."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pixtral_cli.chat.engine import Engine
 from pixtral_cli.errors import UsageError
 
-NAMES = ("local", "api")  # api: `engines.remote` connects to it
+if TYPE_CHECKING:
+    from pixtral_cli.engines.vllm.command import Launch
+
+NAMES = ("local", "vllm", "api")  # api: `engines.remote` connects to it
 
 
 def open_engine(
-    kind: str = "local", *, folder: Path, name: str = "", device: str = "auto", dtype: str = "auto"
+    kind: str = "local",
+    *,
+    folder: Path,
+    name: str = "",
+    device: str = "auto",
+    dtype: str = "auto",
+    launch: "Launch | None" = None,
 ) -> Engine:
-    """An engine of that kind. Loads no weights; raises UsageError when there is no such engine."""
+    """An engine of that kind; `launch` says how to start vLLM. Loads no weights; raises UsageError for an unknown kind."""
     if kind == "local":
         from pixtral_cli.engines.local import LocalEngine
 
         return LocalEngine(folder, name=name, device=device, dtype=dtype)
+    if kind == "vllm" and launch:
+        from pixtral_cli.engines.vllm import VllmEngine
+
+        return VllmEngine(folder, name=name or folder.name, launch=launch, device=device, dtype=dtype)
     raise UsageError(f"There is no engine named {kind!r}", f"Engines: {', '.join(NAMES)}")

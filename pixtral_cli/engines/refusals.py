@@ -27,11 +27,15 @@ CODES: dict[str, type[PixtralError]] = {
 
 @dataclass(frozen=True)
 class Server:
-    """Where an API is, and the key for it. With `socket`, it is on that Unix socket of this machine."""
+    """Where an API is, and the key for it. With `socket`, it is on that Unix socket of this machine.
+
+    `called`: the name of a program that isn't ours, behind a socket.
+    """
 
     base_url: str
     key: str | None = field(default=None, repr=False)
     socket: Path | None = None
+    called: str = ""
 
     @property
     def host(self) -> str:
@@ -40,7 +44,7 @@ class Server:
     @property
     def name(self) -> str:
         """What to call it in a message."""
-        return "The resident process" if self.socket else self.host
+        return self.called or ("The resident process" if self.socket else self.host)
 
     @property
     def here(self) -> bool:
@@ -100,7 +104,7 @@ def refusal(server: Server, status: int, told: Told, after: float | None = None)
     """The error that a status and the server's words are; `after`: the seconds in which to come again."""
     why = told.message.replace(server.key, "***") if server.key else told.message
     kind = CODES.get(told.code) or (ContextError if _too_long(status, why) else None)
-    if server.socket and why:
+    if server.socket and not server.called and why:
         return (kind or (UsageError if status < 500 else NetworkError))(why, told.hint)
     message = f"{server.name}: {why}" if why else f"{server.name} answered with status {status}"
     message = message if len(message) <= 120 else f"{message[:119]}…"
@@ -116,7 +120,7 @@ def refusal(server: Server, status: int, told: Told, after: float | None = None)
         return NetworkError(f"{server.name}: too many requests", f"Try again{when}")
     if status in (400, 413, 422):
         return UsageError(message)
-    if status == 200 or 300 <= status < 400:
+    if status in (200, 405, 501) or 300 <= status < 400:
         return NetworkError(f"{server.name} does not answer as a chat completions API", "Check --base-url")
     return NetworkError(message, "Try again later")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixtral_cli import __version__, errors
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
@@ -23,6 +23,9 @@ from pixtral_cli.engines.refusals import Server, Unreachable
 from pixtral_cli.engines.remote import RemoteEngine
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
 from pixtral_cli.models.names import Model
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.vllm.command import Launch
 
 COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.resident")
 LONGEST_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
@@ -41,19 +44,29 @@ class Wanted:
     dtype: str = "auto"
     keep_alive: float | None = None
     running: int = 4
+    engine: str = "local"
+    launch: "Launch | None" = None
 
     @property
     def key(self) -> str:
         """Equal for processes that may stand in for one another."""
-        same = json.dumps([__version__, self.folder, self.device, self.dtype])
+        launch = asdict(self.launch) if self.launch else None
+        same = json.dumps([__version__, self.folder, self.device, self.dtype, self.engine, launch])
         return hashlib.sha256(same.encode()).hexdigest()[:16]
 
 
 def wanted(
-    model: Model, *, device: str = "auto", dtype: str = "auto", keep_alive: float | None = None, running: int = 4
+    model: Model,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    keep_alive: float | None = None,
+    running: int = 4,
+    engine: str = "local",
+    launch: "Launch | None" = None,
 ) -> Wanted:
     """What to ask of a process for this model."""
-    return Wanted(model.name, str(model.folder.resolve()), device, dtype, keep_alive, running)
+    return Wanted(model.name, str(model.folder.resolve()), device, dtype, keep_alive, running, engine, launch)
 
 
 def duration(text: str) -> float | None:

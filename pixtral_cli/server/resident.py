@@ -31,8 +31,14 @@ def main() -> None:
 def _engine(order: dict[str, Any]) -> Engine:
     from pixtral_cli.engines import open_engine
 
-    folder = Path(order["folder"])
-    return open_engine("local", folder=folder, name=order["name"], device=order["device"], dtype=order["dtype"])
+    folder, launch = Path(order["folder"]), None
+    if order["launch"]:
+        from pixtral_cli.engines.vllm.command import Launch
+
+        launch = Launch(**{**order["launch"], "arguments": tuple(order["launch"]["arguments"])})
+    return open_engine(
+        order["engine"], folder=folder, name=order["name"], device=order["device"], dtype=order["dtype"], launch=launch
+    )
 
 
 def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:

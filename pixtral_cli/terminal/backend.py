@@ -72,6 +72,11 @@ class Backend:
         return getattr(self._engine, "loaded", None)
 
     @property
+    def doing(self) -> str:
+        """What it does before it can answer, where the engine tells."""
+        return str(getattr(self._engine, "doing", ""))
+
+    @property
     def error(self) -> PixtralError | None:
         return self._error
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TextIO
 
@@ -23,7 +23,8 @@ class Output:
     """How answers are shown; `choose` decides it once.
 
     `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
-    `stream`: text is shown as it comes; else all at its end. `model`: the name that JSON objects carry.
+    `stream`: text is shown as it comes; else all at its end. `model`: the name that JSON objects carry. `doing`: what
+    whoever answers does before it can, if it tells.
     """
 
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
@@ -34,6 +35,7 @@ class Output:
     stream: bool = True
     quiet: bool = False
     model: str = ""
+    doing: Callable[[], str] = str
 
     def write(self, text: str) -> None:
         """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""

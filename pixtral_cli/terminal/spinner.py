@@ -45,7 +45,7 @@ class Spinner:
             if self._over.wait(PATIENCE):
                 return
             while not self._over.wait(0.1):
-                line = f"{next(frames)} {label}, {time.monotonic() - begin:.0f} s"
+                line = f"{next(frames)} {visible(self._out.doing()) or label}, {time.monotonic() - begin:.0f} s"
                 self._write(f"\r{line[: size(self._out.stderr).columns - 1]}\x1b[K")
             self._write("\r\x1b[K")
 

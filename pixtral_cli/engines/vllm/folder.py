@@ -1,0 +1,52 @@
+"""The checkpoint as vLLM wants to find it: a folder of links, with what its params.json leaves unsaid. Changes no checkpoint."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from pixtral_cli.errors import ModelError, PixtralError
+
+PARAMS = "params.json"
+WINDOW = "max_position_embeddings"
+
+
+def prepared(folder: Path, window: int, cache: Path) -> Path:
+    """A folder for vLLM of this checkpoint, whose context window is `window`: itself, if it says its window.
+
+    Without it vLLM looks for the window elsewhere, ten times, which takes it twenty seconds.
+    """
+    try:
+        params = json.loads((folder / PARAMS).read_bytes())
+        if params.get(WINDOW):
+            return folder
+        real = folder.resolve()
+        ours = cache / "vllm" / hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
+        ours.mkdir(parents=True, exist_ok=True)
+        for file in real.iterdir():
+            if file.name != PARAMS:
+                _link(ours / file.name, file)
+        for left in ours.iterdir():
+            if not left.exists():
+                left.unlink()
+        _write(ours / PARAMS, json.dumps({**params, WINDOW: window}, indent=1))
+    except OSError as error:
+        raise PixtralError(f"The model cannot be prepared for vLLM: {error.strerror}", f"See {cache}") from error
+    except (ValueError, AttributeError) as error:
+        raise ModelError(f"{folder / PARAMS} is not a JSON object", "Copy or download that file again") from error
+    return ours
+
+
+def _link(link: Path, file: Path) -> None:
+    if link.is_symlink() and link.readlink() == file:
+        return
+    link.unlink(missing_ok=True)
+    link.symlink_to(file)
+
+
+def _write(target: Path, text: str) -> None:
+    """At once or not at all: another vLLM may be reading it."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, prefix=".", delete=False) as scratch:
+        scratch.write(text)
+    Path(scratch.name).replace(target)

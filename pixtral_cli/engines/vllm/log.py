@@ -1,0 +1,149 @@
+"""What a vLLM's log says: how far it has come, and why it ended, in our words. Reads nothing itself."""
+
+import re
+from collections.abc import Callable
+
+from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
+
+PHASES = (  # what a line says, and what vLLM does from then on; later ones win
+    (re.compile(r"vLLM API server|version \d"), "reading the configuration"),
+    (re.compile(r"Initializing a V\d LLM engine"), "starting the engine"),
+    (re.compile(r"Started a local Ray|Connect\w+ to existing Ray"), "joining the Ray cluster"),
+    (re.compile(r"Starting to load model|Loading .*shards"), "loading the weights"),
+    (re.compile(r"Loading weights took|Model loading took"), "measuring the memory"),
+    (re.compile(r"Dynamo|torch\.compile|Compiling"), "compiling"),
+    (re.compile(r"Capturing CUDA graphs"), "capturing graphs"),
+    (re.compile(r"KV cache size"), "warming up"),
+    (re.compile(r"Starting vLLM (API )?server"), "opening its door"),
+)
+SHARE = re.compile(r"[Ll]oading .*?(\d+)% Completed")
+PREFIX = re.compile(r"^(?:\([\w. -]+?(?: pid=\d+)?(?:, ip=[\w.:]+)?\)\s*)*(?:[A-Z]+ [\d-]+ [\d:.]+ \[[^\]]*\]\s*)?")
+RAISED = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit|Interrupt|Died))(?:: (.*))?$")
+INNER = re.compile(r"^\s*(?:Value|Assertion) error, (.*?)(?: \[type=|$)")
+SECONDARY = ("initialization failed", "EngineDeadError", "encountered an issue", "proc died", "died unexpectedly")
+LESS = "Give it less: --vllm-args '--max-model-len 16384', or more GPUs: --tensor-parallel-size"
+
+Cause = tuple[re.Pattern[str], Callable[[re.Match[str]], PixtralError]]
+
+
+def _window(found: re.Match[str]) -> PixtralError:
+    fits = re.search(r"maximum model length is (\d+)", found.string)
+    hint = f"Ask for less: --vllm-args '--max-model-len {fits[1]}', or more GPUs" if fits else LESS
+    return OutOfMemory(
+        f"The KV cache of a window of {int(found[1]):,} tokens takes {found[2]} GiB, and {found[3]} are left", hint
+    )
+
+
+CAUSES: tuple[Cause, ...] = (
+    (
+        re.compile(r"max seq len \((\d+)\), \((\S+) GiB KV.*?cache memory \((\S+) GiB\)", re.S),
+        _window,
+    ),
+    (
+        re.compile(r"Free memory on device \S+ \((\S+)/(\S+) GiB\)"),
+        lambda found: OutOfMemory(
+            f"Of the GPU's {found[2]} GiB only {found[1]} are free, too little for vLLM",
+            "End what uses it, or: --vllm-args '--gpu-memory-utilization 0.5'",
+        ),
+    ),
+    (
+        re.compile(r"No available memory for the cache blocks"),
+        lambda _: OutOfMemory("The weights leave no memory for vLLM's KV cache", LESS),
+    ),
+    (
+        re.compile(r"(?:CUDA|HIP|XPU) out of memory|OutOfMemoryError|DefaultCPUAllocator|MemoryError|std::bad_alloc"),
+        lambda _: OutOfMemory("vLLM ran out of memory", LESS),
+    ),
+    (
+        re.compile(r"Available (?:node )?memory|larger than the available (?:CPU )?memory"),
+        lambda _: OutOfMemory("The machine has too little free memory for vLLM's KV cache", LESS),
+    ),
+    (
+        re.compile(r"World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)"),
+        lambda found: UsageError(
+            f"vLLM is to spread over {found[1]} GPUs, and this machine has {found[2]}",
+            "Lower --tensor-parallel-size, or join machines: --ray",
+        ),
+    ),
+    (
+        re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)"),
+        lambda found: UsageError(
+            f"The model's {found[1]} attention heads do not divide among {found[2]} GPUs",
+            "Choose another --tensor-parallel-size",
+        ),
+    ),
+    (
+        re.compile(r"unrecognized arguments: (.+)"),
+        lambda found: UsageError(f"vLLM knows no {found[1].strip()[:60]}", "See: vllm serve --help=all"),
+    ),
+    (
+        re.compile(r"vllm(?: serve)?: error: (.+)|api_server\.py: error: (.+)"),
+        lambda found: UsageError(f"vLLM refuses: {(found[1] or found[2])[:90]}", "See: vllm serve --help=all"),
+    ),
+    (
+        re.compile(r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver"),
+        lambda _: PixtralError("vLLM finds no GPU that it can use", "Answer with --engine local, or see nvidia-smi"),
+    ),
+    (
+        re.compile(
+            r"No module named 'ray'|Ray is not (?:installed|available)|import ray.*fail|ray.*is not installed", re.I
+        ),
+        lambda _: UsageError("Ray is not installed beside vLLM", "Install it there: pip install 'ray[cgraph]'"),
+    ),
+    (
+        re.compile(
+            r"Could not find any running Ray instance|Failed to connect to.*(?:GCS|Ray)|ray.*ConnectionError", re.I
+        ),
+        lambda _: NetworkError(
+            "vLLM cannot reach the Ray cluster", "Is it up? ray status; start one: ray start --head"
+        ),
+    ),
+    (
+        re.compile(r"[Aa]ddress already in use"),
+        lambda _: PixtralError("vLLM's address is taken by another program", "Try again"),
+    ),
+    (
+        re.compile(
+            r"SafetensorError|Error while deserializing|tekken|params\.json|shape mismatch|size of tensor"
+            r"|There is no module or parameter named|Cannot find any model weights|No tokenizer file|to be inspected"
+        ),
+        lambda _: ModelError("vLLM cannot load this checkpoint"),
+    ),
+)
+
+
+def heard(line: str) -> tuple[str, float | None]:
+    """What vLLM does as of this line ("" if it doesn't say), and the part of the weights it has loaded."""
+    doing = next((doing for pattern, doing in reversed(PHASES) if pattern.search(line)), "")
+    share = SHARE.search(line)
+    return doing, int(share[1]) / 100 if share else None
+
+
+def failure(text: str, status: int) -> PixtralError:
+    """Why a vLLM that wrote this log ended with this status."""
+    raised = _raised(text)
+    words = RAISED.sub(r"\2", raised[-1]) if raised else ""
+    for said in ("\n".join(raised), "\n".join(text.splitlines()[-4:])):  # what it raised; what only its last lines tell
+        for pattern, error in CAUSES:
+            if found := pattern.search(said):
+                told = error(found)
+                if isinstance(told, ModelError) and words:
+                    told.message = f"{told.message}: {words}"[:120]
+                return told
+    if status > 128:
+        return PixtralError(f"vLLM was ended by signal {status - 128}", "Often it is the system, for want of memory")
+    return PixtralError(f"vLLM failed: {words}"[:120] if words else f"vLLM ended with status {status}")
+
+
+def _raised(text: str) -> list[str]:
+    """The exceptions in a log, each as one line, in their order; without those that only report another."""
+    found = []
+    for line in text.splitlines():
+        bare = PREFIX.sub("", line)
+        if any(word in bare for word in SECONDARY):
+            continue
+        if inner := INNER.match(bare):
+            found.append(f"ValueError: {inner[1]}")
+        elif RAISED.match(bare):
+            found.append(bare.strip())
+    return found

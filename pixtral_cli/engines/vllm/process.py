@@ -1,0 +1,101 @@
+"""One running `vllm serve`: started behind its guard, heard through its log, ended. Asks it nothing."""
+
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pixtral_cli.engines.refusals import Server
+from pixtral_cli.engines.vllm import log as said
+from pixtral_cli.engines.vllm.command import Launch, command, environment
+from pixtral_cli.errors import PixtralError
+
+GUARD = Path(__file__).with_name("guard.py")
+STOPPED = 15.0  # seconds in which a vLLM that was asked to end has ended
+LOGS = 10  # that are kept
+TAIL = 400_000  # bytes of a log that are searched for a reason
+
+
+class Process:
+    """A vLLM that is starting or serves. `doing` and `loaded` are as its log last told, `heard_at` when it last told anything."""
+
+    def __init__(self, words: list[str], env: dict[str, str], socket: Path, log: Path) -> None:
+        self.log = log
+        self.doing = "importing its libraries"
+        self.loaded = 0.0
+        self.heard_at = time.monotonic()
+        self._read = 0
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(STOPPED), str(socket)]
+        with log.open("wb") as file:
+            self._guard = subprocess.Popen(
+                [*guard, *words],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,  # Ctrl-C is meant for us
+            )
+
+    @property
+    def ended(self) -> bool:
+        return self._guard.poll() is not None
+
+    def listen(self) -> None:
+        """Read what is new in its log."""
+        with self.log.open("rb") as file:
+            file.seek(self._read)
+            new = file.read()
+        whole, end, _ = new.rpartition(b"\n")
+        if not end:
+            return
+        self._read += len(whole) + 1
+        self.heard_at = time.monotonic()
+        for line in whole.decode(errors="replace").splitlines():
+            doing, loaded = said.heard(line)
+            self.doing = doing or self.doing
+            self.loaded = loaded or self.loaded
+
+    def failure(self) -> PixtralError:
+        """Why it has ended, in one line, with its log's place."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, self.log.stat().st_size - TAIL))
+            error = said.failure(file.read().decode(errors="replace"), self._guard.wait())
+        hint = f"{error.hint}. " if error.hint else ""
+        return type(error)(error.message, f"{hint}Its log: {self.log}")
+
+    def over(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guard.wait(seconds)
+        return self.ended
+
+    def stop(self) -> None:
+        """End it and all it started; returns when it has gone."""
+        assert self._guard.stdin
+        with contextlib.suppress(OSError):
+            self._guard.stdin.close()
+        self._guard.wait()
+
+
+def start(launch: Launch, folder: Path, name: str, dtype: str, at: Server) -> Process:
+    """Start a vLLM that serves `folder` on a server's socket, for its key.
+
+    Raises UsageError when there is none, PixtralError when it cannot be started.
+    """
+    assert at.socket and at.key
+    words = command(launch, folder, name, dtype, at.socket)
+    try:
+        return Process(words, environment(launch, at.key), at.socket, _new_log(Path(launch.state) / "vllm"))
+    except OSError as error:
+        raise PixtralError(f"vLLM cannot be started: {error.strerror}", f"Try it: {words[0]} --version") from error
+
+
+def _new_log(folder: Path) -> Path:
+    """A fresh log's place; the oldest go."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for old in sorted(folder.glob("*.log"))[: 1 - LOGS]:
+        old.unlink(missing_ok=True)
+    return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}.log"
