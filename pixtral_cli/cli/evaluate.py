@@ -183,11 +183,15 @@ def tasks_() -> None:
 def list_() -> None:
     """List the runs, the newest last."""
     from pixtral_cli import config
-    from pixtral_cli.evals import records, report, tasks
+    from pixtral_cli.errors import UsageError
+    from pixtral_cli.evals import report
 
     for file in sorted((config.paths().data / "evals").glob("*/run.json"), key=lambda file: file.stat().st_mtime):
-        run = records.open_run(file.parent)
-        typer.echo(f"{run.folder.name:40} {report.short(tasks.get(run.about['task']), run)}")
+        try:
+            said = report.short(*_found(str(file.parent)))
+        except UsageError as error:  # of a task that is no more, or damaged: the others are listed all the same
+            said = f"     –  {error.message}"
+        typer.echo(f"{file.parent.name:40} {said}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ class Counter:
         self._quiet = quiet
         self._live = stream.isatty() and not plain
         self._last = ""
+        self._written = ""
         self._next = 0.0
 
     def show(self, text: str) -> None:
@@ -25,7 +26,8 @@ class Counter:
 
     def end(self) -> None:
         if self._last and not self._quiet:
-            self._write(self._last)
+            if self._last != self._written:
+                self._write(self._last)
             if self._live:
                 self._stream.write("\n")
         self._stream.flush()
@@ -38,6 +40,7 @@ class Counter:
         self._last = ""
 
     def _write(self, text: str) -> None:
+        self._written = text
         self._next = time.monotonic() + (REDRAW if self._live else SECONDS)
         if self._live:
             self._stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")

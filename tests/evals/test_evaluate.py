@@ -173,3 +173,25 @@ def test_the_page_shows_wrong_answers_first_with_their_pictures_and_nothing_can_
 def test_nothing_is_left_beside_a_run(call: Call) -> None:
     call("demo-reading", "--model", "demo", "--limit", "2", "-q")
     assert {file.name for file in runs()[0].iterdir()} - {".lock"} == {"run.json", "answers.jsonl", "images"}
+
+
+def test_a_run_that_cannot_be_read_hides_no_other_from_the_list(call: Call) -> None:
+    call("demo-reading", "--model", "demo", "--limit", "2", "-q")
+    gone, damaged = (config.paths().data / "evals" / name for name in ("gone", "damaged"))
+    for folder in (gone, damaged):
+        folder.mkdir()
+    about = json.loads(next(run for run in runs() if run.name.startswith("demo")).joinpath("run.json").read_text())
+    about["about"]["task"] = "signs"
+    (gone / "run.json").write_text(json.dumps(about))
+    (damaged / "run.json").write_text("{")
+    status, out, err = call("list")
+    assert (status, err) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "no task named 'signs'" in lines["gone"]
+    assert "damaged" in lines["damaged"]
+    assert any(name.startswith("demo-reading") and "2 questions" in line for name, line in lines.items())
+
+
+def test_a_run_that_is_complete_says_so_once(call: Call) -> None:
+    call("demo-reading", "--model", "demo", "--limit", "2")
+    assert call("demo-reading", "--model", "demo", "--limit", "2")[2].count("2 of 2 rows") == 1
