@@ -51,6 +51,11 @@ class Template:
         named = dict.fromkeys(_names(self.prompt) + _names(self.system or ""))
         return tuple(name for name in named if name != "input" and name not in self.defaults)
 
+    @property
+    def takes_input(self) -> bool:
+        """Whether the prompt has a place for a question; else it is one."""
+        return "input" in _names(self.prompt)
+
     def fill(self, text: str = "", values: Mapping[str, str] | None = None) -> "Filled":
         """Put `text` where $input stands, or after the prompt if it stands nowhere, and each value in its place.
 

@@ -1,17 +1,22 @@
 """`pixtral chat`: the conversation in the terminal. What it is, `terminal.repl_open` knows; which engine, `engines`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.cli import options
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.sessions import Sessions
+    from pixtral_cli.chat.templates import Template
+    from pixtral_cli.config import Config
+    from pixtral_cli.terminal.templates import InUse
 
 
 def chat(
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
+    template: options.Template = None,
+    param: options.Values = None,
     resume: options.Continue = False,
     session: options.Session = None,
     no_log: options.NoLog = False,
@@ -38,7 +43,7 @@ def chat(
     from functools import cache
 
     from pixtral_cli import config
-    from pixtral_cli.cli import opening
+    from pixtral_cli.cli import opening, templating
     from pixtral_cli.errors import ModelError, UsageError
     from pixtral_cli.terminal import repl_open
     from pixtral_cli.terminal.backend import Opening
@@ -51,6 +56,7 @@ def chat(
     )  # fmt: skip
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
 
+    in_use, schema, settings = _templated(*templating.load(template, param or ()), settings)
     if resume and session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
 
@@ -65,7 +71,8 @@ def chat(
     def named(name: str | None) -> Opening:
         news: list[str] = []
         chosen, own = opening.choose(name, settings, news.append)
-        return Opening(chosen.name, chosen.open, opening.sampling(own, chosen.name, stop), chosen.note, news)
+        sampling = replace(opening.sampling(own, chosen.name, stop), schema=schema)
+        return Opening(chosen.name, chosen.open, sampling, chosen.note, news)
 
     def same_as(name: str) -> Opening:
         """The model of a session, or the usual one if it is not here any more."""
@@ -76,21 +83,42 @@ def chat(
 
     repl_open.chat(
         repl_open.Wishes(
-            same_as(last.model) if last and last.model and not model else named(model),
+            same_as(last.model)
+            if last and last.model and not (model or (in_use and in_use.template.model))
+            else named(model),
             named,
             models=_installed,
-            system=system if last else settings.system,
+            system=(system or (in_use.system if in_use else None)) if last else settings.system,
             resume=last.id if last else None,
             sources=image or (),
             log=not settings.no_log,
             plain=bool(settings.plain),
             preview=settings.preview is not False,
             stats=verbose,
+            template=in_use,
         ),
         choose(plain=bool(settings.plain)),
         sessions,
         config.paths().state / "lines.jsonl",
     )
+
+
+def _templated(
+    template: "Template | None", values: dict[str, str], settings: "Config"
+) -> "tuple[InUse | None, dict[str, Any] | None, Config]":
+    """The template to use, the schema it wants, and the settings with what it sets beneath the flags."""
+    if template is None:
+        return None, None, settings
+    from pixtral_cli.cli import templating
+    from pixtral_cli.terminal.templates import InUse
+
+    schema = None
+    if template.schema:
+        from pixtral_cli.chat.schema import parse
+
+        schema = parse(template.schema)
+    in_use = InUse(template, values)
+    return in_use, schema, templating.beneath(settings, template, in_use.system)
 
 
 def _installed() -> list[str]:

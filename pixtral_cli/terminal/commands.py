@@ -9,10 +9,11 @@ from pixtral_cli.terminal import commands_code as code
 from pixtral_cli.terminal import commands_images as images
 from pixtral_cli.terminal import commands_sessions as sessions
 from pixtral_cli.terminal import commands_settings as settings
+from pixtral_cli.terminal import commands_templates as templates
 from pixtral_cli.terminal import commands_turns as turns
 from pixtral_cli.terminal.state import Outcome, Quit, State
 
-Kind: TypeAlias = Literal["", "picture", "image", "block", "model", "session", "setting", "command", "area"]
+Kind: TypeAlias = Literal["", "picture", "image", "block", "model", "session", "template", "setting", "command", "area"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ TABLE: Sequence[Command] = (
     Command("clear", "", "Begin a new conversation", turns.clear),
     Command("system", "[TEXT|off]", "Show or set the system prompt", settings.system),
     Command("set", "[NAME VALUE]", "Show or change settings", settings.change, "setting"),
+    Command("template", "[NAME [KEY=VALUE…]|off]", "Ask by a template", templates.choose, "template"),
     Command("show", "[history]", "Show the state of things, or all that was said", settings.show),
     Command("model", "[NAME]", "Show or switch the model; the conversation stays", settings.model, "model"),
     Command("stats", "", "Tokens and times of the last answer", settings.stats),

@@ -1,12 +1,13 @@
 """The commands about how answers are made and shown: /system, /set, /show, /model, /stats."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pixtral_cli.errors import UsageError
-from pixtral_cli.terminal import staging
+from pixtral_cli.terminal import commands_templates, staging
 from pixtral_cli.terminal.backend import Backend
 from pixtral_cli.terminal.preview import METHODS
 from pixtral_cli.terminal.state import State
@@ -52,12 +53,19 @@ def _one_of(**values: Any) -> Callable[[str], Any]:
     return read
 
 
+def _schema(text: str) -> dict[str, Any] | None:
+    from pixtral_cli.chat.schema import parse
+
+    return None if text.lower() == "off" else parse(text)
+
+
 SETTINGS = {
     "temperature": Setting("0 to 10", "0 is greedy", _number(0, 10)),
     "top_p": Setting("0 to 1", "nucleus sampling", _number(0, 1)),
     "max_tokens": Setting("a whole number", "longest answer", _whole(1)),
     "seed": Setting("a whole number", "same seed, same answer", _whole(0)),
     "stop": Setting("a text", "the answer ends before it", lambda text: (text,)),
+    "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
     "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
     "stats": Setting("on | off", "tokens and times after every answer", _one_of(on=True, off=False)),
 }
@@ -69,6 +77,8 @@ def change(state: State, argument: str) -> None:
         rows = [(name, _shown(state, name), row.summary) for name, row in SETTINGS.items()]
         return state.notes.rows(rows)
     row = SETTINGS.get(name.replace("-", "_").lower())
+    if row is None and state.template and name in state.template.given:
+        return commands_templates.fill(state, name, text.strip())
     if row is None:
         raise UsageError(f"There is no setting {name}", f"There are {', '.join(SETTINGS)}")
     name, text = name.replace("-", "_").lower(), text.strip()
@@ -106,6 +116,7 @@ def show(state: State, argument: str) -> None:
         ("questions", str(sum(message.role == "user" for message in conversation.turns))),
         ("images", str(len(conversation.images))),
         ("context", staging.room(cost) if cost else "unknown"),
+        ("template", state.template.template.name if state.template else "none"),
     ]
     rows += [(name, _shown(state, name)) for name in SETTINGS]
     return state.notes.rows(rows)
@@ -146,6 +157,18 @@ def _shown(state: State, name: str) -> str:
     value = state.settings.get(name, getattr(state.sampling, name, None))
     if name == "stop":
         return ", ".join(map(repr, value or ())) or "none"
-    fallback = {"preview": "on", "stats": False, "max_tokens": "what the window leaves", "seed": "none"}
+    if name == "schema" and value:
+        return _short(json.dumps(value, ensure_ascii=False))
+    fallback = {
+        "preview": "on",
+        "stats": False,
+        "max_tokens": "what the window leaves",
+        "seed": "none",
+        "schema": "none",
+    }
     value = fallback.get(name) if value is None else value
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -35,6 +35,7 @@ class Names:
     images: Pairs = field(default=tuple)
     models: Pairs = field(default=tuple)
     sessions: Pairs = field(default=tuple)
+    templates: Pairs = field(default=tuple)
 
 
 def suggest(before: str, names: Names) -> Iterator[Suggestion]:
@@ -90,7 +91,12 @@ def _arguments(kind: Kind, before: str, names: Names) -> Sequence[tuple[str, str
         return [(row.name, row.summary) for row in TABLE]
     if kind == "area":
         return [(area, "") for area in AREAS]
-    there: dict[Kind, Pairs] = {"image": names.images, "model": names.models, "session": names.sessions}
+    there: dict[Kind, Pairs] = {
+        "image": names.images,
+        "model": names.models,
+        "session": names.sessions,
+        "template": names.templates,
+    }
     return there[kind]() if kind in there else []
 
 

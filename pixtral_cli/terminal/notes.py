@@ -28,7 +28,7 @@ class Notes:
     def tell(self, text: str, mark: str = "") -> None:
         """Text of several lines as it is, each line behind a mark."""
         for line in clean(text).split("\n"):
-            self._write(mark + line)
+            self._write(self._folded(mark + line))
 
     def warn(self, text: str) -> None:
         self._write(self._folded(visible(text)), "33")

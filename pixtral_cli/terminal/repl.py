@@ -30,12 +30,12 @@ class Reader(Protocol):
 class Repl:
     """A conversation at a terminal, over what `state` holds; answers go to `out`."""
 
-    def __init__(self, state: State, reader: Reader, out: Output, placeholder: str = "") -> None:
+    def __init__(self, state: State, reader: Reader, out: Output, placeholder: str = "", draft: str = "") -> None:
         self.state = state
         self._reader = reader
         self._out = out
         self._placeholder = placeholder
-        self._draft = Draft("")
+        self._draft = Draft(draft)
         state.backend.early = self._early
 
     def run(self) -> None:
@@ -123,7 +123,8 @@ class Repl:
             if state.conversation.staged and not images:
                 state.notes.say("Ask something about what is attached; /images lists it, /drop N lets go of it.")
             return None
-        parts = _tidy(state.conversation.compose(meant.text))
+        text = state.template.question(meant.text) if state.template and not edits else meant.text
+        parts = _tidy(state.conversation.compose(text))
         ask = state.conversation.edit if edits else state.conversation.ask
         return Ask(lambda engine, sampling: ask(engine, parts, sampling=sampling))
 
@@ -145,7 +146,7 @@ class Repl:
         chunks = ask.start(state.backend, state.sampling)
         before = state.conversation.turns
         try:
-            state.answer = render(chunks, replace(self._out, model=state.backend.name))
+            state.answer = render(chunks, self._screen())
         except KeyboardInterrupt:
             if not state.conversation.unanswered and state.conversation.turns == before:
                 raise  # it came before the question was on record
@@ -162,6 +163,11 @@ class Repl:
             cost, _ = state.measure()
             state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
         state.notes.draw("")
+
+    def _screen(self) -> Output:
+        """Where an answer goes. One that satisfies a schema is JSON, which no Markdown may mangle."""
+        markdown = self._out.markdown and not self.state.sampling.schema
+        return replace(self._out, model=self.state.backend.name, markdown=markdown)
 
     def _early(self) -> None:
         self.state.notes.say(f"{self.state.backend.name} is still loading; your question waits for it.")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pixtral_cli.chat.session import Session
     from pixtral_cli.chat.sessions import Sessions
     from pixtral_cli.terminal.completion import Suggestion
+    from pixtral_cli.terminal.templates import InUse
 
 Pairs: TypeAlias = list[tuple[str, str]]
 
@@ -48,6 +49,7 @@ class Wishes:
     plain: bool = False
     preview: bool = True
     stats: bool = False
+    template: "InUse | None" = None
 
 
 def chat(wishes: Wishes, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
@@ -60,6 +62,7 @@ def chat(wishes: Wishes, out: Output, sessions: "Callable[[], Sessions]", recall
     state = State(conversation, Backend(wishes.opening), wishes.open, notes, sessions, session, models=wishes.models)
     if wishes.log and not session:
         state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
+    state.template = wishes.template if wishes.template and wishes.template.template.takes_input else None
     state.settings |= {"stats": wishes.stats, "preview": "on" if wishes.preview else "off"}
     reader = _reader(state, wishes.plain or _dumb(), Recall(recall_file, keep=wishes.log), out)
     _greet(state, wishes)
@@ -67,7 +70,8 @@ def chat(wishes: Wishes, out: Output, sessions: "Callable[[], Sessions]", recall
         from pixtral_cli.terminal import staging
 
         state.stage([image for source in wishes.sources for image in staging.gather(source)])
-    Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER).run()
+    draft = wishes.template.draft if wishes.template else ""
+    Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER, draft).run()
 
 
 def _begun(wishes: Wishes, sessions: "Callable[[], Sessions]") -> "tuple[Session | None, Conversation]":
@@ -87,7 +91,7 @@ def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
     def suggest(before: str) -> "Iterable[Suggestion]":
         from pixtral_cli.terminal import completion
 
-        return completion.suggest(before, completion.Names(images, models, sessions))
+        return completion.suggest(before, completion.Names(images, models, sessions, templates))
 
     def images() -> Pairs:
         return [(str(number), image.name) for number, image in enumerate(state.conversation.images, 1)]
@@ -97,6 +101,11 @@ def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
 
     def sessions() -> Pairs:
         return [(each.id, each.title) for each in state.sessions().list(50)]
+
+    def templates() -> Pairs:
+        from pixtral_cli.terminal.templates import open_templates
+
+        return [(name, "") for name in open_templates().names()]
 
     if plain:
         from pixtral_cli.terminal.prompt_plain import PlainPrompt
@@ -128,9 +137,13 @@ def toolbar(state: State, text: str) -> str:
     told = [backend.name]
     if backend.state == "loading":
         part = f" {backend.loaded:.0%}" if backend.loaded else ""
-        told = [f"loading {backend.name}{part}, {backend.seconds:.0f} s"]
+        told = [f"{backend.doing or f'loading {backend.name}{part}'}, {backend.seconds:.0f} s"]
     elif backend.state == "failed":
         told = [f"{backend.name} could not be loaded; /model NAME switches"]
+    if state.template:
+        told.append(f"template {state.template.template.name}")
+    if state.sampling.schema:
+        told.append("answers by a schema")
     if staged := len(state.conversation.staged):
         told.append(f"{counted(staged, 'image')} attached")
     if 0 < len(text) < LONG:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pixtral_cli.chat.sessions import Sessions
     from pixtral_cli.terminal.clipboard import Desktop
     from pixtral_cli.terminal.render import Answer
+    from pixtral_cli.terminal.templates import InUse
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class State:
     desktop: "Callable[[], Desktop]" = _desktop
     settings: dict[str, Any] = field(default_factory=dict)
     answer: "Answer | None" = None
+    template: "InUse | None" = None
 
     def begin(self) -> None:
         """Keep what follows, if it is to be kept: there is something to keep now."""

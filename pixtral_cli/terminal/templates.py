@@ -1,12 +1,48 @@
 """What `pixtral templates` shows, and its way into the editor. Leaves the templates to `chat.templates`."""
 
+from dataclasses import dataclass, replace
+
 from pixtral_cli import config
 from pixtral_cli.chat.database import make_folder
-from pixtral_cli.chat.templates import EXAMPLE, Templates
+from pixtral_cli.chat.templates import EXAMPLE, Template, Templates
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sanitize import clean, visible
 from pixtral_cli.terminal.notes import laid_out
 from pixtral_cli.terminal.output import choose
+from pixtral_cli.terminal.typed import literal
+
+
+@dataclass
+class InUse:
+    """A template of a chat, with what is put in its places."""
+
+    template: Template
+    values: dict[str, str]
+
+    def question(self, text: str) -> str:
+        """A typed question in its place in the prompt, of whose own words none places an image."""
+        if not self.template.takes_input:
+            return text
+        prompt = replace(self.template, prompt=literal(self.template.prompt))
+        return prompt.fill(text, {name: literal(value) for name, value in self.values.items()}).prompt
+
+    @property
+    def draft(self) -> str:
+        """The prompt that has no place for a question, as a line to be mended or sent."""
+        if self.template.takes_input:
+            return ""
+        line = literal(self.template.fill("", self.values).prompt)
+        return f" {line} " if line.startswith("/") else f"{line} "
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What stands in its places."""
+        return {**self.template.defaults, **self.values}
+
+    @property
+    def system(self) -> str | None:
+        """Its system prompt, everything in its place."""
+        return self.template.fill("", self.values).system
 
 
 def open_templates() -> Templates:
@@ -17,7 +53,7 @@ def open_templates() -> Templates:
 def listed() -> None:
     """The templates with what they ask; one that cannot be read says why."""
     templates, out = open_templates(), choose()
-    rows = [(name, _gist(templates, name)) for name in templates.names()]
+    rows = [(name, gist(templates, name)) for name in templates.names()]
     for line in laid_out(rows, 10_000):
         out.write(f"{line}\n")
     if not rows:
@@ -48,7 +84,8 @@ def located() -> None:
     choose().write(f"{open_templates().folder}\n")
 
 
-def _gist(templates: Templates, name: str) -> str:
+def gist(templates: Templates, name: str) -> str:
+    """What a template asks, in one line, or why it cannot be read."""
     try:
         template = templates.load(name)
     except UsageError as error:

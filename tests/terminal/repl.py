@@ -54,9 +54,9 @@ class Room:
         """Type lines, each on an emptied line and ended by Enter; then leave."""
         return self.keys("".join(f"{EMPTY}{line}\r" for line in lines))
 
-    def keys(self, keys: str) -> str:
-        """Press keys, then empty the line and press Ctrl-D; returns what was said beside the answers."""
-        with self.repl(keys + EMPTY + "\x04") as repl:
+    def keys(self, keys: str, draft: str = "") -> str:
+        """Press keys, `draft` standing in the line, then empty the line and press Ctrl-D; returns what was said beside the answers."""
+        with self.repl(keys + EMPTY + "\x04", draft) as repl:
             repl.run()
         return self.said.getvalue()
 
@@ -70,7 +70,7 @@ class Room:
         return [f"[{part.name}]" if isinstance(part, Image) else part for part in parts]
 
     @contextlib.contextmanager
-    def repl(self, keys: str) -> Iterator[Repl]:
+    def repl(self, keys: str, draft: str = "") -> Iterator[Repl]:
         with create_pipe_input() as pipe:
             pipe.send_text(keys)
             prompt = Prompt(
@@ -81,7 +81,7 @@ class Room:
                 input=pipe,
                 output=DummyOutput(),
             )
-            yield Repl(self.state, prompt, self._out)
+            yield Repl(self.state, prompt, self._out, draft=draft)
 
     def _state(self) -> State:
         session = self.sessions.start(model="fake") if self.log else None
