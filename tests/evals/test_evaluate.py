@@ -178,8 +178,8 @@ def test_nothing_is_left_beside_a_run(call: Call) -> None:
 def test_a_run_that_cannot_be_read_hides_no_other_from_the_list(call: Call) -> None:
     call("demo-reading", "--model", "demo", "--limit", "2", "-q")
     gone, damaged = (config.paths().data / "evals" / name for name in ("gone", "damaged"))
-    for folder in (gone, damaged):
-        folder.mkdir()
+    for broken in (gone, damaged):
+        broken.mkdir()
     about = json.loads(next(run for run in runs() if run.name.startswith("demo")).joinpath("run.json").read_text())
     about["about"]["task"] = "signs"
     (gone / "run.json").write_text(json.dumps(about))
