@@ -4,7 +4,8 @@ Conversations that share their pictures become branches: each sees the pictures 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 
 import cv2
@@ -17,9 +18,12 @@ from demo.drawing import sizes
 from demo.drawing.canvas import PATCH, Pixels, fit
 from demo.samples import Sample, Turn
 from demo.tokenizer import BOS, EOS, IMG, IMG_BREAK, IMG_END, INST, INST_END, PAD, Tokenizer
+from demo.twin import Look, Picked
 
 MEAN = np.array((0.48145466, 0.4578275, 0.40821073), np.float32)
 STD = np.array((0.26862954, 0.26130258, 0.27577711), np.float32)
+IN_PARTS = ("bars", "lines", "sketch")  # families with print, half of whose batches are as small as print allows
+PREFIX_STRETCH, STRETCH = 112, 56  # tokens for which attention is computed at once
 
 cv2.setNumThreads(1)
 
@@ -156,17 +160,81 @@ def _places(ids: NDArray[np.int64], grids: list[tuple[int, int]]) -> NDArray[np.
     return places
 
 
-def mask(branch: torch.Tensor) -> torch.Tensor:
-    """[B, 1, T, T], 0 where a token may look and -inf where not: earlier tokens of its own branch and of branch 0."""
-    same = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == 0)
-    seen = same & torch.ones(branch.shape[1], branch.shape[1], dtype=torch.bool).tril()
-    return torch.zeros(seen.shape).masked_fill(~seen, float("-inf"))[:, None]
+def mask(branch: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """[B, 1, Q, K], 0 where a token may look and -inf where not: earlier tokens of its own branch and of branch 0.
+
+    `queries` [B or 1, Q] and `keys` [K] are places in the sequence.
+    """
+    asking = branch.gather(1, queries.expand(len(branch), -1))
+    asked = branch[:, keys][:, None, :]
+    seen = ((asking[:, :, None] == asked) | (asked == 0)) & (keys[None, None, :] <= queries[:, :, None])
+    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, float("-inf"))[:, None]
 
 
-def draw_batch(rng: Random, tokenizer: Tokenizer, size: int, name: str | None = None) -> Batch:
-    """`size` samples of one family, their pictures on the same grids."""
-    name = name or families.choose(rng)
-    shared = rng.random() > 0.14
-    model = families.FAMILIES[name].sizes(rng)
+def looks(branch: torch.Tensor) -> list[Look]:
+    """The sequence in stretches, each with the keys that one of its tokens may look at.
+
+    Tokens of branch 0 that open every row are the prefix; behind them a stretch looks no further back than its first branch.
+    """
+    width = branch.shape[1]
+    prefix = int((branch != 0).any(0).nonzero()[0]) if (branch != 0).any() else width
+    at = torch.arange(width, device=branch.device)
+    new = branch < 0  # padding needs to see nothing but the prefix
+    new[:, 1:] |= branch[:, 1:] != branch[:, :-1]
+    opens = torch.where(new, at, 0).cummax(1).values.amin(0)
+    stretches = (PREFIX_STRETCH, STRETCH) if branch.device.type == "cpu" else (width, width)
+    edges = [*_steps(0, prefix, stretches[0]), *_steps(prefix, width, stretches[1]), width]
+    found = []
+    for start, stop in pairwise(edges):
+        low = prefix if (branch[:, start:stop] == 0).any() else max(prefix, int(opens[start]))
+        keys = torch.cat((at[: min(prefix, stop)], at[low:stop]))
+        found.append(Look(start, stop, prefix, low, mask(branch, at[None, start:stop], keys)))
+    return found
+
+
+def _steps(start: int, stop: int, most: int) -> list[int]:
+    """Where stretches of about equal length begin."""
+    count = -(-(stop - start) // most)
+    return [start + (stop - start) * i // count for i in range(count)]
+
+
+def picked(target: torch.Tensor, branch: torch.Tensor) -> Picked:
+    """The places of the targets, row by row, padded with the first place."""
+    most = int(target.sum(1).max())
+    every = torch.arange(target.shape[1], device=target.device)
+    order = torch.where(target, every, target.shape[1]).sort(1).values[:, :most]
+    at = torch.where(order < target.shape[1], order, 0)
+    return Picked(at, mask(branch, at, every))
+
+
+def draw_batch(
+    rng: Random, tokenizer: Tokenizer, size: int, name: str | None = None, plan: Random | None = None
+) -> Batch:
+    """`size` samples of one family, their pictures on the same grids. `plan` chooses family and grids: what the batch costs."""
+    plan = plan or rng
+    name = name or families.choose(plan)
+    shared = plan.random() > 0.14
+    model = families.FAMILIES[name].sizes(plan)
+    if name in IN_PARTS and plan.random() < 0.5:
+        model = [sizes.part(plan, size) for size in model]
     samples = [families.draw(rng, name, [sizes.like(rng, one) for one in model], shared=shared) for _ in range(size)]
-    return collate(samples, tokenizer)
+    return collate(level(rng, samples, tokenizer) if shared else samples, tokenizer)
+
+
+def level(rng: Random, samples: Sequence[Sample], tokenizer: Tokenizer) -> list[Sample]:
+    """The longest samples without some of their conversations, so that little of the batch is padding."""
+    lengths = [len(encode(sample, tokenizer).ids) for sample in samples]
+    most = sorted(lengths)[len(samples) * 5 // 8]
+    return [
+        _shortened(rng, sample, tokenizer, most) if n > most else sample
+        for sample, n in zip(samples, lengths, strict=True)
+    ]
+
+
+def _shortened(rng: Random, sample: Sample, tokenizer: Tokenizer, most: int) -> Sample:
+    """The first conversation stays."""
+    talks = list(sample.conversations)
+    while len(talks) > 1 and len(encode(sample, tokenizer).ids) > most:
+        del talks[rng.randrange(1, len(talks))]
+        sample = replace(sample, conversations=tuple(talks))
+    return sample

@@ -11,6 +11,12 @@ from demo.samples import Sample
 SEED = 20_000_000  # training and its own held-out batches use smaller ones
 
 
+def _reading(rng: Random) -> Sample:
+    """Words and numbers; training has many that are neither."""
+    shown, picture = prints.draw(rng, sizes.strip(rng))
+    return Sample("reading", (picture,), tuple(reading.ask(rng, shown)))
+
+
 def _reading_new_words(rng: Random) -> Sample:
     """One word on a line that no training picture shows."""
     while True:
@@ -55,7 +61,7 @@ EXAM: dict[str, Callable[[Random], Sample]] = {
     "several pictures": lambda rng: families.draw(rng, "pair"),
     "bars": lambda rng: families.draw(rng, "bars"),
     "lines": lambda rng: families.draw(rng, "lines"),
-    "reading": lambda rng: families.draw(rng, "print"),
+    "reading": _reading,
     "reading, new words": _reading_new_words,
     "sketch": _closed,
     "sketch, new words": _open,

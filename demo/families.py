@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from demo.drawing import charts, prints, scenes, sizes, sketches, views
+from demo.drawing import charts, prints, scenes, sizes, sketches, views, words
 from demo.drawing.canvas import Picture, Size
 from demo.questions import charts as chart_questions
 from demo.questions import pages, pairs, reading, talk
@@ -51,8 +51,13 @@ def _lines(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
 
 
 def _print(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
-    shown, picture = prints.draw(rng, at[0])
+    shown, picture = prints.draw(rng, at[0], words.varied_word, crowded=True)
     return [picture], reading.ask(rng, shown)
+
+
+def _letters(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
+    """Nothing is asked: what it shows is told by the labels of its patches, and only the vision encoder learns from it."""
+    return [prints.crowd(rng, at[0])], []
 
 
 def _sketch(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
@@ -71,14 +76,15 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.34, lambda rng: [sizes.scene(rng)], _scene),
-    "view": Family(0.06, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.1, _several, _pair),
-    "bars": Family(0.27, lambda rng: [sizes.chart(rng)], _bars),
-    "lines": Family(0.07, lambda rng: [sizes.chart(rng)], _lines),
-    "print": Family(0.04, lambda rng: [sizes.strip(rng)], _print),
-    "sketch": Family(0.05, lambda rng: [sizes.page(rng)], _sketch),
-    "talk": Family(0.07, lambda rng: [], _talk),
+    "scene": Family(0.11, lambda rng: [sizes.scene(rng)], _scene),
+    "view": Family(0.05, lambda rng: [sizes.scene(rng)], _view),
+    "pair": Family(0.06, _several, _pair),
+    "bars": Family(0.18, lambda rng: [sizes.chart(rng)], _bars),
+    "lines": Family(0.14, lambda rng: [sizes.chart(rng)], _lines),
+    "print": Family(0.22, lambda rng: [sizes.strip(rng)], _print),
+    "sketch": Family(0.21, lambda rng: [sizes.page(rng)], _sketch),
+    "letters": Family(0.25, lambda rng: [sizes.crowd(rng)], _letters),
+    "talk": Family(0.03, lambda rng: [], _talk),
 }
 
 
@@ -93,7 +99,7 @@ def draw(rng: Random, name: str, at: list[Size] | None = None, *, shared: bool =
     """
     family = FAMILIES[name]
     pictures, talks = family.make(rng, family.sizes(rng) if at is None else at)
-    if shared and name != "talk":
+    if (shared and name != "talk") or not talks:
         return Sample(name, tuple(pictures), tuple(talks))
     system = rng.choice(talk.SYSTEMS) if rng.random() < 0.5 else None
     return Sample(name, tuple(pictures), (_one_talk(rng, len(pictures), talks),), shared=False, system=system)

@@ -4,6 +4,7 @@ It shares with the first program what can be asked (the facts of a picture) and 
 """
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -187,7 +188,7 @@ def bars(rng: Random) -> Sample:
     group = rng.choice([group for group in words.LABELS if len(group) >= count])
     labels = group[:count] if rng.random() < 0.7 else None
     axes.bar(range(count), values, width=rng.uniform(0.55, 0.85), color=[rng.choice(COLOURS[name]) for name in names])
-    face = _face(rng, 27 * width / 640)
+    face = _face(rng, 30 * width / 640)
     axes.set_xticks(range(count) if labels else [], labels or [], fontproperties=face)
     axes.set_yticks(range(0, highest + 1, highest // 5), range(0, highest + 1, highest // 5), fontproperties=face)
     axes.set_ylim(0, highest * 1.03)
@@ -196,7 +197,7 @@ def bars(rng: Random) -> Sample:
         axes.set_axisbelow(True)
     title = rng.choice(words.TITLES) if rng.random() < 0.4 else None
     if title:
-        axes.set_title(title, fontproperties=_face(rng, 26 * width / 640))
+        axes.set_title(title, fontproperties=_face(rng, 32 * width / 640))
     return Sample("bars", (sheet.picture(),), tuple(chart_questions.ask_bars(rng, Bars(values, names, labels, title))))
 
 
@@ -210,9 +211,8 @@ def lines(rng: Random) -> Sample:
     log = rng.random() < 0.3
     names = rng.sample(("red", "blue", "green", "orange", "purple", "black"), count)
     named = rng.random() < 0.6
-    drawn = []
-    for colour in names:
-        level, line = _course(rng, colour, words.run_name(rng) if named else None, at)
+    courses = _apart(rng, names, named, at)
+    for colour, (level, line) in zip(names, courses, strict=True):
         axes.plot(
             at,
             [10 ** (y / 5 - 1) for y in level] if log else level,
@@ -220,8 +220,7 @@ def lines(rng: Random) -> Sample:
             label=line.name,
             linewidth=3,
         )
-        drawn.append(line)
-    face = _face(rng, 25 * width / 640)
+    face = _face(rng, 28 * width / 640)
     if log:
         axes.set_yscale("log")
         axes.set_ylim(0.1, 10 ** (1.9 if named else 1.1))
@@ -231,9 +230,20 @@ def lines(rng: Random) -> Sample:
     for label in axes.get_yticklabels():
         label.set_fontproperties(face)
     if named:
-        axes.legend(prop=_face(rng, 25 * width / 640), loc="upper right")
-    facts = Lines(tuple(drawn), None, log)
+        axes.legend(prop=_face(rng, 28 * width / 640), loc="upper right")
+    facts = Lines(tuple(line for _, line in courses), None, log)
     return Sample("lines", (sheet.picture(),), tuple(chart_questions.ask_lines(rng, facts)))
+
+
+def _apart(rng: Random, colours: list[str], named: bool, at: list[int]) -> list[tuple[list[float], Line]]:
+    """Courses of which none lies under another for most of its way."""
+    while True:
+        courses = [_course(rng, colour, words.run_name(rng) if named else None, at) for colour in colours]
+        pairs = combinations([level for level, _ in courses], 2)
+        if named and len({line.name for _, line in courses}) < len(courses):
+            continue
+        if all(sum(abs(a - b) > 0.7 for a, b in zip(*pair, strict=True)) * 2 >= len(at) for pair in pairs):
+            return courses
 
 
 def _course(rng: Random, colour: str, name: str | None, at: list[int]) -> tuple[list[float], Line]:
@@ -260,7 +270,7 @@ def prints(rng: Random) -> Sample:
     )
     sheet = Sheet(width, height, ground)
     text = words.cased(rng, rng.choice((words.trained_word(rng), words.held_out_word(rng), str(rng.randint(10, 9999)))))
-    size = rng.uniform(26, 60) * width / 640
+    size = rng.uniform(30, 60) * width / 640
     sheet.board().text(
         width * 0.5,
         height * rng.choice((0.4, 0.5, 0.6)),

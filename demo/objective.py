@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from demo.encoding import Batch, mask
+from demo.encoding import Batch, looks, picked
 from demo.twin import Twin, label_sizes
 
-GROUND_WEIGHTS = (0.3, 0.3, 0.15, 0.15, 0.15)  # of patches where there is nothing to tell
+GROUND_WEIGHTS = (0.3, 0.3, 0.08, 0.08, 0.08)  # of patches where there is nothing to tell
 PLACE_WEIGHT = 0.3
 
 
@@ -27,15 +27,25 @@ class Loss:
 def losses(twin: Twin, batch: Batch, *, auxiliary: bool = True) -> Loss:
     device = twin.norm.weight.device
     features = [twin.see(patches.to(device), grid) for patches, grid in zip(batch.patches, batch.grids, strict=True)]
-    ids, target = batch.ids.to(device), batch.target.to(device)
-    hidden, middle = twin.read(ids, batch.positions.to(device), mask(batch.branch).to(device), features)
+    if not batch.target.any():
+        return Loss(torch.zeros((), device=device), _told(twin, features, batch), torch.ones(1))
+    ids, target, branch = batch.ids.to(device), batch.target.to(device), batch.branch.to(device)
     wanted = torch.roll(ids, -1, 1)[target]
-    logits = twin.logits(hidden[target]).float()
+    answers = picked(target, branch)
+    hidden, middle = twin.read(ids, batch.positions.to(device), looks(branch), features, answers)
+    logits = twin.logits(hidden[target.gather(1, answers.at)]).float()
     extra = torch.zeros((), device=device)
     if auxiliary and features:
-        told = [_patch_loss(twin, seen, labels.to(device)) for seen, labels in zip(features, batch.labels, strict=True)]
-        extra = torch.stack(told).mean() + PLACE_WEIGHT * _place_loss(twin, middle, batch.places.to(device))
+        extra = _told(twin, features, batch) + PLACE_WEIGHT * _place_loss(twin, middle, batch.places.to(device))
     return Loss(F.cross_entropy(logits, wanted), extra, logits.detach().argmax(-1) == wanted)
+
+
+def _told(twin: Twin, features: list[Tensor], batch: Batch) -> Tensor:
+    """What the patches of all pictures tell."""
+    parts = [
+        _patch_loss(twin, seen, labels.to(seen.device)) for seen, labels in zip(features, batch.labels, strict=True)
+    ]
+    return torch.stack(parts).mean()
 
 
 def _patch_loss(twin: Twin, features: Tensor, labels: Tensor) -> Tensor:
@@ -45,7 +55,8 @@ def _patch_loss(twin: Twin, features: Tensor, labels: Tensor) -> Tensor:
     for i, (output, quiet) in enumerate(zip(outputs, GROUND_WEIGHTS, strict=True)):
         wanted = labels[..., i].flatten()
         each = F.cross_entropy(output, wanted, reduction="none")
-        total = total + (2.0 if i < 2 else 1.0) * (each * torch.where(wanted > 0, 1.0, quiet)).mean()
+        weights = torch.where(wanted > 0, 1.0, quiet)
+        total = total + (each * weights).sum() / weights.sum()
     return total
 
 

@@ -65,12 +65,12 @@ class Plan:
         return self.rate * min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - progress) / 0.5))
 
 
-def draw_ahead(queue: Any, folder: Path, batch: int, seed: int) -> None:
-    """A drawing process: put batches on the queue for ever."""
+def draw_ahead(queue: Any, folder: Path, batch: int, seed: int, plan: int) -> None:
+    """A drawing process: put batches on the queue for ever. Those of one `plan` draw batches that cost the same."""
     torch.set_num_threads(1)
-    rng, tokenizer = Random(seed), tokens.Tokenizer(folder)
+    rng, together, tokenizer = Random(seed), Random(plan), tokens.Tokenizer(folder)
     while True:
-        queue.put(draw_batch(rng, tokenizer, batch))
+        queue.put(draw_batch(rng, tokenizer, batch, plan=together))
 
 
 class Average:
@@ -123,7 +123,7 @@ class Trainer:
         for batch in batches:
             with torch.autocast(self.plan.device.split(":")[0], torch.bfloat16):
                 loss = losses(self.twin, batch)
-            weight = AUXILIARY * (1 - 0.7 * self.progress)
+            weight = AUXILIARY * (1 - 0.7 * self.progress) if batch.target.any() else 1.0
             ((loss.answers + weight * loss.auxiliary) / len(batches)).backward()  # type: ignore[no-untyped-call]
             self._count(batch, loss.answers.item(), loss.auxiliary.item(), loss.right.float().mean().item())
         self._agree()
@@ -223,13 +223,19 @@ def gather(counts: dict[str, list[int]], world: int) -> dict[str, list[int]]:
 
 
 def build(plan: Plan, vocabulary: int) -> Twin:
-    """A new model, or one grown from an exported checkpoint."""
+    """A new model, or one grown from a run or an exported checkpoint."""
     torch.manual_seed(0)
     twin = Twin(plan.grow, vocabulary)
     if plan.init:
-        _, weights = restore(plan.init)
-        adopt(twin, weights, tokens.token_bytes(plan.init), tokens.token_bytes(plan.folder))
+        adopt(twin, start_from(plan.init), tokens.token_bytes(plan.init), tokens.token_bytes(plan.folder))
     return twin
+
+
+def start_from(folder: Path) -> dict[str, Tensor]:
+    """The averaged weights of a run, its training heads among them; or those of an export, which has none."""
+    if (folder / "state.pt").exists():
+        return dict(torch.load(folder / "state.pt", weights_only=True, map_location="cpu")["average"])
+    return restore(folder)[1]
 
 
 def held_out_batches(tokenizer: tokens.Tokenizer, batch: int, each: int = 2) -> list[Batch]:
@@ -245,11 +251,9 @@ def work(rank: int, plan: Plan, port: int) -> None:
     trainer = Trainer(plan, rank)
     queue = mp.get_context("spawn").Queue(12)
     painters = 1 if plan.world > 1 else max(1, (os.cpu_count() or 2) - 1)
-    seeds = [(trainer.step * 64 + rank * 32 + i + 1) % HELD_OUT_SEED for i in range(painters)]
-    drawing = [
-        mp.get_context("spawn").Process(target=draw_ahead, args=(queue, plan.folder, plan.batch, seed), daemon=True)
-        for seed in seeds
-    ]
+    first = trainer.step * 64 % HELD_OUT_SEED
+    tasks = [(queue, plan.folder, plan.batch, first + rank * 32 + i + 1, first + i) for i in range(painters)]
+    drawing = [mp.get_context("spawn").Process(target=draw_ahead, args=task, daemon=True) for task in tasks]
     for process in drawing:
         process.start()
     trainer.run(queue, held_out_batches(trainer.tokenizer, plan.batch * 2))
@@ -265,7 +269,7 @@ def read_plan() -> Plan:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--batches", type=int, default=3)
     parser.add_argument("--evaluate-every", type=float, default=10)
-    parser.add_argument("--init", type=Path, help="a checkpoint in mistral format to grow from")
+    parser.add_argument("--init", type=Path, help="a run, or a checkpoint in mistral format, to grow from")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--vision-layers", type=int, default=4)

@@ -1,11 +1,13 @@
 """A fast batched twin of mistral_inference's Pixtral: the same parameter names, for training. Knows no data and no file.
 
 Rotary pairs are the two halves of a head (contiguous, so quicker); `export` reorders the rows of wq and wk to the interleaved
-pairs that mistral_inference expects. Attention is a plain matrix product on the CPU, where SDPA's backward is slower.
+pairs that mistral_inference expects. Attention is a plain matrix product on the CPU, where SDPA's backward is slower, and is
+computed for stretches of the sequence with only the keys that a stretch may look at.
 """
 
 import functools
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -40,13 +42,44 @@ class Shape:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the queries `start` to `stop` may look at: the keys before `prefix` and those from `low` to `stop`.
+
+    `mask` [B or 1, 1, queries, keys] is 0 where one may look and -inf where not.
+    """
+
+    start: int
+    stop: int
+    prefix: int
+    low: int
+    mask: Tensor
+
+    def keys(self, x: Tensor) -> Tensor:
+        """The part of [B, H, T, D] that is looked at."""
+        if self.low <= self.prefix:
+            return x[:, :, : self.stop]
+        return torch.cat((x[:, :, : self.prefix], x[:, :, self.low : self.stop]), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """The places [B, M] whose last hidden states are wanted, and a mask [B, 1, M, T] of what each may look at."""
+
+    at: Tensor
+    mask: Tensor
+
+    def of(self, x: Tensor) -> Tensor:
+        return x.gather(1, self.at[..., None].expand(-1, -1, x.shape[-1]))
+
+
 class Norm(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight, EPS)
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), EPS)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -63,26 +96,37 @@ class Attention(nn.Module):
         self.wv = nn.Linear(dim, kv_heads * self.head_dim, bias=False)
         self.wo = nn.Linear(dim, dim, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = (
-            self._heads(self.wq(x), self.heads),
-            self._heads(self.wk(x), self.kv_heads),
-            self._heads(self.wv(x), self.kv_heads),
-        )
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, looks: Sequence[Look] = (), picked: Picked | None = None
+    ) -> Tensor:
+        """Of every token, or of the picked ones alone; without `looks` each token looks at all."""
+        asking = x if picked is None else picked.of(x)
+        turns = (cos, sin) if picked is None else (picked.of(cos[:, 0])[:, None], picked.of(sin[:, 0])[:, None])
+        q = rotate(self._heads(self.wq(asking), self.heads), *(table * self.head_dim**-0.5 for table in turns))
+        k, v = rotate(self._heads(self.wk(x), self.kv_heads), cos, sin), self._heads(self.wv(x), self.kv_heads)
         if self.kv_heads != self.heads:
             k, v = (one.repeat_interleave(self.heads // self.kv_heads, 1) for one in (k, v))
-        if x.device.type == "cpu":
-            weights = (q * self.head_dim**-0.5) @ k.transpose(-1, -2)
-            if mask is not None:
-                weights = weights + mask.to(weights.dtype)
-            mixed = torch.softmax(weights, -1) @ v
+        if picked is not None:
+            mixed = attend(q, k, v, picked.mask)
+        elif looks:
+            parts = [attend(q[:, :, a.start : a.stop], a.keys(k), a.keys(v), a.mask) for a in looks]
+            mixed = torch.cat(parts, 2)
         else:
-            mixed = F.scaled_dot_product_attention(q, k, v, None if mask is None else mask.to(q.dtype))
+            mixed = attend(q, k, v, None)
         return self.wo(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         return x.view(x.shape[0], x.shape[1], heads, self.head_dim).transpose(1, 2)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax attention of queries that are scaled already."""
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
+    weights = q @ k.transpose(-1, -2)
+    if mask is not None:
+        weights = weights + mask
+    return torch.softmax(weights, -1) @ v
 
 
 class FeedForward(nn.Module):
@@ -104,8 +148,11 @@ class Block(nn.Module):
         self.attention_norm = Norm(dim)
         self.ffn_norm = Norm(dim)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), cos, sin, mask)
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, looks: Sequence[Look] = (), picked: Picked | None = None
+    ) -> Tensor:
+        seen = self.attention(self.attention_norm(x), cos, sin, looks, picked)
+        x = (x if picked is None else picked.of(x)) + seen
         return x + self.feed_forward(self.ffn_norm(x))  # type: ignore[no-any-return]
 
 
@@ -169,20 +216,32 @@ class Twin(nn.Module):
         head = self.shape.vision_dim // self.shape.vision_heads
         cos, sin = (_as(table, x) for table in _plane(grid, head, self.shape.vision_theta))
         for block in encoder.transformer.layers:
-            x = block(x, cos, sin, None)
+            x = block(x, cos, sin)
         return self.vision_language_adapter(x)  # type: ignore[no-any-return]
 
-    def read(self, ids: Tensor, positions: Tensor, mask: Tensor, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Hidden states [B, T, dim] at the end, and half way (for the place head). `features` in the order of the pictures."""
+    def read(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        looks: Sequence[Look],
+        features: list[Tensor],
+        picked: Picked | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states at the end, [B, T, dim] or of the picked places alone, and half way (for the place head).
+
+        `features` in the order of the pictures.
+        """
         x = self.tok_embeddings(ids)
         if features:
             x = x.masked_scatter((ids == IMG)[..., None], torch.cat(features, 1).to(x.dtype))
         head = self.shape.dim // self.shape.heads
         cos, sin = (_as(table.to(ids.device)[positions][:, None], x) for table in _track(head, self.shape.theta))
         middle = x
-        mask = _as(mask, x)
+        looks = [replace(look, mask=_as(look.mask, x)) for look in looks]
+        if picked is not None:
+            picked = replace(picked, mask=_as(picked.mask, x))
         for i, block in enumerate(self.layers.values(), 1):
-            x = block(x, cos, sin, mask)
+            x = block(x, cos, sin, looks, picked if i == self.shape.layers else None)
             if i == self.shape.layers // 2:
                 middle = x
         return self.norm(x), middle

@@ -19,7 +19,7 @@ Point: TypeAlias = tuple[float, float]
 Pixels: TypeAlias = NDArray[np.uint8]
 
 PATCH = 16
-LIMIT = 128  # the served max_image_size
+LIMIT = 256  # the served max_image_size
 CELLS = 4  # label cells along a patch's side
 SUBCOLUMNS = (2.5, 8.0, 13.5)  # where in a patch the character labels are taken
 
@@ -73,7 +73,7 @@ class Canvas:
         self.rng, self.width, self.height, self.scale = rng, size.width, size.height, size.scale
         self.grid = size.grid
         self.pixels: Any = np.empty((round(size.height * size.scale), round(size.width * size.scale), 3), np.uint8)
-        self.pixels[:] = ground
+        cv2.rectangle(self.pixels, (0, 0), self.pixels.shape[1::-1], ground, -1)
         self.line_type = cv2.LINE_8 if rng.random() < (0.1 if size.scale < 1.5 else 0.4) else cv2.LINE_AA
         columns, rows = self.grid
         self._kinds: Any = np.zeros((rows * CELLS, columns * CELLS), np.uint8)

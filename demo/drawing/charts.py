@@ -1,17 +1,24 @@
 """Bar charts and line charts with axes, labels and legends. Knows no question."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from random import Random
+from typing import TypeAlias
 
 from demo.drawing import fonts, palette, words
 from demo.drawing.canvas import KIND, Canvas, Mark, Picture, Point, Size
 from demo.drawing.palette import RGB
 
 GREYLESS = ("gray",)
+CLEAR = 0.06  # of the plot's height between two lines that can be told apart
+LEAST = 10.0  # pixels of type that can be read
 AXES = ((5, 1), (10, 1), (10, 1), (10, 1), (10, 1), (20, 2), (50, 5), (100, 10))  # highest value, step between values
 TRENDS = ("up", "down", "flat", "spike", "drop", "wrong", "wrong")
+
+Course: TypeAlias = tuple[list[float], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ def _frame(rng: Random, size: Size, title: str | None) -> _Frame:
     paper = palette.jitter(rng, palette.NIGHT if rng.random() < 0.12 else rng.choice(palette.PAPERS), 4)
     canvas = Canvas(rng, size, paper)
     ink = palette.shade(palette.ink_on(paper), 1.0)
-    letters = rng.uniform(8.5, 12) if max(size.width, size.height) > 180 else rng.uniform(8, 10)
+    letters = rng.uniform(10.5, 13) if max(size.width, size.height) > 180 else rng.uniform(10, 11.5)
     face = rng.choice(fonts.printed())
     top: float = rng.uniform(5, 12)
     if title:
@@ -97,7 +104,7 @@ def _title(rng: Random, names: tuple[str, ...]) -> str | None:
 
 
 def draw_bars(rng: Random, size: Size) -> tuple[Bars, Picture]:
-    simple = rng.random() < 0.65  # ten steps and nothing to read: what can be seen at any size
+    simple = rng.random() < (0.15 if size.width > 127 else 0.6)  # nothing but bars: what can be seen at any size
     highest, step = (10, 1) if simple else rng.choice(AXES)
     title = None if simple else _title(rng, words.TITLES)
     frame = _frame(rng, size, title)
@@ -105,7 +112,7 @@ def draw_bars(rng: Random, size: Size) -> tuple[Bars, Picture]:
     values = tuple(step * rng.randint(1, highest // step) for _ in range(count))
     paper = tuple(int(v) for v in frame.canvas.pixels[0, 0])
     usable = palette.names_on(paper, GREYLESS)  # type: ignore[arg-type]
-    labels = _labels(rng, count) if not simple and rng.random() < 0.45 else None
+    labels = _fitting(frame, count) if not simple and rng.random() < 0.55 else None
     one = labels is not None and rng.random() < 0.25
     colours = (rng.choice(usable),) * count if one else tuple(rng.sample(usable, min(count, len(usable))))
     bars = Bars(values[: len(colours)], colours, labels and labels[: len(colours)], title)
@@ -120,9 +127,18 @@ def draw_bars(rng: Random, size: Size) -> tuple[Bars, Picture]:
     return bars, frame.canvas.picture()
 
 
+def _fitting(frame: _Frame, count: int) -> tuple[str, ...] | None:
+    """Labels that stand beside one another at a size that can be read."""
+    for _ in range(6):
+        labels = _labels(frame.canvas.rng, count)
+        if max(frame.canvas.measure(label, frame.face, LEAST)[0] for label in labels) < frame.across / count - 3:
+            return labels
+    return None
+
+
 def _labels(rng: Random, count: int) -> tuple[str, ...]:
     if rng.random() < 0.2:
-        return tuple(word.capitalize()[:7] for word in rng.sample(words.TRAINED, count))
+        return tuple(word.capitalize() for word in rng.sample([w for w in words.TRAINED if len(w) < 7], count))
     group = rng.choice([group for group in words.LABELS if len(group) >= count])
     if rng.random() < 0.7:
         start = rng.randint(0, len(group) - count)
@@ -150,10 +166,10 @@ def _draw_standing(frame: _Frame, bars: Bars, reach: float, ticks: dict[int, str
     letters = frame.size
     while (
         bars.labels
-        and letters > 7
+        and letters > LEAST
         and max(canvas.measure(label, frame.face, letters)[0] for label in bars.labels) > slot - 2
     ):
-        letters -= 1
+        letters -= 0.5
     edge = frame.ink if rng.random() < 0.15 else None
     for i, (value, colour) in enumerate(zip(bars.values, bars.colours, strict=True)):
         middle = frame.left + slot * (i + 0.5)
@@ -239,7 +255,8 @@ def draw_lines(rng: Random, size: Size) -> tuple[Lines, Picture]:
     box = frame.top
     if boxed:
         frame.top += min(frame.up * 0.5, frame.size * 1.3 * count + 6)  # the lines keep clear of the legend
-    drawn = [_draw_line(frame, line, xs, steps) for line in lines]
+    courses = apart(rng, [line.trend for line in lines], len(xs))
+    drawn = [_draw_line(frame, line, xs, steps, *one) for line, one in zip(lines, courses, strict=True)]
     frame.top = box
     _cross(frame)
     if boxed:
@@ -303,16 +320,19 @@ def _step_axis(frame: _Frame, steps: list[str]) -> list[float]:
 
 
 def _level_axis(frame: _Frame, log: bool) -> None:
-    marks = ("0.01", "0.1", "1", "10") if log else ("0", "2", "4", "6", "8", "10")
+    marks: tuple[str, ...] = ("0.01", "0.1", "1", "10") if log else ("0", "2", "4", "6", "8", "10")
+    if frame.up / (len(marks) - 1) < frame.size * 1.2:
+        marks = ("0.01", "10") if log else ("0", "5", "10")
     for i, mark in enumerate(marks):
         y = frame.bottom - frame.up * i / (len(marks) - 1)
         frame.canvas.line([(frame.left - 3, y), (frame.left, y)], frame.ink, 1)
         frame.canvas.text(frame.left - 4, y, mark, frame.face, frame.size, frame.ink, (1, 0.5))
 
 
-def _draw_line(frame: _Frame, line: Line, xs: list[float], steps: list[str]) -> Line:
+def _draw_line(
+    frame: _Frame, line: Line, xs: list[float], steps: list[str], levels: list[float], at: int | None
+) -> Line:
     rng = frame.canvas.rng
-    levels, at = course(rng, line.trend, len(xs))
     points: list[Point] = [(x, frame.bottom - frame.up * level) for x, level in zip(xs, levels, strict=True)]
     paint = palette.jitter(rng, palette.COLOURS[line.colour][0], 8)
     mark = Mark(KIND["line"], palette.NAMES.index(line.colour) + 1)
@@ -323,7 +343,16 @@ def _draw_line(frame: _Frame, line: Line, xs: list[float], steps: list[str]) -> 
     return replace(line, step=None if at is None else steps[at])
 
 
-def course(rng: Random, trend: str, count: int) -> tuple[list[float], int | None]:
+def apart(rng: Random, trends: Sequence[str], count: int) -> list[Course]:
+    """A course for each trend, none of which lies under another for most of its way."""
+    while True:
+        courses = [course(rng, trend, count) for trend in trends]
+        pairs = combinations([levels for levels, _ in courses], 2)
+        if all(sum(abs(a - b) > CLEAR for a, b in zip(*pair, strict=True)) * 2 >= count for pair in pairs):
+            return courses
+
+
+def course(rng: Random, trend: str, count: int) -> Course:
     """Heights in [0, 1] at each step, and the index of the step that `trend` names."""
     wobble = [rng.uniform(-0.025, 0.025) for _ in range(count)]
     if trend in ("up", "down"):

@@ -3,11 +3,12 @@
 import functools
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageFont
 
 from demo.errors import DemoError
 
@@ -84,17 +85,22 @@ def held_out() -> tuple[Path, ...]:
     return _faces(HELD_OUT)
 
 
-@functools.lru_cache(maxsize=2000)
+@functools.lru_cache(maxsize=8000)
 def _face(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
+
+
+@functools.lru_cache(maxsize=40_000)
+def _advance(path: Path, size: int, character: str) -> float:
+    return _face(path, size).getlength(character)
 
 
 @functools.lru_cache(maxsize=6000)
 def run(text: str, path: Path, size: int) -> Run:
     """The ink of `text` at `size` pixels, cropped to its bounding box."""
-    face = _face(path, size)
-    left, top, right, bottom = (int(v) for v in face.getbbox(text))
-    sheet = Image.new("L", (max(1, right - left), max(1, bottom - top)), 0)
-    ImageDraw.Draw(sheet).text((-left, -top), text, font=face, fill=255)
-    starts = tuple(face.getlength(text[:i]) - left for i in range(len(text) + 1))
-    return Run(np.asarray(sheet), starts)
+    ink, (left, _) = _face(path, size).getmask2(text, "L")
+    mask = np.asarray(ink, np.uint8).reshape(ink.size[::-1]) if min(ink.size) else np.zeros((1, 1), np.uint8)
+    advances = [_advance(path, size, character) for character in text]
+    kerned = _face(path, size).getlength(text) / max(1.0, sum(advances))
+    starts = accumulate((advance * kerned for advance in advances), initial=-float(left))
+    return Run(mask, tuple(starts))

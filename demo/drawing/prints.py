@@ -9,6 +9,7 @@ from demo.drawing import fonts, palette, words
 from demo.drawing.canvas import Canvas, Picture, Size
 
 Word = Callable[[Random], str]
+FEW, MANY = (65, 22, 13, 0), (30, 25, 25, 20)  # how often one to four lines are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Print:
     sign: str | None
 
 
-def draw(rng: Random, size: Size, word: Word = words.trained_word) -> tuple[Print, Picture]:
+def draw(rng: Random, size: Size, word: Word = words.trained_word, *, crowded: bool = False) -> tuple[Print, Picture]:
+    """`crowded`: more lines and more words, for learning to read."""
     sign = rng.choice(palette.NAMES) if rng.random() < 0.2 else None
     if sign:
         ground, canvas = _sign(rng, size, sign)
@@ -28,7 +30,7 @@ def draw(rng: Random, size: Size, word: Word = words.trained_word) -> tuple[Prin
         ground, ink = palette.pair_apart(rng)
         canvas = Canvas(rng, size, ground)
     face = rng.choice(fonts.printed() if rng.random() < 0.9 else fonts.rounded())
-    type_size, lines = _lines(rng, canvas, face, word)
+    type_size, lines = _lines(rng, canvas, face, word, crowded)
     heights = [height for _, _, height in lines]
     gap = max(2.0, heights[0] * 0.35)
     y = rng.uniform(2, max(2.5, size.height - sum(heights) - gap * (len(lines) - 1) - 3))
@@ -41,6 +43,28 @@ def draw(rng: Random, size: Size, word: Word = words.trained_word) -> tuple[Prin
     return Print(tuple(text for text, _, _ in lines), sign), canvas.picture()
 
 
+def crowd(rng: Random, size: Size) -> Picture:
+    """Lines full of words and numbers in several typefaces, some in boxes: many letters for what a picture costs."""
+    ground, ink = palette.pair_apart(rng)
+    canvas = Canvas(rng, size, ground)
+    y = rng.uniform(0, 8)
+    while y < size.height - 8:
+        face = rng.choice(fonts.printed() if rng.random() < 0.75 else fonts.written())
+        type_size = rng.uniform(*rng.choice(((10, 15), (10, 15), (11, 20), (16, 36))))
+        boxed, x = rng.random() < 0.25, rng.uniform(1, 12)
+        y += 6 * boxed
+        while x < size.width - 12:
+            text = words.cased(rng, words.varied_word(rng)) if rng.random() < 0.75 else words.number(rng)
+            width, height = canvas.measure(text, face, type_size)
+            if x + width < size.width and y + height < size.height:
+                canvas.text(x, y, text, face, type_size, ink)
+                if boxed:
+                    canvas.rectangle(x - 4, y - 4, x + width + 4, y + height + 4, None, edge=ink)
+            x += width + rng.uniform(4, 16) + 6 * boxed
+        y += type_size * rng.uniform(0.95, 1.4) + 7 * boxed
+    return canvas.picture()
+
+
 def _sign(rng: Random, size: Size, colour: str) -> tuple[palette.RGB, Canvas]:
     paint = palette.some(rng, colour)
     behind = rng.choice([g for g in palette.GROUNDS.values() if palette.distance(g, paint) > palette.APART])
@@ -51,24 +75,28 @@ def _sign(rng: Random, size: Size, colour: str) -> tuple[palette.RGB, Canvas]:
     return paint, canvas
 
 
-def _text(rng: Random, word: Word) -> str:
+def _text(rng: Random, word: Word, crowded: bool) -> str:
     draw = rng.random()
+    if crowded and draw < 0.3:
+        return " ".join(words.cased(rng, word(rng)) for _ in range(rng.randint(2, 3)))
     if draw < 0.5:
         return words.cased(rng, word(rng))
     if draw < 0.62:
         return " ".join(words.cased(rng, word(rng)) for _ in range(2))
-    return words.number(rng) if draw < 0.8 else words.made_up(rng)
+    return words.number(rng) if draw < 0.82 else words.cased(rng, word(rng))
 
 
-def _lines(rng: Random, canvas: Canvas, face: Path, word: Word) -> tuple[float, list[tuple[str, float, float]]]:
-    """A type size, and one to three lines that fit, with their widths and heights."""
-    wanted = rng.choices((1, 2, 3), (65, 22, 13))[0]
+def _lines(
+    rng: Random, canvas: Canvas, face: Path, word: Word, crowded: bool
+) -> tuple[float, list[tuple[str, float, float]]]:
+    """A type size, and lines that fit, with their widths and heights."""
+    wanted = rng.choices((1, 2, 3, 4), MANY if crowded else FEW)[0]
     for _ in range(40):
-        texts = [_text(rng, word) for _ in range(wanted)]
+        texts = [_text(rng, word, crowded) for _ in range(wanted)]
         size = rng.choice((rng.uniform(11, 22), rng.uniform(11, 22), rng.uniform(18, 44)))
         boxes = [(text, *canvas.measure(text, face, size)) for text in texts]
         tall = sum(height * 1.4 for _, _, height in boxes)
         if max(width for _, width, _ in boxes) < canvas.width - 8 and tall < canvas.height - 6:
             return size, boxes
-        wanted = 1
+        wanted = max(1, wanted - 1)
     return 12, [("7", *canvas.measure("7", face, 12))]

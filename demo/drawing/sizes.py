@@ -37,28 +37,39 @@ def small(rng: Random) -> Size:
     """For several pictures in one conversation."""
     if rng.random() < 0.3:
         return _turned(rng, LIMIT, round(LIMIT * rng.choice((0.5, 0.67, 0.75))), scale(rng))
-    side = rng.randint(48, 112)
-    return Size(side, max(48, round(side * rng.uniform(0.6, 1.0))))
+    side = rng.randint(64, 144)
+    return Size(side, max(56, round(side * rng.uniform(0.6, 1.0))))
 
 
 def chart(rng: Random) -> Size:
     if rng.random() < 0.75:
         return Size(LIMIT, round(LIMIT * rng.choice((0.5, 0.6, 0.625, 0.67, 0.75, 0.75, 0.75, 0.8, 1.0))), scale(rng))
-    side = rng.randint(96, 127)
+    side = rng.randint(128, 240)
     return Size(side, round(side * rng.uniform(0.6, 0.85)))
 
 
 def strip(rng: Random) -> Size:
     """For printed words: often a single line."""
-    if rng.random() < 0.5:
-        return Size(LIMIT, rng.randint(24, 96), scale(rng))
-    return Size(rng.randint(48, 127), rng.randint(20, 64))
+    if rng.random() < 0.6:
+        return Size(LIMIT, rng.randint(24, 80) if rng.random() < 0.6 else rng.randint(80, 176), scale(rng))
+    return Size(rng.randint(64, 240), rng.randint(24, 80))
+
+
+def crowd(rng: Random) -> Size:
+    """For many letters at once."""
+    return Size(LIMIT, rng.choice((48, 64, 80, 96)), min(2.5, scale(rng)))
 
 
 def page(rng: Random) -> Size:
     if rng.random() < 0.6:
         return Size(LIMIT, round(LIMIT * rng.choice((0.75, 0.75, 0.8, 1.0))), scale(rng))
     return Size(round(LIMIT * rng.uniform(0.55, 0.95)), LIMIT, scale(rng))
+
+
+def part(rng: Random, size: Size) -> Size:
+    """Less of a picture at the same scale: it costs less to learn from."""
+    less = rng.uniform(0.5, 0.75)
+    return Size(max(128, round(size.width * less)), max(96, round(size.height * less)), scale(rng))
 
 
 def like(rng: Random, size: Size) -> Size:

@@ -1,5 +1,6 @@
 """The words of the pictures: lists, names of runs, and strings made up to be read letter by letter. Draws nothing."""
 
+import functools
 from random import Random
 
 COMMON = """
@@ -39,7 +40,7 @@ INTERFACE = """
     Login Search Save Send Cancel Name Email City Size Color Submit Home Help Shop Open Next Back Sign Profile
     Settings Password Address Phone Country Message Subject Date Time Price Quantity Total Order Cart Checkout Buy
     Delete Edit Add Upload Download Share Like Comment Reply Follow Contact About News Blog Gallery Welcome Register
-    Account Terms Remember Subscribe Accept Language
+    Account Terms Remember Subscribe Accept Language Filter Confirm
 """.split()  # noqa: SIM905
 _SHOWN = (*TITLES, *CURVES, *FIRST, *SECOND, *INTERFACE, *(label for group in LABELS for label in group))
 HELD_OUT = frozenset(sorted(set(COMMON))[3::9]) - {word.lower() for word in _SHOWN}  # in no training picture
@@ -48,6 +49,34 @@ TRAINED = tuple(sorted(set(COMMON) - HELD_OUT))
 
 def trained_word(rng: Random) -> str:
     return rng.choice(TRAINED)
+
+
+@functools.cache
+def _chain() -> dict[str, str]:
+    """What follows two letters in the trained words; a blank opens and closes a word."""
+    follow: dict[str, str] = {}
+    for word in (*TRAINED, *(word.lower() for word in INTERFACE)):
+        spaced = f"  {word} "
+        for i in range(len(word) + 1):
+            follow[spaced[i : i + 2]] = follow.get(spaced[i : i + 2], "") + spaced[i + 2]
+    return follow
+
+
+def likely_word(rng: Random) -> str:
+    """Letters that follow one another as in words, and are none that is held out."""
+    while True:
+        word = ""
+        while not word.endswith(" ") and len(word) < 10:
+            word += rng.choice(_chain()[f"  {word}"[-2:]])
+        word = word.strip()
+        if len(word) > 1 and word not in HELD_OUT:
+            return word
+
+
+def varied_word(rng: Random) -> str:
+    """For learning to read: half of the words are none."""
+    draw = rng.random()
+    return trained_word(rng) if draw < 0.45 else likely_word(rng) if draw < 0.85 else made_up(rng)
 
 
 def held_out_word(rng: Random) -> str:

@@ -16,7 +16,7 @@ READ = (
 def ask(rng: Random, shown: Print, most: int = 5) -> list[tuple[Turn, ...]]:
     text = "\n".join(shown.lines)
     kind = "read" if len(shown.lines) == 1 else "read lines"
-    turns = [turn(rng, READ, text, kind), turn(rng, READ, text, kind)]
+    turns = [turn(rng, READ, text, kind)]
     if len(shown.lines) > 1:
         turns += [
             turn(rng, (f"What is in the {o} line?", f"Read the {o} line."), line, "read")

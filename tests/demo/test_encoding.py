@@ -84,7 +84,8 @@ def test_a_branch_sees_the_pictures_and_itself_only(twin: Twin, tokenizer: Token
 def test_padding_is_seen_by_no_token(tokenizer: Tokenizer) -> None:
     samples = [families.draw(Random(seed), "talk") for seed in range(4)]
     batch = collate(samples, tokenizer)
-    seen = mask(batch.branch)[:, 0] == 0
+    every = torch.arange(batch.ids.shape[1])
+    seen = mask(batch.branch, every[None], every)[:, 0] == 0
     padded = batch.ids == PAD
     assert padded.any()
     assert not (seen & padded[:, None, :] & ~padded[:, :, None]).any()

@@ -15,7 +15,7 @@ from demo.grow import adopt, rows_by_bytes
 from demo.objective import losses
 from demo.samples import Sample
 from demo.tokenizer import EOS, SPECIALS, Tokenizer
-from demo.twin import Shape, Twin
+from demo.twin import Look, Shape, Twin
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant
 from pixtral_cli.engines.local import LocalEngine
@@ -35,7 +35,7 @@ def by_twin(twin: Twin, sample: Sample, tokenizer: Tokenizer) -> str:
     for _ in range(MOST):
         n = ids.shape[1]
         causal = torch.full((1, 1, n, n), float("-inf")).triu(1)
-        hidden, _ = twin.read(ids, torch.arange(n)[None], causal, features)
+        hidden, _ = twin.read(ids, torch.arange(n)[None], [Look(0, n, n, n, causal)], features)
         token = int(twin.logits(hidden[:, -1]).argmax())
         if token == EOS:
             break
