@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -12,6 +13,8 @@ from pydantic_core import from_json
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.chat.schema import check
+from pixtral_cli.engines.local.grammar import compile_schema
 from pixtral_cli.engines.local.lru import Lru
 from pixtral_cli.errors import ImageError, PixtralError, UsageError
 from pixtral_cli.server.faults import Fault, of_image
@@ -19,6 +22,7 @@ from pixtral_cli.server.schema import (
     AssistantMessage,
     ChatRequest,
     ImagePart,
+    ResponseFormat,
     Said,
     SystemMessage,
     TextPart,
@@ -27,6 +31,7 @@ from pixtral_cli.server.schema import (
 
 MAX_IMAGES = 128
 MAX_URLS = 16
+MAX_SCHEMA = 100_000  # characters
 SECONDS_FOR_IMAGES = 60
 REMEMBERED = 128_000_000  # bytes of images
 
@@ -98,13 +103,32 @@ async def understand(request: ChatRequest, defaults: Sampling, load: Load) -> As
             raise Fault(400, "The images took too long to fetch.", param="messages", code="image_unreachable") from None
     options = request.stream_options
     apart = options.include_usage if options else None
-    return Asked(tuple(messages), _sampling(request, defaults), bool(request.stream), apart)
+    schema = await asyncio.to_thread(_schema, request.response_format)
+    return Asked(tuple(messages), replace(_sampling(request, defaults), schema=schema), bool(request.stream), apart)
+
+
+def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
+    """What the answer must satisfy. Raises Fault 400 for a schema that is none, or that no answer can be held to."""
+    if wanted is None or wanted.type == "text":
+        return None
+    schema: dict[str, Any] = {"type": "object"}
+    if wanted.type == "json_schema":
+        if wanted.json_schema is None:
+            field = "response_format.json_schema"
+            raise Fault(400, f"Missing required parameter: {field}", param=field, code="missing_required_parameter")
+        schema = schema if wanted.json_schema.schema_ is None else wanted.json_schema.schema_
+    try:
+        if len(json.dumps(schema)) > MAX_SCHEMA:
+            raise UsageError(f"The schema is larger than {MAX_SCHEMA // 1000} kB")
+        compile_schema(check(schema))
+    except (UsageError, RecursionError) as error:
+        why = error.message if isinstance(error, UsageError) else "The schema nests too deep"
+        said = f"Invalid schema for response_format: {why}."
+        raise Fault(400, said, param="response_format", code="invalid_json_schema") from None
+    return schema
 
 
 def _check(request: ChatRequest) -> None:
-    if request.response_format and request.response_format.type != "text":
-        why = f"response_format {request.response_format.type} is not available on this server."
-        raise Fault(400, why, param="response_format", code="unsupported_value")
     if request.messages[-1].role != "user":
         last = f"messages.{len(request.messages) - 1}.role"
         raise Fault(400, "The last message must be the user's.", param=last, code="invalid_value")

@@ -82,9 +82,18 @@ class StreamOptions(Strict):
     include_obfuscation: bool | None = None
 
 
+class JSONSchema(Strict):
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    description: Text | None = None
+    schema_: dict[str, Any] | None = Field(None, alias="schema", description="A JSON schema; any object without one.")
+    strict: bool | None = Field(None, description="Of no effect: every answer satisfies the schema.")
+
+
 class ResponseFormat(Strict):
+    """What the answer is: text, a JSON object, or JSON that satisfies `json_schema`."""
+
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: dict[str, Any] | None = None
+    json_schema: JSONSchema | None = None
 
 
 class ChatRequest(Strict):

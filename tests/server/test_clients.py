@@ -125,8 +125,8 @@ def test_openai_errors(theirs: openai.OpenAI, running: Running, engine: FakeEngi
         theirs.chat.completions.create(model=MODEL, messages=hello, temperature=9)
     assert (hot.value.param, hot.value.type) == ("temperature", "invalid_request_error")
     with pytest.raises(openai.BadRequestError) as shape:
-        theirs.chat.completions.create(model=MODEL, messages=hello, response_format={"type": "json_object"})
-    assert shape.value.param == "response_format"
+        theirs.chat.completions.create(model=MODEL, messages=hello, response_format={"type": "json_schema"})  # type: ignore[call-overload]
+    assert shape.value.param == "response_format.json_schema"
     engine.answers = [ContextError("The prompt takes 2,000 tokens, the context window is 1,000")]
     with pytest.raises(openai.BadRequestError, match="2,000") as long:
         theirs.chat.completions.create(model=MODEL, messages=hello, stream=True)

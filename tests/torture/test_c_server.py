@@ -306,7 +306,9 @@ FIELDS = [
     ("max_completion_tokens", -1), ("temperature", "hot"), ("temperature", -0.1), ("temperature", 1e300), ("top_p", 2), ("top_p", 0),
     ("seed", 2**80), ("stop", [""]), ("stop", ["x"] * 1000), ("stop", "x" * 10_000), ("stream", "yes"), ("model", 5),
     ("messages", []), ("messages", "hello"), ("tools", [{}]), ("logprobs", True), ("frequency_penalty", 0.5), ("nonsense", 1),
-    ("response_format", {"type": "json_object"}), ("response_format", {"type": "yaml"}), ("stream_options", 1),
+    ("response_format", {"type": "json_schema"}), ("response_format", {"type": "yaml"}),
+    ("response_format", {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "x"}}}),
+    ("stream_options", 1),
 ]  # fmt: skip
 
 
