@@ -185,6 +185,14 @@ def test_a_key_is_sent_to_its_server_and_never_follows_a_redirect(httpserver: HT
     assert httpserver.log[0][0].headers["Authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_server_that_is_none_of_models_is_told_as_such(httpserver: HTTPServer, status: int) -> None:
+    httpserver.expect_request("/v1/chat/completions").respond_with_data("<h1>Unsupported method</h1>", status)
+    with pytest.raises(NetworkError, match="does not answer as a chat completions API") as told:
+        list(remote(httpserver.url_for("/v1")).stream([user("?")], Sampling()))
+    assert told.value.hint == "Check --base-url"
+
+
 def answering(httpserver: HTTPServer, text: str = "yes") -> list[Any]:
     """Answers every question; keeps the bodies."""
     bodies: list[Any] = []

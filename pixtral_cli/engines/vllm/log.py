@@ -20,6 +20,7 @@ SHARE = re.compile(r"[Ll]oading .*?(\d+)% Completed")
 PREFIX = re.compile(r"^(?:\([\w. -]+?(?: pid=\d+)?(?:, ip=[\w.:]+)?\)\s*)*(?:[A-Z]+ [\d-]+ [\d:.]+ \[[^\]]*\]\s*)?")
 RAISED = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit|Interrupt|Died))(?:: (.*))?$")
 INNER = re.compile(r"^\s*(?:Value|Assertion) error, (.*?)(?: \[type=|$)")
+HARMLESS = re.compile(r"^[^\[]{0,60}?\b(?:WARNING|INFO|DEBUG) [\d-]+ [\d:.]+ \[")
 SECONDARY = ("initialization failed", "EngineDeadError", "encountered an issue", "proc died", "died unexpectedly")
 LESS = "Give it less: --vllm-args '--max-model-len 16384', or more GPUs: --tensor-parallel-size"
 
@@ -127,9 +128,9 @@ def failure(text: str, status: int) -> PixtralError:
         for pattern, error in CAUSES:
             if found := pattern.search(said):
                 told = error(found)
-                if isinstance(told, ModelError) and words:
-                    told.message = f"{told.message}: {words}"[:120]
-                return told
+                return ModelError(f"{told.message}: {words}"[:120]) if isinstance(told, ModelError) and words else told
+    if words and ", in load_weights" in text:
+        return ModelError(f"vLLM cannot load this checkpoint: {words}"[:120])
     if status > 128:
         return PixtralError(f"vLLM was ended by signal {status - 128}", "Often it is the system, for want of memory")
     return PixtralError(f"vLLM failed: {words}"[:120] if words else f"vLLM ended with status {status}")
@@ -140,7 +141,7 @@ def _raised(text: str) -> list[str]:
     found = []
     for line in text.splitlines():
         bare = PREFIX.sub("", line)
-        if any(word in bare for word in SECONDARY):
+        if HARMLESS.match(line) or any(word in bare for word in SECONDARY):
             continue
         if inner := INNER.match(bare):
             found.append(f"ValueError: {inner[1]}")

@@ -1,0 +1,412 @@
+"""`--engine vllm` over a program that looks like vLLM: started, watched, talked to and ended, whatever happens."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from pixtral_cli import config
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.images import load as load_image
+from pixtral_cli.chat.message import Message, user
+from pixtral_cli.engines import resident
+from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.vllm import VllmEngine
+from pixtral_cli.engines.vllm.command import Launch, arguments, environment, find
+from pixtral_cli.engines.vllm.folder import prepared
+from pixtral_cli.errors import ContextError, NetworkError, OutOfMemory, PixtralError, UsageError
+from pixtral_cli.models.names import demo_folder
+from tests.cli.calling import Result, pixtral
+from tests.server.processes import ROOT, gone, launched, until
+from tests.terminal.chatting import Chat
+from tests.terminal.emulator import Terminal
+
+PROGRAM = Path(__file__).with_name("fake_vllm.py")
+SHAPES = ROOT / "examples" / "shapes.png"
+USUAL = Sampling()
+ASK = ("ask", "How many?", "--model", "demo", "--engine", "vllm", "--no-log", "--no-stdin")
+
+
+@pytest.fixture
+def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, Any]]]:
+    """A fake vLLM that PIXTRAL_VLLM names; called, it tells how it was called. Afterwards nothing of it runs."""
+    told = tmp_path / "told.json"
+    script = tmp_path / "vllm"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{PROGRAM}" "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setenv("PIXTRAL_VLLM", str(script))
+    monkeypatch.setenv("FAKE_VLLM_TOLD", str(told))
+    monkeypatch.setenv("FAKE_VLLM", "")
+    yield lambda: dict(json.loads(told.read_text(encoding="utf-8")))
+    if told.exists():
+        pids = json.loads(told.read_text(encoding="utf-8"))
+        until(lambda: gone(pids["pid"]) and gone(pids["worker"]))
+    run = resident.room(config.paths().state)
+    until(lambda: not list(run.glob("*.vllm")))
+    run.rmdir()
+
+
+def engine(tmp_path: Path, patience: float = 60) -> VllmEngine:
+    launch = Launch(str(config.paths().state), str(tmp_path / "cache"), os.environ["PIXTRAL_VLLM"])
+    return VllmEngine(demo_folder(), name="demo", launch=launch, patience=patience)
+
+
+def words(answering: VllmEngine, *messages: Message, sampling: Sampling = USUAL) -> str:
+    return "".join(chunk.text for chunk in answering.stream(messages or (user("Hello?"),), sampling))
+
+
+def logs() -> list[Path]:
+    return sorted((config.paths().state / "vllm").glob("*.log"))
+
+
+Called = Callable[[], dict[str, Any]]
+
+
+def test_a_question_starts_it_asks_it_and_ends_it(vllm: Called) -> None:
+    done = pixtral(*ASK, "--image", str(SHAPES), "--format", "json")
+    assert (done.status, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert answer["answer"] == "demo sees 1 pictures, schema: False "
+    assert answer["usage"]["image_tokens"] == LocalEngine(demo_folder()).measure(asked()).image_tokens
+    assert gone(vllm()["pid"])
+
+
+def asked() -> list[Message]:
+    return [user(load_image(str(SHAPES)), "How many?")]
+
+
+def test_it_is_called_with_the_models_format_and_what_the_user_wants(vllm: Called) -> None:
+    more = ("--tensor-parallel-size", "2", "--pipeline-parallel-size", "3", "--ray", "10.0.0.1:6379")
+    done = pixtral(*ASK, *more, "--vllm-args", "--max-model-len 4096 --seed '7'", "--dtype", "bfloat16")
+    assert done.status == 0
+    called = vllm()
+    line = " ".join(called["argv"])
+    assert line.startswith("serve ")
+    for flag in (
+        "--tokenizer-mode mistral",
+        "--config-format mistral",
+        "--load-format mistral",
+        "--tensor-parallel-size 2",
+        "--pipeline-parallel-size 3",
+        "--distributed-executor-backend ray",
+        "--max-model-len 4096 --seed 7",
+        "--dtype bfloat16",
+    ):
+        assert flag in line
+    assert called["env"]["RAY_ADDRESS"] == "10.0.0.1:6379"
+    assert called["env"]["HF_HUB_OFFLINE"] == "1"
+    key = called["env"]["VLLM_API_KEY"]
+    assert len(key) > 30
+    assert key not in line
+    assert key not in logs()[0].read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("way", "status", "why"),
+    [
+        ("oom", 7, "ran out of memory"),
+        ("model", 4, "cannot load this checkpoint: Error while deserializing header"),
+        ("taken", 1, "address is taken"),
+        ("unknown", 2, "knows no --no-such-flag"),
+        ("killed", 1, "signal 9"),
+        ("mute", 1, "status 3"),
+    ],
+)
+def test_a_start_that_fails_is_one_line_with_the_reason_and_the_log(
+    vllm: Called, monkeypatch: pytest.MonkeyPatch, way: str, status: int, why: str
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", way)
+    done = pixtral(*ASK)
+    assert done.status == status
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert why in done.stderr
+    assert f"Its log: {logs()[0]}" in done.stderr
+
+
+def test_a_vllm_that_dies_in_the_middle_of_an_answer_is_told_and_started_anew(
+    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", "crash")
+    answering = engine(tmp_path)
+    got: list[str] = []
+    with pytest.raises(OutOfMemory) as failed:
+        got.extend(chunk.text for chunk in answering.stream([user("Hello?")], USUAL))
+    assert got == ["demo "]
+    assert str(logs()[0]) in failed.value.hint
+    monkeypatch.setenv("FAKE_VLLM", "")
+    assert words(answering) == "demo sees 0 pictures, schema: False "
+    answering.close()
+
+
+def test_one_that_falls_silent_while_it_starts_is_given_up(
+    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", "silent")
+    monkeypatch.setenv("FAKE_VLLM_GATE", str(PROGRAM))
+    answering = engine(tmp_path, patience=0.5)
+    with pytest.raises(PixtralError, match="said nothing for 0 s while warming up"):
+        answering.load()
+    assert gone(vllm()["pid"])
+
+
+def test_how_far_it_is_can_be_seen(vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    monkeypatch.setenv("FAKE_VLLM", "slow")
+    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
+    answering = engine(tmp_path)
+    assert answering.doing == ""
+    loading = threading.Thread(target=answering.load)
+    loading.start()
+    until(lambda: answering.doing == "vLLM starts: warming up 50%")
+    gate.unlink()
+    loading.join(20)
+    assert answering.doing == ""
+    answering.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("moment", ["starting", "serving"])
+def test_however_we_end_nothing_of_it_stays(
+    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
+) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    monkeypatch.setenv("FAKE_VLLM", "slow" if moment == "starting" else "")
+    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
+    ask = [sys.executable, "-m", "pixtral_cli", *ASK]
+    if moment == "serving":
+        ask += ["--watch", "--image", str(SHAPES)]
+    process = subprocess.Popen(ask, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    if moment == "serving":
+        assert process.stdout
+        assert process.stdout.readline().startswith(b"demo sees 1 pictures")
+    until((tmp_path / "told.json").exists, 30)
+    until(lambda: "worker" in vllm())
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number)
+    assert b"Traceback" not in stderr
+
+
+def test_one_that_does_not_listen_to_an_end_is_killed(
+    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", "stubborn")
+    monkeypatch.setattr("pixtral_cli.engines.vllm.process.STOPPED", 0.2)
+    answering = engine(tmp_path)
+    words(answering)
+    answering.close()
+    assert gone(vllm()["pid"])
+
+
+def test_closing_ends_one_that_is_still_starting(vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_VLLM", "silent")
+    monkeypatch.setenv("FAKE_VLLM_GATE", str(PROGRAM))
+    answering = engine(tmp_path)
+    raised: list[BaseException] = []
+
+    def load() -> None:
+        try:
+            answering.load()
+        except NetworkError as error:
+            raised.append(error)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    until((tmp_path / "told.json").exists, 30)
+    answering.close()
+    loading.join(20)
+    assert raised
+
+
+def test_tokens_are_counted_by_the_models_own_tokenizer_without_starting_it(tmp_path: Path, vllm: Called) -> None:
+    answering = engine(tmp_path)
+    assert answering.measure(asked()) == LocalEngine(demo_folder()).measure(asked())
+    done = pixtral(*ASK, "--dry-run", "--image", str(SHAPES))
+    assert done.status == 0
+    assert "tokens" in done.stdout
+    assert not (tmp_path / "told.json").exists()
+
+
+def test_what_does_not_fit_its_window_is_refused_before_it_is_asked(vllm: Called) -> None:
+    done = pixtral(*ASK, "--max-tokens", "4093", "--vllm-args", "--max-model-len 4096")
+    assert done.status == 6
+    assert "4,096" in done.stderr
+    done = pixtral(*ASK, "--max-tokens", "200000")
+    assert done.status == 6
+
+
+def test_pictures_go_there_without_loss(tmp_path: Path, vllm: Called) -> None:
+    import base64
+    import io
+
+    from PIL import Image as PILImage
+
+    answering = engine(tmp_path)
+    image = load_image(str(SHAPES))
+    url = answering._encode(image)
+    sent = PILImage.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    assert sent.tobytes() == image.pixels().tobytes()
+
+
+def test_a_schema_reaches_it(tmp_path: Path, vllm: Called) -> None:
+    answering = engine(tmp_path)
+    said = words(answering, sampling=Sampling(schema={"type": "object"}))
+    assert said == "demo sees 0 pictures, schema: True "
+    answering.close()
+
+
+def test_chat_shows_how_far_it_is_and_answers(vllm: Called, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    with Chat() as chat:
+        chat.start("--model", "demo", "--engine", "vllm", FAKE_VLLM="slow", FAKE_VLLM_GATE=str(gate))
+        chat.wait_for("vLLM starts: warming up 50%")
+        gate.unlink()
+        chat.say("Hello?", "demo sees 0 pictures")
+        chat.say("And now?", "demo sees 0 pictures")
+        chat.type(b"\x04")
+        assert chat.process.wait(30) == 0
+    assert gone(vllm()["pid"])
+
+
+def test_ask_shows_how_far_it_is_on_one_line_and_leaves_no_trace(vllm: Called, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    environment = {**os.environ, "FAKE_VLLM": "slow", "FAKE_VLLM_GATE": str(gate), "TERM": "xterm"}
+    with Terminal(60) as terminal:
+        process = terminal.run(sys.executable, "-m", "pixtral_cli", *ASK, env=environment, cwd=ROOT)
+        terminal.wait_for("vLLM starts: warming up 50%")
+        gate.unlink()
+        assert process.wait(30) == 0
+        terminal.wait_for("demo sees 0 pictures")
+        assert terminal.lines == ["demo sees 0 pictures, schema: False"]
+
+
+def test_a_process_kept_alive_keeps_vllm_for_the_next_question(vllm: Called) -> None:
+    first = pixtral(*ASK, "--keep-alive", "5m")
+    assert (first.status, first.stderr) == (0, "")
+    began = vllm()["pid"]
+    second = pixtral(*ASK)
+    assert second.stdout == first.stdout
+    assert vllm()["pid"] == began
+    assert not gone(began)
+    assert "demo" in pixtral("ps").stdout
+    assert pixtral("stop").status == 0
+    until(lambda: gone(began), 30)
+    run = resident.room(config.paths().state)
+    for left in run.iterdir():
+        left.unlink()
+
+
+def test_serve_answers_with_it_and_ends_it(vllm: Called) -> None:
+    with launched("pixtral_cli", "serve", "--model", "demo", "--engine", "vllm", "--port", "0") as process:
+        assert process.stderr
+        line = next(line for line in process.stderr if "answers at" in line)
+        url = line.split("answers at ")[1].split()[0]
+        asked = {"messages": [{"role": "user", "content": "Hello?"}], "model": "demo"}
+        answer = httpx2.post(f"{url}/chat/completions", json=asked, timeout=30, trust_env=False).json()
+        assert answer["choices"][0]["message"]["content"].strip() == "demo sees 0 pictures, schema: False"
+        process.terminate()
+        process.wait(30)
+
+
+def test_eval_asks_it(vllm: Called) -> None:
+    done = pixtral("eval", "demo-shapes", "--limit", "2", "--model", "demo", "--engine", "vllm", "--concurrency", "2")
+    assert done.status == 0, done.stderr
+    assert "Recorded" in done.stderr
+
+
+def test_without_vllm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIXTRAL_VLLM", str(tmp_path / "none"))
+    named = pixtral(*ASK)
+    assert named.status == 2
+    assert "There is no program" in named.stderr
+    assert "pip install 'pixtral[vllm]'" in named.stderr
+    with pytest.raises(UsageError, match="not installed"):
+        find("", {"PATH": str(tmp_path)})
+    resident.room(config.paths().state).rmdir()
+
+
+def test_it_is_found_on_the_path(tmp_path: Path) -> None:
+    program = tmp_path / "vllm"
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
+    program.chmod(0o755)
+    assert find("", {"PATH": str(tmp_path)}) == str(program)
+    assert find(str(program), {}) == str(program)
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--engine", "vllm", "--vllm-args", "--port 80"), "--port is for pixtral to choose"),
+        (("--engine", "vllm", "--vllm-args", "'open"), "--vllm-args cannot be read"),
+        (("--engine", "vllm", "--device", "cpu"), "chooses its devices itself"),
+        (("--tensor-parallel-size", "2"), "--tensor-parallel-size is for vLLM"),
+        (("--engine", "local", "--vllm-args", "-x"), "--vllm-args is for vLLM"),
+        (("--engine", "vllm", "--tensor-parallel-size", "0"), "tensor-parallel-size"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_once(flags: tuple[str, ...], why: str) -> None:
+    done: Result = pixtral("ask", "Hello?", "--model", "demo", "--no-log", "--no-stdin", *flags)
+    assert done.status == 2
+    assert done.stderr.count("\n") == 1
+    assert why in done.stderr
+
+
+def test_the_users_own_environment_wins_over_ours_but_not_over_the_key() -> None:
+    launch = Launch("state", "cache")
+    given = environment(launch, "key", {"HF_HUB_OFFLINE": "0", "VLLM_API_KEY": "theirs"})
+    assert given["HF_HUB_OFFLINE"] == "0"
+    assert given["VLLM_API_KEY"] == "key"
+    assert "RAY_ADDRESS" not in given
+    assert environment(replace(launch, ray="auto"), "key", {})["RAY_ADDRESS"] == "auto"
+    assert arguments("--a 'b c' --d=1") == ("--a", "b c", "--d=1")
+
+
+def test_a_checkpoint_is_prepared_beside_it_and_stays_as_it_is(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    folder.mkdir()
+    (folder / "params.json").write_text('{"dim": 8}', encoding="utf-8")
+    (folder / "consolidated.safetensors").write_bytes(b"weights")
+    (folder / "other").touch()
+    ours = prepared(folder, 128_000, cache)
+    assert json.loads((ours / "params.json").read_text(encoding="utf-8")) == {
+        "dim": 8,
+        "max_position_embeddings": 128_000,
+    }
+    assert (ours / "consolidated.safetensors").resolve() == folder / "consolidated.safetensors"
+    assert (folder / "params.json").read_text(encoding="utf-8") == '{"dim": 8}'
+    (folder / "other").unlink()
+    assert prepared(folder, 128_000, cache) == ours
+    assert {file.name for file in ours.iterdir()} == {"params.json", "consolidated.safetensors"}
+    (folder / "params.json").write_text('{"max_position_embeddings": 9}', encoding="utf-8")
+    assert prepared(folder, 9, cache) == folder
+
+
+def test_few_logs_are_kept(vllm: Called) -> None:
+    folder = config.paths().state / "vllm"
+    folder.mkdir(parents=True)
+    for number in range(20):
+        (folder / f"20200101-0000{number:02}-1-ab.log").touch()
+    assert pixtral(*ASK).status == 0
+    assert len(logs()) == 10
+    assert logs()[-1].stat().st_size
+
+
+def test_a_long_prompt_is_refused_without_starting_it(vllm: Called, tmp_path: Path) -> None:
+    answering = engine(tmp_path)
+    with pytest.raises(ContextError):
+        words(answering, user("word " * 200_000))
+    assert not (tmp_path / "told.json").exists()
