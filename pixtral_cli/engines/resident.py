@@ -101,6 +101,15 @@ def link(socket: Path, *, patience: float | None = None) -> Link:
     return Link(Server("http://localhost/v1", socket=socket), patience=patience)
 
 
+def answers(asked: Link) -> bool:
+    """Whether the process behind a link answers in the time the link has patience for."""
+    try:
+        asked.get("/status")
+    except PixtralError:
+        return False
+    return True
+
+
 def engine(socket: Path, model: str) -> RemoteEngine:
     """The engine of the process behind a socket, which calls its model so."""
     return RemoteEngine(link(socket), model, originals=True)
@@ -207,9 +216,12 @@ class Process:
         self._process.stdout.close()
         self._process.returncode = 0  # it outlives us: nothing is to be waited for
 
-    def wait(self) -> int:
-        """Until it has ended; its status."""
-        return self._process.wait()
+    def wait(self, seconds: float) -> int | None:
+        """Until it has ended, or so many seconds; its status, or None."""
+        try:
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def end(self, seconds: float = STOPPED) -> None:
         """Let it finish what it computes, within so many seconds."""

@@ -158,7 +158,7 @@ class _Server:
     async def _admitted(self) -> AsyncIterator[None]:
         if not self._service.alive():
             retry = {"Retry-After": "5"}
-            raise Fault(503, "The model is being loaded.", SERVER, code="engine_unavailable", headers=retry)
+            raise Fault(503, "The model is not ready.", SERVER, code="engine_unavailable", headers=retry)
         try:
             async with self.queue.admit():
                 yield

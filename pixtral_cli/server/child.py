@@ -11,18 +11,26 @@ from pixtral_cli.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
 
+EVERY = 5.0  # seconds between two looks at whether it answers
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 
 
 class Child:
-    """Keeps one process running, from a thread. `error` is what the very first start failed with."""
+    """Keeps one process running, from a thread. `error` is what the very first start failed with.
 
-    def __init__(self, spawn: Callable[[], Process]) -> None:
+    `answers` is asked every so many seconds: a process that hangs is no better than one that is dead.
+    """
+
+    def __init__(
+        self, spawn: Callable[[], Process], answers: Callable[[], bool] = lambda: True, every: float = EVERY
+    ) -> None:
         self.ready: dict[str, Any] | None = None  # what the process said, while it answers
         self.error: PixtralError | None = None
         self.deaths = 0
         self._spawn = spawn
+        self._answers = answers
+        self._every = every
         self._process: Process | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -65,7 +73,7 @@ class Child:
             try:
                 self.ready = process.ready()
                 started, pause = True, FIRST_PAUSE
-                status = process.wait()
+                status = self._follow(process, self.ready)
                 self.ready = None
                 if not self._stopping.is_set():
                     self.deaths += 1
@@ -79,6 +87,15 @@ class Child:
                 log.error("The engine does not start: %s", visible(error.message))
                 pause = min(2 * pause, LONGEST_PAUSE)
             self._stopping.wait(pause)
+
+    def _follow(self, process: Process, said: dict[str, Any]) -> int:
+        """Watch a process until it has ended; its status."""
+        while (status := process.wait(self._every)) is None:
+            now = said if self._answers() else None
+            if self.ready and not now and not self._stopping.is_set():
+                log.error("The engine does not answer.")
+            self.ready = now
+        return status
 
 
 def _how(status: int) -> str:

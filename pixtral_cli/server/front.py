@@ -17,6 +17,7 @@ from pixtral_cli.server.listen import Server, bind, serve
 from pixtral_cli.server.requests import loader
 
 ALIASES = ("pixtral-12b-2409",)
+PATIENCE = 10.0  # seconds in which the engine's process says how it is
 ANY = ("0.0.0.0", "::", "")
 
 
@@ -66,7 +67,10 @@ def run(
     with bind(front.host, front.port) as listening:
         _make_room(what, folder)
         socket = folder / f"{what.key}-{listening.getsockname()[1]}.sock"
-        child = Child(lambda: resident.spawn(what, socket, attached=True, command=command))
+        asked = resident.link(socket, patience=PATIENCE)
+        child = Child(
+            lambda: resident.spawn(what, socket, attached=True, command=command), lambda: resident.answers(asked)
+        )
         service = Service(
             model=what.name,
             aliases=[name for name in ALIASES if name != what.name],

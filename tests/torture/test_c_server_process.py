@@ -118,7 +118,7 @@ def test_a_whole_answer_ends_in_an_error_too_when_the_engine_dies(tmp_path: Path
         os.kill(children(tmp_path)[0], signal.SIGKILL)
         assert whole.result().status_code == 503
         assert whole.result().json()["error"]["code"] == "engine_unavailable"
-        until(lambda: client.get("/health").status_code == 200)
+        until(lambda: measured(client) == ("1", "1"))
 
 
 def test_a_bug_in_the_engine_ends_a_stream_in_an_error_and_the_engine_lives(tmp_path: Path) -> None:
