@@ -1,7 +1,7 @@
-"""A loaded model at work: prefills prompts and decodes tokens on kept sequences, one step at a time under one lock."""
+"""A loaded model at work: prefills prompts and decodes tokens on kept sequences, running answers' tokens together."""
 
-import threading
 from collections.abc import Iterator
+from collections.abc import Sequence as Several
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,15 +19,27 @@ from pixtral_cli.engines.local.params import Params, verify_hint
 from pixtral_cli.engines.local.placement import Available
 from pixtral_cli.engines.local.sampling import NotFinite, Sampler
 from pixtral_cli.engines.local.sequences import Sequence, Sequences
+from pixtral_cli.engines.local.turns import Turn, Turns
 from pixtral_cli.engines.local.vision import Vision
 from pixtral_cli.engines.local.weights import Weights, not_finite
-from pixtral_cli.errors import ModelError
+from pixtral_cli.errors import ModelError, OutOfMemory
 
 CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step
 
 
+class Step(Turn):
+    """A token to be appended to a sequence, and what came of it: the next one's logits, or that memory ran out."""
+
+    def __init__(self, sequence: Sequence, token: int) -> None:
+        super().__init__(key=sequence)
+        self.sequence, self.token = sequence, token
+        self.start = sequence.cache.length
+        self.logits: Tensor | None = None
+        self.error: OutOfMemory | None = None
+
+
 class Runner:
-    """Threads take turns by the step, each on a sequence of its own."""
+    """Threads take turns by the chunk and the step, each on a sequence of its own."""
 
     def __init__(
         self, weights: Weights, params: Params, name: str, available: Available, chunk: int | None = None
@@ -40,7 +52,7 @@ class Runner:
         self._decoder = Decoder(weights, params)
         self._vision = Vision(weights, params) if params.vision else None
         self.sequences = Sequences(self._new_cache)
-        self._lock = threading.Lock()
+        self.turns: Turns[Step] = Turns()
 
     def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:
         """Compute what the sequence lacks of the prompt, in chunks; returns the logits (vocabulary,) of the next token.
@@ -65,18 +77,41 @@ class Runner:
 
         The end of text is a token like any other. Raises ModelError when the model computes what is not a number.
         """
-        for left in range(room, 0, -1):
-            token = self._pick(sequence, logits, pick)
-            yield token
-            if left > 1:
-                logits = self.step(sequence, token)
+        try:
+            for left in range(room, 0, -1):
+                token = self._pick(sequence, logits, pick)
+                yield token
+                if left > 1:
+                    logits = self.step(sequence, token)
+        finally:
+            self.turns.gone(sequence)
 
     def step(self, sequence: Sequence, token: int) -> Tensor:
-        """Append a token to the sequence; returns the logits (vocabulary,) of the next."""
+        """Append a token to the sequence, in one step with other threads'; returns the logits (vocabulary,) of the next."""
         sequence.tokens.append(token)
-        with self._step("answering"), self._matrix_vector():
-            last = self._decoder.forward(self._decoder.embed([token]), [Span(sequence.cache, 1)])
-            return self._decoder.logits(last)[0]
+        step = Step(sequence, token)
+        self.turns.together(step, self._compute)
+        if step.error:
+            raise step.error
+        assert step.logits is not None
+        return step.logits
+
+    def _compute(self, steps: Several[Step]) -> None:
+        """The logits of every step; where memory is too short for all at once, one after the other."""
+        try:
+            with self._ready("answering"), self._matrix_vector():
+                for step in steps:
+                    step.sequence.cache.length = step.start
+                spans = [Span(step.sequence.cache, 1) for step in steps]
+                last = self._decoder.forward(self._decoder.embed([step.token for step in steps]), spans)
+                for step, logits in zip(steps, self._decoder.logits(last), strict=True):
+                    step.logits = logits
+        except OutOfMemory as error:
+            if len(steps) == 1:
+                steps[0].error = error
+            else:
+                for step in steps:
+                    self._compute([step])
 
     def _pick(self, sequence: Sequence, logits: Tensor, pick: Sampler) -> int:
         try:
@@ -121,7 +156,12 @@ class Runner:
 
     @contextmanager
     def _step(self, doing: str) -> Iterator[None]:
-        with self._lock, translated(doing):
+        with self.turns.alone(), self._ready(doing):
+            yield
+
+    @contextmanager
+    def _ready(self, doing: str) -> Iterator[None]:
+        with translated(doing):
             placement.use_threads(self.weights.size)
             yield
 

@@ -1,8 +1,9 @@
 """Work that Ctrl-C must not cut in the middle: importing large libraries, and what they might swallow it in."""
 
+import _thread
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,13 +17,17 @@ def undisturbed(work: Callable[[], T]) -> T:
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
-    done: Future[T] = Future()
+    done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
     def run() -> None:
         try:
-            done.set_result(work())
+            done.put((work(), None))
         except BaseException as error:  # raised again where it is waited for
-            done.set_exception(error)
+            done.put((None, error))
 
-    threading.Thread(target=run, daemon=True).start()
-    return done.result()
+    # Threads and futures wait on conditions written in Python, and one that Ctrl-C cuts raises RuntimeError instead.
+    _thread.start_new_thread(run, ())
+    result, error = done.get()
+    if error:
+        raise error
+    return result  # type: ignore[return-value]

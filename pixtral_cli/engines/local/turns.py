@@ -1,0 +1,151 @@
+"""Whose turn it is to compute: a prefill's chunk alone, the running answers' next tokens together. Computes nothing itself.
+
+There is no thread behind it: of the threads that wait for a token one leads, and computes for all of them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+MOST = 32  # answers in one step
+PATIENCE = 0.25  # of a step's time: how long the next one waits for those who were in it
+
+
+class Turn:
+    """One thread's wish to compute; by `key` a turn is recognised as the same answer's next. `done` by whoever led."""
+
+    def __init__(self, key: object = None) -> None:
+        self.key = key
+        self.done = False
+        self.left = False
+        self.wake: SimpleQueue[None] = SimpleQueue()
+
+
+T = TypeVar("T", bound=Turn)
+
+
+class Turns(Generic[T]):
+    """Gives one turn at a time; chunks and steps alternate when both are wanted.
+
+    An exception, Ctrl-C too, ends the turn of the thread it is raised in, and nobody else's: a step that its leader did
+    not finish is computed again under the next.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._holder: Turn | None = None
+        self._alone: list[Turn] = []
+        self._waiting: list[T] = []
+        self._running: Sequence[T] = ()
+        self._expected: set[object] = set()
+        self._until = 0.0
+
+    @property
+    def free(self) -> bool:
+        """Nobody computes or waits."""
+        return self._holder is None and not self._alone and not self._waiting
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A turn for nobody else."""
+        turn = Turn()
+        try:
+            self._take(turn, self._alone)
+            yield
+        finally:
+            self._leave(turn)
+
+    def together(self, turn: T, compute: Callable[[Sequence[T]], None]) -> None:
+        """Returns when `turn` was in a call of `compute`, this thread's or another's.
+
+        `compute` may find turns that an interrupted call has begun. What it raises is raised in its own thread alone.
+        """
+        try:
+            if self._take(turn, self._waiting):
+                self._gather(turn)
+                began = time.perf_counter()
+                batch = self._batch(turn)
+                compute(batch)
+                now = time.perf_counter()
+                self._until = now + PATIENCE * (now - began)
+                self._expected = {each.key for each in batch}
+                for each in batch:
+                    each.done = True
+        finally:
+            self._leave(turn)
+
+    def gone(self, key: object) -> None:
+        """The answer of that key wants no more tokens: nobody need wait for it."""
+        with self._mutex:
+            self._arrived(key)
+
+    def _take(self, turn: Turn, queue: "list[Turn] | list[T]") -> bool:
+        """Wait; True when the turn is this thread's to compute, False when another has computed it."""
+        with self._mutex:
+            queue.append(turn)  # type: ignore[arg-type]
+            self._arrived(turn.key)
+            if self._holder is None:
+                self._holder = turn
+        while True:
+            with self._mutex:
+                if turn.done or self._holder is turn:
+                    return not turn.done
+            turn.wake.get()
+
+    def _arrived(self, key: object) -> None:
+        if key in self._expected:
+            self._expected.discard(key)
+            if self._holder:
+                self._holder.wake.put(None)
+
+    def _gather(self, turn: Turn) -> None:
+        """Those who were in the last step ask for their next token in a moment: wait for them, but not for long."""
+        while self._expected and (left := self._until - time.perf_counter()) > 0:
+            try:
+                turn.wake.get(timeout=left)
+            except Empty:
+                return
+
+    def _batch(self, turn: T) -> Sequence[T]:
+        with self._mutex:
+            self._running = [turn, *(other for other in self._waiting if other is not turn)][:MOST]
+            return self._running
+
+    def _leave(self, turn: Turn) -> None:
+        """Whatever has happened, this turn is over when this returns or raises."""
+        interrupt: BaseException | None = None
+        while not turn.left:
+            try:
+                self._try_to_leave(turn)
+            except BaseException as error:  # Ctrl-C: raised again when nobody can be left waiting
+                interrupt = error
+        if interrupt:
+            raise interrupt
+
+    def _try_to_leave(self, turn: Turn) -> None:
+        """May be cut short anywhere and done again."""
+        while True:
+            with self._mutex:
+                if self._holder is turn:
+                    self._pass_on(turn)
+                if turn not in self._running:
+                    self._alone = [other for other in self._alone if other is not turn]
+                    self._waiting = [other for other in self._waiting if other is not turn]
+                    turn.left = True
+                    return
+            turn.wake.get()  # another thread is computing with what is ours
+
+    def _pass_on(self, turn: Turn) -> None:
+        waiting = [other for other in self._waiting if other is not turn and not other.done]
+        alone = [other for other in self._alone if other is not turn]
+        queue: Sequence[Turn] = alone if alone and (turn.key is not None or not waiting) else waiting
+        following = queue[0] if queue else None
+        for running in self._running:
+            running.wake.put(None)
+        if following:
+            following.wake.put(None)
+        self._waiting, self._alone, self._running = waiting, alone, ()
+        self._holder = following
