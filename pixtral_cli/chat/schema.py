@@ -62,8 +62,23 @@ def check(schema: Any, where: str = "The schema") -> dict[str, Any]:
     return schema
 
 
-def validate(text: str, schema: dict[str, Any]) -> Any:
-    """The value of a JSON text that satisfies the schema. Raises Unfit, saying where it does not."""
+def validate(text: str, schema: dict[str, Any], *, cut: bool = False) -> Any:
+    """The value of an answer that satisfies the schema. Raises Unfit, saying where it does not.
+
+    `cut`: the answer ended because it might not be longer. Then a number is none, for more digits may have followed.
+    """
+    if not cut:
+        return _validated(text, schema)
+    try:
+        value = _validated(text, schema)
+    except Unfit:
+        value = 0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise Unfit("The answer was cut off before its JSON was complete", "Raise --max-tokens, or ask for less")
+    return value
+
+
+def _validated(text: str, schema: dict[str, Any]) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
         error = min(_validator(schema).iter_errors(value), key=_depth, default=None)

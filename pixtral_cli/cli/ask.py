@@ -1,6 +1,7 @@
 """`pixtral ask`: one question on the command line. What it does, `terminal.once` knows; which engine, `engines`."""
 
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,12 +12,37 @@ if TYPE_CHECKING:
     from pixtral_cli.cli.opening import Chosen
     from pixtral_cli.config import Config
     from pixtral_cli.terminal.once import Request
+    from pixtral_cli.terminal.output import Format as OutputFormat
     from pixtral_cli.terminal.output import Output
+    from pixtral_cli.terminal.structured import Layout
+
+
+class AnswerFormat(StrEnum):
+    """How an answer leaves: as text, as one JSON object, as one object a chunk; a list as CSV, or as a record a line."""
+
+    text = "text"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    records = "records"
+
 
 Question = Annotated[str, typer.Argument(help="The question; text on stdin is added to it.", show_default=False)]
 Extract = Annotated[
     str | None,
     typer.Option("--extract", "-x", metavar="LANG", help="Only the code block in this language; any: the first."),
+]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema", metavar="FILE|FIELDS",
+        help="The answer is JSON of this schema: a file, JSON, or 'name, price:float, [tags]'.",
+        show_default=False,
+    ),
+]  # fmt: skip
+Format = Annotated[
+    AnswerFormat,
+    typer.Option("--format", help="text, json (one object) or jsonl (one a chunk); with --schema csv and records too."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all and show what would be sent; load no weights.")]
 NoStream = Annotated[bool, typer.Option("--no-stream", help="Show the answer when it is whole.")]
@@ -33,7 +59,8 @@ def ask(
     param: options.Values = None,
     output: options.Output = None,
     extract: Extract = None,
-    format: options.Format = options.OutputFormat.text,
+    schema: Schema = None,
+    format: Format = AnswerFormat.text,
     resume: options.Continue = False,
     session: options.Session = None,
     no_log: options.NoLog = False,
@@ -64,6 +91,8 @@ def ask(
 
     The answer goes to stdout, everything else to stderr. {1} and {2} in the question place images inside it.
     """
+    from dataclasses import replace
+
     from pixtral_cli import config
     from pixtral_cli.cli import opening, templating
     from pixtral_cli.errors import UsageError
@@ -80,13 +109,17 @@ def ask(
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     chosen_template, values = templating.load(template, param or ())
     if chosen_template:
+        schema = schema or chosen_template.schema
         question, extract, settings = _templated(chosen_template, question, values, extract, settings)
+    wanted = _schema(schema, format, extract)
     chosen, settings = opening.choose(model, settings)
-    out = choose(format=format.value, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
+    layout, whole = FORMS[format]
+    out = choose(format=whole, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
-        question, image or (), opening.sampling(settings, chosen.name, stop), read_stdin=not no_stdin,
-        extract=extract or "", file=file, verbose=verbose, offline=bool(settings.offline),
+        question, image or (), replace(opening.sampling(settings, chosen.name, stop), schema=wanted),
+        read_stdin=not no_stdin, extract=extract or "", layout=layout, file=file, verbose=verbose,
+        offline=bool(settings.offline),
     )  # fmt: skip
     _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run=dry_run, watch=watch)
 
@@ -96,12 +129,33 @@ def _templated(
 ) -> tuple[str, str | None, "Config"]:
     """The question in its template; what the template sets stands beneath what the flags set."""
     from pixtral_cli.cli import templating
-    from pixtral_cli.errors import UsageError
 
-    if template.schema:
-        raise UsageError(f"The template {template.name} wants a schema, which no engine here can hold yet")
     filled = template.fill(question, values)
     return filled.prompt, extract or template.extract, templating.beneath(settings, template, filled.system)
+
+
+def _schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict[str, Any] | None:
+    """The schema that the answer is to satisfy. Raises UsageError for what makes no sense with it or without it."""
+    from pixtral_cli.errors import UsageError
+
+    if text is None:
+        if format in (AnswerFormat.csv, AnswerFormat.records):
+            raise UsageError(f"--format {format} wants --schema", "Such as: --schema '[name, price:float]'")
+        return None
+    if extract:
+        raise UsageError("--extract takes a code block, and --schema makes the answer JSON", "Leave one of them out")
+    from pixtral_cli.chat.schema import parse
+
+    return parse(text)
+
+
+FORMS: "dict[AnswerFormat, tuple[Layout, OutputFormat]]" = {
+    AnswerFormat.text: ("", "text"),
+    AnswerFormat.json: ("", "json"),
+    AnswerFormat.jsonl: ("", "jsonl"),
+    AnswerFormat.csv: ("csv", "text"),
+    AnswerFormat.records: ("records", "text"),
+}
 
 
 def _ask(

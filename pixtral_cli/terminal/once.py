@@ -13,6 +13,7 @@ from pixtral_cli.chat.engine import Cost, Engine, Sampling
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.chat.placement import place
+from pixtral_cli.chat.schema import told
 from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sanitize import clean, suspicious, visible
@@ -20,6 +21,7 @@ from pixtral_cli.terminal import destination, piped
 from pixtral_cli.terminal import watch as watching
 from pixtral_cli.terminal.output import dumps
 from pixtral_cli.terminal.render import Answer, Output, as_json, collect, render, show, statistics
+from pixtral_cli.terminal.structured import Layout, described, document
 
 STDIN = "-"
 
@@ -34,6 +36,7 @@ class Request:
     read_stdin: bool = True
     piped: str | None = None  # what stdin held, when it has been read already
     extract: str = ""
+    layout: Layout = ""  # of an answer under a schema
     file: Path | None = None
     verbose: bool = False
     offline: bool = False
@@ -105,9 +108,12 @@ def _unkept(sessions: Sessions, kept: Kept) -> Conversation:
 def answer(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Ask, show or write the answer, and say on stderr what there is to say about it."""
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
-    held = request.extract or request.file
+    structured = request.sampling.schema is not None
+    held = request.extract or request.file or structured
     given = collect(chunks, out) if held else render(chunks, out)
-    if given.finish_reason == "length":
+    if structured:
+        pass  # what is wrong with it is an error
+    elif given.finish_reason == "length":
         out.note("The answer was cut off: --max-tokens or the context window was reached")
     elif not given.text.strip():
         out.note("The model had nothing to say: its answer is empty")
@@ -144,7 +150,8 @@ def _changed(request: Request, changes: Iterator[None], out: Output) -> Message:
 
 def preview(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Print what would be sent and what it costs. Raises ContextError when it does not fit."""
-    cost = engine.measure([*conversation.messages, asked])
+    schema = request.sampling.schema
+    cost = engine.measure(told([*conversation.messages, asked], schema))
     wanted = request.sampling.max_tokens or 1
     if cost.left < wanted:
         raise ContextError(
@@ -153,9 +160,9 @@ def preview(request: Request, asked: Message, conversation: Conversation, engine
         )
     sent = [image for said in (*conversation.messages, asked) for image in said.images]
     if out.format == "text":
-        out.write("".join(f"{clean(line)}\n" for line in _plan(asked, sent, cost, out.model)))
+        out.write("".join(f"{clean(line)}\n" for line in _plan(asked, sent, cost, out.model, schema)))
     else:
-        out.write(dumps(_plan_json(asked, sent, cost, out.model), out.stdout.encoding) + "\n")
+        out.write(dumps(_plan_json(asked, sent, cost, out.model, schema), out.stdout.encoding) + "\n")
 
 
 def _image(source: str, offline: bool, stdin: TextIO | None) -> Image:
@@ -185,7 +192,8 @@ def _deliver(given: Answer, request: Request, out: Output) -> None:
     try:
         text = _wanted(given, request, out)
     except PixtralError:
-        out.tell(clean(given.text))
+        if given.text:
+            out.tell(clean(given.text))
         raise
     if request.file is None:
         out.write(clean(text))
@@ -199,6 +207,8 @@ def _deliver(given: Answer, request: Request, out: Output) -> None:
 
 
 def _wanted(given: Answer, request: Request, out: Output) -> str:
+    if request.sampling.schema is not None:
+        return document(given, request.sampling, request.layout, out, file=request.file is not None)
     if not request.extract:
         text = given.text if out.format == "text" else dumps(as_json(given, out.model))
         tricks = suspicious(text)
@@ -212,7 +222,7 @@ def _wanted(given: Answer, request: Request, out: Output) -> str:
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str) -> list[str]:
+def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None) -> list[str]:
     lines = [f"model    {model}"]
     for number, (image, price) in enumerate(zip(sent, cost.images, strict=True), 1):
         width, height = image.size
@@ -222,12 +232,16 @@ def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str) -> list
         lines.append(f"image {number}  {image.name}  {size}  {price.tokens:,} tokens")
     count = len(asked.text)
     lines.append(f"text     {count:,} character{'' if count == 1 else 's'}")
+    if schema is not None:
+        lines.append(f"schema   {described(schema)}")
     lines.append(f"prompt   {cost.prompt_tokens:,} tokens, {cost.image_tokens:,} of them images")
     lines.append(f"context  {cost.left:,} of {cost.context_window:,} tokens left for the answer")
     return lines
 
 
-def _plan_json(asked: Message, sent: Sequence[Image], cost: Cost, model: str) -> dict[str, Any]:
+def _plan_json(
+    asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None
+) -> dict[str, Any]:
     return {
         "model": model,
         "text": asked.text,
@@ -246,4 +260,5 @@ def _plan_json(asked: Message, sent: Sequence[Image], cost: Cost, model: str) ->
         "image_tokens": cost.image_tokens,
         "context_window": cost.context_window,
         "context_left": cost.left,
+        **({} if schema is None else {"schema": schema}),
     }
