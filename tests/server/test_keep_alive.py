@@ -1,0 +1,28 @@
+"""`pixtral ask --keep-alive` in a shell's loop: the weights are loaded once, by one process that can be listed and stopped."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.server.processes import gone, pixtral, until
+from tests.server.test_serve import draw
+
+
+def test_a_loop_of_questions_over_pictures_loads_the_weights_once(tmp_path: Path) -> None:
+    picture = str(draw(tmp_path / "x.png"))
+    command = ("ask", "What is in the image?", "--image", picture, "-m", "demo", "--no-stdin", "--no-log")
+    try:
+        first = pixtral(*command, "--keep-alive", "5m")
+        listed = pixtral("ps").stdout
+        found = re.search(r"process (\d+)", listed)
+        assert found, first
+        for _ in range(4):
+            again = pixtral(*command, "--format", "json")  # one that is there is used without asking for it
+            assert json.loads(again.stdout)["answer"] == first.stdout.strip()
+            assert again.stderr == ""
+        assert found[0] in pixtral("ps").stdout
+        assert listed.count("\n") == 1
+    finally:
+        stopped = pixtral("stop", "demo")
+    assert stopped.stderr == "Stopped demo.\n"
+    until(lambda: gone(int(found[1])))
