@@ -332,6 +332,26 @@ def test_an_error_is_told_and_the_question_can_be_asked_again(page: Page, engine
     expect(page.locator(".assistant .said")).to_have_text("Better.")
 
 
+class Broken(list[str]):
+    """An answer that breaks off."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield from super().__iter__()
+        raise KeyError("a bug")
+
+
+def test_what_was_said_before_an_error_stays(page: Page, engine: FakeEngine) -> None:
+    engine.answers = [Broken(["So far, so good."]), "Better."]
+    ask(page, "?")
+    expect(page.locator(".assistant .said")).to_have_text("So far, so good.")
+    expect(page.locator(".error")).to_have_text("The server failed.")
+    page.reload()
+    page.get_by_role("button", name="?", exact=True).click()
+    expect(page.locator(".error")).to_have_text("The server failed.")
+    page.get_by_role("button", name="Regenerate").click()
+    expect(page.locator(".assistant .said")).to_have_text("Better.")
+
+
 def test_a_server_with_a_key_asks_for_it(browser: Browser, engine: FakeEngine) -> None:
     engine.answers = ["Welcome."]
     with serving(engine, rules=Rules(api_key="the-key")) as running:
