@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 EXPECTED = re.compile(
-    "Content Security Policy|status of (40[013]|503)"
+    "Content Security Policy|status of (40[0134]|503)"
 )  # what hostile answers try, what a server refuses
 
 
