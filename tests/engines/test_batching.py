@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local import turns as turns_module
 from pixtral_cli.engines.local.forward import Span
 from pixtral_cli.engines.local.turns import Turn, Turns
 from pixtral_cli.errors import OutOfMemory
@@ -260,13 +262,12 @@ def test_ctrl_c_while_another_thread_computes_for_us_waits_for_no_more_than_its_
             signal.pthread_kill(main.ident or 0, signal.SIGINT)
 
     def hold() -> None:
-        with turns.alone():
-            held.set()
-            until(lambda: len(turns._waiting) == 2)
+        held.set()
+        until(lambda: len(turns._waiting) == 2)
 
     forward = Forward(who, press)
     holder, worker = (
-        threading.Thread(target=hold),
+        threading.Thread(target=lambda: turns.alone(hold)),
         threading.Thread(target=lambda: found.append(begun[1].rest())),
     )
     holder.start()
@@ -329,19 +330,18 @@ def test_chunks_and_steps_alternate_while_both_are_wanted() -> None:
     turns: Turns[Turn] = Turns()
     order: list[str] = []
 
-    def chunk() -> None:
-        with turns.alone():
-            order.append("chunk")
-
     def step(key: int) -> None:
         turns.together(Turn(key), lambda batch: order.append(f"step of {len(batch)}"))
 
-    threads = [threading.Thread(target=chunk) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: turns.alone(lambda: order.append("chunk"))) for _ in range(3)]
     threads += [threading.Thread(target=step, args=(key,)) for key in range(4)]
-    with turns.alone():
+
+    def start() -> None:
         for thread in threads:
             thread.start()
         until(lambda: len(turns._alone) == 4 and len(turns._waiting) == 4)
+
+    turns.alone(start)
     for thread in threads:
         thread.join(30)
     assert order == ["step of 4", "chunk", "chunk", "chunk"]
@@ -355,20 +355,68 @@ def test_a_step_waits_a_moment_for_those_of_the_last_and_never_for_one_that_is_g
 
     def compute(batch: Sequence[Turn]) -> None:
         sizes.append(len(batch))
-        late.wait(0.2)  # so long that a quarter of it is enough for a thread to come back
+        late.wait(0.4)  # so long that a quarter of it is enough for a thread to come back
 
     def steps(key: int, count: int) -> None:
         for _ in range(count):
             turns.together(Turn(key), compute)
         turns.gone(key)
 
-    with turns.alone():
-        threads = [threading.Thread(target=steps, args=(key, 3 if key else 5)) for key in range(4)]
+    threads = [threading.Thread(target=steps, args=(key, 3 if key else 5)) for key in range(4)]
+
+    def start() -> None:
         for thread in threads:
             thread.start()
         until(lambda: len(turns._waiting) == 4)
+
+    turns.alone(start)
     for thread in threads:
         thread.join(30)
-    assert sizes[0] == 4
-    assert max(sizes[3:]) == 1 or sum(sizes) == 14
-    assert sum(sizes) == 14
+    assert sizes == [4, 4, 4, 1, 1]
+
+
+def interrupted_at(moment: int, work: Callable[[], object]) -> bool:
+    """Whether Ctrl-C at the `moment`-th point of `turns` at which Python looks for one came before the work's end."""
+    left = moment
+
+    def look(frame: Any, event: str, _: object) -> None:
+        nonlocal left
+        if event in ("call", "c_return") and frame.f_code.co_filename == turns_module.__file__:
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+    sys.setprofile(look)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_ctrl_c_at_every_moment_of_a_turn_leaves_it_to_the_others() -> None:
+    def compute(batch: Sequence[Turn]) -> None:
+        pass
+
+    works: list[Callable[[Turns[Turn]], object]] = [
+        lambda turns: turns.alone(lambda: None),
+        lambda turns: turns.together(Turn("ours"), compute),
+    ]
+    for work in works:
+        moment = 1
+        while True:
+            turns: Turns[Turn] = Turns()
+            turns.together(Turn("theirs"), compute)
+            other = threading.Thread(target=lambda turns=turns: turns.together(Turn("theirs"), compute), daemon=True)
+            follow = threading.Thread(target=lambda turns=turns: turns.alone(lambda: None), daemon=True)
+            if not interrupted_at(moment, lambda turns=turns, work=work: work(turns)):
+                break
+            for thread in (other, follow):
+                thread.start()
+                thread.join(30)
+                assert not thread.is_alive(), f"the turn is lost by Ctrl-C at moment {moment}"
+            assert turns.free
+            moment += 1
+        assert moment > 5

@@ -276,7 +276,7 @@ def test_ctrl_c_at_a_hundred_random_moments_never_spoils_an_answer(folder: Path,
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert torch.backends.mkldnn.enabled
-    assert not engine.load()._lock.locked()
+    assert engine.load().turns.free
 
 
 @pytest.mark.parametrize("place", ["vision", "prefill", "decode"])

@@ -1,9 +1,9 @@
 """A loaded model at work: prefills prompts and decodes tokens on kept sequences, running answers' tokens together."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Several
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ from pixtral_cli.engines.local.turns import Turn, Turns
 from pixtral_cli.engines.local.vision import Vision
 from pixtral_cli.engines.local.weights import Weights, not_finite
 from pixtral_cli.errors import ModelError, OutOfMemory
+
+R = TypeVar("R")
 
 CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step
 
@@ -60,17 +62,24 @@ class Runner:
         `check` is called before every layer and may raise.
         """
         length = len(prompt.tokens)
-        with self._step("growing the KV cache"):
-            sequence.cache.grow(length)
-        while True:
-            start = sequence.cache.length
-            stop = min(start + self._chunk, length)
-            with self._step("reading the images"), clock.time("encode"):
-                states = self._embed(prompt, start, stop, check)
-            with self._step("reading the prompt"), clock.time("prefill"):
-                last = self._decoder.forward(states, [Span(sequence.cache, stop - start)], check)
-                if stop == length:
-                    return self._decoder.logits(last)[0]
+        self._alone("growing the KV cache", lambda: sequence.cache.grow(length))
+        while (logits := self._chunk_of(prompt, sequence, clock, check)) is None:
+            pass
+        return logits
+
+    def _chunk_of(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check) -> Tensor | None:
+        """Compute the next chunk of the prompt; returns the logits of the next token after the last."""
+        start = sequence.cache.length
+        stop = min(start + self._chunk, len(prompt.tokens))
+        with clock.time("encode"):
+            states = self._alone("reading the images", lambda: self._embed(prompt, start, stop, check))
+
+        def read() -> Tensor | None:
+            last = self._decoder.forward(states, [Span(sequence.cache, stop - start)], check)
+            return self._decoder.logits(last)[0] if stop == len(prompt.tokens) else None
+
+        with clock.time("prefill"):
+            return self._alone("reading the prompt", read)
 
     def decode(self, sequence: Sequence, logits: Tensor, pick: Sampler, room: int) -> Iterator[int]:
         """At most `room` tokens, the first chosen from `logits`; each later one is computed when it is asked for.
@@ -154,10 +163,12 @@ class Runner:
             if not self.sequences.drop_one() and not (self._vision and self._vision.forget()):
                 raise placement.not_enough("The KV cache", have, size, HINT)
 
-    @contextmanager
-    def _step(self, doing: str) -> Iterator[None]:
-        with self.turns.alone(), self._ready(doing):
-            yield
+    def _alone(self, doing: str, work: Callable[[], R]) -> R:
+        def ready() -> R:
+            with self._ready(doing):
+                return work()
+
+        return self.turns.alone(ready)
 
     @contextmanager
     def _ready(self, doing: str) -> Iterator[None]:

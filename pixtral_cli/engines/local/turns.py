@@ -5,8 +5,7 @@ There is no thread behind it: of the threads that wait for a token one leads, an
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -24,6 +23,7 @@ class Turn:
         self.wake: SimpleQueue[None] = SimpleQueue()
 
 
+R = TypeVar("R")
 T = TypeVar("T", bound=Turn)
 
 
@@ -48,34 +48,47 @@ class Turns(Generic[T]):
         """Nobody computes or waits."""
         return self._holder is None and not self._alone and not self._waiting
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """A turn for nobody else."""
-        turn = Turn()
-        try:
-            self._take(turn, self._alone)
-            yield
-        finally:
-            self._leave(turn)
+    def alone(self, work: Callable[[], R]) -> R:
+        """The result of `work`, during which nobody else computes."""
+        results: list[R] = []
+        self._during(Turn(), self._alone, lambda: results.append(work()))
+        return results[0]
 
     def together(self, turn: T, compute: Callable[[Sequence[T]], None]) -> None:
         """Returns when `turn` was in a call of `compute`, this thread's or another's.
 
         `compute` may find turns that an interrupted call has begun. What it raises is raised in its own thread alone.
         """
+        self._during(turn, self._waiting, lambda: self._lead(turn, compute))
+
+    def _during(self, turn: Turn, queue: "list[Turn] | list[T]", work: Callable[[], None]) -> None:
+        """Do the work when it is this thread's turn, if another has not done it by then; then give the turn on."""
+        interrupt: BaseException | None = None
         try:
-            if self._take(turn, self._waiting):
-                self._gather(turn)
-                began = time.perf_counter()
-                batch = self._batch(turn)
-                compute(batch)
-                now = time.perf_counter()
-                self._until = now + PATIENCE * (now - began)
-                self._expected = {each.key for each in batch}
-                for each in batch:
-                    each.done = True
+            if self._take(turn, queue):
+                work()
         finally:
-            self._leave(turn)
+            # Here and not in a function or a context manager, which Ctrl-C could cut before its first line.
+            while not turn.left:
+                try:
+                    self._leave(turn)
+                except BaseException as error:
+                    interrupt = error
+            if interrupt:
+                raise interrupt
+
+    def _lead(self, turn: T, compute: Callable[[Sequence[T]], None]) -> None:
+        self._gather(turn)
+        began = time.perf_counter()
+        with self._mutex:
+            batch = [turn, *(other for other in self._waiting if other is not turn)][:MOST]
+            self._running = batch
+        compute(batch)
+        now = time.perf_counter()
+        self._until = now + PATIENCE * (now - began)
+        self._expected = {each.key for each in batch}
+        for each in batch:
+            each.done = True
 
     def gone(self, key: object) -> None:
         """The answer of that key wants no more tokens: nobody need wait for it."""
@@ -109,31 +122,15 @@ class Turns(Generic[T]):
             except Empty:
                 return
 
-    def _batch(self, turn: T) -> Sequence[T]:
-        with self._mutex:
-            self._running = [turn, *(other for other in self._waiting if other is not turn)][:MOST]
-            return self._running
-
     def _leave(self, turn: Turn) -> None:
-        """Whatever has happened, this turn is over when this returns or raises."""
-        interrupt: BaseException | None = None
-        while not turn.left:
-            try:
-                self._try_to_leave(turn)
-            except BaseException as error:  # Ctrl-C: raised again when nobody can be left waiting
-                interrupt = error
-        if interrupt:
-            raise interrupt
-
-    def _try_to_leave(self, turn: Turn) -> None:
         """May be cut short anywhere and done again."""
         while True:
             with self._mutex:
                 if self._holder is turn:
                     self._pass_on(turn)
                 if turn not in self._running:
-                    self._alone = [other for other in self._alone if other is not turn]
-                    self._waiting = [other for other in self._waiting if other is not turn]
+                    self._alone[:] = [other for other in self._alone if other is not turn]
+                    self._waiting[:] = [other for other in self._waiting if other is not turn]
                     turn.left = True
                     return
             turn.wake.get()  # another thread is computing with what is ours
@@ -147,5 +144,5 @@ class Turns(Generic[T]):
             running.wake.put(None)
         if following:
             following.wake.put(None)
-        self._waiting, self._alone, self._running = waiting, alone, ()
+        self._waiting[:], self._alone[:], self._running = waiting, alone, ()
         self._holder = following
