@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
@@ -128,13 +129,30 @@ _OTHERS = "Name another file, or begin anew: --fresh"
 
 
 class Stream:
-    """A pipe, a terminal or a device: what is written there has gone, and nothing can be resumed."""
+    """What somebody else writes to: a line has gone when it is written, and nothing can be resumed."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
 
     def write(self, line: bytes) -> None:
         self._write(line.decode())
+
+
+class Device:
+    """A named pipe or a device: as with `Stream`, nothing can be resumed."""
+
+    def __init__(self, device: RawIOBase, path: Path) -> None:
+        self._device, self._path = device, path
+
+    def write(self, line: bytes) -> None:
+        rest = memoryview(line)
+        try:
+            while rest:
+                rest = rest[self._device.write(rest) or 0 :]
+        except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
+            raise BrokenPipeError("nobody reads the lines any more") from error
+        except OSError as error:
+            raise PixtralError(f"{visible(str(self._path), 60)} cannot be written: {error.strerror}") from error
 
 
 def _failed(line: bytes) -> bool:

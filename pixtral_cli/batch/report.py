@@ -5,18 +5,19 @@ from pathlib import Path
 from pixtral_cli.batch.preview import Sum
 from pixtral_cli.batch.runner import Progress
 from pixtral_cli.parallel import clock
+from pixtral_cli.sanitize import visible
 
 TOLD = 5  # failures that are told one by one; the output tells them all
 
 
-def progress(now: Progress) -> str:
-    """What follows the count of rows."""
-    pieces = [f"{now.failed:,} failed"] if now.failed else []
+def progress(now: Progress) -> list[str]:
+    """What follows the count of rows, the most important first."""
+    pieces = [f"{clock(now.left)} left"] if now.left else []
+    if now.failed:
+        pieces.append(f"{now.failed:,} failed")
     if now.rate is not None:
         pieces.append(f"{now.rate:.1f}/s" if now.rate >= 1 else f"{60 * now.rate:.1f}/min")
-    if now.left:
-        pieces.append(f"{clock(now.left)} left")
-    return "".join(f" · {piece}" for piece in pieces)
+    return pieces
 
 
 def news(first: Progress, now: Progress, model: str) -> str:
@@ -32,7 +33,9 @@ def failure(row: int, why: str, count: int) -> str:
     """A line for a row that failed, the `count`th; "" when enough have been told."""
     if count > TOLD:
         return ""
-    return f"Row {row} failed: {why}" + (". Of more failures the output alone tells" if count == TOLD else "")
+    return f"Row {row} failed: {visible(why, 100)}" + (
+        ". Of more failures the output alone tells" if count == TOLD else ""
+    )
 
 
 def stopped(now: Progress, total: int | None, file: Path | None) -> str:

@@ -45,12 +45,13 @@ Open: TypeAlias = Callable[[Row], Opened]
 class Reader:
     """Opens rows. Holds what is meant where a row says nothing: sampling, system prompt, `folder` of relative paths.
 
-    `question` is asked about each picture.
+    `question` is asked about each picture; `fill` puts a row's prompt into the words around it, if there are any.
     """
 
     sampling: Sampling
     system: str | None = None
     question: str = ""
+    fill: Callable[[str], str] = str
     folder: Path = Path()
     allow_private: bool = False
     offline: bool = False
@@ -100,7 +101,7 @@ class Reader:
     def _plain(self, value: Mapping[str, Any]) -> Request:
         if unknown := [name for name in value if name not in PLAIN | bodies.SAMPLED]:
             raise FieldError(unknown[0], "is not known", "What a row carries along goes into its metadata")
-        prompt = wants(value.get("prompt", ""), str, "prompt")
+        prompt = self.fill(wants(value.get("prompt", ""), str, "prompt"))
         if not prompt.strip():
             raise FieldError("prompt", "is empty")
         sampling = bodies.sampling(value, self.sampling)

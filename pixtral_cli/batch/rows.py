@@ -50,19 +50,18 @@ class Lines:
 
     @property
     def folder(self) -> Path:
-        return self.path.parent
+        return Path() if self.path.is_fifo() else self.path.parent
 
     def count(self) -> int | None:
-        return sum(1 for _ in self.rows()) if self.path.is_file() else None  # a pipe is read only once
+        return None if self.path.is_fifo() else sum(1 for _ in self.rows())  # what is read of a pipe has gone
 
     def rows(self) -> Iterator[Row]:
         try:
             with self.path.open("rb") as stream:
                 yield from _lines(stream)
         except OSError as error:
-            raise UsageError(
-                f"{visible(str(self.path), 80)} cannot be read: {error.strerror}", "Check the name"
-            ) from error
+            why = f"{visible(str(self.path), 80)} cannot be read: {error.strerror}"
+            raise UsageError(why, "Check the name") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ def batch(
     model: options.Model = None,
     system: options.System = None,
     schema: Schema = None,
+    template: options.Template = None,
+    param: options.Values = None,
     limit: Limit = None,
     concurrency: Concurrency = None,
     fresh: Fresh = False,
@@ -60,6 +62,10 @@ def batch(
     base_url: options.BaseURL = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    tensor_parallel_size: options.TensorParallel = None,
+    pipeline_parallel_size: options.PipelineParallel = None,
+    ray: options.Ray = None,
+    vllm_args: options.VllmArgs = None,
     allow_private: AllowPrivate = False,
     dry_run: DryRun = False,
     plain: options.Plain = False,
@@ -71,18 +77,22 @@ def batch(
     One line of output for each row, in order. Stopped or killed, the same command goes on where it was.
     """
     from pixtral_cli import config
-    from pixtral_cli.cli import batching, opening
+    from pixtral_cli.cli import batching, opening, templating
     from pixtral_cli.terminal.output import choose
 
+    chosen_template, values = templating.load(template, param or ())
     wanted = batching.Wanted(
-        words or (), glob or (), output, schema=schema, stop=stop or (), limit=limit, concurrency=concurrency,
-        fresh=fresh, allow_private=allow_private,
+        words or (), glob or (), output, schema, stop or (), chosen_template, values, limit, concurrency, fresh,
+        allow_private,
     )  # fmt: skip
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
         base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None,
     )  # fmt: skip
+    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
     batching.check(wanted)
+    if chosen_template:
+        settings = templating.beneath(settings, chosen_template, wanted.filled("").system)
     chosen, settings = opening.choose(model, settings)
     out = choose(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
     if chosen.note:

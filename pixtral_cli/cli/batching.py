@@ -4,21 +4,22 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from pixtral_cli.batch import preview as costs
 from pixtral_cli.batch import report
-from pixtral_cli.batch.journal import Before, Journal, Output, Stream
+from pixtral_cli.batch.journal import Before, Device, Journal, Output, Stream
 from pixtral_cli.batch.requests import Open, Reader
 from pixtral_cli.batch.rows import Lines, Piped, Source, found
 from pixtral_cli.batch.runner import Plan, Progress, run
 from pixtral_cli.chat import schema as schemas
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.locks import Lock
+from pixtral_cli.chat.templates import Filled, Template
 from pixtral_cli.cli import opening
 from pixtral_cli.cli.opening import Chosen
 from pixtral_cli.config import Config
@@ -42,6 +43,8 @@ class Wanted:
     output: Path | None = None
     schema: str | None = None
     stop: Sequence[str] = ()
+    template: Template | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     concurrency: int | None = None
     fresh: bool = False
@@ -51,6 +54,10 @@ class Wanted:
     def file(self) -> Path | None:
         """The output, unless it is stdout."""
         return self.output if str(self.output) not in ("-", "/dev/stdout") else None
+
+    def filled(self, text: str) -> Filled:
+        """What is asked, and the template's system prompt, where `text` is the question or a row's prompt."""
+        return self.template.fill(text, self.values) if self.template else Filled(text, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ def check(wanted: Wanted) -> None:
     """Raises UsageError for words that make no sense together, before anything is opened."""
     if wanted.patterns and len(wanted.words) > 1:
         raise UsageError("--glob wants its pattern in quotes, and one question", EXAMPLE_GLOB)
-    if wanted.patterns and not "".join(wanted.words).strip():
+    if wanted.patterns and not wanted.filled("".join(wanted.words)).prompt.strip():
         raise UsageError("There is no question about the files of --glob", EXAMPLE_GLOB)
     if not wanted.patterns and len(wanted.words) != 1:
         many = f"not {len(wanted.words)}" if wanted.words else "and none is named"
@@ -101,7 +108,7 @@ def preview(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output
     ):
         for now in going:
             told = report.failure(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
-            see(now.rows, f" · {now.failed:,} failed" if now.failed else "", told)
+            see(now.rows, [f"{now.failed:,} failed"] if now.failed else [], told)
             sum = now
     _some(sum.rows, job.source)
     out.write(report.costs(sum, chosen.name))
@@ -119,15 +126,16 @@ def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output)
         if before.lines:
             out.note(f"{visible(str(wanted.file), 60)} answers {report.rows(before.lines)} already")
         rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
-        last = _watch(run(job.plan(engine), rest, output, before=before, total=job.total), job, wanted, out)
+        going = run(job.plan(engine), rest, output, before=before, total=job.total)
+        last = _watch(going, job, out, wanted.file if isinstance(output, Journal) else None)
     _some(last.done, job.source)
     if last.failed:
         hint = "Their lines say why" if wanted.file else ""
         raise BatchError(f"{last.failed:,} of {report.rows(last.done)} failed", hint)
 
 
-def _watch(going: Generator[Progress, None, None], job: Job, wanted: Wanted, out: screen.Output) -> Progress:
-    """Show the run to its end. When it is stopped before, say how it goes on."""
+def _watch(going: Generator[Progress, None, None], job: Job, out: screen.Output, kept: Path | None) -> Progress:
+    """Show the run to its end. When it is stopped before, say how it goes on from the file that it is kept in."""
     began, whole = time.monotonic(), False
     first = last = next(going)
     try:
@@ -141,28 +149,29 @@ def _watch(going: Generator[Progress, None, None], job: Job, wanted: Wanted, out
         raise
     finally:
         if not whole:
-            out.note(report.stopped(last, job.total, wanted.file))
+            out.note(report.stopped(last, job.total, kept))
     if last.done > first.done:
-        out.note(report.finished(first, last, time.monotonic() - began, wanted.file))
+        out.note(report.finished(first, last, time.monotonic() - began, kept))
     return last
 
 
 def _job(wanted: Wanted, chosen: Chosen, settings: Config) -> Job:
-    question = wanted.words[0] if wanted.patterns else None
+    question = wanted.filled("".join(wanted.words) if wanted.patterns else "").prompt
     source = found(wanted.patterns) if wanted.patterns else _lines(wanted.words[0])
     count = source.count()
     if count is not None:
         _some(count, source)
         count = min(count, wanted.limit or count)
     sampling = opening.sampling(settings, chosen.name, wanted.stop)
-    if wanted.schema is not None:
-        sampling = replace(sampling, schema=schemas.parse(wanted.schema))
+    if text := wanted.schema or (wanted.template and wanted.template.schema):
+        sampling = replace(sampling, schema=schemas.parse(text))
     reader = Reader(
-        sampling, settings.system, question or "", source.folder, wanted.allow_private, bool(settings.offline)
-    )
+        sampling, settings.system, question, lambda prompt: wanted.filled(prompt).prompt, source.folder,
+        wanted.allow_private, bool(settings.offline),
+    )  # fmt: skip
     here = not settings.base_url and settings.engine in (None, "local")
     return Job(
-        source, count, reader.line if question is None else reader.picture, chosen.name,
+        source, count, reader.picture if wanted.patterns else reader.line, chosen.name,
         _digest(chosen.name, sampling, settings.system, question), wanted.concurrency or (HERE if here else ELSEWHERE),
     )  # fmt: skip
 
@@ -180,7 +189,7 @@ def _some(count: int, source: Source) -> None:
         raise UsageError(f"There are no rows in {source.name}", EXAMPLE)
 
 
-def _digest(model: str, sampling: Sampling, system: str | None, question: str | None) -> str:
+def _digest(model: str, sampling: Sampling, system: str | None, question: str) -> str:
     """Equal where every row would be answered in the same way."""
     decides = {"model": model, "sampling": asdict(sampling), "system": system, "question": question}
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -193,8 +202,8 @@ def _output(wanted: Wanted, out: screen.Output) -> Iterator[Output]:
     if file is None:
         yield Stream(out.write)
     elif file.exists() and not file.is_file():
-        with file.open("w", encoding="utf-8") as device:
-            yield Stream(replace(out, stdout=device).write)
+        with file.open("wb", buffering=0) as device:
+            yield Device(device, file)
     else:
         lock = Lock.acquire(file.resolve().with_name(f".{file.name[:200]}.lock"))
         if lock is None:

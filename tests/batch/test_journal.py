@@ -1,0 +1,117 @@
+"""The output on disk: what is written is whole, what a kill left is cut off, what is not ours is not touched."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli.batch import results
+from pixtral_cli.batch.journal import Before, Device, Journal
+from pixtral_cli.batch.results import Answer, Label, encode
+from pixtral_cli.batch.rows import Pictures, Row
+from pixtral_cli.chat.engine import Usage
+from pixtral_cli.errors import PixtralError, UsageError
+
+SETTINGS = "f" * 64
+ROWS = list(Pictures(("a", "b", "c")).rows())
+OPENAI, PLAIN = Label("openai", {"custom_id": "x"}), Label("plain", {"file": "é"})
+
+
+def line(row: Row, label: Label = PLAIN, settings: str = SETTINGS) -> bytes:
+    named = results.key(row, settings)
+    result = results.answered(row, named, label, Answer("said", "fake", "stop", Usage()))
+    return f"{encode(result.line)}\n".encode()
+
+
+def failing(row: Row, label: Label = PLAIN) -> bytes:
+    result = results.failed(row, results.key(row, SETTINGS), label, PixtralError("no"), asked=True)
+    return f"{encode(result.line)}\n".encode()
+
+
+def resumed(file: Path, rows: Iterator[Row] | None = None, settings: str = SETTINGS) -> Before:
+    with closing(Journal(file)) as journal:
+        return journal.resume(iter(ROWS) if rows is None else rows, settings, "in.jsonl")
+
+
+def test_what_was_written_is_found_again_and_its_rows_are_taken(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "out")) as journal:
+        journal.write(line(ROWS[0]))
+        journal.write(failing(ROWS[1], OPENAI))
+    rows = iter(ROWS)
+    assert resumed(tmp_path / "out", rows) == Before(2, 1)
+    assert next(rows) == ROWS[2]
+
+
+@pytest.mark.parametrize("label", [PLAIN, OPENAI], ids=["plain", "openai"])
+def test_a_line_torn_anywhere_is_cut_off_and_no_other(tmp_path: Path, label: Label) -> None:
+    file, whole, torn = tmp_path / "out", line(ROWS[0], label), line(ROWS[1], label)
+    for length in range(len(torn)):
+        file.write_bytes(whole + torn[:length])
+        assert resumed(file) == Before(1, 0)
+        assert file.read_bytes() == whole
+        file.write_bytes(torn[:length])
+        assert resumed(file) == Before(0, 0)
+        assert file.read_bytes() == b""
+
+
+def test_damage_in_the_middle_is_told_and_not_touched(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    damaged = line(ROWS[0]) + b"\0" * 40 + b"\n" + line(ROWS[2])
+    file.write_bytes(damaged)
+    with pytest.raises(UsageError, match=f"is damaged {len(line(ROWS[0]))} bytes in"):
+        resumed(file)
+    assert file.read_bytes() == damaged
+
+
+def test_other_rows_other_settings_and_too_few_rows_are_told_apart(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_bytes(line(ROWS[0]) + line(ROWS[1]))
+    with pytest.raises(UsageError, match=r"Row 2 of in\.jsonl is not the one"):
+        resumed(file, iter([ROWS[0], ROWS[2]]))
+    with pytest.raises(UsageError, match="with other settings"):
+        resumed(file, settings="e" * 64)
+    with pytest.raises(UsageError, match=r"more lines than in\.jsonl has rows"):
+        resumed(file, iter(ROWS[:1]))
+
+
+def test_beginning_anew_empties_a_batchs_output_and_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    for ours in (b"", line(ROWS[0]) + b"whatever", line(ROWS[0], OPENAI)[:30]):
+        file.write_bytes(ours)
+        with closing(Journal(file)) as journal:
+            journal.forget()
+        assert file.read_bytes() == b""
+    file.write_bytes(b"precious\n")
+    with closing(Journal(file)) as journal, pytest.raises(UsageError, match="holds something else"):
+        journal.forget()
+    assert file.read_bytes() == b"precious\n"
+
+
+def test_lines_are_on_disk_at_a_rhythm(tmp_path: Path) -> None:
+    now, synced = 0.0, 0
+
+    class Counting(Journal):
+        def sync(self) -> None:
+            nonlocal synced
+            synced += 1
+            super().sync()
+
+    with closing(Counting(tmp_path / "out", every=1.0, clock=lambda: now)) as journal:
+        for step in range(30):
+            now = step / 10
+            journal.write(line(ROWS[0]))
+            assert (tmp_path / "out").stat().st_size == (step + 1) * len(line(ROWS[0]))
+        assert synced == 2
+    assert synced == 3
+
+
+def test_a_device_takes_all_of_a_line_or_says_why_not() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as reader:
+        with os.fdopen(writing, "wb", buffering=0) as pipe:
+            Device(pipe, Path("pipe")).write(b"a line\n")
+        assert reader.read() == b"a line\n"
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(PixtralError, match="No space left"):
+        Device(full, Path("/dev/full")).write(b"a line\n")
