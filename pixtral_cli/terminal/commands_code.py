@@ -1,5 +1,6 @@
 """The commands about the code in the last answer: list, save, open, copy. Where a file may be written is for `chat.saving`."""
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -44,7 +45,7 @@ def save(state: State, argument: str) -> None:
     written = write_block(block.text, Path.cwd(), name, language=block.language)
     for warning in written.warnings:
         state.notes.warn(warning)
-    return state.notes.say(f"Written to {written.path}")
+    return state.notes.say(f"Written to {os.path.relpath(written.path)}")
 
 
 def show(state: State, argument: str) -> None:

@@ -29,7 +29,11 @@ from pixtral_cli.terminal.recall import Line, Recall
 if TYPE_CHECKING:
     from pixtral_cli.terminal.completion import Suggestion
 
-STYLE = Style.from_dict({"bottom-toolbar": "noreverse fg:ansibrightblack", "placeholder": "fg:ansibrightblack"})
+STYLE = Style.from_dict({
+    "bottom-toolbar": "noreverse fg:ansibrightblack",
+    "placeholder": "fg:ansibrightblack",
+    "prompt": "bold fg:ansicyan",
+})  # fmt: skip
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 REFRESH = 0.5  # seconds between two looks at the toolbar while the model loads
 
@@ -95,7 +99,7 @@ class Prompt:
 
     def _prompt(self, draft: str, placeholder: str, busy: bool) -> str:
         return self._session.prompt(
-            "> ",
+            FormattedText([("class:prompt", "> ")]),
             default=draft,
             placeholder=FormattedText([("class:placeholder", placeholder)]),
             refresh_interval=REFRESH if busy else 0,

@@ -65,6 +65,9 @@ class Terminal:
     def _take_control(self) -> None:
         fcntl.ioctl(self.descriptor, termios.TIOCSCTTY, 0)
 
+    def changed(self) -> None:
+        """Called whenever something has arrived."""
+
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
@@ -85,4 +88,5 @@ class Terminal:
             with self._arrived:
                 self.raw += data
                 self._stream.feed(data)
+                self.changed()
                 self._arrived.notify_all()
