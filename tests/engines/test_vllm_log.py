@@ -51,6 +51,11 @@ LINES: list[tuple[str, type[PixtralError], str]] = [
         UsageError,
         "over 4 GPUs, and this machine has 2",
     ),
+    (
+        "(Worker_TP0 pid=9) ERROR 11-23 14:27:38 [multiproc_executor.py:953] AssertionError: 5 is not divisible by 2",
+        UsageError,
+        "5 vision heads do not divide among 2 GPUs",
+    ),
     ("RuntimeError: Failed to infer device type, please set the environment variable", PixtralError, "finds no GPU"),
     (
         "ConnectionError: Could not find any running Ray instance. Please specify the one to connect to",

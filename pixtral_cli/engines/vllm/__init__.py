@@ -28,7 +28,7 @@ from pixtral_cli.engines.vllm.process import Process, start
 from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
 
 PATIENCE = 900.0  # seconds in which a vLLM that starts writes something into its log
-LAST_WORDS = 5.0  # seconds that a vLLM which breaks off takes to end
+LAST_WORDS = 15.0  # seconds that a vLLM which breaks off takes to end
 LOOK = 0.2
 DEVICES = ("auto", "cuda")
 

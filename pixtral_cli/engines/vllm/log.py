@@ -74,6 +74,13 @@ CAUSES: tuple[Cause, ...] = (
         ),
     ),
     (
+        re.compile(r"AssertionError: (\d+) is not divisible by (\d+)"),
+        lambda found: UsageError(
+            f"The model's {found[1]} vision heads do not divide among {found[2]} GPUs",
+            "Choose another --tensor-parallel-size, or stages: --pipeline-parallel-size",
+        ),
+    ),
+    (
         re.compile(r"unrecognized arguments: (.+)"),
         lambda found: UsageError(f"vLLM knows no {found[1].strip()[:60]}", "See: vllm serve --help=all"),
     ),
