@@ -19,15 +19,7 @@ from pixtral_cli.sanitize import visible
 if TYPE_CHECKING:
     from pixtral_cli.engines.local.devices import Device
 
-# Pixtral 12B: weights that quantizing makes smaller (the decoder's linear layers) and the rest, which stays in bf16.
-LINEAR = 40 * (2 * 5120 * 4096 + 2 * 5120 * 1024 + 3 * 5120 * 14336)
-REST = 1_777_549_312
-SCALE = 1 / 16  # bytes a quantized weight takes for its share of a scale
-WEIGHTS = {
-    "bf16": 2 * (LINEAR + REST),
-    "8 bit": int(LINEAR * (1 + SCALE) + 2 * REST),
-    "4 bit": int(LINEAR * (0.5 + SCALE) + 2 * REST),
-}
+WEIGHTS = 2 * 12_682_739_712  # bytes: Pixtral 12B's parameters in bf16
 WORKING = 1 << 30  # bytes for what is computed between the weights and the cache
 TOKEN = 160 << 10  # bytes of KV cache a token, in bf16
 WINDOW = 128_000  # tokens
@@ -82,9 +74,9 @@ def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
     return 1 if failed else 0
 
 
-def fits(free: int) -> dict[str, int]:
+def fits(free: int) -> int:
     """How many tokens fit beside pixtral-12b's weights in so many free bytes; 0 where the weights do not."""
-    return {kind: min(max(free - size - WORKING, 0) // TOKEN, WINDOW) for kind, size in WEIGHTS.items()}
+    return min(max(free - WEIGHTS - WORKING, 0) // TOKEN, WINDOW)
 
 
 def terminal(
@@ -188,16 +180,13 @@ def _devices() -> Iterator[Check]:
 def room(device: "Device") -> Check:
     """What of pixtral-12b fits on a device."""
     tokens = fits(device.free)
-    said = [
-        f"{kind} ({human(WEIGHTS[kind])}) "
-        + (f"leaves {count:,} tokens, {count // IMAGE} images of 1024²" if count else "does not fit")
-        for kind, count in tokens.items()
-    ]
-    says = f"pixtral-12b on {device.name}: {'; '.join(said)}"
-    if tokens["bf16"] >= IMAGE:
-        return Check("memory", "ok", says)
-    need = human(WEIGHTS["bf16"] + WORKING + IMAGE * TOKEN)
-    return Check("memory", "warning", says, f"In bf16 with one image it wants {need} free; the demo runs anywhere")
+    says = f"pixtral-12b ({human(WEIGHTS)} in bf16) "
+    if tokens >= IMAGE:
+        left = f"fits on {device.name} and leaves {tokens:,} tokens, {tokens // IMAGE} images of 1024²"
+        return Check("memory", "ok", says + left)
+    need = human(WEIGHTS + WORKING + IMAGE * TOKEN)
+    advice = f"It wants {need} free. The demo runs anywhere; --base-url and --engine api ask other machines"
+    return Check("memory", "warning", f"{says}does not fit on {device.name}: {human(device.free)} free", advice)
 
 
 def _models() -> Iterator[Check]:
@@ -227,8 +216,8 @@ def _cache() -> Iterator[Check]:
         yield Check("downloads", "warning", f"{there} cannot be written", advice)
         return
     free = free_space(cache)
-    enough = free > WEIGHTS["bf16"] or names.resolve(None).name == names.FULL
-    advice = "" if enough else f"{names.FULL} takes {human(WEIGHTS['bf16'])}: free some, or set HF_HOME elsewhere"
+    enough = free > WEIGHTS or names.resolve(None).name == names.FULL
+    advice = "" if enough else f"{names.FULL} takes {human(WEIGHTS)}: free some, or set HF_HOME elsewhere"
     yield Check("downloads", "ok" if enough else "warning", f"{cache}, {human(free)} free", advice)
 
 

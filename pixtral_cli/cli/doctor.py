@@ -13,7 +13,10 @@ def doctor(
     ] = False,
     format: AsWhat = ListFormat.text,
 ) -> None:
-    """Check Python, libraries, devices and memory, models, terminal; say what to do. Exit status 1 when something fails."""
+    """Check what this machine has, and say what to do.
+
+    Python, libraries, devices and memory, models, terminal. Exit status 1 when something fails.
+    """
     from pixtral_cli import doctor
 
     if status := doctor.show(doctor.examine(online=online), as_json=format is ListFormat.json):

@@ -205,7 +205,10 @@ def show(
     ] = None,
     most: Annotated[int, typer.Option("--questions", min=1, help="So many on the page, wrong ones first.")] = 500,
 ) -> None:
-    """Print a run's scores and write them with pictures, questions and answers as an HTML page."""
+    """Print a run's scores and write an HTML page.
+
+    The page has the pictures, questions and answers, wrong ones first.
+    """
     from pixtral_cli.evals import page, report
 
     task, found = _found(run)
@@ -220,7 +223,10 @@ def show(
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs of one task.")],
 ) -> None:
-    """Put runs and published scores side by side, with the significance of each difference from the first run."""
+    """Put runs and published scores side by side.
+
+    Each difference from the first run comes with its significance.
+    """
     from pixtral_cli.errors import UsageError
     from pixtral_cli.evals import report
 

@@ -44,7 +44,7 @@ def serve(
     ray: options.Ray = None,
     vllm_args: options.VllmArgs = None,
 ) -> None:
-    """Serve a model over HTTP, as OpenAI and La Plateforme do, and in a browser.
+    """Serve a model: OpenAI's API, and a page in the browser.
 
     Send the API key by PIXTRAL_API_KEY: what stands in a command line, other users can read.
     """
@@ -120,7 +120,10 @@ def ps() -> None:
 def stop(
     model: Annotated[str | None, typer.Argument(help="A model.  [default: all]", show_default=False)] = None,
 ) -> None:
-    """End the processes that keep a model; they finish what they compute."""
+    """End the processes that keep a model.
+
+    They finish what they compute.
+    """
     from pixtral_cli import config
     from pixtral_cli.engines import resident
     from pixtral_cli.errors import ModelError
@@ -144,9 +147,9 @@ def login(
     base_url: options.BaseURL = None,
     remove: Annotated[bool, typer.Option("--remove", help="Forget the key.")] = False,
 ) -> None:
-    """Store the API key of La Plateforme, or of another server, in a file only you can read.
+    """Store the API key of La Plateforme or another server.
 
-    The key is asked for, or read from stdin. It is tried before it is stored.
+    It is kept in a file only you can read. The key is asked for, or read from stdin. It is tried before it is stored.
     """
     import sys
 
