@@ -11,6 +11,7 @@ from itertools import groupby
 
 WIDTH, HEIGHT, SIZE = 8.4, 18, 14  # of a character, and its font's size, in pixels
 PAD, BAR = 14, 34
+OVER = 0.6  # a box reaches under the next one, so that no seam shows between them
 GROUND, TEXT = "#16181d", "#d8dbe2"
 COLOURS = {
     "black": "#2b2f38", "red": "#f0717b", "green": "#8fca7c", "brown": "#e5c07b", "blue": "#6cb0f5", "magenta": "#c98be8",
@@ -69,7 +70,7 @@ def _style(frames: Sequence[Frame], height: float) -> str:
         at += frame.seconds
     last = f"transform:translateY({-(len(frames) - 1) * height:g}px)"
     return (
-        f"defs rect{{shape-rendering:crispEdges}}text{{white-space:pre;fill:{TEXT}}}@keyframes play{{{''.join(stops)}100%{{{last}}}}}"
+        f"text{{white-space:pre;fill:{TEXT}}}@keyframes play{{{''.join(stops)}100%{{{last}}}}}"
         f".film{{animation:play {total:.2f}s step-end infinite}}"
         f"@media (prefers-reduced-motion:reduce){{.film{{animation:none;{last}}}}}"
     )
@@ -102,10 +103,10 @@ def _drawn(row: Row) -> Iterator[str]:
     at = 0
     for (bg, fg, block), cells in groupby(row, lambda cell: (cell.bg, cell.fg, cell.text == "▀")):
         count = len(list(cells))
-        if bg != "default":
-            yield _box(at, count, bg, HEIGHT / 2 if block else 0)
         if block:
             yield _box(at, count, fg, 0, HEIGHT / 2)
+        if bg != "default":
+            yield _box(at, count, bg, HEIGHT / 2 if block else 0)
         at += count
     at = 0
     for look, cells in groupby(row, lambda cell: replace(cell, text="", bg="default")):
@@ -117,11 +118,8 @@ def _drawn(row: Row) -> Iterator[str]:
 
 
 def _box(column: int, count: int, colour: str, top: float, height: float = 0) -> str:
-    height = height or HEIGHT - top
-    return (
-        f'<rect x="{column * WIDTH:g}" y="{top:g}" width="{count * WIDTH:g}" height="{height:g}" '
-        f'fill="{_colour(colour)}"/>'
-    )
+    width, height = count * WIDTH + OVER, (height or HEIGHT - top) + OVER
+    return f'<rect x="{column * WIDTH:g}" y="{top:g}" width="{width:g}" height="{height:g}" fill="{_colour(colour)}"/>'
 
 
 def _words(text: str, column: int, look: Cell) -> str:

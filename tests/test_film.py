@@ -29,8 +29,8 @@ def test_half_blocks_are_two_rectangles_a_cell_and_no_text() -> None:
     drawn = ElementTree.fromstring(svg([Frame((picture,), 1.0)], 10, "")).find(f"{SVG}defs/{SVG}g")
     assert drawn is not None
     assert [(box.get("fill"), box.get("y"), box.get("height")) for box in drawn] == [
-        ("#0000ff", "9", "9"),
-        ("#ff0000", "0", "9"),
+        ("#ff0000", "0", "9.6"),
+        ("#0000ff", "9", "9.6"),
     ]
 
 
