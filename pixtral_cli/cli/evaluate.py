@@ -166,8 +166,19 @@ def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, 
         typer.echo(chosen.note, err=True)
     return open_chosen(chosen, settings), {
         "name": chosen.name, "revision": chosen.revision or revision(chosen.folder), "engine": settings.engine or "local",
-        "device": settings.device or "auto", "dtype": settings.dtype or "auto",
+        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_spread(settings),
     }  # fmt: skip
+
+
+def _spread(settings: "Config") -> "dict[str, Any]":
+    """How vLLM spreads the model and what else it is told, if it is the engine: it may decide an answer."""
+    from pixtral_cli.cli.opening import launch
+
+    started = launch(settings)
+    if started is None:
+        return {}
+    sizes = {"tensor_parallel_size": started.tensor_parallel, "pipeline_parallel_size": started.pipeline_parallel}
+    return {**sizes, "vllm_args": list(started.arguments)}
 
 
 @app.command("tasks")
