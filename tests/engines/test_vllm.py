@@ -322,6 +322,23 @@ def test_serve_answers_with_it_and_ends_it(vllm: Called) -> None:
         process.wait(30)
 
 
+def test_batch_asks_it_and_what_keeps_it_from_starting_fails_no_row(
+    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, answers = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
+    rows.write_text('{"prompt": "Hello?"}\n' * 3, encoding="utf-8")
+    batch = ("batch", str(rows), "-o", str(answers), "--model", "demo", "--engine", "vllm")
+    monkeypatch.setenv("FAKE_VLLM", "oom")
+    failed = pixtral(*batch)
+    assert failed.status == 7
+    assert "ran out of memory" in failed.stderr
+    monkeypatch.setenv("FAKE_VLLM", "")
+    assert pixtral(*batch).status == 0
+    lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 3
+    assert all("demo sees 0 pictures" in json.dumps(line) for line in lines)
+
+
 def test_eval_asks_it(vllm: Called) -> None:
     done = pixtral("eval", "demo-shapes", "--limit", "2", "--model", "demo", "--engine", "vllm", "--concurrency", "2")
     assert done.status == 0, done.stderr
