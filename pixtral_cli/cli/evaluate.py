@@ -22,6 +22,27 @@ class Group(typer.core.TyperGroup):
         known = not args or args[0].startswith("-") or args[0] in self.commands
         return super().resolve_command(ctx, args if known else ["run", *args])
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Tab offers the tasks beside the commands."""
+        from click.shell_completion import CompletionItem
+
+        offered = [] if incomplete.startswith("-") else [one for one in _tasks() if one.startswith(incomplete)]
+        return [*(CompletionItem(name) for name in offered), *super().shell_complete(ctx, incomplete)]
+
+
+def _tasks() -> list[str]:
+    from pixtral_cli.evals import tasks
+
+    return tasks.names()
+
+
+def _runs() -> list[str]:
+    from pixtral_cli import config
+    from pixtral_cli.cli.complete import HARMLESS
+
+    found = sorted(file.parent.name for file in (config.paths().data / "evals").glob("*/run.json"))
+    return [name for name in found if HARMLESS.fullmatch(name)]
+
 
 app = typer.Typer(
     cls=Group,
@@ -30,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name (`pixtral eval tasks`).")]
+TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name (`pixtral eval tasks`).", autocompletion=_tasks)]
 DataFolder = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Rows as parquet or JSONL.  [default: the hub]", show_default=False),
@@ -59,7 +80,9 @@ Out = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of this run.", show_default=False)
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what this run has already asked.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A name (`pixtral eval list`) or a folder.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="A name (`pixtral eval list`) or a folder.", autocompletion=_runs)
+]
 
 
 @app.callback()
@@ -232,7 +255,10 @@ def show(
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Names or folders of runs of one task.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Names or folders of runs of one task.", autocompletion=_runs),
+    ],
 ) -> None:
     """Put runs and published scores side by side.
 

@@ -1,7 +1,10 @@
 """`pixtral eval` as a user meets it: streams, exit statuses, files, what is shown and compared."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -195,3 +198,26 @@ def test_a_run_that_cannot_be_read_hides_no_other_from_the_list(call: Call) -> N
 def test_a_run_that_is_complete_says_so_once(call: Call) -> None:
     call("demo-reading", "--model", "demo", "--limit", "2")
     assert call("demo-reading", "--model", "demo", "--limit", "2")[2].count("2 of 2 rows") == 1
+
+
+def completed(words: str) -> list[str]:
+    """What Tab offers for the last of the words, as bash asks for it."""
+    given = {"COMP_WORDS": f"pixtral {words}", "COMP_CWORD": str(words.count(" ") + 1)}
+    asked = {**os.environ, **given, "_PIXTRAL_COMPLETE": "complete_bash"}
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; sys.argv[0] = 'pixtral'; from pixtral_cli.__main__ import main; main()",
+    ]
+    return subprocess.run(command, env=asked, capture_output=True, text=True, check=False).stdout.split()
+
+
+def test_tab_offers_tasks_and_runs(call: Call) -> None:
+    call("demo-reading", "--model", "demo", "--limit", "2", "-q")
+    (run,) = runs()
+    (run.parent / "$(touch pwned)").mkdir()
+    (run.parent / "$(touch pwned)" / "run.json").write_text((run / "run.json").read_text())
+    assert completed("eval demo-") == ["demo-charts", "demo-reading", "demo-shapes"]
+    assert completed("eval co") == ["compare"]
+    assert completed("eval show ") == [run.name]
+    assert completed(f"eval compare {run.name} demo-") == [run.name]
