@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, startup, tables
+from benchmarks import chat_start, machine, startup, tables, ten_turns
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PEERS = ("pixtral", "pixtral_system", "mistral_inference", "transformers")
@@ -40,11 +40,13 @@ def main() -> None:
     if options.readme:
         tables.write_readme(json.loads(LATEST.read_text()))
         return
-    report: dict[str, Any] = {"machine": machine.describe(), "startup": startup.measure(options.rounds), "models": []}
+    starts = startup.measure(options.rounds) | chat_start.measure(options.rounds)
+    report: dict[str, Any] = {"machine": machine.describe(), "startup": starts, "models": []}
     for setting in SETTINGS:
         if setting.checkpoint in options.settings:
             programs = conversation(setting, options.peers, options.rounds)
             report["models"].append({"name": setting.name, "side": setting.side, "programs": programs})
+            report["models"][-1]["ten turns"] = ten_turns_of(setting, options.rounds)
     LATEST.parent.mkdir(exist_ok=True)
     LATEST.write_text(json.dumps(report, indent=1) + "\n")
     print(tables.render(report))
@@ -59,6 +61,11 @@ def conversation(setting: Setting, peers: Sequence[str], rounds: int) -> dict[st
             for peer in peers:
                 runs[peer].append(one(peer, folder, setting))
     return {results[0]["program"]: medians(results) for results in runs.values()}
+
+
+def ten_turns_of(setting: Setting, rounds: int) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory() as scratch:
+        return ten_turns.measure(checkpoint(setting.checkpoint, Path(scratch)), setting.side, rounds)
 
 
 def checkpoint(name: str, scratch: Path) -> Path:

@@ -1,6 +1,6 @@
 """The report as Markdown: what `make bench` prints and what the README holds between its markers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ def render(report: Mapping[str, Any]) -> str:
     parts = [f"Measured on: {machine.line(report['machine'])}", _table(_startup(report["startup"]))]
     for model in report["models"]:
         parts += [_caption(model), _table(_conversation(model["programs"]))]
+        if "ten turns" in model:  # a report from before has none
+            parts += [_TEN_TURNS.format(**model), _table(_turns(model["ten turns"]))]
     return "\n\n".join(parts)
 
 
@@ -23,6 +25,15 @@ def write_readme(report: Mapping[str, Any], readme: Path = README) -> None:
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     readme.write_text(f"{before}{BEGIN}\n{render(report)}\n{END}{after}", encoding="utf-8")
+
+
+_TEN_TURNS = "{name}: TTFT in ms, turn by turn, of a conversation with pictures of {side}×{side} in turns 1, 4 and 7"
+
+
+def _turns(programs: Mapping[str, Sequence[float]]) -> Iterator[list[str]]:
+    yield ["program", *map(str, range(1, 1 + max(map(len, programs.values()))))]
+    for name, seconds in programs.items():
+        yield [name, *(f"{each * 1000:.0f}" for each in seconds)]
 
 
 def _startup(times: Mapping[str, float]) -> Iterator[list[str]]:
