@@ -3,8 +3,10 @@
 import contextlib
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
@@ -26,10 +28,10 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What an earlier run left: its lines and how many of them are failures."""
+    """What an earlier run left: its lines, and the numbers of those that are failures."""
 
     lines: int = 0
-    failed: int = 0
+    failed: Sequence[int] = ()
 
 
 class Journal:
@@ -38,7 +40,7 @@ class Journal:
     def __init__(self, path: Path, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
         self.path = path
         self._every, self._clock = every, clock
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._file = _opened(path)
         self._end = os.fstat(self._file).st_size
         self._synced = clock()
 
@@ -47,7 +49,7 @@ class Journal:
 
         Raises UsageError when the file is not a batch's, or that of other rows or other settings.
         """
-        lines = failed = whole = 0
+        lines, whole, failed = 0, 0, array("Q")
         with self.path.open("rb") as stream:
             for line in stream:
                 found = KEY.match(line)
@@ -56,9 +58,29 @@ class Journal:
                     break
                 self._check_row(next(rows, None), found[1].decode(), settings, lines + 1, source)
                 lines, whole = lines + 1, whole + len(line)
-                failed += _failed(line)
+                if _failed(line):
+                    failed.append(lines)
         self._cut(whole)
         return Before(lines, failed)
+
+    def amend(self, other: "Journal") -> None:
+        """Put the lines of another journal in the place of the failures here, in order; all at once or not at all."""
+        path = self.path.resolve()
+        beside = path.with_name(f".{path.name[:200]}.part")
+        try:
+            with path.open("rb") as old, other.path.open("rb") as mended, beside.open("wb") as new:
+                new.writelines(next(mended) if _failed(line) else line for line in old)
+                new.flush()
+                os.fsync(new.fileno())
+            shutil.copymode(path, beside)
+            beside.replace(path)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}") from error
+        other.path.unlink()
+        os.close(self._file)
+        self._file = _opened(path)
+        self._end = os.fstat(self._file).st_size
 
     def forget(self) -> None:
         """Begin anew. Raises UsageError when the file is not a batch's."""
@@ -153,6 +175,10 @@ class Device:
             raise BrokenPipeError("nobody reads the lines any more") from error
         except OSError as error:
             raise PixtralError(f"{visible(str(self._path), 60)} cannot be written: {error.strerror}") from error
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
 
 def _failed(line: bytes) -> bool:

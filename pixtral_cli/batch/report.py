@@ -23,7 +23,7 @@ def progress(now: Progress) -> list[str]:
 def news(first: Progress, now: Progress, model: str) -> str:
     """What is to be told of the newest row: that it failed, or asked for another model than the one that answers all."""
     if now.failure:
-        return failure(now.done, now.failure, now.failed - first.failed)
+        return failure(now.row, now.failure, now.failed - first.failed)
     if now.model not in ("", model) and now.done == first.done + 1:
         return f"The rows ask for {now.model}; {model} answers them"
     return ""

@@ -1,7 +1,7 @@
 """The run: rows are asked several at a time and answered in their order, one line each. Yields progress; shows nothing."""
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -34,12 +34,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. `failure` says why the row `done` failed; `model` is the one that the row asked for."""
+    """How far a run is. `row` is the newest; `failure` says why it failed, `model` is the one that it asked for."""
 
     done: int
     failed: int
     rate: float | None
     left: float | None
+    row: int = 0
     failure: str = ""
     model: str = ""
 
@@ -59,6 +60,7 @@ def run(
         return
     if load := getattr(plan.engine, "load", None):  # what every row would fail of is told before any does
         load()
+        tally = _Tally(before or Before(), total)  # the pace is that of answering
     stop = Stop()
     made = in_order(_Worker(plan, stop), chain([first], left), workers=plan.concurrency, ahead=AHEAD * plan.concurrency)
     try:
@@ -137,7 +139,7 @@ class _Tally:
     """Counts and pace as rows come in."""
 
     def __init__(self, before: Before, total: int | None) -> None:
-        self._done, self._failed = before.lines, before.failed
+        self._done, self._failed = before.lines, len(before.failed)
         self._pace = Pace(total, before.lines)
 
     def add(self, result: Result) -> Progress:
@@ -146,6 +148,7 @@ class _Tally:
         return self.progress(result)
 
     def progress(self, result: Result | None = None) -> Progress:
-        rate, left = self._pace.rate(self._done), self._pace.left(self._done)
-        failure = result.error.message if result and result.error else ""
-        return Progress(self._done, self._failed, rate, left, failure, result.model if result else "")
+        now = Progress(self._done, self._failed, self._pace.rate(self._done), self._pace.left(self._done))
+        if result is None:
+            return now
+        return replace(now, row=result.row, model=result.model, failure=result.error.message if result.error else "")

@@ -37,6 +37,7 @@ Concurrency = Annotated[
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the output holds and begin anew.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask the rows again whose lines are errors.")]
 AllowPrivate = Annotated[bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count rows, images and tokens; answer nothing.")]
 
@@ -53,6 +54,7 @@ def batch(
     limit: Limit = None,
     concurrency: Concurrency = None,
     fresh: Fresh = False,
+    retry_failed: RetryFailed = False,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
@@ -83,7 +85,7 @@ def batch(
     chosen_template, values = templating.load(template, param or ())
     wanted = batching.Wanted(
         words or (), glob or (), output, schema, stop or (), chosen_template, values, limit, concurrency, fresh,
-        allow_private,
+        retry_failed, allow_private,
     )  # fmt: skip
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,

@@ -48,6 +48,7 @@ class Wanted:
     limit: int | None = None
     concurrency: int | None = None
     fresh: bool = False
+    retry: bool = False
     allow_private: bool = False
 
     @property
@@ -86,6 +87,10 @@ def check(wanted: Wanted) -> None:
         raise UsageError(f"A batch wants one file of rows, {many}", EXAMPLE)
     if wanted.fresh and not wanted.file:
         raise UsageError("--fresh begins an output file anew, and none is named", "Name it: -o FILE")
+    if wanted.retry and not wanted.patterns and (wanted.words[0] == "-" or Path(wanted.words[0]).is_fifo()):
+        raise UsageError("--retry-failed reads the rows twice, and a pipe comes once", "Put them into a file")
+    if wanted.retry and (not wanted.file or not wanted.file.is_file()):
+        raise UsageError("--retry-failed mends an output file, and there is none", "Name it: -o FILE")
     if wanted.file:
         destination.check(wanted.file)
         if not wanted.patterns and _same(wanted.file, Path(wanted.words[0])):
@@ -120,9 +125,14 @@ def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output)
     """Answer the rows that the output does not answer yet. Raises BatchError when some failed."""
     job = _job(wanted, chosen, settings)
     with _output(wanted, out) as output, closing(chosen.open()) as engine:
+        opening.load(engine, out)
         rows, before = job.source.rows(), Before()
         if isinstance(output, Journal):
             before = output.resume(rows, job.settings, job.source.name)
+            if wanted.retry and before.failed:
+                _ask_again(job, engine, output, before, out)
+                rows = job.source.rows()
+                before = output.resume(rows, job.settings, job.source.name)
         if before.lines:
             out.note(f"{visible(str(wanted.file), 60)} answers {report.rows(before.lines)} already")
         rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
@@ -130,8 +140,21 @@ def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output)
         last = _watch(going, job, out, wanted.file if isinstance(output, Journal) else None)
     _some(last.done, job.source)
     if last.failed:
-        hint = "Their lines say why" if wanted.file else ""
+        hint = "Their lines say why; --retry-failed asks them again" if wanted.file else ""
         raise BatchError(f"{last.failed:,} of {report.rows(last.done)} failed", hint)
+
+
+def _ask_again(job: Job, engine: Engine, output: Journal, before: Before, out: screen.Output) -> None:
+    """Answer the rows that failed anew, in a file beside the output until all of them are."""
+    out.note(f"Asking {report.rows(len(before.failed))} again")
+    wanted = set(before.failed)
+    rows = (row for row in job.source.rows() if row.number in wanted)
+    path = output.path.resolve()
+    with closing(Journal(path.with_name(f".{path.name[:200]}.retry"))) as journal:
+        done = journal.resume(rows, job.settings, job.source.name)
+        again = replace(job, total=len(wanted))
+        _watch(run(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path)
+        output.amend(journal)
 
 
 def _watch(going: Generator[Progress, None, None], job: Job, out: screen.Output, kept: Path | None) -> Progress:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli.batch import results
-from pixtral_cli.batch.journal import Before, Device, Journal
+from pixtral_cli.batch.journal import Device, Journal
 from pixtral_cli.batch.results import Answer, Label, encode
 from pixtral_cli.batch.rows import Pictures, Row
 from pixtral_cli.chat.engine import Usage
@@ -30,9 +30,11 @@ def failing(row: Row, label: Label = PLAIN) -> bytes:
     return f"{encode(result.line)}\n".encode()
 
 
-def resumed(file: Path, rows: Iterator[Row] | None = None, settings: str = SETTINGS) -> Before:
+def resumed(file: Path, rows: Iterator[Row] | None = None, settings: str = SETTINGS) -> tuple[int, list[int]]:
+    """How many lines there are, and which of them are failures."""
     with closing(Journal(file)) as journal:
-        return journal.resume(iter(ROWS) if rows is None else rows, settings, "in.jsonl")
+        before = journal.resume(iter(ROWS) if rows is None else rows, settings, "in.jsonl")
+    return before.lines, list(before.failed)
 
 
 def test_what_was_written_is_found_again_and_its_rows_are_taken(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ def test_what_was_written_is_found_again_and_its_rows_are_taken(tmp_path: Path) 
         journal.write(line(ROWS[0]))
         journal.write(failing(ROWS[1], OPENAI))
     rows = iter(ROWS)
-    assert resumed(tmp_path / "out", rows) == Before(2, 1)
+    assert resumed(tmp_path / "out", rows) == (2, [2])
     assert next(rows) == ROWS[2]
 
 
@@ -49,10 +51,10 @@ def test_a_line_torn_anywhere_is_cut_off_and_no_other(tmp_path: Path, label: Lab
     file, whole, torn = tmp_path / "out", line(ROWS[0], label), line(ROWS[1], label)
     for length in range(len(torn)):
         file.write_bytes(whole + torn[:length])
-        assert resumed(file) == Before(1, 0)
+        assert resumed(file) == (1, [])
         assert file.read_bytes() == whole
         file.write_bytes(torn[:length])
-        assert resumed(file) == Before(0, 0)
+        assert resumed(file) == (0, [])
         assert file.read_bytes() == b""
 
 

@@ -288,6 +288,8 @@ def test_a_reader_that_leaves_ends_it_silently(tmp_path: Path) -> None:
         (["rows", "-o", "rows"], "is the file of rows itself"),
         (["rows", "-o", "nowhere/out"], "is not a directory"),
         (["rows", "--fresh"], "--fresh begins an output file anew"),
+        (["rows", "--retry-failed"], "--retry-failed mends an output file"),
+        (["-", "-o", "rows", "--retry-failed"], "a pipe comes once"),
         (["rows", "--schema", "{"], "The schema is not valid JSON"),
         (["rows", "--concurrency", "0"], "--concurrency"),
         (["rows", "--limit", "0"], "--limit"),
