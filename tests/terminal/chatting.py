@@ -94,6 +94,16 @@ def draw_pictures(folder: Path) -> None:
         picture.save(folder / name)
 
 
+def draw_pair(file: Path, left: str, right: str) -> None:
+    """A colour's circle or square on either side: `red circle`, `blue square`."""
+    picture = PIL.new("RGB", (256, 192), "white")
+    for things, x in ((left, 20), (right, 150)):
+        colour, shape = things.split()
+        draw = ImageDraw.Draw(picture)
+        (draw.ellipse if shape == "circle" else draw.rectangle)((x, 56, x + 80, 136), fill=colour)
+    picture.save(file)
+
+
 def saved(home: Path) -> Saved:
     """The newest session of the user who lives there."""
     sessions = Sessions(home / "pixtral" / "data")

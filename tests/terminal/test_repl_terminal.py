@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.calling import pixtral
-from tests.terminal.chatting import ROOT, Chat, draw_pictures, saved
+from tests.terminal.chatting import ROOT, Chat, draw_pair, draw_pictures, saved
 
 
 @pytest.fixture(autouse=True)
@@ -18,24 +18,50 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_conversation_about_pictures_over_an_undo_and_a_new_process() -> None:
-    with Chat() as chat:
+CIRCLE, SQUARE = ("circle", "red", "circle.png"), ("square", "blue", "'my square.png'")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(CIRCLE, SQUARE), (SQUARE, CIRCLE)], ids=["circle first", "square first"]
+)
+def test_two_pictures_are_told_apart_over_an_undo_and_a_new_process(
+    first: tuple[str, str, str], second: tuple[str, str, str]
+) -> None:
+    (shape, colour, picture), (other, its_colour, its_picture) = first, second
+    both = f"first image shows a {colour} {shape}, the second image shows a {its_colour} {other}."
+    with Chat(columns=120) as chat:
         chat.start()
-        chat.say("circle.png What color is the circle?", "red")
-        chat.say("How many circles are there?", "One")
+        chat.say(f"{picture} What color is the {shape}?", f"The {shape} is {colour}.")
+        chat.say(f"How many {shape}s are there?", "One.")
         chat.say("/stats", "reused")
         reused = re.search(r"([\d,]+) reused", "\n".join(chat.lines))
         assert reused and int(reused[1].replace(",", "")) > 50  # the picture of turn 1 was not computed again
-        chat.say("'my square.png' What color is the square?", "blue")
-        chat.say("Which image has a circle?", "first image")
-        chat.say("/undo", "Taken back: Which image has a circle?")
-        chat.say("What is in the first image?", "red circle")
+        chat.say(f"{its_picture} What color is the {other}?", f"The {other} is {its_colour}.")
+        chat.say("Compare the images.", both)
+        chat.say("/undo", "Taken back: Compare the images.")
+        chat.say("How do the images differ?", both)
         chat.end()
-    with Chat() as chat:
+    with Chat(columns=120) as chat:
         chat.start("--continue")
-        assert "> What is in the first image?" in chat.lines
-        chat.say("What is in the second image?", "blue square")
-        chat.say("#1 What color is the circle?", "red")
+        assert "> How do the images differ?" in chat.lines
+        chat.say("Compare the images.", both)
+        chat.say(f"#2 What color is the {other}?", f"The {other} is {its_colour}.")
+        chat.end()
+
+
+@pytest.mark.parametrize(("left", "right"), [("red circle", "blue square"), ("blue square", "red circle")])
+def test_which_is_left_of_which_over_an_undo_and_a_new_process(folder: Path, left: str, right: str) -> None:
+    draw_pair(folder / "pair.png", left, right)
+    with Chat(columns=120) as chat:
+        chat.start()
+        chat.say("pair.png How many shapes are there?", "Two.")
+        chat.say(f"Is the {left} to the left of the {right}?", "Yes.")
+        chat.say("/undo", "Taken back: Is the")
+        chat.say(f"Is the {right} to the left of the {left}?", "No.")
+        chat.end()
+    with Chat(columns=120) as chat:
+        chat.start("--continue")
+        chat.say(f"What is to the left of the {right}?", f"A {left}.")
         chat.end()
 
 
