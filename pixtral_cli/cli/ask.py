@@ -174,6 +174,7 @@ def _ask(
 
     from pixtral_cli import config
     from pixtral_cli.chat.sessions import Sessions
+    from pixtral_cli.cli import opening
     from pixtral_cli.terminal import once
 
     request = once.read_piped(request, out, sys.stdin)
@@ -182,7 +183,7 @@ def _ask(
         out.note(chosen.note)
     sessions = Sessions(config.paths().data)
     kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
-    with closing(chosen.open()) as engine, once.conversing(sessions, kept, out) as conversation:
+    with closing(opening.opened(chosen, out)) as engine, once.conversing(sessions, kept, out) as conversation:
         out = replace(out, doing=lambda: str(getattr(engine, "doing", "")))
         if watch:
             once.watch(request, asked, conversation, engine, out)

@@ -101,6 +101,14 @@ def launch(settings: Config) -> "Launch | None":
     )  # fmt: skip
 
 
+def opened(chosen: Chosen, out: "Output") -> Engine:
+    """Its engine, with a sign of life on stderr: a process that is to keep the model loads it first."""
+    from pixtral_cli.terminal.spinner import Spinner
+
+    with Spinner(out):
+        return chosen.open()
+
+
 def load(engine: Engine, out: "Output") -> None:
     """Start now an engine that takes long to start, with a sign of life on stderr that tells how far it is."""
     from pixtral_cli.terminal.spinner import Spinner

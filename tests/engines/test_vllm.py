@@ -102,6 +102,7 @@ def test_it_is_called_with_the_models_format_and_what_the_user_wants(vllm: Calle
         "--dtype bfloat16",
     ):
         assert flag in line
+    assert called["argv"][1] == str(demo_folder().resolve())  # other machines have no folder of ours
     assert called["env"]["RAY_ADDRESS"] == "10.0.0.1:6379"
     assert called["env"]["HF_HUB_OFFLINE"] == "1"
     key = called["env"]["VLLM_API_KEY"]

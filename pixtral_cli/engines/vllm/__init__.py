@@ -91,13 +91,19 @@ class VllmEngine(RemoteEngine):
             if self._process and not self._process.ended:
                 return
             self._window = None
-            folder = prepared(self._counter.folder, self._counter.params.context_window, Path(self._launch.cache))
-            self._process = start(self._launch, folder, self.model, self._dtype, self._at)
+            self._process = start(self._launch, self._folder(), self.model, self._dtype, self._at)
             try:
                 self._window = self._wait(self._process, check)
             except BaseException:
                 self._process.stop()
                 raise
+
+    def _folder(self) -> Path:
+        """What vLLM is to load. Over several machines it is the checkpoint itself: only that lies in the same place on each."""
+        folder = self._counter.folder
+        if self._launch.ray:
+            return folder.resolve()
+        return prepared(folder, self._counter.params.context_window, Path(self._launch.cache))
 
     def _wait(self, process: Process, check: Callable[[], None]) -> int:
         """Until it answers; the context window it then tells."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from pixtral_cli.errors import UsageError
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+SCHEMAS = '{"backend": "guidance", "disable_any_whitespace": true}'  # a model may write nothing but line breaks else
 OURS = ("--uds", "--host", "--port", "--api-key", "--served-model-name", "--model")
 INSTALL = "Install it: pip install 'pixtral[vllm]', or name one: PIXTRAL_VLLM=/path/to/vllm"
 
@@ -66,7 +67,7 @@ def command(launch: Launch, folder: Path, name: str, dtype: str, socket: Path) -
         find(launch.executable), "serve", str(folder),
         "--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral",
         "--generation-config", "vllm", "--served-model-name", name, "--uds", str(socket),
-        "--enable-prompt-tokens-details", "--disable-uvicorn-access-log",
+        "--enable-prompt-tokens-details", "--disable-uvicorn-access-log", "--structured-outputs-config", SCHEMAS,
     ]  # fmt: skip
     if dtype != "auto":
         words += ["--dtype", DTYPES.get(dtype, dtype)]
