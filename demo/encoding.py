@@ -113,8 +113,9 @@ def _talk(
         start = done.add([INST_END], branch, start)
         first = len(done.ids) - 1
         start = done.add([*tokenizer.encode(turn.answer), EOS], branch, start)
-        done.target[first:] = [True] * (len(done.ids) - first - 1) + [False]
-        done.answers.append((first, len(done.ids) - 1, turn, i == 0))
+        if turn.learned:
+            done.target[first:] = [True] * (len(done.ids) - first - 1) + [False]
+            done.answers.append((first, len(done.ids) - 1, turn, i == 0))
 
 
 def _pieces(turn: Turn, tokenizer: Tokenizer, grids: list[tuple[int, int]]) -> list[Sequence[int]]:

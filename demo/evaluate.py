@@ -10,7 +10,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import cv2
 
 from demo.drawing.canvas import Picture
 from demo.exam import EXAM, OTHER_PROGRAM, samples
-from demo.marking import Mark, mark, section
+from demo.marking import Mark, follows, mark, section
 from demo.samples import Sample, Turn
 from pixtral_cli.chat import images
 from pixtral_cli.chat.engine import Engine, Sampling
@@ -47,6 +47,7 @@ class Score:
     later: list[int] = field(default_factory=lambda: [0, 0])
     structure: float = 0.0
     words: float = 0.0
+    follows: int = 0
 
     def add(self, answer: Answer) -> None:
         counts = self.first if answer.opens else self.later
@@ -54,6 +55,7 @@ class Score:
         counts[1] += 1
         self.structure += bool(answer.mark.structure)
         self.words += answer.mark.words or 0.0
+        self.follows += bool(answer.mark.follows)
 
 
 def png(picture: Picture, name: str) -> images.Image:
@@ -73,13 +75,19 @@ def converse(engine: Engine, sample: Sample) -> Iterator[Answer]:
     shown = [png(picture, f"{i}.png") for i, picture in enumerate(sample.pictures)]
     for turns in sample.conversations:
         history: list[Message] = [system(sample.system)] if sample.system else []
+        said = ""
         for i, turn in enumerate(turns):
             first = sample.shared and i == 0
             history.append(message(turn, shown if first else [shown[n] for n in turn.images]))
             began = time.perf_counter()
             text = "".join(chunk.text for chunk in engine.stream(history, GREEDY))
+            seconds = time.perf_counter() - began
+            found = mark(turn, text)
+            if turn.kind == "page edit" and i:
+                found = replace(found, follows=follows((turns[i - 1].answer, turn.answer), (said, text)))
+            said = text
             history.append(assistant(text))
-            yield Answer(turn, text, i == 0, mark(turn, text), time.perf_counter() - began)
+            yield Answer(turn, text, i == 0, found, seconds)
 
 
 def examine(engine: Engine, names: Sequence[str], questions: int) -> dict[str, list[Answer]]:
@@ -101,6 +109,8 @@ def table(rows: dict[str, Score]) -> str:
         if name.endswith(("HTML", "edits")):
             total = score.first[1] + score.later[1]
             lines.append(f"| – structure, words | {score.structure / total:.0%}, {score.words / total:.0%} | |")
+        if name.endswith("edits"):
+            lines.append(f"| – as asked, of its own page | | {score.follows / total:.0%} |")
     return "\n".join(lines)
 
 

@@ -64,7 +64,10 @@ def _sketch(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
     parts, picture = sketches.draw(rng, at[0])
     while not parts:
         parts, picture = sketches.draw(rng, at[0])
-    return [picture], pages.ask(rng, parts)
+    talks = pages.ask(rng, parts)
+    if rng.random() < 0.6:
+        talks.append(pages.edited_after_misreading(rng, parts))
+    return [picture], talks
 
 
 def _talk(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
@@ -76,15 +79,15 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.11, lambda rng: [sizes.scene(rng)], _scene),
+    "scene": Family(0.13, lambda rng: [sizes.scene(rng)], _scene),
     "view": Family(0.05, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.06, _several, _pair),
-    "bars": Family(0.18, lambda rng: [sizes.chart(rng)], _bars),
-    "lines": Family(0.14, lambda rng: [sizes.chart(rng)], _lines),
-    "print": Family(0.22, lambda rng: [sizes.strip(rng)], _print),
-    "sketch": Family(0.21, lambda rng: [sizes.page(rng)], _sketch),
-    "letters": Family(0.25, lambda rng: [sizes.crowd(rng)], _letters),
-    "talk": Family(0.03, lambda rng: [], _talk),
+    "pair": Family(0.05, _several, _pair),
+    "bars": Family(0.15, lambda rng: [sizes.chart(rng)], _bars),
+    "lines": Family(0.11, lambda rng: [sizes.chart(rng)], _lines),
+    "print": Family(0.07, lambda rng: [sizes.strip(rng)], _print),
+    "sketch": Family(0.15, lambda rng: [sizes.page(rng)], _sketch),
+    "letters": Family(0.27, lambda rng: [sizes.crowd(rng)], _letters),
+    "talk": Family(0.02, lambda rng: [], _talk),
 }
 
 

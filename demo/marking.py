@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from demo.questions.talk import CANNOT, UNSEEN
 from demo.samples import Turn
@@ -15,11 +16,15 @@ _QUOTED = re.compile(r'placeholder="([^"]*)"')
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`structure`: the page has the right elements in order. `words`: the share of its words that are right."""
+    """`structure`: the page has the right elements in order. `words`: the share of its words that are right.
+
+    `follows`: an edit changed the page that was given before as asked, whatever its words.
+    """
 
     right: bool
     structure: bool | None = None
     words: float | None = None
+    follows: bool | None = None
 
 
 def mark(turn: Turn, answer: str) -> Mark:
@@ -46,6 +51,31 @@ def words_right(wanted: str, given: str) -> float:
     there, here = page_words(wanted), page_words(given)
     pairs = [(word, here[i] if i < len(here) else "") for i, word in enumerate(there) if word and word != "Text"]
     return sum(word == found for word, found in pairs) / len(pairs) if pairs else 1.0
+
+
+def follows(wanted: tuple[str, str], given: tuple[str, str]) -> bool:
+    """Whether a page as it was given before was changed as wanted, its misread words left as they were."""
+    before, after = (page.splitlines() for page in wanted)
+    own = given[0].strip().splitlines()
+    if len(own) != len(before):
+        return False
+    changed: list[str] = []
+    for what, i, j, k, n in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if what == "equal":
+            changed += own[i:j]
+        elif what == "replace" and j - i == n - k:
+            changed += [_like(*lines) for lines in zip(before[i:j], after[k:n], own[i:j], strict=True)]
+        else:
+            changed += after[k:n]
+    return changed == given[1].strip().splitlines()
+
+
+def _like(before: str, after: str, own: str) -> str:
+    """The line changed as `before` was: its style alone, or all of it."""
+    if page_words(before) != page_words(after):
+        return after
+    at = next(i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
+    return own[:at] + after[at : at + len(after) - len(before)] + own[at:]
 
 
 def section(family: str, kind: str) -> str:

@@ -10,6 +10,7 @@ class Turn:
     """A question, its only right answer, and its kind (for the tables). `images` are shown with this turn, by index.
 
     `at` is where in the question the images stand: None for before it, else the number of characters ahead of them.
+    An answer that is not `learned` is only what was said before.
     """
 
     question: str
@@ -17,6 +18,7 @@ class Turn:
     kind: str
     images: tuple[int, ...] = ()
     at: int | None = None
+    learned: bool = True
 
 
 @dataclass(frozen=True, slots=True)

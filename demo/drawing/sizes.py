@@ -37,22 +37,22 @@ def small(rng: Random) -> Size:
     """For several pictures in one conversation."""
     if rng.random() < 0.3:
         return _turned(rng, LIMIT, round(LIMIT * rng.choice((0.5, 0.67, 0.75))), scale(rng))
-    side = rng.randint(64, 144)
-    return Size(side, max(56, round(side * rng.uniform(0.6, 1.0))))
+    side = rng.randint(LIMIT // 4, LIMIT * 9 // 16)
+    return Size(side, max(LIMIT // 5, round(side * rng.uniform(0.6, 1.0))))
 
 
 def chart(rng: Random) -> Size:
     if rng.random() < 0.75:
         return Size(LIMIT, round(LIMIT * rng.choice((0.5, 0.6, 0.625, 0.67, 0.75, 0.75, 0.75, 0.8, 1.0))), scale(rng))
-    side = rng.randint(128, 240)
+    side = rng.randint(LIMIT // 2, LIMIT * 15 // 16)
     return Size(side, round(side * rng.uniform(0.6, 0.85)))
 
 
 def strip(rng: Random) -> Size:
     """For printed words: often a single line."""
     if rng.random() < 0.6:
-        return Size(LIMIT, rng.randint(24, 80) if rng.random() < 0.6 else rng.randint(80, 176), scale(rng))
-    return Size(rng.randint(64, 240), rng.randint(24, 80))
+        return Size(LIMIT, rng.randint(24, 80) if rng.random() < 0.6 else rng.randint(80, LIMIT * 11 // 16), scale(rng))
+    return Size(rng.randint(LIMIT // 4, LIMIT * 15 // 16), rng.randint(24, 80))
 
 
 def crowd(rng: Random) -> Size:
@@ -69,7 +69,7 @@ def page(rng: Random) -> Size:
 def part(rng: Random, size: Size) -> Size:
     """Less of a picture at the same scale: it costs less to learn from."""
     less = rng.uniform(0.5, 0.75)
-    return Size(max(128, round(size.width * less)), max(96, round(size.height * less)), scale(rng))
+    return Size(max(LIMIT // 2, round(size.width * less)), max(LIMIT * 3 // 8, round(size.height * less)), scale(rng))
 
 
 def like(rng: Random, size: Size) -> Size:

@@ -49,10 +49,20 @@ def ask_bars(rng: Random, bars: Bars, most: int = 9) -> list[tuple[Turn, ...]]:
                 "bar labels",
             )
         )
-    talks = dialogues(rng, turns, most)
+    talks = [*dialogues(rng, turns, most), *_its_value(rng, bars)]
     if rng.random() < 0.3:
         talks.append((talk.cannot_tell_chart(rng),))
     return talks
+
+
+def _its_value(rng: Random, bars: Bars) -> list[tuple[Turn, ...]]:
+    """A conversation whose second question needs the first answer."""
+    first = [turn for turn in _extremes(rng, bars) if turn.kind != "bar value"]
+    if not first or rng.random() < 0.6:
+        return []
+    asked = rng.choice(first)
+    value = max(bars.values) if "highest" in asked.kind else min(bars.values)
+    return [(asked, turn(rng, ("What is its value?", "And its value?", "How high is it?"), f"{value}.", "bar follow"))]
 
 
 def _title(rng: Random, title: str) -> Turn:
@@ -185,10 +195,26 @@ def ask_lines(rng: Random, chart: Lines, most: int = 8) -> list[tuple[Turn, ...]
     turns.append(
         turn(rng, ("Is the axis logarithmic?", "Is the scale logarithmic?"), "Yes." if chart.log else "No.", "line log")
     )
-    talks = dialogues(rng, turns, most)
+    talks = [*dialogues(rng, turns, most), *_and_the_other(rng, chart)]
     if rng.random() < 0.3:
         talks.append((talk.cannot_tell_chart(rng),))
     return talks
+
+
+def _and_the_other(rng: Random, chart: Lines) -> list[tuple[Turn, ...]]:
+    """When one line goes wrong, and then when another does."""
+    told = []
+    for line in chart.lines:
+        found = [
+            t for t in _trend(rng, f"the {line.colour} line", f"the {line.colour} line", line) if t.kind == "line wrong"
+        ]
+        told += [(line, found[0])] if found else []
+    if len(told) < 2 or rng.random() < 0.4:
+        return []
+    (_, first), (line, second) = rng.sample(told, 2)
+    name = f"the {line.colour} line"
+    asked = (f"And for {name}?", f"And {name}?", f"And when for {name}?", f"What about {name}?")
+    return [(first, turn(rng, asked, second.answer, "line follow"))]
 
 
 def _story(line: Line) -> str:

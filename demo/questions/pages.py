@@ -62,6 +62,24 @@ def ask(rng: Random, parts: Sequence[Part]) -> list[tuple[Turn, ...]]:
     return talks + dialogues(rng, _about(rng, parts), 3)
 
 
+def edited_after_misreading(rng: Random, parts: Sequence[Part]) -> tuple[Turn, ...]:
+    """An edit of a page on which words were misread: what is changed is the page as it was written."""
+    page = [Element(replace(part, words=_misread(rng, part.words))) for part in parts]
+    write = turn(rng, WRITE, fenced(page), "page html")
+    return (replace(write, learned=False), _edit(rng, page))
+
+
+def _misread(rng: Random, text: str) -> str:
+    draw = rng.random()
+    if not text or draw < 0.4:
+        return text
+    if draw < 0.6:
+        return words.likely_word(rng).capitalize()
+    at = rng.randrange(len(text))
+    wrong = text[:at] + rng.choice("abcdefghilmnoprstuy") + text[at + rng.randint(0, 1) :]
+    return text if wrong.lower() in words.HELD_OUT else wrong
+
+
 def _about(rng: Random, parts: Sequence[Part]) -> list[Turn]:
     kind = rng.choice(("button", "select", "input", "checkbox"))
     many = sum(part.kind == kind for part in parts)

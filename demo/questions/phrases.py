@@ -1,12 +1,30 @@
 """Small pieces of English that several families of questions use. Knows no picture."""
 
+import re
 from collections.abc import Sequence
 from random import Random
 
 from demo.samples import Turn
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+FILES = (
+    "cat",
+    "shapes",
+    "image",
+    "picture",
+    "photo",
+    "chart",
+    "plot",
+    "screenshot",
+    "page",
+    "test",
+    "IMG_",
+    "scan",
+    "dog",
+)
 ORDINALS = ("first", "second", "third")
+
+_PICTURE = re.compile(r"\b(the|this) (image|picture)\b")
 
 
 def a(noun: str) -> str:
@@ -37,8 +55,10 @@ def listing(items: Sequence[str]) -> str:
 
 
 def loosely(rng: Random, question: str) -> str:
-    """As people type: sometimes without capital or question mark, sometimes with a please."""
+    """As people type: sometimes a file's name, or without capital or question mark, sometimes with a please."""
     draw = rng.random()
+    if rng.random() < 0.1:
+        question = _PICTURE.sub(_file_name(rng), question)
     if draw < 0.08:
         return question[0].lower() + question[1:]
     if draw < 0.14:
@@ -48,6 +68,11 @@ def loosely(rng: Random, question: str) -> str:
     if draw < 0.2:
         return f"Please {question[0].lower()}{question[1:]}" if question[-1] == "." else question
     return question
+
+
+def _file_name(rng: Random) -> str:
+    name = rng.choice((*FILES, rng.choice("abcdexyz") * rng.randint(1, 3), f"{rng.choice(FILES)}{rng.randint(1, 99)}"))
+    return f"{rng.choice(('', '', '', './', '~/'))}{name}{rng.choice(('.png', '.png', '.jpg', '.jpeg', '.webp'))}"
 
 
 def turn(rng: Random, questions: Sequence[str], answer: str, kind: str) -> Turn:

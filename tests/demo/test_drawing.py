@@ -48,8 +48,8 @@ def test_half_of_the_scenes_arrive_with_their_long_side_at_the_limit() -> None:
     rng = Random(1)
     drawn = [sizes.scene(rng) for _ in range(400)]
     assert sum(max(size.width, size.height) == LIMIT for size in drawn) > 190
-    assert any(size.width > 2.5 * size.height for size in drawn)
-    assert any(size.height > 2.5 * size.width for size in drawn)
+    assert any(size.width > 2 * size.height for size in drawn)
+    assert any(size.height > 2 * size.width for size in drawn)
 
 
 def test_sizes_of_one_batch_share_their_patches() -> None:

@@ -64,7 +64,7 @@ def test_targets_are_the_answers_and_their_ends(tokenizer: Tokenizer) -> None:
         sample = families.draw(Random(3), name)
         batch = collate([sample], tokenizer)
         wanted = torch.roll(batch.ids, -1, 1)[batch.target].tolist()
-        answers = [turn.answer for turns in sample.conversations for turn in turns]
+        answers = [turn.answer for turns in sample.conversations for turn in turns if turn.learned]
         assert wanted == [token for answer in answers for token in (*tokenizer.encode(answer), EOS)]
 
 

@@ -1,7 +1,7 @@
 """Marks: word for word, but a page also by its elements and its words, and an honest refusal counts as right."""
 
 from demo.evaluate import Answer, scores, table
-from demo.marking import mark, section, skeleton, words_right
+from demo.marking import follows, mark, section, skeleton, words_right
 from demo.questions.talk import CANNOT, UNSEEN
 from demo.samples import Turn
 
@@ -43,3 +43,20 @@ def test_the_table_keeps_first_and_later_turns_apart() -> None:
     ]
     assert section("scene", "where") == "scene: position and relations"
     assert "| scene: position and relations | 100% of 1 | 0% of 1 |" in table(scores({"scene": answers}))
+
+
+def test_an_edit_follows_when_the_page_given_before_is_changed_as_asked_misread_words_and_all() -> None:
+    before = PAGE.replace("<p>Text</p>", "<button>Send</button>")
+    blue = before.replace("<button>", '<button style="background:blue">')
+    own = before.replace("Email", "Enail").replace("Send", "Sand")
+    own_blue = own.replace("<button>", '<button style="background:blue">')
+    assert follows((before, blue), (own, own_blue))
+    assert not follows((before, blue), (own, own))
+    assert not follows((before, blue), (own, own_blue.replace("Sand", "Send")))
+    longer = before.replace("\n```", '\n<input placeholder="City">\n```')
+    assert follows((before, longer), (own, own.replace("\n```", '\n<input placeholder="City">\n```')))
+    titled = before.replace("Login", "Shop")
+    assert follows((before, titled), (own, own.replace("Login", "Shop")))
+    gone = before.replace("<button>Send</button>\n", "")
+    assert follows((before, gone), (own, own.replace("<button>Sand</button>\n", "")))
+    assert not follows((before, gone), (own.replace("<h1>Login</h1>\n", ""), own))
