@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -145,8 +146,14 @@ def _beside(path: Path, number: int, image: Image) -> str:
 # JSON
 
 
+def iso(when: float) -> str:
+    """A time in seconds since 1970 as ISO 8601 writes it, in UTC."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def _json(transcript: Transcript) -> str:
-    about = {"id": transcript.id, "title": transcript.title, "model": transcript.model, "created": transcript.created}
+    created = None if transcript.created is None else iso(transcript.created)
+    about = {"id": transcript.id, "title": transcript.title, "model": transcript.model, "created": created}
     return json.dumps({**about, "messages": list(_lines(transcript))}, ensure_ascii=False, indent=2) + "\n"
 
 

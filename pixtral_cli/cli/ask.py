@@ -105,6 +105,7 @@ def ask(
         offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
     )  # fmt: skip
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype)
     if session == "":
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     chosen_template, values = templating.load(template, param or ())

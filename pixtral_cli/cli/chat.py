@@ -55,6 +55,7 @@ def chat(
         plain=plain or None, no_log=no_log or None,
     )  # fmt: skip
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype)
 
     in_use, schema, settings = _templated(*templating.load(template, param or ()), settings)
     if resume and session:

@@ -55,6 +55,15 @@ def spread(
     return settings.override(**given)
 
 
+def check_here(settings: Config, **flags: object) -> None:
+    """Raises UsageError for a flag about the models of this machine when another machine's is to answer."""
+    first = next((flag for flag, value in flags.items() if value is not None), None)
+    if first and (settings.base_url or settings.engine == API):
+        raise UsageError(
+            f"--{first.replace('_', '-')} is for models on this machine, and another's is to answer", "Leave it out"
+        )
+
+
 def choose(name: str | None, settings: Config, note: Callable[[str], None] = say) -> tuple[Chosen, Config]:
     """Who answers, and the settings with that model's own underneath: a model here, or one behind a URL."""
     if settings.base_url or settings.engine == API:

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,12 +155,7 @@ def _told(sessions: Sessions, out: Output) -> None:
 
 
 def _fields(summary: Summary) -> dict[str, Any]:
-    times = {key: _iso(getattr(summary, key)) for key in ("created", "updated")}
-    return asdict(summary) | times
-
-
-def _iso(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return asdict(summary) | {key: transcript.iso(getattr(summary, key)) for key in ("created", "updated")}
 
 
 def _when(when: float) -> str:

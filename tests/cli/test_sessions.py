@@ -74,6 +74,7 @@ def test_show_prints_what_was_said_and_names_the_images(call: Call) -> None:
     assert (status, err) == (0, "")
     assert "> be brief\n\n## You\n\n*image 1: red.png, 8×6*\n\nwhat is this?\n\n## fake\n\na **red** square" in out
     said = json.loads(call("show", name, "--format", "json")[1])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", said["created"])
     assert [message["role"] for message in said["messages"]] == ["system", "user", "assistant"]
 
 
