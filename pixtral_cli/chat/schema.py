@@ -6,6 +6,7 @@ Leaves the short form's grammar to `chat.shorthand`, decoding under a schema to 
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,9 +80,12 @@ def validate(text: str, schema: dict[str, Any], *, cut: bool = False) -> Any:
 
 
 def _validated(text: str, schema: dict[str, Any]) -> Any:
+    from referencing import Registry
+
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        error = min(_validator(schema).iter_errors(value), key=_depth, default=None)
+        validator = _draft(schema)(schema, registry=Registry())  # which fetches nothing
+        error = min(validator.iter_errors(value), key=_depth, default=None)
     except ValueError as error:
         raise Unfit(_cut(f"The answer is not valid JSON: {_reason(error)}")) from None
     except RecursionError:
@@ -148,13 +152,16 @@ def _from_json(text: str, where: str) -> dict[str, Any]:
 def _check(schema: dict[str, Any], where: str) -> None:
     from jsonschema.exceptions import SchemaError
 
-    validator = _validator(schema)
+    draft = _draft(schema)
     try:
-        type(validator).check_schema(schema, format_checker=type(validator).FORMAT_CHECKER)
+        with warnings.catch_warnings(action="ignore"):  # Python's, of patterns that it reads otherwise one day
+            draft.check_schema(schema, format_checker=draft.FORMAT_CHECKER)
+    except OverflowError:  # Python's, for a pattern that repeats too often
+        raise UsageError(f"{where} repeats something in a pattern too often") from None
     except SchemaError as error:
         raise UsageError(_cut(f"{where} is no JSON schema{_place(error.absolute_path)}: {_why(error)}")) from None
     _References(schema, where).check()
-    known = WORDS | set(validator.VALIDATORS)
+    known = WORDS | set(draft.VALIDATORS)
     if schema and not known & set(schema):
         names = ", ".join(map(str, list(schema)[:3]))
         raise UsageError(
@@ -218,14 +225,14 @@ def _parts(part: Any) -> Iterator[dict[str, Any]]:
             yield from _parts(one)
 
 
-def _validator(schema: dict[str, Any]) -> "Validator":
-    """By the draft that the schema names, with a registry that fetches nothing."""
+def _draft(schema: dict[str, Any]) -> "type[Validator]":
+    """The validators of the draft that the schema names; of 2020-12 if it names none."""
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
     from jsonschema.validators import validator_for  # type: ignore[import-untyped]
-    from referencing import Registry
 
-    chosen = validator_for(schema, default=Draft202012Validator)
-    return chosen(schema, registry=Registry())
+    named = isinstance(schema.get("$schema"), str)
+    draft: type[Validator] = validator_for(schema, Draft202012Validator) if named else Draft202012Validator
+    return draft
 
 
 def _refuse(name: str) -> NoReturn:

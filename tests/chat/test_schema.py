@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixtral_cli.chat.schema import Unfit, check, parse, validate
+from pixtral_cli.engines.local.grammar import compile_schema
 from pixtral_cli.errors import UsageError
 
 STRING: dict[str, Any] = {"type": "string"}
@@ -88,6 +89,8 @@ def test_the_short_form_means_what_it_says(text: str, schema: dict[str, Any]) ->
         ('{"items": {"$ref": "#/$defs/line"}}', "has no #/$defs/line, which a $ref names"),
         ('{"$ref": "#"}', "refers to itself without end"),
         ('{"items": ' * 5000, "nests too deep"),
+        ('{"pattern": "a{9999999999}"}', "repeats something in a pattern too often"),
+        ('{"$schema": [], "type": "object"}', "no JSON schema at $schema"),
     ],
 )
 def test_a_bad_schema_is_refused_in_one_line_that_says_why(text: str, why: str) -> None:
@@ -113,6 +116,32 @@ def test_whatever_looks_like_the_short_form_is_a_schema_or_a_usage_error(text: s
         check(parse(text))
     except UsageError as error:
         assert len(error.message) <= 120
+
+
+KEYWORDS = (
+    "type properties items required enum const $ref $defs allOf anyOf not if pattern format minimum multipleOf minItems "
+    "additionalProperties patternProperties $schema $id $anchor prefixItems $dynamicRef definitions a"
+).split()
+VALUES = st.sampled_from(
+    ["string", "object", "#", "#/a", "#/$defs/a", "#a", "http://x/", "(", "[[a]", "a*", "date", "", "http://["]
+    + [f"http://json-schema.org/{draft}/schema#" for draft in ("draft-03", "draft-07")]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | VALUES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYWORDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.filterwarnings("error")
+@given(st.dictionaries(st.sampled_from(KEYWORDS), JSON, max_size=5))
+def test_whatever_has_a_schemas_keywords_is_one_or_a_usage_error(schema: dict[str, Any]) -> None:
+    for use in (check, compile_schema):
+        try:
+            use(schema)
+        except UsageError as error:
+            assert len(error.message) <= 120
+            break
 
 
 def test_a_file_holds_json_or_the_short_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from pixtral_cli.engines.local.grammar import LIMITS, cut
 from pixtral_cli.engines.local.sampling import Sampler
 from pixtral_cli.errors import PixtralError
 
+PENALTY = np.array([-np.inf, 0], dtype=np.float32)
+
 
 class Vocabulary:
     """The tokens of a tokenizer as llguidance wants them. Takes a second for 131,072 of them: make it once."""
@@ -43,8 +45,7 @@ class Guide:
         """
 
         def pick(logits: Tensor) -> int:
-            banned = self._banned(len(logits)).to(logits.device)
-            token = choose(logits.masked_fill(banned, -torch.inf))
+            token = choose(logits + self._penalties(len(logits)).to(logits.device))
             if token != self._eos:
                 self._matcher.consume_token(token)
                 self._check()
@@ -52,8 +53,8 @@ class Guide:
 
         return pick
 
-    def _banned(self, count: int) -> Tensor:
-        """Which of `count` tokens may not come next; those that the tokenizer does not know never may."""
+    def _penalties(self, count: int) -> Tensor:
+        """Of `count` tokens: 0 if one may come next, else minus infinity, as for those that the tokenizer does not know."""
         self._check()
         if self.ended:
             self._bits.fill(0)
@@ -61,7 +62,7 @@ class Guide:
         else:
             self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
             self._check()
-        return torch.from_numpy(np.unpackbits(self._bits.view(np.uint8), count=count, bitorder="little") == 0)
+        return torch.from_numpy(PENALTY[np.unpackbits(self._bits.view(np.uint8), count=count, bitorder="little")])
 
     def _check(self) -> None:
         if self._matcher.is_error():
