@@ -118,10 +118,11 @@ def test_whatever_looks_like_the_short_form_is_a_schema_or_a_usage_error(text: s
         assert len(error.message) <= 120
 
 
-KEYWORDS = (
-    "type properties items required enum const $ref $defs allOf anyOf not if pattern format minimum multipleOf minItems "
-    "additionalProperties patternProperties $schema $id $anchor prefixItems $dynamicRef definitions a"
-).split()
+KEYWORDS = [
+    "type", "properties", "items", "required", "enum", "const", "$ref", "$defs", "allOf", "anyOf", "not", "if", "pattern",
+    "format", "minimum", "multipleOf", "minItems", "additionalProperties", "patternProperties", "$schema", "$id", "$anchor",
+    "prefixItems", "$dynamicRef", "definitions", "a",
+]  # fmt: skip
 VALUES = st.sampled_from(
     ["string", "object", "#", "#/a", "#/$defs/a", "#a", "http://x/", "(", "[[a]", "a*", "date", "", "http://["]
     + [f"http://json-schema.org/{draft}/schema#" for draft in ("draft-03", "draft-07")]
