@@ -14,6 +14,7 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import ContextError, NetworkError
 from pixtral_cli.server.gate import Rules
 from tests.fakes import FakeEngine
+from tests.server.processes import until
 from tests.server.serving import Running, data_url, png, serving
 
 KEY = "the-key"
@@ -161,7 +162,7 @@ def test_openai_sees_a_bug_in_the_middle_of_a_stream(
     with pytest.raises(openai.APIError, match=r"^The server failed\.$") as caught:
         list(stream)
     assert caught.value.code == "internal_error"
-    assert "An error in pixtral itself: KeyError" in caplog.text
+    until(lambda: "An error in pixtral itself: KeyError" in caplog.text)
     with running.client as client:
         text = client.get("/metrics", headers={"Authorization": f"Bearer {KEY}"}).text
     assert "pixtral_stream_errors_total 1" in text
