@@ -21,6 +21,8 @@ PHASES = (
     "Initializing a V1 LLM engine (v0.32.0) with config: model='/x'",
     "Starting to load model /x...",
     "Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.00s/it]",
+)
+LOADED = (
     "Loading weights took 0.02 seconds",
     "GPU KV cache size: 174,720 tokens, Maximum concurrency for 4,096 tokens per request: 42.66x",
 )
@@ -102,8 +104,13 @@ def fail(*lines: str, status: int = 1) -> Callable[[], None]:
     return end
 
 
+def silent() -> None:
+    log("INFO", *LOADED)
+    wait()
+
+
 def wait() -> None:
-    """For ever, unless the test lets it go on by removing the file that it is told."""
+    """Until the test lets it go on by removing the file that it is told."""
     gate = Path(os.environ.get("FAKE_VLLM_GATE", "/dev/null"))
     while gate.exists():
         threading.Event().wait(0.02)
@@ -111,6 +118,7 @@ def wait() -> None:
 
 def slow() -> None:
     wait()
+    log("INFO", *LOADED)
     serve()
 
 
@@ -135,7 +143,7 @@ WAYS: dict[str, Callable[[], None]] = {
     "taken": fail(*TAKEN),
     "model": fail(*MODEL),
     "killed": killed,
-    "silent": wait,
+    "silent": silent,
     "slow": slow,
     "stubborn": stubborn,
     "unknown": unknown,

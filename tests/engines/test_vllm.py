@@ -169,7 +169,7 @@ def test_how_far_it_is_can_be_seen(vllm: Called, tmp_path: Path, monkeypatch: py
     assert answering.doing == ""
     loading = threading.Thread(target=answering.load)
     loading.start()
-    until(lambda: answering.doing == "vLLM starts: warming up 50%")
+    until(lambda: answering.doing == "vLLM starts: loading the weights 50%")
     gate.unlink()
     loading.join(20)
     assert answering.doing == ""
@@ -273,7 +273,7 @@ def test_chat_shows_how_far_it_is_and_answers(vllm: Called, tmp_path: Path) -> N
     gate.touch()
     with Chat() as chat:
         chat.start("--model", "demo", "--engine", "vllm", FAKE_VLLM="slow", FAKE_VLLM_GATE=str(gate))
-        chat.wait_for("vLLM starts: warming up 50%")
+        chat.wait_for("vLLM starts: loading the weights 50%")
         gate.unlink()
         chat.say("Hello?", "demo sees 0 pictures")
         chat.say("And now?", "demo sees 0 pictures")
@@ -288,7 +288,7 @@ def test_ask_shows_how_far_it_is_on_one_line_and_leaves_no_trace(vllm: Called, t
     environment = {**os.environ, "FAKE_VLLM": "slow", "FAKE_VLLM_GATE": str(gate), "TERM": "xterm"}
     with Terminal(60) as terminal:
         process = terminal.run(sys.executable, "-m", "pixtral_cli", *ASK, env=environment, cwd=ROOT)
-        terminal.wait_for("vLLM starts: warming up 50%")
+        terminal.wait_for("vLLM starts: loading the weights 50%")
         gate.unlink()
         assert process.wait(30) == 0
         terminal.wait_for("demo sees 0 pictures")

@@ -141,13 +141,12 @@ def test_eval_scores_the_same_through_all_three_engines(kept: None, tmp_path: Pa
             )
             assert done.status == 0, done.stderr
             lines = (tmp_path / name / "answers.jsonl").read_text(encoding="utf-8").splitlines()
-            told[name] = sorted(
-                (row["row"], row["answer"], json.dumps(row["scores"])) for row in map(json.loads, lines)
-            )
-            told[name, "table"] = done.stdout.splitlines()[-1]
+            rows = [json.loads(line) for line in lines]
+            told[name] = sorted((row["row"], row["answers"], sorted(row["scores"].items())) for row in rows)
         server.terminate()
         server.wait(60)
     assert len(told["local"]) == 12
+    assert all(scores for _, _, scores in told["local"])
     assert told["vllm"] == told["serve"] == told["local"]
 
 

@@ -24,6 +24,7 @@ from pixtral_cli.engines.refusals import Server, Unreachable
 from pixtral_cli.engines.remote import RemoteEngine
 from pixtral_cli.engines.vllm.command import Launch
 from pixtral_cli.engines.vllm.folder import prepared
+from pixtral_cli.engines.vllm.log import LOADING
 from pixtral_cli.engines.vllm.process import Process, start
 from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
 
@@ -70,7 +71,7 @@ class VllmEngine(RemoteEngine):
         process = self._process
         if process is None or self._window is not None:
             return ""
-        percent = f" {process.loaded:.0%}" if 0 < process.loaded < 1 else ""
+        percent = f" {process.loaded:.0%}" if process.doing == LOADING and process.loaded else ""
         return f"vLLM starts: {process.doing}{percent}"
 
     @property

@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 
+LOADING = "loading the weights"
 PHASES = (  # what a line says, and what vLLM does from then on; later ones win
     (re.compile(r"vLLM API server|version \d"), "reading the configuration"),
     (re.compile(r"Initializing a V\d LLM engine"), "starting the engine"),
     (re.compile(r"Started a local Ray|Connect\w+ to existing Ray"), "joining the Ray cluster"),
-    (re.compile(r"Starting to load model|Loading .*shards"), "loading the weights"),
+    (re.compile(r"Starting to load model|Loading .*shards"), LOADING),
     (re.compile(r"Loading weights took|Model loading took"), "measuring the memory"),
     (re.compile(r"Dynamo|torch\.compile|Compiling"), "compiling"),
     (re.compile(r"Capturing CUDA graphs"), "capturing graphs"),
