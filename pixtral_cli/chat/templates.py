@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.sanitize import visible
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
+SIMPLE = re.compile(r"[\w. -]{1,60}")  # a file's name, not a path
 PLACEHOLDER = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>[a-z][a-z0-9_]*)|\{(?P<braced>[a-z][a-z0-9_]*)\})")
 
 EXAMPLE = '''\
@@ -21,7 +22,7 @@ $input
 # system = "Answer in $language, in one sentence."
 # model = "pixtral-12b"
 # extract = "html"        # only the code block in this language
-# schema = "{}"           # a JSON schema the answer must satisfy, or the path of one
+# schema = "name, [tags]" # the answer is JSON with these fields; or a JSON schema, or a file with one, also beside this
 # temperature = 0.2
 
 # [defaults]
@@ -120,7 +121,13 @@ class Templates:
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"Cannot read {file}: {error}.", _make(name)) from error
-        return parse(name, text) if file.suffix == ".toml" else Template(name, text)
+        return self._located(parse(name, text)) if file.suffix == ".toml" else Template(name, text)
+
+    def _located(self, template: Template) -> Template:
+        """With the whole path of a schema's file that lies beside the template."""
+        if SIMPLE.fullmatch(template.schema or "") and (file := self.folder / str(template.schema)).is_file():
+            return replace(template, schema=str(file))
+        return template
 
 
 ENDINGS = (".toml", ".txt", ".md")

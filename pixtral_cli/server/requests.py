@@ -123,7 +123,7 @@ def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
         compile_schema(check(schema))
     except (UsageError, RecursionError) as error:
         why = error.message if isinstance(error, UsageError) else "The schema nests too deep"
-        said = f"Invalid schema for response_format: {why}."
+        said = f"response_format: {why}."
         raise Fault(400, said, param="response_format", code="invalid_json_schema") from None
     return schema
 

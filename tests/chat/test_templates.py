@@ -26,6 +26,15 @@ def test_a_template_says_how_a_question_is_asked(tmp_path: Path) -> None:
     assert (filled.prompt, filled.system) == ("Write HTML like this. Make it blue.", "Answer in French.")
 
 
+def test_a_schema_may_lie_beside_its_template(tmp_path: Path) -> None:
+    (tmp_path / "bill.json").write_text("{}")
+    for name, schema in [("a", "bill.json"), ("b", "name, price:float"), ("c", "other.json"), ("d", "/etc/bill.json")]:
+        (tmp_path / f"{name}.toml").write_text(f'schema = "{schema}"')
+    templates = Templates(tmp_path)
+    found = [templates.load(name).schema for name in "abcd"]
+    assert found == [str(tmp_path / "bill.json"), "name, price:float", "other.json", "/etc/bill.json"]
+
+
 def test_a_text_file_is_a_prompt_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "describe.txt").write_text("Describe the picture.\n")
     (tmp_path / "notes.rst").write_text("no template")

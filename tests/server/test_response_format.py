@@ -11,8 +11,13 @@ from mistralai.client import Mistral
 from mistralai.client.models import UserMessage
 from pydantic import BaseModel
 
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.message import user
 from pixtral_cli.chat.schema import parse, validate
+from pixtral_cli.engines.link import Link
 from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.refusals import server
+from pixtral_cli.engines.remote import RemoteEngine
 from tests.engines.checkpoints import build
 from tests.fakes import FakeEngine
 from tests.server.serving import Running, data_url, serving
@@ -174,6 +179,19 @@ def test_an_engine_that_would_say_anything_says_what_the_schema_allows(tmp_path:
         assert text.startswith(cut)
         with pytest.raises(json.JSONDecodeError):
             json.loads(cut)
+
+
+def test_the_same_answer_through_a_server_as_without_and_the_schema_told_once(tmp_path: Path) -> None:
+    engine = LocalEngine(build(tmp_path, seed=3), name="fake", device="cpu", dtype="fp32")
+    said, how = [user("Read it.")], Sampling(1.0, seed=5, schema=TABLE)
+    alone = list(engine.stream(said, how))
+    with serving(engine) as running:
+        far = RemoteEngine(Link(server(running.url)), "fake")
+        through = list(far.stream(said, how))
+        far.close()
+    assert "".join(chunk.text for chunk in through) == "".join(chunk.text for chunk in alone)
+    assert through[-1].usage and alone[-1].usage
+    assert through[-1].usage.prompt_tokens == alone[-1].usage.prompt_tokens
 
 
 def _told(answer: Any, stream: bool) -> tuple[str, str]:
