@@ -31,18 +31,12 @@ class Opening:
 class Backend:
     """An `Engine` that gets ready in a thread. `start` returns at once; `stream` and `measure` wait for what they need.
 
-    `changed` is called, in that thread, when it is ready or has failed; `early` when a question has to wait for it.
+    `changed` is called, in that thread, when it is ready or has failed.
     """
 
-    def __init__(
-        self,
-        opening: Opening,
-        changed: Callable[[], None] = lambda: None,
-        early: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, opening: Opening, changed: Callable[[], None] = lambda: None) -> None:
         self.opening = opening
         self.changed = changed
-        self.early = early
         self._engine: Engine | None = None
         self._error: PixtralError | None = None
         self._opened = threading.Event()
@@ -67,14 +61,12 @@ class Backend:
         return time.monotonic() - self._begin if self._begin else 0.0
 
     @property
-    def loaded(self) -> float | None:
-        """The part of its weights that has been read; None where the engine doesn't tell."""
-        return getattr(self._engine, "loaded", None)
-
-    @property
     def doing(self) -> str:
-        """What it does before it can answer, where the engine tells."""
-        return str(getattr(self._engine, "doing", ""))
+        """What it does before it can answer and how far it is, as far as the engine tells; nothing once it can."""
+        if self.state not in ("waiting", "loading"):
+            return ""
+        loaded: float = getattr(self._engine, "loaded", 0.0)
+        return str(getattr(self._engine, "doing", "")) or f"loading {self.name}" + f" {loaded:.0%}" * (loaded > 0)
 
     @property
     def error(self) -> PixtralError | None:
@@ -95,8 +87,6 @@ class Backend:
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """Wait for the weights, then answer: the question is on record while it waits."""
         self.start()
-        if not self._settled.is_set():
-            self.early()
         yield from self.engine().stream(messages, sampling)
 
     def measure(self, messages: Sequence[Message]) -> Cost:

@@ -80,7 +80,7 @@ def statistics(answer: Answer, context_window: int) -> str:
         f"prompt {usage.prompt_tokens:,} tokens ({usage.image_tokens:,} of images, {usage.cached_tokens:,} reused), "
         f"answer {usage.completion_tokens:,}; {used:,} of {context_window:,} of the context window used"
     )
-    times = [f"load {timings.load:.2f} s"] if timings.load else []
+    times = [f"load {timings.load:.2f} s"] if timings.load >= 0.005 else []
     times += [f"first token {timings.ttft:.2f} s"]
     times += [f"{rate:.1f} tokens/s"] if rate else []
     times += [f"total {timings.total:.2f} s"]

@@ -36,7 +36,6 @@ class Repl:
         self._out = out
         self._placeholder = placeholder
         self._draft = Draft(draft)
-        state.backend.early = self._early
 
     def run(self) -> None:
         """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
@@ -143,6 +142,8 @@ class Repl:
         from pixtral_cli.terminal.render import render, statistics
 
         state = self.state
+        if not self._out.spinner and state.backend.doing:
+            state.notes.say(self._waiting())
         chunks = ask.start(state.backend, state.sampling)
         before = state.conversation.turns
         try:
@@ -167,10 +168,12 @@ class Repl:
     def _screen(self) -> Output:
         """Where an answer goes. One that satisfies a schema is JSON, which no Markdown may mangle."""
         markdown = self._out.markdown and not self.state.sampling.schema
-        return replace(self._out, model=self.state.backend.name, markdown=markdown)
+        return replace(self._out, model=self.state.backend.name, markdown=markdown, doing=self._waiting)
 
-    def _early(self) -> None:
-        self.state.notes.say(f"{self.state.backend.name} is still loading; your question waits for it.")
+    def _waiting(self) -> str:
+        """What is said while a question waits for the model."""
+        doing = self.state.backend.doing
+        return f"{doing}; your question waits" if doing else ""
 
     def _tell(self) -> None:
         """What the engine and the session have to say, such as that it cannot be saved."""

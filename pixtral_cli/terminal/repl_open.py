@@ -136,8 +136,7 @@ def toolbar(state: State, text: str) -> str:
     backend = state.backend
     told = [backend.name]
     if backend.state == "loading":
-        part = f" {backend.loaded:.0%}" if backend.loaded else ""
-        told = [f"{backend.doing or f'loading {backend.name}{part}'}, {backend.seconds:.0f} s"]
+        told = [f"{backend.doing}, {backend.seconds:.0f} s"]
     elif backend.state == "failed":
         told = [f"{backend.name} could not be loaded; /model NAME switches"]
     if state.template:

@@ -61,7 +61,8 @@ def row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
     """One image in words: its number and name, its size and the size it is sent at, its tokens."""
     width, height = image.size
     sent = f" → {cost.width}×{cost.height}" if cost else ""
-    cells = [f"#{number} {image.name}", f"{width}×{height}{sent}"]
+    part = f", part at {image.crop.left},{image.crop.top}" if image.crop else ""
+    cells = [f"#{number} {image.name}{part}", f"{width}×{height}{sent}"]
     return cells + ([f"{cost.tokens:,} tokens"] if cost else [])
 
 

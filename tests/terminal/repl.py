@@ -42,9 +42,10 @@ class Room:
     desktop: Desktop = field(default_factory=lambda: Desktop({}, "linux", lambda name: None, nowhere))
     shown: list[Image] = field(default_factory=list)
     log: bool = True
+    said: io.StringIO = field(default_factory=io.StringIO)
 
     def __post_init__(self) -> None:
-        self.said, self.answered = io.StringIO(), io.StringIO()
+        self.answered = io.StringIO()
         self.sessions = Sessions(self.folder / "data")
         self.recall = Recall(self.folder / "lines.jsonl")
         self._out = Output(self.answered, self.said)

@@ -151,8 +151,8 @@ def test_images_are_listed_dropped_and_numbered_anew(room: Room) -> None:
 def test_crop_sends_a_part_of_an_image_in_pixels_or_percent(room: Room) -> None:
     said = room.type("red.png what?", "/crop 1 50% 0 50% 100%", "/crop 1 0 0 10 10", "closer?")
     assert [image.size for image in room.engine.seen[1][0][-1].images] == [(32, 32), (10, 10)]
-    assert "#2 red.png" in said
-    assert "#3 red.png" in said
+    assert "#2 red.png, part at 32,0  32×32" in said
+    assert "#3 red.png, part at 0,0  10×10" in said
 
 
 @pytest.mark.parametrize(
@@ -270,16 +270,20 @@ def test_a_library_that_fails_while_loading_is_one_line_too(room: Room) -> None:
 
 
 def test_a_question_asked_early_waits_for_the_model(room: Room) -> None:
-    let = threading.Event()
+    told = threading.Event()
+
+    class Heard(io.StringIO):
+        def write(self, text: str) -> int:
+            if "loading fake; your question waits" in text:
+                told.set()
+            return super().write(text)
 
     def slow() -> FakeEngine:
-        assert let.wait(10)
+        assert told.wait(30)
         return room.engine
 
-    room = Room(room.folder, room.engine, open=slow)
-    threading.Timer(0.3, let.set).start()
-    said = room.type("early")
-    assert "fake is still loading; your question waits for it." in said
+    room = Room(room.folder, room.engine, open=slow, said=Heard())
+    room.type("early")
     assert room.answers == ["Answer 1."]
 
 

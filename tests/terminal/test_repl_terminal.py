@@ -77,13 +77,15 @@ def test_what_is_typed_during_an_answer_is_not_shown_in_it_and_is_asked_next() -
         chat.end()
 
 
-def test_the_toolbar_tells_how_far_the_model_is_loaded() -> None:
+def test_it_is_told_how_far_the_model_is_loaded() -> None:
     with Chat() as chat:
         chat.echo(LOAD="60", PART="0.43")
         chat.wait_for("loading demo 43%, ")
-        chat.type(b"what?")
-        chat.until(lambda: "> what?" in chat.text, "what is typed")
+        chat.type(b"what?\r")
+        chat.wait_for("loading demo 43%; your question waits, ")
         chat.type(b"\x03")
+        chat.until(lambda: "/regen asks it again" in chat.text, "the note")
+        assert "waits" not in chat.text
         chat.end()
 
 

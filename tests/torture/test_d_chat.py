@@ -39,7 +39,7 @@ def test_51_ctrl_c_while_the_model_loads_keeps_the_question_and_leaving_does_not
     with Chat() as chat:
         chat.echo(LOAD="60")
         chat.type(b"circle.png what?\r")
-        chat.wait_for("your question waits for it")
+        chat.wait_for("; your question waits, ")
         chat.type(b"\x03")
         assert chat.until(lambda: "/regen asks it again" in chat.text, "the note") < 0.5
         chat.end()
