@@ -76,9 +76,9 @@ def serve(
 
     counter = Counter(sys.stderr, plain=bool(settings.plain))
 
-    def loading(percent: int, seconds: float) -> None:
+    def loading(percent: int, seconds: float, doing: str) -> None:
         so_far = f" {percent} %, {seconds:.0f} s" if seconds >= 1 else ""
-        counter.show(f"Loading {chosen.name} …{so_far}")
+        counter.show(f"{doing}, {seconds:.0f} s" if doing else f"Loading {chosen.name} …{so_far}")
 
     def ready(url: str) -> None:
         counter.clear()

@@ -179,13 +179,13 @@ class Process:
     """A process that was started to keep a model, until its model is loaded and after."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.loaded = 0  # percent of the weights; `ready` keeps it true
+        self.loaded, self.doing = 0, ""  # percent of the weights, and what its engine says; `ready` keeps them true
         self._process = process
 
     def ready(self, log: Path | None = None) -> dict[str, Any]:
         """Wait until the model is loaded; what the process then says. Raises what loading raised there."""
         while "loaded" in (said := self._said(log)):
-            self.loaded = said["loaded"]
+            self.loaded, self.doing = said["loaded"], said.get("doing", "")
         if kind := said.get("error"):
             self._process.wait()
             raise getattr(errors, kind, PixtralError)(said["message"], said["hint"])

@@ -50,6 +50,11 @@ class Child:
         """Percent of the weights that the process has read."""
         return self._process.loaded if self._process else 0
 
+    @property
+    def doing(self) -> str:
+        """What its engine does before it can answer, where it tells."""
+        return self._process.doing if self._process else ""
+
     def start(self) -> None:
         self._thread.start()
 

@@ -54,13 +54,14 @@ def run(
     folder: Path,
     defaults: Sampling,
     *,
-    loading: Callable[[int, float], None] = lambda percent, seconds: None,
+    loading: Callable[[int, float, str], None] = lambda percent, seconds, doing: None,
     ready: Callable[[str], None] = lambda url: None,
     command: Sequence[str] = resident.COMMAND,
 ) -> None:
     """Serve until a signal. Raises what the first loading of the model raises, and PixtralError if the port is taken.
 
-    `loading` is called at once, and often until the model is loaded, with percent and seconds; `ready` with the address then.
+    `loading` is called at once, and often until the model is loaded, with percent, seconds and what the
+    engine says it does; `ready` with the address then.
     """
     rules = front.rules()
     _log_to_stderr()
@@ -100,14 +101,14 @@ class _Announce:
     """Tells that the model is being loaded, once that it is, and ends the server if it cannot be."""
 
     def __init__(
-        self, child: Child, url: str, loading: Callable[[int, float], None], ready: Callable[[str], None]
+        self, child: Child, url: str, loading: Callable[[int, float, str], None], ready: Callable[[str], None]
     ) -> None:
         self._child = child
         self._url = url
         self._loading = loading
         self._ready: Callable[[str], None] | None = ready
         self._began = time.monotonic()
-        loading(0, 0.0)
+        loading(0, 0.0, "")
 
     def __call__(self, server: Server) -> None:
         if self._child.error:
@@ -116,7 +117,7 @@ class _Announce:
             self._ready(self._url)
             self._ready = None
         elif self._ready:
-            self._loading(self._child.loaded, time.monotonic() - self._began)
+            self._loading(self._child.loaded, time.monotonic() - self._began, self._child.doing)
 
 
 def _make_room(what: resident.Wanted, folder: Path) -> None:

@@ -64,15 +64,15 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
 
 
 def _load(engine: Engine, report: IO[str]) -> int:
-    """Load the weights, reporting each hundredth; returns the context window."""
-    told = 0
+    """Load the weights, reporting each hundredth and what an engine says it does; returns the context window."""
+    told = 0, ""
 
     def tell() -> None:
         nonlocal told
-        percent = int(100 * getattr(engine, "loaded", 0))
-        if percent > told:
-            told = percent
-            _say(report, loaded=percent)
+        percent, doing = int(100 * getattr(engine, "loaded", 0)), str(getattr(engine, "doing", ""))
+        if (percent, doing) != told:
+            told = percent, doing
+            _say(report, loaded=percent, doing=doing)
 
     if load := getattr(engine, "load", None):
         load(tell)

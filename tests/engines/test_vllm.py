@@ -295,6 +295,20 @@ def test_ask_shows_how_far_it_is_on_one_line_and_leaves_no_trace(vllm: Called, t
         assert terminal.lines == ["demo sees 0 pictures, schema: False"]
 
 
+def test_serve_shows_how_far_it_is(vllm: Called, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    environment = {**os.environ, "FAKE_VLLM": "slow", "FAKE_VLLM_GATE": str(gate), "TERM": "xterm"}
+    with Terminal(80) as terminal:
+        serve = ("serve", "--model", "demo", "--engine", "vllm", "--port", "0")
+        process = terminal.run(sys.executable, "-m", "pixtral_cli", *serve, env=environment, cwd=ROOT)
+        terminal.wait_for("vLLM starts: loading the weights 50%")
+        gate.unlink()
+        terminal.wait_for("answers at")
+        process.terminate()
+        process.wait(30)
+
+
 def test_a_process_kept_alive_keeps_vllm_for_the_next_question(vllm: Called) -> None:
     first = pixtral(*ASK, "--keep-alive", "5m")
     assert (first.status, first.stderr) == (0, "")
