@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
+SHORT = frozenset(TYPES)
 TYPES |= {name: name for name in TYPES.values()}
 HINT = "Such as: name, price:float: in euros, size:small|large, [tags], items[name, count:int]"
 DEEPEST = 32
@@ -100,7 +101,7 @@ def _field(piece: str, depth: int) -> tuple[str, Any]:
     if not found:
         raise Wrong(f"{_short(piece)} does not begin with the name of a field")
     name, rest = found["name"], found["rest"]
-    if name in TYPES:
+    if name in SHORT:  # but a field may well be called number
         raise Wrong(f"{name} is a type and no name; write NAME:{name}")
     if rest[:1] in GROUPS and rest:
         end = _end(rest, 0)

@@ -36,6 +36,7 @@ def list_of(items: Any) -> dict[str, Any]:
         ("name, price:float, [items]", fields(name=STRING, price={"type": "number"}, items=list_of(STRING))),
         ("a:str,b:int,c:float,d:bool", fields(a=STRING, b={"type": "integer"}, c={"type": "number"}, d={"type": "boolean"})),
         ("a:string, b:integer", fields(a=STRING, b={"type": "integer"})),
+        ("number, boolean:bool", fields(number=STRING, boolean={"type": "boolean"})),
         ("age int, name str", fields(age={"type": "integer"}, name=STRING)),
         ("name: as printed", fields(name={"type": "string", "description": "as printed"})),
         ("age int: in years", fields(age={"type": "integer", "description": "in years"})),
