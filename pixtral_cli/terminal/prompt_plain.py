@@ -42,7 +42,11 @@ class PlainPrompt:
             self._library.set_pre_input_hook(lambda: self._insert(draft))
         elif draft:
             print(f"It was: {visible(draft)}")
-        text = input("> ")
+        try:
+            text = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            print()  # what follows begins a line
+            raise
         pasted = "\n" in text
         while is_open(text):
             text += "\n" + input(". ")

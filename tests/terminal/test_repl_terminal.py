@@ -105,6 +105,15 @@ def test_a_plain_chat_draws_nothing(home: Path, flags: list[str], env: dict[str,
     assert [len(message.images) for message in saved(home).messages] == [1, 0, 0, 0, 0, 0]
 
 
+def test_ctrl_c_and_ctrl_d_in_a_plain_chat_end_their_line() -> None:
+    with Chat() as chat:
+        chat.echo("--plain")
+        chat.type(b"\x03")
+        chat.until(lambda: chat.text.endswith("\nCtrl-D or /bye leaves.\n>\n"), "the hint")
+        chat.end()
+        chat.until(lambda: chat.raw.endswith(b"> \r\n"), "the end of the line")
+
+
 @pytest.mark.parametrize(("env", "keys"), [({}, b"\x01\x06i\r"), ({"TERM": "dumb"}, b"circle.png what?\r")])
 def test_a_line_can_be_mended_in_a_plain_chat(home: Path, env: dict[str, str], keys: bytes) -> None:
     with Chat() as chat:
