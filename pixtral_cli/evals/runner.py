@@ -6,7 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from random import Random
 
-from pixtral_cli.chat.engine import Engine, Sampling, Usage
+from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import ContextError, ImageError, UsageError
 from pixtral_cli.evals import records
@@ -123,43 +123,44 @@ class _Worker:
     def _answered(self, question: Question) -> "_Answered":
         began = time.monotonic()
         try:
-            answers, usages = self._converse(question)
+            answers, lasts = self._converse(question)
         except (ContextError, ImageError) as error:
             zeros = {} if self.plan.judge else {name: Mark(0.0) for name in self.plan.task.metrics}
             return _Answered(marks=zeros, error=error.message, seconds=time.monotonic() - began)
         for message in question.messages:
             for image in message.images:
                 self.into.keep(image)
-        seconds = time.monotonic() - began
+        loading = sum(last.timings.load for last in lasts if last.timings)
+        seconds = max(0.0, time.monotonic() - began - loading)
         try:
             marks, verdict = self._marked(question, answers)
         except NoRating as error:
-            return _Answered(answers, usages, error=error.message, seconds=seconds)
-        return _Answered(answers, usages, marks, verdict, seconds=seconds)
+            return _Answered(answers, lasts, error=error.message, seconds=seconds)
+        return _Answered(answers, lasts, marks, verdict, seconds=seconds)
 
-    def _converse(self, question: Question) -> tuple[list[str], list[Usage]]:
-        """The answers to the question and to each of its follow-ups."""
+    def _converse(self, question: Question) -> tuple[list[str], list[Chunk]]:
+        """The answers to the question and to each of its follow-ups; each answer's last chunk, which knows what it took."""
         history: list[Message] = list(question.messages)
         answers: list[str] = []
-        usages: list[Usage] = []
+        lasts: list[Chunk] = []
         for follow_up in ("", *question.follow_ups):
             if follow_up:
                 history += [assistant(answers[-1]), user(follow_up)]
-            text, usage = self._answer(history)
+            text, last = self._answer(history)
             answers.append(text)
-            usages.append(usage)
-        return answers, usages
+            lasts.append(last)
+        return answers, lasts
 
-    def _answer(self, history: Sequence[Message]) -> tuple[str, Usage]:
+    def _answer(self, history: Sequence[Message]) -> tuple[str, Chunk]:
         pieces: list[str] = []
-        usage = Usage()
+        last = Chunk()
         with self.stop.watching(self.plan.engine.stream(history, self.plan.sampling)) as stream:
             for chunk in stream:
                 pieces.append(chunk.text)
-                usage = chunk.usage or usage
+                last = chunk if chunk.usage else last
                 self.stop.check()
         self.stop.check()  # an answer that was cut short is none
-        return "".join(pieces), usage
+        return "".join(pieces), last
 
     def _marked(self, question: Question, answers: Sequence[str]) -> tuple[Mapping[str, Mark], str]:
         if self.plan.judge:
@@ -176,8 +177,8 @@ class _Worker:
             "scores": {name: mark.score for name, mark in answered.marks.items()},
             "weights": {name: mark.weight for name, mark in answered.marks.items() if mark.weight != 1},
             "verdict": answered.verdict, "error": answered.error,
-            "prompt_tokens": sum(usage.prompt_tokens for usage in answered.usages),
-            "completion_tokens": sum(usage.completion_tokens for usage in answered.usages),
+            "prompt_tokens": sum(last.usage.prompt_tokens for last in answered.lasts if last.usage),
+            "completion_tokens": sum(last.usage.completion_tokens for last in answered.lasts if last.usage),
             "seconds": round(answered.seconds, 4),
         }  # fmt: skip
 
@@ -185,7 +186,7 @@ class _Worker:
 @dataclass(frozen=True, slots=True)
 class _Answered:
     answers: Sequence[str] = ()
-    usages: Sequence[Usage] = ()
+    lasts: Sequence[Chunk] = ()
     marks: Mapping[str, Mark] = field(default_factory=dict)
     verdict: str = ""
     error: str = ""

@@ -4,13 +4,14 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.engine import Chunk, Engine, Sampling, Timings
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
 from pixtral_cli.evals import records, rows, runner, tasks
@@ -71,6 +72,20 @@ def test_every_row_is_asked_and_marked_and_progress_says_how_it_goes(tmp_path: P
     assert [record["scores"]["stated"] for record in run.records()] == [1, 1, 1, 0, 1, 1, 1, 1]
     assert (run.records()[0]["prompt_tokens"], run.records()[0]["completion_tokens"]) == (7, 3)
     assert run.picture(run.records()[0]["messages"][0]["parts"][0]["image"]).exists()
+
+
+class Loading(Answering):
+    """Says that the weights were read for an hour before each answer."""
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        for chunk in super().stream(messages, sampling):
+            yield replace(chunk, timings=Timings(load=3600.0)) if chunk.usage else chunk
+
+
+def test_reading_the_weights_is_not_answering(tmp_path: Path) -> None:
+    run = begun(tmp_path / "run")
+    list(runner.run(plan(data(tmp_path / "data"), Loading(knowing)), run))
+    assert {record["seconds"] for record in run.records()} == {0.0}
 
 
 def test_a_run_that_stopped_goes_on_at_the_row_where_it_stopped(tmp_path: Path) -> None:
