@@ -57,7 +57,10 @@ def check(schema: Any, where: str = "The schema") -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise UsageError(f"{where} must be a JSON object, not {_kind(schema)}", HINT)
     try:
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
         _check(schema, where)
+    except ValueError:
+        raise UsageError(f"{where} holds half a character, or a number that is none") from None
     except RecursionError:
         raise UsageError(f"{where} refers to itself without end, or nests too deep") from None
     return schema

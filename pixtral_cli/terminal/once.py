@@ -111,17 +111,20 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     structured = request.sampling.schema is not None
     held = request.extract or request.file or structured
     given = collect(chunks, out) if held else render(chunks, out)
-    if structured:
-        pass  # what is wrong with it is an error
-    elif given.finish_reason == "length":
-        out.note("The answer was cut off: --max-tokens or the context window was reached")
-    elif not given.text.strip():
-        out.note("The model had nothing to say: its answer is empty")
+    if not structured:  # under a schema, what is wrong with it is an error
+        _remark(given, out)
     if held:
         _deliver(given, request, out)
     if request.verbose:
         window = engine.measure([asked]).context_window
         out.tell(statistics(given, window))
+
+
+def _remark(given: Answer, out: Output) -> None:
+    if given.finish_reason == "length":
+        out.note("The answer was cut off: --max-tokens or the context window was reached")
+    elif not given.text.strip():
+        out.note("The model had nothing to say: its answer is empty")
 
 
 def watch(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:

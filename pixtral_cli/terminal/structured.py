@@ -7,7 +7,6 @@ from pixtral_cli.chat import schema as schemas
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.schema import Unfit
 from pixtral_cli.chat.tables import Table, table, to_csv
-from pixtral_cli.sanitize import clean
 from pixtral_cli.terminal.output import Output, dumps
 from pixtral_cli.terminal.render import Answer, as_json
 
@@ -15,7 +14,10 @@ Layout = Literal["", "csv", "records"]
 
 
 def document(given: Answer, sampling: Sampling, layout: Layout, out: Output, *, file: bool) -> str:
-    """The whole of what leaves, its last line complete. Raises Unfit when the answer does not satisfy the schema."""
+    """The whole of what leaves, its last line complete; who puts it on a terminal cleans it.
+
+    Raises Unfit when the answer does not satisfy the schema.
+    """
     assert sampling.schema is not None
     encoding = "utf-8" if file else out.stdout.encoding
     value = _value(given, sampling)
@@ -27,7 +29,7 @@ def document(given: Answer, sampling: Sampling, layout: Layout, out: Output, *, 
     if out.format != "text":
         return dumps(as_json(given, out.model) | {"parsed": value}, encoding) + "\n"
     if not file and out.stdout.isatty():
-        return clean(json.dumps(value, indent=2, ensure_ascii=(encoding or "").lower() != "utf-8")) + "\n"
+        return json.dumps(value, indent=2, ensure_ascii=(encoding or "").lower() != "utf-8") + "\n"
     return dumps(value, encoding) + "\n"
 
 
