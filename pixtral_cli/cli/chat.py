@@ -46,7 +46,7 @@ def chat(
     from pixtral_cli.cli import opening, templating
     from pixtral_cli.errors import ModelError, UsageError
     from pixtral_cli.terminal import repl_open
-    from pixtral_cli.terminal.backend import Opening
+    from pixtral_cli.terminal.backend import Far, Opening
     from pixtral_cli.terminal.output import choose
 
     settings = config.load().override(
@@ -71,9 +71,10 @@ def chat(
 
     def named(name: str | None) -> Opening:
         news: list[str] = []
-        chosen, own = opening.choose(name, settings, news.append)
+        far = Far()
+        chosen, own = opening.choose(name, settings, news.append, far.hear)
         sampling = replace(opening.sampling(own, chosen.name, stop), schema=schema)
-        return Opening(chosen.name, chosen.open, sampling, chosen.note, news)
+        return Opening(chosen.name, chosen.open, sampling, chosen.note, news, far)
 
     def same_as(name: str) -> Opening:
         """The model of a session, or the usual one if it is not here any more."""

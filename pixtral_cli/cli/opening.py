@@ -64,12 +64,20 @@ def check_here(settings: Config, **flags: object) -> None:
         )
 
 
-def choose(name: str | None, settings: Config, note: Callable[[str], None] = say) -> tuple[Chosen, Config]:
-    """Who answers, and the settings with that model's own underneath: a model here, or one behind a URL."""
+def choose(
+    name: str | None,
+    settings: Config,
+    note: Callable[[str], None] = say,
+    told: Callable[[int, str], None] = lambda percent, doing: None,
+) -> tuple[Chosen, Config]:
+    """Who answers, and the settings with that model's own underneath: a model here, or one behind a URL.
+
+    `told` hears how far a process that is started to keep the model has come while the engine is opened.
+    """
     if settings.base_url or settings.engine == API:
         return _elsewhere(name or settings.model, settings), settings
     model, own = choose_model(name, settings)
-    return Chosen(model.name, lambda: open_chosen(model, own, note), model.note), own
+    return Chosen(model.name, lambda: open_chosen(model, own, note, told), model.note), own
 
 
 def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Config]:
@@ -78,7 +86,12 @@ def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Confi
     return chosen, settings.for_model(chosen.name)
 
 
-def open_chosen(model: names.Model, settings: Config, note: Callable[[str], None] = say) -> Engine:
+def open_chosen(
+    model: names.Model,
+    settings: Config,
+    note: Callable[[str], None] = say,
+    told: Callable[[int, str], None] = lambda percent, doing: None,
+) -> Engine:
     """The engine for a model on this machine: a process that keeps it, if there is one or one is wanted, else our own."""
     from pixtral_cli.engines import NAMES, open_engine, resident
 
@@ -93,7 +106,7 @@ def open_chosen(model: names.Model, settings: Config, note: Callable[[str], None
         return here()
     idle = resident.duration(settings.keep_alive) if settings.keep_alive else None
     wanted = resident.wanted(model, device=device, dtype=dtype, keep_alive=idle, engine=kind, launch=started)
-    kept = resident.seek(wanted, config.paths().state)
+    kept = resident.seek(wanted, config.paths().state, told)
     return resident.Resident(kept, here, note) if kept else here()
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pixtral_cli import __version__, errors
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
@@ -134,7 +134,10 @@ def find(what: Wanted, folder: Path) -> RemoteEngine | None:
     return next((engine(socket, status["name"]) for socket, status in statuses(folder, what.key)), None)
 
 
-def seek(what: Wanted, state: Path) -> RemoteEngine | None:
+Told: TypeAlias = Callable[[int, str], None]  # percent of the weights that are loaded, and what the engine says it does
+
+
+def seek(what: Wanted, state: Path, told: Told = lambda percent, doing: None) -> RemoteEngine | None:
     """`find_or_start` in the room there. A home that cannot hold one holds no process: an error only if one is wanted."""
     try:
         folder = room(state)
@@ -142,13 +145,19 @@ def seek(what: Wanted, state: Path) -> RemoteEngine | None:
         if what.keep_alive is None:
             return None
         raise
-    return find_or_start(what, folder)
+    return find_or_start(what, folder, told=told)
 
 
-def find_or_start(what: Wanted, folder: Path, *, command: Sequence[str] = COMMAND) -> RemoteEngine | None:
+def find_or_start(
+    what: Wanted,
+    folder: Path,
+    *,
+    told: Told = lambda percent, doing: None,
+    command: Sequence[str] = COMMAND,
+) -> RemoteEngine | None:
     """The engine of a process for this model; started when `keep_alive` asks for one, else None if there is none.
 
-    Raises what loading the model raises.
+    `told` hears how far the process that is started has come. Raises what loading the model raises.
     """
     if found := find(what, folder):
         return found
@@ -161,7 +170,7 @@ def find_or_start(what: Wanted, folder: Path, *, command: Sequence[str] = COMMAN
         log = folder / f"{what.key}.log"
         with log.open("wb") as stderr:
             process = spawn(what, socket, stderr=stderr.fileno(), command=command)
-        process.detach(log)
+        process.detach(log, told)
         return engine(socket, what.name)
 
 
@@ -182,10 +191,11 @@ class Process:
         self.loaded, self.doing = 0, ""  # percent of the weights, and what its engine says; `ready` keeps them true
         self._process = process
 
-    def ready(self, log: Path | None = None) -> dict[str, Any]:
+    def ready(self, log: Path | None = None, told: Told = lambda percent, doing: None) -> dict[str, Any]:
         """Wait until the model is loaded; what the process then says. Raises what loading raised there."""
         while "loaded" in (said := self._said(log)):
             self.loaded, self.doing = said["loaded"], said.get("doing", "")
+            told(self.loaded, self.doing)
         if kind := said.get("error"):
             self._process.wait()
             raise getattr(errors, kind, PixtralError)(said["message"], said["hint"])
@@ -204,10 +214,10 @@ class Process:
         assert isinstance(said, dict)
         return said
 
-    def detach(self, log: Path) -> None:
+    def detach(self, log: Path, told: Told = lambda percent, doing: None) -> None:
         """Wait until it's ready and leave it to itself; interrupted before that, it ends."""
         try:
-            self.ready(log)
+            self.ready(log, told)
         except BaseException:
             self._process.kill()
             self._process.wait()

@@ -13,12 +13,23 @@ from pixtral_cli.errors import PixtralError
 State = Literal["waiting", "loading", "ready", "failed"]
 
 
+@dataclass
+class Far:
+    """How far a model is that is loaded by somebody else while its engine is opened, and what is being done there."""
+
+    loaded: float = 0.0
+    doing: str = ""
+
+    def hear(self, percent: int, doing: str) -> None:
+        self.loaded, self.doing = percent / 100, doing
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
     """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
 
     `open` may import heavy libraries; it is called once, in a thread. `note` is to be told first, `news` whenever
-    there is some.
+    there is some, `far` while it opens.
     """
 
     name: str
@@ -26,6 +37,7 @@ class Opening:
     sampling: Sampling = field(default_factory=Sampling)
     note: str = ""
     news: list[str] = field(default_factory=list)
+    far: Far = field(default_factory=Far)
 
 
 class Backend:
@@ -65,8 +77,9 @@ class Backend:
         """What it does before it can answer and how far it is, as far as the engine tells; nothing once it can."""
         if self.state not in ("waiting", "loading"):
             return ""
-        loaded: float = getattr(self._engine, "loaded", 0.0)
-        return str(getattr(self._engine, "doing", "")) or f"loading {self.name}" + f" {loaded:.0%}" * (loaded > 0)
+        told = self._engine or self.opening.far
+        loaded: float = getattr(told, "loaded", 0.0)
+        return str(getattr(told, "doing", "")) or f"loading {self.name}" + f" {loaded:.0%}" * (loaded > 0)
 
     @property
     def error(self) -> PixtralError | None:

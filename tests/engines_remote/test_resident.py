@@ -105,6 +105,14 @@ def test_what_loading_raises_is_raised_here_and_nothing_stays(folder: Path, monk
     assert not list(folder.glob("*.sock"))
 
 
+def test_whoever_starts_a_process_hears_how_far_it_has_loaded(folder: Path) -> None:
+    heard: list[tuple[int, str]] = []
+    assert resident.find_or_start(WANTED, folder, told=lambda *far: heard.append(far), command=FAKE)
+    assert heard == [(25, ""), (50, "")]
+    assert resident.find_or_start(WANTED, folder, told=lambda *far: heard.append(far), command=FAKE)
+    assert len(heard) == 2
+
+
 def test_a_process_tells_how_far_it_has_loaded(folder: Path) -> None:
     process = resident.spawn(WANTED, folder / "fake.sock", attached=True, command=FAKE)
     assert process.ready()["window"] == 4321
