@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import reduce
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,7 @@ def test_the_question_tells_the_schema_at_its_end_and_costs_no_prefix(engine: Lo
         ({"type": "string", "format": "colour"}, "Unknown format: colour"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "minimum (3) is greater than maximum (2)"),
         ({"$ref": "https://example.com/a.json"}, "example.com"),
+        (reduce(lambda inner, _: {"items": inner}, range(200), {}), "recursion limit exceeded"),
     ],
 )
 def test_what_no_grammar_can_hold_is_refused_before_loading(folder: Path, schema: dict[str, Any], why: str) -> None:

@@ -18,8 +18,12 @@ LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)  # a stat
 def compile_schema(schema: dict[str, Any]) -> str:
     """The grammar; raises UsageError for a schema that no grammar can hold an answer to."""
     own = {name: value for name, value in schema.items() if name != "x-guidance"}  # llguidance's, which would loosen it
-    grammar = LLMatcher.grammar_from_json_schema(json.dumps(own), overrides=STRICT)  # type: ignore[arg-type]
-    if why := LLMatcher.validate_grammar(grammar, limits=LIMITS):
+    try:
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(own), overrides=STRICT)  # type: ignore[arg-type]
+        why = LLMatcher.validate_grammar(grammar, limits=LIMITS)
+    except ValueError as error:  # it nests deeper than llguidance reads
+        why = str(error)
+    if why:
         raise UsageError(cut(f"No answer can be held to this schema: {why}"), "Leave that out of the schema")
     return grammar
 
