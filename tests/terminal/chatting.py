@@ -52,7 +52,7 @@ class Chat(Terminal):
         self.type(line.encode() + b"\r")
         self.until(answered, answer)
 
-    def until(self, there: Callable[[], bool], what: str, seconds: float = 20) -> float:
+    def until(self, there: Callable[[], bool], what: str, seconds: float = 90) -> float:
         """Wait until something is so; returns how many seconds it took."""
         begin = time.monotonic()
         with self._arrived:
