@@ -393,9 +393,10 @@ def test_a_conversation_is_written_to_a_file_but_not_over_one(room: Room) -> Non
 
 def test_the_user_is_told_once_that_nothing_is_saved(room: Room) -> None:
     (room.folder / "data").write_text("a file where the folder should be")
-    said = Room(room.folder, room.engine).type("one", "two", "three")
+    said = Room(room.folder, room.engine).type("one", "two", "/save talk.md", "three")
     assert said.count("This conversation is not being saved.") == 1
     assert len(room.engine.seen) == 3
+    assert "two\n\n## fake\n\nAnswer 2." in Path("talk.md").read_text()
 
 
 PAGE = "Here:\n\n```html\n<p>hi</p>\n```\n\nand\n\n```python\nprint(1)\n```\n"
