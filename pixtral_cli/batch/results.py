@@ -49,12 +49,13 @@ class Answer:
 class Result:
     """A row's line, as JSON. `error` is why it failed; an `outage` is the engine's failure and not the row's.
 
-    `model` is the one that the row asked for, which need not be the one that answers.
+    `asked`: the engine had it. `model` is the one that the row asked for, which need not be the one that answers.
     """
 
     row: int
     line: Mapping[str, Any]
     error: PixtralError | None = None
+    asked: bool = True
     outage: bool = False
     model: str = ""
 
@@ -89,11 +90,11 @@ def failed(row: Row, named: str, label: Label, error: PixtralError, *, asked: bo
     """The line of a row without an answer. `asked`: the engine had it already, so that it is the engine's error."""
     status, told = _told(error, asked)
     if label.form == "plain":
-        return Result(row.number, _plain(row, named, label, {"answer": None}, told), error, outage)
+        return Result(row.number, _plain(row, named, label, {"answer": None}, told), error, asked, outage)
     body = {"status_code": status, "request_id": f"req_{named}", "body": {"error": told}}
     response = body if "custom_id" in label.fields else None  # what is no request has no response
     short = {"code": told["code"], "message": told["message"]}
-    return Result(row.number, _openai(named, label, response, short), error, outage)
+    return Result(row.number, _openai(named, label, response, short), error, asked, outage)
 
 
 def _told(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:

@@ -73,21 +73,22 @@ def run(
 
 
 def _settled(made: Iterable[Result]) -> Generator[Result, None, None]:
-    """The results, an outage among them only once the engine has been seen to work after it, or before it."""
+    """The results, an outage among them only once the engine is seen to be there after it, or was before."""
     held: list[Result] = []
+    outages: list[PixtralError] = []
     works = False
     for result in made:
-        if result.outage:
-            held.append(result)
-            if len(held) == OUTAGES and result.error:
+        held.append(result)
+        if result.outage and result.error:
+            outages.append(result.error)
+            if len(outages) == OUTAGES:
                 raise result.error
-            continue
-        works = works or result.error is None
-        yield from held
-        held = []
-        yield result
-    if held and not works and held[-1].error:
-        raise held[-1].error
+        elif result.asked or not outages:  # a row that was not asked says nothing of the engine
+            works = works or result.asked
+            yield from held
+            held, outages = [], []
+    if outages and not works:
+        raise outages[-1]
     yield from held
 
 

@@ -14,11 +14,13 @@ ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "tests.batch.fake_batch")
 
 
-def start(*words: str | Path, pause: float = 0, **streams: Any) -> "subprocess.Popen[bytes]":
+def start(
+    *words: str | Path, pause: float = 0, command: Sequence[str] = COMMAND, **streams: Any
+) -> "subprocess.Popen[bytes]":
     """The program, begun; its streams are pipes unless told otherwise."""
     wanted = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams}
     env = {**os.environ, "PAUSE": str(pause), "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([*COMMAND, *map(str, words), "-m", "demo"], env=env, **wanted)
+    return subprocess.Popen([*command, *map(str, words), "-m", "demo"], env=env, **wanted)
 
 
 def batch(*words: str | Path, stdin: bytes = b"", pause: float = 0, **streams: Any) -> Result:

@@ -85,8 +85,10 @@ def test_whatever_fails_lines_are_the_first_rows_in_order(
         lines, _ = run(rows, folder, concurrency=concurrency)
     except PixtralError as error:
         [count] = map(int, error.__notes__)
-        assert set(words[count : count + OUTAGES]) <= set(HARD)
-        assert len(words) - count >= OUTAGES or "fine" not in words
+        held = [word for word in words[count:] if word != "{"][:OUTAGES]
+        assert words[count] in HARD
+        assert set(held) <= set(HARD)
+        assert len(held) == OUTAGES or not {"fine", *SOFT} & set(words)
         return
     assert [line["error"] is None for line in lines] == [word == "fine" for word in words]
     assert [line.get("row", number) for number, line in enumerate(lines, 1)] == list(range(1, len(rows) + 1))
@@ -104,8 +106,21 @@ def test_a_short_outage_fails_its_rows_and_a_long_one_ends_the_run_without_a_lin
 def test_a_last_outage_fails_its_rows_if_anything_was_answered_and_is_raised_if_nothing_was(tmp_path: Path) -> None:
     lines, _ = run([*plain(1), {"prompt": "network"}], tmp_path)
     assert [line["error"] is None for line in lines] == [True, False]
-    with pytest.raises(NetworkError):
+    with pytest.raises(NetworkError) as caught:
         run(["{", {"prompt": "network"}], tmp_path)
+    assert caught.value.__notes__ == ["1"]
+
+
+def test_rows_that_were_not_asked_hide_no_outage(tmp_path: Path) -> None:
+    with pytest.raises(NetworkError) as caught:
+        run([*plain(1), *[{"prompt": "network"}, "{"] * OUTAGES, *plain(1)], tmp_path)
+    assert caught.value.__notes__ == ["1"]
+    lines, _ = run([*[{"prompt": "network"}, "{", {"prompt": "usage"}] * OUTAGES], tmp_path)
+    assert [line["error"]["code"] for line in lines[:3]] == [
+        "engine_unavailable",
+        "invalid_json_line",
+        "invalid_request",
+    ]
 
 
 def test_what_every_row_would_fail_of_is_raised_before_any_does(tmp_path: Path) -> None:

@@ -361,6 +361,27 @@ def test_the_demo_answers_a_batch_as_one_row_at_a_time_and_a_server_as_it_does(t
     assert "circle" in read(one.stdout)[0]["answer"]
 
 
+@pytest.mark.slow
+def test_the_demo_killed_and_resumed_says_what_it_says_undisturbed(tmp_path: Path) -> None:
+    rows = demo_rows(tmp_path)
+    rows.write_bytes(rows.read_bytes() * 4)
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    real = [sys.executable, "-m", "pixtral_cli", "batch"]
+    with start(rows, "-o", whole, "-q", command=real) as child:
+        assert child.wait(600) == 0
+    chance = Random(7)
+    for time_ in range(4):
+        with start(rows, "-o", killed, "-q", command=real) as child:
+            wanted = 9 * time_ + chance.randrange(8)
+            until(lambda wanted=wanted: lines_in(killed) > wanted, child)
+            time.sleep(chance.random() / 20)
+            child.kill()
+    assert lines_in(killed) < 52
+    with start(rows, "-o", killed, "-q", command=real) as child:
+        assert child.wait(600) == 0
+    assert killed.read_bytes() == whole.read_bytes()
+
+
 def test_help_loads_nothing_heavy() -> None:
     code = "import sys\nfrom pixtral_cli.__main__ import run\nrun(['batch', '--help'])\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
