@@ -154,10 +154,10 @@ def test_one_that_falls_silent_while_it_starts_is_given_up(
 ) -> None:
     monkeypatch.setenv("FAKE_VLLM", "silent")
     monkeypatch.setenv("FAKE_VLLM_GATE", str(PROGRAM))
-    answering = engine(tmp_path, patience=0.5)
-    with pytest.raises(PixtralError, match="said nothing for 0 s while warming up"):
+    answering = engine(tmp_path, patience=3)
+    with pytest.raises(PixtralError, match="said nothing for 3 s while") as told:
         answering.load()
-    assert gone(vllm()["pid"])
+    assert str(logs()[0]) in told.value.hint
 
 
 def test_how_far_it_is_can_be_seen(vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

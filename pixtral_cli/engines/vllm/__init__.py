@@ -20,7 +20,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.link import Cut, Link
 from pixtral_cli.engines.local import LocalEngine
-from pixtral_cli.engines.refusals import Server, Unreachable
+from pixtral_cli.engines.refusals import Refused, Server
 from pixtral_cli.engines.remote import RemoteEngine
 from pixtral_cli.engines.vllm.command import Launch
 from pixtral_cli.engines.vllm.folder import prepared
@@ -69,7 +69,7 @@ class VllmEngine(RemoteEngine):
     def doing(self) -> str:
         """What it does before it can answer; empty once it can."""
         process = self._process
-        if process is None or self._window is not None:
+        if process is None or self._window is not None or process.ended:
             return ""
         percent = f" {process.loaded:.0%}" if process.doing == LOADING and process.loaded else ""
         return f"vLLM starts: {process.doing}{percent}"
@@ -122,10 +122,12 @@ class VllmEngine(RemoteEngine):
         raise NetworkError("vLLM is no longer wanted")
 
     def _answered(self, asked: Link) -> int | None:
-        """The window that vLLM tells; None while it doesn't listen."""
+        """The window that vLLM tells; None while it doesn't listen, or is too busy."""
         try:
             listed = asked.get("/models")
-        except Unreachable:
+        except Refused:
+            raise
+        except NetworkError:
             return None
         try:
             return int(listed["data"][0]["max_model_len"])
