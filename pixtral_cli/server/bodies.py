@@ -1,12 +1,16 @@
-"""Reads the body of a request: bounded in size, in time, and in what all requests hold together."""
+"""Reads the body of a request: bounded in size, in time, in values, and in what all requests hold together."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
 from pixtral_cli.server.faults import Fault, busy
+
+MAX_VALUES = 100_000
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 class Bodies:
@@ -20,7 +24,7 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, counted as held until the block is left. Raises Fault 408, 413, 415 or 503."""
+        """The body, counted as held until the block is left. Raises Fault 400, 408, 413, 415 or 503."""
         _check_type(request)
         self._check_size(int(request.headers.get("content-length", 0)))
         body = bytearray()
@@ -32,7 +36,9 @@ class Bodies:
                     self._check_size(len(body))
                     if self._held > self._total:
                         raise busy(5)
-            yield bytes(body)
+            whole = bytes(body)
+            await asyncio.to_thread(_check_values, whole)
+            yield whole
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -46,6 +52,16 @@ class Bodies:
         if size > self._limit:
             why = f"The request is larger than {self._limit:,} bytes."
             raise Fault(413, why, code="request_too_large")
+
+
+def _check_values(body: bytes) -> None:
+    """Refuse what would be far larger in memory than it is as text. A long text may hold as many commas as it likes."""
+    if _structure(body) > MAX_VALUES and _structure(STRING.sub(b"", body)) > MAX_VALUES:
+        raise Fault(400, f"The body holds more than {MAX_VALUES:,} values.", code="too_many_values")
+
+
+def _structure(body: bytes) -> int:
+    return sum(map(body.count, (b",", b"[", b"{")))
 
 
 def _check_type(request: Request) -> None:

@@ -294,6 +294,22 @@ def test_broken_json_is_refused(served: tuple[Running, FakeEngine], body: bytes)
     assert not engine.seen
 
 
+@pytest.mark.parametrize("values", [b"0," * 2_000_000 + b"0", b"{}," * 1_000_000 + b"{}", b"[" * 1_000_000])
+def test_a_body_of_a_million_values_is_refused_before_they_are_made(
+    served: tuple[Running, FakeEngine], values: bytes
+) -> None:
+    running, engine = served
+    response = running.post(b'{"messages":[' + values + b"]}")
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "too_many_values"
+    assert not engine.seen
+
+
+def test_a_text_may_hold_as_many_commas_as_it_likes() -> None:
+    with serving(FakeEngine(["yes"])) as running:
+        assert running.ask('1,2,{"a\\":[3]}\n' * 100_000).status_code == 200
+
+
 def test_a_lone_surrogate_is_refused(served: tuple[Running, FakeEngine]) -> None:
     running, engine = served
     response = running.post(HELLO.replace(b"hello", b"a\\ud800b"))
