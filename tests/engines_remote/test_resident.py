@@ -90,7 +90,7 @@ def test_a_long_path_gets_a_short_room(tmp_path: Path) -> None:
 
 
 def test_it_leaves_after_idling_and_removes_its_socket(folder: Path) -> None:
-    engine = started(folder, replace(WANTED, keep_alive=0.5))
+    engine = started(folder, replace(WANTED, keep_alive=3))
     (pid,) = pids(folder)
     assert said(engine)
     until(lambda: gone(pid))

@@ -67,7 +67,7 @@ def children(state: Path) -> Sequence[int]:
     return [status["pid"] for _, status in resident.statuses(resident.room(state))]
 
 
-def until(true: Callable[[], bool], seconds: float = 10) -> None:
+def until(true: Callable[[], bool], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"
