@@ -32,14 +32,6 @@ Extract = Annotated[
     str | None,
     typer.Option("--extract", "-x", metavar="LANG", help="Only the code block in this language; any: the first."),
 ]
-Schema = Annotated[
-    str | None,
-    typer.Option(
-        "--schema", metavar="FILE|FIELDS",
-        help="The answer is JSON of this schema: a file, JSON, or 'name, price:float, [tags]'.",
-        show_default=False,
-    ),
-]  # fmt: skip
 Format = Annotated[
     AnswerFormat,
     typer.Option("--format", help="text, json (one object) or jsonl (one a chunk); with --schema csv and records too."),
@@ -59,7 +51,7 @@ def ask(
     param: options.Values = None,
     output: options.Output = None,
     extract: Extract = None,
-    schema: Schema = None,
+    schema: options.Schema = None,
     format: Format = AnswerFormat.text,
     resume: options.Continue = False,
     session: options.Session = None,

@@ -5,9 +5,12 @@ from typing import TYPE_CHECKING, Any
 from pixtral_cli.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from pixtral_cli.chat.sessions import Sessions
     from pixtral_cli.chat.templates import Template
     from pixtral_cli.config import Config
+    from pixtral_cli.terminal.backend import Opening
     from pixtral_cli.terminal.templates import InUse
 
 
@@ -17,6 +20,7 @@ def chat(
     system: options.System = None,
     template: options.Template = None,
     param: options.Values = None,
+    schema: options.Schema = None,
     resume: options.Continue = False,
     session: options.Session = None,
     no_log: options.NoLog = False,
@@ -39,14 +43,12 @@ def chat(
     verbose: options.Verbose = False,
 ) -> None:
     """Talk with a model about pictures. Every conversation is saved as it happens."""
-    from dataclasses import replace
     from functools import cache
 
     from pixtral_cli import config
     from pixtral_cli.cli import opening, templating
-    from pixtral_cli.errors import ModelError, UsageError
+    from pixtral_cli.errors import UsageError
     from pixtral_cli.terminal import repl_open
-    from pixtral_cli.terminal.backend import Far, Opening
     from pixtral_cli.terminal.output import choose
 
     settings = config.load().override(
@@ -57,7 +59,8 @@ def chat(
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
     opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype)
 
-    in_use, schema, settings = _templated(*templating.load(template, param or ()), settings)
+    in_use, settings = _templated(*templating.load(template, param or ()), settings)
+    wanted = _schema(in_use.template.schema if in_use and schema is None else schema)
     if resume and session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
 
@@ -69,25 +72,11 @@ def chat(
 
     last = sessions().find(session) if session else sessions().newest() if resume else None
 
-    def named(name: str | None) -> Opening:
-        news: list[str] = []
-        far = Far()
-        chosen, own = opening.choose(name, settings, news.append, far.hear)
-        sampling = replace(opening.sampling(own, chosen.name, stop), schema=schema)
-        return Opening(chosen.name, chosen.open, sampling, chosen.note, news, far)
-
-    def same_as(name: str) -> Opening:
-        """The model of a session, or the usual one if it is not here any more."""
-        try:
-            return named(name)
-        except ModelError as error:
-            return replace(named(None), note=error.message)
-
+    named = _openings(settings, stop, wanted)
+    meant = model or (in_use and in_use.template.model)
     repl_open.chat(
         repl_open.Wishes(
-            same_as(last.model)
-            if last and last.model and not (model or (in_use and in_use.template.model))
-            else named(model),
+            _same(named, last.model) if last and last.model and not meant else named(model),
             named,
             models=_installed,
             system=(system or (in_use.system if in_use else None)) if last else settings.system,
@@ -107,20 +96,54 @@ def chat(
 
 def _templated(
     template: "Template | None", values: dict[str, str], settings: "Config"
-) -> "tuple[InUse | None, dict[str, Any] | None, Config]":
-    """The template to use, the schema it wants, and the settings with what it sets beneath the flags."""
+) -> "tuple[InUse | None, Config]":
+    """The template to use, and the settings with what it sets beneath the flags."""
     if template is None:
-        return None, None, settings
+        return None, settings
     from pixtral_cli.cli import templating
     from pixtral_cli.terminal.templates import InUse
 
-    schema = None
-    if template.schema:
-        from pixtral_cli.chat.schema import parse
-
-        schema = parse(template.schema)
     in_use = InUse(template, values)
-    return in_use, schema, templating.beneath(settings, template, in_use.system)
+    return in_use, templating.beneath(settings, template, in_use.system)
+
+
+def _openings(
+    settings: "Config", stop: "Sequence[str] | None", schema: dict[str, Any] | None
+) -> "Callable[[str | None], Opening]":
+    """What finds a model by its name, to be opened with these settings."""
+    from dataclasses import replace
+
+    from pixtral_cli.cli import opening
+    from pixtral_cli.terminal.backend import Far, Opening
+
+    def named(name: str | None) -> Opening:
+        news: list[str] = []
+        far = Far()
+        chosen, own = opening.choose(name, settings, news.append, far.hear)
+        sampling = replace(opening.sampling(own, chosen.name, stop), schema=schema)
+        return Opening(chosen.name, chosen.open, sampling, chosen.note, news, far)
+
+    return named
+
+
+def _same(named: "Callable[[str | None], Opening]", name: str) -> "Opening":
+    """The model of a session, or the usual one if it is not here any more."""
+    from dataclasses import replace
+
+    from pixtral_cli.errors import ModelError
+
+    try:
+        return named(name)
+    except ModelError as error:
+        return replace(named(None), note=error.message)
+
+
+def _schema(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    from pixtral_cli.chat.schema import parse
+
+    return parse(text)
 
 
 def _installed() -> list[str]:

@@ -62,6 +62,14 @@ Values = Annotated[
         "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it.", show_default=False
     ),
 ]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema", metavar="FILE|FIELDS",
+        help="The answer is JSON of this schema: a file, JSON, or 'name, price:float, [tags]'.",
+        show_default=False,
+    ),
+]  # fmt: skip
 Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")]
 Session = Annotated[
     str | None,

@@ -130,12 +130,23 @@ def test_a_chat_begins_by_a_template(room: Room, home: Path) -> None:
         chat.end()
 
 
+def test_a_chat_begins_by_a_schema_which_a_flag_names_rather_than_the_template(room: Room) -> None:
+    with Chat() as chat:
+        chat.echo("-t", "typed", "-m", "demo", "--schema", "colour")
+        chat.wait_for("demo · template typed · answers by a schema")
+        chat.type(b"/set schema\r")
+        chat.wait_for('schema: {"type": "object", "properties": {"colour"')
+        chat.end()
+
+
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
         (["-t", "fr"], "The template fr wants $language. Give it: -p language=VALUE"),
         (["-p", "a=b"], "--param fills a template, and none is named"),
         (["-t", "nosuch"], "There is no template 'nosuch'"),
+        (["--schema", "nosuch.json"], "nosuch.json"),
+        (["--schema", ""], "The schema is empty"),
     ],
 )
 def test_a_template_that_cannot_be_used_ends_the_chat_before_it_begins(
