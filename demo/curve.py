@@ -40,7 +40,9 @@ def plot(log: list[dict[str, Any]], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     losses, marks = [e for e in log if "loss" in e], [e for e in log if "right" in e]
     for family in sorted({name for entry in losses for name in entry["loss"]}):
-        points = [(e["images"], e["loss"][family][0]) for e in losses if family in e["loss"]]
+        points = [(e["images"], e["loss"][family][0]) for e in losses if e["loss"].get(family, [0])[0]]
+        if not points:  # its pictures are labelled, not asked about
+            continue
         left.plot(*zip(*points, strict=True), label=family)
     left.set(xlabel="pictures seen", ylabel="loss of the answers", yscale="log")
     for group, kinds in GROUPS.items():

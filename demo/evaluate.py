@@ -1,6 +1,6 @@
 """Measure a checkpoint on held-out pictures, asked through the product's own engine.
 
-    python -m demo.evaluate [FOLDER] [--per-family 300] [--only scene,bars] [--show 5]
+    python -m demo.evaluate [FOLDER] [--per-family 300] [--only scene,bars] [--show 5] [--processes 2]
 
 Prints a table, and writes it with every kind's counts to demo/results.
 """
@@ -10,7 +10,9 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,18 @@ def examine(engine: Engine, names: Sequence[str], questions: int) -> dict[str, l
     return {name: [a for sample in samples(name, questions) for a in converse(engine, sample)] for name in names}
 
 
+def examine_apart(folder: Path, names: Sequence[str], questions: int, processes: int) -> dict[str, list[Answer]]:
+    """The same, each part in a process of its own, so many at once."""
+    tasks = [(folder, name, questions) for name in names]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        parts = list(pool.map(_examine_part, *zip(*tasks, strict=True)))
+    return {name: answers for part in parts for name, answers in part.items()}
+
+
+def _examine_part(folder: Path, name: str, questions: int) -> dict[str, list[Answer]]:
+    return examine(LocalEngine(folder, name="demo", device="cpu"), [name], questions)
+
+
 def scores(answers: dict[str, list[Answer]]) -> dict[str, Score]:
     rows: dict[str, Score] = defaultdict(Score)
     for name, given in answers.items():
@@ -156,12 +170,12 @@ def main() -> None:
     parser.add_argument("--per-family", type=int, default=300)
     parser.add_argument("--only", default="", help="parts of the exam, separated by commas")
     parser.add_argument("--show", type=int, default=0, help="print so many wrong answers of each part")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
     names = [name for name in given.only.split(",") if name] or [*EXAM, *OTHER_PROGRAM]
-    engine = LocalEngine(given.folder, name="demo", device="cpu")
     began = time.monotonic()
-    answers = examine(engine, names, given.per_family)
+    answers = examine_apart(given.folder, names, given.per_family, given.processes)
     show_wrong(answers, given.show)
     print(table(scores(answers)))
     record(given.out, given.folder, answers, time.monotonic() - began)

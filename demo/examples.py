@@ -56,7 +56,7 @@ def bars() -> Canvas:
     ):
         left = 46 + i * 51
         canvas.rectangle(left, 164 - value * 14, left + 34, 164, COLOURS[colour][0])
-        canvas.text(left + 17, 168, label, face, 11, INK, (0.5, 0))
+        canvas.text(left + 17, 168, label, face, 12, INK, (0.5, 0))
     canvas.line([(34, 20), (34, 164), (246, 164)], INK)
     return canvas
 
@@ -75,10 +75,10 @@ def runs() -> Canvas:
         paint = COLOURS[colour][0]
         canvas.line([(step, 164 - level * 13) for step, level in zip(xs, levels, strict=True)], paint, 2)
         canvas.line([(x, 16), (x + 11, 16)], paint, 2)
-        canvas.text(x + 15, 16, name, face, 11, INK, (0, 0.5))
+        canvas.text(x + 15, 16, name, face, 12, INK, (0, 0.5))
     for i, at in enumerate(xs):
         canvas.line([(at, 164), (at, 167)], INK)
-        canvas.text(at, 170, str(100 * (i + 1)), face, 9, INK, (0.5, 0))
+        canvas.text(at, 170, str(100 * (i + 1)), face, 11, INK, (0.5, 0))
     canvas.line([(34, 28), (34, 164), (246, 164)], INK)
     return canvas
 
@@ -89,7 +89,7 @@ def _grid(canvas: Canvas, face: Path, ticks: dict[int, int]) -> None:
         if value:
             canvas.line([(34, y), (246, y)], FAINT)
         canvas.line([(31, y), (34, y)], INK)
-        canvas.text(29, y, str(value), face, 10, INK, (1, 0.5))
+        canvas.text(29, y, str(value), face, 11, INK, (1, 0.5))
 
 
 def sketch() -> Canvas:

@@ -244,7 +244,7 @@ def draw_lines(rng: Random, size: Size) -> tuple[Lines, Picture]:
     named = rng.random() < 0.5
     names = _names(rng, count) if named else [None] * count
     count_of_steps = rng.choice((6, 8, 8, 10, 12))
-    unit = rng.choice((1, 1, 10, 100, 1000)) if count_of_steps <= 8 else 1
+    unit = rng.choice((1, 1, 10, 10, 100, 100, 1000)) if count_of_steps <= 10 else 1
     steps = [str(unit * (i + 1)) for i in range(count_of_steps)]
     lines = tuple(Line(colour, name, rng.choice(TRENDS), None) for colour, name in zip(colours, names, strict=True))
     boxed = named and rng.random() < 0.3

@@ -25,7 +25,7 @@ def ask(rng: Random, scene: Scene, most: int = 9) -> list[tuple[Turn, ...]]:
     turns = [*_whole(rng, scene), *_singles(rng, scene), *_places(rng, scene), *_presence(rng, scene)]
     talks = dialogues(rng, turns, most)
     talks.extend(_follow_ups(rng, scene))
-    if rng.random() < 0.35:
+    for _ in range(rng.choice((0, 1, 1, 2))):
         talks.append((talk.cannot_tell(rng),))
     return talks
 

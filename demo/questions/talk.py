@@ -99,6 +99,24 @@ UNSEEN_QUESTIONS = (
     "What is it made of?", "Which camera was used?", "What is the weather like tomorrow?", "Is this famous?", "Who is in the photo?", "What country is this?",
     "What brand is it?", "What does it taste like?", "What happened before?", "Is it dangerous?",
 )  # fmt: skip
+UNSEEN_PATTERNS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Who {} this?", ("built", "designed", "sold", "found", "ordered", "broke", "invented", "drew", "wanted", "paid for", "named")),
+    ("Who {} it?", ("likes", "uses", "cleans", "owns", "hid", "needs", "guards", "sent")),
+    ("Where was this {}?", ("printed", "found", "filmed", "drawn", "shown", "kept", "sold")),
+    ("Where do I {} it?", ("see", "find", "order", "report", "visit", "rent")),
+    ("When will it {}?", ("open", "close", "end", "arrive", "change", "start", "move")),
+    ("When was it {}?", ("built", "painted", "cleaned", "sold", "moved", "lost")),
+    ("How {} is it?", ("deep", "loud", "fast", "strong", "soft", "rare", "popular", "cold", "safe", "useful", "heavy", "thick")),
+    ("How {} is it here?", ("far", "late", "loud", "windy", "wet", "busy")),
+    ("Which {} is it from?", ("book", "film", "year", "song", "game", "series", "century", "school", "team", "shop", "newspaper")),
+    ("Which {} has this?", ("library", "school", "town", "company", "gallery", "friend", "club")),
+    ("What was {} before?", ("it", "this", "there", "inside", "behind it", "on top")),
+    ("What will be here {}?", ("tomorrow", "next week", "in a year", "tonight", "in winter")),
+    ("What happened here {}?", ("yesterday", "this morning", "in 1990", "before noon", "in summer")),
+    ("Is it {}?", ("real", "new", "for sale", "a fake", "finished", "open today", "mine", "still there", "warm to the touch")),
+    ("Why is it {}?", ("here", "so small", "closed", "alone", "famous", "for sale", "important")),
+    ("Can I {} it?", ("eat", "touch", "keep", "borrow", "sell", "move", "open")),
+)  # fmt: skip
 UNSEEN_HELD_OUT = (
     "Who took this photo?",
     "Where can I buy this?",
@@ -141,6 +159,9 @@ def outside(rng: Random, questions: tuple[str, ...]) -> Turn:
 def cannot_tell(rng: Random, questions: tuple[str, ...] = UNSEEN_QUESTIONS) -> Turn:
     if rng.random() < 0.15 and questions is UNSEEN_QUESTIONS:
         return outside(rng, OUTSIDE)
+    if questions is UNSEEN_QUESTIONS and rng.random() < 0.7:
+        pattern, fillings = rng.choice(UNSEEN_PATTERNS)
+        questions = (pattern.format(rng.choice(fillings)),)
     return turn(rng, questions, UNSEEN, "cannot tell")
 
 

@@ -23,7 +23,7 @@ def ask(rng: Random, view: View, most: int = 7) -> list[tuple[Turn, ...]]:
             )
             turns.append(turn(rng, asked, f"{cap(being.colour)}.", "view colour"))
     talks = dialogues(rng, turns, most)
-    if rng.random() < 0.35:
+    for _ in range(rng.choice((0, 1, 1, 2))):
         talks.append((talk.cannot_tell(rng),))
     return talks
 

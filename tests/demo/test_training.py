@@ -2,16 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import torch
 
 from demo.curve import plot
 from demo.evaluate import examine
+from demo.tokenizer import Tokenizer
+from demo.train import Plan, build
+from demo.twin import Shape, Twin
 from pixtral_cli.engines.local import LocalEngine
 
 
@@ -68,3 +74,16 @@ def test_a_run_is_ended_by_sigterm_goes_on_where_it_was_and_exports_what_the_eng
     assert (tmp_path / "curves.png").stat().st_size > 10_000
     answers = examine(LocalEngine(run / "export", device="cpu"), ["talk"], 2)
     assert len(answers["talk"]) >= 2
+
+
+def test_a_run_is_started_from_another_with_the_heads_that_an_export_lacks(cut: Path, tmp_path: Path) -> None:
+    small = Shape(layers=1, vision_layers=1)
+    earlier = Twin(small, Tokenizer(cut).size)
+    torch.save({"average": earlier.state_dict()}, tmp_path / "state.pt")
+    shutil.copy(cut / "tekken.json", tmp_path)
+    plan = Plan("next", 1.0, 1e-3, 2, 1, 1.0, tmp_path, "cpu", small)
+    shutil.copytree(cut, tmp_path / plan.folder)
+    with chdir(tmp_path):
+        begun = build(plan, Tokenizer(cut).size)
+    for name, weight in earlier.state_dict().items():
+        assert torch.equal(begun.state_dict()[name], weight), name
