@@ -31,7 +31,7 @@ from pixtral_cli.server.schema import (
 
 MAX_IMAGES = 128
 MAX_URLS = 16
-MAX_SCHEMA = 100_000  # characters
+MAX_SCHEMA = 40_000  # characters
 SECONDS_FOR_IMAGES = 60
 REMEMBERED = 128_000_000  # bytes of images
 

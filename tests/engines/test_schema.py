@@ -173,6 +173,9 @@ def test_the_question_tells_the_schema_at_its_end_and_costs_no_prefix(engine: Lo
         ({"type": "string", "format": "colour"}, "Unknown format: colour"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "minimum (3) is greater than maximum (2)"),
         ({"$ref": "https://example.com/a.json"}, "example.com"),
+        ({"type": "integer", "multipleOf": 1_000_003}, "multipleOf beyond 20,000"),
+        ({"allOf": [{"multipleOf": 9973}, {"multipleOf": 9967}]}, "multipleOf beyond 20,000"),
+        ({"type": "array", "minItems": 10**9}, "minItems beyond 100,000"),
         (reduce(lambda inner, _: {"items": inner}, range(200), {}), "recursion limit exceeded"),
     ],
 )
@@ -183,6 +186,15 @@ def test_what_no_grammar_can_hold_is_refused_before_loading(folder: Path, schema
     assert error.value.message.startswith("No answer can be held to this schema")
     assert len(error.value.message) <= 120
     assert engine._runner is None
+
+
+def test_cents_and_dozens_are_no_matter(engine: LocalEngine) -> None:
+    schema = {"type": "object", "properties": {"price": {"type": "number", "multipleOf": 0.01, "minimum": 0, "maximum": 9},
+              "eggs": {"type": "integer", "multipleOf": 12, "minimum": 1, "maximum": 99}}, "required": ["price", "eggs"],
+              "additionalProperties": False}  # fmt: skip
+    value = validate(answer(engine, schema)[0], {"type": "object"})
+    assert value["eggs"] % 12 == 0
+    assert value["price"] == round(value["price"], 2)
 
 
 def test_a_dead_end_is_an_error_and_no_answer(engine: LocalEngine) -> None:

@@ -138,8 +138,9 @@ BAD = "invalid_json_schema"
         (wanted({"$ref": "http://169.254.169.254/"}), "response_format", BAD, "only its own parts"),
         (wanted({"$ref": "#"}), "response_format", BAD, "refers to itself without end"),
         (wanted({"not": {}}), "response_format", BAD, 'Unimplemented keys: ["not"]'),
-        (wanted({"enum": ["x" * 100_000]}), "response_format", BAD, "larger than 100 kB"),
+        (wanted({"enum": ["x" * 40_000]}), "response_format", BAD, "larger than 40 kB"),
         (wanted({"type": "string", "pattern": "("}), "response_format", BAD, "is not a 'regex'"),
+        (wanted({"type": "integer", "multipleOf": 1_000_003}), "response_format", BAD, "multipleOf beyond 20,000"),
     ],
 )
 def test_what_is_refused_is_named(
