@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 from pixtral_cli.batch.rows import Row
 from pixtral_cli.chat import faults
 from pixtral_cli.chat.engine import FinishReason, Usage
+from pixtral_cli.chat.schema import Unfit
 from pixtral_cli.chat.wire import FieldError
 from pixtral_cli.errors import NetworkError, PixtralError
 
@@ -105,6 +106,8 @@ def _told(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
     stop = "" if not error.hint or error.message.endswith((".", "!", "?")) else "."
     message = f"{error.message}{stop} {error.hint}".rstrip()
     param = None
+    if isinstance(error, Unfit):
+        code = "invalid_answer"
     if isinstance(error, FieldError):
         param, code = (error.field, code) if error.field else (None, "invalid_json_line")
     return status, {"message": message, "type": kind, "param": param, "code": code}

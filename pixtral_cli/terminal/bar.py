@@ -60,12 +60,14 @@ def _bar(out: Output, total: int | None, what: str) -> Iterator[View]:
     with Progress(
         *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False, refresh_per_second=4
     ) as bars:
-        task = bars.add_task(f"{_counted(0, total)} {what}", total=total)
+        task = bars.add_task(_fitting(0, total, what, (), size(out.stderr).columns - 2), total=total)
 
         def see(done: int, more: Sequence[str], note: str) -> None:
             if note:
                 console.print(Text(visible(note)))
-            bars.update(task, completed=done, description=_fitting(done, total, what, more, console.width - 2))
+            bars.update(
+                task, completed=done, description=_fitting(done, total, what, more, size(out.stderr).columns - 2)
+            )
 
         yield see
 
@@ -75,7 +77,7 @@ def _fitting(done: int, total: int | None, what: str, more: Sequence[str], colum
     long = [f"{_counted(done, total)} {what}", *more]
     short = [_counted(done, total).replace(" of ", "/"), *more]
     texts = [" · ".join(long), *(" · ".join(short[:count]) for count in range(len(short), 0, -1))]
-    return next((text for text in texts if len(text) <= columns), texts[-1])
+    return next((text for text in texts if len(text) <= columns), f"{texts[-1][: columns - 1]}…")
 
 
 def _whole() -> "Column":

@@ -157,6 +157,7 @@ def test_a_schema_makes_an_answer_a_value_and_one_that_breaks_it_a_failure(tmp_p
     assert (lines[0]["answer"], lines[0]["value"], lines[0]["error"]) == ('{"n": 1}', {"n": 1}, None)
     assert "does not satisfy the schema" in lines[1]["error"]["message"]
     assert "was cut off before its JSON was whole" in lines[2]["error"]["message"]
+    assert lines[2]["error"]["code"] == "invalid_answer"
 
 
 def test_the_model_that_a_row_names_is_told_when_it_is_another(tmp_path: Path) -> None:
