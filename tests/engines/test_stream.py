@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local import LocalEngine, blocks
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
 from tests.engines.checkpoints import SPECIALS, Sizes, build, image
@@ -207,19 +207,22 @@ def test_an_overflow_of_sound_weights_names_the_dtype(folder: Path) -> None:
 
 
 class Hook:
-    """Runs `act` once, at the `at`-th call of a module's forward, and counts the calls."""
+    """Runs `act` once, after the `at`-th product with a layer's weights, and counts them."""
 
-    def __init__(self, module: Any, at: int, act: Callable[[], None]) -> None:
-        self.calls, self._at, self._act = 0, at, act
-        self._handle = module.register_forward_hook(self)
+    def __init__(self, layer: Any, at: int, act: Callable[[], None]) -> None:
+        self.calls, self._layer, self._at, self._act = 0, layer, at, act
+        self._linear = blocks.linear
+        blocks.linear = self
 
-    def __call__(self, *_: Any) -> None:
-        self.calls += 1
-        if self.calls == self._at:
+    def __call__(self, layer: Any, states: torch.Tensor) -> torch.Tensor:
+        out = self._linear(layer, states)
+        self.calls += layer is self._layer
+        if layer is self._layer and self.calls == self._at:
             self._act()
+        return out
 
     def remove(self) -> None:
-        self._handle.remove()
+        blocks.linear = self._linear
 
 
 def places(engine: LocalEngine) -> dict[str, tuple[Any, int]]:

@@ -7,22 +7,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixtral_cli.engines.local.attention import rotate
+from pixtral_cli.engines.local.product import linear
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def run_block(block: Any, states: Tensor, turns: Tensor, attend: Attend) -> Tensor:
     """`states` (T, dim) after one block; `attend` is handed rotated queries (T, H, D), keys and values (T, G, D)."""
-    attention = block.attention
+    attention, count = block.attention, len(states)
     normed = norm(block.attention_norm, states)
-    query = rotate(attention.wq(normed).unflatten(-1, (attention.n_heads, -1)), turns)
-    key = rotate(attention.wk(normed).unflatten(-1, (attention.n_kv_heads, -1)), turns)
-    value = attention.wv(normed).unflatten(-1, (attention.n_kv_heads, -1))
-    states = states + attention.wo(attend(query, key, value).flatten(1))
+    query = rotate(linear(attention.wq, normed).view(count, attention.n_heads, -1), turns)
+    key = rotate(linear(attention.wk, normed).view(count, attention.n_kv_heads, -1), turns)
+    value = linear(attention.wv, normed).view(count, attention.n_kv_heads, -1)
+    states = states + linear(attention.wo, attend(query, key, value).flatten(1))
     feed = block.feed_forward
     normed = norm(block.ffn_norm, states)
-    fed: Tensor = feed.w2(F.silu(feed.w1(normed)) * feed.w3(normed))
-    return states + fed
+    return states + linear(feed.w2, F.silu(linear(feed.w1, normed)) * linear(feed.w3, normed))
 
 
 def norm(module: Any, states: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -11,15 +12,36 @@ from pixtral_cli.engines.local.attention import Rotary, attend, causal_mask
 from pixtral_cli.engines.local.blocks import norm, run_block
 from pixtral_cli.engines.local.cache import KVCache
 from pixtral_cli.engines.local.params import Params
+from pixtral_cli.engines.local.product import linear
 from pixtral_cli.engines.local.weights import Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The next `length` positions of the sequence with this cache."""
+    """The next `length` positions of the sequence with this cache.
+
+    With `apart`, each is attended to as in a step of its own, to the last bit, and all their states are wanted.
+    """
 
     cache: KVCache
     length: int
+    apart: bool = False
+
+    def wanted(self, stop: int) -> range:
+        """Which states of a step in which this span ends at `stop`."""
+        return range(stop - (self.length if self.apart else 1), stop)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        keys, values = self.cache.append(layer, key, value)
+        if not self.apart or self.length == 1:
+            return attend(query, keys, values, mask)
+        stops = range(keys.shape[1] - self.length + 1, keys.shape[1] + 1)
+        return torch.cat(
+            [
+                attend(q, keys[:, :stop], values[:, :stop], None)
+                for q, stop in zip(torch.split(query, 1), stops, strict=True)
+            ]
+        )
 
 
 class Decoder:
@@ -38,15 +60,19 @@ class Decoder:
 
     @torch.inference_mode()
     def forward(self, states: Tensor, spans: Sequence[Span], check: Check = go_on) -> Tensor:
-        """Run embedded positions (T, dim), the spans' one after the other; returns each span's last state (spans, dim).
+        """Run embedded positions (T, dim), the spans' one after the other; returns each span's last state, (spans, dim).
 
+        Of a span that is computed `apart` it returns every state.
         `check` is called before every layer and may raise.
         """
         for span in spans:
             span.cache.grow(span.cache.length + span.length)
         lengths = [span.length for span in spans]
         starts = [span.cache.length for span in spans]
-        masks = [causal_mask(span.length, span.cache.length, self._device, self._dtype) for span in spans]
+        masks = [
+            None if span.apart else causal_mask(span.length, span.cache.length, self._device, self._dtype)
+            for span in spans
+        ]
         turns = torch.cat(
             [self._rotary.at(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         )
@@ -55,8 +81,7 @@ class Decoder:
             def attend_spans(query: Tensor, key: Tensor, value: Tensor, layer: int = index) -> Tensor:
                 parts = zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
                 out = [
-                    attend(q, *span.cache.append(layer, k, v), mask)
-                    for span, mask, (q, k, v) in zip(spans, masks, parts, strict=True)
+                    span.attend(layer, q, k, v, mask) for span, mask, (q, k, v) in zip(spans, masks, parts, strict=True)
                 ]
                 return torch.cat(out) if len(out) > 1 else out[0]
 
@@ -64,10 +89,10 @@ class Decoder:
             states = run_block(block, states, turns, attend_spans)
         for span in spans:
             span.cache.length += span.length
-        return states[torch.tensor(lengths).cumsum(0) - 1]
+        wanted = [index for span, stop in zip(spans, accumulate(lengths), strict=True) for index in span.wanted(stop)]
+        return states[torch.tensor(wanted)]
 
     @torch.inference_mode()
     def logits(self, states: Tensor) -> Tensor:
         """Last states (N, dim) to logits (N, vocabulary) in float32."""
-        logits: Tensor = self._model.output(norm(self._model.norm, states))
-        return logits.float()
+        return linear(self._model.output, norm(self._model.norm, states)).float()

@@ -15,8 +15,10 @@ from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.encode import Placed, Prompt
 from pixtral_cli.engines.local.failures import HINT, translated
 from pixtral_cli.engines.local.forward import Decoder, Span
+from pixtral_cli.engines.local.lookup import Lookup
 from pixtral_cli.engines.local.params import Params, verify_hint
 from pixtral_cli.engines.local.placement import Available
+from pixtral_cli.engines.local.product import FEW, exact, here
 from pixtral_cli.engines.local.sampling import NotFinite, Sampler
 from pixtral_cli.engines.local.sequences import Sequence, Sequences
 from pixtral_cli.engines.local.turns import Turn, Turns
@@ -30,13 +32,16 @@ CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step
 
 
 class Step(Turn):
-    """A token to be appended to a sequence, and what came of it: the next one's logits, or that memory ran out."""
+    """Tokens to be appended to a sequence, and what came of it: the logits after each, or that memory ran out.
 
-    def __init__(self, sequence: Sequence, token: int) -> None:
+    Those after the first are guesses; they may be left out.
+    """
+
+    def __init__(self, sequence: Sequence, tokens: Several[int]) -> None:
         super().__init__(key=sequence)
-        self.sequence, self.token = sequence, token
+        self.sequence, self.tokens = sequence, tokens
         self.start = sequence.cache.length
-        self.logits: Tensor | None = None
+        self.logits: Several[Tensor] = ()
         self.error: OutOfMemory | None = None
 
 
@@ -54,6 +59,7 @@ class Runner:
         self._decoder = Decoder(weights, params)
         self._vision = Vision(weights, params) if params.vision else None
         self.sequences = Sequences(self._new_cache)
+        self._exact = exact(weights.device, weights.dtype, params.dim, params.hidden_dim)
         self.turns: Turns[Step] = Turns()
 
     def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:
@@ -86,35 +92,55 @@ class Runner:
 
         The end of text is a token like any other. Raises ModelError when the model computes what is not a number.
         """
+        lookup = Lookup(sequence.tokens) if self._exact else None
+        rows: Several[Tensor] = [logits]  # after what is certain, then after each token of the guess
+        guess: list[int] = []
+        right = 0  # tokens of the guess that have come true
         try:
             for left in range(room, 0, -1):
-                token = self._pick(sequence, logits, pick)
+                token = self._pick(sequence, rows[right], pick)
                 yield token
-                if left > 1:
-                    logits = self.step(sequence, token)
+                if lookup:
+                    lookup.add(token)
+                if guess[right : right + 1] == [token]:
+                    right += 1
+                elif left > 1:
+                    sequence.cut(len(guess) - right)
+                    guess = lookup.guess(left - 2, len(guess), right) if lookup else []
+                    rows = self._extend(sequence, [token, *guess])
+                    guess, right = guess[: len(rows) - 1], 0
         finally:
             self.turns.gone(sequence)
 
     def step(self, sequence: Sequence, token: int) -> Tensor:
         """Append a token to the sequence, in one step with other threads'; returns the logits (vocabulary,) of the next."""
-        sequence.tokens.append(token)
-        step = Step(sequence, token)
+        return self._extend(sequence, [token])[0]
+
+    def _extend(self, sequence: Sequence, tokens: Several[int]) -> Several[Tensor]:
+        """Append a token and guesses of what follows it, of which the last may be left out; the logits after each."""
+        step = Step(sequence, tokens)
+        sequence.tokens += tokens
         self.turns.together(step, self._compute)
         if step.error:
             raise step.error
-        assert step.logits is not None
+        del sequence.tokens[sequence.cache.length :]
         return step.logits
 
     def _compute(self, steps: Several[Step]) -> None:
         """The logits of every step; where memory is too short for all at once, one after the other."""
+        most = max(1, FEW // len(steps))
+        tokens = [step.tokens[:most] for step in steps]
         try:
-            with self._ready("answering"), self._matrix_vector():
+            with self._ready("answering"), self._matrix_vector(len(steps)):
                 for step in steps:
                     step.sequence.cache.length = step.start
-                spans = [Span(step.sequence.cache, 1) for step in steps]
-                last = self._decoder.forward(self._decoder.embed([step.token for step in steps]), spans)
-                for step, logits in zip(steps, self._decoder.logits(last), strict=True):
-                    step.logits = logits
+                spans = [
+                    Span(step.sequence.cache, len(new), apart=True) for step, new in zip(steps, tokens, strict=True)
+                ]
+                states = self._decoder.forward(self._decoder.embed([token for new in tokens for token in new]), spans)
+                logits = torch.split(self._decoder.logits(states), [len(new) for new in tokens])
+                for step, rows in zip(steps, logits, strict=True):
+                    step.logits = rows.unbind()
         except OutOfMemory as error:
             if len(steps) == 1:
                 steps[0].error = error
@@ -177,9 +203,10 @@ class Runner:
             yield
 
     @contextmanager
-    def _matrix_vector(self) -> Iterator[None]:
-        """On a CPU, oneDNN's matrix-vector product in bfloat16 is slower than torch's own."""
-        if self.weights.device.type != "cpu" or self.weights.dtype != torch.bfloat16:
+    def _matrix_vector(self, count: int) -> Iterator[None]:
+        """On a CPU without our kernel, oneDNN's product of a matrix and one vector in bfloat16 is slower than torch's."""
+        device, dtype = self.weights.device, self.weights.dtype
+        if count > 1 or device.type != "cpu" or dtype != torch.bfloat16 or here(device, dtype):
             yield
             return
         backend: Any = torch.backends.mkldnn  # its `flags` would warn of TF32

@@ -42,6 +42,11 @@ class Sequence:
         self.tokens = list(prompt.tokens)
         self.images = prompt.images
 
+    def cut(self, count: int) -> None:
+        """Forget the last `count` tokens."""
+        self.cache.length -= count
+        del self.tokens[len(self.tokens) - count :]
+
 
 def _common(ours: list[int], theirs: list[int], limit: int) -> int:
     """The length of the common prefix, at most `limit`: compared in blocks, which are fast when equal."""

@@ -1,0 +1,62 @@
+"""Linear layers for a few positions on a CPU by our own kernel, `product.c`, where it was built; else torch's product.
+
+The kernel's sums do not depend on how many positions there are: an answer is the same alone and in company.
+"""
+
+import ctypes
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FEW = 32  # positions up to which memory is what a product waits for
+DTYPES = (torch.bfloat16, torch.float32)
+
+
+def _load() -> Any:
+    """The kernel's function, or None where it was not built or the processor lacks its instructions."""
+    for suffix in EXTENSION_SUFFIXES:
+        file = Path(__file__).with_name(f"_product{suffix}")
+        if file.exists():
+            library = ctypes.CDLL(str(file))
+            if library.pixtral_has_product():
+                size, pointer = ctypes.c_long, ctypes.c_void_p
+                kernel = library.pixtral_product
+                kernel.argtypes = [pointer, pointer, pointer, size, size, size, ctypes.c_int, ctypes.c_int]
+                kernel.restype = None
+                return kernel
+    return None
+
+
+_kernel = _load()
+
+
+def here(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel computes products of up to `FEW` positions there."""
+    return _kernel is not None and device.type == "cpu" and dtype in DTYPES
+
+
+def exact(device: torch.device, dtype: torch.dtype, *widths: int) -> bool:
+    """Whether up to `FEW` positions of these widths come out, to the last bit, as each would alone.
+
+    Torch's own functions of single numbers round the last few of an odd number of them otherwise.
+    """
+    return here(device, dtype) and not any(width % 32 for width in widths)
+
+
+def linear(layer: Any, states: Tensor) -> Tensor:
+    """`states` (T, in) through a linear layer without bias: (T, out)."""
+    count, width = states.shape
+    if count > FEW or not here(states.device, states.dtype):
+        product: Tensor = layer(states)
+        return product
+    weight: Tensor = layer.weight
+    states = states.contiguous()
+    out = states.new_empty(count, len(weight))
+    _kernel(
+        weight.data_ptr(), states.data_ptr(), out.data_ptr(), width, len(weight), count,
+        states.itemsize, torch.get_num_threads(),
+    )  # fmt: skip
+    return out
