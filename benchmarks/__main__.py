@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import chat_start, machine, startup, tables, ten_turns
+from benchmarks import batches, chat_start, machine, startup, tables, ten_turns
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 PEERS = ("pixtral", "pixtral_system", "mistral_inference", "transformers")
@@ -47,6 +47,7 @@ def main() -> None:
             programs = conversation(setting, options.peers, options.rounds)
             report["models"].append({"name": setting.name, "side": setting.side, "programs": programs})
             report["models"][-1]["ten turns"] = ten_turns_of(setting, options.rounds)
+            report["models"][-1]["batches"] = batches_of(setting, options.rounds)
     LATEST.parent.mkdir(exist_ok=True)
     LATEST.write_text(json.dumps(report, indent=1) + "\n")
     print(tables.render(report))
@@ -66,6 +67,11 @@ def conversation(setting: Setting, peers: Sequence[str], rounds: int) -> dict[st
 def ten_turns_of(setting: Setting, rounds: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as scratch:
         return ten_turns.measure(checkpoint(setting.checkpoint, Path(scratch)), setting.side, rounds)
+
+
+def batches_of(setting: Setting, rounds: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as scratch:
+        return batches.measure(checkpoint(setting.checkpoint, Path(scratch)), rounds)
 
 
 def checkpoint(name: str, scratch: Path) -> Path:

@@ -17,6 +17,8 @@ def render(report: Mapping[str, Any]) -> str:
         parts += [_caption(model), _table(_conversation(model["programs"]))]
         if "ten turns" in model:  # a report from before has none
             parts += [_TEN_TURNS.format(**model), _table(_turns(model["ten turns"]))]
+        if "batches" in model:
+            parts += [_batches_caption(model), _table(_batches(model["batches"]))]
     return "\n\n".join(parts)
 
 
@@ -34,6 +36,21 @@ def _turns(programs: Mapping[str, Sequence[float]]) -> Iterator[list[str]]:
     yield ["program", *map(str, range(1, 1 + max(map(len, programs.values()))))]
     for name, seconds in programs.items():
         yield [name, *(f"{each * 1000:.0f}" for each in seconds)]
+
+
+def _batches_caption(model: Mapping[str, Any]) -> str:
+    found = model["batches"]
+    limit = found["read"] / found["bytes"]
+    return (
+        f"{model['name']}, bf16: answers decoded at a time; memory was read at {found['read'] / 1e9:.0f} GB/s, which "
+        f"allows one answer {limit:.0f} tokens a second, and it came at {found['1'] / limit:.0%} of that"
+    )
+
+
+def _batches(found: Mapping[str, float]) -> Iterator[list[str]]:
+    yield ["at a time", "tokens/s together", "times one"]
+    for size in (name for name in found if name.isdigit()):
+        yield [size, f"{found[size]:.1f}", f"{found[size] / found['1']:.2f}"]
 
 
 def _startup(times: Mapping[str, float]) -> Iterator[list[str]]:
