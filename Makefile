@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench docs completions demo-model demo-eval audit clean
+.PHONY: help demo test test-all check format bench docs completions demo-model demo-eval demo-scores audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ demo-model: .venv/development ## Train the demo checkpoint
 
 demo-eval: .venv/development ## Measure the demo checkpoint through the product's own engine
 	$(BIN)/python -m demo.evaluate
+
+demo-scores: .venv/development ## Measure the demo sets and print the README's table
+	@$(BIN)/python -m demo.scores 2>/dev/null
 
 audit: .venv/development ## Look for known vulnerabilities in the pinned packages
 	$(BIN)/python -m pip install --quiet pip-audit
