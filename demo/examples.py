@@ -62,7 +62,7 @@ def bars() -> Canvas:
 
 
 def runs() -> Canvas:
-    """Two training runs; one of them turns at step 500."""
+    """Two training runs; one of them turns at step 5."""
     canvas = _canvas()
     face = fonts.printed()[0]
     _grid(canvas, face, {0: 164, 2: 138, 4: 112, 6: 86, 8: 60, 10: 34})
@@ -78,7 +78,7 @@ def runs() -> Canvas:
         canvas.text(x + 15, 16, name, face, 12, INK, (0, 0.5))
     for i, at in enumerate(xs):
         canvas.line([(at, 164), (at, 167)], INK)
-        canvas.text(at, 170, str(100 * (i + 1)), face, 11, INK, (0.5, 0))
+        canvas.text(at, 170, str(i + 1), face, 11, INK, (0.5, 0))
     canvas.line([(34, 28), (34, 164), (246, 164)], INK)
     return canvas
 

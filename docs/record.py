@@ -28,9 +28,9 @@ KEY, LOOK, READ, LONGEST, END = 0.045, 0.5, 1.6, 2.0, 5.0  # seconds: between ke
 SCENES = (
     ("pixtral chat -m demo", "Ask something"),
     ("shapes.png What is in the image?", "red circle, a blue star and a green triangle."),
-    ("Which shape is the biggest?", "The green triangle."),
+    ("Which shape is the biggest?", "The blue star."),
     ("/clear", "A new conversation begins."),
-    ("runs.png At which step did things start to go wrong for the red line?", "At step 500."),
+    ("runs.png At which step did things start to go wrong for the red line?", "At step 5."),
     ("/clear", "A new conversation begins."),
     ("near-far.png Is this person really big, or is the building small?", "the person is near"),
     ("/clear", "A new conversation begins."),

@@ -7,7 +7,7 @@ import pytest
 from demo.questions.talk import BLIND, GET, WHO
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.images import from_bytes
-from pixtral_cli.chat.message import Message, user
+from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local import LocalEngine
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,12 @@ def test_it_says_what_it_is_and_where_the_real_model_is(engine: LocalEngine, que
         ("shapes.png", "Where is the circle?", "The circle is at the top left."),
         ("bars.png", "Which bar is the tallest?", "The green bar."),
         ("bars.png", "How many bars are there?", "Four."),
+        ("runs.png", "At which step did things start to go wrong for the red line?", "At step 5."),
+        (
+            "runs.png",
+            "Describe the chart.",
+            "A line chart: the red line goes down until step 5 and then up again and the blue line goes down.",
+        ),
         ("near-far.png", "What is in the image?", "A person and a house."),
         (
             "near-far.png",
@@ -56,3 +62,23 @@ def test_it_says_what_it_is_and_where_the_real_model_is(engine: LocalEngine, que
 )
 def test_it_is_right_about_the_examples(engine: LocalEngine, picture: str, question: str, answer: str) -> None:
     assert ask(engine, question, picture) == answer
+
+
+def test_the_sketch_becomes_its_page_and_the_page_is_changed(engine: LocalEngine) -> None:
+    """The title is read; not every word of the fields is."""
+    sketch = from_bytes((ROOT / "examples" / "sketch.png").read_bytes(), "sketch.png")
+    asked: list[Message] = [user("Write HTML to create a website like this", [sketch])]
+    page = "".join(chunk.text for chunk in engine.stream(asked, Sampling(temperature=0.0)))
+    tags = [
+        "<title>Login",
+        "<h1>Login",
+        "<input placeholder",
+        "<input placeholder",
+        '<label><input type="checkbox"',
+        "<button>",
+    ]
+    lines = page.splitlines()[2:-1]
+    assert [line[: len(tag)] for line, tag in zip(lines, tags, strict=True)] == tags
+    asked += [assistant(page), user("make the button blue", [])]
+    blue = "".join(chunk.text for chunk in engine.stream(asked, Sampling(temperature=0.0)))
+    assert blue.strip() == page.strip().replace("<button>", '<button style="background:blue">')
