@@ -14,7 +14,7 @@ demo: .venv/runtime ## Install into .venv and ask the demo model about a picture
 test: .venv/development ## Run the tests (Python alone, under 15 minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-all: test ## Run every test and the slow proofs; installs zsh, fish and chromium (apt)
+test-all: test .venv-vllm/ready ## Run every test and the slow proofs; installs zsh, fish, chromium (apt) and vLLM
 	for tool in zsh fish chromium; do command -v $$tool >/dev/null || { apt-get update -qq && apt-get install -y -qq $$tool; }; done
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
@@ -51,7 +51,7 @@ audit: .venv/development ## Look for known vulnerabilities in the pinned package
 	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps
 
 clean: ## Remove the environment and the caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # The environment: torch first, then exactly the pinned packages. mistral_inference declares xformers, which
 # has no wheel for many machines and which nothing here needs: --no-deps leaves it out.
@@ -66,3 +66,7 @@ clean: ## Remove the environment and the caches
 .venv/development: .venv/runtime constraints-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement constraints-dev.txt
 	@touch $@
+
+# The real vLLM, in an environment of its own: it pins other versions than ours.
+.venv-vllm/ready: tests/engines/vllm-requirements.txt tests/engines/vllm_env.sh
+	tests/engines/vllm_env.sh .venv-vllm $(PYTHON)

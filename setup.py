@@ -1,0 +1,12 @@
+"""What pyproject.toml cannot say yet: a kernel in C. Where nothing can compile it, torch computes instead."""
+
+from setuptools import Extension, setup
+
+kernel = Extension(
+    "pixtral_cli.engines.local._product",
+    ["pixtral_cli/engines/local/product.c"],
+    extra_compile_args=["-O3", "-fopenmp"],
+    extra_link_args=["-fopenmp"],
+    optional=True,
+)
+setup(ext_modules=[kernel])
