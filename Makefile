@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check format bench docs completions demo-model demo-eval demo-scores audit clean
+.PHONY: help demo test test-all check format bench docs record completions demo-model demo-eval demo-scores audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ bench: .venv/development ## Measure: start-up, load, TTFT, decode, memory, besid
 
 docs: .venv/development ## Write the generated parts of the README again
 	$(BIN)/python -m benchmarks --readme
+
+record: .venv/development ## Play a chat with the demo and draw it: docs/chat.svg
+	$(BIN)/python -m docs.record
 
 completions: .venv/development ## Generate the shells' completion scripts
 	$(BIN)/python completions/generate.py

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
     import typer
 
 
+# What other programs call it.
+ELSEWHERE = {
+    "help": "pixtral --help",
+    "version": "pixtral --version",
+    "run": "pixtral chat -m MODEL",
+    "prompt": 'pixtral ask "…"',
+    "list": "pixtral models",
+    "ls": "pixtral models",
+    "rm": "pixtral models rm MODEL",
+    "logs": "pixtral sessions",
+}
+
+
 class Terminated(BaseException):
     """SIGTERM or SIGHUP, raised in the main thread so that `finally` blocks run."""
 
@@ -87,6 +100,9 @@ def _usage_error(error: Exception) -> UsageError:
     context = getattr(error, "ctx", None)
     if context and context.info_name == "ask" and message.startswith("Got unexpected extra argument"):
         return UsageError(message, 'Quote the question: pixtral ask "What is this?"')
+    for name, ours in ELSEWHERE.items():
+        if message.startswith(f"No such command '{name}'"):
+            return UsageError(f"No such command '{name}'", f"Here it is: {ours}")
     return UsageError(message, f"See: {context.command_path} --help" if context else "")
 
 

@@ -74,7 +74,9 @@ def batch(
     offline: options.Offline = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Answer many rows: OpenAI's batch lines, {"prompt": …, "images": […]}, or each file of a --glob.
+    """Answer a file of questions, or one about many files.
+
+    Rows are OpenAI's batch lines or {"prompt": …, "images": […]}; with --glob, each file that matches is a row.
 
     One line of output for each row, in order. Stopped or killed, the same command goes on where it was.
     """

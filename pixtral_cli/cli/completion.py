@@ -14,7 +14,10 @@ class Shell(StrEnum):
 
 
 def completion(shell: Annotated[Shell, typer.Argument(metavar="shell", help="bash, zsh, fish or powershell.")]) -> None:
-    """Print a shell's completion script: `pixtral completion bash >> ~/.bashrc`."""
+    """Print a shell's completion script.
+
+    For example: pixtral completion bash >> ~/.bashrc
+    """
     typer.echo(script(shell))
 
 

@@ -5,6 +5,7 @@ Its client's own downloads start again from nothing after a kill (a partial file
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -201,7 +202,8 @@ def _failure(error: Exception) -> str:
         return "does not answer in time"
     if isinstance(error, (httpx2.ReadError, httpx2.RemoteProtocolError)):
         return "broke the connection off"
-    return f"cannot be reached: {error}"[:80]
+    why = re.sub(r"^\[Errno -?\d+\] ", "", str(error))
+    return f"cannot be reached: {why}"[:80]
 
 
 def _remote(sibling: "RepoSibling") -> RemoteFile:

@@ -22,6 +22,7 @@ from pixtral_cli.terminal import watch as watching
 from pixtral_cli.terminal.output import dumps
 from pixtral_cli.terminal.render import Answer, Output, as_json, collect, render, show, statistics
 from pixtral_cli.terminal.structured import Layout, described, document
+from pixtral_cli.terminal.typed import is_picture
 
 STDIN = "-"
 
@@ -66,7 +67,15 @@ def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
     for image in found:
         for said in image.notes:
             out.note(f"{image.name}: {said}")
+    if not found and _names_a_picture(request.question):
+        out.note(f"{visible(request.question, 60)} is sent as text. To send the picture: --image")
     return Message("user", _with_piped(parts, text))
+
+
+def _names_a_picture(question: str) -> bool:
+    """Whether the whole question is the path of an image, which is text all the same."""
+    name = question.strip()
+    return len(name) < 255 and is_picture(name) and Path(name).is_file()
 
 
 def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:

@@ -20,6 +20,8 @@ def pixtral(*arguments: str, **options: object) -> subprocess.CompletedProcess[s
     ("arguments", "line"),
     [
         (["nope"], "pixtral: No such command 'nope'. See: pixtral --help"),
+        (["run", "demo"], "pixtral: No such command 'run'. Here it is: pixtral chat -m MODEL"),
+        (["models", "version"], "pixtral: No such command 'version'"),
         (["ask", "--nope"], "pixtral: No such option: --nope"),
         (["ask", "hi", "--temperature", "hot"], "pixtral: Invalid value for '--temperature'"),
         (["models", "verify", "no-such-model"], None),
