@@ -28,6 +28,7 @@ class Setting:
 
 
 SETTINGS = (Setting("demo", "demo", 256, 32), Setting("random 0.2 B, true vocabulary", "random-200m", 512, 32))
+LONG_ROUNDS = 3  # at most, of what takes minutes
 
 
 def main() -> None:
@@ -46,8 +47,8 @@ def main() -> None:
         if setting.checkpoint in options.settings:
             programs = conversation(setting, options.peers, options.rounds)
             report["models"].append({"name": setting.name, "side": setting.side, "programs": programs})
-            report["models"][-1]["ten turns"] = ten_turns_of(setting, options.rounds)
-            report["models"][-1]["batches"] = batches_of(setting, options.rounds)
+            report["models"][-1]["ten turns"] = ten_turns_of(setting, min(options.rounds, LONG_ROUNDS))
+            report["models"][-1]["batches"] = batches_of(setting, min(options.rounds, LONG_ROUNDS))
     LATEST.parent.mkdir(exist_ok=True)
     LATEST.write_text(json.dumps(report, indent=1) + "\n")
     print(tables.render(report))
