@@ -28,7 +28,7 @@ format: .venv/development ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/development ## Measure: start-up, load, TTFT, decode, memory, beside other programs
+bench: .venv/development .venv-vllm/ready ## Measure: start-up, load, TTFT, decode, memory, beside other programs
 	$(BIN)/python -m benchmarks
 
 docs: .venv/development ## Write the generated parts of the README again

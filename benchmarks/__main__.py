@@ -70,7 +70,7 @@ def ten_turns_of(setting: Setting, rounds: int) -> dict[str, list[float]]:
         return ten_turns.measure(checkpoint(setting.checkpoint, Path(scratch)), setting.side, rounds)
 
 
-def batches_of(setting: Setting, rounds: int) -> dict[str, float]:
+def batches_of(setting: Setting, rounds: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as scratch:
         return batches.measure(checkpoint(setting.checkpoint, Path(scratch)), rounds)
 

@@ -39,18 +39,19 @@ def _turns(programs: Mapping[str, Sequence[float]]) -> Iterator[list[str]]:
 
 
 def _batches_caption(model: Mapping[str, Any]) -> str:
-    found = model["batches"]
+    found = model["batches"]["pixtral"]
     limit = found["read"] / found["bytes"]
     return (
-        f"{model['name']}, bf16: answers decoded at a time; memory was read at {found['read'] / 1e9:.0f} GB/s, which "
-        f"allows one answer {limit:.0f} tokens a second, and it came at {found['1'] / limit:.0%} of that"
+        f"{model['name']}, bf16: questions answered at a time, tokens a second together (and times one); memory was read "
+        f"at {found['read'] / 1e9:.0f} GB/s, which allows one answer {limit:.0f} tokens a second"
     )
 
 
-def _batches(found: Mapping[str, float]) -> Iterator[list[str]]:
-    yield ["at a time", "tokens/s together", "times one"]
-    for size in (name for name in found if name.isdigit()):
-        yield [size, f"{found[size]:.1f}", f"{found[size] / found['1']:.2f}"]
+def _batches(programs: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
+    sizes = [name for name in next(iter(programs.values())) if name.isdigit()]
+    yield ["program", *sizes]
+    for name, found in programs.items():
+        yield [name, *(f"{found[size]:.1f} ({found[size] / found['1']:.2f}×)" for size in sizes)]
 
 
 def _startup(times: Mapping[str, float]) -> Iterator[list[str]]:
