@@ -124,6 +124,8 @@ def _read(name: str) -> str | None:
     try:
         path = Path(name).expanduser()
         if path.is_dir():
+            if not PATHLIKE.fullmatch(name):
+                return None
             raise UsageError(f"{visible(name, 60)} is a directory", "Name a file with a JSON schema")
         with path.open("rb") as file:
             data = file.read(LONGEST + 1)

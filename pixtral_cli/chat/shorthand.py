@@ -27,6 +27,7 @@ DEEPEST = 32
 
 FIELD = re.compile(r"(?P<name>[\w$.-]+)(?P<optional>\?)?\s*(?P<rest>.*)", re.DOTALL)
 GROUPS = {"[": "]", "{": "}"}
+CHOICE = re.compile(r"\s*[^\s:|]+(\s*\|\s*[^\s:|]+)+\s*")
 
 
 class Wrong(ValueError):
@@ -114,16 +115,29 @@ def _field(piece: str, depth: int) -> tuple[str, Any]:
 def _typed(rest: str, name: str) -> dict[str, Any]:
     """What follows a name: `:type`, ` type`, `: description`, or a type and a description."""
     told, spaced = rest.removeprefix(":"), rest[1:2].isspace()
+    if CHOICE.fullmatch(told):
+        told = re.sub(r"\s+", "", told)
     word, after = re.fullmatch(r"\s*([^\s:]*)(.*)", told, re.DOTALL).groups()  # type: ignore[union-attr]
     if not word:
         return {"type": "string"}
-    if word in TYPES:
+    prose = spaced and word not in SHORT and re.match(r"\s+[^\s:]", after)  # `days: number of days`
+    if word in TYPES and not prose:
         return _described({"type": TYPES[word]}, after, name)
     if "|" in word.strip("|"):
-        return _described({"type": "string", "enum": list(dict.fromkeys(word.strip("|").split("|")))}, after, name)
+        return _described({"type": "string", "enum": _words(word, name)}, after, name)
     if rest[0] == ":" and spaced:
         return {"type": "string", "description": told.strip()}
     raise Wrong(f"{_short(word)} is no type of {name}; there are str, int, float, bool")
+
+
+def _words(choice: str, name: str) -> list[str]:
+    """The words of `small|large`. Raises Wrong where types were meant, or a null."""
+    words = list(dict.fromkeys(choice.strip("|").split("|")))
+    if {"null", "None", *TYPES} & set(words):
+        raise Wrong(f"{name} has one type, not {_short(choice)}; what may be null is {name}?:float")
+    if choice.endswith("?"):
+        raise Wrong(f"{_short(choice)}: what may be null has its mark at the name, {name}?:{choice[:-1]}")
+    return words
 
 
 def _described(schema: dict[str, Any], rest: str, name: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def choose(state: State, argument: str) -> Draft | None:
         _listed(state)
     elif name == "off":
         state.template = None
-        state.notes.say("Questions go as they are typed.")
+        state.notes.say("Questions go as they are typed; what the template set beside them stays (/show).")
     else:
         return _use(state, _chosen(name, pairs))
     return None

@@ -16,6 +16,7 @@ from pixtral_cli.terminal.recall import Line
 from pixtral_cli.terminal.state import Ask, Draft, Outcome, Quit, State
 
 if TYPE_CHECKING:
+    from pixtral_cli.terminal.render import Answer
     from pixtral_cli.terminal.typed import Question
 
 
@@ -158,12 +159,25 @@ class Repl:
             if state.conversation.unanswered:
                 error.hint = f"{error.hint}{'. ' if error.hint else ''}Your question is kept: /regen asks it again"
             raise
+        self._check_schema(state.answer)
         if state.answer.finish_reason == "length":
             state.notes.say(f"Cut off at {state.answer.usage.completion_tokens:,} tokens (/set max_tokens).")
         if state.settings.get("stats"):
             cost, _ = state.measure()
             state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
         state.notes.draw("")
+
+    def _check_schema(self, answer: "Answer") -> None:
+        """Say where an answer is not what the schema asks for; it stays in the conversation."""
+        wanted = self.state.sampling.schema
+        if wanted is None:
+            return
+        from pixtral_cli.chat import schema
+
+        try:
+            schema.validate(answer.text, wanted, cut=answer.finish_reason == "length")
+        except schema.Unfit as error:
+            self.state.notes.say(f"{error.message}.")
 
     def _screen(self) -> Output:
         """Where an answer goes. One that satisfies a schema is JSON, which no Markdown may mangle."""

@@ -43,6 +43,8 @@ def list_of(items: Any) -> dict[str, Any]:
         ("age:int: in years", fields(age={"type": "integer", "description": "in years"})),
         ("age: int in years", fields(age={"type": "integer", "description": "in years"})),
         ("size:small|large", fields(size={"type": "string", "enum": ["small", "large"]})),
+        ("size: small | large", fields(size={"type": "string", "enum": ["small", "large"]})),
+        ("days: number of days", fields(days={"type": "string", "description": "number of days"})),
         ("p?:float, q?", fields(p={"type": ["number", "null"]}, q={"type": ["string", "null"]})),
         ("m?:a|b", fields(m={"type": ["string", "null"], "enum": ["a", "b", None]})),
         ("[sizes:int]: in cm", fields(sizes=list_of({"type": "integer"}) | {"description": "in cm"})),
@@ -67,6 +69,8 @@ def test_the_short_form_means_what_it_says(text: str, schema: dict[str, Any]) ->
         ("", "is empty"),
         ("price:flaot", "'flaot' is no type of price; there are str, int, float, bool"),
         ("first name", "'name' is no type of first"),
+        ("v:float|null", "v has one type, not 'float|null'; what may be null is v?:float"),
+        ("q:yes|no?", "what may be null has its mark at the name, q?:yes|no"),
         ("a,,b", "nothing stands before the comma at character 3"),
         ("[a, b", "the [ at character 1 is not closed by a ]"),
         ("a}", "'}' is no type of a"),
@@ -191,6 +195,14 @@ TREE = {"type": "object", "properties": {"next": {"$ref": "#"}, "n": {"type": "i
 def test_an_answer_that_fits_is_its_value() -> None:
     assert validate('[{"colour": "red", "value": 3}]', parse("[colour, value:int]")) == [{"colour": "red", "value": 3}]
     assert validate('{"n": 1, "next": {"n": 2}}', TREE)["next"] == {"n": 2}
+
+
+def test_a_bare_word_is_a_field_also_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tags").mkdir()
+    assert parse("tags") == fields(tags=STRING)
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,14 @@ def test_a_chat_begins_by_a_template(room: Room, home: Path) -> None:
         chat.end()
 
 
+def test_an_answer_that_is_not_what_the_schema_asks_for_is_told_and_kept(room: Room) -> None:
+    room.engine.answers[:0] = ['{"name": "a"}', "not JSON at all"]
+    said = room.type("/set schema name", "one", "two", "/show history")
+    assert said.count("The answer is not valid JSON") == 1
+    assert "The answer does not" not in said
+    assert room.asked(1) == ["two"]
+
+
 def test_a_chat_begins_by_a_schema_which_a_flag_names_rather_than_the_template(room: Room) -> None:
     with Chat() as chat:
         chat.echo("-t", "typed", "-m", "demo", "--schema", "colour")
