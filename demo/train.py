@@ -98,7 +98,8 @@ class Trainer:
         self.parameters = list(self.twin.parameters())
         self.step, self.spent, self.images, self.questions = 0, 0.0, 0, 0
         self.recent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
-        self.stop = False
+        self.stop = False  # all processes have agreed to
+        self.asked = False  # this one was told to
         self._resume()
         self._began = time.monotonic()
 
@@ -134,9 +135,9 @@ class Trainer:
 
     def _agree(self) -> None:
         """Average the gradients over the processes; the clock and the wish to stop travel with them."""
-        here = torch.tensor([time.monotonic() - self._began, float(self.stop)], device=self.plan.device)
+        here = torch.tensor([time.monotonic() - self._began, float(self.asked)], device=self.plan.device)
         if self.plan.world == 1:
-            self.spent = here[0].item()
+            self.spent, self.stop = here[0].item(), self.asked
             return
         flat = torch.cat([_gradient(p).flatten() for p in self.parameters] + [here])
         dist.all_reduce(flat)
@@ -181,7 +182,7 @@ class Trainer:
         self.images, self.questions = state["images"], state["questions"]
 
     def _end(self, *_: object) -> None:
-        self.stop = True
+        self.asked = True
 
     def _count(self, batch: Batch, answers: float, auxiliary: float, right: float) -> None:
         self.images += len(batch.ids) * len(batch.grids) * self.plan.world

@@ -74,6 +74,18 @@ class Begun:
         return self._first + "".join(chunk.text for chunk in self._stream)
 
 
+def test_a_forgotten_answer_that_is_collected_inside_a_lock_stops_nobody(folder: Path) -> None:
+    """Python collects wherever it allocates: also where the engine holds its own locks."""
+    who = engine(folder)
+    runner = who.load()
+    for _ in range(3):
+        forgotten = who.stream([user("Hello?")], GREEDY)
+        next(forgotten)
+        with runner.turns._mutex, runner.sequences._lock:
+            del forgotten
+    assert text_of(who, [user("And now?")])
+
+
 def until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not reached():

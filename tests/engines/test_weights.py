@@ -47,13 +47,23 @@ def pickled(folder: Path) -> None:
     (folder / WHOLE).unlink()
 
 
+def turned(folder: Path) -> None:
+    """Matrices that lie column by column, as a `.pth` may hold them."""
+    state = {
+        name: tensor.t().contiguous().t() if tensor.dim() == 2 else tensor
+        for name, tensor in load_file(folder / WHOLE).items()
+    }
+    torch.save(state, folder / "consolidated.00.pth")
+    (folder / WHOLE).unlink()
+
+
 def untied(folder: Path) -> None:
     state = load_file(folder / WHOLE)
     state["output.weight"] = state["tok_embeddings.weight"].clone()
     save_file(state, folder / WHOLE)
 
 
-@pytest.mark.parametrize("change", [lambda f: split(f, 3), pickled], ids=["shards", "pth"])
+@pytest.mark.parametrize("change", [lambda f: split(f, 3), pickled, turned], ids=["shards", "pth", "turned"])
 def test_every_form_of_weights_gives_the_same_answer(tmp_path: Path, change: Callable[[Path], None]) -> None:
     expected = answer(build(tmp_path))
     change(tmp_path)

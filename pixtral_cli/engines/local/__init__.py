@@ -117,6 +117,8 @@ class LocalEngine:
                 wanted = Wanted(self._device, self._dtype, self._available or available)
                 with translated(f"loading {self.name}"):
                     weights = load(self.folder, self.params, self.name, wanted, check, self._heard)
+                if weights.device.type == "cuda":  # or the second turn would wait for it
+                    undisturbed(lambda: import_module("torch.nn.attention.bias"))
                 self._runner = Runner(weights, self.params, self.name, wanted.available, self._chunk)
             return self._runner
 

@@ -7,7 +7,7 @@ import torch
 
 from pixtral_cli.errors import OutOfMemory
 
-SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
+SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 HINT = "Send fewer or smaller images, /clear the conversation, or try --dtype bf16; see pixtral doctor"
 
 

@@ -20,7 +20,10 @@ def _load() -> Any:
     for suffix in EXTENSION_SUFFIXES:
         file = Path(__file__).with_name(f"_product{suffix}")
         if file.exists():
-            library = ctypes.CDLL(str(file))
+            try:
+                library = ctypes.CDLL(str(file))
+            except OSError:  # built for another system, or without its OpenMP
+                continue
             if library.pixtral_has_product():
                 size, pointer = ctypes.c_long, ctypes.c_void_p
                 kernel = library.pixtral_product

@@ -133,7 +133,7 @@ class Runner:
         try:
             with self._ready("answering"), self._matrix_vector(len(steps)):
                 for step in steps:
-                    step.sequence.cache.length = step.start
+                    step.sequence.cache.length, step.error = step.start, None
                 spans = [
                     Span(step.sequence.cache, len(new), apart=True) for step, new in zip(steps, tokens, strict=True)
                 ]

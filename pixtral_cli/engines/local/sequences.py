@@ -65,7 +65,7 @@ class Sequences:
         self._new_cache = new_cache
         self._idle: list[Sequence] = []
         self._uses = count(1)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a forgotten answer may be collected, and give its own back, inside
 
     @contextmanager
     def lend(self, prompt: Prompt) -> Iterator[tuple[Sequence, int]]:
@@ -93,11 +93,11 @@ class Sequences:
 
     def _take_best(self, prompt: Prompt) -> tuple[Sequence, int]:
         with self._lock:
-            matches = [(idle.match(prompt), idle) for idle in self._idle]
+            matches = [(idle.match(prompt), idle) for idle in list(self._idle)]
             length, best = max(matches, key=lambda match: match[0], default=(0, None))
             if best is None:
                 return Sequence(self._new_cache()), 0
-            self._idle.remove(best)
+            self._forget(best)
             return best, length
 
     def _fork(self, sequence: Sequence, length: int) -> Sequence:
@@ -119,4 +119,7 @@ class Sequences:
                 self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        self._idle.remove(min(self._idle, key=lambda sequence: sequence.used))
+        self._forget(min(list(self._idle), key=lambda sequence: sequence.used))
+
+    def _forget(self, sequence: Sequence) -> None:
+        self._idle[:] = [idle for idle in self._idle if idle is not sequence]

@@ -91,9 +91,11 @@ class Turns(Generic[T]):
             each.done = True
 
     def gone(self, key: object) -> None:
-        """The answer of that key wants no more tokens: nobody need wait for it."""
-        with self._mutex:
-            self._arrived(key)
+        """The answer of that key wants no more tokens: nobody need wait for it.
+
+        Takes no lock: a forgotten answer may be collected, and say this, inside of one.
+        """
+        self._arrived(key)
 
     def _take(self, turn: Turn, queue: "list[Turn] | list[T]") -> bool:
         """Wait; True when the turn is this thread's to compute, False when another has computed it."""
@@ -111,8 +113,8 @@ class Turns(Generic[T]):
     def _arrived(self, key: object) -> None:
         if key in self._expected:
             self._expected.discard(key)
-            if self._holder:
-                self._holder.wake.put(None)
+            if holder := self._holder:
+                holder.wake.put(None)
 
     def _gather(self, turn: Turn) -> None:
         """Those who were in the last step ask for their next token in a moment: wait for them, but not for long."""

@@ -126,7 +126,7 @@ def _read(
     for key, tensor in tensors.items():
         check()
         try:
-            state[key] = tensor.read().to(device=device, dtype=dtype)
+            state[key] = tensor.read().to(device=device, dtype=dtype).contiguous()
         except SafetensorError as error:
             raise ModelError(f"The weights of {name} are damaged: {key}"[:120], verify_hint(name)) from error
         done += math.prod(tensor.shape)

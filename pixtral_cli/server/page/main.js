@@ -230,6 +230,7 @@ function suggest({ target }) {
 // Conversations
 
 async function keep(one) {
+  if (one.deleted) return;
   one.changed = Date.now();
   try {
     await store.save(one);
@@ -272,6 +273,7 @@ async function change(id) {
 
 async function forget(id) {
   const gone = await store.load(id);
+  if (id === conversation.id) conversation.deleted = true; // its answer may still be coming
   await store.remove(id);
   if (id === conversation.id) await change(null);
   else await showList();
