@@ -74,6 +74,14 @@ class Refused(NetworkError):
     """The server wants a key, or another."""
 
 
+class Busy(NetworkError):
+    """The server's queue is full. `after`: the seconds in which to come again."""
+
+    def __init__(self, message: str, after: float) -> None:
+        super().__init__(message, "Try again later")
+        self.after = after
+
+
 LOGIN = "Store one: pixtral login; or set MISTRAL_API_KEY (for another server, PIXTRAL_API_KEY)"
 
 
@@ -103,11 +111,13 @@ def told(error: Any) -> Told:
 def refusal(server: Server, status: int, told: Told, after: float | None = None) -> PixtralError:
     """The error that a status and the server's words are; `after`: the seconds in which to come again."""
     why = told.message.replace(server.key, "***") if server.key else told.message
+    if told.code == "queue_full":
+        return Busy(_line(f"{server.name}: {why}"), after or 1.0)
     kind = CODES.get(told.code) or (ContextError if _too_long(status, why) else None)
     if server.socket and not server.called and why:
         return (kind or (UsageError if status < 500 else NetworkError))(why, told.hint)
     message = f"{server.name}: {why}" if why else f"{server.name} answered with status {status}"
-    message = message if len(message) <= 120 else f"{message[:119]}…"
+    message = _line(message)
     if status in (401, 403):
         refused = "refuses the API key" if server.key else "wants an API key"
         return Refused(f"{server.name} {refused}", LOGIN)
@@ -123,6 +133,10 @@ def refusal(server: Server, status: int, told: Told, after: float | None = None)
     if status in (200, 405, 501) or 300 <= status < 400:
         return NetworkError(f"{server.name} does not answer as a chat completions API", "Check --base-url")
     return NetworkError(message, "Try again later")
+
+
+def _line(message: str) -> str:
+    return message if len(message) <= 120 else f"{message[:119]}…"
 
 
 def _too_long(status: int, why: str) -> bool:

@@ -13,7 +13,7 @@ from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import exchange, keys
 from pixtral_cli.engines.link import Cut, Link
-from pixtral_cli.engines.refusals import LOGIN, Refused, refusal, server, told
+from pixtral_cli.engines.refusals import LOGIN, Refused, Server, refusal, server, told
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 
 LA_PLATEFORME = "https://api.mistral.ai/v1"
@@ -46,6 +46,10 @@ class RemoteEngine:
         self._encode = exchange.original if originals else exchange.scaled
         self._urls: dict[str, str] = {}  # of the images of the last conversation
         self._measures = not link.server.mistral
+
+    @property
+    def server(self) -> Server:
+        return self._link.server
 
     @cached_property
     def model(self) -> str:

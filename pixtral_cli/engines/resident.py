@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +20,7 @@ from pixtral_cli import __version__, errors
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.link import Link
-from pixtral_cli.engines.refusals import Server, Unreachable
+from pixtral_cli.engines.refusals import Busy, Server, Unreachable
 from pixtral_cli.engines.remote import RemoteEngine
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
 from pixtral_cli.models.names import Model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.resident")
 LONGEST_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
 STOPPED = 35.0  # seconds after which a process that was asked to stop has stopped
+PATIENCE = 10.0  # seconds in which a process that is there says so
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -276,41 +278,65 @@ def stop(socket: Path, status: dict[str, Any], seconds: float = STOPPED) -> None
 
 
 class Resident:
-    """A resident process's engine. When the process has gone, says so by `note` and answers with `otherwise` instead."""
+    """A resident process's engine. When the process has gone, says so by `note` and answers with `otherwise` instead.
+
+    One that is there but full is asked again until it has room.
+    """
 
     def __init__(self, remote: RemoteEngine, otherwise: Callable[[], Engine], note: Callable[[str], None]) -> None:
+        self._remote = remote
         self._engine: Engine = remote
         self._otherwise: Callable[[], Engine] | None = otherwise
         self._note = note
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         """See `Engine`. An answer that has begun is not begun again."""
-        begun = False
-        try:
-            for chunk in self._engine.stream(messages, sampling):
-                begun = True
-                yield chunk
-        except NetworkError:
-            if begun or not self._replaced():
-                raise
-            yield from self._engine.stream(messages, sampling)
+        while True:
+            engine, begun = self._engine, False
+            try:
+                for chunk in engine.stream(messages, sampling):
+                    begun = True
+                    yield chunk
+                return
+            except NetworkError as error:
+                if begun or not self._worth_another(error, engine):
+                    raise
 
     def measure(self, messages: Sequence[Message]) -> Cost:
         """See `Engine`."""
-        try:
-            return self._engine.measure(messages)
-        except NetworkError:
-            if not self._replaced():
-                raise
-            return self._engine.measure(messages)
+        while True:
+            engine = self._engine
+            try:
+                return engine.measure(messages)
+            except NetworkError as error:
+                if not self._worth_another(error, engine):
+                    raise
 
-    def _replaced(self) -> bool:
-        if self._otherwise is None:
-            return False
-        self._note("The resident process has gone; loading the model here.")
-        self._engine.close()
-        self._engine, self._otherwise = self._otherwise(), None
-        return True
+    def _worth_another(self, error: NetworkError, failed: Engine) -> bool:
+        """Whether to ask again: the process once it may have room, or what answers in its place."""
+        if isinstance(error, Busy):
+            return not self._closed.wait(error.after)
+        return self._replaced(failed)
+
+    def _replaced(self, failed: Engine) -> bool:
+        """Whether another engine answers now. Many threads may find the process gone; one of them replaces it."""
+        with self._lock:
+            if self._engine is not failed:
+                return True
+            if self._otherwise is None or self._closed.is_set() or self._alive():
+                return False
+            self._note("The resident process has gone; loading the model here.")
+            self._engine, self._otherwise = self._otherwise(), None
+            return True
+
+    def _alive(self) -> bool:
+        with contextlib.closing(Link(self._remote.server, patience=PATIENCE)) as asked:
+            return answers(asked)
 
     def close(self) -> None:
-        self._engine.close()
+        self._closed.set()
+        self._remote.close()  # not before: other threads may be using it when it is replaced
+        if self._engine is not self._remote:
+            self._engine.close()

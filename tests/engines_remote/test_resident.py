@@ -7,7 +7,8 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,17 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.chat.message import user
+from pixtral_cli.chat.message import Message, user
 from pixtral_cli.engines import resident
-from pixtral_cli.engines.remote import RemoteEngine
+from pixtral_cli.engines.link import TRIES, Link
+from pixtral_cli.engines.refusals import Server, server
+from pixtral_cli.engines.remote import Answer, RemoteEngine
 from pixtral_cli.engines.resident import Resident, Wanted
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 from tests.fakes import FakeEngine
 from tests.server.processes import ROOT, gone, pixtral, until
+from tests.server.serving import serving
+from tests.torture.test_c_server import Endless
 
 FAKE = (sys.executable, "-m", "tests.server.fake_child")
 WANTED = Wanted("fake", "/nowhere", keep_alive=60)
@@ -163,6 +168,63 @@ def test_when_it_dies_in_the_middle_the_answer_is_not_begun_again(folder: Path) 
         list(answer)
     assert not here.seen
     assert said(engine) == "from here"
+
+
+def test_when_it_has_gone_under_several_threads_one_engine_here_answers_them_all(folder: Path) -> None:
+    told: list[str] = []
+    here: list[FakeEngine] = []
+    asked = threading.Barrier(8)
+
+    class Together(RemoteEngine):
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
+            asked.wait(30)
+            return super().stream(messages, sampling)
+
+    def otherwise() -> FakeEngine:
+        time.sleep(0.1)  # stands for opening an engine
+        here.append(FakeEngine(["from here"] * 8))
+        return here[-1]
+
+    started(folder)
+    ((socket, status),) = resident.statuses(folder)
+    engine = Resident(Together(resident.link(socket), "fake"), otherwise, told.append)
+    os.kill(status["pid"], signal.SIGKILL)
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda n: said(engine), range(8))) == ["from here"] * 8
+    assert len(here) == len(told) == 1
+    engine.close()
+
+
+def test_one_that_is_there_is_not_replaced_whatever_it_answers(folder: Path) -> None:
+    started(folder)
+    ((socket, _),) = resident.statuses(folder)
+    asked = Link(Server("http://localhost/v1", socket=socket), wait=lambda done, seconds: False, patience=None)
+    here = FakeEngine(["from here"])
+    engine = Resident(RemoteEngine(asked, "fake"), lambda: here, lambda note: None)
+    with pytest.raises(NetworkError, match="it went wrong"):
+        list(engine.stream([user("NetworkError")], SHORT))
+    assert said(engine) == "0 1 2 "
+    assert not here.seen
+
+
+def test_one_whose_queue_is_full_is_asked_until_it_has_room() -> None:
+    gate, waits = threading.Event(), list[float]()
+
+    def wait(done: threading.Event, seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == TRIES:  # it was given up once
+            gate.set()
+        return done.wait(0.1)
+
+    here = FakeEngine(["from here"])
+    with serving(Endless(gate=gate), running=1, waiting=0) as running, ThreadPoolExecutor(1) as other:
+        first = other.submit(running.ask, max_tokens=3)
+        until(lambda: running.app.state.queue.inside == 1)
+        engine = Resident(RemoteEngine(Link(server(running.url), wait=wait)), lambda: here, lambda note: None)
+        assert said(engine)
+        assert first.result().status_code == 200
+    assert len(waits) >= TRIES
+    assert not here.seen
 
 
 INTERRUPTED = """
