@@ -139,6 +139,7 @@ def run_(
         engine=engine, base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None
     )
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    opening.check_here(settings, device=device, dtype=dtype)
     opened, about = _open(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)

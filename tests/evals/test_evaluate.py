@@ -131,6 +131,11 @@ def test_a_judge_of_its_own_with_its_own_key(call: Call, tmp_path: Path, monkeyp
         (["mm-mt-bench", "--model", "demo"], "needs a model that judges"),
         (["humaneval", "--model", "demo"], "--allow-exec"),
         (["chartqa", "--model", "demo", "--data", "/nowhere"], "not a folder"),
+        (
+            ["demo-shapes", "--base-url", "http://127.0.0.1:9", "--device", "cpu"],
+            "--device is for models on this machine",
+        ),
+        (["demo-shapes", "--engine", "api", "--dtype", "float32"], "--dtype is for models on this machine"),
         (["show", "nothing"], "There is no run"),
         (["compare", "nothing"], "There is no run"),
         (["demo-shapes", "--limit", "0"], "--limit"),
