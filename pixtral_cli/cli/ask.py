@@ -102,8 +102,8 @@ def ask(
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     chosen_template, values = templating.load(template, param or ())
     if chosen_template:
-        schema = schema or chosen_template.schema
-        question, extract, settings = _templated(chosen_template, question, values, extract, settings)
+        schema, extract = templating.form(chosen_template, schema, extract)
+        question, settings = _templated(chosen_template, question, values, settings)
     wanted = _schema(schema, format, extract)
     chosen, settings = opening.choose(model, settings)
     layout, whole = FORMS[format]
@@ -117,14 +117,12 @@ def ask(
     _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run=dry_run, watch=watch)
 
 
-def _templated(
-    template: "Template", question: str, values: dict[str, str], extract: str | None, settings: "Config"
-) -> tuple[str, str | None, "Config"]:
+def _templated(template: "Template", question: str, values: dict[str, str], settings: "Config") -> tuple[str, "Config"]:
     """The question in its template; what the template sets stands beneath what the flags set."""
     from pixtral_cli.cli import templating
 
     filled = template.fill(question, values)
-    return filled.prompt, extract or template.extract, templating.beneath(settings, template, filled.system)
+    return filled.prompt, templating.beneath(settings, template, filled.system)
 
 
 def _schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict[str, Any] | None:

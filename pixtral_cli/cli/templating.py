@@ -26,6 +26,18 @@ def load(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict
     return open_templates().load(name), {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
 
 
+def form(template: "Template | None", schema: str | None, extract: str | None) -> tuple[str | None, str | None]:
+    """The schema and the code block's language that an answer is wanted in: as typed, else as the template says."""
+    if template is None or schema is not None or extract is not None:
+        return schema, extract
+    if template.schema and template.extract:
+        raise UsageError(
+            f"The template {template.name} wants an answer both as a code block and as JSON",
+            "Leave out its extract or its schema",
+        )
+    return template.schema, template.extract
+
+
 def beneath(settings: Config, template: "Template", system: str | None) -> Config:
     """The settings with what the template says underneath; its model goes before the configured one."""
     offered = {"system": system, **{key: getattr(template, key) for key in SAMPLING}}

@@ -107,6 +107,29 @@ def test_a_template_names_a_schema_and_a_flag_another(
     assert [sampling.schema for _, sampling in far.seen] == [parse(FIELDS), parse("title")]
 
 
+def test_what_is_typed_goes_before_the_form_that_a_template_wants(
+    ask: Ask, far: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = config.paths().config_file.parent / "templates"
+    folder.mkdir(parents=True)
+    (folder / "pg.toml").write_text('extract = "html"\n')
+    (folder / "bars.toml").write_text('schema = "title"\n')
+    (folder / "both.toml").write_text('extract = "html"\nschema = "title"\n')
+    page = "Here:\n```html\n<p>hi</p>\n```\n"
+    far.answers = [page, '{"title": "Sales"}', page, page]
+    for words in (
+        ["-t", "pg"],
+        ["-t", "pg", "--schema", "title"],
+        ["-t", "bars", "-x", "html"],
+        ["-t", "both", "-x", "html"],
+    ):
+        assert ask(*words) == 0
+    assert capsys.readouterr().out == '<p>hi</p>\n{"title": "Sales"}\n<p>hi</p>\n<p>hi</p>\n'
+    assert [sampling.schema for _, sampling in far.seen] == [None, parse("title"), None, None]
+    assert ask("-t", "both") == 2
+    assert "The template both wants an answer both as a code block and as JSON" in capsys.readouterr().err
+
+
 def test_the_conversation_goes_on_without_the_schema(ask: Ask, far: FakeEngine) -> None:
     far.answers = [TABLE, "Red."]
     assert ask("--schema", FIELDS) == 0
