@@ -52,8 +52,8 @@ def _number(values: Mapping[str, Any], name: str, low: float, high: float, prefi
     value = values.get(name)
     if value is None:
         return None
-    number = float(value) if type(value) is int else wants(value, float, prefix + name)
-    if not low <= number <= high:
+    number: float = value if type(value) is int else wants(value, float, prefix + name)
+    if not low <= number <= high:  # before it is a float, which has room for 309 digits
         raise FieldError(prefix + name, f"must lie between {low} and {high}")
     return float(number)
 

@@ -30,11 +30,15 @@ PLAIN = frozenset({"id", "metadata", "prompt", "images", "system", "schema"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of an engine. `model` is the one that the row names, which need not be the one that answers."""
+    """What is asked of an engine. `model` is the one that the row names, which need not be the one that answers.
+
+    `extract` is a language, when of the answer the code block in it is wanted.
+    """
 
     messages: Sequence[Message]
     sampling: Sampling
     model: str = ""
+    extract: str = ""
 
 
 Opened: TypeAlias = tuple[Label, Callable[[], Request]]
@@ -55,6 +59,7 @@ class Reader:
     folder: Path = Path()
     allow_private: bool = False
     offline: bool = False
+    extract: str = ""  # of the answer to what `fill` or `question` asks, unless a schema is wanted
 
     def picture(self, row: Row) -> Opened:
         """A row that is a file's path."""
@@ -114,7 +119,8 @@ class Reader:
 
     def _asked(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> Request:
         asked = Message("user", parts)
-        return Request([system(instructions), asked] if instructions else [asked], sampling)
+        extract = self.extract if sampling.schema is None else ""
+        return Request([system(instructions), asked] if instructions else [asked], sampling, extract=extract)
 
     def _any(self) -> Loader:
         """Images of one plain row: files too."""

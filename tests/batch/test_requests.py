@@ -78,6 +78,17 @@ def test_a_request_of_openais_shape_names_no_file(tmp_path: Path, url: str, monk
         asked(request("a", [picture(url)]), folder=tmp_path)
 
 
+def test_a_templates_code_block_is_of_plain_answers_without_a_schema() -> None:
+    free = Sampling()
+    for value, extract in (
+        ({"prompt": "?"}, "html"),
+        ({"prompt": "?", "schema": "name"}, ""),
+        (request("a"), ""),
+    ):
+        _, make = Reader(free, extract="html").line(Row(1, json.dumps(value).encode(), ""))
+        assert make().extract == extract
+
+
 def test_offline_fetches_nothing(tmp_path: Path) -> None:
     for row in (
         request("a", [picture("http://example.org/x.png")]),
@@ -112,6 +123,8 @@ def test_too_many_images_are_refused_unread() -> None:
         (request("a", messages=[{"role": "assistant", "content": "x"}]), "the last message"),
         (request("a", temperature="hot"), "body.temperature: must be a number"),
         (request("a", temperature=3), "body.temperature: must lie between 0 and 2"),
+        (request("a", temperature=10**400), "body.temperature: must lie between 0 and 2"),
+        ({"prompt": "?", "top_p": -(10**400)}, "top_p: must lie between 0 and 1"),
         (request("a", max_tokens=-1), "body.max_tokens: must lie between"),
         (request("a", max_tokens=1.5), "body.max_tokens: must be a whole number"),
         (request("a", max_completion_tokens=True), "body.max_completion_tokens: must be a whole number"),
