@@ -17,7 +17,7 @@ from pixtral_cli.batch.rows import Row
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.sanitize import visible
 
-EVERY = 1.0  # seconds: no more than so much is lost when the machine loses power; a killed process loses nothing
+EVERY = 1.0  # seconds from one sync to the next line that makes one; a killed process loses nothing even between them
 
 
 class Output(Protocol):
@@ -82,12 +82,16 @@ class Journal:
         self._file = _opened(path)
         self._end = os.fstat(self._file).st_size
 
-    def forget(self) -> None:
-        """Begin anew. Raises UsageError when the file is not a batch's."""
+    def check(self) -> None:
+        """Raises UsageError when the file is not a batch's."""
         with self.path.open("rb") as stream:
             first = stream.readline()
         if first and not KEY.match(first):
             self._check_torn(first, 0, self._end)
+
+    def forget(self) -> None:
+        """Begin anew. Raises UsageError when the file is not a batch's."""
+        self.check()
         self._cut(0)
 
     def _check_torn(self, line: bytes, before: int, size: int) -> None:

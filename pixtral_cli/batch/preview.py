@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pixtral_cli.batch.rows import Row
 from pixtral_cli.batch.runner import AHEAD, Plan
 from pixtral_cli.chat.engine import Cost
+from pixtral_cli.chat.schema import told
 from pixtral_cli.errors import ContextError, PixtralError
 from pixtral_cli.parallel import in_order
 
@@ -40,7 +41,7 @@ def _cost(plan: Plan, row: Row) -> Cost | PixtralError:
     try:
         _, request = plan.open(row)
         wanted = request()
-        cost = plan.engine.measure(wanted.messages)
+        cost = plan.engine.measure(told(wanted.messages, wanted.sampling.schema))
         answer = wanted.sampling.max_tokens or 1
         if cost.left < answer:
             raise ContextError(

@@ -38,12 +38,12 @@ def failure(row: int, why: str, count: int) -> str:
     )
 
 
-def stopped(now: Progress, total: int | None, file: Path | None) -> str:
-    """How to go on."""
+def stopped(now: Progress, total: int | None, file: Path | None, *, fresh: bool = False) -> str:
+    """How to go on. `fresh`: the command began the output anew, and would again."""
     done = f"Stopped after {now.done:,} of {rows(total)}" if total is not None else f"Stopped after {rows(now.done)}"
-    return f"{done}. " + (
-        "The same command goes on from there" if file else "With -o FILE, a batch goes on where it was stopped"
-    )
+    if not file:
+        return f"{done}. With -o FILE, a batch goes on where it was stopped"
+    return f"{done}. " + ("Without --fresh it goes on from there" if fresh else "The same command goes on from there")
 
 
 def finished(first: Progress, last: Progress, seconds: float, file: Path | None) -> str:

@@ -1,19 +1,19 @@
 """The run: rows are asked several at a time and answered in their order, one line each. Yields progress; shows nothing."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
 
+from pixtral_cli import config
 from pixtral_cli.batch import results
 from pixtral_cli.batch.journal import Before, Output
 from pixtral_cli.batch.requests import Open, Request
 from pixtral_cli.batch.results import Answer, Label, Result
 from pixtral_cli.batch.rows import Row
-from pixtral_cli.chat import schema
-from pixtral_cli.chat.engine import Chunk, Engine, FinishReason, Usage
+from pixtral_cli.chat import codeblocks, schema
+from pixtral_cli.chat.engine import Chunk, Engine, Usage
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
-from pixtral_cli.parallel import Pace, Stop, in_order
+from pixtral_cli.parallel import Pace, Stop, Stopped, in_order
 
 AHEAD = 2  # rows in memory for each that is asked: those that are done wait here for a slower one before them
 OUTAGES = 5  # in a row: then it is not the rows that fail but the engine
@@ -46,12 +46,19 @@ class Progress:
 
 
 def run(
-    plan: Plan, rows: Iterable[Row], output: Output, *, before: Before | None = None, total: int | None = None
+    plan: Plan,
+    rows: Iterable[Row],
+    output: Output,
+    *,
+    before: Before | None = None,
+    total: int | None = None,
+    ready: Callable[[], None] = lambda: None,
 ) -> Generator[Progress, None, None]:
     """Ask the rows and write a line for each, in order. Closing the iterator stops every answer in the making.
 
     A row that cannot be asked or answered gets a line that says why. When the engine itself fails for several rows in a
-    row, its error is raised and they get no line: going on asks them again.
+    row, its error is raised and they get no line: going on asks them again. `ready` is called once there is a row, and
+    the engine to ask.
     """
     tally = _Tally(before or Before(), total)
     yield tally.progress()
@@ -61,6 +68,7 @@ def run(
     if load := getattr(plan.engine, "load", None):  # what every row would fail of is told before any does
         load()
         tally = _Tally(before or Before(), total)  # the pace is that of answering
+    ready()
     stop = Stop()
     made = in_order(_Worker(plan, stop), chain([first], left), workers=plan.concurrency, ahead=AHEAD * plan.concurrency)
     try:
@@ -111,6 +119,13 @@ class _Worker:
             return results.failed(row, named, label, error, asked=asked)
         except PixtralError as error:
             return results.failed(row, named, label, error, asked=asked, outage=asked)
+        except Stopped:
+            raise
+        except Exception as bug:  # of ours: raised, it would end the batch at this row whenever it is run again
+            if config.debug():
+                raise
+            told = PixtralError(f"Internal error: {type(bug).__name__}", "PIXTRAL_DEBUG=1 stops there and shows where")
+            return results.failed(row, named, label, told, asked=asked, outage=asked)
         return results.answered(row, named, label, answer, wanted.model)
 
     def _answer(self, wanted: Request) -> Answer:
@@ -122,18 +137,20 @@ class _Worker:
                 self.stop.check()
         self.stop.check()  # an answer that was cut short is none
         text, reason = "".join(pieces), last.finish_reason or "stop"
-        value = None if wanted.sampling.schema is None else _value(text, reason, wanted.sampling.schema)
+        value = None
+        if wanted.sampling.schema is not None:
+            value = schema.validate(text, wanted.sampling.schema, cut=reason == "length")
+        elif wanted.extract:
+            text = _block(text, wanted.extract)
         return Answer(text, self.plan.model, reason, last.usage or Usage(), value)
 
 
-def _value(text: str, reason: FinishReason, wanted: dict[str, Any]) -> Any:
-    """What an answer under a schema means. Raises Unfit, which says so when it was cut off."""
+def _block(text: str, language: str) -> str:
+    """The answer's code block in that language. Raises Unfit without one."""
     try:
-        return schema.validate(text, wanted)
-    except schema.Unfit as error:
-        if reason != "length":
-            raise
-        raise schema.Unfit("The answer was cut off before its JSON was whole", "Raise max_tokens") from error
+        return codeblocks.pick(text, language).text
+    except PixtralError as error:
+        raise schema.Unfit(error.message) from None
 
 
 class _Tally:

@@ -32,7 +32,7 @@ DATA = frozenset({"enum", "const", "default", "example", "examples"})  # their v
 
 
 class Unfit(PixtralError):
-    """An answer that is not JSON, or does not satisfy its schema."""
+    """An answer that is not what was asked for: not JSON, not of its schema, or without its code block."""
 
 
 def parse(text: str) -> dict[str, Any]:

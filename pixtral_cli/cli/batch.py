@@ -94,6 +94,7 @@ def batch(
         base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None,
     )  # fmt: skip
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    opening.check_here(settings, device=device, dtype=dtype)
     batching.check(wanted)
     if chosen_template:
         settings = templating.beneath(settings, chosen_template, wanted.filled("").system)

@@ -14,13 +14,13 @@ from pixtral_cli.batch import preview as costs
 from pixtral_cli.batch import report
 from pixtral_cli.batch.journal import Before, Device, Journal, Output, Stream
 from pixtral_cli.batch.requests import Open, Reader
-from pixtral_cli.batch.rows import Lines, Piped, Source, found
+from pixtral_cli.batch.rows import Lines, Piped, Row, Source, found
 from pixtral_cli.batch.runner import Plan, Progress, run
 from pixtral_cli.chat import schema as schemas
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.locks import Lock
 from pixtral_cli.chat.templates import Filled, Template
-from pixtral_cli.cli import opening
+from pixtral_cli.cli import opening, templating
 from pixtral_cli.cli.opening import Chosen
 from pixtral_cli.config import Config
 from pixtral_cli.errors import BatchError, PixtralError, UsageError
@@ -87,6 +87,8 @@ def check(wanted: Wanted) -> None:
         raise UsageError(f"A batch wants one file of rows, {many}", EXAMPLE)
     if wanted.fresh and not wanted.file:
         raise UsageError("--fresh begins an output file anew, and none is named", "Name it: -o FILE")
+    if wanted.fresh and wanted.retry:
+        raise UsageError("--fresh forgets all answers, --retry-failed keeps those there are", "Leave one of them out")
     if wanted.retry and not wanted.patterns and (wanted.words[0] == "-" or Path(wanted.words[0]).is_fifo()):
         raise UsageError("--retry-failed reads the rows twice, and a pipe comes once", "Put them into a file")
     if wanted.retry and (not wanted.file or not wanted.file.is_file()):
@@ -127,7 +129,7 @@ def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output)
     with _output(wanted, out) as output, closing(chosen.open()) as engine:
         opening.load(engine, out)
         rows, before = job.source.rows(), Before()
-        if isinstance(output, Journal):
+        if isinstance(output, Journal) and not wanted.fresh:
             before = output.resume(rows, job.settings, job.source.name)
             if wanted.retry and before.failed:
                 _ask_again(job, engine, output, before, out)
@@ -136,28 +138,59 @@ def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output)
         if before.lines:
             out.note(f"{visible(str(wanted.file), 60)} answers {report.rows(before.lines)} already")
         rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
-        going = run(job.plan(engine), rest, output, before=before, total=job.total)
-        last = _watch(going, job, out, wanted.file if isinstance(output, Journal) else None)
+        going = run(
+            job.plan(engine), rest, output, before=before, total=job.total, ready=lambda: _begin(wanted, output)
+        )
+        last = _watch(going, job, out, wanted.file if isinstance(output, Journal) else None, fresh=wanted.fresh)
     _some(last.done, job.source)
     if last.failed:
         hint = "Their lines say why; --retry-failed asks them again" if wanted.file else ""
         raise BatchError(f"{last.failed:,} of {report.rows(last.done)} failed", hint)
 
 
+def _begin(wanted: Wanted, output: Output) -> None:
+    """With --fresh, forget what was: only now that the engine is there, for until then all may yet fail."""
+    if wanted.fresh and isinstance(output, Journal):
+        _retry(output).unlink(missing_ok=True)
+        output.forget()
+
+
+def _retry(output: Journal) -> Path:
+    """Where the rows that failed are answered anew until all of them are."""
+    path = output.path.resolve()
+    return path.with_name(f".{path.name[:200]}.retry")
+
+
 def _ask_again(job: Job, engine: Engine, output: Journal, before: Before, out: screen.Output) -> None:
     """Answer the rows that failed anew, in a file beside the output until all of them are."""
     out.note(f"Asking {report.rows(len(before.failed))} again")
     wanted = set(before.failed)
-    rows = (row for row in job.source.rows() if row.number in wanted)
-    path = output.path.resolve()
-    with closing(Journal(path.with_name(f".{path.name[:200]}.retry"))) as journal:
-        done = journal.resume(rows, job.settings, job.source.name)
+    with closing(Journal(_retry(output))) as journal:
+        rows = _only(job, wanted)
+        done = _resumed(journal, rows, job)
+        if done is None or len(done.failed) == len(wanted):  # left behind, or every row failed anew
+            journal.forget()
+            rows, done = _only(job, wanted), Before()
         again = replace(job, total=len(wanted))
         _watch(run(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path)
         output.amend(journal)
 
 
-def _watch(going: Generator[Progress, None, None], job: Job, out: screen.Output, kept: Path | None) -> Progress:
+def _only(job: Job, wanted: set[int]) -> Iterator[Row]:
+    return (row for row in job.source.rows() if row.number in wanted)
+
+
+def _resumed(journal: Journal, rows: Iterator[Row], job: Job) -> Before | None:
+    """How far an earlier --retry-failed came with these rows; None when its answers are to others."""
+    try:
+        return journal.resume(rows, job.settings, job.source.name)
+    except UsageError:
+        return None
+
+
+def _watch(
+    going: Generator[Progress, None, None], job: Job, out: screen.Output, kept: Path | None, *, fresh: bool = False
+) -> Progress:
     """Show the run to its end. When it is stopped before, say how it goes on from the file that it is kept in."""
     began, whole = time.monotonic(), False
     first = last = next(going)
@@ -171,8 +204,8 @@ def _watch(going: Generator[Progress, None, None], job: Job, out: screen.Output,
         whole = True
         raise
     finally:
-        if not whole:
-            out.note(report.stopped(last, job.total, kept))
+        if not whole and (last.done or not fresh):
+            out.note(report.stopped(last, job.total, kept, fresh=fresh))
     if last.done > first.done:
         out.note(report.finished(first, last, time.monotonic() - began, kept))
     return last
@@ -186,16 +219,18 @@ def _job(wanted: Wanted, chosen: Chosen, settings: Config) -> Job:
         _some(count, source)
         count = min(count, wanted.limit or count)
     sampling = opening.sampling(settings, chosen.name, wanted.stop)
-    if text := wanted.schema or (wanted.template and wanted.template.schema):
+    text, extract = templating.form(wanted.template, wanted.schema, None)
+    if text is not None:
         sampling = replace(sampling, schema=schemas.parse(text))
     reader = Reader(
         sampling, settings.system, question, lambda prompt: wanted.filled(prompt).prompt, source.folder,
-        wanted.allow_private, bool(settings.offline),
+        wanted.allow_private, bool(settings.offline), extract or "",
     )  # fmt: skip
     here = not settings.base_url and settings.engine in (None, "local")
+    digest = _digest(chosen.name, sampling, settings.system, question, extract)
     return Job(
-        source, count, reader.picture if wanted.patterns else reader.line, chosen.name,
-        _digest(chosen.name, sampling, settings.system, question), wanted.concurrency or (HERE if here else ELSEWHERE),
+        source, count, reader.picture if wanted.patterns else reader.line, chosen.name, digest,
+        wanted.concurrency or (HERE if here else ELSEWHERE),
     )  # fmt: skip
 
 
@@ -212,9 +247,11 @@ def _some(count: int, source: Source) -> None:
         raise UsageError(f"There are no rows in {source.name}", EXAMPLE)
 
 
-def _digest(model: str, sampling: Sampling, system: str | None, question: str) -> str:
+def _digest(model: str, sampling: Sampling, system: str | None, question: str, extract: str | None) -> str:
     """Equal where every row would be answered in the same way."""
     decides = {"model": model, "sampling": asdict(sampling), "system": system, "question": question}
+    if extract:
+        decides["extract"] = extract
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
@@ -233,5 +270,5 @@ def _output(wanted: Wanted, out: screen.Output) -> Iterator[Output]:
             raise PixtralError(f"Another process is writing {visible(str(file), 60)}", "Let it finish, or stop it")
         with lock, closing(Journal(file)) as journal:
             if wanted.fresh:
-                journal.forget()
+                journal.check()
             yield journal

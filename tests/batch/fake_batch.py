@@ -1,6 +1,7 @@
 """`pixtral batch` as it is, but for the engine: it answers with a digest of what it is asked, after PAUSE seconds or so.
 
-A question may order what happens: `outage` and `refused` raise, `forever` is answered until it is stopped.
+A question may order what happens: `outage`, `refused` and `bug` raise, `forever` is answered until it is stopped, `page` with
+HTML. With MENDED=1 nothing is refused; with BROKEN=open or BROKEN=load there is no engine.
 """
 
 import hashlib
@@ -14,19 +15,30 @@ from pixtral_cli.__main__ import main
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.cli import opening
-from pixtral_cli.errors import NetworkError, UsageError
+from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, UsageError
 from tests.fakes import FakeEngine
 
 PAUSE = float(os.environ.get("PAUSE", "0"))
+BROKEN, MENDED = os.environ.get("BROKEN"), "MENDED" in os.environ
+PAGE = "Here:\n\n```html\n<p>hi</p>\n```\n"
 
 
 class Hashing(FakeEngine):
+    def load(self) -> None:
+        if BROKEN == "load":
+            raise OutOfMemory("There is no room")
+
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         text = messages[-1].text
         if text == "outage":
             raise NetworkError("The server is down", "Try again later")
-        if text == "refused":
+        if text == "refused" and not MENDED:
             raise UsageError("The server refuses this")
+        if text == "bug":
+            raise KeyError(text)
+        if text == "page":
+            yield Chunk(PAGE, "stop")
+            return
         said = repr([(one.role, one.text, [image.sha256 for image in one.images]) for one in messages])
         digest = hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()
         while text == "forever":
@@ -37,6 +49,12 @@ class Hashing(FakeEngine):
         yield Chunk("é\u2028", "stop", Usage(7, 2, 0, Random().randrange(7)), Timings())
 
 
+def opened(*given: object) -> Hashing:
+    if BROKEN == "open":
+        raise ModelError("There is no engine")
+    return Hashing()
+
+
 if __name__ == "__main__":
-    opening.open_chosen = lambda *given: Hashing()
+    opening.open_chosen = opened
     main(["batch", *sys.argv[1:]])

@@ -156,8 +156,62 @@ def test_a_schema_makes_an_answer_a_value_and_one_that_breaks_it_a_failure(tmp_p
     lines, _ = run(rows, tmp_path, Cut(saying), sampling=Sampling(schema=schema))
     assert (lines[0]["answer"], lines[0]["value"], lines[0]["error"]) == ('{"n": 1}', {"n": 1}, None)
     assert "does not satisfy the schema" in lines[1]["error"]["message"]
-    assert "was cut off before its JSON was whole" in lines[2]["error"]["message"]
+    assert "was cut off before its JSON was complete" in lines[2]["error"]["message"]
     assert lines[2]["error"]["code"] == "invalid_answer"
+
+
+def test_a_number_that_was_cut_off_is_no_answer_for_more_digits_may_have_followed(tmp_path: Path) -> None:
+    class Cut(Answering):
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            yield Chunk("2", "length")
+
+    [line], _ = run(plain(1), tmp_path, Cut(saying), sampling=Sampling(schema={"type": "integer"}))
+    assert (line["answer"], "value" in line, line["error"]["code"]) == (None, False, "invalid_answer")
+
+
+def test_a_bug_of_ours_fails_its_row_and_ends_no_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def buggy(messages: Sequence[Message]) -> str:
+        if messages[-1].text == "bug":
+            raise KeyError("bug")
+        return saying(messages)
+
+    rows = [*plain(1), {"prompt": "bug"}, *plain(1)]
+    lines, seen = run(rows, tmp_path, Answering(buggy))
+    assert [line["error"] and line["error"]["code"] for line in lines] == [None, "internal_error", None]
+    assert seen[2].failure == "Internal error: KeyError"
+    with pytest.raises(PixtralError, match="KeyError") as caught:
+        run([*plain(1), *[{"prompt": "bug"}] * OUTAGES, *plain(1)], tmp_path, Answering(buggy))
+    assert caught.value.__notes__ == ["1"]  # every answer fails of it: it is the engine's
+    monkeypatch.setenv("PIXTRAL_DEBUG", "1")
+    with pytest.raises(KeyError, match="bug"):
+        run(rows, tmp_path, Answering(buggy))
+
+
+def test_many_rows_that_a_bug_keeps_from_being_asked_end_no_batch_either(tmp_path: Path) -> None:
+    def opened(row: Row) -> Any:
+        if row.number > 1:
+            raise OverflowError("int too large to convert to float")
+        return Reader(Sampling()).line(row)
+
+    written: list[str] = []
+    source = Lines(write(tmp_path / "in.jsonl", plain(9)))
+    list(runner.run(Plan(opened, Answering(saying), "fake"), source.rows(), Stream(written.append)))
+    codes = [line["error"] and line["error"]["code"] for line in read("".join(written))]
+    assert codes == [None, *["internal_error"] * 8]
+
+
+def test_the_output_is_begun_once_there_is_a_row_and_an_engine(tmp_path: Path) -> None:
+    class Loading(Answering):
+        def load(self) -> None:
+            told.append("loaded")
+
+    told: list[str] = []
+    plan = Plan(Reader(Sampling()).line, Loading(saying), "fake")
+    rows = Lines(write(tmp_path / "in.jsonl", plain(1))).rows()
+    list(runner.run(plan, [], Stream(told.append), ready=lambda: told.append("ready")))
+    assert told == []
+    list(runner.run(plan, rows, Stream(lambda line: told.append("line")), ready=lambda: told.append("ready")))
+    assert told == ["loaded", "ready", "line"]
 
 
 def test_the_model_that_a_row_names_is_told_when_it_is_another(tmp_path: Path) -> None:

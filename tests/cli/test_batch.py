@@ -15,6 +15,8 @@ import pytest
 from openai.types.batch_error import BatchError
 from openai.types.chat import ChatCompletion
 
+from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.schema import parse, told
 from pixtral_cli.engines.local import LocalEngine
 from pixtral_cli.models.names import demo_folder
 from tests.batch.calling import COMMAND, ROOT, batch, plain, read, request, start, write
@@ -123,6 +125,26 @@ def test_dry_run_counts_and_answers_nothing(tmp_path: Path) -> None:
     )
 
 
+def test_dry_run_counts_what_says_the_schema(tmp_path: Path) -> None:
+    rows = write(tmp_path / "in.jsonl", [{"prompt": "one two"}])
+    words = len(told([Message("user", ("one two",))], parse("name"))[0].text.split())
+    assert f"prompts  {words} tokens in all\n" in batch(rows, "--dry-run", "--schema", "name").stdout
+
+
+def test_of_answers_under_a_templates_extract_the_code_block_is_kept(tmp_path: Path, home: Path) -> None:
+    (home / "pixtral" / "templates").mkdir(parents=True)
+    (home / "pixtral" / "templates" / "pg.toml").write_text('extract = "html"\n')
+    rows = write(tmp_path / "in.jsonl", [{"prompt": "page"}, *plain(1)])
+    result = batch(rows, "-t", "pg", "-o", tmp_path / "out.jsonl")
+    page, none = read(tmp_path / "out.jsonl")
+    assert (result.status, page["answer"], page["error"]) == (8, "<p>hi</p>\n", None)
+    assert (none["answer"], none["error"]["code"]) == (None, "invalid_answer")
+    assert none["error"]["message"] == "The answer holds no code block"
+    assert "with other settings" in batch(rows, "-o", tmp_path / "out.jsonl").stderr
+    typed = read(batch(rows, "-t", "pg", "--schema", "name").stdout)
+    assert "The answer is not valid JSON" in typed[0]["error"]["message"]
+
+
 # Stopped, killed, resumed
 
 
@@ -202,6 +224,82 @@ def test_a_changed_row_or_flag_is_told_and_nothing_is_touched(tmp_path: Path) ->
     assert lines_in(out) == 3
 
 
+@pytest.mark.parametrize(("broken", "status"), [("open", 4), ("load", 7)])
+def test_beginning_anew_forgets_nothing_until_the_engine_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, status: int
+) -> None:
+    rows, out = write(tmp_path / "in.jsonl", plain(3)), tmp_path / "out.jsonl"
+    batch(rows, "-o", out)
+    before = out.read_bytes()
+    monkeypatch.setenv("BROKEN", broken)
+    assert batch(rows, "-o", out, "--fresh").status == status
+    assert out.read_bytes() == before
+    monkeypatch.delenv("BROKEN")
+    assert batch("-", "-o", out, "--fresh").status == 2  # no rows
+    assert out.read_bytes() == before
+
+
+def test_a_fresh_batch_that_was_stopped_says_that_it_goes_on_without_the_flag(tmp_path: Path) -> None:
+    rows, out = write(tmp_path / "in.jsonl", [*plain(2), {"prompt": "forever"}]), tmp_path / "out.jsonl"
+    with start(rows, "-o", out, "--fresh") as child:
+        until(lambda: lines_in(out) == 2, child)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
+    assert err.decode().splitlines()[-1] == "Stopped after 2 of 3 rows. Without --fresh it goes on from there"
+
+
+# Asked again
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> tuple[Path, Path]:
+    """Rows of which the second and the fourth are refused, and the output that says so."""
+    refused = {"prompt": "refused"}
+    rows, out = write(tmp_path / "in.jsonl", [*plain(1), refused, *plain(1), refused]), tmp_path / "out.jsonl"
+    assert batch(rows, "-o", out).status == 8
+    return rows, out
+
+
+def answers(out: Path) -> list[bool]:
+    return [line["error"] is None for line in read(out)]
+
+
+def test_rows_that_failed_are_answered_in_their_places(
+    failed: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, out = failed
+    assert batch(rows, "-o", out, "--retry-failed").status == 8
+    assert answers(out) == [True, False, True, False]
+    monkeypatch.setenv("MENDED", "1")
+    assert batch(rows, "-o", out, "--retry-failed").status == 0
+    assert answers(out) == [True] * 4
+    assert [line["row"] for line in read(out)] == [1, 2, 3, 4]
+    assert {file.name for file in out.parent.iterdir()} == {"in.jsonl", "out.jsonl"}
+
+
+@pytest.mark.parametrize(
+    "left", [[1], [1, 2, 3, 4], [2, 4], [2, 4, 3], []], ids=["another's", "more", "all-failed", "longer", "empty"]
+)
+def test_what_an_earlier_retry_left_behind_hinders_none(
+    failed: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, left: list[int]
+) -> None:
+    rows, out = failed
+    lines = out.read_bytes().splitlines(keepends=True)
+    out.with_name(".out.jsonl.retry").write_bytes(b"".join(lines[number - 1] for number in left))
+    monkeypatch.setenv("MENDED", "1")
+    result = batch(rows, "-o", out, "--retry-failed")
+    assert result.status == 0, result.stderr
+    assert answers(out) == [True] * 4
+    assert {file.name for file in out.parent.iterdir()} == {"in.jsonl", "out.jsonl"}
+
+
+def test_beginning_anew_forgets_what_a_retry_left_behind(failed: tuple[Path, Path]) -> None:
+    rows, out = failed
+    out.with_name(".out.jsonl.retry").write_bytes(out.read_bytes())
+    assert batch(rows, "-o", out, "--fresh").status == 8
+    assert {file.name for file in out.parent.iterdir()} == {"in.jsonl", "out.jsonl"}
+
+
 @pytest.mark.parametrize(
     "content", ["hello", "hello\n", '{"row": 1}\n', '{"id": "x"}\n', "\n\n", '{"row": 1, "key": "x"\n']
 )
@@ -236,6 +334,13 @@ def test_an_engine_that_is_down_ends_the_run_and_fails_no_row(tmp_path: Path) ->
         "pixtral: The server is down. Try again later",
     ]
     assert lines_in(out) == 2
+
+
+def test_a_bug_of_ours_is_told_as_its_rows_failure(tmp_path: Path) -> None:
+    result = batch(write(tmp_path / "in.jsonl", [*plain(1), {"prompt": "bug"}, *plain(1)]))
+    assert result.status == 8
+    assert [line["error"] is None for line in read(result.stdout)] == [True, False, True]
+    assert "Row 2 failed: Internal error: KeyError" in result.stderr
 
 
 def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path: Path) -> None:
@@ -288,6 +393,10 @@ def test_a_reader_that_leaves_ends_it_silently(tmp_path: Path) -> None:
         (["rows", "-o", "rows"], "is the file of rows itself"),
         (["rows", "-o", "nowhere/out"], "is not a directory"),
         (["rows", "--fresh"], "--fresh begins an output file anew"),
+        (["rows", "-o", "out", "--fresh", "--retry-failed"], "--fresh forgets all answers, --retry-failed keeps"),
+        (["rows", "--base-url", "http://127.0.0.1:9", "--device", "cpu"], "--device is for models on this machine"),
+        (["rows", "--engine", "api", "--dtype", "float32"], "--dtype is for models on this machine"),
+        (["rows", "--schema", ""], "The schema is empty"),
         (["rows", "--retry-failed"], "--retry-failed mends an output file"),
         (["-", "-o", "rows", "--retry-failed"], "a pipe comes once"),
         (["rows", "--schema", "{"], "The schema is not valid JSON"),
