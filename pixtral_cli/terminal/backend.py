@@ -40,15 +40,23 @@ class Opening:
     far: Far = field(default_factory=Far)
 
 
+class Unwanted(PixtralError):
+    """It was closed while it was getting ready."""
+
+
 class Backend:
     """An `Engine` that gets ready in a thread. `start` returns at once; `stream` and `measure` wait for what they need.
 
-    `changed` is called, in that thread, when it is ready or has failed.
+    `changed` is called, in that thread, when it is ready or has failed. `after`: one that was closed, whose place it
+    takes once that has let go of the memory.
     """
 
-    def __init__(self, opening: Opening, changed: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, opening: Opening, changed: Callable[[], None] = lambda: None, after: "Backend | None" = None
+    ) -> None:
         self.opening = opening
         self.changed = changed
+        self._after = after
         self._engine: Engine | None = None
         self._error: PixtralError | None = None
         self._opened = threading.Event()
@@ -109,7 +117,7 @@ class Backend:
         return self._had().measure(messages)
 
     def close(self) -> None:
-        """Let go of the engine; one that is still loading goes when it has loaded."""
+        """Let go of the engine; one that is still loading breaks off and goes then."""
         self._closed = True
         if self._settled.is_set() and self._engine:
             self._engine.close()
@@ -120,12 +128,30 @@ class Backend:
         assert self._engine is not None
         return self._engine
 
+    def _gone(self) -> None:
+        """Wait until it has let go of its engine, having been closed. One that is only being opened is not waited for."""
+        if after := self._after:
+            after._gone()
+        if self._engine:
+            self._thread.join()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Unwanted(f"{self.name} is no longer wanted")
+
     def _work(self) -> None:
         try:
+            if self._after:
+                self._after._gone()
+                self._after = None
+            self._check()
             self._engine = self.opening.open()
             self._opened.set()
             if load := getattr(self._engine, "load", None):
-                load()
+                self._check()
+                load(self._check)
+        except Unwanted as error:
+            self._error = Unwanted(error.message)  # without its traceback, which would hold on to the weights
         except PixtralError as error:
             self._error = error
         except BaseException as error:  # a thread has nobody to raise to: those who wait are told

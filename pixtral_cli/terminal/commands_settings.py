@@ -137,7 +137,7 @@ def model(state: State, argument: str) -> None:
         return state.notes.rows([("*" if name == state.backend.name else " ", name) for name in names])
     opening = state.open(argument)
     state.backend.close()
-    state.backend = Backend(opening, state.backend.changed)
+    state.backend = Backend(opening, state.backend.changed, after=state.backend)
     state.backend.start()
     if state.session:
         state.session.model = opening.name

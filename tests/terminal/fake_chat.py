@@ -7,7 +7,7 @@ has been read while it loads.
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from pixtral_cli.__main__ import main
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
@@ -19,7 +19,7 @@ from tests.fakes import FakeEngine
 class Echo(FakeEngine):
     loaded = float(os.environ.get("PART", "0"))
 
-    def load(self) -> None:
+    def load(self, check: Callable[[], None]) -> None:
         time.sleep(float(os.environ.get("LOAD", "0")))
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:

@@ -1,9 +1,12 @@
 """What is told of an engine that gets ready in the background, whoever loads it."""
 
 import threading
+from collections.abc import Callable
+
+import pytest
 
 from pixtral_cli.chat.engine import Engine
-from pixtral_cli.terminal.backend import Backend, Far, Opening
+from pixtral_cli.terminal.backend import Backend, Far, Opening, Unwanted
 from tests.fakes import FakeEngine
 
 
@@ -32,7 +35,7 @@ def test_it_is_told_how_far_an_engine_here_has_loaded() -> None:
     class Loading(FakeEngine):
         loaded = 0.0
 
-        def load(self) -> None:
+        def load(self, check: Callable[[], None]) -> None:
             self.loaded = 0.251
             told.append(backend.doing)
 
@@ -40,3 +43,35 @@ def test_it_is_told_how_far_an_engine_here_has_loaded() -> None:
     backend = Backend(Opening("m", Loading))
     backend.engine()
     assert told == ["loading m 25%"]
+
+
+def test_one_that_is_closed_while_it_loads_goes_before_the_next_is_opened() -> None:
+    told: list[str] = []
+    loading = threading.Event()
+
+    class Loading(FakeEngine):
+        def load(self, check: Callable[[], None]) -> None:
+            loading.set()
+            for _ in range(3000):
+                check()
+                threading.Event().wait(0.01)
+
+        def close(self) -> None:
+            told.append("closed")
+
+    def open_next() -> Engine:
+        told.append("opened")
+        return FakeEngine()
+
+    first = Backend(Opening("first", Loading))
+    first.start()
+    assert loading.wait(30)
+    first.close()
+    hurried = Backend(Opening("hurried", open_next), after=first)
+    hurried.start()
+    hurried.close()
+    Backend(Opening("next", open_next), after=hurried).engine()
+    assert told[0] == "closed"
+    assert told[-1] == "opened"
+    with pytest.raises(Unwanted, match="first is no longer wanted"):
+        first.engine()
