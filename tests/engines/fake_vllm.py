@@ -131,6 +131,11 @@ def stubborn() -> None:
     serve()
 
 
+def deaf() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    silent()
+
+
 def unknown() -> None:
     print("usage: vllm [-h] [-v] {chat,serve} ...\nvllm: error: unrecognized arguments: --no-such-flag 3", flush=True)
     sys.exit(2)
@@ -146,6 +151,7 @@ WAYS: dict[str, Callable[[], None]] = {
     "silent": silent,
     "slow": slow,
     "stubborn": stubborn,
+    "deaf": deaf,
     "unknown": unknown,
     "mute": lambda: sys.exit(3),
 }

@@ -200,6 +200,44 @@ def test_however_we_end_nothing_of_it_stays(
     assert b"Traceback" not in stderr
 
 
+def test_ctrl_c_while_it_starts_does_not_wait_for_its_end(
+    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    monkeypatch.setenv("FAKE_VLLM", "deaf")
+    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
+    process = subprocess.Popen([sys.executable, "-m", "pixtral_cli", *ASK], cwd=ROOT, stdin=subprocess.DEVNULL)
+    until(lambda: bool(logs()) and b"GPU KV cache" in logs()[0].read_bytes(), 30)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert not gone(vllm()["pid"])
+    gate.unlink()
+
+
+def test_a_start_that_was_interrupted_is_begun_anew_once_the_old_one_has_gone(
+    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    monkeypatch.setenv("FAKE_VLLM", "slow")
+    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
+    answering = engine(tmp_path)
+
+    def interrupt() -> None:
+        if answering.loaded:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        answering.load(interrupt)
+    gate.unlink()
+    first = vllm()["pid"]
+    assert words(answering) == "demo sees 0 pictures, schema: False "
+    assert gone(first)
+    assert vllm()["pid"] != first
+    answering.close()
+
+
 def test_one_that_does_not_listen_to_an_end_is_killed(
     vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +286,14 @@ def test_what_does_not_fit_its_window_is_refused_before_it_is_asked(vllm: Called
     assert done.status == 6
 
 
+def test_what_the_question_says_of_a_schema_takes_room_too(tmp_path: Path, vllm: Called) -> None:
+    answering = engine(tmp_path)
+    room = answering.measure([user("Hello?")]).left
+    with pytest.raises(ContextError):
+        words(answering, sampling=Sampling(schema={"type": "object"}, max_tokens=room))
+    assert not (tmp_path / "told.json").exists()
+
+
 def test_pictures_go_there_without_loss(tmp_path: Path, vllm: Called) -> None:
     import base64
     import io
@@ -280,6 +326,21 @@ def test_chat_shows_how_far_it_is_and_answers(vllm: Called, tmp_path: Path) -> N
         chat.type(b"\x04")
         assert chat.process.wait(30) == 0
     assert gone(vllm()["pid"])
+
+
+def test_another_model_in_chat_ends_one_that_is_still_starting_first(vllm: Called, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    with Chat() as chat:
+        chat.start("--model", "demo", "--engine", "vllm", FAKE_VLLM="slow", FAKE_VLLM_GATE=str(gate))
+        chat.wait_for("vLLM starts: loading the weights 50%")
+        first = vllm()["pid"]
+        chat.type(b"/model demo\r")
+        until(lambda: gone(first))
+        gate.unlink()
+        chat.say("Hello?", "demo sees 0 pictures")
+        assert vllm()["pid"] != first
+        chat.end()
 
 
 def test_ask_shows_how_far_it_is_on_one_line_and_leaves_no_trace(vllm: Called, tmp_path: Path) -> None:

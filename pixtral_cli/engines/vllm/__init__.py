@@ -17,6 +17,7 @@ from pathlib import Path
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.schema import told
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.link import Cut, Link
 from pixtral_cli.engines.local import LocalEngine
@@ -63,6 +64,7 @@ class VllmEngine(RemoteEngine):
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._process: Process | None = None
+        self._left: Process | None = None  # one that is ending, which nobody waited for
         self._window: int | None = None
 
     @property
@@ -91,12 +93,18 @@ class VllmEngine(RemoteEngine):
         with self._lock:
             if self._process and not self._process.ended:
                 return
-            self._window = None
+            if self._left:  # its guard removes the socket, which is the next one's too
+                self._left.stop()
+            self._window = self._left = None
             self._process = start(self._launch, self._folder(), self.model, self._dtype, self._at)
             try:
                 self._window = self._wait(self._process, check)
-            except BaseException:
+            except PixtralError:
                 self._process.stop()
+                raise
+            except BaseException:  # Ctrl-C: whoever leaves doesn't wait for it
+                self._process.leave()
+                self._process, self._left = None, self._process
                 raise
 
     def _folder(self) -> Path:
@@ -146,7 +154,7 @@ class VllmEngine(RemoteEngine):
 
     def _room(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
         """What it costs. Raises ContextError when prompt and answer do not fit."""
-        cost = self.measure(messages)
+        cost = self.measure(told(messages, sampling.schema))
         if cost.left < (sampling.max_tokens or 1):
             answer = f" and {sampling.max_tokens:,} for the answer" if sampling.max_tokens else ""
             raise ContextError(

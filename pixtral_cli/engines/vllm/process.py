@@ -72,11 +72,15 @@ class Process:
             self._guard.wait(seconds)
         return self.ended
 
-    def stop(self) -> None:
-        """End it and all it started; returns when it has gone."""
+    def leave(self) -> None:
+        """Let its guard end it and all it started; doesn't wait for that."""
         assert self._guard.stdin
         with contextlib.suppress(OSError):
             self._guard.stdin.close()
+
+    def stop(self) -> None:
+        """End it and all it started; returns when it has gone."""
+        self.leave()
         self._guard.wait()
 
 
