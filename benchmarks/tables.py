@@ -51,7 +51,10 @@ def _batches(programs: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]
     sizes = [name for name in next(iter(programs.values())) if name.isdigit()]
     yield ["program", *sizes]
     for name, found in programs.items():
-        yield [{"vllm": "vLLM"}.get(name, name), *(f"{found[size]:.1f} ({found[size] / found['1']:.2f}×)" for size in sizes)]
+        yield [
+            {"vllm": "vLLM"}.get(name, name),
+            *(f"{found[size]:.1f} ({found[size] / found['1']:.2f}×)" for size in sizes),
+        ]
 
 
 def _startup(times: Mapping[str, float]) -> Iterator[list[str]]:
