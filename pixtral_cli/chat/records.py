@@ -216,10 +216,22 @@ def title(messages: Sequence[Message]) -> str:
     """What a session is called: the first line of its first question, else its first image's name."""
     for message in messages:
         if message.role == "user":
-            words = " ".join(message.text.strip().partition("\n")[0].split())
+            words = " ".join(_said(message).strip().partition("\n")[0].split())
             name = words or (message.images[0].name if message.images else "")
             return storable(name if len(name) <= 60 else name[:59] + "…")
     return ""
+
+
+def _said(message: Message) -> str:
+    """Its words, with the numbers of the images that stand among them."""
+    said, number = "", 0
+    for part in message.parts:
+        if isinstance(part, str):
+            said += part
+        else:
+            number += 1
+            said += f"#{number}" if said.strip() else ""
+    return said
 
 
 def storable(text: str) -> str:

@@ -18,7 +18,7 @@ from pixtral_cli.chat.database import MIGRATIONS, Database
 from pixtral_cli.chat.images import Box, Image
 from pixtral_cli.chat.locks import Lock, held
 from pixtral_cli.chat.message import Message, assistant, user
-from pixtral_cli.chat.records import Header, Stamp, write
+from pixtral_cli.chat.records import Header, Stamp, title, write
 from pixtral_cli.chat.session import Session
 from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import PixtralError, UsageError
@@ -137,6 +137,8 @@ def test_clear_begins_a_new_session_and_keeps_the_old_one(sessions: Sessions) ->
 def test_a_title_is_the_first_line_of_the_first_question_or_the_name_of_its_image(sessions: Sessions) -> None:
     assert sessions.find(saved(sessions, "  What   is\tthis?\nAnd that?")).title == "What is this?"
     assert sessions.find(saved(sessions, "", images=[picture("red", "cat.png")])).title == "cat.png"
+    two = Message("user", ("Is ", picture("red", "a.png"), " like ", picture("blue", "b.png"), "?"))
+    assert title([two]) == "Is #1 like #2?"
     assert sessions.find(saved(sessions, "word " * 50)).title == ("word " * 50)[:59] + "…"
 
 
