@@ -14,8 +14,9 @@ demo: .venv/runtime ## Install into .venv and ask the demo model about a picture
 test: .venv/development ## Run the tests (Python alone, under 15 minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-all: test .venv-vllm/ready ## Run every test and the slow proofs; installs zsh, fish, chromium (apt) and vLLM
-	for tool in zsh fish chromium; do command -v $$tool >/dev/null || { apt-get update -qq && apt-get install -y -qq $$tool; }; done
+test-all: test .venv-vllm/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, typefaces (apt) and vLLM
+	wanted="$$(for tool in zsh fish chromium; do command -v $$tool >/dev/null || echo $$tool; done; $(BIN)/python -m demo.drawing.fonts)" && \
+	if [ -n "$$wanted" ]; then apt-get update -qq && apt-get install -y -qq $$wanted; fi
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 check: .venv/development ## Format, lint, types, stale generated files

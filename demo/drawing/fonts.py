@@ -1,4 +1,7 @@
-"""Typefaces for the drawn words, and their glyph runs as masks. Knows no picture."""
+"""Typefaces for the drawn words, and their glyph runs as masks. Knows no picture.
+
+python -m demo.drawing.fonts prints the Debian packages that are missing, if any is
+"""
 
 import functools
 from dataclasses import dataclass
@@ -55,11 +58,15 @@ def _faces(patterns: tuple[str, ...]) -> tuple[Path, ...]:
     return tuple(path for pattern in patterns for path in _found(pattern))
 
 
+def missing() -> str | None:
+    """The first kind of typeface that training uses and that is not here."""
+    return next((pattern for pattern in (*PRINTED, *WRITTEN, *HELD_OUT) if not _found(pattern)), None)
+
+
 def check() -> None:
     """Raise DemoError unless every kind of typeface that training uses is here."""
-    missing = [pattern for pattern in (*PRINTED, *WRITTEN, *HELD_OUT) if not _found(pattern)]
-    if missing:
-        raise DemoError(f"no typeface like {missing[0]} under {ROOT}", f"apt-get install {PACKAGES}")
+    if pattern := missing():
+        raise DemoError(f"no typeface like {pattern} under {ROOT}", f"apt-get install {PACKAGES}")
 
 
 @functools.cache
@@ -104,3 +111,7 @@ def run(text: str, path: Path, size: int) -> Run:
     kerned = _face(path, size).getlength(text) / max(1.0, sum(advances))
     starts = accumulate((advance * kerned for advance in advances), initial=-float(left))
     return Run(mask, tuple(starts))
+
+
+if __name__ == "__main__" and missing():
+    print(PACKAGES)

@@ -75,5 +75,9 @@ def until(true: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def gone(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    """Ended, whether or not its parent has asked for its status yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended between the opening and the reading
+        return True
+    return stat.rsplit(")", 1)[1].split()[0] == "Z"
