@@ -21,7 +21,7 @@ from pixtral_cli.chat.schema import TOLD, parse, validate
 from pixtral_cli.engines.local import LocalEngine
 from pixtral_cli.engines.local.grammar import compile_schema
 from pixtral_cli.engines.local.guide import Vocabulary
-from pixtral_cli.engines.local.sampling import make_sampler
+from pixtral_cli.engines.local.sampling import Sampler, make_sampler
 from pixtral_cli.errors import PixtralError, UsageError
 from tests.engines.checkpoints import SPECIALS, TRUE_TEKKEN, Sizes, build, image
 from tests.engines.test_stream import successor
@@ -230,3 +230,28 @@ def test_an_untrained_model_of_many_bytes_writes_whole_characters(tmp_path: Path
         text, _ = answer(engine, schema, [user("Hi")], seed=seed, temperature=3.0)
         assert len(validate(text, schema)) == 12
         assert "�" not in text
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_choice_among_all_is_good_where_it_is_allowed(temperature: float) -> None:
+    """Against the naive way, which masks every time: the same greedy choice, draws of the same frequencies."""
+    tokenizer = Tekkenizer.from_file(TRUE_TEKKEN)
+    vocabulary, grammar = Vocabulary(MistralLLGTokenizer(tokenizer)), compile_schema({"enum": [1, 2, 3]})
+    digits = [tokenizer.encode(digit, bos=False, eos=False)[0] for digit in "123"]
+    logits = torch.full((tokenizer.n_words + 9,), -30.0)
+    logits[digits] = torch.tensor([1.0, 2.0, 0.5])
+    logits[[5000, tokenizer.n_words + 3]] = torch.tensor([2.5, 1.5])  # forbidden, and likelier
+    found = []
+    for trying in (False, True):
+
+        def pick(choose: Sampler, *, trying: bool, really: bool = trying) -> Sampler:
+            assert trying
+            return lambda logits: vocabulary.guide(grammar).over(choose, trying=really)(logits)
+
+        sampler = make_sampler(Sampling(temperature, seed=1), pick)
+        found.append([sampler(logits) for _ in range(400)])
+    assert {*found[0], *found[1]} <= set(digits)
+    for digit in digits:
+        assert found[0].count(digit) == pytest.approx(found[1].count(digit), abs=40)
+    if temperature == 0:
+        assert set(found[0]) == set(found[1]) == {digits[1]}

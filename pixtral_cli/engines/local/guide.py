@@ -31,6 +31,7 @@ class Guide:
     def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
         self._matcher = matcher
         self._eos = tokenizer.eos_token
+        self._known = tokenizer.vocab_size
         self._bits = np.zeros((tokenizer.vocab_size + 31) // 32, dtype=np.uint32)
 
     @property
@@ -38,13 +39,17 @@ class Guide:
         """Whether nothing but the end of text may follow."""
         return self._matcher.is_stopped()
 
-    def over(self, choose: Sampler) -> Sampler:
+    def over(self, choose: Sampler, *, trying: bool = False) -> Sampler:
         """A sampler that chooses as `choose` does, among the tokens that the grammar allows next.
 
+        `trying`: `choose` may choose among all first, and what it chooses is kept if it is allowed. That costs next to
+        nothing, and is the same choice where `choose` weighs each token alone: the greatest, or a draw without top-p.
         It raises PixtralError when the grammar is more than llguidance can follow.
         """
 
         def pick(logits: Tensor) -> int:
+            if trying and self._takes(token := choose(logits)):
+                return token
             token = choose(logits + self._penalties(len(logits)).to(logits.device))
             if token != self._eos:
                 self._matcher.consume_token(token)
@@ -52,6 +57,14 @@ class Guide:
             return token
 
         return pick
+
+    def _takes(self, token: int) -> bool:
+        """Whether the token may come next, and then the answer has come so far."""
+        if self.ended or token >= self._known:
+            return False
+        taken = self._matcher.try_consume_tokens([token]) == 1
+        self._check()
+        return taken
 
     def _penalties(self, count: int) -> Tensor:
         """Of `count` tokens: 0 if one may come next, else minus infinity, as for those that the tokenizer does not know."""

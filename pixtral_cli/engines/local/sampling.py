@@ -1,6 +1,7 @@
 """How the next token is chosen: decided once, outside the loop. Knows logits and nothing else."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,14 +16,23 @@ class NotFinite(Exception):
     """The model computed a value that is not a number."""
 
 
-def make_sampler(sampling: Sampling, narrow: Callable[[Sampler], Sampler] | None = None) -> Sampler:
+class Narrow(Protocol):
+    """Makes of a sampler one that chooses among fewer tokens; those left out are at minus infinity.
+
+    `trying`: a choice among all is as good where it is one of those.
+    """
+
+    def __call__(self, choose: Sampler, *, trying: bool) -> Sampler: ...
+
+
+def make_sampler(sampling: Sampling, narrow: Narrow | None = None) -> Sampler:
     """A function from logits (vocabulary,) to a token. Equal seeds give equal tokens for equal logits.
 
-    `narrow` makes of a sampler one that chooses among fewer tokens (those left out are at minus infinity).
     The function raises NotFinite when a logit of the model is not a finite number.
     """
-    choose = _greedy if sampling.temperature == 0 else _drawing(sampling)
-    return _checked(narrow(choose) if narrow else choose)
+    greedy = sampling.temperature == 0
+    choose = _greedy if greedy else _drawing(sampling)
+    return _checked(narrow(choose, trying=greedy or sampling.top_p >= 1) if narrow else choose)
 
 
 def _greedy(logits: Tensor) -> int:
