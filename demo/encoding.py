@@ -222,6 +222,17 @@ def draw_batch(
     return collate(level(rng, samples, tokenizer) if shared else samples, tokenizer)
 
 
+def draw_seen(rng: Random, tokenizer: Tokenizer, size: int, plan: Random) -> Batch:
+    """Pictures without questions, for the vision encoder alone: only the labels of their patches are learned from."""
+    name = families.choose(plan, families.EYES)
+    model = families.FAMILIES[name].sizes(plan)
+    if name in IN_PARTS:
+        model = [sizes.part(plan, size) for size in model]
+    count = 3 * size if name == "letters" else size
+    samples = [families.draw(rng, name, [sizes.like(rng, one) for one in model]) for _ in range(count)]
+    return collate([replace(sample, conversations=()) for sample in samples], tokenizer)
+
+
 def level(rng: Random, samples: Sequence[Sample], tokenizer: Tokenizer) -> list[Sample]:
     """The longest samples without some of their conversations, so that little of the batch is padding."""
     lengths = [len(encode(sample, tokenizer).ids) for sample in samples]

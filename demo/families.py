@@ -1,10 +1,10 @@
 """The families of the demo's world and how often each is trained. Joins drawing and questions; encodes nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
-from demo.drawing import charts, prints, scenes, sizes, sketches, views, words
+from demo.drawing import charts, prints, scenes, sheets, sizes, sketches, views, words
 from demo.drawing.canvas import Picture, Size
 from demo.questions import charts as chart_questions
 from demo.questions import pages, pairs, reading, talk
@@ -57,7 +57,7 @@ def _print(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
 
 def _letters(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
     """Nothing is asked: what it shows is told by the labels of its patches, and only the vision encoder learns from it."""
-    return [prints.crowd(rng, at[0])], []
+    return [sheets.cutting(rng, at[0])], []
 
 
 def _sketch(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
@@ -91,8 +91,12 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def choose(rng: Random) -> str:
-    return rng.choices(list(FAMILIES), [family.weight for family in FAMILIES.values()])[0]
+EYES = {"letters": 0.6, "print": 0.1, "bars": 0.06, "lines": 0.06, "sketch": 0.1, "scene": 0.05, "view": 0.03}
+
+
+def choose(rng: Random, weights: Mapping[str, float] | None = None) -> str:
+    weights = weights or {name: family.weight for name, family in FAMILIES.items()}
+    return rng.choices(list(weights), list(weights.values()))[0]
 
 
 def draw(rng: Random, name: str, at: list[Size] | None = None, *, shared: bool = True) -> Sample:

@@ -1,4 +1,4 @@
-"""Start from other weights: another vocabulary (rows matched by the tokens' bytes), more layers, wider feed-forwards.
+"""Start from other weights: another vocabulary (rows matched by the tokens' bytes), more layers, a wider vision encoder.
 
 A grown model computes what the smaller one did: new layers add nothing and new units are not yet listened to.
 """
@@ -26,11 +26,16 @@ def adopt(twin: Twin, weights: Mapping[str, Tensor], old: Sequence[bytes], new: 
 
 
 def widen(name: str, into: Tensor, given: Tensor) -> None:
-    """Copy `given` into the leading corner of `into`; what is new in a w2 is zero, elsewhere it stays as initialised."""
+    """Copy `given` into the leading corner of `into`.
+
+    What is new writes nothing (wo, w2, patch_conv) and the norms, over more elements now, still give the old ones their scale.
+    """
     if name.startswith("aux_") and into.shape != given.shape:
         return
-    if name.endswith("w2.weight"):
+    if name.endswith(("wo.weight", "w2.weight", "patch_conv.weight")):
         into.zero_()
+    if into.ndim == 1 and into.shape != given.shape:
+        given = given * (len(given) / len(into)) ** 0.5
     into[tuple(slice(0, n) for n in given.shape)] = given
 
 

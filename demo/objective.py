@@ -28,7 +28,9 @@ def losses(twin: Twin, batch: Batch, *, auxiliary: bool = True) -> Loss:
     device = twin.norm.weight.device
     features = [twin.see(patches.to(device), grid) for patches, grid in zip(batch.patches, batch.grids, strict=True)]
     if not batch.target.any():
-        return Loss(torch.zeros((), device=device), _told(twin, features, batch), torch.ones(1))
+        return Loss(
+            torch.zeros((), device=device), _told(twin, features, batch), _characters_right(twin, features, batch)
+        )
     ids, target, branch = batch.ids.to(device), batch.target.to(device), batch.branch.to(device)
     wanted = torch.roll(ids, -1, 1)[target]
     answers = picked(target, branch)
@@ -60,6 +62,17 @@ def _patch_loss(twin: Twin, features: Tensor, labels: Tensor) -> Tensor:
     return total
 
 
+@torch.no_grad()
+def _characters_right(twin: Twin, features: list[Tensor], batch: Batch) -> Tensor:
+    """Of the places in patches where a character stands, whether it is the likeliest."""
+    found = []
+    for seen, labels in zip(features, batch.labels, strict=True):
+        told = torch.stack([o.argmax(-1) for o in twin.aux_patch(seen).split(label_sizes(), -1)[2:]], -1)
+        wanted = labels[..., 2:].to(told.device)
+        found.append((told == wanted)[wanted > 0])
+    return torch.cat(found) if found else torch.ones(1)
+
+
 def _place_loss(twin: Twin, middle: Tensor, places: Tensor) -> Tensor:
     inside = places >= 0
     output, wanted = twin.aux_place(middle[inside]).float(), places[inside]
@@ -70,7 +83,7 @@ def _place_loss(twin: Twin, middle: Tensor, places: Tensor) -> Tensor:
 def right_answers(twin: Twin, batches: Iterable[Batch]) -> dict[str, list[int]]:
     """[right, asked] for each kind of question; first turns apart under `kind *`. Right: every token the likeliest one."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    for batch in batches:
+    for batch in (batch for batch in batches if batch.target.any()):
         with torch.autocast(twin.norm.weight.device.type, torch.bfloat16):
             loss = losses(twin, batch, auxiliary=False)
         right = torch.ones(batch.ids.shape, dtype=torch.bool)

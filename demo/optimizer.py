@@ -56,7 +56,7 @@ class Optimizer:
     """Both together, with one learning rate."""
 
     def __init__(self, model: nn.Module) -> None:
-        named = list(model.named_parameters())
+        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
         matrices = [
             p for name, p in named if p.ndim == 2 and "tok_embeddings" not in name and not name.startswith("aux_")
         ]

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from demo import tokenizer as tokens
 from demo.drawing import fonts
-from demo.encoding import Batch, draw_batch
+from demo.encoding import Batch, draw_batch, draw_seen
 from demo.export import export, restore
 from demo.families import FAMILIES
 from demo.grow import adopt
@@ -51,6 +51,7 @@ class Plan:
     init: Path | None
     device: str
     grow: Shape
+    eyes: bool = False  # learn to see alone: pictures without questions
 
     @property
     def folder(self) -> Path:
@@ -65,12 +66,13 @@ class Plan:
         return self.rate * min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.02, (1 - progress) / 0.5))
 
 
-def draw_ahead(queue: Any, folder: Path, batch: int, seed: int, plan: int) -> None:
+def draw_ahead(queue: Any, folder: Path, batch: int, seed: int, plan: int, eyes: bool) -> None:
     """A drawing process: put batches on the queue for ever. Those of one `plan` draw batches that cost the same."""
     torch.set_num_threads(1)
     rng, together, tokenizer = Random(seed), Random(plan), tokens.Tokenizer(folder)
     while True:
-        queue.put(draw_batch(rng, tokenizer, batch, plan=together))
+        drawn = draw_seen(rng, tokenizer, batch, together) if eyes else draw_batch(rng, tokenizer, batch, plan=together)
+        queue.put(drawn)
 
 
 class Average:
@@ -93,9 +95,11 @@ class Trainer:
         self.plan, self.rank = plan, rank
         self.tokenizer = tokens.Tokenizer(plan.folder)
         self.twin = build(plan, self.tokenizer.size).to(plan.device)
+        if plan.eyes:
+            self.twin.only_eyes()
         self.optimizer = Optimizer(self.twin)
         self.average = Average(self.twin)
-        self.parameters = list(self.twin.parameters())
+        self.parameters = [parameter for parameter in self.twin.parameters() if parameter.requires_grad]
         self.step, self.spent, self.images, self.questions = 0, 0.0, 0, 0
         self.recent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
         self.stop = False  # all processes have agreed to
@@ -253,7 +257,7 @@ def work(rank: int, plan: Plan, port: int) -> None:
     queue = mp.get_context("spawn").Queue(12)
     painters = 1 if plan.world > 1 else max(1, (os.cpu_count() or 2) - 1)
     first = trainer.step * 64 % HELD_OUT_SEED
-    tasks = [(queue, plan.folder, plan.batch, first + rank * 32 + i + 1, first + i) for i in range(painters)]
+    tasks = [(queue, plan.folder, plan.batch, first + rank * 32 + i + 1, first + i, plan.eyes) for i in range(painters)]
     drawing = [mp.get_context("spawn").Process(target=draw_ahead, args=task, daemon=True) for task in tasks]
     for process in drawing:
         process.start()
@@ -274,8 +278,17 @@ def read_plan() -> Plan:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--vision-layers", type=int, default=4)
+    parser.add_argument("--vision-heads", type=int, default=5, help="of 32 dimensions each")
+    parser.add_argument("--vision-hidden", type=int, default=448)
+    parser.add_argument("--eyes", action="store_true", help="learn to see alone, from pictures without questions")
     given = parser.parse_args()
-    grow = Shape(layers=given.layers, vision_layers=given.vision_layers)
+    grow = Shape(
+        vision_dim=32 * given.vision_heads,
+        vision_layers=given.vision_layers,
+        vision_heads=given.vision_heads,
+        vision_hidden=given.vision_hidden,
+        layers=given.layers,
+    )
     return Plan(
         given.name,
         given.minutes,
@@ -286,6 +299,7 @@ def read_plan() -> Plan:
         given.init,
         given.device,
         grow,
+        given.eyes,
     )
 
 

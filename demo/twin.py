@@ -209,6 +209,12 @@ class Twin(nn.Module):
         nn.init.normal_(self.tok_embeddings.weight, 0, 2 / self.shape.dim**0.5)
         nn.init.normal_(self.aux_patch.weight, 0, 0.02)
 
+    def only_eyes(self) -> None:
+        """From now on learn what sees, and nothing else."""
+        self.requires_grad_(False)
+        for part in (self.vision_encoder, self.vision_language_adapter, self.aux_patch):
+            part.requires_grad_(True)
+
     def see(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Features [B, N, dim] of pictures given as patches [B, N, 768] in reading order; grid is (columns, rows)."""
         encoder = self.vision_encoder

@@ -122,13 +122,15 @@ class Canvas:
 
     def text(
         self, x: float, y: float, text: str, face: Path, size: float, colour: RGB, anchor: Point = (0.0, 0.0)
-    ) -> None:
-        """Draw with the point at `anchor` (fractions of the ink's box) at x, y."""
+    ) -> tuple[float, ...]:
+        """Draw with the point at `anchor` (fractions of the ink's box) at x, y. Where each character starts and the last ends."""
         run = fonts.run(text, face, self._points(size))
         height, width = run.mask.shape
         left, top = round(x * self.scale - anchor[0] * width), round(y * self.scale - anchor[1] * height)
         self._blend(run.mask, left, top, colour)
-        self._label(run, text, left / self.scale, (top + height / 2) / self.scale)
+        edges = tuple((left + start) / self.scale for start in run.starts)
+        self._label(text, edges, (top + height / 2) / self.scale)
+        return edges
 
     def measure(self, text: str, face: Path, size: float) -> tuple[float, float]:
         height, width = fonts.run(text, face, self._points(size)).mask.shape
@@ -161,12 +163,12 @@ class Canvas:
         under = self.pixels[y0:y1, x0:x1]
         under[:] = under + (np.asarray(colour, np.float32) - under) * alpha
 
-    def _label(self, run: fonts.Run, text: str, left: float, middle: float) -> None:
+    def _label(self, text: str, edges: tuple[float, ...], middle: float) -> None:
         columns, rows = self.grid
         row = int(middle * rows / self.height)
         if not 0 <= row < rows:
             return
-        starts = [(left + start / self.scale) * columns / self.width for start in run.starts]
+        starts = [edge * columns / self.width for edge in edges]
         for column in range(max(0, int(starts[0])), min(columns, int(starts[-1]) + 1)):
             for i, at in enumerate(SUBCOLUMNS):
                 spot = column + at / PATCH

@@ -20,6 +20,7 @@ PRINTED = (
     "DejaVuSans*", "DejaVuSerif*", "Liberation*", "NotoSans-*", "NotoSerif-*", "Roboto-[BRM]*", "RobotoCondensed-[BR]*",
     "Lato-[BRM]*", "Carlito*", "Hack-*", "FiraCode-[RMB]*", "Inconsolata*",
 )  # fmt: skip
+UNUSABLE = ("ExtraLight", "Display")  # too thin to be read small; with hardly a letter
 WRITTEN = ("Humor-Sans*", "TomsonTalks*", "ComicNeue-[BR]*")  # the first two have capitals only
 HELD_OUT = (
     "OpenSans-Regular*",
@@ -50,7 +51,11 @@ def _found(pattern: str) -> tuple[Path, ...]:
     spec = find_spec("matplotlib")
     bundled = Path(spec.origin).parent if spec and spec.origin else ROOT
     files = {path.name: path for root in (bundled, ROOT) for path in root.rglob(pattern)}
-    kept = (path for name, path in files.items() if path.suffix in (".ttf", ".otf") and "ExtraLight" not in name)
+    kept = (
+        path
+        for name, path in files.items()
+        if path.suffix in (".ttf", ".otf") and not any(part in name for part in UNUSABLE)
+    )
     return tuple(sorted(kept, key=lambda path: path.name))
 
 
@@ -78,6 +83,12 @@ def printed() -> tuple[Path, ...]:
 def written() -> tuple[Path, ...]:
     """Faces that look like handwriting, for sketches."""
     return _faces(WRITTEN) or printed()
+
+
+@functools.cache
+def capitals() -> tuple[Path, ...]:
+    """Of the handwritten ones, those whose small letters look like capitals."""
+    return _faces(WRITTEN[:2])
 
 
 @functools.cache

@@ -43,28 +43,6 @@ def draw(rng: Random, size: Size, word: Word = words.trained_word, *, crowded: b
     return Print(tuple(text for text, _, _ in lines), sign), canvas.picture()
 
 
-def crowd(rng: Random, size: Size) -> Picture:
-    """Lines full of words and numbers in several typefaces, some in boxes: many letters for what a picture costs."""
-    ground, ink = palette.pair_apart(rng)
-    canvas = Canvas(rng, size, ground)
-    y = rng.uniform(0, 8)
-    while y < size.height - 8:
-        face = rng.choice(fonts.printed() if rng.random() < 0.75 else fonts.written())
-        type_size = rng.uniform(*rng.choice(((10, 15), (10, 15), (11, 20), (16, 36))))
-        boxed, x = rng.random() < 0.25, rng.uniform(1, 12)
-        y += 6 * boxed
-        while x < size.width - 12:
-            text = words.cased(rng, words.varied_word(rng)) if rng.random() < 0.75 else words.number(rng)
-            width, height = canvas.measure(text, face, type_size)
-            if x + width < size.width and y + height < size.height:
-                canvas.text(x, y, text, face, type_size, ink)
-                if boxed:
-                    canvas.rectangle(x - 4, y - 4, x + width + 4, y + height + 4, None, edge=ink)
-            x += width + rng.uniform(4, 16) + 6 * boxed
-        y += type_size * rng.uniform(0.95, 1.4) + 7 * boxed
-    return canvas.picture()
-
-
 def _sign(rng: Random, size: Size, colour: str) -> tuple[palette.RGB, Canvas]:
     paint = palette.some(rng, colour)
     behind = rng.choice([g for g in palette.GROUNDS.values() if palette.distance(g, paint) > palette.APART])

@@ -57,7 +57,7 @@ def strip(rng: Random) -> Size:
 
 def crowd(rng: Random) -> Size:
     """For many letters at once."""
-    return Size(LIMIT, rng.choice((48, 64, 80, 96)), min(2.5, scale(rng)))
+    return Size(LIMIT, rng.choice((48, 64, 80, 96)))
 
 
 def page(rng: Random) -> Size:

@@ -5,6 +5,7 @@ from random import Random
 from demo.drawing.charts import Bars, Line, Lines
 from demo.questions import talk
 from demo.questions.phrases import count, dialogues, listing, turn
+from demo.questions.tables import ask_table
 from demo.samples import Turn
 
 READ = (
@@ -50,6 +51,8 @@ def ask_bars(rng: Random, bars: Bars, most: int = 9) -> list[tuple[Turn, ...]]:
             )
         )
     talks = [*dialogues(rng, turns, most), *_its_value(rng, bars)]
+    if bars.coloured or bars.labels:
+        talks.append((ask_table(rng, bars),))
     if rng.random() < 0.3:
         talks.append((talk.cannot_tell_chart(rng),))
     return talks

@@ -11,8 +11,8 @@ from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, Sp
 from PIL import Image
 
 from demo import families, independent
-from demo.drawing import charts, fonts, palette, scenes, sizes
-from demo.drawing.canvas import CHARACTERS, KIND, LIMIT, PATCH, Size, grid_of
+from demo.drawing import charts, fonts, palette, scenes, sheets, sizes
+from demo.drawing.canvas import CHARACTERS, KIND, LIMIT, PATCH, SUBCOLUMNS, Size, grid_of
 from demo.encoding import patches
 from demo.tokenizer import IMG, IMG_BREAK, IMG_END
 
@@ -84,6 +84,37 @@ def test_written_characters_are_labelled_where_they_stand() -> None:
     canvas.text(4, 10, "HELLO", fonts.printed()[0], 14, (0, 0, 0))
     seen = "".join(CHARACTERS[i] for i in canvas.picture(weathered=False).labels[:, 2:].flatten() if i)
     assert "".join(dict.fromkeys(seen)) == "HELO"
+
+
+def test_a_cutting_is_labelled_with_the_characters_that_stand_where_it_was_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    across = np.arange(sheets.SIDE)
+    grey = np.broadcast_to((across // 2).astype(np.uint8)[None, :, None], (sheets.SIDE, sheets.SIDE, 3))
+    lines = [((across // 32 + i) % 70 + 1).astype(np.uint8) for i in range(sheets.SIDE // PATCH)]
+    runs = tuple(sheets.Run(PATCH * (i + 0.5), 0, sheets.SIDE, line) for i, line in enumerate(lines))
+    monkeypatch.setattr(sheets, "sheet", lambda _: sheets.Sheet(grey, runs))
+    rng = Random(6)
+    for _ in range(30):
+        cut = sheets.cutting(rng, Size(256, 48))
+        shades = cut.pixels[0, :, 0].astype(int)
+        shades = shades if shades[-1] > shades[0] else 255 - shades
+        left = 2 * shades[1] - 1 if shades[0] < shades[1] else 2 * shades[0]
+        labels = cut.labels.reshape(3, 16, 5)[..., 2:]
+        first = int(labels[0, 0, 0]) - 1 - (left + int(SUBCOLUMNS[0])) // 32
+        for row in range(3):
+            for column in range(16):
+                spots = [(left + column * PATCH + int(spot)) // 32 for spot in SUBCOLUMNS]
+                assert [(spot + first + row) % 70 + 1 for spot in spots] == labels[row, column].tolist()
+
+
+def test_a_sheet_is_full_of_print_whose_ink_stands_where_its_runs_say() -> None:
+    whole = sheets.sheet(1)
+    letters = sum(int((run.characters > 1).any()) for run in whole.runs)
+    assert letters > 60
+    inked = 0
+    for run in whole.runs:
+        around = whole.pixels[int(run.middle) - 3 : int(run.middle) + 4, max(0, run.left) : run.right].astype(int)
+        inked += bool(around.size and np.ptp(around.max(2)) > 25)
+    assert inked > 0.9 * len(whole.runs)
 
 
 def test_no_thing_stands_where_its_place_is_in_doubt() -> None:

@@ -1,5 +1,6 @@
 """Every answer follows from what was drawn: the answers are derived here a second time, from the facts alone."""
 
+import json
 import re
 from random import Random
 
@@ -13,7 +14,9 @@ from demo.questions import pages, talk
 from demo.questions import scenes as scene_questions
 from demo.questions import views as view_questions
 from demo.questions.phrases import NUMBERS
+from demo.questions.tables import ask_table
 from demo.samples import Turn
+from pixtral_cli.chat.schema import TOLD, validate
 
 SEEDS = range(120)
 
@@ -163,3 +166,17 @@ def test_every_part_of_the_exam_asks_as_much_as_wanted_and_the_same_each_time(na
     one, two = list(samples(name, 12)), list(samples(name, 12))
     assert sum(len(conversation) for sample in one for conversation in sample.conversations) >= 12
     assert [sample.conversations for sample in one] == [sample.conversations for sample in two]
+
+
+def test_a_chart_asked_for_as_a_table_is_answered_with_what_the_schema_in_the_question_allows() -> None:
+    rng = Random(5)
+    for _ in range(200):
+        values = tuple(rng.sample(range(5, 100, 5), 3))
+        bars = charts.Bars(values, ("red", "green", "blue"), rng.choice((None, ("Mon", "Tue", "Wed"))), None)
+        asked = ask_table(rng, bars)
+        told, _, schema = asked.question.rpartition("\n")
+        assert told.endswith(TOLD)
+        table = validate(asked.answer, json.loads(schema))
+        (rows,) = table.values() if isinstance(table, dict) else (table,)
+        names = (("red", "green", "blue"), ("Mon", "Tue", "Wed"))
+        assert [tuple(row.values()) for row in rows] in [list(zip(some, values, strict=True)) for some in names]

@@ -8,11 +8,12 @@ import torch
 
 from demo import families
 from demo import tokenizer as tokens
-from demo.encoding import collate, patches
+from demo.encoding import collate, draw_seen, patches
 from demo.evaluate import message, png
 from demo.export import restore
 from demo.grow import adopt, rows_by_bytes
 from demo.objective import losses
+from demo.optimizer import Optimizer
 from demo.samples import Sample
 from demo.tokenizer import EOS, SPECIALS, Tokenizer
 from demo.twin import Look, Shape, Twin
@@ -74,9 +75,13 @@ def test_an_exported_checkpoint_is_restored_as_it_was(twin: Twin, exported: Path
 
 
 @torch.no_grad()
-def test_a_grown_model_computes_what_the_smaller_one_did(twin: Twin, cut: Path, tokenizer: Tokenizer) -> None:
+@pytest.mark.parametrize("eyes", [{}, {"vision_dim": 48, "vision_heads": 3}])
+def test_a_grown_model_computes_what_the_smaller_one_did(
+    eyes: dict[str, int], twin: Twin, cut: Path, tokenizer: Tokenizer
+) -> None:
     larger = Twin(
-        Shape(**(TINY.record() | {"layers": 3, "vision_layers": 4, "hidden": 64, "vision_hidden": 80})), tokenizer.size
+        Shape(**(TINY.record() | {"layers": 3, "vision_layers": 4, "hidden": 64, "vision_hidden": 80, **eyes})),
+        tokenizer.size,
     )
     adopt(larger, twin.state_dict(), tokens.token_bytes(cut), tokens.token_bytes(cut))
     batch = collate([families.draw(Random(5), "scene")], tokenizer)
@@ -89,3 +94,18 @@ def test_a_new_token_starts_as_the_mean_of_its_pieces() -> None:
     rows = rows_by_bytes(given, [b"a", b"b"], [b"b", b"ab"])
     assert torch.equal(rows[SPECIALS], given[SPECIALS + 1])
     assert torch.equal(rows[SPECIALS + 1], given[SPECIALS:].mean(0))
+
+
+def test_learning_to_see_changes_what_sees_and_nothing_else(tokenizer: Tokenizer) -> None:
+    torch.manual_seed(0)
+    twin = Twin(TINY, tokenizer.size)
+    twin.only_eyes()
+    before = {name: weight.clone() for name, weight in twin.state_dict().items()}
+    optimizer = Optimizer(twin)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = losses(twin, draw_seen(Random(4), tokenizer, 2, Random(1)))
+    assert loss.answers == 0
+    loss.auxiliary.backward()  # type: ignore[no-untyped-call]
+    optimizer.step(1e-3)
+    changed = {name for name, weight in twin.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed == {name for name in before if name.startswith(("vision_", "aux_patch"))}
