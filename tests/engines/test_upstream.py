@@ -1,10 +1,13 @@
-"""mistral_inference's modules are had without xformers, whether it is absent, broken or there; and nothing is left behind."""
+"""mistral_inference's modules are had without xformers, whether it is absent, broken or there; and quickly, with nothing left."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pixtral_cli.engines.local.uncollected import uncollected
 
 ASK = """
 import sys
@@ -72,3 +75,27 @@ def test_measuring_needs_no_torch_and_no_weights(folder: Path, tmp_path: Path) -
         tmp_path,
     )
     assert done.stdout == "5 False\n", done.stderr
+
+
+def test_nothing_is_collected_while_libraries_are_imported_nor_looked_through_afterwards(folder: Path) -> None:
+    done = python(
+        "import gc, sys\nfrom pathlib import Path\nfrom pixtral_cli.engines.local import LocalEngine\n"
+        "whole = []\n"
+        "gc.callbacks.append(lambda phase, info: whole.append(phase) if info['generation'] == 2 else None)\n"
+        "LocalEngine(Path(sys.argv[1]), device='cpu').load()\n"
+        "print(whole, gc.isenabled(), len(gc.get_objects()) < 50_000 < gc.get_freeze_count())",
+        folder,
+    )
+    assert done.stdout == "[] True True\n", done.stderr
+
+
+def test_the_collector_is_on_again_after_the_last_import_even_one_that_fails() -> None:
+    def fail() -> None:
+        assert not gc.isenabled()
+        uncollected(lambda: None)
+        assert not gc.isenabled(), "another import still goes on"
+        raise ImportError
+
+    with pytest.raises(ImportError):
+        uncollected(fail)
+    assert gc.isenabled()

@@ -16,6 +16,7 @@ from pixtral_cli.chat.schema import told
 from pixtral_cli.engines.local.answer import Answer, Check, go_on
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.params import Params, read_params
+from pixtral_cli.engines.local.uncollected import uncollected
 from pixtral_cli.engines.local.undisturbed import undisturbed
 from pixtral_cli.errors import ContextError, UsageError
 
@@ -108,7 +109,7 @@ class LocalEngine:
         with self._lock:
             if self._runner is None:
                 _ = self.tokenizer  # what cannot read is refused before its weights are read
-                undisturbed(_import_model)
+                undisturbed(lambda: uncollected(_import_model))
                 from pixtral_cli.engines.local.failures import translated
                 from pixtral_cli.engines.local.placement import Wanted, available
                 from pixtral_cli.engines.local.runner import Runner
@@ -142,7 +143,7 @@ class LocalEngine:
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        return undisturbed(self._read_tokenizer)
+        return undisturbed(lambda: uncollected(self._read_tokenizer))
 
     def _read_tokenizer(self) -> "Tokenizer":
         from pixtral_cli.engines.local.tokenizer import Tokenizer
