@@ -17,7 +17,7 @@ from pixtral_cli.chat.engine import Chunk, Sampling, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local import LocalEngine
 from pixtral_cli.engines.local.attention import causal_mask
-from pixtral_cli.engines.local.cache import KVCache
+from pixtral_cli.engines.local.cache import STEP, KVCache
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.forward import Span
 from pixtral_cli.errors import OutOfMemory
@@ -134,13 +134,24 @@ def test_images_of_equal_size_are_not_taken_for_one_another(folder: Path) -> Non
     assert usage.cached_tokens == 2 + usage.image_tokens // 2
 
 
-def test_several_conversations_are_kept_and_the_oldest_forgotten(folder: Path) -> None:
-    who = engine(folder)
+def test_idle_caches_are_bounded_in_bytes_and_the_oldest_forgotten(folder: Path) -> None:
     talks = [[user(f"{number} " * 50 + "begin")] for number in range(6)]
+    who = engine(folder)
+    answer(who, talks[0])
+    size = who.load().sequences._idle[0].cache.size
+    who = LocalEngine(folder, device="cpu", dtype="fp32", keep=5 * size - 1)
     for said in talks:
         answer(who, said)
     cached = [answer(who, said)[1].cached_tokens for said in reversed(talks)]
     assert [count > 20 for count in cached] == [True] * 4 + [False] * 2
+
+
+def test_the_conversation_of_the_moment_is_kept_at_any_size(folder: Path) -> None:
+    who = LocalEngine(folder, device="cpu", dtype="fp32", keep=0)
+    for said in ([user("one " * 50)], [user("two " * 500)]):
+        answer(who, said)
+        assert answer(who, said)[1].cached_tokens > 50
+    assert len(who.load().sequences._idle) == 1
 
 
 def test_a_conversation_that_branches_early_leaves_the_other_branch_its_cache(folder: Path) -> None:
@@ -265,6 +276,13 @@ def test_the_cache_grows_in_steps_and_little_is_wasted(folder: Path) -> None:
     assert len(sizes) < 25
 
 
+def test_the_cache_never_grows_beyond_the_window(tmp_path: Path) -> None:
+    cache = engine(build(tmp_path, Sizes(extra={"max_seq_len": 3000}))).load()._new_cache()
+    for length in (2800, 2817, 3000):
+        cache.grow(length)
+        assert length <= cache.capacity < 3000 + STEP
+
+
 def test_a_cache_that_does_not_fit_is_refused_with_figures(folder: Path) -> None:
     free = iter([PLENTY, 100_000])  # asked for the weights, then for the cache
     who = LocalEngine(folder, device="cpu", dtype="fp32", available=lambda _: next(free))
@@ -303,7 +321,7 @@ def test_threads_that_ask_at_once_get_the_answers_they_would_get_alone(folder: P
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(120)
     assert [found[number] for number in range(len(talks))] == alone
 
 

@@ -33,8 +33,9 @@ class LocalEngine:
     """An `Engine` over a checkpoint folder in mistral format. Cheap to make; weights are loaded when first needed.
 
     `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32. `available` says how many bytes a
-    device has free, `chunk` how many positions a prefill step takes; both have good defaults. `loaded` is the part of
-    the weights that has been read, from 0 to 1, and may be looked at from any thread.
+    device has free, `chunk` how many positions a prefill step takes, `keep` how many bytes of KV caches wait for a next
+    turn; all have good defaults. `loaded` is the part of the weights that has been read, from 0 to 1, and may be looked
+    at from any thread.
     """
 
     def __init__(
@@ -46,11 +47,12 @@ class LocalEngine:
         dtype: str = "auto",
         available: "Callable[[torch.device], int] | None" = None,
         chunk: int | None = None,
+        keep: int | None = None,
     ) -> None:
         self.folder = folder
         self.name = name or folder.name
         self._device, self._dtype = device, dtype
-        self._available, self._chunk = available, chunk
+        self._available, self._chunk, self._keep = available, chunk, keep
         self._lock = threading.Lock()
         self._runner: Runner | None = None
         self.loaded = 0.0
@@ -120,7 +122,7 @@ class LocalEngine:
                     weights = load(self.folder, self.params, self.name, wanted, check, self._heard)
                 if weights.device.type == "cuda":  # or the second turn would wait for it
                     undisturbed(lambda: import_module("torch.nn.attention.bias"))
-                self._runner = Runner(weights, self.params, self.name, wanted.available, self._chunk)
+                self._runner = Runner(weights, self.params, self.name, wanted.available, self._chunk, self._keep)
             return self._runner
 
     def _heard(self, part: float) -> None:

@@ -12,6 +12,11 @@ STEP = 256  # positions by which a cache grows at least
 Reserve = Callable[[int], None]
 
 
+def position_bytes(params: Params, dtype: torch.dtype) -> int:
+    """Bytes of a position's keys and values in all layers."""
+    return 2 * params.n_kv_heads * params.head_dim * dtype.itemsize * params.n_layers
+
+
 class KVCache:
     """Keys and values of every layer for `length` positions. What lies beyond `length` is never read."""
 
@@ -20,7 +25,8 @@ class KVCache:
         self._reserve = reserve
         self._empty = torch.empty(2, params.n_kv_heads, 0, params.head_dim, device=device, dtype=dtype)
         self._layers = [self._empty] * params.n_layers
-        self.position_bytes = 2 * params.n_kv_heads * params.head_dim * dtype.itemsize * params.n_layers
+        self._position_bytes = position_bytes(params, dtype)
+        self._window = params.context_window
 
     @property
     def capacity(self) -> int:
@@ -36,10 +42,10 @@ class KVCache:
         """Make room for `length` positions in all; `reserve` is asked first and raises OutOfMemory."""
         if length <= self.capacity:
             return
-        capacity = max(length, self.capacity + self.capacity // 8)
+        capacity = max(length, min(self.capacity + self.capacity // 8, self._window))
         capacity = (capacity + STEP - 1) // STEP * STEP
         largest = max(layer.nbytes for layer in self._layers)
-        self._reserve(capacity * self.position_bytes - self.size + largest)
+        self._reserve(capacity * self._position_bytes - self.size + largest)
         for index, layer in enumerate(self._layers):
             grown = self._empty.new_empty(2, layer.shape[1], capacity, layer.shape[3])
             grown[:, :, : self.length] = layer[:, :, : self.length]

@@ -80,6 +80,15 @@ def use_threads(size: int) -> None:
         torch.set_num_threads(wanted)
 
 
+def total(device: torch.device) -> int:
+    """Bytes of memory that the device has."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory()
+    return memory()[0]
+
+
 def available(device: torch.device) -> int:
     """Bytes of memory that a new tensor on the device may take."""
     if device.type == "cuda":

@@ -29,6 +29,8 @@ from pixtral_cli.errors import ModelError, OutOfMemory
 R = TypeVar("R")
 
 CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step
+SHARE = 4  # idle KV caches take no more than this part of the device's memory, and no more than the weights do,
+LEAST = 1 << 27  # unless these are smaller than so many bytes
 
 
 class Step(Turn):
@@ -49,7 +51,13 @@ class Runner:
     """Threads take turns by the chunk and the step, each on a sequence of its own."""
 
     def __init__(
-        self, weights: Weights, params: Params, name: str, available: Available, chunk: int | None = None
+        self,
+        weights: Weights,
+        params: Params,
+        name: str,
+        available: Available,
+        chunk: int | None = None,
+        keep: int | None = None,
     ) -> None:
         self.weights = weights
         self.name = name
@@ -58,7 +66,8 @@ class Runner:
         self._chunk = chunk or CHUNK[weights.device.type]
         self._decoder = Decoder(weights, params)
         self._vision = Vision(weights, params) if params.vision else None
-        self.sequences = Sequences(self._new_cache)
+        usual = min(placement.total(weights.device) // SHARE, max(weights.size, LEAST))
+        self.sequences = Sequences(self._new_cache, usual if keep is None else keep)
         self._exact = exact(weights.device, weights.dtype, params.dim, params.hidden_dim)
         self.turns: Turns[Step] = Turns()
 

@@ -10,8 +10,6 @@ from pixtral_cli.engines.local.encode import Placed, Prompt
 from pixtral_cli.engines.local.failures import translated
 from pixtral_cli.errors import OutOfMemory
 
-KEPT = 4
-
 
 class Sequence:
     """Tokens and images with their KV cache; of the tokens, the first `cache.length` are computed."""
@@ -59,10 +57,13 @@ def _common(ours: list[int], theirs: list[int], limit: int) -> int:
 
 
 class Sequences:
-    """At most `KEPT` idle sequences. One that is lent belongs to its borrower alone."""
+    """The idle sequences used last, whose caches take at most `keep` bytes together; the very last is kept at any size.
 
-    def __init__(self, new_cache: Callable[[], KVCache]) -> None:
-        self._new_cache = new_cache
+    A sequence that is lent belongs to its borrower alone, and does not count.
+    """
+
+    def __init__(self, new_cache: Callable[[], KVCache], keep: int) -> None:
+        self._new_cache, self._keep = new_cache, keep
         self._idle: list[Sequence] = []
         self._uses = count(1)
         self._lock = threading.RLock()  # a forgotten answer may be collected, and give its own back, inside
@@ -115,7 +116,7 @@ class Sequences:
         with self._lock:
             if sequence.cache.length and sequence not in self._idle:
                 self._idle.append(sequence)
-            if len(self._idle) > KEPT:
+            while len(self._idle) > 1 and sum(idle.cache.size for idle in list(self._idle)) > self._keep:
                 self._forget_oldest()
 
     def _forget_oldest(self) -> None:
