@@ -1,7 +1,7 @@
-"""Which files make a model in mistral format, and which of them are missing. Reads names, never contents."""
+"""Which files make a model in mistral format, and which of them are missing. Reads names, and of the contents the index."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -11,30 +11,32 @@ WEIGHTS = "consolidated.safetensors"
 INDEX = "consolidated.safetensors.index.json"
 PICKLE = "consolidated.00.pth"
 SHARD = re.compile(r"consolidated-(\d{5})-of-(\d{5})\.safetensors")
+INDEXED = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)  # in the folder itself, and nothing but weights
 
 
-def wanted(names: Iterable[str]) -> list[str]:
+def wanted(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
     """Those of a repository's or a folder's files that make the model, small ones first, nothing twice.
 
-    Weights in several forms count once: one safetensors file, else shards and their index, else a pickle.
+    Weights in several forms count once: one safetensors file, else shards and their index, else a pickle. `indexed` are
+    the shards that the index names; where nobody has read it, they are known by their names.
     """
     there = set(names)
-    shards = sorted(name for name in there if SHARD.fullmatch(name))
-    weights = next((form for form in ([WEIGHTS], [INDEX, *shards] if shards else [], [PICKLE]) if there & {*form}), [])
+    shards = sorted(indexed) if indexed else sorted(name for name in there if SHARD.fullmatch(name))
+    form = next((form for form in ([WEIGHTS], shards, [PICKLE]) if there & {*form}), [])
+    weights = [INDEX, *shards] if form is shards else form
     return [name for name in (PARAMS, TOKENIZER, *weights) if name in there]
 
 
-def lacking(names: Iterable[str]) -> list[str]:
+def lacking(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
     """What a list of files lacks to be a whole model; empty when nothing does."""
-    have = wanted(names)
+    have = wanted(names, indexed)
     lack = [name for name in (PARAMS, TOKENIZER) if name not in have]
+    if {WEIGHTS, PICKLE} & {*have}:
+        return lack
     shards = [found for name in have if (found := SHARD.fullmatch(name))]
-    if shards:
-        count, total = {int(shard[1]) for shard in shards}, int(shards[0][2])
-        lack += [f"consolidated-{n:05}-of-{total:05}.safetensors" for n in range(1, total + 1) if n not in count]
-    elif not {WEIGHTS, PICKLE} & {*have}:
-        lack.append(WEIGHTS)
-    return lack
+    total = int(shards[0][2]) if shards else 0
+    whole = sorted(indexed) or [f"consolidated-{n:05}-of-{total:05}.safetensors" for n in range(1, total + 1)]
+    return lack + [name for name in whole or [WEIGHTS] if name not in have]
 
 
 def names(folder: Path) -> list[str]:
@@ -45,14 +47,28 @@ def names(folder: Path) -> list[str]:
         return []
 
 
+def indexed(folder: Path) -> list[str]:
+    """The shards that a folder's index names, in order; none when there is no index or it makes no sense."""
+    if not (index := folder / INDEX).is_file():
+        return []
+    import json
+
+    try:
+        shards = {*json.loads(index.read_bytes())["weight_map"].values()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return []
+    sound = all(isinstance(name, str) and INDEXED.fullmatch(name) for name in shards)
+    return sorted(shards) if sound else []
+
+
 def files(folder: Path) -> list[Path]:
     """The model's files in a folder."""
-    return [folder / name for name in wanted(names(folder))]
+    return [folder / name for name in wanted(names(folder), indexed(folder))]
 
 
 def missing(folder: Path) -> list[str]:
     """The files that a folder lacks to be a whole model; empty when it is one."""
-    return lacking(names(folder))
+    return lacking(names(folder), indexed(folder))
 
 
 def human(size: float) -> str:

@@ -170,7 +170,7 @@ def _in_folder(name: str, folder: Path) -> Model:
     have = layout.names(folder)
     if not have:
         raise ModelError(f"{folder}: there is no model in this folder", LISTED)
-    if lack := layout.lacking(have):
+    if lack := layout.missing(folder):
         raise ModelError(f"{folder / lack[0]} is missing", remedy(folder) if layout.PARAMS in have else FORMAT)
     return Model(name, folder, repo_of(folder), revision_of(folder))
 

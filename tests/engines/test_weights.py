@@ -23,6 +23,7 @@ from pixtral_cli.errors import ModelError, OutOfMemory, PixtralError, UsageError
 from tests.engines.checkpoints import Sizes, build, image
 
 WHOLE = "consolidated.safetensors"
+INDEX = "consolidated.safetensors.index.json"
 ASKED = [user("What is this?", [image(64, 32)])]
 GREEDY = Sampling(temperature=0, max_tokens=8)
 
@@ -40,6 +41,22 @@ def split(folder: Path, parts: int) -> None:
     for part in range(parts):
         shard = {name: state[name] for name in names[part::parts]}
         save_file(shard, folder / f"consolidated-{part + 1:05}-of-{parts:05}.safetensors")
+
+
+def indexed(folder: Path) -> None:
+    """Write the index of the shards that are there."""
+    shards = sorted(path.name for path in folder.glob("*.safetensors"))
+    names = {name: shard for shard in shards for name in load_file(folder / shard)}
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}))
+
+
+def under_other_names(folder: Path) -> None:
+    """Shards that only their index makes known, beside some of an older download."""
+    split(folder, 2)
+    for path in list(folder.glob("*.safetensors")):
+        path.rename(folder / path.name.replace("consolidated", "weights"))
+    indexed(folder)
+    (folder / "consolidated-00001-of-00003.safetensors").write_bytes(b"old")
 
 
 def pickled(folder: Path) -> None:
@@ -63,7 +80,11 @@ def untied(folder: Path) -> None:
     save_file(state, folder / WHOLE)
 
 
-@pytest.mark.parametrize("change", [lambda f: split(f, 3), pickled, turned], ids=["shards", "pth", "turned"])
+@pytest.mark.parametrize(
+    "change",
+    [lambda f: split(f, 3), lambda f: split(f, 3) or indexed(f), under_other_names, pickled, turned],
+    ids=["shards", "index", "other names", "pth", "turned"],
+)
 def test_every_form_of_weights_gives_the_same_answer(tmp_path: Path, change: Callable[[Path], None]) -> None:
     expected = answer(build(tmp_path))
     change(tmp_path)
@@ -218,7 +239,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "directory": (lambda f: (f / WHOLE).unlink() or (f / WHOLE).mkdir(), f"{WHOLE} of tiny cannot be read"),
     "shard missing": (
         lambda f: split(f, 3) or (f / "consolidated-00002-of-00003.safetensors").unlink(),
-        "part 2 of 3 is missing",
+        "consolidated-00002-of-00003.safetensors of tiny is missing",
+    ),
+    "shard of the index missing": (
+        lambda f: split(f, 3) or indexed(f) or (f / "consolidated-00003-of-00003.safetensors").unlink(),
+        "consolidated-00003-of-00003.safetensors of tiny is missing",
     ),
     "shard cut": (
         lambda f: split(f, 2) or rewrite(f / "consolidated-00002-of-00002.safetensors", lambda b: b[:-9]),

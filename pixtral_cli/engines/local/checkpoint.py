@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pixtral_cli.engines.local.params import verify_hint
 from pixtral_cli.errors import ModelError
+from pixtral_cli.models import layout
 
 SHARD = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
 LONGEST_HEADER = 100_000_000
@@ -23,17 +24,24 @@ class Stored:
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """The files that hold the weights; raises ModelError when there are none or a shard is missing."""
-    whole = folder / "consolidated.safetensors"
+    """The files that hold the weights: one, or the shards that the index names, or what is numbered as shards.
+
+    Raises ModelError when there are none, or when a number is left out; that a named one is there is seen when it is read.
+    """
+    whole = folder / layout.WEIGHTS
     if whole.exists() or whole.is_symlink():
         return [whole]
+    named = [folder / shard for shard in layout.indexed(folder)]
+    if any(shard.exists() for shard in named):
+        return named
     shards = {
         int(found[1]): (path, int(found[2])) for path in folder.iterdir() if (found := SHARD.fullmatch(path.name))
     }
     if shards:
         count = max(total for _, total in shards.values())
         if missing := [index for index in range(1, count + 1) if index not in shards]:
-            raise ModelError(f"Weights of {name}: part {missing[0]} of {count} is missing", verify_hint(name))
+            file = f"consolidated-{missing[0]:05}-of-{count:05}.safetensors"
+            raise ModelError(f"{file} of {name} is missing", verify_hint(name))
         return [shards[index][0] for index in range(1, count + 1)]
     if pickles := sorted(folder.glob("consolidated.*.pth")):
         return pickles
