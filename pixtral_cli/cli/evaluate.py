@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pixtral_cli.evals.records import Run
     from pixtral_cli.evals.runner import Plan
     from pixtral_cli.evals.task import Task
+    from pixtral_cli.terminal.output import Output
 
 
 class Group(typer.core.TyperGroup):
@@ -110,6 +111,7 @@ def run_(
     max_tokens: options.MaxTokens = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     tensor_parallel_size: options.TensorParallel = None,
     pipeline_parallel_size: options.PipelineParallel = None,
     ray: options.Ray = None,
@@ -131,15 +133,21 @@ def run_(
     from pixtral_cli.chat.engine import Sampling
     from pixtral_cli.cli import opening
     from pixtral_cli.errors import BatchError
-    from pixtral_cli.evals import setup, tasks
+    from pixtral_cli.evals import runner, setup, tasks
     from pixtral_cli.terminal.output import choose as screen
 
     chosen = tasks.get(task)
     settings = config.load().override(
-        engine=engine, base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None
+        engine=engine,
+        base_url=base_url,
+        device=device,
+        dtype=dtype,
+        quantize=quantize,
+        offline=offline or None,
+        plain=plain or None,
     )
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, device=device, dtype=dtype)
+    opening.check_here(settings, device=device, dtype=dtype, quantize=quantize)
     opened, about = _open(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
@@ -149,36 +157,74 @@ def run_(
         paths = config.paths()
         planned = setup.plan(wanted, opened, paths.config_file.with_name("keys.json"))
         run = setup.begin(wanted, planned, paths.data / "evals", output, fresh=fresh)
-        opening.load(opened, screen(plain=bool(settings.plain), quiet=quiet))
-        _ask(planned, run, concurrency, quiet, bool(settings.plain))
+        out = screen(plain=bool(settings.plain), quiet=quiet)
+        if runner.left(planned, run):
+            _load(opened, out)
+            run = _noted(run, run.ran_with(setup.ran_with(planned)), out)
+        _ask(planned, run, concurrency, out)
     if not quiet:
         typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {output or run.folder.name}", err=True)
     if failed := sum(1 for record in run.records() if record["error"]):
         raise BatchError(f"Failed questions: {failed}", "The same command asks them again")
 
 
-def _ask(planned: "Plan", run: "Run", concurrency: int, quiet: bool, plain: bool) -> None:
+def _load(engine: "Engine", out: "Output") -> None:
+    """Load what is to be loaded before the first row is asked, so that the time which rows take is theirs."""
+    from dataclasses import replace
+
+    from pixtral_cli.terminal.spinner import Spinner
+
+    if load := getattr(engine, "load", None):
+        told: Any = engine
+
+        def doing() -> str:
+            return str(getattr(told, "doing", "")) or f"loading the weights {told.loaded:.0%}"
+
+        with Spinner(replace(out, doing=doing)):
+            load()
+
+
+def _noted(before: "Run", run: "Run", out: "Output") -> "Run":
+    """The run; what has changed since it was last gone on with is told."""
+    from pixtral_cli.evals import report
+
+    if before.versions and (said := report.changed(before.versions[-1], run.versions[-1])):
+        out.note(said)
+    return run
+
+
+def _ask(planned: "Plan", run: "Run", concurrency: int, out: "Output") -> None:
     import sys
     from contextlib import closing
 
     from pixtral_cli.evals import report, runner
     from pixtral_cli.terminal.counter import Counter
 
-    counter = Counter(sys.stderr, quiet=quiet, plain=plain)
+    counter = Counter(sys.stderr, quiet=out.quiet, plain=not out.spinner)
+    last = None
     try:
         with closing(runner.run(planned, run, concurrency=concurrency)) as going:
-            for progress in going:
-                counter.show(report.progress(planned.task, progress))
+            for last in going:
+                counter.show(report.progress(planned.task, last))
     finally:
         counter.end()
+        if last and last.done < last.total:
+            out.note(report.stopped(last))
         if planned.judge:
             planned.judge.engine.close()
-    typer.echo(report.table(planned.task, run, run.records()))
+    _print(report.table(planned.task, run, run.records()))
+
+
+def _print(text: str) -> None:
+    """Names in it come from servers and data sets."""
+    from pixtral_cli.sanitize import clean
+
+    typer.echo(clean(text))
 
 
 def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
     """The engine, and what the record says of model and engine."""
-    from pixtral_cli.cli.opening import API, choose, choose_model, open_chosen
+    from pixtral_cli.cli.opening import API, choose, choose_model, open_chosen, sayer
     from pixtral_cli.evals.setup import revision
 
     if settings.base_url or settings.engine == API:
@@ -188,10 +234,15 @@ def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, 
     chosen, settings = choose_model(model, settings)
     if chosen.note and not quiet:
         typer.echo(chosen.note, err=True)
-    return open_chosen(chosen, settings), {
+    return open_chosen(chosen, settings, sayer(quiet=quiet)), {
         "name": chosen.name, "revision": chosen.revision or revision(chosen.folder), "engine": settings.engine or "local",
-        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_spread(settings),
+        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_quantized(settings), **_spread(settings),
     }  # fmt: skip
+
+
+def _quantized(settings: "Config") -> dict[str, Any]:
+    """The quantization, if one was chosen: it decides answers."""
+    return {"quantize": settings.quantize} if settings.quantize else {}
 
 
 def _spread(settings: "Config") -> "dict[str, Any]":
@@ -226,7 +277,7 @@ def list_() -> None:
             said = report.short(*_found(str(file.parent)))
         except UsageError as error:  # of a task that is no more, or damaged: the others are listed all the same
             said = f"     –  {error.message}"
-        typer.echo(f"{file.parent.name:40} {said}")
+        _print(f"{file.parent.name:40} {said}")
 
 
 @app.command()
@@ -248,7 +299,7 @@ def show(
 
     task, found = _found(run)
     listed = found.records()
-    typer.echo(report.table(task, found, listed))
+    _print(report.table(task, found, listed))
     target = output or found.folder / "report.html"
     target.write_text(page.html(task, found, listed, most=most), encoding="utf-8")
     typer.echo(f"Wrote {target}", err=True)
@@ -271,7 +322,7 @@ def compare(
     found = [_found(run) for run in runs]
     if len({task.name for task, _ in found}) > 1:
         raise UsageError("These are runs of different tasks", "Compare runs of one task")
-    typer.echo(report.side_by_side(found[0][0], [run for _, run in found]))
+    _print(report.side_by_side(found[0][0], [run for _, run in found]))
 
 
 def _found(name: str) -> "tuple[Task, Run]":

@@ -81,13 +81,20 @@ class Link:
         self._client.close()
 
     def get(self, path: str) -> Any:
-        """The JSON at a path."""
-        with self._opened("GET", path, None, Cut()) as response:
+        """The JSON at a path of the API."""
+        return self._got(f"{self.server.base_url}{path}")
+
+    def outside(self, path: str) -> Any:
+        """The JSON at a path of the server that is no part of the API."""
+        return self._got(f"{self.server.root}{path}")
+
+    def _got(self, url: str) -> Any:
+        with self._opened("GET", url, None, Cut()) as response:
             return self._json(response)
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON that a path answers to `body`."""
-        with self._opened("POST", path, body, Cut()) as response:
+        with self._opened("POST", f"{self.server.base_url}{path}", body, Cut()) as response:
             return self._json(response)
 
     def events(self, path: str, body: Any, cut: Cut) -> Generator[Any, None, None]:
@@ -97,7 +104,7 @@ class Link:
         """
         import httpx2
 
-        with self._opened("POST", path, body, cut) as response:
+        with self._opened("POST", f"{self.server.base_url}{path}", body, cut) as response:
             if response.headers.get("content-type", "").startswith("application/json"):
                 yield self._json(response)
                 return
@@ -108,11 +115,11 @@ class Link:
                     yield self._decoded(event.data)
 
     @contextlib.contextmanager
-    def _opened(self, method: str, path: str, body: Any, cut: Cut) -> Iterator["httpx2.Response"]:
+    def _opened(self, method: str, url: str, body: Any, cut: Cut) -> Iterator["httpx2.Response"]:
         """A response of status 200, its body unread. Tries again only where no answer has begun."""
         content = None if body is None else json.dumps(body).encode()
         for left in reversed(range(TRIES)):
-            response = self._sent(method, path, content, cut, last=not left)
+            response = self._sent(method, url, content, cut, last=not left)
             if response is None:
                 self._pause(0.5, cut)
                 continue
@@ -127,11 +134,11 @@ class Link:
                 response.close()
             self._pause(wait, cut)
 
-    def _sent(self, method: str, path: str, content: bytes | None, cut: Cut, *, last: bool) -> "httpx2.Response | None":
+    def _sent(self, method: str, url: str, content: bytes | None, cut: Cut, *, last: bool) -> "httpx2.Response | None":
         """None when the server cannot be reached but it's worth trying again."""
         request = self._client.build_request(
             method,
-            f"{self.server.base_url}{path}",
+            url,
             content=content,
             headers={"Content-Type": "application/json"},
             extensions={"trace": cut.trace} if self.server.here else {},

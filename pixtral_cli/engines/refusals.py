@@ -38,6 +38,11 @@ class Server:
     called: str = ""
 
     @property
+    def root(self) -> str:
+        """Where its other paths are, those that are no part of the API."""
+        return self.base_url.removesuffix("/v1")
+
+    @property
     def host(self) -> str:
         return urlsplit(self.base_url).hostname or ""
 

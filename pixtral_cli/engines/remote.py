@@ -13,13 +13,14 @@ from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import exchange, keys
 from pixtral_cli.engines.link import Cut, Link
-from pixtral_cli.engines.refusals import LOGIN, Refused, Server, refusal, server, told
+from pixtral_cli.engines.refusals import LOGIN, Refused, Server, Unreachable, refusal, server, told
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 
 LA_PLATEFORME = "https://api.mistral.ai/v1"
 WINDOW = 128_000
 LONGEST_ANSWER = 8_000_000  # characters, far beyond any context window
 OFFERED = 5  # names that an error lists
+LISTED, PATIENCE = 30, 10.0  # versions that are taken from a server, and seconds in which it tells them
 
 
 def connect(base_url: str | None, model: str | None, keys_file: Path) -> "RemoteEngine":
@@ -155,6 +156,20 @@ class RemoteEngine:
             return Cost(int(cost["prompt_tokens"]), int(cost["context_window"]), images)
         except (KeyError, TypeError, ValueError) as error:
             raise self._link.broken("measures in a way of its own") from error
+
+    def versions(self) -> dict[str, str]:
+        """What the server says it runs, as vLLM and ours do; nothing where it does not say. Raises Unreachable."""
+        if self._link.server.mistral:
+            return {}
+        with contextlib.closing(Link(self._link.server, patience=PATIENCE)) as asked:
+            try:
+                said = asked.outside("/version")
+            except Unreachable:
+                raise
+            except PixtralError:
+                return {}
+        told = said.items() if isinstance(said, dict) else ()
+        return {name[:50]: value[:200] for name, value in list(told)[:LISTED] if isinstance(value, str)}
 
     def _url(self, image: Image) -> str:
         url = self._urls.get(image.key)

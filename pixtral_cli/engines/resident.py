@@ -11,17 +11,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pixtral_cli import __version__, errors
+from pixtral_cli import __version__, errors, versions
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.message import Message
-from pixtral_cli.engines.link import Link
+from pixtral_cli.engines.link import Cut, Link
 from pixtral_cli.engines.refusals import Busy, Server, Unreachable
-from pixtral_cli.engines.remote import RemoteEngine
+from pixtral_cli.engines.remote import Answer, RemoteEngine
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
 from pixtral_cli.models.names import Model
 
@@ -44,6 +44,8 @@ class Wanted:
     folder: str
     device: str = "auto"
     dtype: str = "auto"
+    quantize: str = "auto"
+    cache: str | None = None
     keep_alive: float | None = None
     running: int = 4
     engine: str = "local"
@@ -53,7 +55,7 @@ class Wanted:
     def key(self) -> str:
         """Equal for processes that may stand in for one another."""
         launch = asdict(self.launch) if self.launch else None
-        same = json.dumps([__version__, self.folder, self.device, self.dtype, self.engine, launch])
+        same = json.dumps([__version__, self.folder, self.device, self.dtype, self.quantize, self.engine, launch])
         return hashlib.sha256(same.encode()).hexdigest()[:16]
 
 
@@ -62,13 +64,18 @@ def wanted(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    quantize: str = "auto",
+    cache: Path | None = None,
     keep_alive: float | None = None,
     running: int = 4,
     engine: str = "local",
     launch: "Launch | None" = None,
 ) -> Wanted:
     """What to ask of a process for this model."""
-    return Wanted(model.name, str(model.folder.resolve()), device, dtype, keep_alive, running, engine, launch)
+    return Wanted(
+        model.name, str(model.folder.resolve()), device, dtype, quantize, str(cache) if cache else None, keep_alive,
+        running, engine, launch,
+    )  # fmt: skip
 
 
 def duration(text: str) -> float | None:
@@ -132,7 +139,7 @@ def statuses(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]
 
 
 def find(what: Wanted, folder: Path) -> RemoteEngine | None:
-    """The engine of a running process for this model, device and dtype."""
+    """The engine of a running process for this model, device, dtype and quantization."""
     return next((engine(socket, status["name"]) for socket, status in statuses(folder, what.key)), None)
 
 
@@ -277,6 +284,27 @@ def stop(socket: Path, status: dict[str, Any], seconds: float = STOPPED) -> None
         time.sleep(0.05)
 
 
+class _CutThrough(Cut):
+    """Ends an answer that another engine's answer is passed on as."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inner: Any = None
+
+    @contextlib.contextmanager
+    def through(self, inner: Any) -> Iterator[Iterator[Chunk]]:
+        """The chunks of `inner`, which is closed at the end of the block, or from now on by `cut`."""
+        self._inner = inner
+        with contextlib.closing(inner):
+            yield iter(()) if self.done.is_set() else inner
+
+    def cut(self) -> None:
+        super().cut()
+        if self._inner:
+            with contextlib.suppress(ValueError):  # a generator that runs just now
+                self._inner.close()
+
+
 class Resident:
     """A resident process's engine. When the process has gone, says so by `note` and answers with `otherwise` instead.
 
@@ -291,17 +319,24 @@ class Resident:
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
-        """See `Engine`. An answer that has begun is not begun again."""
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
+        """See `Engine`. An answer that has begun is not begun again; any thread may close one."""
+        cut = _CutThrough()
+        return Answer(self._answer(messages, sampling, cut), cut)
+
+    def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, cut: "_CutThrough"
+    ) -> Generator[Chunk, None, None]:
         while True:
             engine, begun = self._engine, False
             try:
-                for chunk in engine.stream(messages, sampling):
-                    begun = True
-                    yield chunk
+                with cut.through(engine.stream(messages, sampling)) as chunks:
+                    for chunk in chunks:
+                        begun = True
+                        yield chunk
                 return
             except NetworkError as error:
-                if begun or not self._worth_another(error, engine):
+                if begun or cut.done.is_set() or not self._worth_another(error, engine, cut.done):
                     raise
 
     def measure(self, messages: Sequence[Message]) -> Cost:
@@ -311,13 +346,17 @@ class Resident:
             try:
                 return engine.measure(messages)
             except NetworkError as error:
-                if not self._worth_another(error, engine):
+                if not self._worth_another(error, engine, self._closed):
                     raise
 
-    def _worth_another(self, error: NetworkError, failed: Engine) -> bool:
+    def versions(self) -> dict[str, str]:
+        """What that process says it runs."""
+        return versions.there(self._engine)
+
+    def _worth_another(self, error: NetworkError, failed: Engine, unwanted: threading.Event) -> bool:
         """Whether to ask again: the process once it may have room, or what answers in its place."""
         if isinstance(error, Busy):
-            return not self._closed.wait(error.after)
+            return not unwanted.wait(error.after) and not self._closed.is_set()
         return self._replaced(failed)
 
     def _replaced(self, failed: Engine) -> bool:

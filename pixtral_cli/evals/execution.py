@@ -14,6 +14,7 @@ SECONDS = 10
 MEMORY = 2 << 30
 _LIMITS = (
     "import resource\n"
+    "import ctypes; ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG: it ends with the thread that waits for it
     f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))\n"
     f"resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS}, {SECONDS}))\n"
     "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"

@@ -8,6 +8,7 @@ from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message, Part, system
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.evals.task import Question
+from pixtral_cli.parallel import Stop
 
 GREEDY = Sampling(temperature=0.0, max_tokens=2048)
 TRIES = 3
@@ -26,11 +27,13 @@ class Judge:
     instructions: str
     best: float
 
-    def __call__(self, question: Question, answers: Sequence[str]) -> tuple[float, str]:
-        """The rating of the last answer, and what the judge wrote. Raises NoRating, and the engine's errors."""
+    def __call__(self, question: Question, answers: Sequence[str], stop: Stop) -> tuple[float, str]:
+        """The rating of the last answer, and what the judge wrote. Raises NoRating, the engine's errors, Stopped."""
         shown = (system(self.instructions), Message("user", tuple(conversation(question, answers))))
         for _ in range(TRIES):
-            verdict = "".join(chunk.text for chunk in self.engine.stream(shown, GREEDY))
+            with stop.watching(self.engine.stream(shown, GREEDY)) as chunks:
+                verdict = "".join(chunk.text for chunk in chunks)
+            stop.check()  # a verdict that was cut short is none
             score = rating(verdict)
             if score is not None and 1 <= score <= self.best:
                 return score, verdict

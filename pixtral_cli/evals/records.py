@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,11 +32,15 @@ def name(about: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's folder and what was run: `about` decides every answer, `versions` is what it was run with."""
+    """A run's folder and what was run: `about` decides every answer, of each of so many `rows`.
+
+    `versions` is what it was run with, one after another where that changed before it was whole.
+    """
 
     folder: Path
     about: Mapping[str, Any]
-    versions: Mapping[str, str]
+    rows: int
+    versions: Sequence[Mapping[str, Any]] = ()
 
     def records(self) -> list[Record]:
         """Every question's record, in the order of rows; of a row that was asked again, the newest. No row is half there."""
@@ -74,6 +78,18 @@ class Run:
     def picture(self, sha256: str) -> Path:
         return self.folder / IMAGES / f"{sha256}.webp"
 
+    def ran_with(self, versions: Mapping[str, Any]) -> "Run":
+        """The run with these versions recorded, unless the last answers were given with the same."""
+        if self.versions and self.versions[-1] == versions:
+            return self
+        run = replace(self, versions=[*(self.versions if self.records() else ()), versions])
+        run.write()
+        return run
+
+    def write(self) -> None:
+        written = {"about": self.about, "rows": self.rows, "versions": self.versions}
+        _replace(self.folder / ABOUT, json.dumps(written, indent=1, ensure_ascii=False).encode())
+
     def lock(self) -> Lock:
         """Only one process writes to a run. Raises PixtralError when another does."""
         if lock := Lock.acquire(self.folder / LOCK):
@@ -85,26 +101,34 @@ def open_run(folder: Path) -> Run:
     """A run that there is. Raises UsageError when the folder holds none."""
     try:
         written = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        return Run(folder, written["about"], written["versions"])
+        return Run(folder, written["about"], written["rows"], written["versions"])
     except FileNotFoundError as error:
         raise UsageError(f"There is no run in {folder}", "Runs: pixtral eval list") from error
     except (ValueError, LookupError, TypeError) as error:
         raise UsageError(f"{folder / ABOUT} is damaged", "Run the evaluation again with --fresh") from error
 
 
-def create(folder: Path, about: Mapping[str, Any], versions: Mapping[str, str], *, fresh: bool = False) -> Run:
-    """The run in a folder, begun where there is none; `fresh` forgets its answers. Raises UsageError when it is another."""
-    if (folder / ABOUT).exists() and not fresh:
-        run = open_run(folder)
-        if run.about != about:
-            raise UsageError(f"{folder} holds another run", "Name another folder, or add --fresh to forget it")
-        _mend(folder / ANSWERS)
-        return run
+def create(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool = False) -> Run:
+    """The run in a folder, begun where there is none; `fresh` forgets its answers.
+
+    Raises UsageError when it is another, or what lies there is no run's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", "-o names the folder of the run")
+    if (folder / ANSWERS).exists() and not (folder / ABOUT).exists():
+        raise UsageError(f"{folder / ANSWERS} is there and is no run's", "Name another folder: -o DIR")
+    run = Run(folder, about, rows)
     (folder / IMAGES).mkdir(parents=True, exist_ok=True)
-    (folder / ANSWERS).unlink(missing_ok=True)
-    written = json.dumps({"about": about, "versions": versions}, indent=1, ensure_ascii=False)
-    _replace(folder / ABOUT, written.encode())
-    return Run(folder, about, versions)
+    with run.lock():
+        if (folder / ABOUT).exists() and not fresh:
+            run = open_run(folder)
+            if run.about != about:
+                raise UsageError(f"{folder} holds another run", "Name another folder, or add --fresh to forget it")
+            _mend(folder / ANSWERS)
+        else:
+            (folder / ANSWERS).unlink(missing_ok=True)
+            run.write()
+    return run
 
 
 def _mend(file: Path) -> None:

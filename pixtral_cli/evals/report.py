@@ -1,8 +1,10 @@
 """What a run found, as numbers and as plain tables. Leaves the page with pictures to `page`."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pixtral_cli.errors import UsageError
 from pixtral_cli.evals import intervals
@@ -69,7 +71,11 @@ def shown(task: Task, value: float) -> str:
 def table(task: Task, run: Run, found: Sequence[Record]) -> str:
     """One run: every metric with its interval, beside the published scores, and the groups."""
     total = summary(task, found)
-    lines = [heading(task, run), f"{total.questions} questions, {total.seconds:.0f} s of answering", ""]
+    lines = [
+        heading(task, run),
+        f"{total.questions} questions, {total.seconds:.0f} s of answering{unfinished(run, total.rows)}",
+        "",
+    ]
     for metric, interval in total.metrics.items():
         lines.append(f"{PLAIN.get(metric, metric):45} {_interval(task, interval)}")
     for who, score in task.published.items():
@@ -89,14 +95,42 @@ def progress(task: Task, now: Progress) -> str:
     pieces = [f"{now.done} of {now.total} rows"]
     if now.score:
         reach = (now.score.high - now.score.low) / 2
-        pieces.append(
-            f"{PLAIN.get(task.metrics[0], task.metrics[0])} {shown(task, now.score.mean)} ± {shown(task, reach)}"
-        )
+        within = f" ± {shown(task, reach)}" if reach else ""
+        pieces.append(f"{PLAIN.get(task.metrics[0], task.metrics[0])} {shown(task, now.score.mean)}{within}")
     if now.failed:
         pieces.append(f"{now.failed} failed")
     if now.left is not None and now.done < now.total:
         pieces.append(f"{clock(now.left)} left")
     return " · ".join(pieces)
+
+
+def stopped(now: Progress) -> str:
+    """How a run that was left before its end goes on."""
+    return f"Stopped after {now.done:,} of {now.total:,} rows. The same command goes on from there"
+
+
+def unfinished(run: Run, rows: int) -> str:
+    """What stands behind a run of which there are so many rows, if that is not all of it."""
+    return f"; unfinished: {rows:,} of {run.rows:,} rows" if rows < run.rows else ""
+
+
+def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What is not as it was when a run was last gone on with; empty if all is."""
+    was, is_ = _flat(before), _flat(now)
+    differing = [name for name in dict.fromkeys((*was, *is_)) if was.get(name) != is_.get(name)]
+    told = ", ".join(f"{name} {was.get(name, 'none')} → {is_.get(name, 'none')}" for name in differing)
+    return f"Not as when this run was begun: {told}" if told else ""
+
+
+def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
+    """A table's values by their path, as text."""
+    found: dict[str, str] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[f"{before}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return found
 
 
 def heading(task: Task, run: Run) -> str:
@@ -150,7 +184,16 @@ def side_by_side(task: Task, runs: Sequence[Run]) -> str:
         outside = [one.name for one in found if not one.interval.low <= score <= one.interval.high]
         note = f"  outside the interval of {', '.join(outside)}" if outside else "  inside every interval"
         lines.append(f"{who:{width}}  {shown(task, score):>6}{note}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_apart(runs)])
+
+
+def _apart(runs: Sequence[Run]) -> list[str]:
+    """What the runs do not have in common, a line for each: of models and data, but also of what makes a comparison unfair."""
+    tables = [_flat(run.about) for run in runs]
+    names = dict.fromkeys(name for table in tables for name in table)
+    differing = [name for name in names if len({table.get(name) for table in tables}) > 1]
+    lines = [f"  {name:24} {'  |  '.join(table.get(name, '–')[:60] for table in tables)}" for name in differing]
+    return ["", "What differs:", *lines] if lines else []
 
 
 def _difference(task: Task, difference: Difference | None) -> str:
@@ -172,4 +215,4 @@ def short(task: Task, run: Run) -> str:
     found = run.records()
     scores = list(scored(found, task.metrics[0]).values())
     mean = shown(task, intervals.mean(scores)) if scores else "–"
-    return f"{mean:>6}  {len(found)} questions"
+    return f"{mean:>6}  {len(found)} questions{unfinished(run, len({record['row'] for record in found}))}"

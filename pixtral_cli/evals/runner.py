@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
 
@@ -16,7 +17,7 @@ from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.records import Record, Run
 from pixtral_cli.evals.rows import Data
 from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Task
-from pixtral_cli.parallel import Pace, Stop
+from pixtral_cli.parallel import GRACE, Pace, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ class Progress:
     left: float | None
 
 
+def left(plan: Plan, into: Run) -> set[int]:
+    """The rows that are still to be asked, or to be asked again."""
+    return set(plan.rows()) - into.done()
+
+
 def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, None, None]:
     """Ask the rows that are not in the run yet. Closing the iterator stops every answer in the making.
 
@@ -58,41 +64,46 @@ def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, N
     any other error ends the run, and what has been recorded stays.
     """
     wanted = plan.rows()
-    done = into.done() & set(wanted)
+    done = set(wanted) - left(plan, into)
     tally = _Tally(plan.task.metrics[0], len(wanted), len(done))
     tally.add([record for record in into.records() if record["row"] in done])
     yield tally.progress()
-    stop = Stop()
-    with into.lock(), ThreadPoolExecutor(concurrency) as pool:
-        try:
-            rows = plan.data.rows(set(wanted) - done)
-            for found in _in_parallel(pool, _Worker(plan, into, stop), rows, 2 * concurrency):
-                into.append(found)
-                tally.row(found)
-                yield tally.progress()
-        finally:
-            stop.now()
-            pool.shutdown(wait=True, cancel_futures=True)
+    worker = _Worker(plan, into, Stop())
+    rows = plan.data.rows(set(wanted) - done)
+    with into.lock(), closing(_in_parallel(worker, rows, concurrency, 2 * concurrency)) as answered:
+        for found in answered:
+            into.append(found)
+            tally.row(found)
+            yield tally.progress()
 
 
 def _in_parallel(
-    pool: ThreadPoolExecutor, worker: "_Worker", rows: Iterator[Row], ahead: int
-) -> Iterator[list[Record]]:
-    """Every row's records as they come, those that come together in the order of rows; never more than `ahead` in memory."""
+    worker: "_Worker", rows: Iterator[Row], concurrency: int, ahead: int
+) -> Generator[list[Record], None, None]:
+    """Every row's records as they come, those that come together in the order of rows; never more than `ahead` in memory.
+
+    Left before its end, it stops what is being answered, and waits for that no longer than a moment.
+    """
+    pool = ThreadPoolExecutor(concurrency)
     pending: dict[Future[list[Record]], int] = {}
     more = True
-    while more or pending:
-        while more and len(pending) < ahead:
-            row = next(rows, None)
-            if row is None:
-                more = False
-            else:
-                pending[pool.submit(worker, row)] = row.index
-        if pending:
-            ready, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in sorted(ready, key=lambda one: (one.exception() is not None, pending[one])):
-                del pending[future]
-                yield future.result()
+    try:
+        while more or pending:
+            while more and len(pending) < ahead:
+                row = next(rows, None)
+                if row is None:
+                    more = False
+                else:
+                    pending[pool.submit(worker, row)] = row.index
+            if pending:
+                ready, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in sorted(ready, key=lambda one: (one.exception() is not None, pending[one])):
+                    del pending[future]
+                    yield future.result()
+    finally:
+        worker.stop.now()
+        pool.shutdown(wait=False, cancel_futures=True)
+        wait(pending, timeout=GRACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +175,7 @@ class _Worker:
 
     def _marked(self, question: Question, answers: Sequence[str]) -> tuple[Mapping[str, Mark], str]:
         if self.plan.judge:
-            score, verdict = self.plan.judge(question, answers)
+            score, verdict = self.plan.judge(question, answers, self.stop)
             return {self.plan.task.metrics[0]: Mark(score)}, verdict
         assert self.plan.task.mark is not None
         return self.plan.task.mark(question, answers), ""

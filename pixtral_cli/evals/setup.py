@@ -3,14 +3,12 @@
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pixtral_cli import __version__
+from pixtral_cli import versions
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.errors import UsageError
 from pixtral_cli.evals import prompts, records, rows
@@ -20,7 +18,6 @@ from pixtral_cli.evals.runner import Plan
 from pixtral_cli.evals.task import Task
 
 SMALL = 200_000_000  # bytes of weights that are hashed to name them
-PACKAGES = ("torch", "mistral_inference", "mistral_common", "pillow", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,8 @@ class Wanted:
 def plan(wanted: Wanted, engine: Engine, keys_file: Path) -> Plan:
     """What will be asked. Raises UsageError, NetworkError when data, prompts or judge are not there."""
     task = wanted.task
+    if task.judged is None and (wanted.judge_model or wanted.judge_url):
+        raise UsageError(f"{task.name} has metrics and needs no judge", "Leave --judge and --judge-url out")
     if task.executes and not wanted.allow_exec:
         raise UsageError(
             f"{task.name} runs programs that the model writes",
@@ -50,7 +49,9 @@ def plan(wanted: Wanted, engine: Engine, keys_file: Path) -> Plan:
         )
     own = prompts.published(wanted.checkout, task.name) if wanted.checkout else prompts.Prompts()
     judge = _judge(wanted, own, keys_file)
-    return Plan(task, _data(wanted), own, wanted.sampling, engine, judge, wanted.limit, wanted.seed)
+    data = _data(wanted)
+    limit = wanted.limit if wanted.limit and wanted.limit < len(data) else None
+    return Plan(task, data, own, wanted.sampling, engine, judge, limit, wanted.seed)
 
 
 def _data(wanted: Wanted) -> rows.Data:
@@ -84,7 +85,17 @@ def _judge(wanted: Wanted, own: prompts.Prompts, keys_file: Path) -> Judge | Non
 def begin(wanted: Wanted, planned: Plan, home: Path, folder: Path | None = None, *, fresh: bool = False) -> Run:
     """The run's folder: the named one, or one in `home` whose name follows from what is run."""
     about = described(wanted, planned)
-    return records.create(folder or home / records.name(about), about, versions(), fresh=fresh)
+    return records.create(folder or home / records.name(about), about, len(planned.rows()), fresh=fresh)
+
+
+def ran_with(planned: Plan) -> dict[str, Any]:
+    """What runs now, by version: here, and what the servers of engine and judge say of themselves. Raises Unreachable."""
+    found: dict[str, Any] = dict(versions.here())
+    if there := versions.there(planned.engine):
+        found["server"] = there
+    if planned.judge and (there := versions.there(planned.judge.engine)):
+        found["judge"] = there
+    return found
 
 
 def described(wanted: Wanted, planned: Plan) -> dict[str, Any]:
@@ -98,23 +109,12 @@ def described(wanted: Wanted, planned: Plan) -> dict[str, Any]:
         "model": dict(wanted.model),
         "sampling": {name: value for name, value in asdict(wanted.sampling).items() if name != "schema"}
         | {"stop": list(wanted.sampling.stop)},
-        "limit": wanted.limit,
+        "limit": planned.limit,
         "seed": wanted.seed,
         "judge": {"model": wanted.judge_model, "url": wanted.judge_url, "instructions": judge.instructions}
         if judge
         else None,
     }
-
-
-def versions() -> dict[str, str]:
-    """What runs, by version; packages that are not installed are left out."""
-    found = {"pixtral": __version__, "python": platform.python_version(), "machine": platform.platform()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def revision(folder: Path) -> str | None:

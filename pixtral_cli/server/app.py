@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pixtral_cli import config
+from pixtral_cli import __version__, config, versions
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.faults import SERVER
 from pixtral_cli.errors import PixtralError
@@ -75,6 +75,7 @@ def create_app(engine: Engine, service: Service) -> Starlette:
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/measure", server.measure, methods=["POST"]),
         Route("/v1/status", server.status),
+        Route("/version", server.version),
         Route("/health", server.health),
         Route("/metrics", server.show_metrics),
         Route("/openapi.json", server.openapi),
@@ -219,6 +220,12 @@ class _Server:
             raise Fault(404, "Not Found", code="not_found")
         idle = 0.0 if self.queue.inside else time.monotonic() - self.queue.last_left
         return JSONResponse({**self._service.status(), "inside": self.queue.inside, "idle": idle})
+
+    async def version(self, request: Request) -> Response:
+        found = {"version": __version__, **versions.here()}
+        with contextlib.suppress(PixtralError):  # what cannot be asked now is left out
+            found |= await asyncio.to_thread(versions.there, self._engine)
+        return JSONResponse(found)
 
     async def show_metrics(self, request: Request) -> Response:
         waiting = self.queue.inside - self.queue.running

@@ -9,7 +9,9 @@ from pixtral_cli import __version__
 from pixtral_cli.server import replies
 from pixtral_cli.server.schema import ChatRequest
 
-SCHEMAS = (ChatRequest, replies.Completion, replies.Model, replies.Models, replies.Cost, replies.ErrorBody)
+SCHEMAS = (
+    ChatRequest, replies.Completion, replies.Model, replies.Models, replies.Cost, replies.Versions, replies.ErrorBody,
+)  # fmt: skip
 
 
 @cache
@@ -48,6 +50,7 @@ def _paths() -> dict[str, Any]:
                 "responses": {"200": {"description": "Alive"}, "503": {"description": "Not alive"}, **_errors((403,))},
             }
         },
+        "/version": {"get": _gets("What runs, by version", {"application/json": _schema("Versions")}, ())},
         "/metrics": {"get": _gets("Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}}, ())},
     }
 

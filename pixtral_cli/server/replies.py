@@ -75,6 +75,10 @@ class Models(BaseModel):
     data: list[Model]
 
 
+class Versions(BaseModel, extra="allow"):
+    version: str = Field(description="Of pixtral; beside it, that of each of its libraries.")
+
+
 class ImageCost(BaseModel):
     width: int
     height: int

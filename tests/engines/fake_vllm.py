@@ -40,11 +40,12 @@ def log(level: str, *lines: str) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """The two paths that are asked of it. Its answer tells what it was asked."""
+    """The paths that are asked of it. Its answer tells what it was asked."""
 
     def do_GET(self) -> None:
         name, window = option("--served-model-name"), int(option("--max-model-len") or 128_000)
-        self._json({"data": [{"id": name, "max_model_len": window}]})
+        models = {"data": [{"id": name, "max_model_len": window}]}
+        self._json({"version": "0.32.0"} if self.path == "/version" else models)
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -158,11 +159,18 @@ WAYS: dict[str, Callable[[], None]] = {
 HOW = os.environ.get("FAKE_VLLM", "")
 
 
+def tell(file: Path, text: str) -> None:
+    """Whoever finds the file finds all of it, even if this process is killed meanwhile."""
+    part = file.with_suffix(".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
 def main() -> None:
     worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     told = {"argv": sys.argv[1:], "pid": os.getpid(), "worker": worker.pid, "group": os.getpgrp()}
     told["env"] = {name: os.environ.get(name) for name in ("RAY_ADDRESS", "VLLM_API_KEY", "HF_HUB_OFFLINE")}
-    Path(os.environ["FAKE_VLLM_TOLD"]).write_text(json.dumps(told), encoding="utf-8")
+    tell(Path(os.environ["FAKE_VLLM_TOLD"]), json.dumps(told))
     if HOW != "mute":
         log("INFO", *PHASES)
     WAYS[HOW]()

@@ -12,19 +12,26 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli import config
-from pixtral_cli.chat.engine import Sampling
+from pixtral_cli import config, versions
+from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.images import load
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.cli.opening import choose
 from pixtral_cli.config import Config
 from pixtral_cli.engines import resident
+from pixtral_cli.engines.link import Link
 from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.refusals import server
+from pixtral_cli.engines.remote import RemoteEngine
 from pixtral_cli.engines.resident import Resident
+from pixtral_cli.evals import tasks
 from pixtral_cli.models.names import demo_folder
 from tests.cli.calling import pixtral
 from tests.engines.checkpoints import Sizes, build
+from tests.evals.answering import Answering
+from tests.evals.running import JUDGED, alike, rating, run
 from tests.server.processes import ROOT, launched
+from tests.server.serving import serving
 from tests.terminal.chatting import Chat
 
 pytestmark = pytest.mark.slow
@@ -109,7 +116,7 @@ def test_chat_answers_about_pictures(kept: None) -> None:
         chat.say("What is in the image?", "red circle")
         chat.say("What colour is the star?", "lue")
         chat.type(b"\x04")
-        assert chat.process.wait(60) == 0
+        assert chat.process.wait(120) == 0
 
 
 def test_an_answer_holds_to_a_schema(kept: None) -> None:
@@ -129,25 +136,33 @@ def test_an_answer_holds_to_a_schema(kept: None) -> None:
     engine.close()
 
 
-def test_eval_scores_the_same_through_all_three_engines(kept: None, tmp_path: Path) -> None:
-    with launched("pixtral_cli", "serve", *LIKE, "--port", "0") as server:
-        assert server.stderr
-        url = next(line for line in server.stderr if "answers at" in line).split("answers at ")[1].split()[0]
-        ways = {"local": LIKE, "serve": ("--model", "demo", "--base-url", url), "vllm": VLLM}
-        told = {}
-        for name, flags in ways.items():
-            done = pixtral(
-                "eval", "demo-charts", *flags, "--limit", "12", "--concurrency", "3", "-o", str(tmp_path / name)
-            )
-            assert done.status == 0, done.stderr
-            lines = (tmp_path / name / "answers.jsonl").read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines]
-            told[name] = sorted((row["row"], row["answers"], sorted(row["scores"].items())) for row in rows)
-        server.terminate()
-        server.wait(60)
-    assert len(told["local"]) == 12
-    assert all(scores for _, _, scores in told["local"])
-    assert told["vllm"] == told["serve"] == told["local"]
+def test_every_task_scores_the_same_through_all_three_engines(kept: None, tmp_path: Path) -> None:
+    chosen, _ = choose("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
+    with launched("pixtral_cli", "serve", *LIKE, "--port", "0") as process, serving(Answering(rating)) as judging:
+        assert process.stderr
+        url = next(line for line in process.stderr if "answers at" in line).split("answers at ")[1].split()[0]
+        judge = RemoteEngine(Link(server(f"{judging.url}/v1")), "fake")
+        engines: dict[str, Engine] = {
+            "local": LocalEngine(demo_folder(), name="demo", dtype="float32"),
+            "serve": RemoteEngine(Link(server(url)), "demo"),
+            "vllm": chosen.open(),
+        }
+        for name in tasks.names():
+            asking = judge if name in JUDGED else None
+            told = {way: alike(run(name, tmp_path / way / name, one, asking, 24, 4)) for way, one in engines.items()}
+            assert told["local"] == told["serve"] == told["vllm"], name
+            assert all(record["scores"] and record["answers"][-1] for record in told["local"]), name
+        assert versions.there(engines["vllm"])["vllm"][0].isdigit()
+        for one in (*engines.values(), judge):
+            one.close()
+
+
+def test_eval_says_which_vllm_answered(kept: None, tmp_path: Path) -> None:
+    done = pixtral("eval", "demo-charts", *VLLM, "--limit", "3", "--concurrency", "3", "-o", str(tmp_path))
+    assert done.status == 0, done.stderr
+    (ran,) = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["versions"]
+    assert ran["server"]["vllm"][0].isdigit()
+    assert ran["server"]["pixtral"] == ran["pixtral"]
 
 
 def test_two_processes_that_share_each_layer_answer_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -19,7 +20,7 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, user
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.link import TRIES, Link
-from pixtral_cli.engines.refusals import Server, server
+from pixtral_cli.engines.refusals import Busy, Server, server
 from pixtral_cli.engines.remote import Answer, RemoteEngine
 from pixtral_cli.engines.resident import Resident, Wanted
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
@@ -227,6 +228,30 @@ def test_one_whose_queue_is_full_is_asked_until_it_has_room() -> None:
     assert not here.seen
 
 
+def pulled(answer: Answer, asked: Callable[[], object]) -> list[str]:
+    """What a thread is given by an answer that another closes once it has been `asked`."""
+    with ThreadPoolExecutor(1) as other:
+        pulling = other.submit(lambda: [chunk.text for chunk in answer])
+        until(lambda: bool(asked()))
+        answer.close()
+        return pulling.result(120)
+
+
+def test_an_answer_that_is_waited_for_can_be_closed_from_another_thread() -> None:
+    gate = threading.Event()
+    with serving(Endless(gate=gate), running=1) as running:
+        engine = Resident(RemoteEngine(Link(server(running.url))), FakeEngine, lambda note: None)
+        assert pulled(engine.stream(ASKED, SHORT), lambda: running.app.state.queue.inside) == []
+        gate.set()
+
+
+def test_one_that_waits_for_room_can_be_closed_from_another_thread() -> None:
+    full = FakeEngine([Busy("full", 600.0)])
+    engine = Resident(cast(RemoteEngine, full), FakeEngine, lambda note: None)
+    assert pulled(engine.stream(ASKED, SHORT), lambda: full.seen) == []
+    engine.stream(ASKED, SHORT).close()  # one that nobody has pulled yet
+
+
 INTERRUPTED = """
 import sys
 from pathlib import Path
@@ -242,7 +267,7 @@ def test_an_interrupted_start_leaves_no_process(folder: Path) -> None:
     until(lambda: [log.read_bytes() for log in folder.glob("*.log")] == [b"\n"])
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGINT)
-    process.wait(10)
+    process.wait(120)
     until(lambda: gone(int(child)))
 
 
@@ -254,7 +279,7 @@ def test_stopping_lets_it_finish(folder: Path) -> None:
     stopping = threading.Thread(target=resident.stop, args=(socket, status))
     stopping.start()
     assert [chunk.text for chunk in answer][-2] == "29 "
-    stopping.join(10)
+    stopping.join(120)
     assert not list(folder.glob("*.sock"))
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -76,7 +78,8 @@ def test_the_record_says_everything_that_decides_an_answer(call: Call) -> None:
     assert about["model"]["revision"].startswith("sha256:")
     assert about["data"]["revision"].startswith("sha256:")
     assert about["prompts"]["source"] == "pixtral"
-    assert {"pixtral", "python", "torch", "mistral_inference"} <= set(written["versions"])
+    assert [{"pixtral", "python", "torch", "mistral_inference"} <= set(one) for one in written["versions"]] == [True]
+    assert "server" not in written["versions"][0]
     record = json.loads((runs()[0] / "answers.jsonl").read_text())
     assert (
         record["messages"][0]["parts"][1].endswith(("?", "image", "shape", "shapes"))
@@ -98,6 +101,79 @@ def test_any_server_can_be_measured_and_two_runs_be_compared(call: Call, tmp_pat
     assert status == 0
     assert "p = 1.000 (McNemar, 2 questions)" in out
     assert "Pixtral report" in out
+
+
+def test_what_the_servers_run_is_recorded(call: Call, tmp_path: Path) -> None:
+    data = str(folder("mm-mt-bench", tmp_path / "data"))
+    judge = Answering(lambda messages: "[[7]]")
+    with serving(Answering(knows_peru)) as running, serving(judge) as judging:
+        words = ("--base-url", running.url, "--judge", "fake", "--judge-url", f"{judging.url}/v1")
+        assert call("mm-mt-bench", "--data", data, *words, "-q")[0] == 0
+    (versions,) = json.loads((runs()[0] / "run.json").read_text())["versions"]
+    for server in (versions["server"], versions["judge"]):
+        assert server["pixtral"] == server["version"] == versions["pixtral"]
+        assert server["torch"] == versions["torch"]
+
+
+def test_a_run_that_goes_on_with_other_versions_says_so_and_records_both(call: Call) -> None:
+    call("demo-shapes", "--model", "demo", "--limit", "3", "-q")
+    about, answers = runs()[0] / "run.json", runs()[0] / "answers.jsonl"
+    written = json.loads(about.read_text())
+    now = written["versions"][0]["torch"]
+    written["versions"][0]["torch"] = "1.0"
+    about.write_text(json.dumps(written))
+    answers.write_text("".join(answers.read_text().splitlines(keepends=True)[:2]))
+    assert "; unfinished: 2 of 3 rows" in call("show", runs()[0].name)[1]
+    _, out, err = call("demo-shapes", "--model", "demo", "--limit", "3")
+    assert f"Not as when this run was begun: torch 1.0 → {now}\n" in err
+    assert "unfinished" not in out
+    assert [one["torch"] for one in json.loads(about.read_text())["versions"]] == ["1.0", now]
+    assert "Not as when" not in call("demo-shapes", "--model", "demo", "--limit", "3")[2]
+
+
+def test_more_rows_than_there_are_are_all_of_them(call: Call) -> None:
+    call("demo-reading", "--model", "demo", "--limit", "2", "-q")
+    out = call("demo-reading", "--model", "demo", "-q")[1]
+    assert call("demo-reading", "--model", "demo", "--limit", "1000", "-q")[1] == out
+    assert len(runs()) == 2
+    _, out, _ = call("compare", *(run.name for run in runs()))
+    assert "What differs:\n  limit " in out
+    assert "2  |  null" in out or "null  |  2" in out
+
+
+def test_a_folder_that_holds_answers_of_something_else_is_left_alone(call: Call, tmp_path: Path) -> None:
+    own = tmp_path / "answers.jsonl"
+    own.write_text("mine\n")
+    for fresh in ((), ("--fresh",)):
+        status, _, err = call("demo-shapes", "--model", "demo", "--limit", "1", "-o", str(tmp_path), *fresh)
+        assert status == 2
+        assert "is no run's" in err
+    assert [file.name for file in tmp_path.iterdir()] == ["answers.jsonl"]
+    assert own.read_text() == "mine\n"
+
+
+def test_ctrl_c_ends_it_at_once_and_says_how_it_goes_on(tmp_path: Path) -> None:
+    data = str(folder("chartqa", tmp_path / "data"))
+    asked, over = threading.Event(), threading.Event()
+
+    def answer(messages: Sequence[Message]) -> str:
+        if "share" in messages[0].text:
+            asked.set()
+            over.wait()
+        return "Final Answer: Peru"
+
+    with serving(Answering(answer)) as running:
+        command = [sys.executable, "-m", "pixtral_cli", "eval", "chartqa", "--data", data, "--base-url", running.url]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert asked.wait(120)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=120)
+            finally:
+                over.set()
+                process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert err.endswith("\nStopped after 1 of 2 rows. The same command goes on from there\n")
 
 
 def test_published_prompts_are_asked_and_recorded(call: Call, tmp_path: Path) -> None:
@@ -135,6 +211,8 @@ def test_a_judge_of_its_own_with_its_own_key(call: Call, tmp_path: Path, monkeyp
             ["demo-shapes", "--base-url", "http://127.0.0.1:9", "--device", "cpu"],
             "--device is for models on this machine",
         ),
+        (["demo-shapes", "--model", "demo", "--judge", "x"], "demo-shapes has metrics and needs no judge"),
+        (["demo-shapes", "--model", "demo", "--output", __file__], "test_evaluate.py is a file"),
         (["demo-shapes", "--engine", "api", "--dtype", "float32"], "--dtype is for models on this machine"),
         (["show", "nothing"], "There is no run"),
         (["compare", "nothing"], "There is no run"),

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from pixtral_cli.chat.engine import Chunk, Engine, Sampling, Timings
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, Timings
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
 from pixtral_cli.evals import records, rows, runner, tasks
+from pixtral_cli.evals.judge import Judge
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.records import Run
 from pixtral_cli.evals.runner import Plan
 from tests.evals.answering import Answering
-from tests.evals.sets import png
+from tests.evals.sets import folder, png
 
 GREEDY = Sampling(temperature=0.0)
 ABOUT = {"task": "demo-shapes", "model": {"name": "fake"}}
@@ -44,7 +45,7 @@ def plan(folder: Path, engine: Engine, **more: Any) -> Plan:
 
 
 def begun(folder: Path) -> Run:
-    return records.create(folder, ABOUT, {})
+    return records.create(folder, ABOUT, 8)
 
 
 def told(run: Run) -> list[dict[str, Any]]:
@@ -146,7 +147,7 @@ def test_asking_several_at_a_time_changes_nothing(tmp_path: Path, concurrency: i
 
 
 def test_rows_are_asked_at_the_same_time(tmp_path: Path) -> None:
-    together = threading.Barrier(4, timeout=20)
+    together = threading.Barrier(4, timeout=120)
 
     def answer(messages: Sequence[Message]) -> str:
         together.wait()
@@ -206,6 +207,47 @@ def test_a_lost_server_ends_the_run_and_keeps_what_there_is(tmp_path: Path) -> N
     assert 4 not in run.done()
 
 
+class Endless:
+    """Never comes to the end of what it says, until it is told to."""
+
+    def __init__(self) -> None:
+        self.begun, self.closed = threading.Event(), threading.Event()
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> "Endless":
+        self.begun.set()
+        return self
+
+    def __iter__(self) -> "Endless":
+        return self
+
+    def __next__(self) -> Chunk:
+        self.closed.wait(120)
+        raise StopIteration
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        return Cost(1, 100)
+
+
+def test_a_judge_that_is_writing_is_stopped_with_the_run(tmp_path: Path) -> None:
+    judge, run = Endless(), records.create(tmp_path / "run", ABOUT, 2)
+
+    def answer(messages: Sequence[Message]) -> str:
+        if "Write" in messages[0].text:
+            judge.begun.wait(120)
+            raise NetworkError("gone")
+        return "2"
+
+    data = rows.local(folder("mt-bench", tmp_path / "data"))
+    judged = Plan(tasks.get("mt-bench"), data, Prompts(), GREEDY, Answering(answer), Judge(judge, "", 10))
+    with pytest.raises(NetworkError, match="gone"):
+        list(runner.run(judged, run, concurrency=2))
+    assert judge.closed.is_set()
+    assert run.records() == []
+
+
 def test_rows_of_another_task_are_refused_by_the_column(tmp_path: Path) -> None:
     folder = data(tmp_path / "data")
     (folder / "rows.jsonl").write_text('{"image": "a.png", "query": "?"}\n')
@@ -222,4 +264,4 @@ def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
 def test_a_folder_with_another_run_is_not_touched(tmp_path: Path) -> None:
     begun(tmp_path / "run").append([])
     with pytest.raises(UsageError, match="another run"):
-        records.create(tmp_path / "run", {**ABOUT, "seed": 2}, {})
+        records.create(tmp_path / "run", {**ABOUT, "seed": 2}, 8)

@@ -1,41 +1,24 @@
 """Every task on a small set of its true schema: what is asked, what is right, and equal scores on every engine."""
 
 import inspect
-from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pixtral_cli.chat.engine import Engine, Sampling
-from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.engine import Engine
 from pixtral_cli.engines import open_engine
 from pixtral_cli.engines.link import Link
 from pixtral_cli.engines.refusals import server
 from pixtral_cli.engines.remote import RemoteEngine
-from pixtral_cli.evals import execution, records, report, rows, runner, tasks
-from pixtral_cli.evals.judge import Judge
+from pixtral_cli.evals import execution, report, rows, tasks
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.runner import Plan
 from pixtral_cli.models import names
 from tests.evals.answering import Answering, in_turn
-from tests.evals.sets import HUMANEVAL, RIGHT, SCHEMAS, folder
+from tests.evals.running import JUDGED, alike, rating, run
+from tests.evals.sets import HUMANEVAL, RIGHT, SCHEMAS
 from tests.server.serving import serving
-
-JUDGED = ["mm-mt-bench", "mt-bench"]
-
-
-def run(
-    name: str, at: Path, engine: Engine, judge: Engine | None = None, max_tokens: int = 2048
-) -> list[dict[str, Any]]:
-    task = tasks.get(name)
-    judging = Judge(judge, "Be fair.", 10) if judge else None
-    sampling = Sampling(temperature=0.0, seed=0, max_tokens=max_tokens)
-    data = rows.local(task.folder or folder(name, at / "data"), task.source)
-    into = records.create(at / "run", {"task": name, "model": {"name": "m"}}, {})
-    list(runner.run(Plan(task, data, Prompts(), sampling, engine, judging), into))
-    return into.records()
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
@@ -128,11 +111,6 @@ def demo() -> Any:
         yield engine
 
 
-def rating(messages: Sequence[Message]) -> str:
-    """A judge that likes long answers."""
-    return f"[[{1 + len(messages[-1].text) % 10}]]"
-
-
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_a_task_scores_the_same_here_and_behind_a_server(name: str, tmp_path: Path, demo: Engine) -> None:
     judge = Answering(rating) if name in JUDGED else None
@@ -142,9 +120,7 @@ def test_a_task_scores_the_same_here_and_behind_a_server(name: str, tmp_path: Pa
         closing(RemoteEngine(Link(server(f"{running.url}/v1")), "demo")) as remote,
     ):
         there = run(name, tmp_path / "there", remote, judge, 24)
-    for record in (*here, *there):
-        record.pop("seconds")
-    assert here == there
+    assert alike(here) == alike(there)
     assert all(record["answers"][-1] and not record["error"] for record in here)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import secrets
+import sys
 import threading
 import time
 from base64 import b64encode
@@ -84,6 +85,12 @@ class VllmEngine(RemoteEngine):
         """See `Engine`. The checkpoint's own tokenizer counts."""
         cost = self._counter.measure(messages)
         return replace(cost, context_window=self._window or cost.context_window)
+
+    def versions(self) -> dict[str, str]:
+        """vLLM's own, once it runs."""
+        if self._window is None:
+            return {}
+        return {"vllm": version} if (version := super().versions().get("version")) else {}
 
     def load(self, check: Callable[[], None] = lambda: None) -> None:
         """Start vLLM unless it runs, and wait until it answers; `check` is called often and may raise.
@@ -186,12 +193,17 @@ class VllmEngine(RemoteEngine):
         return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
 
     def close(self) -> None:
-        """End vLLM, also one that is still starting."""
+        """End vLLM, also one that is still starting. Whoever leaves for a signal doesn't wait for its end."""
         self._closing.set()
         with self._lock:
             if self._process:
-                self._process.stop()
+                (self._process.leave if _leaving(sys.exception()) else self._process.stop)()
         super().close()
+
+
+def _leaving(error: BaseException | None) -> bool:
+    """Whether what is being raised is no error but Ctrl-C, or a signal that ends the program."""
+    return error is not None and not isinstance(error, Exception | GeneratorExit)
 
 
 def _completed(chunk: Chunk, image_tokens: int, waited: float) -> Chunk:

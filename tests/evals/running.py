@@ -1,0 +1,38 @@
+"""A task's whole run over its small set, and what of it must be the same whoever answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.message import Message
+from pixtral_cli.evals import records, rows, runner, tasks
+from pixtral_cli.evals.judge import Judge
+from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.runner import Plan
+from tests.evals.sets import folder
+
+JUDGED = ["mm-mt-bench", "mt-bench"]
+ITS_OWN = ("seconds", "completion_tokens")  # vLLM counts the end of text as a token
+
+
+def run(
+    name: str, at: Path, engine: Engine, judge: Engine | None = None, max_tokens: int = 2048, limit: int | None = None
+) -> list[dict[str, Any]]:
+    task = tasks.get(name)
+    judging = Judge(judge, "Be fair.", 10) if judge else None
+    sampling = Sampling(temperature=0.0, seed=0, max_tokens=max_tokens)
+    data = rows.local(task.folder or folder(name, at / "data"), task.source)
+    into = records.create(at / "run", {"task": name, "model": {"name": "m"}}, len(data))
+    list(runner.run(Plan(task, data, Prompts(), sampling, engine, judging, limit), into))
+    return into.records()
+
+
+def rating(messages: Sequence[Message]) -> str:
+    """A judge that likes long answers."""
+    return f"[[{1 + len(messages[-1].text) % 10}]]"
+
+
+def alike(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was asked, answered and scored: all of a record but its time and its count of tokens."""
+    return [{name: value for name, value in record.items() if name not in ITS_OWN} for record in found]
