@@ -1,10 +1,12 @@
 """Run the command line; an error becomes one line on stderr and an exit status. Knows no command."""
 
+import _thread
 import atexit
 import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -33,6 +35,7 @@ class Terminated(BaseException):
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
+        self.signum = signum
         self.status = 128 + signum
 
 
@@ -42,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if signum := getattr(signal, name, None):
             signal.signal(signum, _terminate)
     signal.signal(signal.SIGINT, _interrupt)
+    sys.unraisablehook = _unraisable
     status = run(sys.argv[1:] if argv is None else argv)
     leave(status)
 
@@ -137,6 +141,19 @@ def _describe(error: OSError) -> str:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     raise Terminated(signum)
+
+
+def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+    """A signal that came where nothing can be raised, such as in a `__del__`, comes again a moment later."""
+    if isinstance(lost.exc_value, KeyboardInterrupt | Terminated):
+        _thread.start_new_thread(_again, (getattr(lost.exc_value, "signum", signal.SIGINT),))
+    else:
+        sys.__unraisablehook__(lost)
+
+
+def _again(signum: int) -> None:
+    time.sleep(0.01)
+    os.kill(os.getpid(), signum)
 
 
 def leave(status: int) -> NoReturn:

@@ -222,7 +222,11 @@ class Conversation:
 
     def _keep(self) -> None:
         if self._store:
-            self._store.keep(self._said())
+            try:
+                self._store.keep(self._said())
+            except BaseException:  # Ctrl-C: what is on record here must be on disk, for the user is told so
+                self._store.keep(self._said())
+                raise
 
 
 def _parts(said: str | Sequence[Part]) -> tuple[Part, ...]:

@@ -13,7 +13,7 @@ from pixtral_cli.__main__ import run
 
 def pixtral(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pixtral_cli", *arguments]
-    return subprocess.run(command, text=True, check=False, timeout=60, **{"capture_output": True, **options})  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(command, text=True, check=False, timeout=240, **{"capture_output": True, **options})  # type: ignore[call-overload, no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,34 @@ def test_a_signal_while_waiting_for_input_ends_with_its_status(sent: signal.Sign
     assert child.stderr
     assert "stdin" in child.stderr.readline()
     child.send_signal(sent)
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=120)
     assert (child.returncode, out) == (status, "")
     assert "Traceback" not in err
+
+
+IN_A_DEL = """
+import os, sys, time
+from pixtral_cli import __main__
+
+class Deleted:
+    def __del__(self):
+        os.kill(os.getpid(), int(sys.argv[1]))
+        time.sleep(0)
+
+def invoke(app, argv):
+    Deleted()
+    time.sleep(600)
+
+__main__._invoke = invoke
+__main__.main(["ask"])
+"""
+
+
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_that_comes_where_nothing_can_be_raised_is_not_lost(sent: signal.Signals, status: int) -> None:
+    command = [sys.executable, "-c", IN_A_DEL, str(int(sent))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
