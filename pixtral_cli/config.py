@@ -29,6 +29,7 @@ class Config:
     base_url: str | None = None
     device: str | None = None
     dtype: str | None = None
+    quantize: str | None = None
     system: str | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -240,7 +241,7 @@ def write_private(target: Path, text: str) -> None:
             scratch.flush()
             os.fsync(scratch.fileno())
             Path(scratch.name).replace(real)
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves nothing behind
             Path(scratch.name).unlink(missing_ok=True)
             raise
 

@@ -102,7 +102,7 @@ class _Line:
                 self._over.set()
                 self.slots.put(None)
                 return None
-            except BaseException as error:
+            except BaseException as error:  # whoever waits for this item's result is told
                 self._over.set()
                 slot.set_exception(error)
                 self.slots.put(slot)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from pixtral_cli import config
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
@@ -97,7 +98,19 @@ class Repl:
         except KeyboardInterrupt:
             self.state.notes.say("Stopped.")
             return mending
+        except Exception as bug:  # of ours, or of a library's: the conversation goes on without what it spoiled
+            self._spoilt(bug)
         return None
+
+    def _spoilt(self, bug: Exception) -> None:
+        hint = "PIXTRAL_DEBUG=1 shows where"
+        if self.state.conversation.unanswered:
+            hint += ". Your question is kept: /regen asks it again"
+        self.state.notes.error(PixtralError(f"Internal error: {type(bug).__name__}", hint))
+        if config.debug():
+            import traceback
+
+            self.state.notes.tell("".join(traceback.format_exception(bug)))
 
     def _understood(self, line: Line, edits: bool) -> Outcome:
         from pixtral_cli.terminal import commands, staging, typed

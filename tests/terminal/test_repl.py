@@ -279,7 +279,7 @@ def test_a_question_asked_early_waits_for_the_model(room: Room) -> None:
             return super().write(text)
 
     def slow() -> FakeEngine:
-        assert told.wait(30)
+        assert told.wait(120)
         return room.engine
 
     room = Room(room.folder, room.engine, open=slow, said=Heard())
@@ -331,6 +331,17 @@ def test_an_engine_s_error_is_one_line_and_keeps_the_question(room: Room) -> Non
     said = room.type("one", "/regen")
     assert "Too long. Be brief. Your question is kept: /regen asks it again" in said
     assert room.answers == ["Now."]
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_a_bug_ends_no_chat_and_keeps_the_question(room: Room, monkeypatch: pytest.MonkeyPatch, debug: str) -> None:
+    monkeypatch.setenv("PIXTRAL_DEBUG", debug)
+    room = Room(room.folder, FakeEngine([KeyError("at 0x7f"), "Now.", "And now."]))
+    said = room.type("one", "/regen", "two")
+    assert "Internal error: KeyError. PIXTRAL_DEBUG=1 shows where. Your question is kept: /regen asks it again" in said
+    assert ("Traceback" in said) == bool(debug)
+    assert room.answers == ["Now.", "And now."]
+    assert [message.text for message in room.sessions.load(room.sessions.list()[0].id).messages][::2] == ["one", "two"]
 
 
 def test_what_was_typed_is_called_back_in_another_session_and_found_by_search(room: Room) -> None:
