@@ -175,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
             fault = faults.pop(0)
             fault.reached.set()
             if fault.gate is not None:
-                fault.open.wait(30)
+                fault.open.wait(240)
             self._say(fault.status, fault.body or b'{"error": "no"}', fault.headers)
             return
         files = self._revision(repo, revision)
@@ -232,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         while True:
             if fault.gate is not None and at >= fault.gate and not fault.reached.is_set():
                 fault.reached.set()
-                fault.open.wait(30)
+                fault.open.wait(240)
             if at >= len(data) or (fault.cut is not None and at >= fault.cut):
                 break
             end = min([at + fault.piece, len(data), *(stop for stop in stops if stop > at)])
@@ -253,7 +253,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Wait for something in another process that sets no event: a file's size."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -275,7 +275,7 @@ def pixtral(hub: FakeHub, *args: str, **env: str) -> subprocess.CompletedProcess
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -16,13 +16,13 @@ def test_results_come_in_the_order_of_their_items(items: list[int], workers: int
 
 
 def test_items_are_worked_on_at_the_same_time_and_the_last_may_be_first() -> None:
-    together, first = threading.Barrier(4, timeout=20), threading.Event()
+    together, first = threading.Barrier(4, timeout=120), threading.Event()
 
     def work(item: int) -> int:
         together.wait()
         if item == 3:
             first.set()
-        assert first.wait(20)
+        assert first.wait(120)
         return item
 
     assert list(in_order(work, range(4), workers=4, ahead=4)) == [0, 1, 2, 3]
@@ -39,7 +39,7 @@ def test_no_more_are_taken_than_may_lie_ahead_of_a_slow_one() -> None:
 
     def work(item: int) -> int:
         if item == 0:
-            assert slow.wait(20)
+            assert slow.wait(120)
         done.release()
         return item
 
@@ -48,10 +48,10 @@ def test_no_more_are_taken_than_may_lie_ahead_of_a_slow_one() -> None:
     reader = threading.Thread(target=lambda: results.append(next(made)))
     reader.start()
     for _ in range(7):  # all that may be taken, but for the slow one
-        assert done.acquire(timeout=20)
+        assert done.acquire(timeout=120)
     assert len(taken) == 8
     slow.set()
-    reader.join(20)
+    reader.join(120)
     assert results + list(made) == list(range(100))
 
 
@@ -60,7 +60,7 @@ def test_a_source_that_makes_wait_holds_up_no_result() -> None:
 
     def source() -> Iterator[int]:
         yield 1
-        assert more.wait(20)
+        assert more.wait(120)
         yield 2
 
     made = in_order(lambda item: item, source(), workers=2, ahead=4)

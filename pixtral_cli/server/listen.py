@@ -119,7 +119,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=round(finish) + 1,
+                timeout_graceful_shutdown=round(finish) + 2,
             )
         )
         self._ending: asyncio.Event = app.state.ending

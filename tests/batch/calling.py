@@ -26,7 +26,7 @@ def start(
 def batch(*words: str | Path, stdin: bytes = b"", pause: float = 0, **streams: Any) -> Result:
     """`pixtral batch WORDS…` to its end."""
     with start(*words, pause=pause, **streams) as child:
-        out, err = child.communicate(stdin, timeout=120)
+        out, err = child.communicate(stdin, timeout=240)
     return Result(child.returncode, (out or b"").decode(), (err or b"").decode())
 
 

@@ -1,7 +1,7 @@
 """`pixtral batch` as it is, but for the engine: it answers with a digest of what it is asked, after PAUSE seconds or so.
 
-A question may order what happens: `outage`, `refused` and `bug` raise, `forever` is answered until it is stopped, `page` with
-HTML. With MENDED=1 nothing is refused; with BROKEN=open or BROKEN=load there is no engine.
+A question may order what happens: `outage`, `refused` and `bug` raise, `forever` is answered until it is stopped, `last` only
+where there is no PAUSE, `page` with HTML. With MENDED=1 nothing is refused; with BROKEN=open or BROKEN=load there is no engine.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Hashing(FakeEngine):
             return
         said = repr([(one.role, one.text, [image.sha256 for image in one.images]) for one in messages])
         digest = hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()
-        while text == "forever":
+        while text == "forever" or (PAUSE and text == "last"):
             time.sleep(0.01)
             yield Chunk("again ")
         time.sleep(PAUSE * Random(digest).random())  # so that rows overtake each other

@@ -222,7 +222,7 @@ def test_the_model_that_a_row_names_is_told_when_it_is_another(tmp_path: Path) -
 def test_a_thousand_rows_keep_their_order_in_bounded_memory(tmp_path: Path) -> None:
     """Each row holds 100 kB: all of them would be 100 MB, a window of 16 at most is a few."""
     chance, inside, most, lock = Random(1), 0, 0, threading.Lock()
-    first = threading.Barrier(8, timeout=60)  # the first eight are asked at once, or not at all
+    first = threading.Barrier(8, timeout=120)  # the first eight are asked at once, or not at all
 
     def answer(messages: Sequence[Message]) -> str:
         nonlocal inside, most
@@ -285,8 +285,8 @@ def test_closing_a_run_stops_every_answer_in_the_making(tmp_path: Path) -> None:
     going = runner.run(plan, source.rows(), Stream(written.append))
     assert [next(going).done, next(going).done] == [0, 1]
     for _ in range(3):
-        assert begun.acquire(timeout=20)
+        assert begun.acquire(timeout=120)
     going.close()
     for _ in range(3):
-        assert ended.acquire(timeout=20)
+        assert ended.acquire(timeout=120)
     assert len(written) == 1

@@ -89,7 +89,7 @@ def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: P
     arguments = ["ask", "Is {2} beside {1}?", "--image", str(square), "-a", str(circle), "-m", "demo", "--dry-run"]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=120,
+        stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     model, first, second, text, prompt, left, torch = done.stdout.splitlines()
@@ -106,7 +106,7 @@ def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: P
 def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
     with Terminal(40, 10) as terminal:
         child = terminal.run(*ASK, WHAT, "--image", str(circle), "-m", "demo", env={**os.environ, "TERM": "xterm"})
-        assert child.wait(120) == 0
+        assert child.wait(240) == 0
     assert "red circle" in terminal.lines[-1].lower()
     assert len(terminal.lines) == 1, "the spinner left a trace"
     assert b"demo is at work" in terminal.raw

@@ -36,7 +36,7 @@ def session(home: Path) -> str:
 
 
 def run(shell: list[str], script: str, environment: dict[str, str]) -> list[str]:
-    done = subprocess.run([*shell, script], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run([*shell, script], env=environment, capture_output=True, text=True, check=True, timeout=240)
     return done.stdout.split()
 
 
@@ -111,7 +111,7 @@ def test_fish_completes_names(environment: dict[str, str], session: str) -> None
 def test_zsh_completes_names_and_takes_no_title_for_a_command(
     environment: dict[str, str], session: str, tmp_path: Path
 ) -> None:
-    shell = pexpect.spawn("zsh", ["-f"], env=environment, encoding="utf-8", timeout=30, cwd=str(tmp_path))
+    shell = pexpect.spawn("zsh", ["-f"], env=environment, encoding="utf-8", timeout=120, cwd=str(tmp_path))
     shell.sendline(f"PS1='> '; autoload -U compinit; compinit -u; source {FOLDER}/_pixtral; echo rea''dy")
     shell.expect("ready")
     shell.send("pixtral sessions show \t")
@@ -123,7 +123,7 @@ def test_zsh_completes_names_and_takes_no_title_for_a_command(
 @pytest.mark.slow
 def test_zsh_completes_commands(environment: dict[str, str]) -> None:
     assert shutil.which("zsh")
-    shell = pexpect.spawn("zsh", ["-f"], env=environment, encoding="utf-8", timeout=30)
+    shell = pexpect.spawn("zsh", ["-f"], env=environment, encoding="utf-8", timeout=120)
     shell.sendline(f"PS1='> '; autoload -U compinit; compinit -u; source {FOLDER}/_pixtral; echo rea''dy")
     shell.expect("ready")
     shell.send("pixtral mod\t")

@@ -30,7 +30,7 @@ def stopped() -> Iterator[None]:
 
 def ask(*words: str) -> str:
     command = [sys.executable, "-c", ASK, "ask", *words, "-m", "demo", "--keep-alive", "5m", "--no-stdin", "-n", "-q"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stderr) == (0, "False\n")
     return done.stdout
 

@@ -151,7 +151,7 @@ def test_rm_asks_and_without_a_terminal_wants_to_be_sure(call: Call) -> None:
 def test_rm_on_a_terminal_takes_yes_for_an_answer_only(home: Path) -> None:
     name = saved("what is this?")
     for answer, left in (("", [name]), ("no", [name]), ("y", [])):
-        child = pexpect.spawn(sys.executable, ["-m", "pixtral_cli", "sessions", "rm", name], timeout=20)
+        child = pexpect.spawn(sys.executable, ["-m", "pixtral_cli", "sessions", "rm", name], timeout=120)
         child.expect_exact("[y/N] ")
         child.sendline(answer)
         child.expect(pexpect.EOF)
@@ -161,7 +161,7 @@ def test_rm_on_a_terminal_takes_yes_for_an_answer_only(home: Path) -> None:
 
 def test_ctrl_c_at_the_question_leaves_the_shell_a_fresh_line(home: Path) -> None:
     name = saved("what is this?")
-    child = pexpect.spawn(sys.executable, ["-m", "pixtral_cli", "sessions", "rm", name], timeout=20)
+    child = pexpect.spawn(sys.executable, ["-m", "pixtral_cli", "sessions", "rm", name], timeout=120)
     child.expect_exact("[y/N] ")
     child.sendintr()
     child.expect_exact("\r\n")

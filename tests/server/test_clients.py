@@ -36,13 +36,13 @@ def running(engine: FakeEngine) -> Iterator[Running]:
 
 @pytest.fixture
 def theirs(running: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url=f"{running.url}/v1", api_key=KEY, max_retries=0, timeout=120) as client:
         yield client
 
 
 @pytest.fixture
 def mistral(running: Running) -> Iterator[Mistral]:
-    with Mistral(server_url=running.url, api_key=KEY, timeout_ms=20_000) as client:
+    with Mistral(server_url=running.url, api_key=KEY, timeout_ms=120_000) as client:
         yield client
 
 

@@ -5,6 +5,7 @@ import shutil
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tests.server.serving import Running, png, serving
 from tests.server.test_serve import draw
 
 pytestmark = pytest.mark.slow
+PATIENCE = 60_000  # milliseconds: the machine may be busy
+expect.set_options(timeout=PATIENCE)
 
 
 EXPECTED = re.compile(
@@ -31,7 +34,7 @@ EXPECTED = re.compile(
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         where = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=where, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=where, args=["--no-sandbox"], timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -56,7 +59,7 @@ def watched(browser: Browser, running: Running) -> Iterator[Page]:
     """A page that may log no error and ask nobody but its server for anything."""
     context = browser.new_context(viewport={"width": 1280, "height": 860})
     page = context.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE)
     wrong: list[str] = []
 
     def logged(message: ConsoleMessage) -> None:
@@ -156,7 +159,7 @@ def test_stop_regenerate_and_edit(page: Page, engine: FakeEngine) -> None:
 
     def slow() -> Iterator[str]:
         yield "The beginning"
-        held.wait(10)
+        held.wait(120)
         yield " and the end"
 
     engine.answers = [slow(), "A new answer.", "An answer to the other."]  # type: ignore[list-item]
@@ -266,7 +269,7 @@ class Held(list[str]):
     def __iter__(self) -> Iterator[str]:
         *before, last = super().__iter__()
         yield from before
-        assert self.event.wait(10)
+        assert self.event.wait(120)
         yield last
 
 
@@ -312,9 +315,11 @@ PLAIN_HTTP = """() => {
 def test_it_works_over_plain_http_from_another_machine(page: Page, running: Running, engine: FakeEngine) -> None:
     """What browsers keep from such pages is taken away here: `randomUUID` and the clipboard."""
     page.add_init_script(f"({PLAIN_HTTP})()")
+    page.clock.install()
     page.goto(running.url)
     engine.answers = ["Over the wire."]
     ask(page, "hello")
+    page.clock.pause_at(datetime.now() + timedelta(hours=1))  # what the button says would be gone in a moment
     page.get_by_role("button", name="Copy").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     page.get_by_label("Question", exact=True).focus()

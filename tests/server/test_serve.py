@@ -33,10 +33,10 @@ def demo() -> Iterator[tuple["subprocess.Popen[str]", httpx2.Client]]:
         assert process.stderr.readline() == "Loading demo …\n"
         line = process.stderr.readline()
         assert line.startswith("demo answers at http://127.0.0.1:"), line + process.stderr.read()
-        with httpx2.Client(base_url=line.split()[3], timeout=60, trust_env=False) as client:
+        with httpx2.Client(base_url=line.split()[3], timeout=120, trust_env=False) as client:
             yield process, client
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
         assert process.stdout
         assert (process.stdout.read(), process.stderr.read()) == ("", "")
 

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -52,17 +51,15 @@ class Chat(Terminal):
         self.type(line.encode() + b"\r")
         self.until(answered, answer)
 
-    def until(self, there: Callable[[], bool], what: str, seconds: float = 90) -> float:
-        """Wait until something is so; returns how many seconds it took."""
-        begin = time.monotonic()
+    def until(self, there: Callable[[], bool], what: str, seconds: float = 240) -> None:
+        """Wait until something is so."""
         with self._arrived:
             came = self._arrived.wait_for(there, seconds)
         assert came, f"{what!r} did not come: {self.lines}"
-        return time.monotonic() - begin
 
     def end(self, status: int = 0, keys: bytes = b"\x04") -> None:
         self.type(keys)
-        left = self.process.wait(30)
+        left = self.process.wait(120)
         assert left == status, (left, self.lines)
 
     @property

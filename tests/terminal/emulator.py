@@ -46,7 +46,7 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.out.close()
-        self._reader.join(10)
+        self._reader.join(30)
         os.close(self._master)
 
     @property
@@ -71,7 +71,7 @@ class Terminal:
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = 240) -> None:
         """Until the screen shows `text`."""
         with self._arrived:
             shown = self._arrived.wait_for(lambda: text in "\n".join(lines_of(self.screen)), seconds)

@@ -1,7 +1,7 @@
 """`pixtral chat` as it is, but for the engine: it repeats what it is asked and needs no model.
 
 PAUSE is how many seconds it takes for a word, LOAD how many to load; without them it is at once. PART is how much of it
-has been read while it loads.
+has been read while it loads. Before the word `wait` it waits until it is stopped.
 """
 
 import os
@@ -24,7 +24,7 @@ class Echo(FakeEngine):
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
         for word in messages[-1].text.split(" "):
-            time.sleep(float(os.environ.get("PAUSE", "0")))
+            time.sleep(600 if word == "wait" else float(os.environ.get("PAUSE", "0")))
             yield Chunk(f"{word} ")
         yield Chunk(finish_reason="stop", usage=Usage(), timings=Timings())
 

@@ -16,13 +16,13 @@ def test_it_is_told_how_far_another_process_has_loaded_the_model() -> None:
     def open_elsewhere() -> Engine:
         far.hear(40, "")
         heard.set()
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         return FakeEngine()
 
     backend = Backend(Opening("m", open_elsewhere, far=far))
     assert backend.doing == "loading m"
     backend.start()
-    assert heard.wait(30)
+    assert heard.wait(120)
     assert backend.doing == "loading m 40%"
     far.hear(60, "vLLM compiles")
     assert backend.doing == "vLLM compiles"
@@ -65,7 +65,7 @@ def test_one_that_is_closed_while_it_loads_goes_before_the_next_is_opened() -> N
 
     first = Backend(Opening("first", Loading))
     first.start()
-    assert loading.wait(30)
+    assert loading.wait(120)
     first.close()
     hurried = Backend(Opening("hurried", open_next), after=first)
     hurried.start()

@@ -7,7 +7,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -289,13 +288,11 @@ def test_a_jpeg_named_png_works(tmp_path: Path) -> None:
 # 19, 20: what is not a file, and names that bite
 
 
-def test_a_pipe_a_device_and_a_directory_are_refused_at_once(tmp_path: Path) -> None:
+def test_a_pipe_a_device_and_a_directory_are_refused_unread(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    start = time.monotonic()
     assert "is a pipe" in refusal(tmp_path / "pipe.png").message
     assert "is a device" in refusal("/dev/zero").message
     assert "is a directory" in refusal(tmp_path).message
-    assert time.monotonic() - start <= 1
 
 
 def test_names_with_escapes_newlines_and_invalid_utf8_are_shown_escaped(tmp_path: Path) -> None:

@@ -233,33 +233,32 @@ def head(more: str) -> bytes:
         pytest.param(head("Transfer-Encoding: chunked\r\n") + b"5\r\n{", id="half a chunk"),
     ],
 )
-def test_a_slow_request_ends_and_holds_up_nobody(start: bytes) -> None:
-    with serving(FakeEngine(["yes"] * 20), arrive=1.2, body_seconds=1.0) as running, running.connect() as slow:
-        began = time.monotonic()
+def test_a_slow_request_holds_up_nobody_and_ends(start: bytes) -> None:
+    with serving(FakeEngine(["yes"]), arrive=600, body_seconds=600) as running, running.connect() as slow:
         slow.sendall(start)
-        answered = ThreadPoolExecutor(1).submit(running.post, HELLO)
-        assert answered.result(1).status_code == 200
+        assert running.post(HELLO).status_code == 200
+    with serving(FakeEngine(), arrive=0.6, body_seconds=0.5) as running, running.connect() as slow:
+        slow.sendall(start)
         reply = drain(slow)
-        assert 0.5 < time.monotonic() - began < 5
         assert reply.startswith(b"HTTP/1.1 408") if start else reply == b""
         assert not start or b"request_timeout" in reply
 
 
 def test_a_drip_of_headers_does_not_put_off_the_end() -> None:
     with serving(FakeEngine(), arrive=1.0) as running, running.connect() as slow:
-        began = time.monotonic()
         slow.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
         slow.settimeout(0.1)
-        while time.monotonic() - began < 8:
+
+        def ended() -> bool:
             try:
                 slow.sendall(b"X-A: b\r\n")
-                if slow.recv(100):
-                    break
+                return bool(slow.recv(100))
             except TimeoutError:
-                continue
+                return False
             except OSError:
-                break
-        assert time.monotonic() - began < 4
+                return True
+
+        until(ended)
 
 
 def drain(connection: socket.socket) -> bytes:
@@ -358,9 +357,9 @@ def test_computing_stops_when_the_client_leaves(stream: bool) -> None:
     engine = Endless()
     with serving(engine) as running:
         leave_in_the_middle(running, engine, stream)
-        left = time.monotonic()
-        assert engine.closed.wait(5)
-        assert time.monotonic() - left < 1 + 2 * engine.step
+        left = engine.steps
+        assert engine.closed.wait(120)
+        assert (engine.steps - left) * engine.step <= 1 + 2 * engine.step
         assert running.ask(max_tokens=2).status_code == 200
 
 
@@ -368,7 +367,7 @@ def leave_in_the_middle(running: Running, engine: Endless, stream: bool) -> None
     body = HELLO[:-1] + (b',"stream":true}' if stream else b"}")
     with running.connect() as connection:
         connection.sendall(head(f"Content-Length: {len(body)}\r\n") + body)
-        assert engine.begun.wait(5)
+        assert engine.begun.wait(120)
         if stream:
             assert connection.recv(100)
 
@@ -377,7 +376,7 @@ def test_one_who_leaves_the_queue_is_never_computed() -> None:
     engine = Endless()
     with serving(engine) as running, running.connect() as first:
         first.sendall(head(f"Content-Length: {len(HELLO)}\r\n") + HELLO)
-        assert engine.begun.wait(5)
+        assert engine.begun.wait(120)
         with running.connect() as second:
             second.sendall(head(f"Content-Length: {len(HELLO)}\r\n") + HELLO)
             until(lambda: running.app.state.queue.inside == 2)

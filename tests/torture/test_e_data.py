@@ -28,6 +28,7 @@ from pixtral_cli.chat.transcript import Form, Transcript
 from pixtral_cli.errors import PixtralError, UsageError
 from tests.chat.colours import BLUE, GREEN, RED
 from tests.fakes import FakeEngine
+from tests.server.processes import until
 
 PAGE = 4096
 
@@ -131,6 +132,8 @@ def kill_in_mid_turn(folder: Path, times: int) -> int:
     for seed in range(times):
         acknowledged = folder / f"{seed}.log"
         pid = forked(lambda seed=seed, log=acknowledged: Talker(folder / "data", seed, log).talk())  # type: ignore[misc]
+        if seed % 8:  # one in eight may be killed before it has said anything
+            until(lambda log=acknowledged: log.exists() and log.stat().st_size > 0)  # type: ignore[misc]
         time.sleep(chance.uniform(0, 0.08))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)

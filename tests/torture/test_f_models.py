@@ -40,7 +40,7 @@ def test_59_a_download_killed_at_ten_points_goes_on_from_each(fake: FakeHub, fil
         fault = Fault(gate=at)
         fake.faults[name] = [fault]
         with running(fake, PULL) as process:
-            assert fault.reached.wait(20), f"never came to {name} {at}"
+            assert fault.reached.wait(120), f"never came to {name} {at}"
             if name == WEIGHTS:
                 until(lambda: _here(files[WEIGHTS]) >= at - BUFFERED)  # noqa: B023
             os.kill(process.pid, signal.SIGKILL)
