@@ -1,6 +1,7 @@
 # `make` alone lists what there is.
 PYTHON ?= python3
 BIN := .venv/bin
+PEERS ?= pixtral llama.cpp mistral_inference transformers vllm
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all check format bench docs record completions demo-model demo-eval demo-scores audit clean
@@ -29,8 +30,10 @@ format: .venv/development ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/development .venv-vllm/ready ## Measure: start-up, load, TTFT, decode, memory, beside other programs
-	$(BIN)/python -m benchmarks
+bench: .venv/development ## Measure start-up, load, TTFT, decode, memory beside other programs; PEERS="pixtral llama.cpp" chooses
+	-$(if $(filter vllm,$(PEERS)),$(MAKE) .venv-vllm/ready)
+	-$(if $(filter llama.cpp,$(PEERS)),$(MAKE) .llama-cpp/ready)
+	$(BIN)/python -m benchmarks --peers $(PEERS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LARGE),--large)
 
 docs: .venv/development ## Write the generated parts of the README again
 	$(BIN)/python -m benchmarks --readme
@@ -55,7 +58,7 @@ audit: .venv/development ## Look for known vulnerabilities in the pinned package
 	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps
 
 clean: ## Remove the environment and the caches
-	rm -rf .venv .venv-vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-vllm .llama-cpp .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # The environment: torch first, then exactly the pinned packages. mistral_inference declares xformers, which
 # has no wheel for many machines and which nothing here needs: --no-deps leaves it out.
@@ -74,3 +77,7 @@ clean: ## Remove the environment and the caches
 # The real vLLM, in an environment of its own: it pins other versions than ours.
 .venv-vllm/ready: tests/engines/vllm-requirements.txt tests/engines/vllm_env.sh
 	tests/engines/vllm_env.sh .venv-vllm $(PYTHON)
+
+# llama.cpp, compiled for this processor. What cannot be had is left out of the measurements, and named there.
+.llama-cpp/ready: benchmarks/llama_cpp_env.sh
+	benchmarks/llama_cpp_env.sh .llama-cpp $(BIN)/python

@@ -5,82 +5,139 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.targets import FIVE, PAGES, TEN, decode_limit, targets
 
-README = Path(__file__).parent.parent / "README.md"
+HOME = Path(__file__).parent.parent
+README = HOME / "README.md"
+PLOT = Path(__file__).parent / "results" / "overview.svg"
 BEGIN, END = "<!-- bench: written by `make docs` -->", "<!-- /bench -->"
+NONE = "–"
+
+Report = Mapping[str, Any]
+Rows = Iterator[Sequence[str]]
 
 
-def render(report: Mapping[str, Any]) -> str:
+def render(report: Report) -> str:
     """The whole report as Markdown."""
-    parts = [f"Measured on: {machine.line(report['machine'])}", _table(_startup(report["startup"]))]
+    measured = f"Measured on: {machine.line(report['machine'])}; medians of {report['rounds']} interleaved rounds"
+    parts = [measured, *_absent(report["absent"]), _table(_targets(report)), _table(_startup(report["startup"]))]
     for model in report["models"]:
-        parts += [_caption(model), _table(_conversation(model["programs"]))]
-        if "ten turns" in model:  # a report from before has none
-            parts += [_TEN_TURNS.format(**model), _table(_turns(model["ten turns"]))]
-        if "batches" in model:
-            parts += [_batches_caption(model), _table(_batches(model["batches"]))]
+        parts += _model(model)
     return "\n\n".join(parts)
 
 
-def write_readme(report: Mapping[str, Any], readme: Path = README) -> None:
+def write_readme(report: Report, readme: Path = README) -> None:
     """Replace what stands between the README's markers."""
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{render(report)}\n{END}{after}", encoding="utf-8")
+    plot = f"![Decoding and time to the first token, program by program]({PLOT.relative_to(HOME)})"
+    readme.write_text(f"{before}{BEGIN}\n{plot}\n\n{render(report)}\n{END}{after}", encoding="utf-8")
 
 
-_TEN_TURNS = "{name}: TTFT in ms, turn by turn, of a conversation with pictures of {side}×{side} in turns 1, 4 and 7"
+def _absent(absent: Mapping[str, str]) -> Iterator[str]:
+    if absent:
+        yield "Left out: " + "; ".join(f"{name} ({reason})" for name, reason in absent.items())
 
 
-def _turns(programs: Mapping[str, Sequence[float]]) -> Iterator[list[str]]:
-    yield ["program", *map(str, range(1, 1 + max(map(len, programs.values()))))]
-    for name, seconds in programs.items():
-        yield [name, *(f"{each * 1000:.0f}" for each in seconds)]
+def _targets(report: Report) -> Rows:
+    yield ["target", "wanted", "measured", ""]
+    for each in targets(report):
+        sign = "≤" if each.at_most else "≥"
+        met = "met" if each.met else "not met"
+        yield [f"{each.number}. {each.what}", f"{sign} {each.wanted:g}", f"{each.measured:.2f}", met]
 
 
-def _batches_caption(model: Mapping[str, Any]) -> str:
-    found = model["batches"]["pixtral"]
-    limit = found["read"] / found["bytes"]
+def _startup(times: Mapping[str, float]) -> Rows:
+    yield ["whole process", "median ms"]
+    for name, seconds in times.items():
+        yield [f"`{name}`", _ms(seconds)]
+
+
+def _model(model: Report) -> Iterator[str]:
+    for talk in (FIVE, "short prompt"):
+        if talk in model:
+            yield _caption(model, talk)
+            yield _table(_conversation(model, talk))
+    if TEN in model:
+        yield f"{model['name']}: TTFT in ms, turn by turn, with pictures of {model['side']}×{model['side']} in turns 1, 4 and 7"
+        yield _table(_turns(model[TEN]))
+    if "batches" in model:
+        yield f"{model['name']}, bf16: questions answered at a time, tokens a second together (and times one)"
+        yield _table(_batches(model["batches"]))
+    if "loading" in model:
+        yield f"{model['name']}, bf16: this program beside itself"
+        yield _table(_beside(model))
+
+
+def _caption(model: Report, talk: str) -> str:
+    prompt = next(iter(model[talk].values()))["prompt"]
+    if len(prompt) == 1:
+        return f"{model['name']}, CPU: a prompt of {prompt[0]} tokens"
+    limits = model["limits"]
     return (
-        f"{model['name']}, bf16: questions answered at a time, tokens a second together (and times one); memory was read "
-        f"at {found['read'] / 1e9:.0f} GB/s, which allows one answer {limit:.0f} tokens a second"
+        f"{model['name']}, CPU: one {model['side']}×{model['side']} picture and {len(prompt)} questions; {prompt[0]} prompt "
+        f"tokens in turn 1, {prompt[-1]} in the last. Memory was read at {limits['read'] / 1e9:.1f} GB/s, matrices multiplied at "
+        f"{limits['matrix'] / 1e9:.0f} GFLOP/s"
     )
 
 
-def _batches(programs: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
-    sizes = [name for name in next(iter(programs.values())) if name.isdigit()]
-    yield ["program", *sizes]
-    for name, found in programs.items():
+def _conversation(model: Report, talk: str) -> Rows:
+    """A row a program; of ours also how much of what memory allows its decoding reaches."""
+    extra = {"large picture": "TTFT 1024² picture s", PAGES: "TTFT 30 pages s"}
+    shown = [other for other in extra if other in model]
+    yield [
+        "program", "load s", "start to first token s", "TTFT turn 1 ms", "TTFT last turn ms", "decode tokens/s",
+        "of memory's limit", *(extra[other] for other in shown), "peak memory MB",
+    ]  # fmt: skip
+    for name, row in model[talk].items():
+        share = f"{row['decode'] / decode_limit(model, row):.0%}" if "step" in row else NONE
+        others = [model[other].get(name, {}).get("ttft", [None])[0] for other in shown]
         yield [
-            {"vllm": "vLLM"}.get(name, name),
-            *(f"{found[size]:.1f} ({found[size] / found['1']:.2f}×)" for size in sizes),
-        ]
-
-
-def _startup(times: Mapping[str, float]) -> Iterator[list[str]]:
-    yield ["whole process", "median ms"]
-    for name, seconds in times.items():
-        yield [f"`{name}`", f"{seconds * 1000:.0f}"]
-
-
-def _conversation(programs: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
-    yield ["program", "load s", "TTFT turn 1 ms", "TTFT turn 5 ms", "decode tokens/s", "peak memory MB"]
-    for name, row in programs.items():
-        yield [
-            name, f"{row['load']:.2f}", f"{row['ttft 1'] * 1000:.0f}", f"{row['ttft 5'] * 1000:.0f}",
-            f"{row['decode']:.1f}", f"{row['memory'] / 1e6:.0f}",
+            name, f"{row['load']:.2f}", f"{row['load'] + row['ttft'][0]:.2f}", _ms(row["ttft"][0]), _ms(row["ttft"][-1]),
+            f"{row['decode']:.1f}", share, *(NONE if seconds is None else f"{seconds:.1f}" for seconds in others),
+            f"{row['memory'] / 1e6:.0f}" if "memory" in row else NONE,
         ]  # fmt: skip
 
 
-def _caption(model: Mapping[str, Any]) -> str:
-    first = next(iter(model["programs"].values()))
-    return (
-        f"{model['name']}, bf16, CPU: one {model['side']}×{model['side']} picture and five questions; "
-        f"{first['prompt 1']:.0f} prompt tokens in turn 1, {first['prompt 5']:.0f} in turn 5"
-    )
+def _turns(programs: Mapping[str, Any]) -> Rows:
+    yield ["program", *map(str, range(1, 11))]
+    for name, row in programs.items():
+        yield [name, *(_ms(seconds) for seconds in row["ttft"])]
 
 
-def _table(rows: Iterator[list[str]]) -> str:
+def _batches(programs: Mapping[str, Mapping[str, float]]) -> Rows:
+    yield ["program", *next(iter(programs.values()))]
+    for name, found in programs.items():
+        yield [name, *(f"{rate:.1f} ({rate / found['1']:.2f}×)" for rate in found.values())]
+
+
+def _beside(model: Report) -> Rows:
+    follow, edit, schema, load = (model[key] for key in ("follow-ups", "edit", "schema", "loading"))
+    yield ["", "this", "that", "ratio"]
+    yield [
+        "TTFT of a follow-up; computing its new tokens alone, ms",
+        _ms(follow["ttft"]), _ms(follow["alone"]), f"{follow['ratio']:.2f}",
+    ]  # fmt: skip
+    yield [
+        f"an edit of {edit['tokens']:.0f} tokens: decoded plainly; with guesses from the conversation, ms",
+        _ms(edit["without"]), _ms(edit["with"]), f"{edit['ratio']:.2f}",
+    ]  # fmt: skip
+    yield [
+        "decoding under a JSON schema; freely, tokens/s",
+        f"{schema['schema']:.1f}", f"{schema['plain']:.1f}", f"{schema['ratio']:.2f}",
+    ]  # fmt: skip
+    for ours, alone in (
+        ("load", "reading the file"),
+        ("from the disk to the first token", "reading the file from the disk"),
+    ):
+        yield [f"{ours}; {alone}, ms", _ms(load[ours]), _ms(load[alone]), f"{load[ours] / load[alone]:.2f}"]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}" if seconds >= 0.01 else f"{seconds * 1000:.1f}"
+
+
+def _table(rows: Rows) -> str:
     head, *body = rows
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *body])

