@@ -47,6 +47,12 @@ class Template:
     defaults: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def sampling(self) -> dict[str, object]:
+        """What it says of sampling, under the names that the settings have."""
+        told = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens, "seed": self.seed}
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
     def placeholders(self) -> tuple[str, ...]:
         """The names that must be given: those of prompt and system, without `input` and those with a default."""
         named = dict.fromkeys(_names(self.prompt) + _names(self.system or ""))

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.config import Config
 from pixtral_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
-
-SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
 
 
 def load(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict[str, str]]":
@@ -40,8 +38,8 @@ def form(template: "Template | None", schema: str | None, extract: str | None) -
 
 def beneath(settings: Config, template: "Template", system: str | None) -> Config:
     """The settings with what the template says underneath; its model goes before the configured one."""
-    offered = {"system": system, **{key: getattr(template, key) for key in SAMPLING}}
-    missing = {key: value for key, value in offered.items() if getattr(settings, key) is None}
+    offered = {"system": system, **template.sampling}
+    missing: dict[str, Any] = {key: value for key, value in offered.items() if getattr(settings, key) is None}
     if template.model:
         missing["model"] = template.model
     return replace(settings, **missing)

@@ -6,8 +6,6 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.state import Draft, State
 from pixtral_cli.terminal.templates import InUse, gist, open_templates
 
-SAMPLING = ("temperature", "top_p", "max_tokens", "seed")
-
 
 def choose(state: State, argument: str) -> Draft | None:
     """`/template NAME key=value`; `off` lets questions go as they are typed. What it set otherwise stays set."""
@@ -55,8 +53,7 @@ def fill(state: State, place: str, text: str) -> None:
 
 
 def _settings(chosen: InUse) -> dict[str, object]:
-    template = chosen.template
-    wanted: dict[str, object] = {key: value for key in SAMPLING if (value := getattr(template, key)) is not None}
+    template, wanted = chosen.template, chosen.template.sampling
     if template.schema:
         from pixtral_cli.chat.schema import parse
 
