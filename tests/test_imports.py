@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "pixtral_cli"
 
 FLOORS = [
-    {"net", "sanitize", "parallel", "config", "errors", ""},
+    {"net", "sanitize", "parallel", "versions", "config", "errors", ""},
     {"chat", "models"},
     {"engines"},
     {"terminal", "server", "evals", "batch", "doctor"},
