@@ -35,7 +35,7 @@ from demo.twin import Shape, Twin
 RUNS = Path("runs")
 HELD_OUT_SEED = 10_000_000  # training seeds stay below
 WARM_UP = 40  # steps
-AUXILIARY = 0.35
+AUXILIARY = 0.8
 
 
 @dataclass(frozen=True, slots=True)
