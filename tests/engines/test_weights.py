@@ -169,8 +169,26 @@ def test_memory_that_torch_keeps_for_itself_counts_as_free(monkeypatch: pytest.M
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(tmp_path: Path) -> None:
     build(tmp_path, Sizes(dim=256, hidden=1024), dtype=torch.bfloat16)
     engine = LocalEngine(tmp_path, name="big", device="cpu", dtype="fp32", available=lambda _: 1 << 20)
-    with pytest.raises(OutOfMemory, match=r"Loading big in float32 needs \d+\.\d MiB of memory, 1\.0 MiB is free"):
+    with pytest.raises(
+        OutOfMemory, match=r"Loading big in float32 with .* tokens needs \d+\.\d MiB of memory, 1\.0 MiB is free"
+    ):
         engine.load()
+
+
+def test_weights_that_leave_no_room_for_the_question_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    build(tmp_path, dtype=torch.bfloat16)
+    free = loaded(tmp_path, "fp32").size + 300 * 512  # 512: of a position's keys and values
+
+    def ask(words: int) -> str:
+        engine = LocalEngine(
+            tmp_path, name="tiny", dtype="fp32", available=lambda _: 1 << 40 if engine.loaded else free
+        )
+        return "".join(chunk.text for chunk in engine.stream([user("one " * words)], Sampling(0, max_tokens=20_000)))
+
+    assert ask(1)
+    with pytest.raises(OutOfMemory, match=r"Loading tiny in float32 with 4,\d{3} tokens needs .* of memory") as caught:
+        ask(2000)
+    assert "Shorten the conversation" in caught.value.hint
 
 
 PIXTRAL_12B = """{"dim": 5120, "n_layers": 40, "head_dim": 128, "hidden_dim": 14336, "n_heads": 32, "n_kv_heads": 8,

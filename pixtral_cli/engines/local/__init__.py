@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.local.tokenizer import Tokenizer
 
 
+QUESTION = 4_352  # tokens of the largest image and a few words
+ANSWER = 256  # tokens there must be room for before an answer is begun; most end long before --max-tokens
+
+
 class LocalEngine:
     """An `Engine` over a checkpoint folder in mistral format. Cheap to make; weights are loaded when first needed.
 
@@ -76,7 +80,7 @@ class LocalEngine:
             prompt = self._encode(told(messages, sampling.schema))
         room = self._room(prompt, sampling)
         with clock.time("load"):
-            runner = self.load(check)
+            runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or ANSWER, ANSWER))
         from pixtral_cli.engines.local.sampling import make_sampler  # brings torch, as loading does
 
         text = Detokenizer(tokenizer.bytes_of, sampling.stop)
@@ -103,10 +107,10 @@ class LocalEngine:
         images = tuple(ImageCost(placed.grid.width, placed.grid.height, placed.grid.tokens) for placed in prompt.images)
         return Cost(len(prompt.tokens), self.params.context_window, images)
 
-    def load(self, check: Check = go_on) -> "Runner":
+    def load(self, check: Check = go_on, positions: int = QUESTION + ANSWER) -> "Runner":
         """Load the weights now unless they are loaded; `check` is called often and may raise.
 
-        Raises ModelError or OutOfMemory.
+        Raises ModelError, or OutOfMemory when there is no room for the weights and the cache of so many positions.
         """
         with self._lock:
             if self._runner is None:
@@ -117,7 +121,8 @@ class LocalEngine:
                 from pixtral_cli.engines.local.runner import Runner
                 from pixtral_cli.engines.local.weights import load
 
-                wanted = Wanted(self._device, self._dtype, self._available or available)
+                positions = min(positions, self.params.context_window)
+                wanted = Wanted(self._device, self._dtype, self._available or available, positions)
                 with translated(f"loading {self.name}"):
                     weights = load(self.folder, self.params, self.name, wanted, check, self._heard)
                 if weights.device.type == "cuda":  # or the second turn would wait for it

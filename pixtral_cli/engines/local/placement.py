@@ -27,11 +27,15 @@ Available = Callable[[torch.device], int]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A device and a dtype by name, or "auto", and who says how many bytes are free there."""
+    """A device and a dtype by name, or "auto", and who says how many bytes are free there.
+
+    `positions` is for how many tokens there must be room beside the weights.
+    """
 
     device: str
     dtype: str
     available: Available
+    positions: int = 0
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from pixtral_cli.engines.local import checkpoint, placement, upstream
 from pixtral_cli.engines.local.answer import Check, go_on
+from pixtral_cli.engines.local.cache import position_bytes
 from pixtral_cli.engines.local.params import Params, verify_hint
 from pixtral_cli.engines.local.placement import Wanted
 from pixtral_cli.errors import ModelError
@@ -69,10 +70,13 @@ def load(
     count = sum(math.prod(shape) for shape in shapes.values())
     stored = tensors[EMBEDDING].dtype
     what = placement.choose_dtype(wanted.dtype, where, stored, count * stored.itemsize)
-    size = count * what.itemsize
-    if size > (have := wanted.available(where)):
-        named = str(what).removeprefix("torch.")
-        raise placement.not_enough(f"Loading {name} in {named}", have, size, "See what fits: pixtral doctor")
+    size, room = count * what.itemsize, wanted.positions * position_bytes(params, what)
+    if size + room > (have := wanted.available(where)):
+        shorter = "Shorten the conversation or send fewer images. " if size <= have else ""
+        doing = f"Loading {name} in {str(what).removeprefix('torch.')}" + (
+            f" with {wanted.positions:,} tokens" if room else ""
+        )
+        raise placement.not_enough(doing, have, size + room, f"{shorter}See what fits: pixtral doctor")
     placement.use_threads(size)
     state = _read(tensors, where, what, name, check, told)
     if tied:
