@@ -127,7 +127,7 @@ def engine(socket: Path, model: str) -> RemoteEngine:
 def statuses(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
     """The processes that answer, each with what it says of itself. Sockets of those that are gone are removed."""
     for socket in sorted(folder.glob(f"{key}*.sock")):
-        asked = link(socket, patience=3)
+        asked = link(socket, patience=PATIENCE)
         try:
             yield socket, asked.get("/status")
         except Unreachable:

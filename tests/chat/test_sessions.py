@@ -386,7 +386,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
 PARTS = st.lists(st.one_of(TEXTS, st.sampled_from([RED, GREEN, CROP])), max_size=5)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=40)
 @given(st.lists(PARTS, min_size=1, max_size=4))
 def test_any_parts_in_any_order_come_back(tmp_path: Path, questions: list[list[str | Image]]) -> None:
     sessions = Sessions(tmp_path / "data")

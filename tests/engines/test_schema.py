@@ -81,7 +81,9 @@ SCHEMAS = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(SCHEMAS, st.integers(0, 2**31), st.sampled_from([0.0, 0.7, 1.5, 5.0]), st.sampled_from([0.3, 1.0]))
 def test_whatever_an_untrained_model_says_satisfies_the_schema(
     engine: LocalEngine, schema: Any, seed: int, temperature: float, top_p: float

@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield folder
     for socket, status in resident.statuses(folder):
         resident.stop(socket, status)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # what ends may just be removing a file of its own
 
 
 def started(folder: Path, what: Wanted = WANTED) -> RemoteEngine:
@@ -96,7 +96,7 @@ def test_a_long_path_gets_a_short_room(tmp_path: Path) -> None:
 
 
 def test_it_leaves_after_idling_and_removes_its_socket(folder: Path) -> None:
-    engine = started(folder, replace(WANTED, keep_alive=3))
+    engine = started(folder, replace(WANTED, keep_alive=6))
     (pid,) = pids(folder)
     assert said(engine)
     until(lambda: gone(pid))
