@@ -86,6 +86,11 @@ def test_a_forgotten_answer_that_is_collected_inside_a_lock_stops_nobody(folder:
     assert text_of(who, [user("And now?")])
 
 
+def free(turns: Turns[Any]) -> bool:
+    """Nobody computes or waits."""
+    return turns._holder is None and not turns._alone and not turns._waiting
+
+
 def until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not reached():
@@ -169,7 +174,7 @@ def test_whatever_is_asked_at_once_is_answered_as_if_alone(folder: Path, todo: l
 
     lock = threading.Lock()
     at_once(*(lambda one=one: ask(*one) for one in todo))
-    assert shared.load().turns.free
+    assert free(shared.load().turns)
 
 
 def test_answers_that_wait_at_the_same_time_share_their_steps(folder: Path) -> None:
@@ -255,7 +260,7 @@ def test_an_answer_that_has_no_memory_left_fails_without_the_others(folder: Path
         at_once(go_on, *(lambda n=n: found.update({n: begun[n].rest()}) for n in range(3)))
     assert caches
     assert [found[number] for number in range(3)] == expected
-    assert who.load().turns.free
+    assert free(who.load().turns)
 
 
 def test_ctrl_c_while_another_thread_computes_for_us_waits_for_no_more_than_its_step(folder: Path) -> None:
@@ -335,7 +340,7 @@ def test_ctrl_c_at_random_moments_disturbs_no_other_thread(folder: Path) -> None
             thread.join(120)
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
-    assert who.load().turns.free
+    assert free(who.load().turns)
 
 
 def test_chunks_and_steps_alternate_while_both_are_wanted() -> None:
@@ -357,7 +362,7 @@ def test_chunks_and_steps_alternate_while_both_are_wanted() -> None:
     for thread in threads:
         thread.join(120)
     assert order == ["step of 4", "chunk", "chunk", "chunk"]
-    assert turns.free
+    assert free(turns)
 
 
 def test_a_step_waits_a_moment_for_those_of_the_last_and_never_for_one_that_is_gone(
@@ -432,6 +437,6 @@ def test_ctrl_c_at_every_moment_of_a_turn_leaves_it_to_the_others() -> None:
                 thread.start()
                 thread.join(120)
                 assert not thread.is_alive(), f"the turn is lost by Ctrl-C at moment {moment}"
-            assert turns.free
+            assert free(turns)
             moment += 1
         assert moment > 5

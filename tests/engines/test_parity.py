@@ -43,7 +43,7 @@ def next_logits(engine: LocalEngine, said: list[Message], answer: list[int]) -> 
     runner, prompt = engine.load(), engine._encode(said)
     with runner.sequences.lend(prompt) as (sequence, _):
         logits = [runner.prefill(prompt, sequence, Clock())]
-        logits += [runner.step(sequence, token) for token in answer]
+        logits += [runner._extend(sequence, [token])[0] for token in answer]
     return logits
 
 

@@ -121,10 +121,6 @@ class Runner:
         finally:
             self.turns.gone(sequence)
 
-    def step(self, sequence: Sequence, token: int) -> Tensor:
-        """Append a token to the sequence, in one step with other threads'; returns the logits (vocabulary,) of the next."""
-        return self._extend(sequence, [token])[0]
-
     def _extend(self, sequence: Sequence, tokens: Several[int]) -> Several[Tensor]:
         """Append a token and guesses of what follows it, of which the last may be left out; the logits after each."""
         step = Step(sequence, tokens)

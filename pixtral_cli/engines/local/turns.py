@@ -43,11 +43,6 @@ class Turns(Generic[T]):
         self._expected: set[object] = set()
         self._until = 0.0
 
-    @property
-    def free(self) -> bool:
-        """Nobody computes or waits."""
-        return self._holder is None and not self._alone and not self._waiting
-
     def alone(self, work: Callable[[], R]) -> R:
         """The result of `work`, during which nobody else computes."""
         results: list[R] = []
