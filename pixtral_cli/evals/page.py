@@ -29,6 +29,7 @@ h1 {{ font-size: 1.5rem; margin: 0 0 1rem }}
 pre {{ white-space: pre-wrap; font: inherit; margin: 0 }}
 table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }}
 td, th {{ border-bottom: 1px solid var(--line); padding: .3rem .8rem .3rem 0; text-align: left }}
+td + td {{ white-space: nowrap }}
 td.n {{ text-align: right }}
 .faint, summary {{ color: var(--faint); font-size: .85rem }}
 article {{ background: var(--card); border: 1px solid var(--line); border-left: .35rem solid var(--bad); border-radius: .5rem;
@@ -51,7 +52,7 @@ def html(task: Task, run: Run, found: Sequence[Record], *, most: int = MOST) -> 
     """The page, with at most so many questions: the lowest scores first, then in the order of rows."""
     listed = sorted(found, key=lambda record: (_score(task, record), record["row"], record["place"]))
     pieces = [HEAD.format(title=escape(report.heading(task, run))), f"<h1>{escape(report.heading(task, run))}</h1>"]
-    pieces += [_numbers(task, found), _about(run)]
+    pieces += [_numbers(task, run, found), _about(run)]
     if len(listed) > most:
         pieces.append(
             f'<p class="faint">The {most} lowest scores of {len(listed)} questions; all are in answers.jsonl.</p>'
@@ -64,7 +65,7 @@ def _score(task: Task, record: Record) -> float:
     return float(record["scores"].get(task.metrics[0], -1.0))
 
 
-def _numbers(task: Task, found: Sequence[Record]) -> str:
+def _numbers(task: Task, run: Run, found: Sequence[Record]) -> str:
     total = report.summary(task, found)
     rows = []
     for metric, one in total.metrics.items():
@@ -73,6 +74,7 @@ def _numbers(task: Task, found: Sequence[Record]) -> str:
     rows += [(f"{who}, Pixtral 12B", report.shown(task, score), "published") for who, score in task.published.items()]
     rows += [(name, report.shown(task, mean), f"of {count}") for name, (mean, count) in total.groups.items()]
     rows += [("failed", str(total.failed), "")] if total.failed else []
+    rows += [("rows so far", str(total.rows), f"of {run.rows}")] if total.rows < run.rows else []
     cells = "".join(
         f"<tr><td>{escape(a)}</td><td class=n>{escape(b)}</td><td>{escape(c)}</td></tr>" for a, b, c in rows
     )
@@ -98,9 +100,11 @@ def _question(task: Task, run: Run, record: Record) -> str:
         ("Question", _words(record)),
         *_exchange(record),
         ("Reference", "\n".join(dict.fromkeys(record["references"]))),
+        ("Verdict", "\n".join(filter(None, (record["error"], verdicts, record["verdict"])))),
     ]
-    facts += [("Verdict", "\n".join(filter(None, (record["error"], verdicts, record["verdict"]))))]
-    body = "".join(f"<dt>{name}</dt><dd><pre>{escape(text)}</pre></dd>" for name, text in facts)
+    body = "".join(
+        f"<dt>{name}</dt><dd><pre>{escape(text)}</pre></dd>" for name, text in facts if text or name != "Reference"
+    )
     title = f'<div class="faint">{escape(" · ".join([record["key"], *record["groups"]]))}</div>'
     text = "" if pictures else "text"
     return f'<article class="{kind} {text}">{f"<div>{pictures}</div>" if pictures else ""}<div>{title}<dl>{body}</dl></div></article>'

@@ -124,6 +124,7 @@ def test_a_run_that_goes_on_with_other_versions_says_so_and_records_both(call: C
     about.write_text(json.dumps(written))
     answers.write_text("".join(answers.read_text().splitlines(keepends=True)[:2]))
     assert "; unfinished: 2 of 3 rows" in call("show", runs()[0].name)[1]
+    assert "rows so far</td><td class=n>2</td><td>of 3<" in (runs()[0] / "report.html").read_text()
     _, out, err = call("demo-shapes", "--model", "demo", "--limit", "3")
     assert f"Not as when this run was begun: torch 1.0 → {now}\n" in err
     assert "unfinished" not in out
