@@ -55,6 +55,14 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     run.rmdir()
 
 
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """While this file exists, a fake vLLM that is slow, silent or deaf does not go on."""
+    monkeypatch.setenv("FAKE_VLLM_GATE", str(tmp_path / "gate"))
+    (tmp_path / "gate").touch()
+    return tmp_path / "gate"
+
+
 def engine(tmp_path: Path, patience: float = 60) -> VllmEngine:
     launch = Launch(str(config.paths().state), str(tmp_path / "cache"), os.environ["PIXTRAL_VLLM"])
     return VllmEngine(demo_folder(), name="demo", launch=launch, patience=patience)
@@ -160,11 +168,8 @@ def test_one_that_falls_silent_while_it_starts_is_given_up(
     assert str(logs()[0]) in told.value.hint
 
 
-def test_how_far_it_is_can_be_seen(vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
+def test_how_far_it_is_can_be_seen(vllm: Called, tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_VLLM", "slow")
-    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
     answering = engine(tmp_path)
     assert answering.doing == ""
     loading = threading.Thread(target=answering.load)
@@ -179,12 +184,9 @@ def test_how_far_it_is_can_be_seen(vllm: Called, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("moment", ["starting", "serving"])
 def test_however_we_end_nothing_of_it_stays(
-    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
+    vllm: Called, tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch, number: int, moment: str
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
     monkeypatch.setenv("FAKE_VLLM", "slow" if moment == "starting" else "")
-    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
     ask = [sys.executable, "-m", "pixtral_cli", *ASK]
     if moment == "serving":
         ask += ["--watch", "--image", str(SHAPES)]
@@ -200,12 +202,9 @@ def test_however_we_end_nothing_of_it_stays(
 
 
 def test_ctrl_c_while_it_starts_does_not_wait_for_its_end(
-    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vllm: Called, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
     monkeypatch.setenv("FAKE_VLLM", "deaf")
-    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
     process = subprocess.Popen([sys.executable, "-m", "pixtral_cli", *ASK], cwd=ROOT, stdin=subprocess.DEVNULL)
     until(lambda: bool(logs()) and b"GPU KV cache" in logs()[0].read_bytes())
     process.send_signal(signal.SIGINT)
@@ -232,12 +231,9 @@ def test_whoever_leaves_while_it_serves_does_not_wait_for_its_end(
 
 
 def test_a_start_that_was_interrupted_is_begun_anew_once_the_old_one_has_gone(
-    vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    vllm: Called, tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
     monkeypatch.setenv("FAKE_VLLM", "slow")
-    monkeypatch.setenv("FAKE_VLLM_GATE", str(gate))
     answering = engine(tmp_path)
 
     def interrupt() -> None:
@@ -330,11 +326,9 @@ def test_a_schema_reaches_it(tmp_path: Path, vllm: Called) -> None:
     answering.close()
 
 
-def test_chat_shows_how_far_it_is_and_answers(vllm: Called, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
+def test_chat_shows_how_far_it_is_and_answers(vllm: Called, gate: Path) -> None:
     with Chat() as chat:
-        chat.start("--model", "demo", "--engine", "vllm", FAKE_VLLM="slow", FAKE_VLLM_GATE=str(gate))
+        chat.start("--model", "demo", "--engine", "vllm", FAKE_VLLM="slow")
         chat.wait_for("vLLM starts: loading the weights 50%")
         gate.unlink()
         chat.say("Hello?", "demo sees 0 pictures")
@@ -344,11 +338,9 @@ def test_chat_shows_how_far_it_is_and_answers(vllm: Called, tmp_path: Path) -> N
     assert gone(vllm()["pid"])
 
 
-def test_another_model_in_chat_ends_one_that_is_still_starting_first(vllm: Called, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
+def test_another_model_in_chat_ends_one_that_is_still_starting_first(vllm: Called, gate: Path) -> None:
     with Chat() as chat:
-        chat.start("--model", "demo", "--engine", "vllm", FAKE_VLLM="slow", FAKE_VLLM_GATE=str(gate))
+        chat.start("--model", "demo", "--engine", "vllm", FAKE_VLLM="slow")
         chat.wait_for("vLLM starts: loading the weights 50%")
         first = vllm()["pid"]
         chat.type(b"/model demo\r")
@@ -359,10 +351,8 @@ def test_another_model_in_chat_ends_one_that_is_still_starting_first(vllm: Calle
         chat.end()
 
 
-def test_ask_shows_how_far_it_is_on_one_line_and_leaves_no_trace(vllm: Called, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
-    environment = {**os.environ, "FAKE_VLLM": "slow", "FAKE_VLLM_GATE": str(gate), "TERM": "xterm"}
+def test_ask_shows_how_far_it_is_on_one_line_and_leaves_no_trace(vllm: Called, gate: Path) -> None:
+    environment = {**os.environ, "FAKE_VLLM": "slow", "TERM": "xterm"}
     with Terminal(60) as terminal:
         process = terminal.run(sys.executable, "-m", "pixtral_cli", *ASK, env=environment, cwd=ROOT)
         terminal.wait_for("vLLM starts: loading the weights 50%")
@@ -372,10 +362,8 @@ def test_ask_shows_how_far_it_is_on_one_line_and_leaves_no_trace(vllm: Called, t
         assert terminal.lines == ["demo sees 0 pictures, schema: False"]
 
 
-def test_serve_shows_how_far_it_is(vllm: Called, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.touch()
-    environment = {**os.environ, "FAKE_VLLM": "slow", "FAKE_VLLM_GATE": str(gate), "TERM": "xterm"}
+def test_serve_shows_how_far_it_is(vllm: Called, gate: Path) -> None:
+    environment = {**os.environ, "FAKE_VLLM": "slow", "TERM": "xterm"}
     with Terminal(80) as terminal:
         serve = ("serve", "--model", "demo", "--engine", "vllm", "--port", "0")
         process = terminal.run(sys.executable, "-m", "pixtral_cli", *serve, env=environment, cwd=ROOT)
@@ -399,7 +387,7 @@ def test_a_process_kept_alive_keeps_vllm_for_the_next_question(vllm: Called) -> 
     until(lambda: gone(began))
     run = resident.room(config.paths().state)
     for left in run.iterdir():
-        left.unlink()
+        left.unlink(missing_ok=True)  # its guard may just be removing its socket
 
 
 def test_serve_answers_with_it_and_ends_it(vllm: Called) -> None:
