@@ -66,6 +66,7 @@ def ask(
     keep_alive: options.KeepAlive = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     tensor_parallel_size: options.TensorParallel = None,
     pipeline_parallel_size: options.PipelineParallel = None,
     ray: options.Ray = None,
@@ -94,10 +95,10 @@ def ask(
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
         base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
-        offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
+        quantize=quantize, offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
     )  # fmt: skip
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype)
+    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
     if session == "":
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     chosen_template, values = templating.load(template, param or ())
@@ -105,7 +106,7 @@ def ask(
         schema, extract = templating.form(chosen_template, schema, extract)
         question, settings = _templated(chosen_template, question, values, settings)
     wanted = _schema(schema, format, extract)
-    chosen, settings = opening.choose(model, settings)
+    chosen, settings = opening.choose(model, settings, opening.sayer(quiet=quiet))
     layout, whole = FORMS[format]
     out = choose(format=whole, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) not in ("-", "/dev/stdout") else None

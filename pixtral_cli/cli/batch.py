@@ -64,6 +64,7 @@ def batch(
     base_url: options.BaseURL = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     tensor_parallel_size: options.TensorParallel = None,
     pipeline_parallel_size: options.PipelineParallel = None,
     ray: options.Ray = None,
@@ -91,14 +92,15 @@ def batch(
     )  # fmt: skip
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
-        base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None,
+        base_url=base_url, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
+        plain=plain or None,
     )  # fmt: skip
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, device=device, dtype=dtype)
+    opening.check_here(settings, device=device, dtype=dtype, quantize=quantize)
     batching.check(wanted)
     if chosen_template:
         settings = templating.beneath(settings, chosen_template, wanted.filled("").system)
-    chosen, settings = opening.choose(model, settings)
+    chosen, settings = opening.choose(model, settings, opening.sayer(quiet=quiet))
     out = choose(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
     if chosen.note:
         out.note(chosen.note)

@@ -34,6 +34,7 @@ def chat(
     keep_alive: options.KeepAlive = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     tensor_parallel_size: options.TensorParallel = None,
     pipeline_parallel_size: options.PipelineParallel = None,
     ray: options.Ray = None,
@@ -53,11 +54,11 @@ def chat(
 
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
-        base_url=base_url, keep_alive=keep_alive, device=device, dtype=dtype, offline=offline or None,
+        base_url=base_url, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
         plain=plain or None, no_log=no_log or None,
     )  # fmt: skip
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype)
+    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
 
     in_use, settings = _templated(*templating.load(template, param or ()), settings)
     wanted = _schema(in_use.template.schema if in_use and schema is None else schema)

@@ -111,6 +111,7 @@ def run_(
     max_tokens: options.MaxTokens = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     tensor_parallel_size: options.TensorParallel = None,
     pipeline_parallel_size: options.PipelineParallel = None,
     ray: options.Ray = None,
@@ -137,10 +138,16 @@ def run_(
 
     chosen = tasks.get(task)
     settings = config.load().override(
-        engine=engine, base_url=base_url, device=device, dtype=dtype, offline=offline or None, plain=plain or None
+        engine=engine,
+        base_url=base_url,
+        device=device,
+        dtype=dtype,
+        quantize=quantize,
+        offline=offline or None,
+        plain=plain or None,
     )
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, device=device, dtype=dtype)
+    opening.check_here(settings, device=device, dtype=dtype, quantize=quantize)
     opened, about = _open(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
@@ -217,7 +224,7 @@ def _print(text: str) -> None:
 
 def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
     """The engine, and what the record says of model and engine."""
-    from pixtral_cli.cli.opening import API, choose, choose_model, open_chosen
+    from pixtral_cli.cli.opening import API, choose, choose_model, open_chosen, sayer
     from pixtral_cli.evals.setup import revision
 
     if settings.base_url or settings.engine == API:
@@ -227,10 +234,15 @@ def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, 
     chosen, settings = choose_model(model, settings)
     if chosen.note and not quiet:
         typer.echo(chosen.note, err=True)
-    return open_chosen(chosen, settings), {
+    return open_chosen(chosen, settings, sayer(quiet=quiet)), {
         "name": chosen.name, "revision": chosen.revision or revision(chosen.folder), "engine": settings.engine or "local",
-        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_spread(settings),
+        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_quantized(settings), **_spread(settings),
     }  # fmt: skip
+
+
+def _quantized(settings: "Config") -> dict[str, Any]:
+    """The quantization, if one was chosen: it decides answers."""
+    return {"quantize": settings.quantize} if settings.quantize else {}
 
 
 def _spread(settings: "Config") -> "dict[str, Any]":

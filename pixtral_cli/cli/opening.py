@@ -33,6 +33,11 @@ def say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def sayer(*, quiet: bool) -> Callable[[str], None]:
+    """What says notes, or swallows them."""
+    return (lambda line: None) if quiet else say
+
+
 def spread(
     settings: Config,
     tensor_parallel_size: int | None,
@@ -55,13 +60,21 @@ def spread(
     return settings.override(**given)
 
 
-def check_here(settings: Config, **flags: object) -> None:
+def check_here(settings: Config, *, quantize: str | None = None, **flags: object) -> None:
     """Raises UsageError for a flag about the models of this machine when another machine's is to answer."""
+    check_quantize(settings, quantize)
+    flags["quantize"] = quantize
     first = next((flag for flag, value in flags.items() if value is not None), None)
     if first and (settings.base_url or settings.engine == API):
         raise UsageError(
             f"--{first.replace('_', '-')} is for models on this machine, and another's is to answer", "Leave it out"
         )
+
+
+def check_quantize(settings: Config, flag: str | None) -> None:
+    """Raises UsageError for the flag when vLLM is to answer, which runs what a checkpoint holds."""
+    if flag is not None and settings.engine == VLLM:
+        raise UsageError("--quantize is for the local engine, and vLLM is to answer", "Leave it out")
 
 
 def choose(
@@ -96,16 +109,22 @@ def open_chosen(
     from pixtral_cli.engines import NAMES, open_engine, resident
 
     kind, device, dtype = settings.engine or "local", settings.device or "auto", settings.dtype or "auto"
+    quantize, cache = settings.quantize or "auto", config.paths().cache
 
     started = launch(settings)
 
     def here() -> Engine:
-        return open_engine(kind, folder=model.folder, name=model.name, device=device, dtype=dtype, launch=started)
+        return open_engine(
+            kind, folder=model.folder, name=model.name, device=device, dtype=dtype, quantize=quantize, cache=cache,
+            note=note, launch=started,
+        )  # fmt: skip
 
     if kind not in NAMES:
         return here()
     idle = resident.duration(settings.keep_alive) if settings.keep_alive else None
-    wanted = resident.wanted(model, device=device, dtype=dtype, keep_alive=idle, engine=kind, launch=started)
+    wanted = resident.wanted(
+        model, device=device, dtype=dtype, quantize=quantize, cache=cache, keep_alive=idle, engine=kind, launch=started
+    )
     kept = resident.seek(wanted, config.paths().state, told)
     return resident.Resident(kept, here, note) if kept else here()
 

@@ -126,6 +126,14 @@ VllmArgs = Annotated[
 BaseURL = Annotated[str | None, typer.Option("--base-url", help="An OpenAI-shaped server.", show_default=False)]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cuda:1, mps or cpu.", show_default=False)]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", show_default=False)]
+Quantize = Annotated[
+    str | None,
+    typer.Option(
+        "--quantize",
+        help="The decoder's weights: auto, none, 8bit or 4bit.  [default: auto, what fits]",
+        show_default=False,
+    ),
+]
 Format = Annotated[OutputFormat, typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).")]
 AsWhat = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
 Output = Annotated[

@@ -39,6 +39,7 @@ def serve(
     engine: options.EngineName = None,
     device: options.Device = None,
     dtype: options.Dtype = None,
+    quantize: options.Quantize = None,
     tensor_parallel_size: options.TensorParallel = None,
     pipeline_parallel_size: options.PipelineParallel = None,
     ray: options.Ray = None,
@@ -60,9 +61,16 @@ def serve(
     from pixtral_cli.terminal.counter import Counter
 
     settings = config.load().override(
-        temperature=temperature, top_p=top_p, max_tokens=max_tokens, engine=engine, device=device, dtype=dtype
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        engine=engine,
+        device=device,
+        dtype=dtype,
+        quantize=quantize,
     )
     settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    opening.check_quantize(settings, quantize)
     chosen, settings = opening.choose_model(model, settings)
     if settings.engine not in (None, "local", opening.VLLM):
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
@@ -70,7 +78,8 @@ def serve(
         typer.echo(chosen.note, err=True)
     front = Front(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
     what = resident.wanted(
-        chosen, device=settings.device or "auto", dtype=settings.dtype or "auto", running=concurrency,
+        chosen, device=settings.device or "auto", dtype=settings.dtype or "auto",
+        quantize=settings.quantize or "auto", cache=config.paths().cache, running=concurrency,
         engine=settings.engine or "local", launch=opening.launch(settings),
     )  # fmt: skip
 

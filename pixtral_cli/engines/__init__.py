@@ -1,5 +1,6 @@
 """Who answers: opens one engine by its name. Engines are handed values, never the config."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,16 @@ def open_engine(
     name: str = "",
     device: str = "auto",
     dtype: str = "auto",
+    quantize: str = "auto",
+    cache: Path | None = None,
+    note: Callable[[str], None] = lambda line: None,
     launch: "Launch | None" = None,
 ) -> Engine:
-    """An engine of that kind; `launch` says how to start vLLM. Loads no weights; raises UsageError for an unknown kind."""
+    """An engine of that kind; `launch` says how to start vLLM; see `LocalEngine` for the rest. Loads no weights; raises UsageError for an unknown kind."""
     if kind == "local":
         from pixtral_cli.engines.local import LocalEngine
 
-        return LocalEngine(folder, name=name, device=device, dtype=dtype)
+        return LocalEngine(folder, name=name, device=device, dtype=dtype, quantize=quantize, cache=cache, note=note)
     if kind == "vllm" and launch:
         from pixtral_cli.engines.vllm import VllmEngine
 

@@ -37,8 +37,13 @@ def _engine(order: dict[str, Any]) -> Engine:
 
         launch = Launch(**{**order["launch"], "arguments": tuple(order["launch"]["arguments"])})
     return open_engine(
-        order["engine"], folder=folder, name=order["name"], device=order["device"], dtype=order["dtype"], launch=launch
-    )
+        order["engine"], folder=folder, name=order["name"], device=order["device"], dtype=order["dtype"],
+        quantize=order["quantize"], cache=Path(order["cache"]) if order["cache"] else None, note=_note, launch=launch,
+    )  # fmt: skip
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
@@ -84,7 +89,7 @@ def _listen(order: dict[str, Any], engine: Engine, window: int, socket: Path) ->
     from pixtral_cli.server.listen import bind_unix
     from pixtral_cli.server.requests import loader
 
-    about = {key: order[key] for key in ("name", "folder", "device", "dtype", "keep_alive", "owner")}
+    about = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "keep_alive", "owner")}
     about |= {"version": __version__, "pid": os.getpid(), "stop": order["owner"] or os.getpid(), "since": time.time()}
     service = Service(
         model=order["name"],

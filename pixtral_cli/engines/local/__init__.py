@@ -36,10 +36,11 @@ ANSWER = 256  # tokens there must be room for before an answer is begun; most en
 class LocalEngine:
     """An `Engine` over a checkpoint folder in mistral format. Cheap to make; weights are loaded when first needed.
 
-    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32. `available` says how many bytes a
-    device has free, `chunk` how many positions a prefill step takes, `keep` how many bytes of KV caches wait for a next
-    turn; all have good defaults. `loaded` is the part of the weights that has been read, from 0 to 1, and may be looked
-    at from any thread.
+    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32; `quantize` none, 8bit, 4bit, or auto:
+    what fits. Quantized weights are kept in `cache`, or made at each load; `note` hears what auto chose. `available`
+    says how many bytes a device has free, `chunk` how many positions a prefill step takes, `keep` how many bytes of KV
+    caches wait for a next turn; all have good defaults. `loaded` is the part of the weights that has been read, from 0
+    to 1, and may be looked at from any thread.
     """
 
     def __init__(
@@ -49,13 +50,17 @@ class LocalEngine:
         name: str = "",
         device: str = "auto",
         dtype: str = "auto",
+        quantize: str = "none",
+        cache: Path | None = None,
+        note: Callable[[str], None] = lambda line: None,
         available: "Callable[[torch.device], int] | None" = None,
         chunk: int | None = None,
         keep: int | None = None,
     ) -> None:
         self.folder = folder
         self.name = name or folder.name
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._quantize = device, dtype, quantize
+        self._cache, self._note = cache, note
         self._available, self._chunk, self._keep = available, chunk, keep
         self._lock = threading.Lock()
         self._runner: Runner | None = None
@@ -121,8 +126,10 @@ class LocalEngine:
                 from pixtral_cli.engines.local.runner import Runner
                 from pixtral_cli.engines.local.weights import load
 
-                positions = min(positions, self.params.context_window)
-                wanted = Wanted(self._device, self._dtype, self._available or available, positions)
+                wanted = Wanted(
+                    self._device, self._dtype, self._available or available, self._quantize, self._cache, self._note,
+                    min(positions, self.params.context_window),
+                )  # fmt: skip
                 with translated(f"loading {self.name}"):
                     weights = load(self.folder, self.params, self.name, wanted, check, self._heard)
                 if weights.device.type == "cuda":  # or the second turn would wait for it

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -29,12 +30,16 @@ Available = Callable[[torch.device], int]
 class Wanted:
     """A device and a dtype by name, or "auto", and who says how many bytes are free there.
 
+    `quantize` is a quantization by name, or "auto"; `cache` where quantized weights are kept. `note` hears of a choice.
     `positions` is for how many tokens there must be room beside the weights.
     """
 
     device: str
     dtype: str
     available: Available
+    quantize: str = "none"
+    cache: Path | None = None
+    note: Callable[[str], None] = lambda line: None
     positions: int = 0
 
 
@@ -126,8 +131,8 @@ def peak_memory(device: torch.device) -> int:
 
 def not_enough(what: str, have: int, need: int, hint: str) -> OutOfMemory:
     """The error that says so in GiB."""
-    return OutOfMemory(f"{what} needs {_gib(need)} of memory, {_gib(max(have, 0))} is free", hint)
+    return OutOfMemory(f"{what} needs {gib(need)} of memory, {gib(max(have, 0))} is free", hint)
 
 
-def _gib(size: int) -> str:
+def gib(size: int) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB // 10 else f"{size / (1 << 20):.1f} MiB"

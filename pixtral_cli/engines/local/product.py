@@ -15,30 +15,39 @@ FEW = 32  # positions up to which memory is what a product waits for
 DTYPES = (torch.bfloat16, torch.float32)
 
 
-def _load() -> Any:
-    """The kernel's function, or None where it was not built or the processor lacks its instructions."""
+def library(has: str) -> Any:
+    """The compiled `product.c`, or None where it was not built or its function `has` says that the processor cannot."""
     for suffix in EXTENSION_SUFFIXES:
         file = Path(__file__).with_name(f"_product{suffix}")
         if file.exists():
             try:
-                library = ctypes.CDLL(str(file))
+                found = ctypes.CDLL(str(file))
             except OSError:  # built for another system, or without its OpenMP
                 continue
-            if library.pixtral_has_product():
-                size, pointer = ctypes.c_long, ctypes.c_void_p
-                kernel = library.pixtral_product
-                kernel.argtypes = [pointer, pointer, pointer, size, size, size, ctypes.c_int, ctypes.c_int]
-                kernel.restype = None
-                return kernel
+            if hasattr(found, has) and getattr(found, has)():
+                return _typed(found)
     return None
 
 
-_kernel = _load()
+def _typed(found: Any) -> Any:
+    size, pointer, number = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
+    functions = {
+        "pixtral_product": [*[pointer] * 3, *[size] * 3, *[number] * 2],
+        "pixtral_packed": [*[pointer] * 5, *[size] * 3, *[number] * 3],
+        "pixtral_unpack": [*[pointer] * 3, *[size] * 3, *[number] * 3],
+    }
+    for name, arguments in functions.items():
+        if hasattr(found, name):
+            getattr(found, name).argtypes, getattr(found, name).restype = arguments, None
+    return found
+
+
+_library = library("pixtral_has_product")
 
 
 def here(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernel computes products of up to `FEW` positions there."""
-    return _kernel is not None and device.type == "cpu" and dtype in DTYPES
+    return _library is not None and device.type == "cpu" and dtype in DTYPES
 
 
 def exact(device: torch.device, dtype: torch.dtype, *widths: int) -> bool:
@@ -52,13 +61,13 @@ def exact(device: torch.device, dtype: torch.dtype, *widths: int) -> bool:
 def linear(layer: Any, states: Tensor) -> Tensor:
     """`states` (T, in) through a linear layer without bias: (T, out)."""
     count, width = states.shape
-    if count > FEW or not here(states.device, states.dtype):
+    weight: Tensor = layer.weight
+    if count > FEW or not here(states.device, states.dtype) or weight.dtype != states.dtype:
         product: Tensor = layer(states)
         return product
-    weight: Tensor = layer.weight
     states = states.contiguous()
     out = states.new_empty(count, len(weight))
-    _kernel(
+    _library.pixtral_product(
         weight.data_ptr(), states.data_ptr(), out.data_ptr(), width, len(weight), count,
         states.itemsize, torch.get_num_threads(),
     )  # fmt: skip

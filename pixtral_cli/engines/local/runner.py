@@ -68,7 +68,7 @@ class Runner:
         self._vision = Vision(weights, params) if params.vision else None
         usual = min(placement.total(weights.device) // SHARE, max(weights.size, LEAST))
         self.sequences = Sequences(self._new_cache, usual if keep is None else keep)
-        self._exact = exact(weights.device, weights.dtype, params.dim, params.hidden_dim)
+        self._exact = exact(weights.device, weights.dtype, params.dim, params.hidden_dim) and weights.exact
         self.turns: Turns[Step] = Turns()
 
     def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from pixtral_cli.engines.local import checkpoint, placement, upstream
+from pixtral_cli.engines.local import checkpoint, packed, placement, quantize, upstream
 from pixtral_cli.engines.local.answer import Check, go_on
 from pixtral_cli.engines.local.cache import position_bytes
 from pixtral_cli.engines.local.params import Params, verify_hint
@@ -23,17 +23,25 @@ from pixtral_cli.errors import ModelError
 
 OUTPUT, EMBEDDING = "output.weight", "tok_embeddings.weight"
 STORED_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
+ROOM = 8192  # tokens whose cache had better fit beside the weights
+MADE = 0.9  # the part of a load that quantizing is, told as such
 SAMPLE = 1 << 18  # elements of each tensor that loading checks for NaN
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A loaded `Transformer`, where it is and in what."""
+    """A loaded `Transformer`, where it is and in what: `dtype` is that of all that `scheme` does not quantize."""
 
     model: Any
     device: torch.device
     dtype: torch.dtype
     size: int
+    scheme: str = quantize.NONE
+
+    @property
+    def exact(self) -> bool:
+        """Whether quantized products do not depend on how many positions share a step."""
+        return self.scheme == quantize.NONE or packed.here(self.device, self.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ def load(
     Raises ModelError when files are missing, damaged or not what params.json describes, OutOfMemory when the weights
     do not fit in what is available.
     """
+    quantize.check_name(wanted.quantize)
     where = placement.choose_device(wanted.device)
     model = upstream.transformer(_sizes(params))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -70,20 +79,44 @@ def load(
     count = sum(math.prod(shape) for shape in shapes.values())
     stored = tensors[EMBEDDING].dtype
     what = placement.choose_dtype(wanted.dtype, where, stored, count * stored.itemsize)
-    size, room = count * what.itemsize, wanted.positions * position_bytes(params, what)
-    if size + room > (have := wanted.available(where)):
-        shorter = "Shorten the conversation or send fewer images. " if size <= have else ""
-        doing = f"Loading {name} in {str(what).removeprefix('torch.')}" + (
-            f" with {wanted.positions:,} tokens" if room else ""
-        )
-        raise placement.not_enough(doing, have, size + room, f"{shorter}See what fits: pixtral doctor")
+    scheme, size = _fitting(quantize.sizes(shapes, what.itemsize), params, what, name, wanted, where)
     placement.use_threads(size)
-    state = _read(tensors, where, what, name, check, told)
+    state: dict[str, torch.Tensor] = {}
+    if scheme != quantize.NONE:
+        making = quantize.Making(
+            quantize.linear(shapes), scheme, partial(_tensor, tensors, name), check, lambda part: told(MADE * part)
+        )
+        state = packed.fill(model, quantize.load(making, folder, name, wanted.cache), where)
+        tensors = {key: tensor for key, tensor in tensors.items() if key not in state}
+    rest = told if scheme == quantize.NONE else lambda part: told(MADE + (1 - MADE) * part)
+    state |= _read(tensors, where, what, name, check, rest)
     if tied:
         state[OUTPUT] = state[EMBEDDING]
     model.load_state_dict(state, assign=True)
     model.requires_grad_(False).eval()
-    return _checked(Weights(model, where, what, size), name)
+    return _checked(Weights(model, where, what, size, scheme), name)
+
+
+def _fitting(
+    sizes: dict[str, int], params: Params, what: torch.dtype, name: str, wanted: Wanted, where: torch.device
+) -> tuple[str, int]:
+    """The scheme to load in, and the size then. Raises OutOfMemory when that does not fit."""
+    have = wanted.available(where)
+    position = position_bytes(params, what)
+    room, roomy = wanted.positions * position, min(ROOM, params.context_window) * position
+    scheme = quantize.choose(wanted.quantize, sizes, have, room, roomy)
+    dtype = str(what).removeprefix("torch.")
+    if sizes[scheme] + room > have:
+        fits = next((other for other, size in sizes.items() if size + room <= have), None)
+        shorter = "Shorten the conversation or send fewer images. " if sizes[scheme] <= have else ""
+        hint = f"It fits with --quantize {fits}" if fits else f"{shorter}See what fits: pixtral doctor"
+        named = dtype if scheme == quantize.NONE else scheme
+        tokens = f" with {wanted.positions:,} tokens" if room else ""
+        raise placement.not_enough(f"Loading {name} in {named}{tokens}", have, sizes[scheme] + room, hint)
+    if scheme != wanted.quantize and scheme != quantize.NONE:
+        whole, free = placement.gib(sizes[quantize.NONE]), placement.gib(have)
+        wanted.note(f"{name} is quantized to {scheme}: {dtype} takes {whole} and room to work, {free} is free")
+    return scheme, sizes[scheme]
 
 
 def _open(folder: Path, name: str) -> dict[str, Stored]:
@@ -129,13 +162,17 @@ def _read(
     done, total = 0, sum(math.prod(tensor.shape) for tensor in tensors.values())
     for key, tensor in tensors.items():
         check()
-        try:
-            state[key] = tensor.read().to(device=device, dtype=dtype).contiguous()
-        except SafetensorError as error:
-            raise ModelError(f"The weights of {name} are damaged: {key}"[:120], verify_hint(name)) from error
+        state[key] = _tensor(tensors, name, key).to(device=device, dtype=dtype).contiguous()
         done += math.prod(tensor.shape)
         told(done / total)
     return state
+
+
+def _tensor(tensors: dict[str, Stored], name: str, key: str) -> torch.Tensor:
+    try:
+        return tensors[key].read()
+    except SafetensorError as error:
+        raise ModelError(f"The weights of {name} are damaged: {key}"[:120], verify_hint(name)) from error
 
 
 def _same(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,36 @@
+"""Where a model's quantized weights are kept, beneath the cache folder. Makes and reads none."""
+
+import hashlib
+from pathlib import Path
+
+from pixtral_cli.models import layout
+
+SCHEMES = ("8bit", "4bit")
+
+
+def home(cache: Path) -> Path:
+    """The folder of all of them."""
+    return cache / "quantized"
+
+
+def place(cache: Path, folder: Path, scheme: str) -> Path:
+    """The file for the checkpoint in that folder: named after where its weights lie, the hub's blobs by their hash."""
+    paths = "\n".join(str(file.resolve()) for file in _weights(folder))
+    return home(cache) / f"{hashlib.sha256(paths.encode()).hexdigest()[:16]}-{scheme}.safetensors"
+
+
+def source(folder: Path) -> str:
+    """What the weights were made of: another value when a file of the checkpoint was written anew."""
+    status = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _weights(folder)]
+    return hashlib.sha256(repr(status).encode()).hexdigest()
+
+
+def kept(cache: Path, folder: Path) -> list[Path]:
+    """The files that are there for the checkpoint in that folder."""
+    if not _weights(folder):
+        return []
+    return [file for scheme in SCHEMES if (file := place(cache, folder, scheme)).is_file()]
+
+
+def _weights(folder: Path) -> list[Path]:
+    return [file for file in layout.files(folder) if file.suffix in (".safetensors", ".pth")]
