@@ -5,7 +5,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from benchmarks import (
     tables,
 )  # fmt: skip
 from benchmarks.peers import Entry
+from pixtral_cli.errors import PixtralError
 
 RESULTS = Path(__file__).parent / "results"
 OURS = "pixtral"
@@ -42,6 +43,9 @@ class Setting:
     talks: tuple[str, ...]
     large: bool = False  # measured with --large, or when it is named
     whole: bool = False  # too large for bf16: one program at a time, quantized
+
+    def about(self) -> dict[str, Any]:
+        return {"name": self.name, "checkpoint": self.checkpoint, "side": self.side}
 
 
 ALL = ("five questions", "large picture", "ten turns", "thirty pages")
@@ -94,66 +98,80 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     absent = {entry.name: reason for entry in wanted if (reason := entry.missing())}
     for name, reason in absent.items():
         _tell(f"{name} is left out: {reason}")
-    entries = [entry for entry in wanted if entry.name not in absent]
-    chosen = [
-        each
-        for each in SETTINGS
-        if each.checkpoint in options.settings or (each.large <= options.large and not options.settings)
-    ]
-    report: dict[str, Any] = {
-        "when": time.strftime("%Y-%m-%dT%H:%M"), "rounds": options.rounds, "machine": machine.describe(), "absent": absent,
-        "whole": set(options.peers) == set(peers.PEERS) and not options.settings,
-    }  # fmt: skip
+    bench = Bench([entry for entry in wanted if entry.name not in absent], options.rounds, absent)
+    named = [each for each in SETTINGS if each.checkpoint in options.settings]
     _tell("start-up")
-    report["startup"] = startup.measure(options.rounds) | chat_start.measure(options.rounds)
-    report["models"] = [(whole if each.whole else model)(each, entries, options.rounds) for each in chosen]
-    return report
+    starts = startup.measure(options.rounds) | chat_start.measure(options.rounds)
+    usual = [each for each in SETTINGS if options.large or not each.large]
+    return {
+        "when": time.strftime("%Y-%m-%dT%H:%M"), "rounds": options.rounds, "machine": machine.describe(), "absent": absent,
+        "whole": set(options.peers) == set(peers.PEERS) and not named, "startup": starts,
+        "models": [(bench.whole if each.whole else bench.model)(each) for each in named or usual],
+    }  # fmt: skip
 
 
-def model(setting: Setting, entries: Sequence[Entry], rounds: int) -> dict[str, Any]:
-    """Everything about one checkpoint, which is written for it and removed after it."""
-    with tempfile.TemporaryDirectory() as scratch:
-        _tell(f"{setting.name}: writing it for every program")
-        folder = checkpoints.write(setting.checkpoint, Path(scratch))
-        for entry in entries:
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The programs that are measured, and why others, or parts of these, are not."""
+
+    entries: Sequence[Entry]
+    rounds: int
+    absent: dict[str, str]
+
+    def model(self, setting: Setting) -> dict[str, Any]:
+        """Everything about one checkpoint, which is written for it and removed after it."""
+        with tempfile.TemporaryDirectory() as scratch:
+            _tell(f"{setting.name}: writing it for every program")
+            folder = checkpoints.write(setting.checkpoint, Path(scratch))
+            ready = [entry for entry in self.entries if self._prepared(entry, folder)]
+            found = setting.about()
+            for talk in setting.talks:
+                _tell(f"{setting.name}: {talk}")
+                found[talk] = conversation.measure(ready, folder, talk, setting.side, self.rounds, self.absent)
+            _tell(f"{setting.name}: what the machine allows, and what ours does beside itself")
+            found |= limits(folder, found, self.rounds)
+            return found if setting.large else found | self._more(setting, ready, folder)
+
+    def _prepared(self, entry: Entry, folder: Path) -> bool:
+        try:
             entry.prepare(folder)
-        found: dict[str, Any] = {"name": setting.name, "checkpoint": setting.checkpoint, "side": setting.side}
-        for talk in setting.talks:
-            _tell(f"{setting.name}: {talk}")
-            found[talk] = conversation.measure(entries, folder, talk, setting.side, rounds)
-        _tell(f"{setting.name}: what the machine allows, and what ours does beside itself")
-        found |= limits(folder, found, rounds)
-        if setting.large:  # its batches and edits would say nothing new, and take long
-            return found
-        found["batches"] = batches.measure(entries, folder, rounds)
-        if any(entry.peer == OURS for entry in entries):
-            found |= {
-                "follow-ups": follow_ups.measure(folder, setting.side, rounds),
-                "edit": edits.measure(folder, setting.checkpoint, rounds),
-                "schema": schemas.measure(folder, rounds),
-                "loading": loading.measure(folder, rounds),
-            }
+        except (RuntimeError, PixtralError) as error:
+            self.absent[f"{entry.name}, {folder.name}"] = str(error)
+            return False
+        return True
+
+    def _more(self, setting: Setting, ready: Sequence[Entry], folder: Path) -> dict[str, Any]:
+        found: dict[str, Any] = {"batches": batches.measure(ready, folder, self.rounds, self.absent)}
+        beside: dict[str, Callable[[], dict[str, float]]] = {
+            "follow-ups": lambda: follow_ups.measure(folder, setting.side, self.rounds),
+            "edit": lambda: edits.measure(folder, setting.checkpoint, self.rounds),
+            "schema": lambda: schemas.measure(folder, self.rounds),
+            "loading": lambda: loading.measure(folder, self.rounds),
+        }
+        for name, work in beside.items():
+            if any(entry.peer == OURS for entry in ready):
+                try:
+                    found[name] = work()
+                except apart.Failed as error:
+                    self.absent[f"{name}, {setting.name}"] = str(error)
         return found
 
-
-def whole(setting: Setting, entries: Sequence[Entry], rounds: int) -> dict[str, Any]:
-    """Pixtral 12B itself, once: each program's weights are on the disk only while they are measured."""
-    found: dict[str, Any] = {"name": setting.name, "checkpoint": setting.checkpoint, "side": setting.side}
-    with tempfile.TemporaryDirectory() as scratch:
-        _tell(f"{setting.name}: writing 25 GB")
-        folder = checkpoints.write(setting.checkpoint, Path(scratch))
-        for talk in setting.talks:
-            found[talk] = {}
-            for entry in entries:
-                if entry.precision in ("8bit", "4bit"):
-                    _tell(f"{setting.name}: {talk}, {entry.name}")
-                    peers.named(entry.peer).prepare(folder)
+    def whole(self, setting: Setting) -> dict[str, Any]:
+        """Pixtral 12B itself, once: each program's weights are on the disk only while they are measured."""
+        found = setting.about() | {talk: {} for talk in setting.talks}
+        with tempfile.TemporaryDirectory() as scratch:
+            _tell(f"{setting.name}: writing 25 GB")
+            folder = checkpoints.write(setting.checkpoint, Path(scratch))
+            for entry in self.entries:
+                if entry.precision in ("8bit", "4bit") and self._prepared(peers.named(entry.peer), folder):
                     if entry.peer != OURS:  # has converted it by now
                         (folder / checkpoints.WEIGHTS).unlink(missing_ok=True)
-                    entry.prepare(folder)
-                    found[talk] |= conversation.measure([entry], folder, talk, setting.side, 1)
+                    if self._prepared(entry, folder):
+                        for talk in setting.talks:
+                            _tell(f"{setting.name}: {talk}, {entry.name}")
+                            found[talk] |= conversation.measure([entry], folder, talk, setting.side, 1, self.absent)
                     entry.discard(folder)
-        return found | limits(folder, found, rounds)
+            return found | limits(folder, found, self.rounds)
 
 
 def limits(folder: Path, found: Mapping[str, Any], rounds: int) -> dict[str, Any]:

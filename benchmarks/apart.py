@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 
+class Failed(RuntimeError):
+    """The process did not end well; it has said why on stderr, and this is the last line of it."""
+
+
 def call(function: str, *arguments: str | int | Path) -> Any:
     """What `module:function` returns, by way of JSON; paths arrive as text.
 
-    Raises CalledProcessError, with the process's own words on stderr, when it fails.
+    Raises Failed.
     """
     command = [sys.executable, "-m", __name__, function, json.dumps(arguments, default=str)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        raise Failed((done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1])
     return json.loads(done.stdout.splitlines()[-1])
 
 

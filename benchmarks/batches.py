@@ -15,12 +15,16 @@ CONTEXT = 512
 PEERS = ("pixtral", "llama.cpp", "vllm")
 
 
-def measure(entries: Sequence[Entry], folder: Path, rounds: int) -> dict[str, dict[str, float]]:
+def measure(entries: Sequence[Entry], folder: Path, rounds: int, absent: dict[str, str]) -> dict[str, dict[str, float]]:
     """Of each program that can, medians: tokens a second together by the number of answers."""
-    able = [
-        entry for entry in entries if entry.peer in PEERS and entry.precision == "bf16" and "system" not in entry.label
-    ]
-    return {entry.name: apart.call("benchmarks.batches:rates", entry.name, folder, rounds) for entry in able}
+    found: dict[str, dict[str, float]] = {}
+    for entry in entries:
+        if entry.plain and entry.peer in PEERS:
+            try:
+                found[entry.name] = apart.call("benchmarks.batches:rates", entry.name, folder, rounds)
+            except apart.Failed as error:
+                absent[f"{entry.name}, several questions"] = str(error)
+    return found
 
 
 def rates(name: str, folder: str, rounds: int) -> dict[str, float]:

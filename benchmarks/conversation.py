@@ -14,17 +14,24 @@ from benchmarks.scenario import TALKS, Talk, Turn, picture
 Found = dict[str, Any]
 
 
-def measure(entries: Sequence[Entry], folder: Path, talk: str, side: int, rounds: int) -> dict[str, Found]:
-    """Of each program that holds this conversation the medians, by its name."""
+def measure(
+    entries: Sequence[Entry], folder: Path, talk: str, side: int, rounds: int, absent: dict[str, str]
+) -> dict[str, Found]:
+    """Of each program that holds this conversation the medians, by its name; one that fails is named in `absent`."""
     long = TALKS[talk].long
     able = [entry for entry in entries if talk not in entry.skips and (entry.plain or not long)]
     runs: dict[str, list[Any]] = {entry.name: [] for entry in able}
     for number in range(rounds):
         for entry in able:
-            if number == 0 or not (entry.once or (entry.slow and long)):
-                times = range(-1, rounds) if entry.once else range(number, number + 1)
-                asked = (entry.name, folder, talk, side, times.start, times.stop)
+            if entry.name not in runs or (number and (entry.once or (entry.slow and long))):
+                continue
+            times = range(-1, rounds) if entry.once else range(number, number + 1)
+            asked = (entry.name, folder, talk, side, times.start, times.stop)
+            try:
                 runs[entry.name].append(apart.call("benchmarks.conversation:held", *asked))
+            except apart.Failed as error:
+                del runs[entry.name]
+                absent[f"{entry.name}, {talk}"] = str(error)
     return {name: medians(taken) for name, taken in runs.items()}
 
 

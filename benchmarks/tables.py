@@ -64,7 +64,7 @@ def _model(model: Report) -> Iterator[str]:
     if "batches" in model:
         yield f"{model['name']}, bf16: questions answered at a time, tokens a second together (and times one)"
         yield _table(_batches(model["batches"]))
-    if "loading" in model:
+    if {"follow-ups", "edit", "schema", "loading"} & model.keys():
         yield f"{model['name']}, bf16: this program beside itself"
         yield _table(_beside(model))
 
@@ -112,25 +112,25 @@ def _batches(programs: Mapping[str, Mapping[str, float]]) -> Rows:
 
 
 def _beside(model: Report) -> Rows:
-    follow, edit, schema, load = (model[key] for key in ("follow-ups", "edit", "schema", "loading"))
     yield ["", "this", "that", "ratio"]
-    yield [
-        "TTFT of a follow-up; computing its new tokens alone, ms",
-        _ms(follow["ttft"]), _ms(follow["alone"]), f"{follow['ratio']:.2f}",
-    ]  # fmt: skip
-    yield [
-        f"an edit of {edit['tokens']:.0f} tokens: decoded plainly; with guesses from the conversation, ms",
-        _ms(edit["without"]), _ms(edit["with"]), f"{edit['ratio']:.2f}",
-    ]  # fmt: skip
-    yield [
-        "decoding under a JSON schema; freely, tokens/s",
-        f"{schema['schema']:.1f}", f"{schema['plain']:.1f}", f"{schema['ratio']:.2f}",
-    ]  # fmt: skip
-    for ours, alone in (
-        ("load", "reading the file"),
-        ("from the disk to the first token", "reading the file from the disk"),
-    ):
-        yield [f"{ours}; {alone}, ms", _ms(load[ours]), _ms(load[alone]), f"{load[ours] / load[alone]:.2f}"]
+    if follow := model.get("follow-ups"):
+        yield _pair("TTFT of a follow-up; computing its new tokens alone, ms", follow, "ttft", "alone")
+    if edit := model.get("edit"):
+        what = f"an edit of {edit['tokens']:.0f} tokens: decoded plainly; with guesses from the conversation, ms"
+        yield _pair(what, edit, "without", "with")
+    if schema := model.get("schema"):
+        rates = [f"{schema[way]:.1f}" for way in ("schema", "plain")]
+        yield ["decoding under a JSON schema; freely, tokens/s", *rates, f"{schema['ratio']:.2f}"]
+    if load := model.get("loading"):
+        for ours, alone in (
+            ("load", "reading the file"),
+            ("from the disk to the first token", "reading the file from the disk"),
+        ):
+            yield _pair(f"{ours}; {alone}, ms", load | {"ratio": load[ours] / load[alone]}, ours, alone)
+
+
+def _pair(what: str, found: Mapping[str, float], this: str, that: str) -> list[str]:
+    return [what, _ms(found[this]), _ms(found[that]), f"{found['ratio']:.2f}"]
 
 
 def _ms(seconds: float) -> str:

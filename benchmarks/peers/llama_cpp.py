@@ -81,7 +81,8 @@ class LlamaCpp:
             [
                 str(PROGRAMS / "llama-server"), "--model", str(_file(folder, precision)), *vision, "--offline",
                 "--host", "127.0.0.1", "--port", str(port), "--threads", str(os.cpu_count()),
-                "--ctx-size", str(context * slots), "--parallel", str(slots), "--chat-template", "mistral-v3-tekken",
+                "--ctx-size", str(context * slots), "--parallel", str(slots),
+                "--no-jinja", "--chat-template", "mistral-v3-tekken",
             ],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
