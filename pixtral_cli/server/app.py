@@ -131,7 +131,7 @@ class _Server:
             wanted = await self._parsed(body)
             return await while_wanted(request.receive, self.ending, self._respond(wanted))
 
-    async def _parsed(self, body: bytes) -> ChatRequest:
+    async def _parsed(self, body: bytearray) -> ChatRequest:
         wanted = await asyncio.to_thread(parse, body)
         if wanted.model is not None and wanted.model not in self._names:
             raise self._unknown(wanted.model, "model")

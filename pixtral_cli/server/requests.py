@@ -48,7 +48,7 @@ class Asked:
     usage_apart: bool | None  # True: in a chunk of its own, False: not at all, None: in the last chunk
 
 
-def parse(body: bytes) -> ChatRequest:
+def parse(body: bytes | bytearray) -> ChatRequest:
     """Raises Fault 400, naming the field, for whatever is not a chat completion request."""
     try:
         return ChatRequest.model_validate_json(body)
@@ -56,7 +56,7 @@ def parse(body: bytes) -> ChatRequest:
         raise _fault(error, body) from None
 
 
-def _fault(error: ValidationError, body: bytes) -> Fault:
+def _fault(error: ValidationError, body: bytes | bytearray) -> Fault:
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         why = details[0]["msg"].removeprefix("Invalid JSON: ")
