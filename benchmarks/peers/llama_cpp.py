@@ -71,7 +71,7 @@ def open_program(folder: Path, precision: str, context: int, slots: int, label: 
 class LlamaCpp:
     """A `llama-server` of our own; it keeps the KV cache of the conversation from turn to turn."""
 
-    def __init__(self, folder: Path, precision: str, context: int, slots: int) -> None:
+    def __init__(self, folder: Path, precision: str, context: int, slots: int, programs: Path = PROGRAMS) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -79,7 +79,7 @@ class LlamaCpp:
         vision = ["--mmproj", str(_vision(folder))] if _vision(folder).exists() else []
         self._process = subprocess.Popen(
             [
-                str(PROGRAMS / "llama-server"), "--model", str(_file(folder, precision)), *vision, "--offline",
+                str(programs / "llama-server"), "--model", str(_file(folder, precision)), *vision, "--offline",
                 "--host", "127.0.0.1", "--port", str(port), "--threads", str(os.cpu_count()),
                 "--ctx-size", str(context * slots), "--parallel", str(slots),
                 "--no-jinja", "--chat-template", "mistral-v3-tekken",
