@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pixtral_cli import __version__, config
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.models import names, store
+from pixtral_cli.models import names, quantized, store
 from pixtral_cli.models.layout import human
 from pixtral_cli.sanitize import visible
 
@@ -197,6 +197,8 @@ def _models() -> Iterator[Check]:
         yield Check("runs", "fails", error.message, error.hint)
     for found in store.installed():
         says = f"{found.name}: {human(found.size)}, {found.state}"
+        if made := quantized.kept(config.paths().cache, found.folder):
+            says += f", quantized too: {human(sum(file.stat().st_size for file in made))}"
         if found.state == "incomplete":
             yield Check("model", "warning", f"{says}: {found.detail}", names.remedy(found.folder))
         elif found.state == "damaged":

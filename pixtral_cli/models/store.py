@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pixtral_cli import config
 from pixtral_cli.errors import ModelError, UsageError
-from pixtral_cli.models import layout, names, verify
+from pixtral_cli.models import layout, names, quantized, verify
 from pixtral_cli.models.hub import Hub
 from pixtral_cli.models.names import Reference
 
@@ -51,8 +52,28 @@ def installed() -> Iterator[Installed]:
 def removal(reference: Reference) -> Removal:
     """How to remove a model: a whole repository, one revision of it, or the model's files in a folder.
 
-    Raises UsageError for the demo, ModelError when there is nothing to remove.
+    What was made of its weights goes too. Raises UsageError for the demo, ModelError when there is nothing to remove.
     """
+    found = _model_removal(reference)
+    cache = config.paths().cache
+    made = {file for folder in _homes(reference) for file in quantized.kept(cache, folder)}
+
+    def run() -> None:
+        found.run()
+        for file in made:
+            file.unlink(missing_ok=True)
+
+    return Removal(found.places, found.size + _bytes(made), run)
+
+
+def _homes(reference: Reference) -> list[Path]:
+    if reference.repo is None:
+        return [reference.folder] if reference.folder else []
+    home = names.hub_cache() / names.repo_folder(reference.repo)
+    return names.snapshots(home, reference.revision) if home.is_dir() else [names.find(reference).folder]
+
+
+def _model_removal(reference: Reference) -> Removal:
     if reference.folder == names.demo_folder():
         raise UsageError("The demo is part of pixtral and cannot be removed", "See the others: pixtral models")
     if reference.repo is None:

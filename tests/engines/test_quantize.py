@@ -22,7 +22,7 @@ from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.forward import Span
 from pixtral_cli.engines.local.lookup import Lookup
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
-from pixtral_cli.models import names, quantized
+from pixtral_cli.models import names, quantized, store
 from tests.engines.checkpoints import Sizes, build, image
 
 CPU = torch.device("cpu")
@@ -271,6 +271,17 @@ def test_another_checkpoint_in_the_same_place_is_packed_anew(tmp_path: Path) -> 
     expected = engine(folder).load().weights.model.state_dict()
     assert all(torch.equal(found[key], expected[key]) for key in found)
     assert file_of(cache)
+
+
+def test_removing_a_model_removes_what_was_made_of_it(tmp_path: Path, home: Path) -> None:
+    folder, cache = build(tmp_path / "model"), home / "pixtral" / "cache"
+    plain = store.removal(names.parse(str(folder))).size
+    engine(folder, cache=cache).load()
+    removal = store.removal(names.parse(str(folder)))
+    assert removal.size == plain + file_of(cache).stat().st_size
+    removal.run()
+    assert not folder.exists()
+    assert not list(cache.rglob("*.*"))
 
 
 def test_one_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
