@@ -82,6 +82,8 @@ def section(family: str, kind: str) -> str:
     """The row of the table that a question counts in."""
     if kind.endswith(("by label", "by name")) or kind in READ:
         return f"{family}: labels, names and titles"
+    if kind == "bar table":
+        return f"{family}: tables as JSON"
     if kind in PLACES:
         return f"{family}: position and relations"
     if kind in ("outside", "cannot tell"):

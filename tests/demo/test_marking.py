@@ -42,6 +42,7 @@ def test_the_table_keeps_first_and_later_turns_apart() -> None:
         Answer(turn, text, opens, mark(turn, text), 0.1) for text, opens in (("On the left.", True), ("?", False))
     ]
     assert section("scene", "where") == "scene: position and relations"
+    assert section("bars", "bar table") == "bars: tables as JSON"
     assert "| scene: position and relations | 100% of 1 | 0% of 1 |" in table(scores({"scene": answers}))
 
 
