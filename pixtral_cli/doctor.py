@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.local.devices import Device
 
 WEIGHTS = 2 * 12_682_739_712  # bytes: Pixtral 12B's parameters in bf16
+LINEAR = 40 * 5120 * (2 * 4096 + 2 * 1024 + 3 * 14_336)  # of them in the decoder's layers, which --quantize packs
+BITS = {"8bit": 8, "4bit": 4.25}  # of a packed parameter and its share of a scale
 WORKING = 1 << 30  # bytes for what is computed between the weights and the cache
 TOKEN = 160 << 10  # bytes of KV cache a token, in bf16
 WINDOW = 128_000  # tokens
@@ -74,9 +76,10 @@ def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
     return 1 if failed else 0
 
 
-def fits(free: int) -> int:
+def fits(free: int, bits: float = 16) -> int:
     """How many tokens fit beside pixtral-12b's weights in so many free bytes; 0 where the weights do not."""
-    return min(max(free - WEIGHTS - WORKING, 0) // TOKEN, WINDOW)
+    weights = WEIGHTS - int(LINEAR * (16 - bits) / 8)
+    return min(max(free - weights - WORKING, 0) // TOKEN, WINDOW)
 
 
 def terminal(
@@ -184,8 +187,9 @@ def room(device: "Device") -> Check:
     if tokens >= IMAGE:
         left = f"fits on {device.name} and leaves {tokens:,} tokens, {tokens // IMAGE} images of 1024²"
         return Check("memory", "ok", says + left)
+    packed = next((f"; --quantize {name} fits" for name, bits in BITS.items() if fits(device.free, bits) >= IMAGE), "")
     need = human(WEIGHTS + WORKING + IMAGE * TOKEN)
-    advice = f"It wants {need} free. The demo runs anywhere; --base-url and --engine api ask other machines"
+    advice = f"It wants {need} free{packed}. The demo runs anywhere; --base-url and --engine api ask other machines"
     return Check("memory", "warning", f"{says}does not fit on {device.name}: {human(device.free)} free", advice)
 
 

@@ -134,7 +134,9 @@ def test_a_large_gpu_is_well_and_a_small_one_is_a_warning() -> None:
     small = doctor.room(Device("cuda:0", "a card", 12 * GIB, 12 * GIB, True))
     assert small.state == "warning"
     assert small.says == "pixtral-12b (23.6 GiB in bf16) does not fit on cuda:0: 12.0 GiB free"
-    assert "It wants 25.3 GiB free" in small.advice
+    assert "It wants 25.3 GiB free; --quantize 4bit fits." in small.advice
+    assert "--quantize 8bit fits" in doctor.room(Device("cpu", "CPU", 24 * GIB, 22 * GIB, True)).advice
+    assert "quantize" not in doctor.room(Device("cpu", "CPU", 8 * GIB, 7 * GIB, True)).advice
 
 
 def shown(env: dict[str, str], tools: tuple[str, ...] = (), system: str = "linux", drawn: bool = True) -> list[Check]:
