@@ -123,7 +123,9 @@ def described(folder: Path, other: Path) -> Path:
     other.mkdir()
     params = json.loads((folder / "params.json").read_text())
     params.setdefault("max_seq_len", 128_000)
-    params.setdefault("max_position_embeddings", params["max_seq_len"])  # another part of the converter asks for this name
+    params.setdefault(
+        "max_position_embeddings", params["max_seq_len"]
+    )  # another part of the converter asks for this name
     params["vision_encoder"].setdefault("image_break_token_id", 12)
     (other / "params.json").write_text(json.dumps(params))
     for file in FILES[1:]:

@@ -59,7 +59,7 @@ def _convert(folder: Path, out: Path, *options: str) -> None:
 
 def _quietly(command: Sequence[str | Path]) -> None:
     """Raises RuntimeError, with the end of what the program said, when it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode:
         raise RuntimeError(f"{Path(command[0]).name} failed:\n{done.stdout[-2000:]}")
 
