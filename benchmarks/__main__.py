@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", nargs="+", default=list(peers.PEERS), choices=peers.PEERS, metavar="PEER")
     names = [setting.checkpoint for setting in SETTINGS]
     parser.add_argument("--settings", nargs="+", default=[], choices=names, metavar="CHECKPOINT")
+    parser.add_argument("--talks", nargs="+", default=ALL, choices=ALL, metavar="TALK", help="only these conversations")
     parser.add_argument(
         "--large", action="store_true", help="also Pixtral 12B's own shape: 50 GB of disk, half an hour"
     )
@@ -98,14 +99,15 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     absent = {entry.name: reason for entry in wanted if (reason := entry.missing())}
     for name, reason in absent.items():
         _tell(f"{name} is left out: {reason}")
-    bench = Bench([entry for entry in wanted if entry.name not in absent], options.rounds, absent)
+    bench = Bench([entry for entry in wanted if entry.name not in absent], options.rounds, absent, options.talks)
     named = [each for each in SETTINGS if each.checkpoint in options.settings]
     _tell("start-up")
     starts = startup.measure(options.rounds) | chat_start.measure(options.rounds)
     usual = [each for each in SETTINGS if options.large or not each.large]
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M"), "rounds": options.rounds, "machine": machine.describe(), "absent": absent,
-        "whole": set(options.peers) == set(peers.PEERS) and not named, "startup": starts,
+        "whole": set(options.peers) == set(peers.PEERS) and set(options.talks) == set(ALL) and not named,
+        "startup": starts,
         "models": [(bench.whole if each.whole else bench.model)(each) for each in named or usual],
     }  # fmt: skip
 
@@ -117,6 +119,7 @@ class Bench:
     entries: Sequence[Entry]
     rounds: int
     absent: dict[str, str]
+    talks: Sequence[str] = ALL
 
     def model(self, setting: Setting) -> dict[str, Any]:
         """Everything about one checkpoint, which is written for it and removed after it."""
@@ -125,7 +128,7 @@ class Bench:
             folder = checkpoints.write(setting.checkpoint, Path(scratch))
             ready = [entry for entry in self.entries if self._prepared(entry, folder)]
             found = setting.about()
-            for talk in setting.talks:
+            for talk in (talk for talk in setting.talks if talk in self.talks):
                 _tell(f"{setting.name}: {talk}")
                 found[talk] = conversation.measure(ready, folder, talk, setting.side, self.rounds, self.absent)
             _tell(f"{setting.name}: what the machine allows, and what ours does beside itself")
@@ -167,7 +170,7 @@ class Bench:
                     if entry.peer != OURS:  # has converted it by now
                         (folder / checkpoints.WEIGHTS).unlink(missing_ok=True)
                     if self._prepared(entry, folder):
-                        for talk in setting.talks:
+                        for talk in (talk for talk in setting.talks if talk in self.talks):
                             _tell(f"{setting.name}: {talk}, {entry.name}")
                             found[talk] |= conversation.measure([entry], folder, talk, setting.side, 1, self.absent)
                     entry.discard(folder)
