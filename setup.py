@@ -5,8 +5,8 @@ from setuptools import Extension, setup
 kernel = Extension(
     "pixtral_cli.engines.local._product",
     ["pixtral_cli/engines/local/product.c"],
-    extra_compile_args=["-O3", "-fopenmp"],
-    extra_link_args=["-fopenmp"],
+    extra_compile_args=["-O3", "-pthread"],
+    extra_link_args=["-pthread"],
     optional=True,
 )
 setup(ext_modules=[kernel])

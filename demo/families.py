@@ -79,14 +79,14 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.13, lambda rng: [sizes.scene(rng)], _scene),
-    "view": Family(0.08, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.08, _several, _pair),
-    "bars": Family(0.15, lambda rng: [sizes.chart(rng)], _bars),
-    "lines": Family(0.14, lambda rng: [sizes.chart(rng)], _lines),
-    "print": Family(0.14, lambda rng: [sizes.strip(rng)], _print),
-    "sketch": Family(0.18, lambda rng: [sizes.page(rng)], _sketch),
-    "letters": Family(0.08, lambda rng: [sizes.crowd(rng)], _letters),
+    "scene": Family(0.15, lambda rng: [sizes.scene(rng)], _scene),
+    "view": Family(0.07, lambda rng: [sizes.scene(rng)], _view),
+    "pair": Family(0.09, _several, _pair),
+    "bars": Family(0.17, lambda rng: [sizes.chart(rng)], _bars),
+    "lines": Family(0.13, lambda rng: [sizes.chart(rng)], _lines),
+    "print": Family(0.16, lambda rng: [sizes.strip(rng)], _print),
+    "sketch": Family(0.16, lambda rng: [sizes.page(rng)], _sketch),
+    "letters": Family(0.05, lambda rng: [sizes.crowd(rng)], _letters),
     "talk": Family(0.02, lambda rng: [], _talk),
 }
 

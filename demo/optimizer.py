@@ -1,6 +1,6 @@
 """Muon for matrices (Jordan et al. 2024, "Muon: an optimizer for hidden layers"), AdamW for the rest. Knows no model."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -8,34 +8,42 @@ from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
+Kind = tuple[tuple[int, ...], float]  # a shape, and the part of the rate that its matrices learn at
+
 
 class Muon:
-    """Momentum, made orthogonal by five Newton-Schulz steps in bf16; matrices of one shape are stacked."""
+    """Momentum, made orthogonal by five Newton-Schulz steps in bf16; matrices of one shape and factor are stacked."""
 
-    def __init__(self, parameters: Iterable[nn.Parameter], momentum: float = 0.95, decay: float = 0.01) -> None:
+    def __init__(
+        self, parameters: Iterable[tuple[nn.Parameter, float]], momentum: float = 0.95, decay: float = 0.01
+    ) -> None:
         self.momentum, self.decay = momentum, decay
-        self.groups: dict[tuple[int, ...], list[nn.Parameter]] = {}
-        for parameter in parameters:
-            self.groups.setdefault(tuple(parameter.shape), []).append(parameter)
+        self.groups: dict[Kind, list[nn.Parameter]] = {}
+        for parameter, factor in parameters:
+            self.groups.setdefault((tuple(parameter.shape), factor), []).append(parameter)
         self.velocity = {
-            shape: torch.zeros(len(group), *shape, device=group[0].device) for shape, group in self.groups.items()
+            kind: torch.zeros(len(group), *kind[0], device=group[0].device) for kind, group in self.groups.items()
         }
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        for shape, group in self.groups.items():
+        for (shape, factor), group in self.groups.items():
             gradient = torch.stack([torch.zeros_like(p) if p.grad is None else p.grad for p in group])
-            velocity = self.velocity[shape].lerp_(gradient, 1 - self.momentum)
-            update = orthogonal(gradient.lerp(velocity, self.momentum)) * (0.2 * max(shape) ** 0.5 * rate)
+            velocity = self.velocity[shape, factor].lerp_(gradient, 1 - self.momentum)
+            update = orthogonal(gradient.lerp(velocity, self.momentum)) * (0.2 * max(shape) ** 0.5 * rate * factor)
             for parameter, change in zip(group, update, strict=True):
-                parameter.mul_(1 - rate * self.decay).sub_(change)
+                parameter.mul_(1 - rate * factor * self.decay).sub_(change)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"x".join(map(str, shape)): velocity for shape, velocity in self.velocity.items()}
+        return {_name(kind): velocity for kind, velocity in self.velocity.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for shape, velocity in self.velocity.items():
-            velocity.copy_(state["x".join(map(str, shape))])
+        for kind, velocity in self.velocity.items():
+            velocity.copy_(state[_name(kind)])
+
+
+def _name(kind: Kind) -> str:
+    return f"{'x'.join(map(str, kind[0]))} at {kind[1]}"
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -53,21 +61,32 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """Both together, with one learning rate."""
+    """Both together, with one learning rate; what `slow` names learns at that part of it."""
 
-    def __init__(self, model: nn.Module) -> None:
-        named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        matrices = [
-            p for name, p in named if p.ndim == 2 and "tok_embeddings" not in name and not name.startswith("aux_")
+    def __init__(self, model: nn.Module, slow: Mapping[str, float] | None = None) -> None:
+        named = [
+            (name, parameter, next((factor for start, factor in (slow or {}).items() if name.startswith(start)), 1.0))
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
         ]
-        chosen = {id(p) for p in matrices}
-        self.others = [p for _, p in named if id(p) not in chosen]
+        matrices = [
+            (parameter, factor)
+            for name, parameter, factor in named
+            if parameter.ndim == 2 and "tok_embeddings" not in name and not name.startswith("aux_")
+        ]
+        chosen = {id(parameter) for parameter, _ in matrices}
+        others = [(parameter, factor) for _, parameter, factor in named if id(parameter) not in chosen]
+        self.others = [parameter for parameter, _ in others]
         self.muon = Muon(matrices)
-        self.adam = torch.optim.AdamW(self.others, lr=1e-3, betas=(0.9, 0.97), weight_decay=0, foreach=True)
+        groups = [
+            {"params": [p for p, f in others if f == factor], "factor": factor}
+            for factor in sorted({f for _, f in others})
+        ]
+        self.adam = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.97), weight_decay=0, foreach=True)
 
     def step(self, rate: float) -> None:
         for group in self.adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         nn.utils.clip_grad_norm_(self.others, 1.0)
         self.adam.step()
         self.muon.step(rate)

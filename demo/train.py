@@ -52,6 +52,7 @@ class Plan:
     device: str
     grow: Shape
     eyes: bool = False  # learn to see alone: pictures without questions
+    eyes_rate: float = 1.0  # the part of the rate that the vision encoder learns at
 
     @property
     def folder(self) -> Path:
@@ -97,7 +98,7 @@ class Trainer:
         self.twin = build(plan, self.tokenizer.size).to(plan.device)
         if plan.eyes:
             self.twin.only_eyes()
-        self.optimizer = Optimizer(self.twin)
+        self.optimizer = Optimizer(self.twin, {"vision_encoder": plan.eyes_rate})
         self.average = Average(self.twin)
         self.parameters = [parameter for parameter in self.twin.parameters() if parameter.requires_grad]
         self.step, self.spent, self.images, self.questions = 0, 0.0, 0, 0
@@ -281,6 +282,7 @@ def read_plan() -> Plan:
     parser.add_argument("--vision-heads", type=int, default=5, help="of 32 dimensions each")
     parser.add_argument("--vision-hidden", type=int, default=448)
     parser.add_argument("--eyes", action="store_true", help="learn to see alone, from pictures without questions")
+    parser.add_argument("--eyes-rate", type=float, default=1.0, help="the part of the rate at which the encoder learns")
     given = parser.parse_args()
     grow = Shape(
         vision_dim=32 * given.vision_heads,
@@ -300,6 +302,7 @@ def read_plan() -> Plan:
         given.device,
         grow,
         given.eyes,
+        given.eyes_rate,
     )
 
 

@@ -22,6 +22,7 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.tokenizer import Tekken
 from pixtral_cli.engines.local.vision import pixels
 from pixtral_cli.errors import ContextError, PixtralError, UsageError
 from tests.engines.checkpoints import TRUE_TEKKEN, Sizes, build, image, picture, processed
@@ -230,3 +231,10 @@ def test_what_was_encoded_once_is_not_encoded_again(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Tekkenizer, "encode", lambda self, s, bos, eos: seen.append(s) or encode(self, s, bos, eos))
     engine.measure([*said, user("sit"), assistant("amet"), user("sit")])
     assert seen == ["amet"]
+
+
+def test_tokens_are_named_as_mistral_common_names_them(tmp_path: Path) -> None:
+    folder = build(tmp_path, Sizes())
+    ours, theirs = Tekken.from_file(folder / "tekken.json"), Tekkenizer.from_file(folder / "tekken.json")
+    assert ours.vocab() == theirs.vocab()
+    assert [ours.id_to_piece(token) for token in range(30)] == [theirs.id_to_piece(token) for token in range(30)]

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
-from pixtral_cli.engines.local import LocalEngine, blocks
+from pixtral_cli.engines.local import LocalEngine, blocks, forward
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
 from tests.engines.checkpoints import SPECIALS, Sizes, build, image
@@ -206,31 +206,31 @@ def test_an_overflow_of_sound_weights_names_the_dtype(folder: Path) -> None:
 
 
 class Hook:
-    """Runs `act` once, after the `at`-th product with a layer's weights, and counts them."""
+    """Runs `act` once, after the `at`-th product with these weights that is not within a kernel's step, and counts them."""
 
     def __init__(self, layer: Any, at: int, act: Callable[[], None]) -> None:
         self.calls, self._layer, self._at, self._act = 0, layer, at, act
         self._linear = blocks.linear
-        blocks.linear = self
+        blocks.linear = forward.linear = self
 
-    def __call__(self, layer: Any, states: torch.Tensor) -> torch.Tensor:
-        out = self._linear(layer, states)
+    def __call__(self, layer: Any, states: torch.Tensor, *threads: int) -> torch.Tensor:
+        out = self._linear(layer, states, *threads)
         self.calls += layer is self._layer
         if layer is self._layer and self.calls == self._at:
             self._act()
         return out
 
     def remove(self) -> None:
-        blocks.linear = self._linear
+        blocks.linear = forward.linear = self._linear
 
 
 def places(engine: LocalEngine) -> dict[str, tuple[Any, int]]:
-    """Where an answer can be interrupted: in the vision encoder, in the middle of a prefill's layers, in decoding."""
+    """Where an answer can be interrupted: in the vision encoder, in the middle of a prefill's layers, after a step's."""
     model = engine.load().weights.model
     return {
         "vision": (model.vision_encoder.transformer.layers[0].attention.wo, 1),
         "prefill": (model.layers["1"].attention.wv, 2),
-        "decode": (model.layers["0"].feed_forward.w2, 8),
+        "decode": (model.output, 8),
     }
 
 

@@ -59,6 +59,10 @@ class KVCache:
             ours[:, :, :length] = theirs[:, :, :length]
         self.length = length
 
+    def places(self) -> list[tuple[int, int]]:
+        """Of each layer the address of what is kept, (2, G, capacity, D), and its capacity."""
+        return [(layer.data_ptr(), layer.shape[2]) for layer in self._layers]
+
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Write (T, G, D) after the valid positions of one layer; returns that layer's keys and values, (G, S, D) each.
 

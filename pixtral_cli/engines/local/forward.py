@@ -12,7 +12,9 @@ from pixtral_cli.engines.local.attention import Rotary, attend, causal_mask
 from pixtral_cli.engines.local.blocks import norm, run_block
 from pixtral_cli.engines.local.cache import KVCache
 from pixtral_cli.engines.local.params import Params
-from pixtral_cli.engines.local.product import linear
+from pixtral_cli.engines.local.placement import threads
+from pixtral_cli.engines.local.product import FEW, linear
+from pixtral_cli.engines.local.step import Step, can
 from pixtral_cli.engines.local.weights import Weights
 
 
@@ -51,6 +53,13 @@ class Decoder:
         self._model = weights.model
         self._device, self._dtype = weights.device, weights.dtype
         self._rotary = Rotary(params.head_dim, params.rope_theta, weights.device)
+        self._threads = threads(weights.size)
+        self._step = Step(weights, params, self._threads) if can(weights, params) else None
+
+    @property
+    def alone(self) -> bool:
+        """Whether steps need none of torch's threads, which would stand in the way of the kernel's."""
+        return self._step is not None
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[int]) -> Tensor:
@@ -69,13 +78,25 @@ class Decoder:
             span.cache.grow(span.cache.length + span.length)
         lengths = [span.length for span in spans]
         starts = [span.cache.length for span in spans]
+        turns = torch.cat(
+            [self._rotary.at(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        )
+        if self._step and len(states) <= FEW and all(span.apart for span in spans):
+            states = self._step(states, [(span.cache, span.length) for span in spans], turns)
+        else:
+            states = self._layers(states, spans, turns, check)
+        for span in spans:
+            span.cache.length += span.length
+        wanted = [index for span, stop in zip(spans, accumulate(lengths), strict=True) for index in span.wanted(stop)]
+        return states[torch.tensor(wanted)]
+
+    def _layers(self, states: Tensor, spans: Sequence[Span], turns: Tensor, check: Check) -> Tensor:
+        """Every position after all layers, in torch."""
+        lengths = [span.length for span in spans]
         masks = [
             None if span.apart else causal_mask(span.length, span.cache.length, self._device, self._dtype)
             for span in spans
         ]
-        turns = torch.cat(
-            [self._rotary.at(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-        )
         for index, block in enumerate(self._model.layers.values()):
 
             def attend_spans(query: Tensor, key: Tensor, value: Tensor, layer: int = index) -> Tensor:
@@ -87,12 +108,9 @@ class Decoder:
 
             check()
             states = run_block(block, states, turns, attend_spans)
-        for span in spans:
-            span.cache.length += span.length
-        wanted = [index for span, stop in zip(spans, accumulate(lengths), strict=True) for index in span.wanted(stop)]
-        return states[torch.tensor(wanted)]
+        return states
 
     @torch.inference_mode()
     def logits(self, states: Tensor) -> Tensor:
         """Last states (N, dim) to logits (N, vocabulary) in float32."""
-        return linear(self._model.output, norm(self._model.norm, states)).float()
+        return linear(self._model.output, norm(self._model.norm, states), self._threads).float()

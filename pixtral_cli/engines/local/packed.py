@@ -4,6 +4,7 @@
 of `product.c`, whose kernel serves a few positions on a CPU that has its instructions; elsewhere torch computes.
 """
 
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixtral_cli.engines.local.product import FEW, library
+from pixtral_cli.engines.local.product import FEW, Matrix, library, matrix, times
 
 GROUP = 64  # numbers that share a scale, and to which a row is padded
 BITS = {"8bit": 8, "4bit": 4}
@@ -101,11 +102,15 @@ class Packed(nn.Module):
         self.width = width
         self.bits = 8 if scale.dim() == 1 else 4
 
+    @property
+    def matrix(self) -> Matrix:
+        return matrix(self.weight, self.width, self.scale, self.bits)
+
     def forward(self, states: Tensor) -> Tensor:
         """`states` (T, width) to (T, rows), in the same dtype."""
         few = len(states) <= FEW
         if few and here(states.device, states.dtype):
-            return self._by_kernel(states.contiguous())
+            return times(_library, self.matrix, states, torch.get_num_threads())
         if few and self.bits == 8 and states.device.type == "cpu":
             states = F.pad(states, (0, -self.width % GROUP))
             return torch._weight_int8pack_mm(states, self.weight, self.scale.to(states.dtype))
@@ -116,26 +121,13 @@ class Packed(nn.Module):
         ]
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
-    def _by_kernel(self, states: Tensor) -> Tensor:
-        count, rows = len(states), len(self.weight)
-        out = states.new_empty(count, rows)
-        groups = count * -(-self.width // GROUP)
-        scratch = torch.empty(groups * (2 * GROUP + 4), dtype=torch.uint8)
-        _library.pixtral_packed(
-            self.weight.data_ptr(), self.scale.data_ptr(), states.data_ptr(), out.data_ptr(), scratch.data_ptr(),
-            self.width, rows, count, self.bits, states.itemsize, torch.get_num_threads(),
-        )  # fmt: skip
-        return out
-
     def unpacked(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         """Rows [start, stop) of the matrix as it was, nearly."""
         stop = min(stop, len(self.weight))
         if here(self.weight.device, dtype):
             out = torch.empty(stop - start, self.width, dtype=dtype)
-            _library.pixtral_unpack(
-                self.weight.data_ptr(), self.scale.data_ptr(), out.data_ptr(), start, stop, self.width, self.bits,
-                out.itemsize, torch.get_num_threads(),
-            )  # fmt: skip
+            part = matrix(self.weight[start:stop], self.width, self.scale[start:stop], self.bits)
+            _library.pixtral_unpack(ctypes.byref(part), out.data_ptr(), out.itemsize, torch.get_num_threads())
             return out
         return unpack(self.weight[start:stop], self.scale[start:stop])[:, : self.width].to(dtype)
 

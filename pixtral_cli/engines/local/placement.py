@@ -82,11 +82,15 @@ def _cpu_has_bfloat16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def use_threads(size: int) -> None:
-    """Let this thread compute with as many threads as pay for a model of so many bytes."""
-    wanted = 1 if size <= TINY else THREADS
-    if torch.get_num_threads() != wanted:
-        torch.set_num_threads(wanted)
+def threads(size: int) -> int:
+    """As many as pay for a model of so many bytes."""
+    return 1 if size <= TINY else THREADS
+
+
+def use_threads(count: int) -> None:
+    """Let torch compute with so many in this thread."""
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
 
 
 def total(device: torch.device) -> int:

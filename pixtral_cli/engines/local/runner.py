@@ -70,6 +70,7 @@ class Runner:
         self.sequences = Sequences(self._new_cache, usual if keep is None else keep)
         self._exact = exact(weights.device, weights.dtype, params.dim, params.hidden_dim) and weights.exact
         self.turns: Turns[Step] = Turns()
+        self._answering = 1 if self._decoder.alone else placement.threads(weights.size)  # torch's threads
 
     def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:
         """Compute what the sequence lacks of the prompt, in chunks; returns the logits (vocabulary,) of the next token.
@@ -136,7 +137,7 @@ class Runner:
         most = max(1, FEW // len(steps))
         tokens = [step.tokens[:most] for step in steps]
         try:
-            with self._ready("answering"), self._matrix_vector(len(steps)):
+            with self._ready("answering", self._answering), self._matrix_vector(len(steps)):
                 for step in steps:
                     step.sequence.cache.length, step.error = step.start, None
                 spans = [
@@ -154,6 +155,7 @@ class Runner:
                     self._compute([step])
 
     def _pick(self, sequence: Sequence, logits: Tensor, pick: Sampler) -> int:
+        placement.use_threads(self._answering)
         try:
             return pick(logits)
         except NotFinite as error:
@@ -202,9 +204,9 @@ class Runner:
         return self.turns.alone(ready)
 
     @contextmanager
-    def _ready(self, doing: str) -> Iterator[None]:
+    def _ready(self, doing: str, threads: int | None = None) -> Iterator[None]:
         with translated(doing):
-            placement.use_threads(self.weights.size)
+            placement.use_threads(threads or placement.threads(self.weights.size))
             yield
 
     @contextmanager

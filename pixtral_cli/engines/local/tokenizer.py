@@ -43,11 +43,23 @@ REMEMBERED = 1 << 22  # characters of text whose tokens are kept
 
 
 class Tekken(Tekkenizer):
-    """A Tekkenizer that remembers what it encoded: every turn encodes the whole conversation again."""
+    """A Tekkenizer that remembers what it encoded: every turn encodes the whole conversation again.
+
+    It names its tokens when asked; a Tekkenizer names all of them at once, for as long as all the rest of reading takes.
+    """
+
+    _read = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._encoded: Lru[str, list[int]] = Lru(REMEMBERED)
+        self._read = True
+
+    def id_to_piece(self, token_id: int) -> str:
+        return super().id_to_piece(token_id) if self._read else ""
+
+    def vocab(self) -> list[str]:
+        return [self.id_to_piece(token) for token in range(self.n_words)]
 
     def encode(self, s: str, bos: bool, eos: bool) -> list[int]:
         tokens = self._encoded.get(s)

@@ -80,7 +80,7 @@ def load(
     stored = tensors[EMBEDDING].dtype
     what = placement.choose_dtype(wanted.dtype, where, stored, count * stored.itemsize)
     scheme, size = _fitting(quantize.sizes(shapes, what.itemsize), params, what, name, wanted, where)
-    placement.use_threads(size)
+    placement.use_threads(placement.threads(size))
     state: dict[str, torch.Tensor] = {}
     if scheme != quantize.NONE:
         making = quantize.Making(

@@ -1,0 +1,81 @@
+"""A step of the decoder for a few positions in one call of our kernel, `product.c`: between layers nothing is left to Python."""
+
+import ctypes
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from pixtral_cli.engines.local import packed, product
+from pixtral_cli.engines.local.cache import KVCache
+from pixtral_cli.engines.local.packed import Packed
+from pixtral_cli.engines.local.params import Params
+from pixtral_cli.engines.local.weights import Weights
+
+WIDEST = 256  # numbers of a head
+SIZES = ("count", "dim", "hidden", "heads", "groups", "head", "size")
+MATRICES = ("query", "key", "value", "out", "gate", "up", "down")
+
+address, number = ctypes.c_void_p, ctypes.c_long
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [("attention_norm", address), ("feed_norm", address), *((name, product.Matrix) for name in MATRICES)]
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [("layers", ctypes.POINTER(_Layer)), *((name, number) for name in SIZES), ("epsilon", ctypes.c_float)]
+
+
+class _Kept(ctypes.Structure):
+    _fields_ = [("store", address), ("capacity", number)]
+
+
+class _Position(ctypes.Structure):
+    _fields_ = [("layers", ctypes.POINTER(_Kept)), ("length", number)]
+
+
+def can(weights: Weights, params: Params) -> bool:
+    """Whether the kernel computes steps of this model where it is."""
+    quantized = any(isinstance(module, Packed) for module in weights.model.layers.modules())
+    kernels = product.here(weights.device, weights.dtype) and (
+        not quantized or packed.here(weights.device, weights.dtype)
+    )
+    return kernels and params.head_dim % 2 == 0 and params.head_dim <= WIDEST
+
+
+class Step:
+    """The layers of a model that `can`, for up to `product.FEW` positions."""
+
+    def __init__(self, weights: Weights, params: Params, threads: int) -> None:
+        self._weights = weights.model  # what the addresses point into
+        layers = [_layer(block) for block in weights.model.layers.values()]
+        self._model = _Model(
+            (_Layer * len(layers))(*layers), len(layers), params.dim, params.hidden_dim, params.n_heads, params.n_kv_heads,
+            params.head_dim, weights.dtype.itemsize, params.norm_eps,
+        )  # fmt: skip
+        self._threads = threads
+
+    def __call__(self, states: Tensor, spans: Iterable[tuple[KVCache, int]], turns: Tensor) -> Tensor:
+        """Embedded positions (T, dim) after all layers, each span's following those of its cache, which has room for them.
+
+        `turns` are the positions' rotations (T, head_dim / 2), complex. Raises MemoryError.
+        """
+        states, turns = states.clone(), turns.contiguous()
+        positions = []
+        for cache, count in spans:
+            kept = (_Kept * self._model.count)(*(_Kept(*place) for place in cache.places()))
+            positions += [_Position(kept, cache.length + index + 1) for index in range(count)]
+        product.step(self._model, (_Position * len(positions))(*positions), states, turns, self._threads)
+        return states
+
+
+def _layer(block: Any) -> _Layer:
+    attention, feed = block.attention, block.feed_forward
+    linears = (attention.wq, attention.wk, attention.wv, attention.wo, feed.w1, feed.w3, feed.w2)
+    norms = (block.attention_norm, block.ffn_norm)
+    return _Layer(*(norm.weight.data_ptr() for norm in norms), *map(_matrix, linears))
+
+
+def _matrix(linear: Any) -> product.Matrix:
+    return linear.matrix if isinstance(linear, Packed) else product.matrix(linear.weight, linear.in_features)
