@@ -44,8 +44,10 @@ class Alone:
     def __init__(self, program: Pixtral) -> None:
         from pixtral_cli.engines.local.cache import KVCache
         from pixtral_cli.engines.local.forward import Decoder
+        from pixtral_cli.engines.local.placement import threads, use_threads
 
         weights = program.runner.weights
+        use_threads(threads(weights.size))  # answering left torch with one
         self._decoder = Decoder(weights, program.local.params)
         self._cache = KVCache(program.local.params, weights.device, weights.dtype, lambda size: None)
 

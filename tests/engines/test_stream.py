@@ -224,14 +224,17 @@ class Hook:
         blocks.linear = forward.linear = self._linear
 
 
-def places(engine: LocalEngine) -> dict[str, tuple[Any, int]]:
-    """Where an answer can be interrupted: in the vision encoder, in the middle of a prefill's layers, after a step's."""
+def halfway(engine: LocalEngine, place: str) -> tuple[Any, int]:
+    """Where an answer can be interrupted: in the vision encoder, amid a prefill's or a token's layers, after the kernel's."""
     model = engine.load().weights.model
+    if place != "kernel":
+        engine.load()._decoder._step = None
     return {
         "vision": (model.vision_encoder.transformer.layers[0].attention.wo, 1),
         "prefill": (model.layers["1"].attention.wv, 2),
-        "decode": (model.output, 8),
-    }
+        "decode": (model.layers["0"].feed_forward.w2, 8),
+        "kernel": (model.output, 8),
+    }[place]
 
 
 def interrupt(error: type[BaseException]) -> Callable[[], None]:
@@ -241,13 +244,13 @@ def interrupt(error: type[BaseException]) -> Callable[[], None]:
     return act
 
 
-@pytest.mark.parametrize("place", ["vision", "prefill", "decode"])
+@pytest.mark.parametrize("place", ["vision", "prefill", "decode", "kernel"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, torch.OutOfMemoryError])
 def test_whatever_interrupts_an_answer_the_next_is_right(folder: Path, place: str, error: type[BaseException]) -> None:
     engine = LocalEngine(folder, device="cpu", dtype="fp32", chunk=8)
     follow_up = [*ASKED, assistant("Yes."), user("Why?")]
     expected = [text_of(LocalEngine(folder, dtype="fp32"), said) for said in (ASKED, follow_up)]
-    module, at = places(engine)[place]
+    module, at = halfway(engine, place)
     hook = Hook(module, at, interrupt(error))
     with pytest.raises(OutOfMemory if error is torch.OutOfMemoryError else error):
         text_of(engine, ASKED)
@@ -282,12 +285,12 @@ def test_ctrl_c_at_a_hundred_random_moments_never_spoils_an_answer(folder: Path,
     assert not (turns._holder or turns._alone or turns._waiting)
 
 
-@pytest.mark.parametrize("place", ["vision", "prefill", "decode"])
+@pytest.mark.parametrize("place", ["vision", "prefill", "decode", "kernel"])
 def test_another_thread_stops_an_answer_within_a_layer(folder: Path, place: str) -> None:
     engine = LocalEngine(folder, device="cpu", dtype="fp32", chunk=8)
     expected = text_of(LocalEngine(folder, dtype="fp32"), ASKED)
     stream = engine.stream(ASKED, GREEDY)
-    module, at = places(engine)[place]
+    module, at = halfway(engine, place)
     hook = Hook(module, at, stream.close)
     chunks = list(stream)
     assert hook.calls <= at + 1

@@ -58,7 +58,7 @@ class Decoder:
 
     @property
     def alone(self) -> bool:
-        """Whether steps need none of torch's threads, which would stand in the way of the kernel's."""
+        """Whether a few positions need none of torch's threads, which would stand in the way of the kernel's."""
         return self._step is not None
 
     @torch.inference_mode()
@@ -81,7 +81,7 @@ class Decoder:
         turns = torch.cat(
             [self._rotary.at(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         )
-        if self._step and len(states) <= FEW and all(span.apart for span in spans):
+        if self._step and len(states) <= FEW:
             states = self._step(states, [(span.cache, span.length) for span in spans], turns)
         else:
             states = self._layers(states, spans, turns, check)

@@ -95,7 +95,7 @@ class Runner:
             return self._decoder.logits(last)[0] if stop == len(prompt.tokens) else None
 
         with clock.time("prefill"):
-            return self._alone("reading the prompt", read)
+            return self._alone("reading the prompt", read, self._answering if stop - start <= FEW else None)
 
     def decode(self, sequence: Sequence, logits: Tensor, pick: Sampler, room: int) -> Iterator[int]:
         """At most `room` tokens, the first chosen from `logits`; each later one is computed when it is asked for.
@@ -196,9 +196,9 @@ class Runner:
             if not self.sequences.drop_one() and not (self._vision and self._vision.forget()):
                 raise placement.not_enough("The KV cache", have, size, HINT)
 
-    def _alone(self, doing: str, work: Callable[[], R]) -> R:
+    def _alone(self, doing: str, work: Callable[[], R], threads: int | None = None) -> R:
         def ready() -> R:
-            with self._ready(doing):
+            with self._ready(doing, threads):
                 return work()
 
         return self.turns.alone(ready)
