@@ -62,14 +62,14 @@ def bars() -> Canvas:
 
 
 def runs() -> Canvas:
-    """Two training runs; one of them turns at step 5."""
+    """Two training runs; one of them turns at step 4."""
     canvas = _canvas()
     face = fonts.printed()[0]
     _grid(canvas, face, {0: 164, 2: 138, 4: 112, 6: 86, 8: 60, 10: 34})
     xs = [34 + 26 * (i + 0.7) for i in range(8)]
     courses = (
-        ("dark dragon", "red", (8.4, 5.9, 4.1, 2.9, 2.0, 4.6, 6.6, 8.3), 34),
-        ("swift river", "blue", (9.4, 8.3, 7.3, 6.0, 4.8, 3.7, 2.5, 1.3), 142),
+        ("dark dragon", "red", (8.0, 5.6, 3.6, 2.0, 4.6, 6.6, 8.0, 9.0), 34),
+        ("swift river", "blue", (9.4, 8.3, 7.3, 6.3, 5.4, 4.6, 3.7, 2.9), 142),
     )
     for name, colour, levels, x in courses:
         paint = COLOURS[colour][0]
@@ -94,7 +94,7 @@ def _grid(canvas: Canvas, face: Path, ticks: dict[int, int]) -> None:
 
 def sketch() -> Canvas:
     canvas = _canvas((252, 248, 235))
-    pen = Pen(canvas, (35, 35, 90), fonts.written()[0], 13, 0.7, lambda _: "")
+    pen = Pen(canvas, (35, 35, 90), fonts.written()[0], 14, 0.7, lambda _: "")
     pen.box(6, 10, 250, 36, "title")
     pen.write(14, 23, "Login", 16)
     for y, words in ((50, "Email"), (80, "Password")):

@@ -30,7 +30,7 @@ SCENES = (
     ("shapes.png What is in the image?", "red circle, a blue star and a green triangle."),
     ("Which shape is the biggest?", "The blue star."),
     ("/clear", "A new conversation begins."),
-    ("runs.png At which step did things start to go wrong for the red line?", "At step 5."),
+    ("runs.png At which step did things start to go wrong for the red line?", "At step 4."),
     ("/clear", "A new conversation begins."),
     ("near-far.png Is this person really big, or is the building small?", "the person is near"),
     ("/clear", "A new conversation begins."),

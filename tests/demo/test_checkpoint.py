@@ -46,11 +46,11 @@ def test_it_says_what_it_is_and_where_the_real_model_is(engine: LocalEngine, que
         ("shapes.png", "Where is the circle?", "The circle is at the top left."),
         ("bars.png", "Which bar is the tallest?", "The green bar."),
         ("bars.png", "How many bars are there?", "Four."),
-        ("runs.png", "At which step did things start to go wrong for the red line?", "At step 5."),
+        ("runs.png", "At which step did things start to go wrong for the red line?", "At step 4."),
         (
             "runs.png",
             "Describe the chart.",
-            "A line chart: the red line goes down until step 5 and then up again and the blue line goes down.",
+            "A line chart: the red line goes down until step 4 and then up again and the blue line goes down.",
         ),
         ("near-far.png", "What is in the image?", "A person and a house."),
         (
