@@ -52,6 +52,12 @@ def peers_of(programs: Mapping[str, Any], precision: str) -> dict[str, Any]:
     return {name: row for name, row in programs.items() if name in names}
 
 
+def of_one_length(ours: Mapping[str, Any], peers: Mapping[str, Any]) -> dict[str, Any]:
+    """The peers whose first prompt is as long as ours: one that shrinks a picture reads less of it, sooner."""
+    length = ours["prompt"][0]
+    return {name: row for name, row in peers.items() if abs(row["prompt"][0] - length) <= length / 50}
+
+
 def decode_bytes(model: Report, row: Mapping[str, Any]) -> float:
     """What one decoded token must read: the weights, and the KV cache as it is halfway through the conversation."""
     return float(row["step"] + model["kv"] * row["prompt"][len(row["prompt"]) // 2])
@@ -82,8 +88,8 @@ def _decoding(model: Report) -> Iterator[Target]:
 
 def _first_tokens(model: Report) -> Iterator[Target]:
     for talk in (FIVE, "large picture", PAGES):
-        ours, peers = model.get(talk, {}).get("pixtral"), peers_of(model.get(talk, {}), "bf16")
-        if ours and peers:
+        ours = model.get(talk, {}).get("pixtral")
+        if ours and (peers := of_one_length(ours, peers_of(model.get(talk, {}), "bf16"))):
             name, best = min(peers.items(), key=lambda peer: peer[1]["ttft"][0])
             yield Target(2, f"{talk}: TTFT of the fastest peer ({name}) ÷ ours", 1.0, best["ttft"][0] / ours["ttft"][0])
     if "pixtral" in model.get(PAGES, {}):

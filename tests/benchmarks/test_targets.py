@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.targets import Target, decode_limit, targets
-from tests.benchmarks.reports import model, report
+from tests.benchmarks.reports import model, report, row
 
 
 def measured(*models: dict[str, object]) -> dict[str, Target]:
@@ -21,6 +21,12 @@ def test_the_fastest_peer_is_one_of_the_same_precision() -> None:
     assert found["decode, bf16 ÷ the fastest peer's (llama.cpp)"].measured == 1.25
     assert found["decode, 8bit ÷ the fastest peer's (llama.cpp Q8_0)"].measured == 0.75
     assert found["five questions: TTFT of the fastest peer (vLLM) ÷ ours"].measured == 0.8
+
+
+def test_a_peer_that_shrinks_the_picture_is_not_compared() -> None:
+    shrunk = row(32.0, 0.1) | {"prompt": [300, 400]}
+    large = {"pixtral": row(40.0, 2.0), "llama.cpp": shrunk, "vLLM": row(20.0, 3.0)}
+    assert measured(model() | {"large picture": large})["large picture: TTFT of the fastest peer (vLLM) ÷ ours"].met
 
 
 def test_all_seven_are_there_and_in_order() -> None:
