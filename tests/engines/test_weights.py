@@ -369,3 +369,18 @@ def test_no_damage_to_a_file_brings_more_than_our_error(
         answer(folder)
     except PixtralError as error:
         assert isinstance(error, ModelError)
+
+
+def test_a_file_larger_than_the_memory_is_read_where_it_cannot_be_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = build(tmp_path, Sizes())
+    expected = LocalEngine(folder, device="cpu").load().weights.model.state_dict()
+
+    def refuse(*given: object, **named: object) -> None:
+        raise RuntimeError(f"unable to mmap 25365553792 bytes from file <{given[0]}>: Cannot allocate memory (12)")
+
+    monkeypatch.setattr("pixtral_cli.engines.local.weights.safe_open", refuse)
+    found = LocalEngine(folder, device="cpu").load().weights.model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)

@@ -21,6 +21,7 @@ class Stored:
 
     shape: tuple[int, ...]
     dtype: str
+    start: int  # where in the file
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
@@ -61,7 +62,10 @@ def read_header(path: Path, name: str) -> dict[str, Stored]:
         with path.open("rb") as file:
             header = json.loads(file.read(8 + length)[8:])
         header.pop("__metadata__", None)
-        stored = {key: Stored(tuple(map(int, entry["shape"])), entry["dtype"]) for key, entry in header.items()}
+        stored = {
+            key: Stored(tuple(map(int, entry["shape"])), entry["dtype"], 8 + length + int(entry["data_offsets"][0]))
+            for key, entry in header.items()
+        }
         end = 8 + length + max(int(entry["data_offsets"][1]) for entry in header.values())
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise damaged(path, name) from error

@@ -132,10 +132,28 @@ def _open_safetensors(file: Path, name: str) -> dict[str, Stored]:
         opened = safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
         raise checkpoint.damaged(file, name) from error
+    except RuntimeError as error:
+        if "mmap" not in str(error):
+            raise
+        opened = None  # it maps the file as if to write, which Linux forbids for one that is larger than the memory
     return {
-        key: Stored(entry.shape, STORED_DTYPES[entry.dtype], partial(opened.get_tensor, key))
+        key: Stored(
+            entry.shape,
+            STORED_DTYPES[entry.dtype],
+            partial(opened.get_tensor, key) if opened else partial(_from_file, file, name, entry),
+        )
         for key, entry in header.items()
     }
+
+
+def _from_file(file: Path, name: str, entry: checkpoint.Stored) -> torch.Tensor:
+    dtype = STORED_DTYPES[entry.dtype]
+    numbers = bytearray(math.prod(entry.shape) * dtype.itemsize)
+    with file.open("rb") as opened:
+        opened.seek(entry.start)
+        if opened.readinto(numbers) < len(numbers):
+            raise checkpoint.damaged(file, name)
+    return torch.frombuffer(numbers, dtype=dtype).view(entry.shape)
 
 
 def _open_pickle(file: Path, name: str) -> dict[str, Stored]:
