@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local import LocalEngine, product
-from pixtral_cli.engines.local.blocks import silu
 from pixtral_cli.engines.local.lookup import Lookup
 from pixtral_cli.engines.local.runner import Step
 from tests.engines.checkpoints import Sizes, build, image
@@ -93,20 +92,6 @@ def test_logits_are_the_same_to_the_last_bit_alone_and_in_company(tmp_path: Path
     for one, other in zip(alone, together, strict=True):
         tolerance = 0 if kernels else 1e-4
         torch.testing.assert_close(one[: len(other)], other, rtol=0, atol=tolerance)
-
-
-@pytest.mark.parametrize("dtype", DTYPES.values())
-def test_a_row_between_the_layers_comes_out_as_it_would_alone_whatever_the_threads(dtype: torch.dtype) -> None:
-    states = torch.randn(16, 14336, generator=torch.Generator().manual_seed(1)).to(dtype)
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 3, 4):
-            torch.set_num_threads(threads)
-            for count in (2, 5, 8, 16):
-                together = silu(states[:count])
-                assert all(torch.equal(together[i : i + 1], silu(states[i : i + 1])) for i in range(count))
-    finally:
-        torch.set_num_threads(before)
 
 
 EDIT = [

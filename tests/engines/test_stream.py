@@ -228,7 +228,7 @@ def halfway(engine: LocalEngine, place: str) -> tuple[Any, int]:
     """Where an answer can be interrupted: in the vision encoder, amid a prefill's or a token's layers, after the kernel's."""
     model = engine.load().weights.model
     if place != "kernel":
-        engine.load()._decoder._step = None
+        engine.load()._decoder._fused = None
     return {
         "vision": (model.vision_encoder.transformer.layers[0].attention.wo, 1),
         "prefill": (model.layers["1"].attention.wv, 2),

@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pixtral_cli.engines.local.attention import rotate
-from pixtral_cli.engines.local.product import FEW, linear
-
-STRETCH = 1 << 15  # numbers that torch leaves to one thread
+from pixtral_cli.engines.local.product import linear
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -25,18 +22,7 @@ def run_block(block: Any, states: Tensor, turns: Tensor, attend: Attend) -> Tens
     states = states + linear(attention.wo, attend(query, key, value).flatten(1))
     feed = block.feed_forward
     normed = norm(block.ffn_norm, states)
-    return states + linear(feed.w2, silu(linear(feed.w1, normed)) * linear(feed.w3, normed))
-
-
-def silu(states: Tensor) -> Tensor:
-    """SiLU of (T, hidden); of a few positions on a CPU by whole rows, so that each comes out as it would alone.
-
-    Torch gives each thread a stretch of numbers, and rounds the last few of an odd stretch otherwise.
-    """
-    count, width = states.shape
-    if states.device.type != "cpu" or not 1 < count <= FEW:
-        return F.silu(states)
-    return torch.cat([F.silu(rows) for rows in torch.split(states, max(1, STRETCH // width))])
+    return states + linear(feed.w2, F.silu(linear(feed.w1, normed)) * linear(feed.w3, normed))
 
 
 def norm(module: Any, states: Tensor) -> Tensor:

@@ -11,10 +11,10 @@ from pixtral_cli.engines.local.answer import Check, go_on
 from pixtral_cli.engines.local.attention import Rotary, attend, causal_mask
 from pixtral_cli.engines.local.blocks import norm, run_block
 from pixtral_cli.engines.local.cache import KVCache
+from pixtral_cli.engines.local.fused import Fused, can
 from pixtral_cli.engines.local.params import Params
 from pixtral_cli.engines.local.placement import threads
 from pixtral_cli.engines.local.product import FEW, linear
-from pixtral_cli.engines.local.step import Step, can
 from pixtral_cli.engines.local.weights import Weights
 
 
@@ -54,12 +54,12 @@ class Decoder:
         self._device, self._dtype = weights.device, weights.dtype
         self._rotary = Rotary(params.head_dim, params.rope_theta, weights.device)
         self._threads = threads(weights.size)
-        self._step = Step(weights, params, self._threads) if can(weights, params) else None
+        self._fused = Fused(weights, params, self._threads) if can(weights, params) else None
 
     @property
-    def alone(self) -> bool:
-        """Whether a few positions need none of torch's threads, which would stand in the way of the kernel's."""
-        return self._step is not None
+    def by_kernel(self) -> bool:
+        """Whether a few positions are: each as it would be alone, and with none of torch's threads, which would be in the way."""
+        return self._fused is not None
 
     @torch.inference_mode()
     def embed(self, tokens: Sequence[int]) -> Tensor:
@@ -81,8 +81,8 @@ class Decoder:
         turns = torch.cat(
             [self._rotary.at(start, start + length) for start, length in zip(starts, lengths, strict=True)]
         )
-        if self._step and len(states) <= FEW:
-            states = self._step(states, [(span.cache, span.length) for span in spans], turns)
+        if self._fused and len(states) <= FEW:
+            states = self._fused(states, [(span.cache, span.length) for span in spans], turns)
         else:
             states = self._layers(states, spans, turns, check)
         for span in spans:

@@ -58,14 +58,14 @@ static void take(long number) {
 }
 
 static void *help(void *number) {
-    for (long seen = 0;; seen = team.turn) {
+    for (long seen = 0;;) {
         for (int i = 0; i < PATIENCE && team.turn == seen; i++) _mm_pause();
         if (team.turn == seen) {
             pthread_mutex_lock(&team.bed);
             for (team.sleeping++; team.turn == seen;) pthread_cond_wait(&team.wake, &team.bed);
-            team.sleeping--;
-            pthread_mutex_unlock(&team.bed);
+            pthread_mutex_unlock(&team.bed), team.sleeping--;
         }
+        seen = team.turn;
         if (atomic_fetch_add(&team.inside, 1) >= 0 && (long)number < team.crew) take((long)number);
         team.inside--;
     }
@@ -349,7 +349,7 @@ typedef struct { const Model *model; const Position *positions; const char *quer
 /* e to the x, to 2e-7 of it: 2 to a whole number times a polynomial's part of one (Cephes' coefficients). */
 INLINE WIDE __m512 exponential(__m512 x) {
     static const float parts[] = {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f, 0.5f, 1, 1};
-    x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(-87)), _mm512_set1_ps(88));
+    x = _mm512_min_ps(_mm512_set1_ps(88), _mm512_max_ps(_mm512_set1_ps(-87), x)); /* NaN stays */
     const __m512 whole = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
     x = _mm512_fnmadd_ps(whole, _mm512_set1_ps(0.693359375f), x);
     x = _mm512_fnmadd_ps(whole, _mm512_set1_ps(-2.12194440e-4f), x);

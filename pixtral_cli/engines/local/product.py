@@ -74,14 +74,6 @@ def here(device: torch.device, dtype: torch.dtype) -> bool:
     return _library is not None and device.type == "cpu" and dtype in DTYPES
 
 
-def exact(device: torch.device, dtype: torch.dtype, *widths: int) -> bool:
-    """Whether up to `FEW` positions of these widths come out, to the last bit, as each would alone.
-
-    Torch's own functions of single numbers round the last few of an odd number of them otherwise.
-    """
-    return here(device, dtype) and not any(width % 32 for width in widths)
-
-
 def linear(layer: Any, states: Tensor, threads: int | None = None) -> Tensor:
     """`states` (T, in) through a linear layer without bias: (T, out). `threads`: as many as torch has, if not said."""
     count, width = states.shape

@@ -18,7 +18,7 @@ from pixtral_cli.engines.local.forward import Decoder, Span
 from pixtral_cli.engines.local.lookup import Lookup
 from pixtral_cli.engines.local.params import Params, verify_hint
 from pixtral_cli.engines.local.placement import Available
-from pixtral_cli.engines.local.product import FEW, exact, here
+from pixtral_cli.engines.local.product import FEW, here
 from pixtral_cli.engines.local.sampling import NotFinite, Sampler
 from pixtral_cli.engines.local.sequences import Sequence, Sequences
 from pixtral_cli.engines.local.turns import Turn, Turns
@@ -68,9 +68,10 @@ class Runner:
         self._vision = Vision(weights, params) if params.vision else None
         usual = min(placement.total(weights.device) // SHARE, max(weights.size, LEAST))
         self.sequences = Sequences(self._new_cache, usual if keep is None else keep)
-        self._exact = exact(weights.device, weights.dtype, params.dim, params.hidden_dim) and weights.exact
+        # Torch's last norm rounds the last few of an odd number otherwise when it has several.
+        self._exact = self._decoder.by_kernel and params.dim % 32 == 0
         self.turns: Turns[Step] = Turns()
-        self._answering = 1 if self._decoder.alone else placement.threads(weights.size)  # torch's threads
+        self._answering = 1 if self._decoder.by_kernel else placement.threads(weights.size)  # torch's threads
 
     def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:
         """Compute what the sequence lacks of the prompt, in chunks; returns the logits (vocabulary,) of the next token.

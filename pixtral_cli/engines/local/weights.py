@@ -38,11 +38,6 @@ class Weights:
     size: int
     scheme: str = quantize.NONE
 
-    @property
-    def exact(self) -> bool:
-        """Whether quantized products do not depend on how many positions share a step."""
-        return self.scheme == quantize.NONE or packed.here(self.device, self.dtype)
-
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -149,10 +144,14 @@ def _open_safetensors(file: Path, name: str) -> dict[str, Stored]:
 def _from_file(file: Path, name: str, entry: checkpoint.Stored) -> torch.Tensor:
     dtype = STORED_DTYPES[entry.dtype]
     numbers = bytearray(math.prod(entry.shape) * dtype.itemsize)
-    with file.open("rb") as opened:
-        opened.seek(entry.start)
-        if opened.readinto(numbers) < len(numbers):
-            raise checkpoint.damaged(file, name)
+    try:
+        with file.open("rb") as opened:
+            opened.seek(entry.start)
+            whole = opened.readinto(numbers) == len(numbers)
+    except OSError as error:
+        raise checkpoint.damaged(file, name) from error
+    if not whole:
+        raise checkpoint.damaged(file, name)
     return torch.frombuffer(numbers, dtype=dtype).view(entry.shape)
 
 

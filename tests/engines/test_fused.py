@@ -47,8 +47,8 @@ def test_a_step_computes_what_the_layers_in_torch_do(
     """Of sequences shorter and longer than a block of keys, and several positions at once; keys and values too."""
     runner = LocalEngine(build(tmp_path, sizes), device="cpu", dtype=dtype, quantize=scheme).load()
     fast, slow = runner._decoder, Decoder(runner.weights, runner._params)
-    assert fast._step
-    slow._step = None
+    assert fast._fused
+    slow._fused = None
     if scheme != "none" and dtype == "fp32":
         most *= 100  # whole numbers of 16 bits tell of less
     lengths, counts = (3, 300, 128), (1, 4, 2)

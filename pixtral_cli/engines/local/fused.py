@@ -1,4 +1,4 @@
-"""A step of the decoder for a few positions in one call of our kernel, `product.c`: between layers nothing is left to Python."""
+"""All layers of the decoder fused: a few positions in one call of our kernel, `product.c`, nothing left to Python between."""
 
 import ctypes
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ def can(weights: Weights, params: Params) -> bool:
     return kernels and params.head_dim % 2 == 0 and params.head_dim <= WIDEST
 
 
-class Step:
+class Fused:
     """The layers of a model that `can`, for up to `product.FEW` positions."""
 
     def __init__(self, weights: Weights, params: Params, threads: int) -> None:
