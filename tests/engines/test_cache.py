@@ -15,11 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixtral_cli.chat.engine import Chunk, Sampling, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local import LocalEngine, attention, forward
 from pixtral_cli.engines.local.attention import causal_mask
 from pixtral_cli.engines.local.cache import STEP, KVCache
 from pixtral_cli.engines.local.clock import Clock
 from pixtral_cli.engines.local.forward import Span
+from pixtral_cli.engines.local.runner import CHUNK
 from pixtral_cli.errors import OutOfMemory
 from tests.engines.checkpoints import Sizes, build, image
 
@@ -236,8 +237,12 @@ def test_memory_of_a_long_prefill_grows_with_the_cache_and_not_the_vocabulary(tm
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
-def test_attention_never_makes_the_whole_table_of_scores(folder: Path, dtype: str) -> None:
-    """No dispatch mode sees into torch's attention: its fused kernel is allowed alone, and must do for every step."""
+def test_torchs_attention_never_makes_the_whole_table_of_scores(
+    folder: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No dispatch mode sees into it: its fused kernel is allowed alone, and must do for every step."""
+    monkeypatch.setattr(attention, "attends", lambda *_: False)
+    monkeypatch.setattr(forward, "can", lambda *_: False)
     who = LocalEngine(folder, device="cpu", dtype=dtype, chunk=16)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         _, usage = answer(who, [user("one " * 20, [IMAGES[0]])])
@@ -252,7 +257,7 @@ def test_a_full_window_with_an_image_at_its_end_is_read(tmp_path: Path) -> None:
     with Largest() as largest:
         _, usage = answer(who, said, Sampling(temperature=0, max_tokens=4))
     assert 127_980 < usage.prompt_tokens <= 127_996
-    assert largest.bytes <= 256 * 128_000 * 4, "no more than the mask of a chunk"
+    assert largest.bytes <= CHUNK["cpu"] * 128_000 * 4, "no more than the mask of a chunk"
 
 
 def test_growing_keeps_what_was_computed(folder: Path) -> None:
@@ -353,8 +358,9 @@ def test_several_sequences_in_one_step_compute_what_each_computes_alone(folder: 
 
 
 def test_the_mask_for_cuda_hides_what_the_mask_for_others_hides() -> None:
-    query, key = torch.randn(1, 8, 5, 16), torch.randn(1, 2, 12, 16)
-    mask = causal_mask(5, 7, torch.device("cpu"), torch.float32)
+    query, key = torch.randn(1, 8, 5, 16).double(), torch.randn(1, 2, 12, 16).double()
+    mask = causal_mask(5, 7, torch.device("cpu"), torch.float64, 16)
+    assert mask is not None
     expected = F.scaled_dot_product_attention(query, key, key, attn_mask=mask, enable_gqa=True)
     found = F.scaled_dot_product_attention(query, key, key, attn_mask=causal_lower_right(5, 12), enable_gqa=True)
     torch.testing.assert_close(found, expected)

@@ -3,6 +3,7 @@
 Nothing heavy is imported before the first question, and no weights are read before the prompt is known to fit.
 """
 
+import os
 import threading
 from collections.abc import Callable, Generator, Sequence
 from functools import cached_property
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.local.runner import Runner
     from pixtral_cli.engines.local.tokenizer import Tokenizer
 
+
+# Read when torch is loaded: its idle threads would look out for work for longer than our kernel takes, on its cores.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 QUESTION = 4_352  # tokens of the largest image and a few words
 ANSWER = 256  # tokens there must be room for before an answer is begun; most end long before --max-tokens

@@ -51,7 +51,8 @@ class Decoder:
 
     def __init__(self, weights: Weights, params: Params) -> None:
         self._model = weights.model
-        self._device, self._dtype = weights.device, weights.dtype
+        self._device = weights.device
+        self._place = weights.device, weights.dtype, params.head_dim
         self._rotary = Rotary(params.head_dim, params.rope_theta, weights.device)
         self._threads = threads(weights.size)
         self._fused = Fused(weights, params, self._threads) if can(weights, params) else None
@@ -93,10 +94,7 @@ class Decoder:
     def _layers(self, states: Tensor, spans: Sequence[Span], turns: Tensor, check: Check) -> Tensor:
         """Every position after all layers, in torch."""
         lengths = [span.length for span in spans]
-        masks = [
-            None if span.apart else causal_mask(span.length, span.cache.length, self._device, self._dtype)
-            for span in spans
-        ]
+        masks = [None if span.apart else causal_mask(span.length, span.cache.length, *self._place) for span in spans]
         for index, block in enumerate(self._model.layers.values()):
 
             def attend_spans(query: Tensor, key: Tensor, value: Tensor, layer: int = index) -> Tensor:

@@ -12,7 +12,6 @@ from pixtral_cli.engines.local.packed import Packed
 from pixtral_cli.engines.local.params import Params
 from pixtral_cli.engines.local.weights import Weights
 
-WIDEST = 256  # numbers of a head
 SIZES = ("count", "dim", "hidden", "heads", "groups", "head", "size")
 MATRICES = ("query", "key", "value", "out", "gate", "up", "down")
 
@@ -31,17 +30,15 @@ class _Kept(ctypes.Structure):
     _fields_ = [("store", address), ("capacity", number)]
 
 
-class _Position(ctypes.Structure):
-    _fields_ = [("layers", ctypes.POINTER(_Kept)), ("length", number)]
+class _Span(ctypes.Structure):
+    _fields_ = [("layers", ctypes.POINTER(_Kept)), ("past", number), ("count", number)]
 
 
 def can(weights: Weights, params: Params) -> bool:
     """Whether the kernel computes steps of this model where it is."""
     quantized = any(isinstance(module, Packed) for module in weights.model.layers.modules())
-    kernels = product.here(weights.device, weights.dtype) and (
-        not quantized or packed.here(weights.device, weights.dtype)
-    )
-    return kernels and params.head_dim % 2 == 0 and params.head_dim <= WIDEST
+    place = weights.device, weights.dtype
+    return product.attends(*place, params.head_dim) and (not quantized or packed.here(*place))
 
 
 class Fused:
@@ -62,11 +59,11 @@ class Fused:
         `turns` are the positions' rotations (T, head_dim / 2), complex. Raises MemoryError.
         """
         states, turns = states.clone(), turns.contiguous()
-        positions = []
+        placed = []
         for cache, count in spans:
             kept = (_Kept * self._model.count)(*(_Kept(*place) for place in cache.places()))
-            positions += [_Position(kept, cache.length + index + 1) for index in range(count)]
-        product.step(self._model, (_Position * len(positions))(*positions), states, turns, self._threads)
+            placed.append(_Span(kept, cache.length, count))
+        product.step(self._model, (_Span * len(placed))(*placed), states, turns, self._threads)
         return states
 
 

@@ -4,7 +4,6 @@
 of `product.c`, whose kernel serves a few positions on a CPU that has its instructions; elsewhere torch computes.
 """
 
-import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,8 @@ from pixtral_cli.engines.local.product import FEW, Matrix, library, matrix, time
 
 GROUP = 64  # numbers that share a scale, and to which a row is padded
 BITS = {"8bit": 8, "4bit": 4}
-STRETCH = 1 << 22  # numbers that are packed or unpacked at a time: their copies stay in a processor's cache
+STRETCH = 1 << 22  # numbers that are packed, or multiplied with, at a time
+NEAR = 1 << 20  # numbers that are unpacked at a time: their copies stay in a processor's cache
 STARTS = (1.0, 0.9)  # of the range of a group: where the search for its best scale begins
 
 _library = library("pixtral_has_packed")
@@ -123,22 +123,25 @@ class Packed(nn.Module):
 
     def unpacked(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         """Rows [start, stop) of the matrix as it was, nearly."""
-        stop = min(stop, len(self.weight))
-        if here(self.weight.device, dtype):
-            out = torch.empty(stop - start, self.width, dtype=dtype)
-            part = matrix(self.weight[start:stop], self.width, self.scale[start:stop], self.bits)
-            _library.pixtral_unpack(ctypes.byref(part), out.data_ptr(), out.itemsize, torch.get_num_threads())
-            return out
-        return unpack(self.weight[start:stop], self.scale[start:stop])[:, : self.width].to(dtype)
+        return unpack(self.weight[start:stop], self.scale[start:stop], dtype)[:, : self.width]
 
 
-def unpack(packed: Tensor, scale: Tensor) -> Tensor:
-    """Packed numbers times their scales in float32, whatever pads a row too."""
+def unpack(packed: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Packed numbers times their scales, rounded once; whatever pads a row too."""
+    width = packed.shape[1] * (1 if scale.dim() == 1 else 2)
+    out = packed.new_empty(len(packed), width, dtype=dtype)
+    for parts in zip(*(torch.split(each, max(1, NEAR // width)) for each in (packed, scale, out)), strict=True):
+        _unpack(*parts)
+    return out
+
+
+def _unpack(packed: Tensor, scale: Tensor, out: Tensor) -> None:
     if scale.dim() == 1:
-        return packed.float() * scale[:, None]
+        out.copy_(packed * scale[:, None])
+        return
     pairs = packed.view(len(packed), -1, 1, GROUP // 2)
-    numbers = torch.cat([pairs & 15, pairs >> 4], 2).float().flatten(2) - 8
-    return (numbers * scale[:, :, None].float()).flatten(1)
+    numbers = torch.cat([pairs & 15, pairs >> 4], 2).view(torch.int8).sub_(8).flatten(2)
+    torch.mul(numbers.to(out.dtype), scale[:, :, None].to(out.dtype), out=out.view(numbers.shape))
 
 
 def fill(model: Any, pairs: Mapping[str, tuple[Tensor, Tensor]], device: torch.device) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Our own kernel, `product.c`, where it was built: linear layers for a few positions on a CPU; elsewhere torch's product.
+"""Our own kernel, `product.c`, where it was built: products of a few positions, and attention, on a CPU; elsewhere torch.
 
 The kernel's sums do not depend on how many positions there are: an answer is the same alone and in company.
 """
@@ -13,6 +13,7 @@ from torch import Tensor
 
 FEW = 32  # positions up to which memory is what a product waits for
 DTYPES = (torch.bfloat16, torch.float32)
+WIDEST = 256  # numbers of a head
 
 
 class Matrix(ctypes.Structure):
@@ -47,8 +48,8 @@ def _typed(found: Any) -> Any:
     size, pointer, number = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
     functions = {
         "pixtral_product": [*[pointer] * 3, size, number, number],
-        "pixtral_unpack": [pointer, pointer, number, number],
-        "pixtral_step": [*[pointer] * 4, size, number],
+        "pixtral_attend": [pointer, size, size, number],
+        "pixtral_step": [pointer, pointer, size, pointer, pointer, size, number],
     }
     for name, arguments in functions.items():
         if hasattr(found, name):
@@ -84,8 +85,45 @@ def linear(layer: Any, states: Tensor, threads: int | None = None) -> Tensor:
     return times(_library, matrix(weight, width), states, threads or torch.get_num_threads())
 
 
-def step(model: ctypes.Structure, positions: Any, states: Tensor, turns: Tensor, threads: int) -> None:
+def step(model: ctypes.Structure, spans: Any, states: Tensor, turns: Tensor, threads: int) -> None:
     """`pixtral_step` of the kernel, which is here. Raises MemoryError."""
-    sizes = len(states), threads
-    if _library.pixtral_step(ctypes.byref(model), positions, states.data_ptr(), turns.data_ptr(), *sizes):
+    places = spans, len(spans), states.data_ptr(), turns.data_ptr()
+    if _library.pixtral_step(ctypes.byref(model), *places, len(states), threads):
         raise MemoryError
+
+
+class _Asked(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("query", "keys", "values", "out")),
+        *((name, ctypes.c_long) for name in ("count", "past", "length", "group", "step")),
+    ]
+
+
+class _Attention(ctypes.Structure):
+    _fields_ = [
+        ("asked", ctypes.POINTER(_Asked)),
+        *((name, ctypes.c_long) for name in ("heads", "groups", "head", "size", "stretches")),
+    ]
+
+
+def attends(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether the kernel computes attention of such heads there."""
+    return here(device, dtype) and head_dim <= WIDEST and head_dim % 2 == 0
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:
+    """Attention where the kernel `attends`, heads in groups: query (T, H, D) → (T, H, D).
+
+    Each position attends to those of key and value (G, S, D) up to itself, `past` of which come before the first query.
+    Key and value have the same strides, and the numbers of a position side by side.
+    """
+    query = query.contiguous()
+    out = torch.empty_like(query)
+    count, heads, head = query.shape
+    groups, length, _ = key.shape
+    apart = (stride * key.itemsize for stride in key.stride()[:2])
+    places = (each.data_ptr() for each in (query, key, value, out))
+    asked = _Asked(*places, count, past, length, *apart)
+    sizes = _Attention(ctypes.pointer(asked), heads, groups, head, query.itemsize)
+    _library.pixtral_attend(ctypes.byref(sizes), 1, count, torch.get_num_threads())
+    return out

@@ -28,7 +28,7 @@ from pixtral_cli.errors import ModelError, OutOfMemory
 
 R = TypeVar("R")
 
-CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 256}  # positions of a prefill step
+CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions of a prefill step
 SHARE = 4  # idle KV caches take no more than this part of the device's memory, and no more than the weights do,
 LEAST = 1 << 27  # unless these are smaller than so many bytes
 
