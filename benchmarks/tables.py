@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.targets import FIVE, PAGES, TEN, decode_limit, targets
+from benchmarks.targets import FIVE, LOADING, PAGES, TEN, decode_limit, targets
 
 HOME = Path(__file__).parent.parent
 README = HOME / "README.md"
@@ -122,10 +122,7 @@ def _beside(model: Report) -> Rows:
         rates = [f"{schema[way]:.1f}" for way in ("schema", "plain")]
         yield ["decoding under a JSON schema; freely, tokens/s", *rates, f"{schema['ratio']:.2f}"]
     if load := model.get("loading"):
-        for ours, alone in (
-            ("load", "reading the file"),
-            ("from the disk to the first token", "reading the file from the disk"),
-        ):
+        for ours, alone in LOADING:
             yield _pair(f"{ours}; {alone}, ms", load | {"ratio": load[ours] / load[alone]}, ours, alone)
 
 

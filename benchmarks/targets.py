@@ -8,6 +8,7 @@ from benchmarks.peers import ENTRIES
 
 Report = Mapping[str, Any]
 FIVE, TEN, PAGES = "five questions", "ten turns", "thirty pages"
+LOADING = (("load", "reading the file"), ("from the disk to the first token", "reading the file from the disk"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,8 @@ def _memory(model: Report) -> Iterator[Target]:
 
 def _loading(report: Report, model: Report) -> Iterator[Target]:
     if load := model.get("loading"):
-        yield Target(5, "load ÷ reading the file", 1.3, load["load"] / load["reading the file"], at_most=True)
+        for ours, alone in LOADING:
+            yield Target(5, f"{ours} ÷ {alone}", 1.3, load[ours] / load[alone], at_most=True)
     if start := report.get("startup"):
         ratio = start["pixtral ask (demo)"] / start["python -c 'import torch'"]
         yield Target(5, "`pixtral ask` on the demo, whole process ÷ `import torch`", 2.0, ratio, at_most=True)
