@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from contextlib import suppress
 from io import BytesIO
@@ -87,6 +87,7 @@ class LlamaCpp:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self._wait()
+        self._barred = [[token, False] for token in _parts_of_characters(folder / "tekken.json")]
         self.begin()
 
     def _wait(self) -> None:
@@ -116,7 +117,9 @@ class LlamaCpp:
         return count
 
     def _answer(self, messages: Sequence[dict[str, Any]], tokens: int) -> Any:
-        wanted = {"messages": messages, "max_tokens": tokens, "temperature": 0, "ignore_eos": True}
+        wanted = {
+            "messages": messages, "max_tokens": tokens, "temperature": 0, "ignore_eos": True, "logit_bias": self._barred,
+        }  # fmt: skip
         request = Request(f"{self._at}/v1/chat/completions", json.dumps(wanted).encode())
         request.add_header("Content-Type", "application/json")
         with urlopen(request, timeout=PATIENCE) as reply:
@@ -127,6 +130,14 @@ class LlamaCpp:
         self._process.terminate()
         self._process.wait()
         return {"memory": memory}
+
+
+def _parts_of_characters(tekken: Path) -> list[int]:
+    """The tokens that are no text alone: it answers with an error when a random model strings them to what is none."""
+    found = json.loads(tekken.read_text())
+    special = found["config"]["default_num_special_tokens"]
+    words = (b64decode(token["token_bytes"]) for token in found["vocab"])
+    return [special + rank for rank, word in enumerate(words) if word.decode(errors="ignore").encode() != word]
 
 
 def _url(image: Image) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,8 @@ def programs(tmp_path: Path) -> Path:
     program = tmp_path / "llama-server"
     program.write_text(SERVER)
     program.chmod(0o755)
+    words = [{"token_bytes": b64encode(word).decode()} for word in (b"a", "é".encode(), "é".encode()[:1])]
+    (tmp_path / "tekken.json").write_text(json.dumps({"config": {"default_num_special_tokens": 1000}, "vocab": words}))
     return tmp_path
 
 
@@ -71,6 +74,7 @@ def test_a_conversation_goes_on_and_decoding_is_what_the_server_counts(programs:
     assert [part["type"] for part in asked[0]["messages"][0]["content"]] == ["image_url", "text"]
     assert (asked[0]["ignore_eos"], asked[0]["temperature"], asked[0]["max_tokens"]) == (True, 0, 4)
     assert len(asked[2]["messages"]) == 1
+    assert asked[0]["logit_bias"] == [[1002, False]], "half a character is no text"
 
 
 def test_one_that_does_not_start_is_an_error(programs: Path) -> None:

@@ -1,6 +1,7 @@
 """Our kernel and the guesses it pays for: the same numbers, however many positions share a step."""
 
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,21 @@ SIZES = [
 ]  # fmt: skip
 kernels = [name for name, dtype in DTYPES.items() if product.here(CPU, dtype)]
 names = kernels or ["fp32"]  # where the kernel was not built nothing is guessed, and answers are still the same
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="nothing compiles here")
+def test_the_kernel_is_used_where_it_can_be() -> None:
+    """It is built where a compiler is, and left alone where the processor lacks what it says it needs."""
+    about = Path("/proc/cpuinfo")
+    able = set(about.read_text().split()) if about.exists() else set()
+    assert bool(kernels) == ({"avx512bw", "avx512vl", "avx512_bf16"} <= able)
+    if kernels:
+        assert kernels == list(DTYPES)
+
+
+def test_a_kernel_of_another_version_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(product, "VERSION", product.VERSION + 1)
+    assert product.library("pixtral_has_product") is None
 
 
 @given(

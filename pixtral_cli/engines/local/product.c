@@ -248,6 +248,7 @@ static PACKED void whole_numbers(const void *x, long width, long size, int16_t *
 }
 
 #define HAS(it) (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports(it))
+int pixtral_version(void) { return 2; } /* of the functions and what they are handed, as `product.py` knows them */
 int pixtral_has_product(void) { return HAS("avx512bf16"); }
 int pixtral_has_packed(void) { return HAS("avx512vnni"); }
 

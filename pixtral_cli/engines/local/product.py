@@ -14,6 +14,7 @@ from torch import Tensor
 FEW = 32  # positions up to which memory is what a product waits for
 DTYPES = (torch.bfloat16, torch.float32)
 WIDEST = 256  # numbers of a head
+VERSION = 2  # of `product.c`: one that was built before would be handed what it does not know
 
 
 class Matrix(ctypes.Structure):
@@ -39,7 +40,8 @@ def library(has: str) -> Any:
                 found = ctypes.CDLL(str(file))
             except OSError:  # built for another system
                 continue
-            if hasattr(found, has) and getattr(found, has)():
+            version = getattr(found, "pixtral_version", int)()
+            if version == VERSION and getattr(found, has)():
                 return _typed(found)
     return None
 
@@ -52,8 +54,7 @@ def _typed(found: Any) -> Any:
         "pixtral_step": [pointer, pointer, size, pointer, pointer, size, number],
     }
     for name, arguments in functions.items():
-        if hasattr(found, name):
-            getattr(found, name).argtypes = arguments
+        getattr(found, name).argtypes = arguments
     return found
 
 
