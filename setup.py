@@ -6,7 +6,7 @@ kernel = Extension(
     "pixtral_cli.engines.local._product",
     ["pixtral_cli/engines/local/product.c"],
     extra_compile_args=["-O3", "-pthread"],
-    extra_link_args=["-pthread"],
+    extra_link_args=["-pthread", "-lm"],
     optional=True,
 )
 setup(ext_modules=[kernel])

@@ -11,6 +11,7 @@ from benchmarks.checkpoints import WEIGHTS
 from benchmarks.peers.pixtral import engine
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
+from pixtral_cli.engines.local import import_model
 
 BLOCK = 1 << 24
 
@@ -25,10 +26,7 @@ def measure(folder: Path, rounds: int) -> dict[str, float]:
 
 
 def timed(name: str, folder: str) -> float:
-    from pixtral_cli.engines.local import runner, upstream
-
-    assert runner
-    upstream.modules()
+    import_model()
     place = Path(folder)
     if "disk" in name:
         _forget(place / WEIGHTS)

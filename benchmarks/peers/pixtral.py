@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.peers.answering import Conversation
 from benchmarks.scenario import peak_memory
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local import LocalEngine, import_model
 
 SYSTEM = "You describe pictures in a few plain words."  # the template puts it into the newest message
 
@@ -30,12 +30,10 @@ def open_program(folder: Path, precision: str, context: int, slots: int, label: 
 
 class Pixtral(Conversation):
     def __init__(self, folder: Path, precision: str, system: str) -> None:
-        from pixtral_cli.engines.local import runner, upstream
-
-        upstream.modules()
+        import_model()
         self._imports = peak_memory()
         self.local = engine(folder, precision)
-        self.runner: runner.Runner = self.local.load()
+        self.runner = self.local.load()
         super().__init__(self.local, system)
 
     def close(self) -> dict[str, float]:

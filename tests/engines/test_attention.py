@@ -1,6 +1,9 @@
-"""Attention in our kernel: what softmax says it is, the same to the last bit however many positions are asked at once."""
+"""Attention is what softmax says it is; in our kernel also the same to the last bit however many positions are asked."""
 
 import math
+from contextlib import nullcontext
+from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -15,7 +18,12 @@ DTYPES = [torch.float32, torch.bfloat16]
 kernel = pytest.mark.skipif(
     not all(product.here(CPU, dtype) for dtype in DTYPES), reason="this processor has no such kernel"
 )
+ways = pytest.mark.parametrize("way", [pytest.param("kernel", marks=kernel), "torch"])
 heads = st.sampled_from([2, 8, 18, 30, 32, 64, 66, 96, 128, 160, 256])
+
+
+def computed(way: str) -> Any:
+    return mock.patch.object(attention, "attends", lambda *_: False) if way == "torch" else nullcontext()
 
 
 def softmax_attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:
@@ -40,31 +48,33 @@ def drawn(
     return query, kept[0], kept[1]
 
 
-@kernel
+@ways
 @given(
     st.integers(1, 150), st.integers(0, 300), st.integers(1, 3), st.integers(1, 5), heads, st.sampled_from(DTYPES),
     st.integers(0, 99), st.sampled_from([1, 30]),
 )  # fmt: skip
 @settings(max_examples=150, deadline=None)
 def test_attention_is_what_softmax_says(
-    count: int, past: int, groups: int, shared: int, head: int, dtype: torch.dtype, seed: int, sharp: int
+    way: str, count: int, past: int, groups: int, shared: int, head: int, dtype: torch.dtype, seed: int, sharp: int
 ) -> None:
     query, key, value = drawn(count, past, groups, shared, head, dtype, seed, sharp)
-    found = attention.attend(query, key, value, None)
+    with computed(way):
+        found = attention.attend(query, key, value, attention.causal_mask(count, past, CPU, dtype, head))
     expected = softmax_attention(query, key, value, past)
     assert found.dtype == dtype
     atol = 1e-5 * (1 + sharp) if dtype == torch.float32 else 2e-2  # the error of a score grows with it
     torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=atol)
 
 
-@kernel
+@ways
 @given(st.integers(1, 200), st.integers(1, 4), heads, st.sampled_from(DTYPES), st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
 def test_attention_to_all_sees_what_comes_later(
-    count: int, heads: int, head: int, dtype: torch.dtype, seed: int
+    way: str, count: int, heads: int, head: int, dtype: torch.dtype, seed: int
 ) -> None:
     query, key, value = drawn(count, 0, heads, 1, head, dtype, seed)
-    found = attention.attend_all(query, key.transpose(0, 1), value.transpose(0, 1))
+    with computed(way):
+        found = attention.attend_all(query, key.transpose(0, 1), value.transpose(0, 1))
     expected = softmax_attention(query, key, value, count)
     atol = 2e-5 if dtype == torch.float32 else 2e-2
     torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=atol)
@@ -88,10 +98,20 @@ def test_a_prompt_in_pieces_is_the_prompt_at_once_to_the_last_bit(
 
 
 @kernel
+def test_keys_and_values_may_lie_otherwise() -> None:
+    query, key, value = drawn(9, 20, 2, 3, 16, torch.float32, 0)
+    expected = attention.attend(query, key, value, None)
+    turned = value.mT.contiguous().mT
+    assert torch.equal(attention.attend(query, key.contiguous(), turned, None), expected)
+
+
+@kernel
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("where", ["query", "key", "value"])
 def test_what_is_no_number_is_seen_by_all_who_attend_to_it(dtype: torch.dtype, where: str) -> None:
-    query, key, value = drawn(100, 50, 2, 2, 32, dtype, 0)
+    query, key, value = drawn(
+        100, 50, 2, 2, 32, dtype, 0
+    )  # position 60 is the first to see key 110, of the block 64 to 127
     {"query": query[60:61, 0], "key": key[:, 110], "value": value[:, 110]}[where].fill_(math.nan)
     found = attention.attend(query, key, value, None)
     after = found[60:61, 0] if where == "query" else found[60:]

@@ -21,7 +21,7 @@ kernel = pytest.mark.skipif(
 )
 SIZES = [
     Sizes(), Sizes(dim=96, heads=6, kv_heads=1, head_dim=8, hidden=160), Sizes(dim=80, heads=10, kv_heads=2, head_dim=18),
-    Sizes(dim=128, layers=3, heads=4, kv_heads=4, head_dim=160, hidden=200),
+    Sizes(dim=128, layers=3, heads=4, kv_heads=4, head_dim=160, hidden=200), Sizes(heads=12, kv_heads=1),
 ]  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def test_a_step_computes_what_the_layers_in_torch_do(
     monkeypatch.setattr(attention, "attends", lambda *_: False)
     if scheme != "none" and dtype == "fp32":
         most *= 100  # whole numbers of 16 bits tell of less
-    lengths, counts = (3, 300, 128), (1, 4, 2)
+    lengths, counts = (3, 300, 128), (1, 4, 27)
     found, expected = [
         ([written(runner, slow, length) for length in lengths], decoder) for decoder in (fast, slow)
     ]  # the same past

@@ -70,7 +70,8 @@ def test_kernel_and_torch_compute_the_same_product(
     linear, _ = layer(rows, width, bits, seed)
     states = torch.randn(count, width, generator=torch.Generator().manual_seed(seed + 1)).to(dtype)
     weight = unpacked(linear)
-    assert torch.equal(linear.unpacked(0, rows, dtype), weight.to(dtype))
+    for each in (torch.bfloat16, torch.float16, torch.float32):
+        assert torch.equal(linear.unpacked(0, rows, each), weight.to(each))
     exact = states.double() @ weight.double().T
     rtol, atol = (2**-7, 2**-7) if dtype == torch.bfloat16 else (1e-4, 3e-4)
     torch.testing.assert_close(linear(states).double(), exact, rtol=rtol, atol=atol)

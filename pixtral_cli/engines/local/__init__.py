@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.local.tokenizer import Tokenizer
 
 
-# Read when torch is loaded: its idle threads would look out for work for longer than our kernel takes, on its cores.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-
 QUESTION = 4_352  # tokens of the largest image and a few words
 ANSWER = 256  # tokens there must be room for before an answer is begun; most end long before --max-tokens
 
@@ -124,7 +121,7 @@ class LocalEngine:
         with self._lock:
             if self._runner is None:
                 _ = self.tokenizer  # what cannot read is refused before its weights are read
-                undisturbed(lambda: uncollected(_import_model))
+                undisturbed(lambda: uncollected(import_model))
                 from pixtral_cli.engines.local.failures import translated
                 from pixtral_cli.engines.local.placement import Wanted, available
                 from pixtral_cli.engines.local.runner import Runner
@@ -201,9 +198,21 @@ class LocalEngine:
         return sampling.max_tokens or window - used
 
 
-def _import_model() -> None:
-    import_module("pixtral_cli.engines.local.runner")
-    import_module("pixtral_cli.engines.local.upstream").modules()
+def import_model() -> None:
+    """Import torch and all that computes with it.
+
+    Torch's idle threads would look out for more work, and take the time from those of our kernel. How long they do is read
+    as torch is loaded, and is not said to other programs.
+    """
+    chosen = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+    if not chosen:
+        os.environ["GOMP_SPINCOUNT"] = "10000"
+    try:
+        import_module("pixtral_cli.engines.local.runner")
+        import_module("pixtral_cli.engines.local.upstream").modules()
+    finally:
+        if not chosen:
+            del os.environ["GOMP_SPINCOUNT"]
 
 
 def _check_sampling(sampling: Sampling) -> None:

@@ -130,7 +130,8 @@ def unpack(packed: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     """Packed numbers times their scales, rounded once; whatever pads a row too."""
     width = packed.shape[1] * (1 if scale.dim() == 1 else 2)
     out = packed.new_empty(len(packed), width, dtype=dtype)
-    for parts in zip(*(torch.split(each, max(1, NEAR // width)) for each in (packed, scale, out)), strict=True):
+    rows = max(1, NEAR // width) if packed.device.type == "cpu" else len(packed)
+    for parts in zip(*(torch.split(each, rows) for each in (packed, scale, out)), strict=True):
         _unpack(*parts)
     return out
 
@@ -141,7 +142,8 @@ def _unpack(packed: Tensor, scale: Tensor, out: Tensor) -> None:
         return
     pairs = packed.view(len(packed), -1, 1, GROUP // 2)
     numbers = torch.cat([pairs & 15, pairs >> 4], 2).view(torch.int8).sub_(8).flatten(2)
-    torch.mul(numbers.to(out.dtype), scale[:, :, None].to(out.dtype), out=out.view(numbers.shape))
+    exact = out.dtype if out.dtype == scale.dtype else torch.float32
+    torch.mul(numbers.to(exact), scale[:, :, None].to(exact), out=out.view(numbers.shape))
 
 
 def fill(model: Any, pairs: Mapping[str, tuple[Tensor, Tensor]], device: torch.device) -> dict[str, Tensor]:

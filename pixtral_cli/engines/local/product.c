@@ -161,7 +161,7 @@ INLINE WIDE_BF16 void tile_plain(const Job *job, int size, long row, int rows, l
     __m512 sums[4][TILE];
     EACH(r, rows) EACH(n, count) sums[r][n] = _mm512_setzero_ps();
     long at = 0;
-    EACH(rest, 2) for (; rest ? at < bytes : at + 64 <= bytes; at += 64) {
+    EACH(rest, 2) for (; rest /* of less than 64 bytes */ ? at < bytes : at + 64 <= bytes; at += 64) {
 #define UNITS(from) rest ? _mm512_maskz_loadu_epi16((1u << (bytes - at) / 2) - 1, from) : _mm512_loadu_si512(from)
         __m512i weights[4];
         EACH(r, rows) weights[r] = UNITS(w + r * bytes + at);
@@ -337,15 +337,15 @@ static WIDE void rotate(const Model *m, const float *turns, const char *x, char 
  * of units of 32 bits, a float32 or two bfloat16, for which a block is laid out anew, once for a stretch of rows. */
 #define KEYS 64
 #define STRETCH 128
-#define WIDEST 256 /* numbers of a head */
-typedef struct { /* so many positions, which see `past` others of `length` and as far as themselves */
+#define WIDEST 256 /* numbers of a head, as in `product.py` */
+typedef struct { /* position n of `count` sees keys 0 to past + n, of `length` */
     const char *query, *keys, *values;
     char *out;
     long count, past, length, group, step; /* bytes from group to group and from key to key, as from value to value */
 } Asked;
 typedef struct { const Asked *asked; long heads, groups, head, size, stretches; } Attention;
 typedef struct {
-    uint32_t keys[WIDEST * KEYS], values[KEYS * WIDEST];
+    _Alignas(64) uint32_t keys[WIDEST * KEYS], values[KEYS * WIDEST];
     float sums[STRETCH * WIDEST], most[STRETCH], total[STRETCH];
 } Desk;
 
@@ -470,7 +470,7 @@ int pixtral_step(const Model *m, const Span *spans, long many, char *x, const fl
 #define TIMES(matrix, from, to) failed |= pixtral_product(&layer->matrix, from, to, count, (int)size, threads)
     for (long number = 0; number < m->count && !failed; number++) {
         const Layer *layer = m->layers + number;
-        norm(m, layer->attention_norm, x, y, count);
+        norm(m, layer->attention_norm, x, y, count); /* y being what the layer before adds, at first zeros */
         TIMES(query, y, query), TIMES(key, y, key), TIMES(value, y, value);
         for (long each = 0, n = 0; each < many; each++) {
             const Kept kept = spans[each].layers[number];
@@ -491,7 +491,7 @@ int pixtral_step(const Model *m, const Span *spans, long many, char *x, const fl
         gated(gate, up, count * m->hidden, size);
         TIMES(down, gate, y);
     }
-    if (!failed) norm(m, m->layers->feed_norm, x, y, count); /* the norm is for nobody */
+    if (!failed) norm(m, m->layers->feed_norm, x, y, count); /* for the sum: the norm is for nobody */
     free(y);
     return failed;
 }

@@ -116,9 +116,11 @@ def attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:
     """Attention where the kernel `attends`, heads in groups: query (T, H, D) → (T, H, D).
 
     Each position attends to those of key and value (G, S, D) up to itself, `past` of which come before the first query.
-    Key and value have the same strides, and the numbers of a position side by side.
+    A value that is no number may make none of some positions shortly before it, too.
     """
     query = query.contiguous()
+    if key.stride() != value.stride() or key.stride(-1) != 1:
+        key, value = key.contiguous(), value.contiguous()
     out = torch.empty_like(query)
     count, heads, head = query.shape
     groups, length, _ = key.shape
