@@ -17,21 +17,36 @@ Report = Mapping[str, Any]
 Rows = Iterator[Sequence[str]]
 
 
-def render(report: Report) -> str:
-    """The whole report as Markdown."""
-    measured = f"Measured on: {machine.line(report['machine'])}; medians of {report['rounds']} interleaved rounds"
-    parts = [measured, *_absent(report["absent"]), _table(_targets(report)), _table(_startup(report["startup"]))]
+def render(report: Report, *others: Report) -> str:
+    """The whole report as Markdown, and of others the models that it lacks."""
+    parts = [
+        _measured(report),
+        *_absent(report["absent"]),
+        _table(_targets(report)),
+        _table(_startup(report["startup"])),
+    ]
     for model in report["models"]:
         parts += _model(model)
+    names = {model["name"] for model in report["models"]}
+    for other in others:
+        if more := [model for model in other["models"] if model["name"] not in names]:
+            parts += [f"In a run of its own. {_measured(other)}", *_absent(other["absent"])]
+            parts += [part for model in more for part in _model(model)]
     return "\n\n".join(parts)
 
 
-def write_readme(report: Report, readme: Path = README) -> None:
+def _measured(report: Report) -> str:
+    rounds = report["rounds"]
+    medians = f"medians of {rounds} interleaved rounds" if rounds > 1 else "one round"
+    return f"Measured on: {machine.line(report['machine'])}; {medians}"
+
+
+def write_readme(report: Report, *others: Report, readme: Path = README) -> None:
     """Replace what stands between the README's markers."""
     before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     plot = f"![Decoding and time to the first token, program by program]({PLOT.relative_to(HOME)})"
-    readme.write_text(f"{before}{BEGIN}\n{plot}\n\n{render(report)}\n{END}{after}", encoding="utf-8")
+    readme.write_text(f"{before}{BEGIN}\n{plot}\n\n{render(report, *others)}\n{END}{after}", encoding="utf-8")
 
 
 def _absent(absent: Mapping[str, str]) -> Iterator[str]:

@@ -38,10 +38,22 @@ def test_what_has_fewer_scenarios_is_shown_with_those() -> None:
     assert "picture and 2 questions" in text
 
 
+def test_models_of_another_run_are_added_with_where_they_were_measured() -> None:
+    whole, other = report(), report(model(), model(name="the largest"), rounds=1, absent={"vLLM": "too large"})
+    text = tables.render(whole, other, whole)
+    assert text.startswith(tables.render(whole))
+    added = text.removeprefix(tables.render(whole))
+    assert added.startswith("\n\nIn a run of its own. Measured on: Abacus")
+    assert "one round" in added
+    assert "vLLM (too large)" in added
+    assert added.count("the largest, CPU") == 1
+    assert "random, CPU" not in added
+
+
 def test_the_readme_is_replaced_between_its_markers_alone(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
-    tables.write_readme(report(), readme)
+    tables.write_readme(report(), readme=readme)
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
