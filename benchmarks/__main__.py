@@ -5,8 +5,9 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +62,18 @@ SETTINGS = (
 def main() -> None:
     options = _parser().parse_args()
     if options.readme:
-        report = newest(lambda run: run.get("whole", False))
-        plot.draw(report, tables.PLOT)
-        tables.write_readme(report, newest(lambda run: any(model["checkpoint"] == LARGEST for model in run["models"])))
+        whole = next(kept(lambda run: run.get("whole", False)), None)
+        if not whole:
+            raise SystemExit(f"There is no whole run in {RESULTS}: make bench")
+        plot.draw(whole, tables.PLOT)
+        largest = kept(lambda run: LARGEST in (model.get("checkpoint") for model in run["models"]))
+        tables.write_readme(whole, *islice(largest, 1))
         return
     report = measure(options)
-    kept = RESULTS / f"{report['when'].replace(':', '')}.json"
-    kept.write_text(json.dumps(report, indent=1) + "\n")
+    file = RESULTS / f"{report['when'].replace(':', '')}.json"
+    file.write_text(json.dumps(report, indent=1) + "\n")
     print(tables.render(report))
-    print(f"\nKept in {kept}", file=sys.stderr)
+    print(f"\nKept in {file}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,13 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def newest(fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The last run that does."""
+def kept(fits: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
+    """The runs that do, the newest first."""
     for file in sorted(RESULTS.glob("*.json"), reverse=True):
-        report: dict[str, Any] = json.loads(file.read_text())
+        report = json.loads(file.read_text())
         if fits(report):
-            return report
-    raise SystemExit(f"There is no such run in {RESULTS}: make bench LARGE=1")
+            yield report
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -175,7 +178,7 @@ class Bench:
                     if entry.peer != OURS:  # has converted it by now
                         (folder / checkpoints.WEIGHTS).unlink(missing_ok=True)
                     if self._prepared(entry, folder):
-                        for talk in (talk for talk in setting.talks if talk in self.talks):
+                        for talk in setting.talks:
                             _tell(f"{setting.name}: {talk}, {entry.name}")
                             found[talk] |= conversation.measure([entry], folder, talk, setting.side, 1, self.absent)
                     entry.discard(folder)

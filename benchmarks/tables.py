@@ -70,7 +70,7 @@ def _startup(times: Mapping[str, float]) -> Rows:
 
 def _model(model: Report) -> Iterator[str]:
     for talk in (FIVE, "short prompt"):
-        if talk in model:
+        if model.get(talk):
             yield _caption(model, talk)
             yield _table(_conversation(model, talk))
     if TEN in model:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from benchmarks import apart
 from benchmarks.peers.answering import Conversation
 from benchmarks.scenario import peak_memory
 from pixtral_cli.engines.local import LocalEngine, import_model
@@ -14,9 +15,13 @@ def missing(precision: str) -> str:
 
 
 def prepare(folder: Path, precision: str) -> None:
-    """Quantize once: the next load finds it on the disk."""
+    """Quantize once: the next load finds it on the disk. A process that has loaded it would keep the file there."""
     if precision != "bf16":
-        engine(folder, precision).load()
+        apart.call("benchmarks.peers.pixtral:quantize", folder, precision)
+
+
+def quantize(folder: str, precision: str) -> None:
+    engine(Path(folder), precision).load()
 
 
 def engine(folder: Path, precision: str = "bf16") -> LocalEngine:

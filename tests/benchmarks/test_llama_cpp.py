@@ -11,7 +11,7 @@ from benchmarks.peers.llama_cpp import LlamaCpp
 from benchmarks.scenario import picture
 
 SERVER = f"""#!{sys.executable}
-import json, sys
+import json, sys, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -27,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
         with heard.open("a") as file:
             file.write(asked + "\\n")
+        time.sleep(0.002)  # what predicted_ms is a part of
         self.reply({{
             "choices": [{{"message": {{"content": "A shape."}}}}],
             "usage": {{"prompt_tokens": 90, "completion_tokens": 4}},

@@ -38,6 +38,10 @@ def test_what_has_fewer_scenarios_is_shown_with_those() -> None:
     assert "picture and 2 questions" in text
 
 
+def test_a_conversation_that_nobody_held_is_left_out() -> None:
+    assert "load s" not in tables.render(report(model(**{"five questions": {}})))
+
+
 def test_models_of_another_run_are_added_with_where_they_were_measured() -> None:
     whole, other = report(), report(model(), model(name="the largest"), rounds=1, absent={"vLLM": "too large"})
     text = tables.render(whole, other, whole)

@@ -102,7 +102,6 @@ static void share(Work work, const void *job, long count, long step, int threads
 #define LEFT(at, end) ((end) - (at) >= 16 ? 0xffff : (end) > (at) ? (__mmask16)((1u << ((end) - (at))) - 1) : 0)
 
 typedef struct { const void *w, *scales; long width, out, bits; } Matrix; /* 0 bits: numbers as the vectors have them */
-
 typedef struct Job {
     void (*part)(const struct Job *job, long start, long stop, long first, int count);
     const void *w, *scales, *x; const float *x_scales; void *y;
@@ -165,6 +164,7 @@ INLINE WIDE_BF16 void tile_plain(const Job *job, int size, long row, int rows, l
 #define UNITS(from) rest ? _mm512_maskz_loadu_epi16((1u << (bytes - at) / 2) - 1, from) : _mm512_loadu_si512(from)
         __m512i weights[4];
         EACH(r, rows) weights[r] = UNITS(w + r * bytes + at);
+        EACH(r, rows) if (count > 1) _mm_prefetch(w + (rows + r) * bytes + at, _MM_HINT_T0); /* the next tile */
         EACH(n, count) {
             const __m512i vector = UNITS(x + n * bytes + at);
             EACH(r, rows) sums[r][n] = plus(sums[r][n], weights[r], vector, size);
