@@ -62,7 +62,7 @@ clean: ## Remove the environment and the caches
 
 # The environment: torch first, then exactly the pinned packages. mistral_inference declares xformers, which
 # has no wheel for many machines and which nothing here needs: --no-deps leaves it out.
-.venv/runtime: constraints.txt pyproject.toml setup.py pixtral_cli/engines/local/product.c
+.venv/runtime: constraints.txt pyproject.toml setup.py pixtral_cli/engines/local/kernels/product.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
@@ -75,8 +75,8 @@ clean: ## Remove the environment and the caches
 	@touch $@
 
 # The real vLLM, in an environment of its own: it pins other versions than ours.
-.venv-vllm/ready: tests/engines/vllm-requirements.txt tests/engines/vllm_env.sh
-	tests/engines/vllm_env.sh .venv-vllm $(PYTHON)
+.venv-vllm/ready: tests/engines/vllm/vllm-requirements.txt tests/engines/vllm/vllm_env.sh
+	tests/engines/vllm/vllm_env.sh .venv-vllm $(PYTHON)
 
 # llama.cpp, compiled for this processor. What cannot be had is left out of the measurements, and named there.
 .llama-cpp/ready: benchmarks/llama_cpp_env.sh

@@ -3,8 +3,8 @@
 from setuptools import Extension, setup
 
 kernel = Extension(
-    "pixtral_cli.engines.local._product",
-    ["pixtral_cli/engines/local/product.c"],
+    "pixtral_cli.engines.local.kernels._product",
+    ["pixtral_cli/engines/local/kernels/product.c"],
     extra_compile_args=["-O3", "-pthread"],
     extra_link_args=["-pthread", "-lm"],
     optional=True,

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from pixtral_cli.engines.local import upstream
-from pixtral_cli.engines.local.params import Params, read_params
-from tests.engines.checkpoints import Sizes, build, cut_tekken
+from pixtral_cli.engines.local.config import Params, read_params
+from pixtral_cli.engines.local.model import upstream
+from tests.engines.local.checkpoints import Sizes, build, cut_tekken
 
 DEMO = Path(__file__).parent.parent / "pixtral_cli" / "models" / "demo"
 WEIGHTS = "consolidated.safetensors"

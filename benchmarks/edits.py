@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks import apart
 from benchmarks.peers.pixtral import engine
-from pixtral_cli.chat import images
+from pixtral_cli import images
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 
 SKETCH = Path(__file__).parent.parent / "examples" / "sketch.png"
 WRITE, EDIT = "Write HTML to create a website like this", "Make the button blue."
@@ -70,8 +70,8 @@ def dictated(folder: str, rounds: int) -> dict[str, Any]:
 
 def _dictate(local: LocalEngine, messages: list[Message], answer: list[int]) -> tuple[list[int], int, float]:
     """What the model would have chosen at each token, how many those are, and how long they took."""
-    from pixtral_cli.engines.local.clock import Clock
-    from pixtral_cli.engines.local.encode import encode
+    from pixtral_cli.engines.local.runtime.timing import Clock
+    from pixtral_cli.engines.local.tokens.encode import encode
 
     prompt, runner, script, chosen = (
         encode(messages, local.tokenizer, local.params.context_window),

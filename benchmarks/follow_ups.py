@@ -42,9 +42,9 @@ class Alone:
     """The decoder without anything around it."""
 
     def __init__(self, program: Pixtral) -> None:
-        from pixtral_cli.engines.local.cache import KVCache
-        from pixtral_cli.engines.local.forward import Decoder
-        from pixtral_cli.engines.local.placement import threads, use_threads
+        from pixtral_cli.engines.local.model.decoder import Decoder
+        from pixtral_cli.engines.local.model.kv_cache import KVCache
+        from pixtral_cli.engines.local.runtime.placement import threads, use_threads
 
         weights = program.runner.weights
         use_threads(threads(weights.size))  # answering left torch with one
@@ -64,7 +64,7 @@ class Alone:
         return time.perf_counter() - start
 
     def _read(self, count: int) -> None:
-        from pixtral_cli.engines.local.forward import Span
+        from pixtral_cli.engines.local.model.decoder import Span
 
         states = self._decoder.embed([1 + index % 9 for index in range(count)])
         self._decoder.logits(self._decoder.forward(states, [Span(self._cache, count)]))

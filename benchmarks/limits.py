@@ -9,7 +9,7 @@ import torch
 from torch.nn import Linear
 
 from benchmarks.checkpoints import shape
-from pixtral_cli.engines.local import product
+from pixtral_cli.engines.local.kernels import cpu
 
 READ = 1 << 28  # bytes: more than any cache holds
 ROWS = (256, 1024)  # positions of a product
@@ -26,7 +26,7 @@ def reading(dtype: torch.dtype) -> float:
     matrix = _linear(READ // width // dtype.itemsize, width, dtype)
     vector, numbers = torch.ones(1, width, dtype=dtype), matrix.weight.view(torch.int32)
     kernels: list[Callable[[], object]] = [
-        lambda: product.linear(matrix, vector), lambda: matrix(vector), lambda: torch.sum(numbers), numbers.max,
+        lambda: cpu.linear(matrix, vector), lambda: matrix(vector), lambda: torch.sum(numbers), numbers.max,
     ]  # fmt: skip
     with torch.inference_mode():
         return READ / min(_best(kernel) for kernel in kernels)

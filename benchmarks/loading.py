@@ -11,7 +11,7 @@ from benchmarks.checkpoints import WEIGHTS
 from benchmarks.peers.pixtral import engine
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import import_model
+from pixtral_cli.engines.local.engine import import_model
 
 BLOCK = 1 << 24
 

@@ -7,7 +7,7 @@ from benchmarks import apart
 from benchmarks.peers.pixtral import engine
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 
 ITEM = {
     "type": "object",

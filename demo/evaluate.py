@@ -22,10 +22,10 @@ from demo.drawing.canvas import Picture
 from demo.exam import EXAM, OTHER_PROGRAM, samples
 from demo.marking import Mark, follows, mark, section
 from demo.samples import Sample, Turn
-from pixtral_cli.chat import images
+from pixtral_cli import images
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message, Part, assistant, system
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 
 CHECKPOINT = Path("pixtral_cli/models/demo")
 RESULTS = Path("demo/results")

@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pixtral_cli.evals import records, report, tasks
+from pixtral_cli.evals import report, run_folder, task_registry
 
-NAMES = [name for name in tasks.names() if name.startswith("demo-")]
+NAMES = [name for name in task_registry.names() if name.startswith("demo-")]
 ABOUT = {
     "demo-shapes": "coloured shapes: which, how many, where",
     "demo-charts": "bar and line charts: values, extremes, where a run goes wrong",
@@ -31,8 +31,8 @@ def measure(name: str, folder: Path) -> report.Summary:
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    run = records.open_run(folder / name)
-    return report.summary(tasks.get(name), run.records())
+    run = run_folder.open_run(folder / name)
+    return report.summary(task_registry.get(name), run.records())
 
 
 def table(scores: dict[str, report.Summary]) -> Iterator[str]:
@@ -40,7 +40,7 @@ def table(scores: dict[str, report.Summary]) -> Iterator[str]:
     yield "| `pixtral eval` | what is asked | questions | right answers, % | 95 % interval | by kind, % |"
     yield "| --- | --- | ---: | ---: | ---: | --- |"
     for name, total in scores.items():
-        task, score = tasks.get(name), total.metrics["stated"]
+        task, score = task_registry.get(name), total.metrics["stated"]
         kinds = ", ".join(f"{kind} {100 * mean:.0f}" for kind, (mean, _) in total.groups.items())
         interval = f"{report.shown(task, score.low)}–{report.shown(task, score.high)}"
         yield (

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def run(argv: Sequence[str]) -> int:
     """One command line to its exit status."""
     try:
-        from pixtral_cli.cli import app
+        from pixtral_cli.cli.app import app
 
         status = _invoke(app, argv)
         _flush()
@@ -112,7 +112,7 @@ def _usage_error(error: Exception) -> UsageError:
 
 def _report(error: PixtralError, cause: BaseException | None = None) -> int:
     from pixtral_cli import config
-    from pixtral_cli.sanitize import visible
+    from pixtral_cli.util.sanitize import visible
 
     if config.debug():
         import traceback

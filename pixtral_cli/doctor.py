@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pixtral_cli import __version__, config
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.models import names, quantized, store
+from pixtral_cli.models import names, quantized_files, store
 from pixtral_cli.models.layout import human
-from pixtral_cli.sanitize import visible
+from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.local.devices import Device
+    from pixtral_cli.engines.local.runtime.devices import Device
 
 WEIGHTS = 2 * 12_682_739_712  # bytes: Pixtral 12B's parameters in bf16
 LINEAR = 40 * 5120 * (2 * 4096 + 2 * 1024 + 3 * 14_336)  # of them in the decoder's layers, which --quantize packs
@@ -164,7 +164,7 @@ def _settings() -> Check:
 
 def _devices() -> Iterator[Check]:
     try:
-        from pixtral_cli.engines.local.devices import devices
+        from pixtral_cli.engines.local.runtime.devices import devices
 
         found = devices()
     except (ImportError, OSError, RuntimeError) as error:  # a broken wheel, a driver that is too old
@@ -201,7 +201,7 @@ def _models() -> Iterator[Check]:
         yield Check("runs", "fails", error.message, error.hint)
     for found in store.installed():
         says = f"{found.name}: {human(found.size)}, {found.state}"
-        if made := quantized.kept(config.paths().cache, found.folder):
+        if made := quantized_files.kept(config.paths().cache, found.folder):
             says += f", quantized too: {human(sum(file.stat().st_size for file in made))}"
         if found.state == "incomplete":
             yield Check("model", "warning", f"{says}: {found.detail}", names.remedy(found.folder))

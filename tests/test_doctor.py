@@ -9,8 +9,8 @@ import pytest
 
 from pixtral_cli import doctor
 from pixtral_cli.doctor import Check, fits, terminal
-from pixtral_cli.engines.local import devices
-from pixtral_cli.engines.local.devices import Device
+from pixtral_cli.engines.local.runtime import devices
+from pixtral_cli.engines.local.runtime.devices import Device
 from pixtral_cli.models import layout, names
 from tests.hub import FakeHub, Forever, gated, model_files, pixtral
 

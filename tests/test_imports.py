@@ -10,15 +10,37 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pixtral_cli"
 
-FLOORS = [
-    {"net", "sanitize", "parallel", "versions", "config", "errors", ""},
-    {"chat", "models"},
+# From the ground up. A module may import from its own room and from rooms on lower floors; rooms of one floor do not
+# know each other. `""` is the package itself, which holds the version.
+HOUSE = [
+    {"", "errors", "versions", "compat", "util"},
+    {"config"},
+    {"images", "models"},
+    {"chat"},
+    {"structured"},
+    {"api"},
+    {"sessions"},
     {"engines"},
-    {"terminal", "server", "evals", "batch", "doctor"},
+    {"terminal", "batch", "evals", "server", "doctor"},
     {"cli"},
     {"__main__"},
 ]
-FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LOCAL_ENGINE = [
+    {"config", "runtime"},
+    {"kernels", "tokens"},
+    {"model"},
+    {"weights"},
+    {"generation"},
+    {"engine"},
+]
+TERMINAL = [
+    {"output", "desktop"},
+    {"graphics"},
+    {"ask", "repl", "views"},
+]
+FLOORS = {"": HOUSE, "engines/local": LOCAL_ENGINE, "terminal": TERMINAL}
+
+MOST_MODULES = 14
 
 HOMES = {"torch": "engines/local/", "mistral_inference": "engines/local/", "mistral_common": "engines/"}
 
@@ -38,23 +60,43 @@ def imports(file: Path) -> Iterator[str]:
                 yield from (f"pixtral_cli.{alias.name}" for alias in node.names if alias.name != "__version__")
 
 
-def room(parts: tuple[str, ...]) -> str:
-    return parts[0].removesuffix(".py") if parts and parts[0] != "__init__.py" else ""
-
-
 SOURCES = [pytest.param(file, id=str(file.relative_to(PACKAGE))) for file in sorted(PACKAGE.rglob("*.py"))]
 
 
+def room(parts: tuple[str, ...]) -> str:
+    """The first part of a path below a folder that has floors: a folder or a module; "" for its `__init__`."""
+    return parts[0].removesuffix(".py") if parts and parts[0] != "__init__.py" else ""
+
+
+@pytest.mark.parametrize("folder", FLOORS)
 @pytest.mark.parametrize("file", SOURCES)
-def test_imports_go_down_only(file: Path) -> None:
-    here = room(file.relative_to(PACKAGE).parts)
+def test_imports_go_down_only(file: Path, folder: str) -> None:
+    inside = (PACKAGE / folder).relative_to(PACKAGE).parts
+    place = file.relative_to(PACKAGE).parts
+    if place[: len(inside)] != inside:
+        return
+    floor = {room: number for number, rooms in enumerate(FLOORS[folder]) for room in rooms}
+    here = room(place[len(inside) :])
+    if not here and folder:
+        return  # the folder's own docstring
     for name in imports(file):
         package, *rest = name.split(".")
-        if package != "pixtral_cli" or not rest:
+        if package != "pixtral_cli" or not rest or tuple(rest[: len(inside)]) != inside or len(rest) == len(inside):
             continue
-        there = room(tuple(rest))
-        assert there == here or FLOOR[there] < FLOOR[here] or FLOOR[here] == 0, f"{here} imports {there}"
-        assert FLOOR[there] <= FLOOR[here], f"{here} imports {there}"
+        there = room(tuple(rest[len(inside) :]))
+        assert there in floor, f"{there} stands on no floor of {folder or 'the house'}"
+        assert there == here or floor[there] < floor[here], f"{here} imports {there}"
+
+
+def test_no_folder_has_too_many_modules() -> None:
+    folders = {file.parent for file in PACKAGE.rglob("*.py")}
+    crowded = {
+        str(folder.relative_to(PACKAGE)): count
+        for folder in folders
+        if folder.name != "tasks"
+        and (count := sum(file.name != "__init__.py" for file in folder.glob("*.py"))) > MOST_MODULES
+    }
+    assert not crowded
 
 
 @pytest.mark.parametrize("file", SOURCES)

@@ -7,8 +7,8 @@ from PIL.Image import Image
 
 from benchmarks.scenario import Turn
 from pixtral_cli.chat.engine import Engine, Sampling
-from pixtral_cli.chat.images import from_bytes
 from pixtral_cli.chat.message import Message, assistant, user
+from pixtral_cli.images.image import from_bytes
 
 
 class Conversation:

@@ -5,7 +5,7 @@ from pathlib import Path
 from benchmarks import apart
 from benchmarks.peers.answering import Conversation
 from benchmarks.scenario import peak_memory
-from pixtral_cli.engines.local import LocalEngine, import_model
+from pixtral_cli.engines.local.engine import LocalEngine, import_model
 
 SYSTEM = "You describe pictures in a few plain words."  # the template puts it into the newest message
 

@@ -12,7 +12,7 @@ from benchmarks.peers.encoded import Encoded
 from benchmarks.scenario import Turn, peak_memory
 
 if TYPE_CHECKING:
-    from tests.engines.checkpoints import Sizes
+    from tests.engines.local.checkpoints import Sizes
 
 
 def missing(precision: str) -> str:
@@ -81,7 +81,7 @@ def _common(ours: list[int], theirs: list[int]) -> int:
 def _model(folder: Path) -> Any:
     from safetensors.torch import load_file
 
-    from tests.engines.checkpoints import llava, to_transformers
+    from tests.engines.local.checkpoints import llava, to_transformers
 
     sizes = _sizes(json.loads((folder / "params.json").read_text()))
     model = llava(sizes).bfloat16()
@@ -90,7 +90,7 @@ def _model(folder: Path) -> Any:
 
 
 def _sizes(params: dict[str, Any]) -> "Sizes":
-    from tests.engines.checkpoints import Sizes
+    from tests.engines.local.checkpoints import Sizes
 
     vision = params["vision_encoder"]
     return Sizes(

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.peers.answering import Conversation
-from pixtral_cli.engines.vllm import VllmEngine
 from pixtral_cli.engines.vllm.command import Launch
+from pixtral_cli.engines.vllm.engine import VllmEngine
 
 PROGRAM = Path(__file__).parent.parent.parent / ".venv-vllm" / "bin" / "vllm"
 

@@ -7,9 +7,9 @@ from typing import Any
 from demo.drawing.charts import Bars
 from demo.questions.phrases import loosely
 from demo.samples import Turn
-from pixtral_cli.chat import shorthand
 from pixtral_cli.chat.message import user
-from pixtral_cli.chat.schema import told
+from pixtral_cli.structured import shorthand
+from pixtral_cli.structured.schema import told
 
 ASKED = (
     "Read the chart.",

@@ -12,10 +12,10 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
+from pixtral_cli.batch.input import Row
 from pixtral_cli.batch.results import KEY, ROW, STARTS, key
-from pixtral_cli.batch.rows import Row
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.sanitize import visible
+from pixtral_cli.util.sanitize import visible
 
 EVERY = 1.0  # seconds from one sync to the next line that makes one; a killed process loses nothing even between them
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from pixtral_cli.batch.rows import Row
-from pixtral_cli.chat import faults
+from pixtral_cli.api import errors
+from pixtral_cli.api.messages import FieldError
+from pixtral_cli.batch.input import Row
 from pixtral_cli.chat.engine import FinishReason, Usage
-from pixtral_cli.chat.schema import Unfit
-from pixtral_cli.chat.wire import FieldError
 from pixtral_cli.errors import NetworkError, PixtralError
+from pixtral_cli.structured.schema import Unfit
 
 Form: TypeAlias = Literal["openai", "plain"]
 Encode: TypeAlias = Callable[[Mapping[str, Any]], str]
@@ -100,9 +100,9 @@ def failed(row: Row, named: str, label: Label, error: PixtralError, *, asked: bo
 
 def _told(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
     """Status and OpenAI's error object."""
-    status, kind, code = faults.KINDS[faults.kind(error)]
+    status, kind, code = errors.KINDS[errors.kind(error)]
     if isinstance(error, NetworkError) and not asked:
-        status, kind, code = faults.UNREACHABLE
+        status, kind, code = errors.UNREACHABLE
     stop = "" if not error.hint or error.message.endswith((".", "!", "?")) else "."
     message = f"{error.message}{stop} {error.hint}".rstrip()
     param = None

@@ -6,14 +6,15 @@ from itertools import chain
 
 from pixtral_cli import config
 from pixtral_cli.batch import results
+from pixtral_cli.batch.input import Row
 from pixtral_cli.batch.journal import Before, Output
-from pixtral_cli.batch.requests import Open, Request
 from pixtral_cli.batch.results import Answer, Label, Result
-from pixtral_cli.batch.rows import Row
-from pixtral_cli.chat import codeblocks, schema
+from pixtral_cli.batch.row_reader import Open, Request
+from pixtral_cli.chat import codeblocks
 from pixtral_cli.chat.engine import Chunk, Engine, Usage
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
-from pixtral_cli.parallel import Pace, Stop, Stopped, in_order
+from pixtral_cli.structured import schema
+from pixtral_cli.util.parallel import Pace, Stop, Stopped, in_order
 
 AHEAD = 2  # rows in memory for each that is asked: those that are done wait here for a slower one before them
 OUTAGES = 5  # in a row: then it is not the rows that fail but the engine

@@ -1,1 +1,1 @@
-"""What is said: messages, images, sampling, the engine's seam, conversations and sessions. Knows no model and no screen."""
+"""What is said: messages, conversations, templates, code blocks, and the protocol of engines."""

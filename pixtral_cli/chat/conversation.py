@@ -5,9 +5,9 @@ from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
-from pixtral_cli.chat.images import Box, Image
 from pixtral_cli.chat.message import Message, Part, assistant, system
 from pixtral_cli.errors import UsageError
+from pixtral_cli.images.image import Box, Image
 
 PLACED = re.compile(r"(?<![\w#&/\\])#(\d{1,4})(?!\w)")
 ESCAPED = re.compile(r"\\(#\d{1,4})(?!\w)")

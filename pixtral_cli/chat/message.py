@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from pixtral_cli.chat.images import Image
+from pixtral_cli.images.image import Image
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Part: TypeAlias = str | Image

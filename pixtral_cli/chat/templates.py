@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixtral_cli.errors import UsageError
-from pixtral_cli.sanitize import visible
+from pixtral_cli.util.sanitize import visible
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
 SIMPLE = re.compile(r"[\w. -]{1,60}")  # a file's name, not a path

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pixtral_cli.cli import options
+from pixtral_cli.cli.common import options
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
-    from pixtral_cli.cli.opening import Chosen
+    from pixtral_cli.cli.common.engine_setup import Chosen
     from pixtral_cli.config import Config
-    from pixtral_cli.terminal.once import Request
-    from pixtral_cli.terminal.output import Format as OutputFormat
-    from pixtral_cli.terminal.output import Output
-    from pixtral_cli.terminal.structured import Layout
+    from pixtral_cli.terminal.ask.ask import Request
+    from pixtral_cli.terminal.output.output import Format as OutputFormat
+    from pixtral_cli.terminal.output.output import Output
+    from pixtral_cli.terminal.output.structured import Layout
 
 
 class AnswerFormat(StrEnum):
@@ -87,31 +87,31 @@ def ask(
     from dataclasses import replace
 
     from pixtral_cli import config
-    from pixtral_cli.cli import opening, templating
+    from pixtral_cli.cli.common import engine_setup, template_options
     from pixtral_cli.errors import UsageError
-    from pixtral_cli.terminal.once import Request
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.ask.ask import Request
+    from pixtral_cli.terminal.output.output import choose
 
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
         base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
         quantize=quantize, offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
     )  # fmt: skip
-    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
+    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
     if session == "":
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
-    chosen_template, values = templating.load(template, param or ())
+    chosen_template, values = template_options.load(template, param or ())
     if chosen_template:
-        schema, extract = templating.form(chosen_template, schema, extract)
+        schema, extract = template_options.form(chosen_template, schema, extract)
         question, settings = _templated(chosen_template, question, values, settings)
     wanted = _schema(schema, format, extract)
-    chosen, settings = opening.choose(model, settings, opening.sayer(quiet=quiet))
+    chosen, settings = engine_setup.choose(model, settings, engine_setup.sayer(quiet=quiet))
     layout, whole = FORMS[format]
     out = choose(format=whole, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
-        question, image or (), replace(opening.sampling(settings, chosen.name, stop), schema=wanted),
+        question, image or (), replace(engine_setup.sampling(settings, chosen.name, stop), schema=wanted),
         read_stdin=not no_stdin, extract=extract or "", layout=layout, file=file, verbose=verbose,
         offline=bool(settings.offline),
     )  # fmt: skip
@@ -120,10 +120,10 @@ def ask(
 
 def _templated(template: "Template", question: str, values: dict[str, str], settings: "Config") -> tuple[str, "Config"]:
     """The question in its template; what the template sets stands beneath what the flags set."""
-    from pixtral_cli.cli import templating
+    from pixtral_cli.cli.common import template_options
 
     filled = template.fill(question, values)
-    return filled.prompt, templating.beneath(settings, template, filled.system)
+    return filled.prompt, template_options.beneath(settings, template, filled.system)
 
 
 def _schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict[str, Any] | None:
@@ -136,7 +136,7 @@ def _schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict
         return None
     if extract:
         raise UsageError("--extract takes a code block, and --schema makes the answer JSON", "Leave one of them out")
-    from pixtral_cli.chat.schema import parse
+    from pixtral_cli.structured.schema import parse
 
     return parse(text)
 
@@ -165,9 +165,9 @@ def _ask(
     from dataclasses import replace
 
     from pixtral_cli import config
-    from pixtral_cli.chat.sessions import Sessions
-    from pixtral_cli.cli import opening
-    from pixtral_cli.terminal import once
+    from pixtral_cli.cli.common import engine_setup
+    from pixtral_cli.sessions.library import Sessions
+    from pixtral_cli.terminal.ask import ask as once
 
     request = once.read_piped(request, out, sys.stdin)
     asked = once.message(request, out, sys.stdin)
@@ -175,7 +175,7 @@ def _ask(
         out.note(chosen.note)
     sessions = Sessions(config.paths().data)
     kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
-    with closing(opening.opened(chosen, out)) as engine, once.conversing(sessions, kept, out) as conversation:
+    with closing(engine_setup.opened(chosen, out)) as engine, once.conversing(sessions, kept, out) as conversation:
         out = replace(out, doing=lambda: str(getattr(engine, "doing", "")))
         if watch:
             once.watch(request, asked, conversation, engine, out)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pixtral_cli.cli import options
+from pixtral_cli.cli.common import options
 
 Words = Annotated[
     list[str] | None,
@@ -82,11 +82,12 @@ def batch(
     One line of output for each row, in order. Stopped or killed, the same command goes on where it was.
     """
     from pixtral_cli import config
-    from pixtral_cli.cli import batching, opening, templating
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.cli import batch_job
+    from pixtral_cli.cli.common import engine_setup, template_options
+    from pixtral_cli.terminal.output.output import choose
 
-    chosen_template, values = templating.load(template, param or ())
-    wanted = batching.Wanted(
+    chosen_template, values = template_options.load(template, param or ())
+    wanted = batch_job.Wanted(
         words or (), glob or (), output, schema, stop or (), chosen_template, values, limit, concurrency, fresh,
         retry_failed, allow_private,
     )  # fmt: skip
@@ -95,13 +96,13 @@ def batch(
         base_url=base_url, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
         plain=plain or None,
     )  # fmt: skip
-    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, device=device, dtype=dtype, quantize=quantize)
-    batching.check(wanted)
+    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_here(settings, device=device, dtype=dtype, quantize=quantize)
+    batch_job.check(wanted)
     if chosen_template:
-        settings = templating.beneath(settings, chosen_template, wanted.filled("").system)
-    chosen, settings = opening.choose(model, settings, opening.sayer(quiet=quiet))
+        settings = template_options.beneath(settings, chosen_template, wanted.filled("").system)
+    chosen, settings = engine_setup.choose(model, settings, engine_setup.sayer(quiet=quiet))
     out = choose(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
     if chosen.note:
         out.note(chosen.note)
-    (batching.preview if dry_run else batching.answer)(wanted, chosen, settings, out)
+    (batch_job.preview if dry_run else batch_job.answer)(wanted, chosen, settings, out)

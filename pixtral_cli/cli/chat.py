@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pixtral_cli.cli import options
+from pixtral_cli.cli.common import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pixtral_cli.chat.sessions import Sessions
     from pixtral_cli.chat.templates import Template
     from pixtral_cli.config import Config
-    from pixtral_cli.terminal.backend import Opening
-    from pixtral_cli.terminal.templates import InUse
+    from pixtral_cli.sessions.library import Sessions
+    from pixtral_cli.terminal.repl.backend import Opening
+    from pixtral_cli.terminal.views.templates import InUse
 
 
 def chat(
@@ -47,27 +47,27 @@ def chat(
     from functools import cache
 
     from pixtral_cli import config
-    from pixtral_cli.cli import opening, templating
+    from pixtral_cli.cli.common import engine_setup, template_options
     from pixtral_cli.errors import UsageError
-    from pixtral_cli.terminal import repl_open
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.repl import setup
 
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
         base_url=base_url, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
         plain=plain or None, no_log=no_log or None,
     )  # fmt: skip
-    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
+    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
 
-    in_use, settings = _templated(*templating.load(template, param or ()), settings)
+    in_use, settings = _templated(*template_options.load(template, param or ()), settings)
     wanted = _schema(in_use.template.schema if in_use and schema is None else schema)
     if resume and session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
 
     @cache
     def sessions() -> "Sessions":
-        from pixtral_cli.chat.sessions import Sessions  # needed only when something is kept or resumed
+        from pixtral_cli.sessions.library import Sessions  # needed only when something is kept or resumed
 
         return Sessions(config.paths().data)
 
@@ -75,8 +75,8 @@ def chat(
 
     named = _openings(settings, stop, wanted)
     meant = model or (in_use and in_use.template.model)
-    repl_open.chat(
-        repl_open.Wishes(
+    setup.chat(
+        setup.Wishes(
             _same(named, last.model) if last and last.model and not meant else named(model),
             named,
             models=_installed,
@@ -101,11 +101,11 @@ def _templated(
     """The template to use, and the settings with what it sets beneath the flags."""
     if template is None:
         return None, settings
-    from pixtral_cli.cli import templating
-    from pixtral_cli.terminal.templates import InUse
+    from pixtral_cli.cli.common import template_options
+    from pixtral_cli.terminal.views.templates import InUse
 
     in_use = InUse(template, values)
-    return in_use, templating.beneath(settings, template, in_use.system)
+    return in_use, template_options.beneath(settings, template, in_use.system)
 
 
 def _openings(
@@ -114,14 +114,14 @@ def _openings(
     """What finds a model by its name, to be opened with these settings."""
     from dataclasses import replace
 
-    from pixtral_cli.cli import opening
-    from pixtral_cli.terminal.backend import Far, Opening
+    from pixtral_cli.cli.common import engine_setup
+    from pixtral_cli.terminal.repl.backend import Far, Opening
 
     def named(name: str | None) -> Opening:
         news: list[str] = []
         far = Far()
-        chosen, own = opening.choose(name, settings, news.append, far.hear)
-        sampling = replace(opening.sampling(own, chosen.name, stop), schema=schema)
+        chosen, own = engine_setup.choose(name, settings, news.append, far.hear)
+        sampling = replace(engine_setup.sampling(own, chosen.name, stop), schema=schema)
         return Opening(chosen.name, chosen.open, sampling, chosen.note, news, far)
 
     return named
@@ -142,7 +142,7 @@ def _same(named: "Callable[[str | None], Opening]", name: str) -> "Opening":
 def _schema(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    from pixtral_cli.chat.schema import parse
+    from pixtral_cli.structured.schema import parse
 
     return parse(text)
 

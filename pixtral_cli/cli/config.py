@@ -59,7 +59,7 @@ def unset(key: Key) -> None:
 def edit() -> None:
     """Open the config file in $VISUAL or $EDITOR."""
     from pixtral_cli import config
-    from pixtral_cli.terminal.editor import edit_file
+    from pixtral_cli.terminal.desktop.editor import edit_file
 
     target = config.file()
     config.ensure(target)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from pixtral_cli.cli.options import AsWhat, ListFormat
+from pixtral_cli.cli.common.options import AsWhat, ListFormat
 
 
 def doctor(

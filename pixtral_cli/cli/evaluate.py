@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pixtral_cli.cli import options
+from pixtral_cli.cli.common import options
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.engine import Engine
     from pixtral_cli.config import Config
-    from pixtral_cli.evals.records import Run
+    from pixtral_cli.evals.run_folder import Run
     from pixtral_cli.evals.runner import Plan
     from pixtral_cli.evals.task import Task
-    from pixtral_cli.terminal.output import Output
+    from pixtral_cli.terminal.output.output import Output
 
 
 class Group(typer.core.TyperGroup):
@@ -32,14 +32,14 @@ class Group(typer.core.TyperGroup):
 
 
 def _tasks() -> list[str]:
-    from pixtral_cli.evals import tasks
+    from pixtral_cli.evals import task_registry
 
-    return tasks.names()
+    return task_registry.names()
 
 
 def _runs() -> list[str]:
     from pixtral_cli import config
-    from pixtral_cli.cli.complete import HARMLESS
+    from pixtral_cli.cli.common.completers import HARMLESS
 
     found = sorted(file.parent.name for file in (config.paths().data / "evals").glob("*/run.json"))
     return [name for name in found if HARMLESS.fullmatch(name)]
@@ -131,12 +131,12 @@ def run_(
 
     from pixtral_cli import config
     from pixtral_cli.chat.engine import Sampling
-    from pixtral_cli.cli import opening
+    from pixtral_cli.cli.common import engine_setup
     from pixtral_cli.errors import BatchError
-    from pixtral_cli.evals import runner, setup, tasks
-    from pixtral_cli.terminal.output import choose as screen
+    from pixtral_cli.evals import runner, setup, task_registry
+    from pixtral_cli.terminal.output.output import choose as screen
 
-    chosen = tasks.get(task)
+    chosen = task_registry.get(task)
     settings = config.load().override(
         engine=engine,
         base_url=base_url,
@@ -146,8 +146,8 @@ def run_(
         offline=offline or None,
         plain=plain or None,
     )
-    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_here(settings, device=device, dtype=dtype, quantize=quantize)
+    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_here(settings, device=device, dtype=dtype, quantize=quantize)
     opened, about = _open(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
@@ -172,7 +172,7 @@ def _load(engine: "Engine", out: "Output") -> None:
     """Load what is to be loaded before the first row is asked, so that the time which rows take is theirs."""
     from dataclasses import replace
 
-    from pixtral_cli.terminal.spinner import Spinner
+    from pixtral_cli.terminal.output.spinner import Spinner
 
     if load := getattr(engine, "load", None):
         told: Any = engine
@@ -198,7 +198,7 @@ def _ask(planned: "Plan", run: "Run", concurrency: int, out: "Output") -> None:
     from contextlib import closing
 
     from pixtral_cli.evals import report, runner
-    from pixtral_cli.terminal.counter import Counter
+    from pixtral_cli.terminal.output.progress_line import Counter
 
     counter = Counter(sys.stderr, quiet=out.quiet, plain=not out.spinner)
     last = None
@@ -217,14 +217,14 @@ def _ask(planned: "Plan", run: "Run", concurrency: int, out: "Output") -> None:
 
 def _print(text: str) -> None:
     """Names in it come from servers and data sets."""
-    from pixtral_cli.sanitize import clean
+    from pixtral_cli.util.sanitize import clean
 
     typer.echo(clean(text))
 
 
 def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
     """The engine, and what the record says of model and engine."""
-    from pixtral_cli.cli.opening import API, choose, choose_model, open_chosen, sayer
+    from pixtral_cli.cli.common.engine_setup import API, choose, choose_model, open_chosen, sayer
     from pixtral_cli.evals.setup import revision
 
     if settings.base_url or settings.engine == API:
@@ -247,7 +247,7 @@ def _quantized(settings: "Config") -> dict[str, Any]:
 
 def _spread(settings: "Config") -> "dict[str, Any]":
     """How vLLM spreads the model and what else it is told, if it is the engine: it may decide an answer."""
-    from pixtral_cli.cli.opening import launch
+    from pixtral_cli.cli.common.engine_setup import launch
 
     started = launch(settings)
     if started is None:
@@ -259,10 +259,10 @@ def _spread(settings: "Config") -> "dict[str, Any]":
 @app.command("tasks")
 def tasks_() -> None:
     """List the tasks."""
-    from pixtral_cli.evals import tasks
+    from pixtral_cli.evals import task_registry
 
-    for name in tasks.names():
-        typer.echo(f"{name:14} {tasks.get(name).title}")
+    for name in task_registry.names():
+        typer.echo(f"{name:14} {task_registry.get(name).title}")
 
 
 @app.command("list")
@@ -295,13 +295,13 @@ def show(
 
     The page has the pictures, questions and answers, wrong ones first.
     """
-    from pixtral_cli.evals import page, report
+    from pixtral_cli.evals import report, report_html
 
     task, found = _found(run)
     listed = found.records()
     _print(report.table(task, found, listed))
     target = output or found.folder / "report.html"
-    target.write_text(page.html(task, found, listed, most=most), encoding="utf-8")
+    target.write_text(report_html.html(task, found, listed, most=most), encoding="utf-8")
     typer.echo(f"Wrote {target}", err=True)
 
 
@@ -327,9 +327,9 @@ def compare(
 
 def _found(name: str) -> "tuple[Task, Run]":
     from pixtral_cli import config
-    from pixtral_cli.evals import records, tasks
+    from pixtral_cli.evals import run_folder, task_registry
 
     here = Path(name)
-    folder = here if (here / records.ABOUT).exists() else config.paths().data / "evals" / name
-    run = records.open_run(folder)
-    return tasks.get(run.about["task"]), run
+    folder = here if (here / run_folder.ABOUT).exists() else config.paths().data / "evals" / name
+    run = run_folder.open_run(folder)
+    return task_registry.get(run.about["task"]), run

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from pixtral_cli.cli import complete
-from pixtral_cli.cli.options import AsWhat, ListFormat, Offline, Quiet, alone
+from pixtral_cli.cli.common import completers
+from pixtral_cli.cli.common.options import AsWhat, ListFormat, Offline, Quiet, alone
 
 app = typer.Typer(help="List, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -14,7 +14,7 @@ Which = Annotated[
     str | None,
     typer.Argument(
         help="A name, a repository or a folder.  [default: the model that runs]",
-        autocompletion=complete.models,
+        autocompletion=completers.models,
         show_default=False,
     ),
 ]  # fmt: skip
@@ -25,7 +25,7 @@ def pull(
         str,
         typer.Argument(
             help="pixtral-12b, or a repository in mistral format: org/name, org/name@revision.",
-            autocompletion=complete.full_model,
+            autocompletion=completers.full_model,
         ),
     ],
     quiet: Quiet = False,
@@ -33,8 +33,8 @@ def pull(
 ) -> None:
     """Download a model, or go on with it, and check every byte. Ctrl-C loses nothing."""
     from pixtral_cli import config
-    from pixtral_cli.terminal import models
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import models
 
     models.fetch(name, choose(quiet=quiet), stay_offline=offline or bool(config.load().offline))
 
@@ -49,8 +49,8 @@ def models(context: typer.Context, format: AsWhat = ListFormat.text) -> None:
 @app.command("list")
 def list_(format: AsWhat = ListFormat.text) -> None:
     """List the models on this machine; a star: it runs by default."""
-    from pixtral_cli.terminal import models
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import models
 
     models.show(choose(), as_json=format is ListFormat.json)
 
@@ -58,8 +58,8 @@ def list_(format: AsWhat = ListFormat.text) -> None:
 @app.command()
 def verify(name: Which = None, quiet: Quiet = False) -> None:
     """Compare every byte of a model with its recorded hash."""
-    from pixtral_cli.terminal import models
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import models
 
     models.check(name, choose(quiet=quiet))
 
@@ -69,15 +69,15 @@ def remove(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name, a repository (perhaps with @revision) or a folder.", autocompletion=complete.models
+            help="A name, a repository (perhaps with @revision) or a folder.", autocompletion=completers.models
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Remove a model from this machine. Asks first."""
-    from pixtral_cli.terminal import models
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import models
 
     models.remove(name, choose(quiet=quiet), sure=yes)
 
@@ -85,7 +85,7 @@ def remove(
 @app.command()
 def path(name: Which = None) -> None:
     """Print the folder a model lies in."""
-    from pixtral_cli.terminal import models
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import models
 
     models.locate(name, choose())

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pixtral_cli.cli import options
+from pixtral_cli.cli.common import options
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.refusals import Server
+    from pixtral_cli.engines.remote.errors import Server
 
 
 NOTHING = "No process keeps a model."
@@ -54,11 +54,11 @@ def serve(
     import webbrowser
 
     from pixtral_cli import config
-    from pixtral_cli.cli import opening
+    from pixtral_cli.cli.common import engine_setup
     from pixtral_cli.engines import resident
     from pixtral_cli.errors import UsageError
-    from pixtral_cli.server.front import Front, run
-    from pixtral_cli.terminal.counter import Counter
+    from pixtral_cli.server.serve import Front, run
+    from pixtral_cli.terminal.output.progress_line import Counter
 
     settings = config.load().override(
         temperature=temperature,
@@ -69,10 +69,10 @@ def serve(
         dtype=dtype,
         quantize=quantize,
     )
-    settings = opening.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    opening.check_quantize(settings, quantize)
-    chosen, settings = opening.choose_model(model, settings)
-    if settings.engine not in (None, "local", opening.VLLM):
+    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_quantize(settings, quantize)
+    chosen, settings = engine_setup.choose_model(model, settings)
+    if settings.engine not in (None, "local", engine_setup.VLLM):
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
     if chosen.note:
         typer.echo(chosen.note, err=True)
@@ -80,7 +80,7 @@ def serve(
     what = resident.wanted(
         chosen, device=settings.device or "auto", dtype=settings.dtype or "auto",
         quantize=settings.quantize or "auto", cache=config.paths().cache, running=concurrency,
-        engine=settings.engine or "local", launch=opening.launch(settings),
+        engine=settings.engine or "local", launch=engine_setup.launch(settings),
     )  # fmt: skip
 
     counter = Counter(sys.stderr, plain=bool(settings.plain))
@@ -97,7 +97,7 @@ def serve(
 
     home = resident.room(config.paths().state)
     try:
-        run(front, what, home, opening.sampling(settings, chosen.name), loading=loading, ready=ready)
+        run(front, what, home, engine_setup.sampling(settings, chosen.name), loading=loading, ready=ready)
     finally:
         counter.clear()
 
@@ -115,7 +115,7 @@ def ps() -> None:
     """List the processes that keep a model."""
     from pixtral_cli import config
     from pixtral_cli.engines import resident
-    from pixtral_cli.sanitize import visible
+    from pixtral_cli.util.sanitize import visible
 
     rows = [status for _, status in resident.statuses(resident.room(config.paths().state))]
     for status in rows:
@@ -136,7 +136,7 @@ def stop(
     from pixtral_cli import config
     from pixtral_cli.engines import resident
     from pixtral_cli.errors import ModelError
-    from pixtral_cli.sanitize import visible
+    from pixtral_cli.util.sanitize import visible
 
     found = [
         (socket, status)
@@ -163,9 +163,9 @@ def login(
     import sys
 
     from pixtral_cli import config
-    from pixtral_cli.engines import keys
-    from pixtral_cli.engines.refusals import server
-    from pixtral_cli.engines.remote import LA_PLATEFORME
+    from pixtral_cli.engines.remote import keys
+    from pixtral_cli.engines.remote.engine import LA_PLATEFORME
+    from pixtral_cli.engines.remote.errors import server
 
     target = server(base_url or LA_PLATEFORME)
     file = config.paths().config_file.with_name("keys.json")
@@ -185,8 +185,8 @@ def _try_key(target: "Server") -> None:
     """Raises NetworkError when the server refuses the key; a server that cannot be reached proves nothing."""
     from contextlib import closing
 
-    from pixtral_cli.engines.link import Link
-    from pixtral_cli.engines.refusals import Refused
+    from pixtral_cli.engines.remote.errors import Refused
+    from pixtral_cli.engines.remote.http import Link
     from pixtral_cli.errors import PixtralError
 
     with closing(Link(target, patience=10)) as link:

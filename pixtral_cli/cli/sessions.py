@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pixtral_cli.cli import complete
-from pixtral_cli.cli.options import AsWhat, ListFormat, alone
+from pixtral_cli.cli.common import completers
+from pixtral_cli.cli.common.options import AsWhat, ListFormat, alone
 
 app = typer.Typer(help="List, show, search, export and remove conversations.", invoke_without_command=True, rich_markup_mode=None)  # fmt: skip
 
@@ -27,7 +27,7 @@ Which = Annotated[
     typer.Argument(
         metavar="ID",
         help="A session's id, or its first letters.",
-        autocompletion=complete.sessions,
+        autocompletion=completers.sessions,
         show_default=False,
     ),
 ]
@@ -44,8 +44,8 @@ def sessions(context: typer.Context, limit: Limit = None, format: AsWhat = ListF
 @app.command("list")
 def list_(limit: Limit = None, format: AsWhat = ListFormat.text) -> None:
     """List the saved conversations, the newest first."""
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.listed(choose(), limit=limit, as_json=format is ListFormat.json)
 
@@ -53,8 +53,8 @@ def list_(limit: Limit = None, format: AsWhat = ListFormat.text) -> None:
 @app.command()
 def show(session: Which, format: AsWhat = ListFormat.text) -> None:
     """Show what was said."""
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.shown(session, choose(), as_json=format is ListFormat.json)
 
@@ -66,8 +66,8 @@ def search(
     format: AsWhat = ListFormat.text,
 ) -> None:
     """Find the messages that hold all the words, or show an image of that name."""
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.searched(" ".join(words), choose(), limit=limit, as_json=format is ListFormat.json)
 
@@ -85,9 +85,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a conversation as Markdown, as one HTML page with its images inside, or as JSON that `import` takes."""
-    from pixtral_cli.chat.transcript import Form
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.sessions.transcript import Form
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.exported(
         session, choose(), file=output if str(output) != "-" else None, form=Form(format) if format else None
@@ -97,8 +97,8 @@ def export(
 @app.command("import")
 def import_(file: Annotated[Path, typer.Argument(help="JSON or JSONL.", show_default=False)]) -> None:
     """Take in an exported conversation, or any array of messages in OpenAI's shape; prints the new session's id."""
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.imported(file, choose())
 
@@ -106,8 +106,8 @@ def import_(file: Annotated[Path, typer.Argument(help="JSON or JSONL.", show_def
 @app.command()
 def fork(session: Which) -> None:
     """Copy a conversation, to go on in two ways; prints the copy's id."""
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.forked(session, choose())
 
@@ -116,13 +116,13 @@ def fork(session: Which) -> None:
 def remove(
     sessions: Annotated[
         list[str],
-        typer.Argument(metavar="ID...", help="Sessions' ids.", autocompletion=complete.sessions, show_default=False),
+        typer.Argument(metavar="ID...", help="Sessions' ids.", autocompletion=completers.sessions, show_default=False),
     ],
     yes: Yes = False,
 ) -> None:
     """Remove conversations, and the images no other one shows. Asks first."""
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.removed(sessions, choose(), sure=yes)
 
@@ -137,7 +137,7 @@ def prune(
     yes: Yes = False,
 ) -> None:
     """Remove old conversations, and the images no other one shows. Asks first."""
-    from pixtral_cli.terminal import saved
-    from pixtral_cli.terminal.output import choose
+    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.views import sessions as saved
 
     saved.pruned(choose(), older=older, keep=keep, dry=dry_run, sure=yes)

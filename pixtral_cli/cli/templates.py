@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from pixtral_cli.cli import complete
+from pixtral_cli.cli.common import completers
 
 app = typer.Typer(help="List, show and edit named templates.", invoke_without_command=True, rich_markup_mode=None)
 
-Name = Annotated[str, typer.Argument(help="A template's name.", autocompletion=complete.templates, show_default=False)]
+Name = Annotated[
+    str, typer.Argument(help="A template's name.", autocompletion=completers.templates, show_default=False)
+]
 
 
 @app.callback()
@@ -21,7 +23,7 @@ def templates(context: typer.Context) -> None:
 @app.command("list")
 def list_() -> None:
     """List the templates."""
-    from pixtral_cli.terminal import templates
+    from pixtral_cli.terminal.views import templates
 
     templates.listed()
 
@@ -29,7 +31,7 @@ def list_() -> None:
 @app.command()
 def show(name: Name) -> None:
     """Print a template's file."""
-    from pixtral_cli.terminal import templates
+    from pixtral_cli.terminal.views import templates
 
     templates.shown(name)
 
@@ -37,7 +39,7 @@ def show(name: Name) -> None:
 @app.command()
 def edit(name: Name) -> None:
     """Write or change a template in $VISUAL or $EDITOR."""
-    from pixtral_cli.terminal import templates
+    from pixtral_cli.terminal.views import templates
 
     templates.edited(name)
 
@@ -45,6 +47,6 @@ def edit(name: Name) -> None:
 @app.command()
 def path() -> None:
     """Print the folder the templates lie in."""
-    from pixtral_cli.terminal import templates
+    from pixtral_cli.terminal.views import templates
 
     templates.located()

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pixtral_cli import __version__, errors, versions
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.message import Message
-from pixtral_cli.engines.link import Cut, Link
-from pixtral_cli.engines.refusals import Busy, Server, Unreachable
-from pixtral_cli.engines.remote import Answer, RemoteEngine
+from pixtral_cli.engines.remote.engine import Answer, RemoteEngine
+from pixtral_cli.engines.remote.errors import Busy, Server, Unreachable
+from pixtral_cli.engines.remote.http import Cut, Link
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
 from pixtral_cli.models.names import Model
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.vllm.command import Launch
 
-COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.resident")
+COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.worker")
 LONGEST_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
 STOPPED = 35.0  # seconds after which a process that was asked to stop has stopped
 PATIENCE = 10.0  # seconds in which a process that is there says so

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pixtral_cli.errors import UsageError
-from pixtral_cli.evals import intervals
-from pixtral_cli.evals.intervals import Difference, Interval, Scored
-from pixtral_cli.evals.records import Record, Run
+from pixtral_cli.evals.run_folder import Record, Run
 from pixtral_cli.evals.runner import Progress, scored
+from pixtral_cli.evals.scoring import intervals
+from pixtral_cli.evals.scoring.intervals import Difference, Interval, Scored
 from pixtral_cli.evals.task import Task
-from pixtral_cli.parallel import clock
+from pixtral_cli.util.parallel import clock
 
 PLAIN = {
     "explicit_relaxed": "relaxed correctness, explicit prompt",

@@ -10,14 +10,14 @@ from random import Random
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import ContextError, ImageError, UsageError
-from pixtral_cli.evals import records
-from pixtral_cli.evals.intervals import Interval, Scored, running
-from pixtral_cli.evals.judge import Judge, NoRating
+from pixtral_cli.evals import run_folder
+from pixtral_cli.evals.datasets import Data
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.records import Record, Run
-from pixtral_cli.evals.rows import Data
+from pixtral_cli.evals.run_folder import Record, Run
+from pixtral_cli.evals.scoring.intervals import Interval, Scored, running
+from pixtral_cli.evals.scoring.judge import Judge, NoRating
 from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Task
-from pixtral_cli.parallel import GRACE, Pace, Stop
+from pixtral_cli.util.parallel import GRACE, Pace, Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ class _Worker:
     def _record(self, row: Row, question: Question, place: int, of: int, answered: "_Answered") -> Record:
         return {
             "row": row.index, "key": question.key, "place": place, "of": of, "groups": list(question.groups),
-            "messages": records.said(question.messages), "follow_ups": list(question.follow_ups),
+            "messages": run_folder.said(question.messages), "follow_ups": list(question.follow_ups),
             "answers": list(answered.answers), "references": list(question.references),
             "scores": {name: mark.score for name, mark in answered.marks.items()},
             "weights": {name: mark.weight for name, mark in answered.marks.items() if mark.weight != 1},

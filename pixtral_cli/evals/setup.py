@@ -11,10 +11,10 @@ from typing import Any
 from pixtral_cli import versions
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.errors import UsageError
-from pixtral_cli.evals import prompts, records, rows
-from pixtral_cli.evals.judge import Judge
-from pixtral_cli.evals.records import Run
+from pixtral_cli.evals import datasets, prompts, run_folder
+from pixtral_cli.evals.run_folder import Run
 from pixtral_cli.evals.runner import Plan
+from pixtral_cli.evals.scoring.judge import Judge
 from pixtral_cli.evals.task import Task
 
 SMALL = 200_000_000  # bytes of weights that are hashed to name them
@@ -54,14 +54,14 @@ def plan(wanted: Wanted, engine: Engine, keys_file: Path) -> Plan:
     return Plan(task, data, own, wanted.sampling, engine, judge, limit, wanted.seed)
 
 
-def _data(wanted: Wanted) -> rows.Data:
+def _data(wanted: Wanted) -> datasets.Data:
     task = wanted.task
     if wanted.folder:
-        return rows.local(wanted.folder, task.source)
+        return datasets.local(wanted.folder, task.source)
     if task.folder:
-        return replace(rows.local(task.folder), name=task.name)
+        return replace(datasets.local(task.folder), name=task.name)
     if task.source:
-        return rows.from_hub(task.source, offline=wanted.offline)
+        return datasets.from_hub(task.source, offline=wanted.offline)
     raise UsageError(f"{task.name} has no data of its own", "Give a folder that holds some: --data DIR")
 
 
@@ -70,10 +70,10 @@ def _judge(wanted: Wanted, own: prompts.Prompts, keys_file: Path) -> Judge | Non
         return None
     if not wanted.judge_model or not wanted.judge_url:
         raise UsageError(f"{wanted.task.name} needs a model that judges", "Name it: --judge MODEL --judge-url URL")
-    from pixtral_cli.engines import keys
-    from pixtral_cli.engines.link import Link
-    from pixtral_cli.engines.refusals import server
-    from pixtral_cli.engines.remote import RemoteEngine
+    from pixtral_cli.engines.remote import keys
+    from pixtral_cli.engines.remote.engine import RemoteEngine
+    from pixtral_cli.engines.remote.errors import server
+    from pixtral_cli.engines.remote.http import Link
 
     to = server(wanted.judge_url)
     own_key = os.environ.get("PIXTRAL_JUDGE_KEY", "").strip()
@@ -85,7 +85,7 @@ def _judge(wanted: Wanted, own: prompts.Prompts, keys_file: Path) -> Judge | Non
 def begin(wanted: Wanted, planned: Plan, home: Path, folder: Path | None = None, *, fresh: bool = False) -> Run:
     """The run's folder: the named one, or one in `home` whose name follows from what is run."""
     about = described(wanted, planned)
-    return records.create(folder or home / records.name(about), about, len(planned.rows()), fresh=fresh)
+    return run_folder.create(folder or home / run_folder.name(about), about, len(planned.rows()), fresh=fresh)
 
 
 def ran_with(planned: Plan) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pixtral_cli.chat.message import Message
 
 if TYPE_CHECKING:
-    from pixtral_cli.chat.images import Image
     from pixtral_cli.evals.prompts import Prompts
+    from pixtral_cli.images.image import Image
 
 Metric: TypeAlias = Callable[[str, Sequence[str]], float]
 LETTERS = string.ascii_uppercase

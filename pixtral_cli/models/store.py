@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pixtral_cli import config
 from pixtral_cli.errors import ModelError, UsageError
-from pixtral_cli.models import layout, names, quantized, verify
+from pixtral_cli.models import layout, names, quantized_files, verify
 from pixtral_cli.models.hub import Hub
 from pixtral_cli.models.names import Reference
 
@@ -56,7 +56,7 @@ def removal(reference: Reference) -> Removal:
     """
     found = _model_removal(reference)
     cache = config.paths().cache
-    made = {file for folder in _homes(reference) for file in quantized.kept(cache, folder)}
+    made = {file for folder in _homes(reference) for file in quantized_files.kept(cache, folder)}
 
     def run() -> None:
         found.run()

@@ -18,20 +18,21 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pixtral_cli import __version__, config, versions
+from pixtral_cli.api.errors import SERVER
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
-from pixtral_cli.chat.faults import SERVER
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.sanitize import visible
-from pixtral_cli.server import pages, replies
-from pixtral_cli.server.answers import Answer, Full, Queue
-from pixtral_cli.server.bodies import Bodies
-from pixtral_cli.server.faults import BROKEN, Fault, busy, of_engine
-from pixtral_cli.server.gate import Gate, Rules
+from pixtral_cli.server.answer_queue import Answer, Full, Queue
+from pixtral_cli.server.http.access import Gate, Rules
+from pixtral_cli.server.http.body import Bodies
+from pixtral_cli.server.http.errors import BROKEN, Fault, busy, of_engine
+from pixtral_cli.server.http.streaming import ClientGone, Events, while_wanted
 from pixtral_cli.server.metrics import Metrics
-from pixtral_cli.server.openapi import description
-from pixtral_cli.server.requests import Asked, Load, loader, parse, understand
-from pixtral_cli.server.schema import ChatRequest
-from pixtral_cli.server.streams import ClientGone, Events, while_wanted
+from pixtral_cli.server.openai import replies
+from pixtral_cli.server.openai.openapi import description
+from pixtral_cli.server.openai.request_schema import ChatRequest
+from pixtral_cli.server.openai.requests import Asked, Load, loader, parse, understand
+from pixtral_cli.server.page import routes as pages
+from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
 

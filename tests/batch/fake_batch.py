@@ -14,7 +14,7 @@ from random import Random
 from pixtral_cli.__main__ import main
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.cli import opening
+from pixtral_cli.cli.common import engine_setup
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, UsageError
 from tests.fakes import FakeEngine
 
@@ -56,5 +56,5 @@ def opened(*given: object) -> Hashing:
 
 
 if __name__ == "__main__":
-    opening.open_chosen = opened
+    engine_setup.open_chosen = opened
     main(["batch", *sys.argv[1:]])

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli.batch import results
+from pixtral_cli.batch.input import Pictures, Row
 from pixtral_cli.batch.journal import Device, Journal
 from pixtral_cli.batch.results import Answer, Label, encode
-from pixtral_cli.batch.rows import Pictures, Row
 from pixtral_cli.chat.engine import Usage
 from pixtral_cli.errors import PixtralError, UsageError
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixtral_cli.batch import runner
+from pixtral_cli.batch.input import Lines, Row
 from pixtral_cli.batch.journal import Stream
-from pixtral_cli.batch.requests import Reader
-from pixtral_cli.batch.rows import Lines, Row
+from pixtral_cli.batch.row_reader import Reader
 from pixtral_cli.batch.runner import AHEAD, OUTAGES, Plan, Progress
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message

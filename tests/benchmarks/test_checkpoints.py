@@ -9,9 +9,9 @@ from benchmarks import checkpoints
 from benchmarks.checkpoints import WEIGHTS, described, shape, write_large
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import LocalEngine
-from pixtral_cli.engines.local.params import read_params
-from tests.engines.checkpoints import Sizes, build, image
+from pixtral_cli.engines.local.config import read_params
+from pixtral_cli.engines.local.engine import LocalEngine
+from tests.engines.local.checkpoints import Sizes, build, image
 
 
 def test_one_that_is_written_piece_by_piece_has_the_tensors_of_any_other_and_answers(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Sampling
-from pixtral_cli.chat.images import Box
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
-from tests.chat.colours import BLUE, GREEN, RED, picture
+from pixtral_cli.images.image import Box
 from tests.fakes import FakeEngine
+from tests.images.colours import BLUE, GREEN, RED, picture
 
 GREEDY = Sampling(temperature=0)
 

@@ -10,9 +10,9 @@ import pytest
 
 from pixtral_cli import config
 from pixtral_cli.__main__ import run
-from pixtral_cli.chat.schema import TOLD, parse, validate
-from pixtral_cli.chat.sessions import Sessions
 from pixtral_cli.errors import UsageError
+from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.structured.schema import TOLD, parse, validate
 from tests.fakes import FakeEngine
 from tests.server.serving import Running, serving
 

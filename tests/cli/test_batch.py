@@ -17,9 +17,9 @@ from openai.types.batch_error import BatchError
 from openai.types.chat import ChatCompletion
 
 from pixtral_cli.chat.message import Message
-from pixtral_cli.chat.schema import parse, told
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.models.names import demo_folder
+from pixtral_cli.structured.schema import parse, told
 from tests.batch.calling import COMMAND, ROOT, batch, plain, read, request, start, write
 from tests.cli.calling import pixtral
 from tests.server.serving import data_url, picture, png, serving

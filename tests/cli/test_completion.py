@@ -10,7 +10,7 @@ import pexpect
 import pytest
 
 from pixtral_cli.chat.message import assistant, user
-from pixtral_cli.chat.sessions import Sessions
+from pixtral_cli.sessions.library import Sessions
 from tests.test_imports import HEAVY
 
 FOLDER = Path(__file__).parents[2] / "completions"

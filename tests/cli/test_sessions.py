@@ -12,10 +12,10 @@ import pytest
 
 from pixtral_cli import config
 from pixtral_cli.__main__ import run
-from pixtral_cli.chat.images import Image
-from pixtral_cli.chat.sessions import Sessions
-from tests.chat.colours import GREEN, RED, picture
+from pixtral_cli.images.image import Image
+from pixtral_cli.sessions.library import Sessions
 from tests.fakes import FakeEngine
+from tests.images.colours import GREEN, RED, picture
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -6,9 +6,9 @@ import pytest
 
 from demo.questions.talk import BLIND, GET, WHO
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.chat.images import from_bytes
 from pixtral_cli.chat.message import Message, assistant, user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.images.image import from_bytes
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "pixtral_cli" / "models" / "demo"

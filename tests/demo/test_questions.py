@@ -16,7 +16,7 @@ from demo.questions import views as view_questions
 from demo.questions.phrases import NUMBERS
 from demo.questions.tables import ask_table
 from demo.samples import Turn
-from pixtral_cli.chat.schema import TOLD, validate
+from pixtral_cli.structured.schema import TOLD, validate
 
 SEEDS = range(120)
 

@@ -4,13 +4,13 @@ import re
 from pathlib import Path
 
 from demo.scores import NAMES, measure, table
-from pixtral_cli.evals import records, tasks
+from pixtral_cli.evals import run_folder, task_registry
 
 
 def test_a_row_says_what_the_command_found(tmp_path: Path) -> None:
     total = measure("demo-reading", tmp_path)
     (*_, row) = table({"demo-reading": total})
-    run = records.open_run(tmp_path / "demo-reading")
+    run = run_folder.open_run(tmp_path / "demo-reading")
     scores = [record["scores"]["stated"] for record in run.records()]
     assert row.startswith(
         f"| `demo-reading` | printed words | {len(scores)} | {100 * sum(scores) / len(scores):.1f} | "
@@ -20,4 +20,4 @@ def test_a_row_says_what_the_command_found(tmp_path: Path) -> None:
 
 
 def test_every_set_that_ships_is_measured() -> None:
-    assert {name for name in tasks.names() if tasks.get(name).folder} == set(NAMES)
+    assert {name for name in task_registry.names() if task_registry.get(name).folder} == set(NAMES)

@@ -18,7 +18,7 @@ from demo.evaluate import examine
 from demo.tokenizer import Tokenizer
 from demo.train import Plan, build
 from demo.twin import Shape, Twin
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 
 
 def start(folder: Path, *more: str) -> "subprocess.Popen[bytes]":

@@ -19,7 +19,7 @@ from demo.tokenizer import EOS, SPECIALS, Tokenizer
 from demo.twin import Look, Shape, Twin
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 from tests.demo.conftest import TINY
 
 MOST = 12

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pixtral_cli.evals import metrics
+from pixtral_cli.evals.scoring import metrics
 
 CASES = Path(__file__).with_name("published.jsonl.gz")
 OURS: dict[str, tuple[str, Callable[[str, Sequence[str]], float]]] = {

@@ -6,10 +6,10 @@ from typing import Any
 
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message
-from pixtral_cli.evals import records, rows, runner, tasks
-from pixtral_cli.evals.judge import Judge
+from pixtral_cli.evals import datasets, run_folder, runner, task_registry
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.runner import Plan
+from pixtral_cli.evals.scoring.judge import Judge
 from tests.evals.sets import folder
 
 JUDGED = ["mm-mt-bench", "mt-bench"]
@@ -19,11 +19,11 @@ ITS_OWN = ("seconds", "completion_tokens")  # vLLM counts the end of text as a t
 def run(
     name: str, at: Path, engine: Engine, judge: Engine | None = None, max_tokens: int = 2048, limit: int | None = None
 ) -> list[dict[str, Any]]:
-    task = tasks.get(name)
+    task = task_registry.get(name)
     judging = Judge(judge, "Be fair.", 10) if judge else None
     sampling = Sampling(temperature=0.0, seed=0, max_tokens=max_tokens)
-    data = rows.local(task.folder or folder(name, at / "data"), task.source)
-    into = records.create(at / "run", {"task": name, "model": {"name": "m"}}, len(data))
+    data = datasets.local(task.folder or folder(name, at / "data"), task.source)
+    into = run_folder.create(at / "run", {"task": name, "model": {"name": "m"}}, len(data))
     list(runner.run(Plan(task, data, Prompts(), sampling, engine, judging, limit), into))
     return into.records()
 

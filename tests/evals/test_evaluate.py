@@ -17,7 +17,7 @@ from pixtral_cli import __main__, config
 from pixtral_cli.chat.message import Message
 from pixtral_cli.cli import evaluate
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.server.gate import Rules
+from pixtral_cli.server.http.access import Rules
 from tests.evals.answering import Answering
 from tests.evals.sets import folder
 from tests.server.serving import serving

@@ -14,11 +14,11 @@ import pytest
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, Timings
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
-from pixtral_cli.evals import records, rows, runner, tasks
-from pixtral_cli.evals.judge import Judge
+from pixtral_cli.evals import datasets, run_folder, runner, task_registry
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.records import Run
+from pixtral_cli.evals.run_folder import Run
 from pixtral_cli.evals.runner import Plan
+from pixtral_cli.evals.scoring.judge import Judge
 from tests.evals.answering import Answering
 from tests.evals.sets import folder, png
 
@@ -41,11 +41,11 @@ def knowing(messages: Sequence[Message]) -> str:
 
 
 def plan(folder: Path, engine: Engine, **more: Any) -> Plan:
-    return Plan(tasks.get("demo-shapes"), rows.local(folder), Prompts(), GREEDY, engine, **more)
+    return Plan(task_registry.get("demo-shapes"), datasets.local(folder), Prompts(), GREEDY, engine, **more)
 
 
 def begun(folder: Path) -> Run:
-    return records.create(folder, ABOUT, 8)
+    return run_folder.create(folder, ABOUT, 8)
 
 
 def told(run: Run) -> list[dict[str, Any]]:
@@ -95,14 +95,14 @@ def test_a_run_that_stopped_goes_on_at_the_row_where_it_stopped(tmp_path: Path) 
     for _ in range(4):
         next(going)
     going.close()
-    with (run.folder / records.ANSWERS).open("ab") as torn:
+    with (run.folder / run_folder.ANSWERS).open("ab") as torn:
         torn.write(b'{"row": 3, "key": "3", "pla')
     again, engine = begun(tmp_path / "run"), Answering(knowing)
     seen = list(runner.run(plan(folder, engine), again))
     assert seen[0].done == 3
     assert [messages[-1].text for messages in engine.asked] == [f"What is {i}?" for i in range(3, 8)]
     assert told(again) == whole(tmp_path)
-    written = [json.loads(line)["row"] for line in (run.folder / records.ANSWERS).read_text().splitlines()]
+    written = [json.loads(line)["row"] for line in (run.folder / run_folder.ANSWERS).read_text().splitlines()]
     assert written == list(range(8))
 
 
@@ -232,7 +232,7 @@ class Endless:
 
 
 def test_a_judge_that_is_writing_is_stopped_with_the_run(tmp_path: Path) -> None:
-    judge, run = Endless(), records.create(tmp_path / "run", ABOUT, 2)
+    judge, run = Endless(), run_folder.create(tmp_path / "run", ABOUT, 2)
 
     def answer(messages: Sequence[Message]) -> str:
         if "Write" in messages[0].text:
@@ -240,8 +240,8 @@ def test_a_judge_that_is_writing_is_stopped_with_the_run(tmp_path: Path) -> None
             raise NetworkError("gone")
         return "2"
 
-    data = rows.local(folder("mt-bench", tmp_path / "data"))
-    judged = Plan(tasks.get("mt-bench"), data, Prompts(), GREEDY, Answering(answer), Judge(judge, "", 10))
+    data = datasets.local(folder("mt-bench", tmp_path / "data"))
+    judged = Plan(task_registry.get("mt-bench"), data, Prompts(), GREEDY, Answering(answer), Judge(judge, "", 10))
     with pytest.raises(NetworkError, match="gone"):
         list(runner.run(judged, run, concurrency=2))
     assert judge.closed.is_set()
@@ -264,4 +264,4 @@ def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
 def test_a_folder_with_another_run_is_not_touched(tmp_path: Path) -> None:
     begun(tmp_path / "run").append([])
     with pytest.raises(UsageError, match="another run"):
-        records.create(tmp_path / "run", {**ABOUT, "seed": 2}, 8)
+        run_folder.create(tmp_path / "run", {**ABOUT, "seed": 2}, 8)

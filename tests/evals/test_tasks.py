@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from pixtral_cli.chat.engine import Engine
-from pixtral_cli.engines import open_engine
-from pixtral_cli.engines.link import Link
-from pixtral_cli.engines.refusals import server
-from pixtral_cli.engines.remote import RemoteEngine
-from pixtral_cli.evals import execution, report, rows, tasks
+from pixtral_cli.engines.factory import open_engine
+from pixtral_cli.engines.remote.engine import RemoteEngine
+from pixtral_cli.engines.remote.errors import server
+from pixtral_cli.engines.remote.http import Link
+from pixtral_cli.evals import datasets, report, task_registry
 from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.scoring import execution
 from pixtral_cli.models import names
 from tests.evals.answering import Answering, in_turn
 from tests.evals.running import JUDGED, alike, rating, run
@@ -23,7 +24,7 @@ from tests.server.serving import serving
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
 def test_right_answers_score_all_and_wrong_ones_nothing(name: str, tmp_path: Path) -> None:
-    metric = tasks.get(name).metrics[0]
+    metric = task_registry.get(name).metrics[0]
     right = run(name, tmp_path / "right", in_turn(*RIGHT[name]))
     assert [record["scores"][metric] for record in right] == [1.0] * len(RIGHT[name])
     wrong = run(name, tmp_path / "wrong", Answering(lambda messages: "no, no, not at all"))
@@ -31,9 +32,9 @@ def test_right_answers_score_all_and_wrong_ones_nothing(name: str, tmp_path: Pat
 
 
 def test_every_task_with_a_schema_is_tested() -> None:
-    demos = {name for name in tasks.names() if name.startswith("demo-")}
-    assert {*RIGHT, *JUDGED, *demos} == set(tasks.names())
-    assert set(SCHEMAS) >= {name for name in tasks.names() if tasks.get(name).source}
+    demos = {name for name in task_registry.names() if name.startswith("demo-")}
+    assert {*RIGHT, *JUDGED, *demos} == set(task_registry.names())
+    assert set(SCHEMAS) >= {name for name in task_registry.names() if task_registry.get(name).source}
 
 
 def test_mmmu_puts_each_image_where_the_question_names_it(tmp_path: Path) -> None:
@@ -54,7 +55,7 @@ def test_mm_mt_bench_asks_every_turn_with_the_reference_replies_before_it(tmp_pa
     assert [[message.role for message in asked] for asked in engine.asked] == [["user"], ["user", "assistant", "user"]]
     assert engine.asked[1][1].text == "It is red."
     assert [record["scores"] for record in found] == [{"judge": 8.0}, {"judge": 6.0}]
-    total = report.summary(tasks.get("mm-mt-bench"), found)
+    total = report.summary(task_registry.get("mm-mt-bench"), found)
     assert total.metrics["judge"].mean == 7.0
     assert total.groups == {"Charts": (7.0, 2), "turn 1": (8.0, 1), "turn 2": (6.0, 1)}
     assert total.metrics["macro"].mean == 7.0
@@ -72,7 +73,7 @@ def test_a_question_without_a_rating_is_failed_and_has_no_score(tmp_path: Path) 
     found = run("mm-mt-bench", tmp_path, in_turn("Red.", "I am."), in_turn("[[8]]", "hm", "hm", "hm"))
     assert found[1]["scores"] == {}
     assert "no rating" in found[1]["error"]
-    total = report.summary(tasks.get("mm-mt-bench"), found)
+    total = report.summary(task_registry.get("mm-mt-bench"), found)
     assert (total.failed, total.metrics["judge"].mean) == (1, 8.0)
 
 
@@ -99,8 +100,8 @@ def test_a_program_passes_when_its_tests_do(code: str, passed: bool, monkeypatch
 
 
 def test_a_file_of_a_task_is_short() -> None:
-    for name in tasks.names():
-        module = inspect.getmodule(tasks.get(name).ask)
+    for name in task_registry.names():
+        module = inspect.getmodule(task_registry.get(name).ask)
         assert module is not None
         assert len(inspect.getsource(module).splitlines()) < 80, name
 
@@ -138,9 +139,9 @@ def test_the_demo_model_answers_the_demo_sets_and_alike_behind_a_server(tmp_path
 @pytest.mark.parametrize("name", ["demo-shapes", "demo-charts", "demo-reading"])
 def test_every_row_of_a_demo_set_can_be_asked_and_its_answer_is_right(name: str, tmp_path: Path) -> None:
     found = run(name, tmp_path, Answering(lambda messages: "-"))
-    task = tasks.get(name)
+    task = task_registry.get(name)
     assert len(found) >= 30
-    for row in rows.local(task.folder or tmp_path).rows(range(len(found))):
+    for row in datasets.local(task.folder or tmp_path).rows(range(len(found))):
         question = next(iter(task.ask(row, Prompts())))
         assert task.mark is not None
         assert task.mark(question, [f"It is {question.references[0]}."])["stated"].score == 1.0, row.values

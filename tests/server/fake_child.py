@@ -13,7 +13,7 @@ from pathlib import Path
 from pixtral_cli import errors
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.server.resident import keep
+from pixtral_cli.server.worker import keep
 
 HOLD = Path(os.environ.get("FAKE_HOLD", "/nowhere"))
 

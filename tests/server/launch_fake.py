@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.engines.resident import Wanted, room
-from pixtral_cli.server.front import Front, run
+from pixtral_cli.server.serve import Front, run
 
 CHILD = (sys.executable, "-m", "tests.server.fake_child")
 

@@ -14,7 +14,7 @@ import httpx2
 
 from pixtral_cli.chat.engine import Engine
 from pixtral_cli.server.app import Service, create_app
-from pixtral_cli.server.listen import Server, bind
+from pixtral_cli.server.http.listener import Server, bind
 
 
 @dataclass

@@ -4,9 +4,9 @@ import json
 import re
 import subprocess
 
-from pixtral_cli.chat.faults import KINDS
+from pixtral_cli.api.errors import KINDS
 from pixtral_cli.server import metrics
-from pixtral_cli.server.openapi import description
+from pixtral_cli.server.openai.openapi import description
 from tests.fakes import FakeEngine
 from tests.server.processes import ROOT
 from tests.server.serving import serving

@@ -11,14 +11,14 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from pixtral_cli.chat import images
+from pixtral_cli import images
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import LocalEngine
-from pixtral_cli.engines.remote import connect
+from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.remote.engine import connect
 from pixtral_cli.errors import NetworkError
 from pixtral_cli.models.names import demo_folder
-from pixtral_cli.server.gate import Rules
+from pixtral_cli.server.http.access import Rules
 from tests.fakes import FakeEngine
 from tests.server.processes import ROOT, launched, pixtral
 from tests.server.serving import data_url, picture, serving

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from pixtral_cli.chat import images
+from pixtral_cli import images
 from pixtral_cli.errors import ImageError
 from tests.torture.pictures import corners, encoded
 

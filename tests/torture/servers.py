@@ -9,7 +9,7 @@ from typing import Any
 
 import httpcore2
 
-from pixtral_cli.net import Network
+from pixtral_cli.util.net import Network
 
 Answer = Callable[[socket.socket, str], None]
 PUBLIC = "93.184.216.34"

@@ -3,8 +3,8 @@
 import pytest
 
 from pixtral_cli.errors import ImageError
-from pixtral_cli.terminal import clipboard
-from tests.terminal.test_clipboard import desk
+from pixtral_cli.terminal.desktop import clipboard
+from tests.terminal.desktop.test_clipboard import desk
 
 
 @pytest.mark.parametrize(

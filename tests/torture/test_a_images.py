@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from pixtral_cli.chat import images
+from pixtral_cli import images
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.errors import ImageError
 from tests.torture import pictures
 

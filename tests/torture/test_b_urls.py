@@ -9,9 +9,9 @@ import tracemalloc
 
 import pytest
 
-from pixtral_cli import net
-from pixtral_cli.chat import images
+from pixtral_cli import images
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError
+from pixtral_cli.util import net
 from tests.torture import pictures
 from tests.torture.servers import PUBLIC, Rerouted, internet, redirect, reply, serve
 

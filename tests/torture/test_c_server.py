@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli import net
-from pixtral_cli.chat import images
+from pixtral_cli import images
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.net import Network
-from pixtral_cli.server.requests import Load, loader
+from pixtral_cli.server.openai.requests import Load, loader
+from pixtral_cli.util import net
+from pixtral_cli.util.net import Network
 from tests.fakes import FakeEngine
 from tests.server.processes import until
 from tests.server.serving import Running, data_url, picture, png, serving

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.terminal.chatting import Chat, draw_pictures, saved
+from tests.terminal.repl.chatting import Chat, draw_pictures, saved
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,10 @@ import pytest
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import user
-from pixtral_cli.chat.sessions import Sessions
-from pixtral_cli.terminal.once import Request, answer, message
-from pixtral_cli.terminal.output import choose
-from pixtral_cli.terminal.render import render
+from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.terminal.ask.ask import Request, answer, message
+from pixtral_cli.terminal.output.output import choose
+from pixtral_cli.terminal.output.render import render
 from tests.fakes import FakeEngine
 from tests.server.processes import until
 from tests.terminal.emulator import Terminal

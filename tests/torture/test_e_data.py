@@ -17,17 +17,17 @@ from typing import Any
 
 import pytest
 
-from pixtral_cli.chat import transcript
+from pixtral_cli.chat.code_files import write_block
 from pixtral_cli.chat.conversation import Conversation
-from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import Message
-from pixtral_cli.chat.repair import LOST
-from pixtral_cli.chat.saving import write_block
-from pixtral_cli.chat.sessions import Sessions
-from pixtral_cli.chat.transcript import Form, Transcript
 from pixtral_cli.errors import PixtralError, UsageError
-from tests.chat.colours import BLUE, GREEN, RED
+from pixtral_cli.images.image import Image
+from pixtral_cli.sessions import transcript
+from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.sessions.repair import LOST
+from pixtral_cli.sessions.transcript import Form, Transcript
 from tests.fakes import FakeEngine
+from tests.images.colours import BLUE, GREEN, RED
 from tests.server.processes import until
 
 PAGE = 4096

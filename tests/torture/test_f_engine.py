@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.chat.images import Image
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.errors import ContextError, ModelError, OutOfMemory
-from tests.engines.checkpoints import Sizes, build, image
+from pixtral_cli.images.image import Image
+from tests.engines.local.checkpoints import Sizes, build, image
 from tests.torture.test_d_terminal import spent
 
 GREEDY = Sampling(temperature=0, max_tokens=8)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli.engines import open_engine
+from pixtral_cli.engines.factory import open_engine
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout, names
-from pixtral_cli.terminal.models import check
-from pixtral_cli.terminal.output import Output
+from pixtral_cli.terminal.output.output import Output
+from pixtral_cli.terminal.views.models import check
 from tests.hub import FakeHub, Fault, Forever, digest, gated, model_files, pixtral, running, until
 
 REPO = "mistralai/Pixtral-12B-2409"

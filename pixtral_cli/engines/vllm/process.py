@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from pixtral_cli.engines.refusals import Server
+from pixtral_cli.engines.remote.errors import Server
 from pixtral_cli.engines.vllm import log as said
 from pixtral_cli.engines.vllm.command import Launch, command, environment
 from pixtral_cli.errors import PixtralError

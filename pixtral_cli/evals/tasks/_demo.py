@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pixtral_cli.chat.message import user
-from pixtral_cli.evals.metrics import stated
 from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.scoring.metrics import stated
 from pixtral_cli.evals.task import Mark, Question, Row, Task
 
 SETS = Path(__file__).parent.parent / "sets"

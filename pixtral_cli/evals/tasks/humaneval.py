@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from pixtral_cli.chat.message import user
-from pixtral_cli.evals import execution
 from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.scoring import execution
 from pixtral_cli.evals.task import Mark, Question, Row, Source, Task
 
 

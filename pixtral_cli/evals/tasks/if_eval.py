@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pixtral_cli.chat.message import user
-from pixtral_cli.evals.instructions import CHECKS, follows, follows_loosely
 from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.scoring.instructions import CHECKS, follows, follows_loosely
 from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Source, Task
 
 METRICS = ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose")

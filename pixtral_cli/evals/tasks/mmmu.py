@@ -4,8 +4,8 @@ import ast
 from collections.abc import Iterator
 
 from pixtral_cli.chat.message import Message
-from pixtral_cli.evals.metrics import anywhere_relaxed, explicit_relaxed
 from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.scoring.metrics import anywhere_relaxed, explicit_relaxed
 from pixtral_cli.evals.task import BadRow, Question, Row, Source, Task, marking, options, placed
 
 

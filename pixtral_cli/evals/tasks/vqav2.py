@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from pixtral_cli.chat.message import user
-from pixtral_cli.evals.metrics import vqa_match
 from pixtral_cli.evals.prompts import Prompts
+from pixtral_cli.evals.scoring.metrics import vqa_match
 from pixtral_cli.evals.task import Question, Row, Source, Task, marking
 
 

@@ -1,0 +1,1 @@
+"""The OpenAI-shaped JSON that client and server share."""

@@ -1,0 +1,193 @@
+"""The JSON shape of messages, OpenAI's and Mistral's, to our messages and back: what a client sends, a server takes, a file keeps.
+
+Strict about what comes in: every error names its field. Leaves images to `images`, what stands around messages to others.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, TypeAlias
+
+from pixtral_cli import images
+from pixtral_cli.chat.message import Message, Part, Role
+from pixtral_cli.errors import UsageError
+from pixtral_cli.images.image import Image
+
+DEPTH = 64
+ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
+KINDS = {
+    str: "a text", bool: "true or false", int: "a number", float: "a number", list: "an array", dict: "an object",
+    type(None): "null",
+}  # fmt: skip
+
+# A URL, the field it stands in and what stands beside it make an image.
+Loader: TypeAlias = Callable[[str, str, Mapping[str, Any]], Image]
+
+
+class FieldError(UsageError):
+    """A field of a JSON document is not what it must be; `field` is its path, as in `messages[0].content`."""
+
+    def __init__(self, field: str, why: str, hint: str = "") -> None:
+        shown = field if len(field) <= 60 else f"{field[:59]}…"
+        super().__init__(f"{shown}: {why}" if field else why, hint)
+        self.field = field
+
+
+# From JSON
+
+
+def parse(data: bytes | str) -> Any:
+    """Strict JSON: no NaN, no bad UTF-8, no lone surrogates, no deep nesting. Raises FieldError (`field` may be "")."""
+    try:
+        value = json.loads(data.decode("utf-8") if isinstance(data, bytes) else data, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise FieldError("", f"not valid UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise FieldError("", f"nested deeper than {DEPTH} levels") from None
+    except ValueError as error:  # json.JSONDecodeError, and numbers of more digits than Python converts
+        why = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "a huge number"
+        raise FieldError("", f"not valid JSON: {why}") from None
+    _check(value, "", 0)
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise FieldError("", f"not valid JSON: {name} is no number there")
+
+
+def _check(value: object, field: str, depth: int) -> None:
+    """Depth and texts of a whole document."""
+    if depth > DEPTH:
+        raise FieldError("", f"nested deeper than {DEPTH} levels")
+    if isinstance(value, str):
+        _check_text(value, field)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check(item, f"{field}[{number}]", depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_text(key, field)
+            _check(item, f"{field}.{key}" if field else key, depth + 1)
+
+
+def _check_text(text: str, field: str) -> None:
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise FieldError(field, "holds half of a surrogate pair, which is no text")
+
+
+def messages(value: object, field: str = "messages", *, load: Loader | None = None) -> list[Message]:
+    """An array of messages; `load` is by default `loader()`. Raises FieldError, ImageError, NetworkError."""
+    items = wants(value, list, field)
+    if not items:
+        raise FieldError(field, "is empty")
+    return [message(item, f"{field}[{number}]", load or loader()) for number, item in enumerate(items)]
+
+
+def message(value: object, field: str, load: Loader) -> Message:
+    """One message; `load` makes its images."""
+    item = wants(value, dict, field)
+    name = wants(item.get("role"), str, f"{field}.role")
+    if name not in ROLES:
+        raise FieldError(f"{field}.role", f"is {name[:40]!r}, not one of {', '.join(ROLES)}")
+    role = ROLES[name]
+    content = item.get("content")
+    if content is None and role == "assistant":
+        content = ""
+    interrupted = wants(item.get("interrupted", False), bool, f"{field}.interrupted")
+    for key, other in item.items():
+        if key not in ("role", "content", "name", "interrupted", "prefix") and other:
+            raise FieldError(f"{field}.{key[:40]}", "is not supported")
+    return Message(role, _parts(content, role, f"{field}.content", load), interrupted)
+
+
+def _parts(content: object, role: Role, field: str, load: Loader) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        _check_text(content, field)
+        return (content,)
+    if not isinstance(content, list):
+        raise FieldError(field, f"must be a text or an array of parts, not {_kind(content)}")
+    return tuple(_part(item, role, f"{field}[{number}]", load) for number, item in enumerate(content)) or ("",)
+
+
+def _part(value: object, role: Role, field: str, load: Loader) -> Part:
+    item = wants(value, dict, field)
+    kind = wants(item.get("type"), str, f"{field}.type")
+    if kind == "text":
+        text: str = wants(item.get("text"), str, f"{field}.text")
+        _check_text(text, f"{field}.text")
+        return text
+    if kind != "image_url":
+        raise FieldError(f"{field}.type", f"is {kind[:40]!r}, not text or image_url")
+    if role != "user":
+        raise FieldError(f"{field}.type", f"an image in the message of the {role}; only a user shows images")
+    field = f"{field}.image_url"
+    source = item.get("image_url")
+    beside = source if isinstance(source, dict) else {}
+    if beside:
+        field = f"{field}.url"
+        source = beside.get("url")
+    return load(wants(source, str, field), field, beside)
+
+
+def loader(*, allow_private: bool = False, allow_urls: bool = True) -> Loader:
+    """Images from data URLs and, if allowed, from the web; never from this machine's files."""
+
+    def load(url: str, field: str, beside: Mapping[str, Any]) -> Image:
+        scheme = url.partition(":")[0].lower()
+        if scheme not in ("data", "http", "https"):
+            raise FieldError(field, "must be a data:, http: or https: URL")
+        if scheme != "data" and not allow_urls:
+            raise FieldError(field, "must be a data: URL; this server fetches no others")
+        return images.load(url, allow_private=allow_private)
+
+    return load
+
+
+def wants(value: object, kind: type, field: str) -> Any:
+    """The value, if it is of that JSON type."""
+    if type(value) is not kind:
+        raise FieldError(field, f"must be {KINDS[kind]}, not {_kind(value)}" if value is not None else "is missing")
+    return value
+
+
+def _kind(value: object) -> str:
+    return KINDS.get(type(value), "that")
+
+
+# To JSON
+
+
+def to_wire(
+    said: Sequence[Message], encode: Callable[[Image], Mapping[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Messages as a request carries them; `encode` makes an `image_url` object, by default one with a data URL."""
+    return [_to_wire(message, encode or (lambda image: {"url": data_url(image)})) for message in said]
+
+
+def _to_wire(message: Message, encode: Callable[[Image], Mapping[str, Any]]) -> dict[str, Any]:
+    if not message.images:
+        return {"role": message.role, "content": message.text}
+    content = [
+        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image_url", "image_url": encode(part)}
+        for part in message.parts
+        if part
+    ]
+    return {"role": message.role, "content": content}
+
+
+def data_url(image: Image) -> str:
+    """The picture as others can show it: its own bytes, or a PNG of a crop or of a format that browsers do not know."""
+    media, data = encoded(image)
+    return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def encoded(image: Image) -> tuple[str, bytes]:
+    """Media type and bytes of what is shown: the original where that is possible."""
+    if image.crop is None and image.format in MEDIA:
+        return MEDIA[image.format], image.data
+    import io
+
+    buffer = io.BytesIO()
+    image.pixels().save(buffer, "PNG")
+    return "image/png", buffer.getvalue()

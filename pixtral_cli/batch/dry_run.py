@@ -1,0 +1,52 @@
+"""What a batch would cost, without answering: every row is read, its images fetched and checked, its tokens counted."""
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, replace
+
+from pixtral_cli.batch.input import Row
+from pixtral_cli.batch.runner import AHEAD, Plan
+from pixtral_cli.chat.engine import Cost
+from pixtral_cli.errors import ContextError, PixtralError
+from pixtral_cli.structured.schema import told
+from pixtral_cli.util.parallel import in_order
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What the rows cost so far; `failed` of them could not be answered, the last for the reason `failure` if it is one."""
+
+    rows: int = 0
+    failed: int = 0
+    images: int = 0
+    image_tokens: int = 0
+    prompt_tokens: int = 0
+    failure: str = ""
+
+
+def preview(plan: Plan, rows: Iterable[Row]) -> Generator[Sum, None, None]:
+    """The sum, anew after every row. Loads no weights."""
+    sum = Sum()
+    for cost in in_order(lambda row: _cost(plan, row), rows, workers=plan.concurrency, ahead=AHEAD * plan.concurrency):
+        if isinstance(cost, PixtralError):
+            sum = replace(sum, rows=sum.rows + 1, failed=sum.failed + 1, failure=cost.message)
+        else:
+            sum = Sum(
+                sum.rows + 1, sum.failed, sum.images + len(cost.images), sum.image_tokens + cost.image_tokens,
+                sum.prompt_tokens + cost.prompt_tokens,
+            )  # fmt: skip
+        yield sum
+
+
+def _cost(plan: Plan, row: Row) -> Cost | PixtralError:
+    try:
+        _, request = plan.open(row)
+        wanted = request()
+        cost = plan.engine.measure(told(wanted.messages, wanted.sampling.schema))
+        answer = wanted.sampling.max_tokens or 1
+        if cost.left < answer:
+            raise ContextError(
+                f"The prompt takes {cost.prompt_tokens:,} tokens, the answer {answer:,}, the window is {cost.context_window:,}"
+            )
+    except PixtralError as error:
+        return error
+    return cost

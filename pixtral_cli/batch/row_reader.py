@@ -1,0 +1,163 @@
+"""A row becomes messages and sampling: OpenAI's batch line, a plain `{"prompt", "images"}`, or a picture and the question for all.
+
+Strict: every error names its field, and nothing that a row asks for is dropped in silence. A request of OpenAI's shape may
+hold anybody's words, so its images come by data URL or from the public web alone, as at the server. A plain row is its
+user's own: it may name files too, and a relative path begins in the folder of the batch.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pixtral_cli import images
+from pixtral_cli.api import messages as wire
+from pixtral_cli.api.messages import FieldError, Loader, wants
+from pixtral_cli.batch import row_options
+from pixtral_cli.batch.input import LONGEST, Row
+from pixtral_cli.batch.results import Label
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.image_refs import place
+from pixtral_cli.chat.message import Message, system
+from pixtral_cli.errors import NetworkError
+from pixtral_cli.images.image import Image
+
+ENDPOINT = "/v1/chat/completions"
+MAX_IMAGES = 128
+MAX_URLS = 16  # of them, as at the server
+PLAIN = frozenset({"id", "metadata", "prompt", "images", "system", "schema"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of an engine. `model` is the one that the row names, which need not be the one that answers.
+
+    `extract` is a language, when of the answer the code block in it is wanted.
+    """
+
+    messages: Sequence[Message]
+    sampling: Sampling
+    model: str = ""
+    extract: str = ""
+
+
+Opened: TypeAlias = tuple[Label, Callable[[], Request]]
+Open: TypeAlias = Callable[[Row], Opened]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Opens rows. Holds what is meant where a row says nothing: sampling, system prompt, `folder` of relative paths.
+
+    `question` is asked about each picture; `fill` puts a row's prompt into the words around it, if there are any.
+    """
+
+    sampling: Sampling
+    system: str | None = None
+    question: str = ""
+    fill: Callable[[str], str] = str
+    folder: Path = Path()
+    allow_private: bool = False
+    offline: bool = False
+    extract: str = ""  # of the answer to what `fill` or `question` asks, unless a schema is wanted
+
+    def picture(self, row: Row) -> Opened:
+        """A row that is a file's path."""
+        path = os.fsdecode(row.data or b"")
+
+        def request() -> Request:
+            return self._asked(place(self.question, [images.load(path)]), self.system, self.sampling)
+
+        return Label("plain", {"file": path}), request
+
+    def line(self, row: Row) -> Opened:
+        """A row that is a line of JSON. Raises FieldError for what is none."""
+        if row.data is None:
+            raise FieldError("", f"the line is longer than {LONGEST // 10**6} MB")
+        value = wants(wire.parse(row.data), dict, "the line")
+        if "body" in value or "custom_id" in value:
+            name = value.get("custom_id")
+            return Label("openai", {"custom_id": name if isinstance(name, str) else None}), lambda: self._openai(value)
+        if "prompt" in value or "images" in value:
+            repeated = {name: value[name] for name in ("id", "metadata") if name in value}
+            return Label("plain", repeated), lambda: self._plain(value)
+        raise FieldError("", "the line holds neither a prompt nor a custom_id with a body")
+
+    def _openai(self, value: Mapping[str, Any]) -> Request:
+        wants(value.get("custom_id"), str, "custom_id")
+        if value.get("method", "POST") != "POST":
+            raise FieldError("method", "must be POST")
+        if value.get("url", ENDPOINT) != ENDPOINT:
+            raise FieldError("url", f"must be {ENDPOINT}")
+        body = wants(value.get("body"), dict, "body")
+        row_options.check(body)
+        sampling = row_options.sampling(body, self.sampling, "body.")
+        if body.get("response_format") is not None:
+            schema = row_options.response_format(body["response_format"], "body.response_format")
+            sampling = replace(sampling, schema=schema)
+        model = "" if body.get("model") is None else wants(body["model"], str, "body.model")
+        said = wire.messages(body.get("messages"), "body.messages", load=self._web())
+        if said[-1].role != "user":
+            raise FieldError(f"body.messages[{len(said) - 1}].role", "must be user in the last message")
+        if self.system and not any(message.role == "system" for message in said):
+            said.insert(0, system(self.system))
+        return Request(said, sampling, model)
+
+    def _plain(self, value: Mapping[str, Any]) -> Request:
+        if unknown := [name for name in value if name not in PLAIN | row_options.SAMPLED]:
+            raise FieldError(unknown[0], "is not known", "What a row carries along goes into its metadata")
+        prompt = self.fill(wants(value.get("prompt", ""), str, "prompt"))
+        if not prompt.strip():
+            raise FieldError("prompt", "is empty")
+        sampling = row_options.sampling(value, self.sampling)
+        if value.get("schema") is not None:
+            sampling = replace(sampling, schema=row_options.checked(value["schema"], "schema"))
+        instructions = self.system if value.get("system") is None else wants(value["system"], str, "system")
+        load = self._any()
+        shown = [load(source, f"images[{number}]", {}) for number, source in enumerate(_sources(value))]
+        return self._asked(place(prompt, shown), instructions, sampling)
+
+    def _asked(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> Request:
+        asked = Message("user", parts)
+        extract = self.extract if sampling.schema is None else ""
+        return Request([system(instructions), asked] if instructions else [asked], sampling, extract=extract)
+
+    def _any(self) -> Loader:
+        """Images of one plain row: files too."""
+        web = self._web()
+
+        def load(source: str, field: str, beside: Mapping[str, Any]) -> Image:
+            if source[:5].lower() == "data:" or source[:7].lower() in ("http://", "https:/"):
+                return web(source, field, beside)
+            if images.is_url(source) or "://" in source or source.startswith("~"):
+                return images.load(source)
+            return images.load(str(self.folder / source) if source else "")
+
+        return load
+
+    def _web(self) -> Loader:
+        """Images of one row by data URL and by http(s) URL, so many and no more."""
+        inner = wire.loader(allow_private=self.allow_private)
+        count = fetched = 0
+
+        def load(url: str, field: str, beside: Mapping[str, Any]) -> Image:
+            nonlocal count, fetched
+            count, fetched = count + 1, fetched + (url[:5].lower() != "data:")
+            if count > MAX_IMAGES or fetched > MAX_URLS:
+                raise FieldError(field, f"is too much: at most {MAX_IMAGES} images, {MAX_URLS} of them by URL")
+            if self.offline and url[:4].lower() == "http":
+                raise NetworkError(f"{field}: the network is off (--offline)", "Name a file instead")
+            return inner(url, field, beside)
+
+        return load
+
+
+def _sources(value: Mapping[str, Any]) -> list[str]:
+    held = value.get("images")
+    if held is None:
+        return []
+    named = held if isinstance(held, list) else [held]
+    if len(named) > MAX_IMAGES:
+        raise FieldError("images", f"holds more than {MAX_IMAGES}")
+    return [wants(source, str, f"images[{number}]") for number, source in enumerate(named)]

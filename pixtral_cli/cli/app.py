@@ -1,0 +1,57 @@
+"""What you type: the command tree. Each command's body imports its one worker, so that --help loads nothing heavy."""
+
+from typing import Annotated
+
+import typer
+
+from pixtral_cli import __version__
+from pixtral_cli.cli import config, doctor, evaluate, models, serve, sessions, templates
+from pixtral_cli.cli.ask import ask
+from pixtral_cli.cli.batch import batch
+from pixtral_cli.cli.chat import chat
+from pixtral_cli.cli.completion import completion
+
+app = typer.Typer(
+    name="pixtral",
+    help="Talk with a vision model from the terminal.",
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pixtral {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def pixtral(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Talk with a vision model from the terminal."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+app.command()(chat)
+app.command()(ask)
+app.command()(batch)
+app.command()(models.pull)
+app.add_typer(models.app, name="models")
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(templates.app, name="templates")
+app.add_typer(config.app, name="config")
+app.add_typer(evaluate.app, name="eval")
+app.command()(serve.serve)
+app.command()(serve.ps)
+app.command()(serve.stop)
+app.command()(serve.login)
+app.command()(doctor.doctor)
+app.command()(completion)

@@ -1,0 +1,274 @@
+"""A batch from its flags to its end: rows, reader, engine and output put together, progress shown. Leaves the run to `batch`."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from pixtral_cli.batch import dry_run as costs
+from pixtral_cli.batch import report
+from pixtral_cli.batch.input import Lines, Piped, Row, Source, found
+from pixtral_cli.batch.journal import Before, Device, Journal, Output, Stream
+from pixtral_cli.batch.row_reader import Open, Reader
+from pixtral_cli.batch.runner import Plan, Progress, run
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.templates import Filled, Template
+from pixtral_cli.cli.common import engine_setup, template_options
+from pixtral_cli.cli.common.engine_setup import Chosen
+from pixtral_cli.config import Config
+from pixtral_cli.errors import BatchError, PixtralError, UsageError
+from pixtral_cli.structured import schema as schemas
+from pixtral_cli.terminal.ask import output_file
+from pixtral_cli.terminal.output import output as screen
+from pixtral_cli.terminal.output.progress_bar import watched
+from pixtral_cli.util.locks import Lock
+from pixtral_cli.util.sanitize import visible
+
+HERE, ELSEWHERE = 4, 8  # rows asked at a time: of a model on this machine, of one behind a URL
+EXAMPLE = "For example: pixtral batch rows.jsonl -o answers.jsonl"
+EXAMPLE_GLOB = "For example: pixtral batch --glob 'scans/*.png' Transcribe -o texts.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for on the command line. `words` are a file, or the question where `patterns` name the files."""
+
+    words: Sequence[str]
+    patterns: Sequence[str] = ()
+    output: Path | None = None
+    schema: str | None = None
+    stop: Sequence[str] = ()
+    template: Template | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    concurrency: int | None = None
+    fresh: bool = False
+    retry: bool = False
+    allow_private: bool = False
+
+    @property
+    def file(self) -> Path | None:
+        """The output, unless it is stdout."""
+        return self.output if str(self.output) not in ("-", "/dev/stdout") else None
+
+    def filled(self, text: str) -> Filled:
+        """What is asked, and the template's system prompt, where `text` is the question or a row's prompt."""
+        return self.template.fill(text, self.values) if self.template else Filled(text, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A batch that can be run. `total` is how many rows there are, where anyone knows; `settings` tells what decides answers."""
+
+    source: Source
+    total: int | None
+    open: Open
+    model: str
+    settings: str
+    concurrency: int
+
+    def plan(self, engine: Engine) -> Plan:
+        return Plan(self.open, engine, self.model, self.settings, self.concurrency, screen.dumps)
+
+
+def check(wanted: Wanted) -> None:
+    """Raises UsageError for words that make no sense together, before anything is opened."""
+    if wanted.patterns and len(wanted.words) > 1:
+        raise UsageError("--glob wants its pattern in quotes, and one question", EXAMPLE_GLOB)
+    if wanted.patterns and not wanted.filled("".join(wanted.words)).prompt.strip():
+        raise UsageError("There is no question about the files of --glob", EXAMPLE_GLOB)
+    if not wanted.patterns and len(wanted.words) != 1:
+        many = f"not {len(wanted.words)}" if wanted.words else "and none is named"
+        raise UsageError(f"A batch wants one file of rows, {many}", EXAMPLE)
+    if wanted.fresh and not wanted.file:
+        raise UsageError("--fresh begins an output file anew, and none is named", "Name it: -o FILE")
+    if wanted.fresh and wanted.retry:
+        raise UsageError("--fresh forgets all answers, --retry-failed keeps those there are", "Leave one of them out")
+    if wanted.retry and not wanted.patterns and (wanted.words[0] == "-" or Path(wanted.words[0]).is_fifo()):
+        raise UsageError("--retry-failed reads the rows twice, and a pipe comes once", "Put them into a file")
+    if wanted.retry and (not wanted.file or not wanted.file.is_file()):
+        raise UsageError("--retry-failed mends an output file, and there is none", "Name it: -o FILE")
+    if wanted.file:
+        output_file.check(wanted.file)
+        if not wanted.patterns and _same(wanted.file, Path(wanted.words[0])):
+            raise UsageError(f"{wanted.file} is the file of rows itself", "Name another: -o FILE")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def preview(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output) -> None:
+    """Print what the batch would cost. Raises BatchError when rows would fail."""
+    job = _job(wanted, chosen, settings)
+    sum = costs.Sum()
+    rows = islice(job.source.rows(), wanted.limit)
+    with (
+        closing(chosen.open()) as engine,
+        closing(costs.preview(job.plan(engine), rows)) as going,
+        watched(out, job.total, "rows") as see,
+    ):
+        for now in going:
+            told = report.failure(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
+            see(now.rows, [f"{now.failed:,} failed"] if now.failed else [], told)
+            sum = now
+    _some(sum.rows, job.source)
+    out.write(report.costs(sum, chosen.name))
+    if sum.failed:
+        raise BatchError(f"{sum.failed:,} of {report.rows(sum.rows)} would fail")
+
+
+def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output) -> None:
+    """Answer the rows that the output does not answer yet. Raises BatchError when some failed."""
+    job = _job(wanted, chosen, settings)
+    with _output(wanted, out) as output, closing(chosen.open()) as engine:
+        engine_setup.load(engine, out)
+        rows, before = job.source.rows(), Before()
+        if isinstance(output, Journal) and not wanted.fresh:
+            before = output.resume(rows, job.settings, job.source.name)
+            if wanted.retry and before.failed:
+                _ask_again(job, engine, output, before, out)
+                rows = job.source.rows()
+                before = output.resume(rows, job.settings, job.source.name)
+        if before.lines:
+            out.note(f"{visible(str(wanted.file), 60)} answers {report.rows(before.lines)} already")
+        rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
+        going = run(
+            job.plan(engine), rest, output, before=before, total=job.total, ready=lambda: _begin(wanted, output)
+        )
+        last = _watch(going, job, out, wanted.file if isinstance(output, Journal) else None, fresh=wanted.fresh)
+    _some(last.done, job.source)
+    if last.failed:
+        hint = "Their lines say why; --retry-failed asks them again" if wanted.file else ""
+        raise BatchError(f"{last.failed:,} of {report.rows(last.done)} failed", hint)
+
+
+def _begin(wanted: Wanted, output: Output) -> None:
+    """With --fresh, forget what was: only now that the engine is there, for until then all may yet fail."""
+    if wanted.fresh and isinstance(output, Journal):
+        _retry(output).unlink(missing_ok=True)
+        output.forget()
+
+
+def _retry(output: Journal) -> Path:
+    """Where the rows that failed are answered anew until all of them are."""
+    path = output.path.resolve()
+    return path.with_name(f".{path.name[:200]}.retry")
+
+
+def _ask_again(job: Job, engine: Engine, output: Journal, before: Before, out: screen.Output) -> None:
+    """Answer the rows that failed anew, in a file beside the output until all of them are."""
+    out.note(f"Asking {report.rows(len(before.failed))} again")
+    wanted = set(before.failed)
+    with closing(Journal(_retry(output))) as journal:
+        rows = _only(job, wanted)
+        done = _resumed(journal, rows, job)
+        if done is None or len(done.failed) == len(wanted):  # left behind, or every row failed anew
+            journal.forget()
+            rows, done = _only(job, wanted), Before()
+        again = replace(job, total=len(wanted))
+        _watch(run(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path)
+        output.amend(journal)
+
+
+def _only(job: Job, wanted: set[int]) -> Iterator[Row]:
+    return (row for row in job.source.rows() if row.number in wanted)
+
+
+def _resumed(journal: Journal, rows: Iterator[Row], job: Job) -> Before | None:
+    """How far an earlier --retry-failed came with these rows; None when its answers are to others."""
+    try:
+        return journal.resume(rows, job.settings, job.source.name)
+    except UsageError:
+        return None
+
+
+def _watch(
+    going: Generator[Progress, None, None], job: Job, out: screen.Output, kept: Path | None, *, fresh: bool = False
+) -> Progress:
+    """Show the run to its end. When it is stopped before, say how it goes on from the file that it is kept in."""
+    began, whole = time.monotonic(), False
+    first = last = next(going)
+    try:
+        with closing(going), watched(out, job.total, "rows") as see:
+            see(first.done, report.progress(first), "")
+            for last in going:
+                see(last.done, report.progress(last), report.news(first, last, job.model))
+        whole = True
+    except BrokenPipeError:
+        whole = True
+        raise
+    finally:
+        if not whole and (last.done or not fresh):
+            out.note(report.stopped(last, job.total, kept, fresh=fresh))
+    if last.done > first.done:
+        out.note(report.finished(first, last, time.monotonic() - began, kept))
+    return last
+
+
+def _job(wanted: Wanted, chosen: Chosen, settings: Config) -> Job:
+    question = wanted.filled("".join(wanted.words) if wanted.patterns else "").prompt
+    source = found(wanted.patterns) if wanted.patterns else _lines(wanted.words[0])
+    count = source.count()
+    if count is not None:
+        _some(count, source)
+        count = min(count, wanted.limit or count)
+    sampling = engine_setup.sampling(settings, chosen.name, wanted.stop)
+    text, extract = template_options.form(wanted.template, wanted.schema, None)
+    if text is not None:
+        sampling = replace(sampling, schema=schemas.parse(text))
+    reader = Reader(
+        sampling, settings.system, question, lambda prompt: wanted.filled(prompt).prompt, source.folder,
+        wanted.allow_private, bool(settings.offline), extract or "",
+    )  # fmt: skip
+    here = not settings.base_url and settings.engine in (None, "local")
+    digest = _digest(chosen.name, sampling, settings.system, question, extract)
+    return Job(
+        source, count, reader.picture if wanted.patterns else reader.line, chosen.name, digest,
+        wanted.concurrency or (HERE if here else ELSEWHERE),
+    )  # fmt: skip
+
+
+def _lines(name: str) -> Source:
+    if name != "-":
+        return Lines(Path(name))
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("- reads rows from stdin, and stdin is a terminal", "Pipe rows into it, or name a file")
+    return Piped(sys.stdin.buffer)
+
+
+def _some(count: int, source: Source) -> None:
+    if not count:
+        raise UsageError(f"There are no rows in {source.name}", EXAMPLE)
+
+
+def _digest(model: str, sampling: Sampling, system: str | None, question: str, extract: str | None) -> str:
+    """Equal where every row would be answered in the same way."""
+    decides = {"model": model, "sampling": asdict(sampling), "system": system, "question": question}
+    if extract:
+        decides["extract"] = extract
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _output(wanted: Wanted, out: screen.Output) -> Iterator[Output]:
+    """Where lines go: stdout, a device, or a file that this process alone writes to."""
+    file = wanted.file
+    if file is None:
+        yield Stream(out.write)
+    elif file.exists() and not file.is_file():
+        with file.open("wb", buffering=0) as device:
+            yield Device(device, file)
+    else:
+        lock = Lock.acquire(file.resolve().with_name(f".{file.name[:200]}.lock"))
+        if lock is None:
+            raise PixtralError(f"Another process is writing {visible(str(file), 60)}", "Let it finish, or stop it")
+        with lock, closing(Journal(file)) as journal:
+            if wanted.fresh:
+                journal.check()
+            yield journal

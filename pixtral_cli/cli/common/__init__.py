@@ -1,0 +1,1 @@
+"""What several commands share: options, and the way from settings to an engine."""

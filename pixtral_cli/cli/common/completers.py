@@ -1,0 +1,56 @@
+"""What Tab offers in a shell where the name of a model, a session or a template is wanted. Is silent where it cannot look.
+
+What a shell does with a name or its description is the shell's business: zsh evaluates both, so nothing leaves here that
+could act there.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from pixtral_cli.errors import PixtralError
+
+Offer: TypeAlias = tuple[str, str]  # a name, and what it is
+
+MOST = 50  # sessions
+HARMLESS = re.compile(r"[\w.@/+-]+")
+NO_WORDS = re.compile(r"[^\w.,?-]+")
+
+
+def models() -> list[Offer]:
+    """The models on this machine."""
+    from pixtral_cli.models import store
+
+    return _offered((model.name, model.state) for model in store.installed())
+
+
+def full_model() -> list[Offer]:
+    """The model that `pull` is mostly for."""
+    from pixtral_cli.models import names
+
+    return [(names.FULL, names.REPOS[names.FULL])]
+
+
+def sessions() -> list[Offer]:
+    """The saved conversations, the newest first."""
+    from pixtral_cli import config
+    from pixtral_cli.sessions.library import Sessions
+
+    saved = Sessions(config.paths().data)
+    return _offered((summary.id, summary.title) for summary in saved.list(MOST))
+
+
+def templates() -> list[Offer]:
+    """The user's templates."""
+    from pixtral_cli.terminal.views.templates import open_templates
+
+    return _offered((name, "") for name in open_templates().names())
+
+
+def _offered(found: Iterable[Offer]) -> list[Offer]:
+    """Names that no shell takes for more than a name; of their descriptions the words alone."""
+    offers: list[Offer] = []
+    with contextlib.suppress(PixtralError, OSError):
+        offers.extend((name, NO_WORDS.sub(" ", about).strip()) for name, about in found if HARMLESS.fullmatch(name))
+    return offers

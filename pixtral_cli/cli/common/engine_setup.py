@@ -1,0 +1,186 @@
+"""From settings to a model, its engine and its sampling: what every command that asks a model begins with."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pixtral_cli import config
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.config import Config
+from pixtral_cli.errors import NetworkError, UsageError
+from pixtral_cli.models import names
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.vllm.command import Launch
+    from pixtral_cli.terminal.output.output import Output
+
+API = "api"
+VLLM = "vllm"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Who will answer: a name to show, what opens the engine (and loads no weights), and a line to say first."""
+
+    name: str
+    open: Callable[[], Engine]
+    note: str = ""
+
+
+def say(line: str) -> None:
+    """A note where there is no output yet to say it on."""
+    print(line, file=sys.stderr)
+
+
+def sayer(*, quiet: bool) -> Callable[[str], None]:
+    """What says notes, or swallows them."""
+    return (lambda line: None) if quiet else say
+
+
+def spread(
+    settings: Config,
+    tensor_parallel_size: int | None,
+    pipeline_parallel_size: int | None,
+    ray: str | None,
+    vllm_args: str | None,
+) -> Config:
+    """The settings with vLLM's own flags on top. Raises UsageError when some are given and another engine is to answer."""
+    given = {
+        "tensor_parallel_size": tensor_parallel_size,
+        "pipeline_parallel_size": pipeline_parallel_size,
+        "ray": ray,
+        "vllm_args": vllm_args,
+    }
+    first = next((flag for flag, value in given.items() if value is not None), None)
+    if first and settings.engine != VLLM:
+        raise UsageError(
+            f"--{first.replace('_', '-')} is for vLLM, and another engine is to answer", "Add --engine vllm"
+        )
+    return settings.override(**given)
+
+
+def check_here(settings: Config, *, quantize: str | None = None, **flags: object) -> None:
+    """Raises UsageError for a flag about the models of this machine when another machine's is to answer."""
+    check_quantize(settings, quantize)
+    flags["quantize"] = quantize
+    first = next((flag for flag, value in flags.items() if value is not None), None)
+    if first and (settings.base_url or settings.engine == API):
+        raise UsageError(
+            f"--{first.replace('_', '-')} is for models on this machine, and another's is to answer", "Leave it out"
+        )
+
+
+def check_quantize(settings: Config, flag: str | None) -> None:
+    """Raises UsageError for the flag when vLLM is to answer, which runs what a checkpoint holds."""
+    if flag is not None and settings.engine == VLLM:
+        raise UsageError("--quantize is for the local engine, and vLLM is to answer", "Leave it out")
+
+
+def choose(
+    name: str | None,
+    settings: Config,
+    note: Callable[[str], None] = say,
+    told: Callable[[int, str], None] = lambda percent, doing: None,
+) -> tuple[Chosen, Config]:
+    """Who answers, and the settings with that model's own underneath: a model here, or one behind a URL.
+
+    `told` hears how far a process that is started to keep the model has come while the engine is opened.
+    """
+    if settings.base_url or settings.engine == API:
+        return _elsewhere(name or settings.model, settings), settings
+    model, own = choose_model(name, settings)
+    return Chosen(model.name, lambda: open_chosen(model, own, note, told), model.note), own
+
+
+def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Config]:
+    """The model on this machine that runs, and the settings with that model's own underneath."""
+    chosen = names.resolve(name, configured=settings.model)
+    return chosen, settings.for_model(chosen.name)
+
+
+def open_chosen(
+    model: names.Model,
+    settings: Config,
+    note: Callable[[str], None] = say,
+    told: Callable[[int, str], None] = lambda percent, doing: None,
+) -> Engine:
+    """The engine for a model on this machine: a process that keeps it, if there is one or one is wanted, else our own."""
+    from pixtral_cli.engines import resident
+    from pixtral_cli.engines.factory import NAMES, open_engine
+
+    kind, device, dtype = settings.engine or "local", settings.device or "auto", settings.dtype or "auto"
+    quantize, cache = settings.quantize or "auto", config.paths().cache
+
+    started = launch(settings)
+
+    def here() -> Engine:
+        return open_engine(
+            kind, folder=model.folder, name=model.name, device=device, dtype=dtype, quantize=quantize, cache=cache,
+            note=note, launch=started,
+        )  # fmt: skip
+
+    if kind not in NAMES:
+        return here()
+    idle = resident.duration(settings.keep_alive) if settings.keep_alive else None
+    wanted = resident.wanted(
+        model, device=device, dtype=dtype, quantize=quantize, cache=cache, keep_alive=idle, engine=kind, launch=started
+    )
+    kept = resident.seek(wanted, config.paths().state, told)
+    return resident.Resident(kept, here, note) if kept else here()
+
+
+def launch(settings: Config) -> "Launch | None":
+    """How vLLM is to be started, if it is the engine."""
+    if settings.engine != VLLM:
+        return None
+    from pixtral_cli.engines.vllm.command import Launch, arguments
+
+    where = config.paths()
+    return Launch(
+        str(where.state), str(where.cache), settings.vllm or "", settings.tensor_parallel_size or 1,
+        settings.pipeline_parallel_size or 1, settings.ray or "", arguments(settings.vllm_args or ""),
+    )  # fmt: skip
+
+
+def opened(chosen: Chosen, out: "Output") -> Engine:
+    """Its engine, with a sign of life on stderr: a process that is to keep the model loads it first."""
+    from pixtral_cli.terminal.output.spinner import Spinner
+
+    with Spinner(out):
+        return chosen.open()
+
+
+def load(engine: Engine, out: "Output") -> None:
+    """Start now an engine that takes long to start, with a sign of life on stderr that tells how far it is."""
+    from pixtral_cli.terminal.output.spinner import Spinner
+
+    if hasattr(engine, "doing") and (begin := getattr(engine, "load", None)):
+        with Spinner(replace(out, doing=lambda: str(engine.doing))):
+            begin()
+
+
+def _elsewhere(name: str | None, settings: Config) -> Chosen:
+    """A model behind a URL; without a name, the server's first that sees."""
+    from pixtral_cli.engines.remote.engine import connect
+
+    if settings.engine not in (None, API):
+        raise UsageError(
+            f"--base-url is another machine's model, --engine {settings.engine} this one's", "Use one of them"
+        )
+    if settings.offline:
+        raise NetworkError("The network is off (--offline), and the model is elsewhere", "Leave --offline out")
+    engine = connect(settings.base_url, name, config.paths().config_file.with_name("keys.json"))
+    return Chosen(engine.model, lambda: engine, "" if name else f"Using {engine.model}, the first the server offers")
+
+
+def sampling(settings: Config, model: str, stop: Sequence[str] | None = None) -> Sampling:
+    """The settings' sampling; the demo is greedy unless told otherwise."""
+    usual = Sampling(temperature=0.0) if model == names.DEMO else Sampling()
+    return Sampling(
+        temperature=usual.temperature if settings.temperature is None else settings.temperature,
+        top_p=usual.top_p if settings.top_p is None else settings.top_p,
+        seed=settings.seed,
+        stop=tuple(stop or ()),
+        max_tokens=settings.max_tokens,
+    )

@@ -1,0 +1,45 @@
+"""From `-t NAME -p name=value` to a template and the settings it asks for. What a template means, `chat.templates` knows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pixtral_cli.config import Config
+from pixtral_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from pixtral_cli.chat.templates import Template
+
+
+def load(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict[str, str]]":
+    """The template of that name, if one is named, and what is to be put in its places. Raises UsageError."""
+    if not name:
+        if pairs:
+            raise UsageError("--param fills a template, and none is named", "Name it: -t NAME; see: pixtral templates")
+        return None, {}
+    from pixtral_cli.terminal.views.templates import open_templates
+
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise UsageError(f"--param wants NAME=VALUE, not {wrong[0]!r}", "For example: -p language=French")
+    return open_templates().load(name), {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
+
+
+def form(template: "Template | None", schema: str | None, extract: str | None) -> tuple[str | None, str | None]:
+    """The schema and the code block's language that an answer is wanted in: as typed, else as the template says."""
+    if template is None or schema is not None or extract is not None:
+        return schema, extract
+    if template.schema and template.extract:
+        raise UsageError(
+            f"The template {template.name} wants an answer both as a code block and as JSON",
+            "Leave out its extract or its schema",
+        )
+    return template.schema, template.extract
+
+
+def beneath(settings: Config, template: "Template", system: str | None) -> Config:
+    """The settings with what the template says underneath; its model goes before the configured one."""
+    offered = {"system": system, **template.sampling}
+    missing: dict[str, Any] = {key: value for key, value in offered.items() if getattr(settings, key) is None}
+    if template.model:
+        missing["model"] = template.model
+    return replace(settings, **missing)

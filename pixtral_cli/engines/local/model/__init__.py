@@ -1,0 +1,1 @@
+"""The network: transformer blocks, attention, rotary positions, KV cache, decoder, vision encoder."""

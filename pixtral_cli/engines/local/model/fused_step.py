@@ -1,0 +1,79 @@
+"""All layers of the decoder fused: a few positions in one call of our kernel, `product.c`, nothing left to Python between."""
+
+import ctypes
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from pixtral_cli.engines.local.config import Params
+from pixtral_cli.engines.local.kernels import cpu
+from pixtral_cli.engines.local.model.kv_cache import KVCache
+from pixtral_cli.engines.local.weights import quantized_linear
+from pixtral_cli.engines.local.weights.loader import Weights
+from pixtral_cli.engines.local.weights.quantized_linear import Packed
+
+SIZES = ("count", "dim", "hidden", "heads", "groups", "head", "size")
+MATRICES = ("query", "key", "value", "out", "gate", "up", "down")
+
+address, number = ctypes.c_void_p, ctypes.c_long
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [("attention_norm", address), ("feed_norm", address), *((name, cpu.Matrix) for name in MATRICES)]
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [("layers", ctypes.POINTER(_Layer)), *((name, number) for name in SIZES), ("epsilon", ctypes.c_float)]
+
+
+class _Kept(ctypes.Structure):
+    _fields_ = [("store", address), ("capacity", number)]
+
+
+class _Span(ctypes.Structure):
+    _fields_ = [("layers", ctypes.POINTER(_Kept)), ("past", number), ("count", number)]
+
+
+def can(weights: Weights, params: Params) -> bool:
+    """Whether the kernel computes steps of this model where it is."""
+    quantized = any(isinstance(module, Packed) for module in weights.model.layers.modules())
+    place = weights.device, weights.dtype
+    return cpu.attends(*place, params.head_dim) and (not quantized or quantized_linear.here(*place))
+
+
+class Fused:
+    """The layers of a model that `can`, for up to `product.FEW` positions."""
+
+    def __init__(self, weights: Weights, params: Params, threads: int) -> None:
+        self._weights = weights.model  # what the addresses point into
+        layers = [_layer(block) for block in weights.model.layers.values()]
+        self._model = _Model(
+            (_Layer * len(layers))(*layers), len(layers), params.dim, params.hidden_dim, params.n_heads, params.n_kv_heads,
+            params.head_dim, weights.dtype.itemsize, params.norm_eps,
+        )  # fmt: skip
+        self._threads = threads
+
+    def __call__(self, states: Tensor, spans: Iterable[tuple[KVCache, int]], turns: Tensor) -> Tensor:
+        """Embedded positions (T, dim) after all layers, each span's following those of its cache, which has room for them.
+
+        `turns` are the positions' rotations (T, head_dim / 2), complex. Raises MemoryError.
+        """
+        states, turns = states.clone(), turns.contiguous()
+        placed = []
+        for cache, count in spans:
+            kept = (_Kept * self._model.count)(*(_Kept(*place) for place in cache.places()))
+            placed.append(_Span(kept, cache.length, count))
+        cpu.step(self._model, (_Span * len(placed))(*placed), states, turns, self._threads)
+        return states
+
+
+def _layer(block: Any) -> _Layer:
+    attention, feed = block.attention, block.feed_forward
+    linears = (attention.wq, attention.wk, attention.wv, attention.wo, feed.w1, feed.w3, feed.w2)
+    norms = (block.attention_norm, block.ffn_norm)
+    return _Layer(*(norm.weight.data_ptr() for norm in norms), *map(_matrix, linears))
+
+
+def _matrix(linear: Any) -> cpu.Matrix:
+    return linear.matrix if isinstance(linear, Packed) else cpu.matrix(linear.weight, linear.in_features)

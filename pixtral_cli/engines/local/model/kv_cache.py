@@ -1,0 +1,75 @@
+"""The KV cache of one sequence: grown as needed, rewound by setting its length. Knows no tokens."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pixtral_cli.engines.local.config import Params
+
+STEP = 256  # positions by which a cache grows at least
+
+Reserve = Callable[[int], None]
+
+
+def position_bytes(params: Params, dtype: torch.dtype) -> int:
+    """Bytes of a position's keys and values in all layers."""
+    return 2 * params.n_kv_heads * params.head_dim * dtype.itemsize * params.n_layers
+
+
+class KVCache:
+    """Keys and values of every layer for `length` positions. What lies beyond `length` is never read."""
+
+    def __init__(self, params: Params, device: torch.device, dtype: torch.dtype, reserve: Reserve) -> None:
+        self.length = 0
+        self._reserve = reserve
+        self._empty = torch.empty(2, params.n_kv_heads, 0, params.head_dim, device=device, dtype=dtype)
+        self._layers = [self._empty] * params.n_layers
+        self._position_bytes = position_bytes(params, dtype)
+        self._window = params.context_window
+
+    @property
+    def capacity(self) -> int:
+        return min(layer.shape[2] for layer in self._layers)
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(layer.nbytes for layer in self._layers)
+
+    @torch.inference_mode()
+    def grow(self, length: int) -> None:
+        """Make room for `length` positions in all; `reserve` is asked first and raises OutOfMemory."""
+        if length <= self.capacity:
+            return
+        capacity = max(length, min(self.capacity + self.capacity // 8, self._window))
+        capacity = (capacity + STEP - 1) // STEP * STEP
+        largest = max(layer.nbytes for layer in self._layers)
+        self._reserve(capacity * self._position_bytes - self.size + largest)
+        for index, layer in enumerate(self._layers):
+            grown = self._empty.new_empty(2, layer.shape[1], capacity, layer.shape[3])
+            grown[:, :, : self.length] = layer[:, :, : self.length]
+            self._layers[index] = grown
+
+    @torch.inference_mode()
+    def copy(self, other: "KVCache", length: int) -> None:
+        """Become the first `length` positions of another cache."""
+        self.grow(length)
+        for ours, theirs in zip(self._layers, other._layers, strict=True):
+            ours[:, :, :length] = theirs[:, :, :length]
+        self.length = length
+
+    def places(self) -> list[tuple[int, int]]:
+        """Of each layer the address of what is kept, (2, G, capacity, D), and its capacity."""
+        return [(layer.data_ptr(), layer.shape[2]) for layer in self._layers]
+
+    def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Write (T, G, D) after the valid positions of one layer; returns that layer's keys and values, (G, S, D) each.
+
+        The positions count only once `length` has been raised, after the last layer.
+        """
+        store = self._layers[layer]
+        stop = self.length + len(key)
+        store[0, :, self.length : stop] = key.transpose(0, 1)
+        store[1, :, self.length : stop] = value.transpose(0, 1)
+        return store[0, :, :stop], store[1, :, :stop]

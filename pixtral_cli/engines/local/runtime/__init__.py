@@ -1,0 +1,1 @@
+"""The machine under the model: devices, memory, cancellation, interrupts, timing."""

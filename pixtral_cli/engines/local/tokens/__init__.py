@@ -1,0 +1,1 @@
+"""Text and images to tokens, tokens to bytes."""

@@ -1,0 +1,135 @@
+"""Our messages to tokens and placed images, within the context window. Decodes no pixels and needs no weights."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mistral_common.protocol.instruct.chunk import ContentChunk, ImageChunk, TextChunk
+from mistral_common.protocol.instruct.messages import AssistantMessage, ChatMessage, SystemMessage, UserMessage
+from PIL import Image as PILImage
+
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.engines.local.tokens.tokenizer import Grid, Tokenizer
+from pixtral_cli.errors import ContextError, UsageError
+from pixtral_cli.images.image import Image
+
+# The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
+LONG_RUN = re.compile(r"(?<!\s)\s{100001}")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An image of the prompt: what it is resized to, and the tokens [start, stop) it takes there."""
+
+    image: Image
+    grid: Grid
+    start: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.grid.tokens
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """Equal for images that look the same to the model."""
+        return self.image.key, self.grid.width, self.grid.height
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A conversation as the model reads it."""
+
+    tokens: list[int]
+    images: tuple[Placed, ...]
+
+    @property
+    def image_tokens(self) -> int:
+        return sum(placed.grid.tokens for placed in self.images)
+
+
+def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int) -> Prompt:
+    """The prompt of a conversation whose last message is the user's.
+
+    Raises UsageError for a conversation that cannot be answered, ContextError when even the least number of tokens its
+    texts and images could make is more than `window`.
+    """
+    _check_roles(messages)
+    images = [part for message in messages for part in message.images]
+    if images and not tokenizer.images:
+        raise UsageError("This model has no vision encoder, and the conversation holds an image", "Leave the image out")
+    grids = [tokenizer.grid(image.size) for image in images]
+    _check_length(messages, grids, tokenizer, window)
+    tokens = tokenizer.encode(list(_chat(messages, tokenizer)))
+    return Prompt(tokens, tuple(_place(tokens, images, grids, tokenizer)))
+
+
+def _check_roles(messages: Sequence[Message]) -> None:
+    if not messages or messages[-1].role != "user":
+        raise UsageError("The last message of a conversation must be the user's")
+    for message in messages:
+        if message.role != "user" and message.images:
+            raise UsageError(f"An image stands in a message of role {message.role!r}; only the user's may hold images")
+
+
+def _check_length(messages: Sequence[Message], grids: list[Grid], tokenizer: Tokenizer, window: int) -> None:
+    """Refuse before tokenising what would take long and cannot fit."""
+    image_tokens = sum(grid.tokens for grid in grids)
+    if image_tokens > window:
+        count = f"{len(grids)} images take" if len(grids) > 1 else "The image takes"
+        raise ContextError(
+            f"{count} {image_tokens:,} tokens, the context window is {window:,}", "Send fewer images, or smaller ones"
+        )
+    size = sum(len(message.text.encode(errors="replace")) for message in messages)
+    if size > window and (least := image_tokens + size // tokenizer.longest) > window:
+        raise ContextError(
+            f"The conversation takes at least {least:,} tokens, the context window is {window:,}", "Shorten the text"
+        )
+    for message in messages:
+        if run := LONG_RUN.search(message.text):
+            raise ContextError(
+                f"The text holds over 100,000 spaces or line breaks in a row at character {run.start():,}",
+                "Leave them out",
+            )
+
+
+def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMessage]:
+    """In the form that every template takes: one system prompt, in front; no empty answers.
+
+    The templates keep the order of texts and images, but put a message's one image first if all its text precedes it.
+    """
+    if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
+        yield SystemMessage(content=instructions)
+    for message in messages:
+        if message.role == "user":
+            yield UserMessage(content=[_chunk(part, tokenizer) for part in _joined(message.parts)])
+        elif message.role == "assistant" and message.text:
+            yield AssistantMessage(content=message.text)
+
+
+def _joined(parts: Sequence[Part]) -> Iterator[Part]:
+    """Neighbouring texts as one, for mistral_common would put empty lines between them."""
+    text = ""
+    for part in parts:
+        if isinstance(part, str):
+            text += part
+            continue
+        if text:
+            yield text
+        text = ""
+        yield part
+    yield text
+
+
+def _chunk(part: Part, tokenizer: Tokenizer) -> ContentChunk:
+    if isinstance(part, str):
+        return TextChunk(text=part)
+    grid = tokenizer.grid(part.size)
+    return ImageChunk(image=PILImage.new("L", (grid.columns, grid.rows)))
+
+
+def _place(tokens: list[int], images: list[Image], grids: list[Grid], tokenizer: Tokenizer) -> Iterator[Placed]:
+    start = 0
+    for image, grid in zip(images, grids, strict=True):
+        start = tokens.index(tokenizer.image_token, start)
+        yield Placed(image, grid, start)
+        start += grid.tokens

@@ -1,0 +1,189 @@
+"""The checkpoint's tokenizer file: a chat to tokens, tokens back to bytes, and what an image of a size costs.
+
+Knows the tekken format and mistral_common's templates; leaves our messages to `encode` and pixels to `vision`.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from mistral_common.exceptions import MistralCommonException
+from mistral_common.protocol.instruct.chunk import ImageChunk, ImageURLChunk
+from mistral_common.protocol.instruct.messages import ChatMessage
+from mistral_common.protocol.instruct.normalize import get_normalizer
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
+from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, ImageEncoding
+from mistral_common.tokens.tokenizers.instruct import (
+    InstructTokenizerV3,
+    InstructTokenizerV7,
+    InstructTokenizerV11,
+    InstructTokenizerV13,
+)
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_image_encoder
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+from pixtral_cli.engines.local.config import OTHER, Params, verify_hint
+from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.util.lru import Lru
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.local.generation.constraint import Vocabulary
+
+TEMPLATES = {
+    "v3": InstructTokenizerV3,
+    "v7": InstructTokenizerV7,
+    "v11": InstructTokenizerV11,
+    "v13": InstructTokenizerV13,
+}
+REMEMBERED = 1 << 22  # characters of text whose tokens are kept
+
+
+class Tekken(Tekkenizer):
+    """A Tekkenizer that remembers what it encoded: every turn encodes the whole conversation again.
+
+    It names its tokens when asked; a Tekkenizer names all of them at once, for as long as all the rest of reading takes.
+    """
+
+    _read = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._encoded: Lru[str, list[int]] = Lru(REMEMBERED)
+        self._read = True
+
+    def id_to_piece(self, token_id: int) -> str:
+        return super().id_to_piece(token_id) if self._read else ""
+
+    def vocab(self) -> list[str]:
+        return [self.id_to_piece(token) for token in range(self.n_words)]
+
+    def encode(self, s: str, bos: bool, eos: bool) -> list[int]:
+        tokens = self._encoded.get(s)
+        if tokens is None:
+            tokens = super().encode(s, False, False)
+            self._encoded.put(s, tokens, len(s) + 1)
+        return [*([self.bos_id] if bos else ()), *tokens, *([self.eos_id] if eos else ())]
+
+
+class GridEncoder(ImageEncoder):
+    """Gives the tokens of an image for a stand-in of one pixel an image token: real pixels are decoded when needed."""
+
+    def __call__(self, content: ImageChunk | ImageURLChunk) -> ImageEncoding:
+        assert isinstance(content, ImageChunk)
+        columns, rows = content.image.size
+        tokens = ([self.special_ids.img] * columns + [self.special_ids.img_break]) * rows
+        tokens[-1] = self.special_ids.img_end
+        return ImageEncoding(tokens, np.empty((3, 0, 0), dtype=np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How an image is sent: image tokens in a row, rows, and the size in pixels it is resized to."""
+
+    columns: int
+    rows: int
+    width: int
+    height: int
+
+    @property
+    def tokens(self) -> int:
+        return (self.columns + 1) * self.rows
+
+
+class Tokenizer:
+    """A tekken.json that fits a model of these `params`; raises ModelError when it does not."""
+
+    def __init__(self, folder: Path, params: Params, name: str) -> None:
+        self._tekken = _open(folder / "tekken.json", name)
+        _check_agreement(self._tekken, params, name)
+        self.images: ImageConfig | None = self._tekken.image if params.vision else None
+        self.eos: int = self._tekken.eos_id
+        self.image_token: int = params.vision.image_token_id if params.vision else -1
+        self._chat = _template(self._tekken, name)
+
+    def encode(self, messages: list[ChatMessage]) -> list[int]:
+        """The tokens of a chat by the template of this tokenizer's version."""
+        try:
+            return list(self._chat.encode_chat_completion(ChatCompletionRequest(messages=messages)).tokens)
+        except (MistralCommonException, ValueError) as error:
+            raise UsageError(f"The conversation cannot be encoded: {error}"[:120]) from error
+
+    @cached_property
+    def longest(self) -> int:
+        """Bytes of the longest token."""
+        return max(len(self.bytes_of(token)) for token in range(self._tekken.n_words))
+
+    @cached_property
+    def vocabulary(self) -> "Vocabulary":
+        """What an answer is held to a schema with."""
+        from mistral_common.guidance.tokenizer import MistralLLGTokenizer
+
+        from pixtral_cli.engines.local.generation.constraint import Vocabulary
+
+        return Vocabulary(MistralLLGTokenizer(self._tekken))
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes of a token; none for a special token or one outside the vocabulary."""
+        return self._tekken.id_to_byte_piece(token) if token < self._tekken.n_words else b""
+
+    def is_special(self, token: int) -> bool:
+        return token < self._tekken.num_special_tokens
+
+    def grid(self, size: tuple[int, int]) -> Grid:
+        """What an image of this width and height becomes, by mistral_common's arithmetic."""
+        assert self.images
+        width, height = size
+        ratio = max(width / self.images.max_image_size, height / self.images.max_image_size)
+        if ratio > 1:
+            width, height = max(round(width / ratio), 1), max(round(height / ratio), 1)
+        step = self.images.image_patch_size * self.images.spatial_merge_size
+        columns, rows = math.ceil(width / step), math.ceil(height / step)
+        return Grid(columns, rows, columns * step, rows * step)
+
+
+def _open(path: Path, name: str) -> Tekken:
+    if not path.is_file():
+        raise ModelError(f"tekken.json of {name} is missing", verify_hint(name))
+    try:
+        return cast(Tekken, Tekken.from_file(path))
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise ModelError(f"tekken.json of {name} is damaged or no tokenizer file", verify_hint(name)) from error
+    except OSError as error:
+        raise ModelError(f"tekken.json of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
+
+
+def _template(tekken: Tekken, name: str) -> MistralTokenizer[Any, Any, Any, Any, Any]:
+    version = tekken.version
+    if version.value not in TEMPLATES:
+        raise ModelError(
+            f"tekken.json of {name} is of version {version.value}, known are {', '.join(TEMPLATES)}", OTHER
+        )
+    encoder = None
+    if tekken.image:
+        encoder = GridEncoder(tekken.image, load_image_encoder(tekken.image, tekken).special_ids)
+    template = TEMPLATES[version.value](tekken, image_encoder=encoder)
+    return MistralTokenizer(template, get_validator(version, ValidationMode.test), get_normalizer(version))
+
+
+def _check_agreement(tekken: Tekken, params: Params, name: str) -> None:
+    vision, images = params.vision, tekken.image
+    wrong = ""
+    if tekken.n_words > params.vocab_size:
+        wrong = f"has {tekken.n_words} tokens, the model {params.vocab_size}"
+    elif vision and not images:
+        wrong = "has no image configuration, the model has a vision encoder"
+    elif vision and images:
+        step = images.image_patch_size * images.spatial_merge_size
+        largest = math.ceil(images.max_image_size / step) * step
+        if images.image_patch_size != vision.patch_size or images.spatial_merge_size != vision.spatial_merge_size:
+            wrong = f"cuts patches of {images.image_patch_size} pixels, the model {vision.patch_size}"
+        elif largest // vision.patch_size > vision.image_size // vision.patch_size:
+            wrong = f"sends images of {largest} pixels, the model takes {vision.image_size}"
+        elif tekken.get_special_token("[IMG]") != vision.image_token_id:
+            wrong = f"has another image token than the model's {vision.image_token_id}"
+    if wrong:
+        raise ModelError(f"tekken.json of {name} {wrong}", verify_hint(name))

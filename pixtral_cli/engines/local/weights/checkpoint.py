@@ -1,0 +1,116 @@
+"""Finds a checkpoint's weight files and checks what their headers promise. Reads headers, never weights."""
+
+import json
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixtral_cli.engines.local.config import verify_hint
+from pixtral_cli.errors import ModelError
+from pixtral_cli.models import layout
+
+SHARD = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
+LONGEST_HEADER = 100_000_000
+DTYPES = ("BF16", "F16", "F32", "F64")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One tensor as a file's header describes it: `dtype` by safetensors' name."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    start: int  # where in the file
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """The files that hold the weights: one, or the shards that the index names, or what is numbered as shards.
+
+    Raises ModelError when there are none, or when a number is left out; that a named one is there is seen when it is read.
+    """
+    whole = folder / layout.WEIGHTS
+    if whole.exists() or whole.is_symlink():
+        return [whole]
+    named = [folder / shard for shard in layout.indexed(folder)]
+    if any(shard.exists() for shard in named):
+        return named
+    shards = {
+        int(found[1]): (path, int(found[2])) for path in folder.iterdir() if (found := SHARD.fullmatch(path.name))
+    }
+    if shards:
+        count = max(total for _, total in shards.values())
+        if missing := [index for index in range(1, count + 1) if index not in shards]:
+            file = f"consolidated-{missing[0]:05}-of-{count:05}.safetensors"
+            raise ModelError(f"{file} of {name} is missing", verify_hint(name))
+        return [shards[index][0] for index in range(1, count + 1)]
+    if pickles := sorted(folder.glob("consolidated.*.pth")):
+        return pickles
+    raise ModelError(f"{folder.name} holds no consolidated.safetensors: no weights", verify_hint(name))
+
+
+def read_header(path: Path, name: str) -> dict[str, Stored]:
+    """The tensors that a safetensors file holds; raises ModelError when it is no such file or is cut short."""
+    start = refuse_placeholder(path, name)
+    try:
+        size = path.stat().st_size
+        length = struct.unpack("<Q", start)[0]
+        if length > LONGEST_HEADER:
+            raise damaged(path, name)
+        if length > size - 8:
+            raise _cut(path, name, size, 8 + length)
+        with path.open("rb") as file:
+            header = json.loads(file.read(8 + length)[8:])
+        header.pop("__metadata__", None)
+        stored = {
+            key: Stored(tuple(map(int, entry["shape"])), entry["dtype"], 8 + length + int(entry["data_offsets"][0]))
+            for key, entry in header.items()
+        }
+        end = 8 + length + max(int(entry["data_offsets"][1]) for entry in header.values())
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise damaged(path, name) from error
+    if size < end:
+        raise _cut(path, name, size, end)
+    for key, tensor in stored.items():
+        if tensor.dtype not in DTYPES:
+            message = f"{path.name} of {name}: {key} is {tensor.dtype}, which the local engine cannot run"
+            raise ModelError(message[:120], "Take a checkpoint in bfloat16")
+    return stored
+
+
+def refuse_placeholder(path: Path, name: str) -> bytes:
+    """The first 8 bytes of a file; raises ModelError when it is missing, empty, a Git LFS pointer or a web page."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except FileNotFoundError as error:
+        raise ModelError(f"{path.name} of {name} is missing", verify_hint(name)) from error
+    except OSError as error:
+        raise ModelError(f"{path.name} of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
+    if len(start) < 8:
+        raise ModelError(f"{path.name} of {name} is empty", verify_hint(name))
+    if start == b"version ":
+        raise ModelError(f"{path.name} of {name} is a Git LFS pointer, not the weights", verify_hint(name))
+    if start.lstrip()[:1] == b"<":
+        raise ModelError(f"{path.name} of {name} is a web page, not the weights", verify_hint(name))
+    return start
+
+
+def damaged(path: Path, name: str) -> ModelError:
+    return ModelError(f"{path.name} of {name} is damaged, or no weights file", verify_hint(name))
+
+
+def _cut(path: Path, name: str, have: int, need: int) -> ModelError:
+    return ModelError(f"{path.name} of {name} is cut short: {have:,} of {need:,} bytes", verify_hint(name))
+
+
+def compare(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], name: str) -> None:
+    """Raise ModelError unless `stored` holds the tensors of `wanted` in their shapes, and no others."""
+    if missing := sorted(wanted.keys() - stored.keys()):
+        raise ModelError(f"Weights of {name} lack {len(missing)} tensors, first {missing[0]}"[:120], verify_hint(name))
+    if unknown := sorted(stored.keys() - wanted.keys()):
+        raise ModelError(f"Weights of {name} hold an unknown tensor {unknown[0]}"[:120], verify_hint(name))
+    for key, shape in wanted.items():
+        if stored[key] != shape:
+            what = f"{list(stored[key])}, params.json says {list(shape)}"
+            raise ModelError(f"Weights of {name}: {key} is {what}"[:120], verify_hint(name))

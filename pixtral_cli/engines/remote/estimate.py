@@ -1,0 +1,46 @@
+"""About how many tokens a conversation costs a Pixtral that is elsewhere: by its public tokenizer, without its checkpoint."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.chat.engine import Cost, ImageCost
+from pixtral_cli.chat.message import Message
+from pixtral_cli.engines.remote.exchange import PATCH, seen
+
+TOKENIZER = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
+LONG = 100_000  # characters beyond which text is not tokenised but reckoned
+CHARACTERS = 4  # a token, about
+
+
+def estimate(messages: Sequence[Message], window: int) -> Cost:
+    """Prompt tokens by the chat template: a beginning, brackets around each question, an end after each answer.
+
+    The system prompt stands in the last question, before its text.
+    """
+    images = [_cost(image.size) for message in messages for image in message.images]
+    said = [message for message in messages if message.role != "system"]
+    texts = [message.text for message in said]
+    if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
+        texts[-1:] = ["\n\n".join([instructions, *texts[-1:]])]
+    around = sum(2 if message.role == "user" else 1 for message in said)
+    tokens = 1 + sum(map(_count, texts)) + around + sum(image.tokens for image in images)
+    return Cost(tokens, window, tuple(images))
+
+
+def _cost(size: tuple[int, int]) -> ImageCost:
+    width, height = seen(size)
+    return ImageCost(width, height, (width // PATCH + 1) * (height // PATCH))
+
+
+def _count(text: str) -> int:
+    return len(text) // CHARACTERS if len(text) > LONG else len(_tokenizer().encode(text, bos=False, eos=False))
+
+
+@cache
+def _tokenizer() -> Any:
+    import mistral_common
+    from mistral_common.tokens.tokenizers.tekken import Tekkenizer
+
+    return Tekkenizer.from_file(Path(mistral_common.__file__).parent / "data" / TOKENIZER)

@@ -1,0 +1,159 @@
+"""What is sent to a chat completions API and what comes back, as JSON. Leaves sending to `link`."""
+
+import io
+import math
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling, Timings, Usage
+from pixtral_cli.chat.message import Message
+from pixtral_cli.images.image import Image
+from pixtral_cli.structured.schema import told
+
+LONGEST = 1024  # pixels of the longer side that Pixtral sees, in patches of
+PATCH = 16
+
+REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length"}
+
+
+def request(
+    model: str, messages: Sequence[Message], sampling: Sampling, url: Callable[[Image], str], *, mistral: bool = False
+) -> dict[str, Any]:
+    """The body of a streaming request. `mistral`: with La Plateforme's names, which refuses others.
+
+    With a schema, the question says so too: vLLM holds the answer to it and tells the model nothing. La Plateforme tells.
+    """
+    if not mistral:
+        messages = told(messages, sampling.schema)
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [_message(message, url) for message in messages if message.text or message.role == "user"],
+        "stream": True,
+        "temperature": sampling.temperature,
+    }
+    if not mistral:
+        body["stream_options"] = {"include_usage": True}
+    if sampling.top_p != 1:
+        body["top_p"] = sampling.top_p
+    if sampling.max_tokens is not None:
+        body["max_tokens"] = sampling.max_tokens
+    if sampling.seed is not None:
+        body["random_seed" if mistral else "seed"] = sampling.seed
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    if sampling.schema is not None:
+        schema = {"name": "answer", "schema": sampling.schema, "strict": True}
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    return body
+
+
+def _message(message: Message, url: Callable[[Image], str]) -> dict[str, Any]:
+    if not message.images:
+        return {"role": message.role, "content": message.text}
+    parts = [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": url(part)}}
+        for part in message.parts
+        if part
+    ]
+    return {"role": message.role, "content": parts}
+
+
+def seen(size: tuple[int, int]) -> tuple[int, int]:
+    """The size in pixels at which Pixtral sees an image: at most 1024 on a side, whole patches."""
+    ratio = max(1.0, max(size) / LONGEST)
+    width, height = (max(1, round(side / ratio)) if ratio > 1 else side for side in size)
+    return math.ceil(width / PATCH) * PATCH, math.ceil(height / PATCH) * PATCH
+
+
+def scaled(image: Image) -> str:
+    """A data URL of what the model sees of an image: upright RGB, no larger than it looks at. PNG, but JPEG for a photo."""
+    from PIL import Image as Pillow
+
+    size = seen(image.size)
+    pixels = image.pixels(size)
+    if max(image.size) > LONGEST:
+        pixels = pixels.resize(size, Pillow.Resampling.BICUBIC)
+    file = io.BytesIO()
+    if image.format == "JPEG":
+        pixels.save(file, "JPEG", quality=95, subsampling=0)
+        return _data_url("image/jpeg", file.getvalue())
+    pixels.save(file, "PNG")
+    return _data_url("image/png", file.getvalue())
+
+
+def original(image: Image) -> str:
+    """A data URL of an image as it is, for a server that treats images as we do; a crop as its pixels."""
+    if image.crop is None:
+        return _data_url(f"image/{image.format.lower()}", image.data)
+    file = io.BytesIO()
+    image.pixels().save(file, "PNG", compress_level=1)
+    return _data_url("image/png", file.getvalue())
+
+
+def _data_url(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{b64encode(data).decode('ascii')}"
+
+
+class Unreadable(ValueError):
+    """An object that no chat completions API sends."""
+
+
+def read(event: Any) -> Chunk:
+    """A chunk of an answer, or a whole one. Any part may be absent. Raises Unreadable."""
+    if not isinstance(event, dict):
+        raise Unreadable
+    choices = event.get("choices") or []
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    if not isinstance(choice, dict):
+        raise Unreadable
+    said = choice.get("delta") or choice.get("message") or {}
+    reason = choice.get("finish_reason")
+    return Chunk(
+        _text(said.get("content") if isinstance(said, dict) else None),
+        REASONS.get(str(reason), "stop") if reason else None,
+        _usage(event.get("usage")),
+        _timings(event.get("timings")),
+    )
+
+
+def _text(content: Any) -> str:
+    """Text as a string, or as La Plateforme's list of parts, of which the thinking is left out."""
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        return "".join(_text(text) for text in texts)
+    if not isinstance(content, str):
+        raise Unreadable
+    return content
+
+
+def _usage(usage: Any) -> Usage | None:
+    if not isinstance(usage, dict):
+        return None
+    details = usage.get("prompt_tokens_details")
+    details = details if isinstance(details, dict) else {}
+    return Usage(
+        _count(usage, "prompt_tokens"),
+        _count(usage, "completion_tokens"),
+        _count(details, "image_tokens"),
+        _count(details, "cached_tokens"),
+    )
+
+
+def _count(table: dict[str, Any], name: str) -> int:
+    value = table.get(name)
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _timings(timings: Any) -> Timings | None:
+    if not isinstance(timings, dict):
+        return None
+    known = {one.name: timings.get(one.name) for one in fields(Timings)}
+    numbers = {name: value for name, value in known.items() if isinstance(value, int | float)}
+    numbers["peak_memory"] = int(numbers.get("peak_memory", 0))
+    return Timings(**numbers)  # type: ignore[arg-type]

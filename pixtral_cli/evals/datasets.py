@@ -1,0 +1,178 @@
+"""The rows of a data set: parquet or JSONL files of a local folder, or of a repository on the hub. Knows no task."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pixtral_cli.errors import ImageError, NetworkError, UsageError
+from pixtral_cli.evals.task import Row, Source
+
+if TYPE_CHECKING:
+    from pixtral_cli.images.image import Image
+
+PARQUET, JSONL = ".parquet", ".jsonl"
+EXTRA = "Get it: pip install 'pixtral[evals]'"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Files of rows in a folder, in order; `revision` changes when a byte of them does."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    name: str
+    revision: str
+
+    def __len__(self) -> int:
+        return sum(_count(file) for file in self.files)
+
+    def rows(self, wanted: Collection[int]) -> Iterator[Row]:
+        """The rows with these indices, in order; of others no more is read than must be."""
+        before = 0
+        for file in self.files:
+            count = _count(file)
+            here = {index - before for index in wanted if before <= index < before + count}
+            for index, values in _parquet(file, here) if file.suffix == PARQUET else _jsonl(file, here):
+                yield Row(before + index, values, self._image)
+            before += count
+
+    def _image(self, value: Any, name: str) -> "Image":
+        """A picture as data sets hold it: bytes, a path inside the folder, a data URL, or an object of bytes and path."""
+        from pixtral_cli import images
+
+        if isinstance(value, dict):
+            value = value.get("bytes") or value.get("path")
+        if isinstance(value, bytes):
+            return images.from_bytes(value, name)
+        if not isinstance(value, str) or not value:
+            raise ImageError(f"{name}: there is no image")
+        if value.startswith("data:"):
+            return images.load(value)
+        path = (self.folder / value).resolve()
+        if not path.is_relative_to(self.folder.resolve()):
+            raise ImageError(f"{name}: the path {value[:60]!r} leads out of the data folder", "Copy the image into it")
+        return images.load(str(path)) if path.exists() else _encoded(value, path, name)
+
+
+def _encoded(value: str, path: Path, name: str) -> "Image":
+    """The picture whose bytes a text holds in base64."""
+    from pixtral_cli import images
+
+    try:
+        return images.from_bytes(base64.b64decode(value, validate=True), name)
+    except (binascii.Error, ValueError):
+        raise ImageError(
+            f"{name}: there is no file {path.name[:60]}", "Paths are relative to the data folder"
+        ) from None
+
+
+def local(folder: Path, source: Source | None = None) -> Data:
+    """The rows in a folder: the files that the source's pattern finds, else every one. Raises UsageError without any."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder", "--data wants a folder with parquet or JSONL files")
+    found = sorted(folder.glob(source.files)) if source else []
+    found = found or sorted(file for file in folder.rglob("*") if file.suffix in (PARQUET, JSONL) and file.is_file())
+    if not found:
+        raise UsageError(f"{folder} holds no parquet and no JSONL file", "--data wants a folder with rows of the task")
+    return Data(folder, tuple(found), str(folder), _hash(folder, found))
+
+
+def _hash(folder: Path, files: Sequence[Path]) -> str:
+    whole = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{file.relative_to(folder)} {digest}\n".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def from_hub(source: Source, *, offline: bool = False) -> Data:
+    """A data set of the hub, downloaded unless it is in the cache. Raises NetworkError, UsageError."""
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import httpx2
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    elsewhere = "Give a folder that holds it: --data DIR"
+    try:
+        folder = snapshot_download(
+            source.repo, repo_type="dataset", revision=source.revision, allow_patterns=[source.files], local_files_only=offline
+        )  # fmt: skip
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise NetworkError(
+            f"The data set {source.repo} is not on this machine, and the hub not in reach", elsewhere
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise NetworkError(
+            f"The hub answers {status} for the data set {source.repo}", f"Log in there, or: {elsewhere}"
+        ) from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise NetworkError(f"The data set {source.repo} cannot be fetched: {error}"[:120], elsewhere) from error
+    files = sorted(Path(folder).glob(source.files))
+    if not files:
+        raise UsageError(f"The data set {source.repo} has no file {source.files} here", elsewhere)
+    return Data(Path(folder), tuple(files), source.repo, Path(folder).name)
+
+
+def _count(file: Path) -> int:
+    if file.suffix == PARQUET:
+        return int(_open(file).metadata.num_rows)
+    with file.open("rb") as stream:
+        return sum(1 for line in stream if line.strip())
+
+
+def _jsonl(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open("rb") as stream:
+        lines = (line for line in stream if line.strip())
+        for index, line in enumerate(lines):
+            if index in wanted:
+                yield index, _object(line, f"{file.name}, row {index}")
+
+
+def _object(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not valid JSON", "A JSONL file holds one object a line") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: not a JSON object", "A JSONL file holds one object a line")
+    return value
+
+
+def _parquet(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows one after another; row groups without a wanted row are not read."""
+    opened = _open(file)
+    before = 0
+    for group in range(opened.num_row_groups):
+        count = opened.metadata.row_group(group).num_rows
+        if any(before <= index < before + count for index in wanted):
+            at = before
+            for batch in opened.iter_batches(batch_size=16, row_groups=[group]):
+                here = [index for index in range(at, at + batch.num_rows) if index in wanted]
+                for index in here:
+                    yield index, batch.slice(index - at, 1).to_pylist()[0]
+                at += batch.num_rows
+        before += count
+
+
+def _open(file: Path) -> Any:
+    try:
+        arrow: Any = import_module("pyarrow")  # an extra, and untyped
+        parquet: Any = import_module("pyarrow.parquet")
+    except ModuleNotFoundError as error:
+        raise UsageError("Reading parquet needs one more package", EXTRA) from error
+    try:
+        return parquet.ParquetFile(file)
+    except (arrow.ArrowException, OSError) as error:
+        raise UsageError(f"{file.name} is no sound parquet file", "Download it again") from error

@@ -1,0 +1,177 @@
+"""A run on disk: a folder with what was run (run.json), every row's answers (answers.jsonl) and small copies of images.
+
+A row is on disk before the next is reported; a line that a kill tore is dropped when the run is opened again.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.util.locks import Lock
+
+ABOUT, ANSWERS, IMAGES, LOCK = "run.json", "answers.jsonl", "images", ".lock"
+LARGEST = 512  # pixels of a copy's longer side
+Record: TypeAlias = dict[str, Any]
+
+
+def name(about: Mapping[str, Any]) -> str:
+    """What a run is called: equal for equal settings, so that the same command goes on with the same run."""
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    model = re.sub(r"[^\w.-]+", "-", str(about["model"]["name"]).rpartition("/")[2])[:40]
+    return f"{about['task']}-{model}-{digest[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run's folder and what was run: `about` decides every answer, of each of so many `rows`.
+
+    `versions` is what it was run with, one after another where that changed before it was whole.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+    rows: int
+    versions: Sequence[Mapping[str, Any]] = ()
+
+    def records(self) -> list[Record]:
+        """Every question's record, in the order of rows; of a row that was asked again, the newest. No row is half there."""
+        rows: dict[int, list[Record]] = {}
+        for record in _lines(self.folder / ANSWERS):
+            if record["place"] == 0:
+                rows[record["row"]] = []
+            rows.setdefault(record["row"], []).append(record)
+        return [record for _, whole in sorted(rows.items()) if len(whole) == whole[0]["of"] for record in whole]
+
+    def done(self) -> set[int]:
+        """The rows whose every question has been answered and marked."""
+        records = self.records()
+        return {record["row"] for record in records} - {record["row"] for record in records if record["error"]}
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write the records of one row; on return they are on disk."""
+        data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode("utf-8", "replace")
+        with (self.folder / ANSWERS).open("ab") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def keep(self, image: Image) -> None:
+        """A copy of a picture for the report, its longer side at most LARGEST pixels."""
+        file = self.picture(image.sha256)
+        if file.exists():
+            return
+        pixels = image.pixels((LARGEST, LARGEST))
+        pixels.thumbnail((LARGEST, LARGEST))
+        buffer = io.BytesIO()
+        pixels.save(buffer, "WEBP", quality=85)
+        _replace(file, buffer.getvalue())
+
+    def picture(self, sha256: str) -> Path:
+        return self.folder / IMAGES / f"{sha256}.webp"
+
+    def ran_with(self, versions: Mapping[str, Any]) -> "Run":
+        """The run with these versions recorded, unless the last answers were given with the same."""
+        if self.versions and self.versions[-1] == versions:
+            return self
+        run = replace(self, versions=[*(self.versions if self.records() else ()), versions])
+        run.write()
+        return run
+
+    def write(self) -> None:
+        written = {"about": self.about, "rows": self.rows, "versions": self.versions}
+        _replace(self.folder / ABOUT, json.dumps(written, indent=1, ensure_ascii=False).encode())
+
+    def lock(self) -> Lock:
+        """Only one process writes to a run. Raises PixtralError when another does."""
+        if lock := Lock.acquire(self.folder / LOCK):
+            return lock
+        raise PixtralError(f"Another process is at work on {self.folder.name}", "Let it finish, or stop it")
+
+
+def open_run(folder: Path) -> Run:
+    """A run that there is. Raises UsageError when the folder holds none."""
+    try:
+        written = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        return Run(folder, written["about"], written["rows"], written["versions"])
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no run in {folder}", "Runs: pixtral eval list") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise UsageError(f"{folder / ABOUT} is damaged", "Run the evaluation again with --fresh") from error
+
+
+def create(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool = False) -> Run:
+    """The run in a folder, begun where there is none; `fresh` forgets its answers.
+
+    Raises UsageError when it is another, or what lies there is no run's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file", "-o names the folder of the run")
+    if (folder / ANSWERS).exists() and not (folder / ABOUT).exists():
+        raise UsageError(f"{folder / ANSWERS} is there and is no run's", "Name another folder: -o DIR")
+    run = Run(folder, about, rows)
+    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+    with run.lock():
+        if (folder / ABOUT).exists() and not fresh:
+            run = open_run(folder)
+            if run.about != about:
+                raise UsageError(f"{folder} holds another run", "Name another folder, or add --fresh to forget it")
+            _mend(folder / ANSWERS)
+        else:
+            (folder / ANSWERS).unlink(missing_ok=True)
+            run.write()
+    return run
+
+
+def _mend(file: Path) -> None:
+    """Cut off a last line without an end."""
+    if file.exists() and not (data := file.read_bytes()).endswith(b"\n"):
+        os.truncate(file, data.rfind(b"\n") + 1)
+
+
+def _lines(file: Path) -> Iterable[Record]:
+    if not file.exists():
+        return
+    with file.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise UsageError(
+                    f"{file}, line {number} is damaged", "Delete that line and run the command again"
+                ) from error
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Write a file at once or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def said(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """Messages as a record keeps them: every word, images by hash."""
+    return [{"role": message.role, "parts": [_part(part) for part in message.parts]} for message in messages]
+
+
+def _part(part: str | Image) -> Any:
+    if isinstance(part, str):
+        return part
+    return {"image": part.sha256, "name": part.name, "size": list(part.size)}

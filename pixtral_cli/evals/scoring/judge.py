@@ -1,0 +1,71 @@
+"""A model that marks answers: what it is shown, and the rating read from what it writes. Any engine can be one."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.message import Message, Part, system
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.evals.task import Question
+from pixtral_cli.util.parallel import Stop
+
+GREEDY = Sampling(temperature=0.0, max_tokens=2048)
+TRIES = 3
+RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
+
+
+class NoRating(PixtralError):
+    """The judge wrote no rating, however often it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """An engine with the instructions for marking; ratings go from 1 to `best`."""
+
+    engine: Engine
+    instructions: str
+    best: float
+
+    def __call__(self, question: Question, answers: Sequence[str], stop: Stop) -> tuple[float, str]:
+        """The rating of the last answer, and what the judge wrote. Raises NoRating, the engine's errors, Stopped."""
+        shown = (system(self.instructions), Message("user", tuple(conversation(question, answers))))
+        for _ in range(TRIES):
+            with stop.watching(self.engine.stream(shown, GREEDY)) as chunks:
+                verdict = "".join(chunk.text for chunk in chunks)
+            stop.check()  # a verdict that was cut short is none
+            score = rating(verdict)
+            if score is not None and 1 <= score <= self.best:
+                return score, verdict
+        raise NoRating(
+            f"The judge gave no rating from 1 to {self.best:g}", "Run the same command again, or take another judge"
+        )
+
+
+def rating(verdict: str) -> float | None:
+    """The first number in double square brackets."""
+    found = RATING.search(verdict)
+    return float(found[1]) if found else None
+
+
+def conversation(question: Question, answers: Sequence[str]) -> list[Part]:
+    """The conversation as one message: questions with their images, replies before the last, reference, and the reply to mark."""
+    parts: list[Part] = ["The conversation:\n\n"]
+    for message in question.messages:
+        parts += [f"### {'User' if message.role == 'user' else 'Assistant'}\n", *message.parts, "\n\n"]
+    for answer, follow_up in zip(answers, question.follow_ups, strict=False):
+        parts += [f"### Assistant\n{answer}\n\n### User\n{follow_up}\n\n"]
+    for reference in question.references:
+        parts += [f"### Reference reply to the last question\n{reference}\n\n"]
+    parts += [f"### Reply to mark\n{answers[-1]}\n"]
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    joined: list[Part] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return joined

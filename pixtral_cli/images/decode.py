@@ -1,0 +1,223 @@
+"""From checked bytes to upright RGB pixels, with Pillow. Trusts `headers` for limits; knows nothing of names or sources."""
+
+import io
+import struct
+import warnings
+import zlib
+from collections import OrderedDict
+from contextlib import nullcontext
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from PIL import Image as Pillow
+from PIL import PngImagePlugin
+from PIL.ImageFile import ImageFile
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+    from pixtral_cli.images.image import Box
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; limits are ours and checked before
+PngImagePlugin.MAX_TEXT_MEMORY = 8_000_000
+
+SENT = 1024  # no side of what is sent is longer, so loading an image decodes this much and keeps it
+KEEP_BYTES = 64_000_000
+_one_large = Lock()
+
+# What Pillow raises on files that are not what they promise.
+DAMAGED = (
+    OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error,
+    Pillow.DecompressionBombError,
+)  # fmt: skip
+
+_TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales such pixels to 0–255, but not their transparent value
+
+
+def stored_size(data: bytes, kind: str) -> tuple[int, int]:
+    """Width and height by Pillow's reading of the header, before EXIF turns the picture. Decodes nothing."""
+    return _open(data, kind).size
+
+
+def prove(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
+    """Decode once, which raises one of `DAMAGED` if it cannot be done. Returns width and height, upright.
+
+    The pixels are kept for `pixels` when they are few enough.
+    """
+    image = _open(data, kind)
+    width, height = image.size
+    _reduce(image, _size_sent(image))
+    if image.width * image.height * 4 <= KEEP_BYTES:
+        size = image.size
+        _keep((sha256, *size), _upright(image))
+    else:
+        _load(image)
+    return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def pixels(
+    data: bytes, kind: str, sha256: str, crop: "Box | None" = None, at_least: tuple[int, int] | None = None
+) -> "PILImage":
+    """Upright RGB. Without a crop, a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still `at_least` so large."""
+    image = _open(data, kind)
+    if at_least and not crop:
+        _reduce(image, at_least)
+    kept = _kept((sha256, *image.size))
+    if kept is None:
+        return _upright(image, crop)
+    if crop:
+        return kept.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
+    return kept.copy()
+
+
+def _open(data: bytes, kind: str) -> "PILImage":
+    """Pillow's lazy image. The plugins it would not load by itself are imported by name: it would search them all."""
+    if kind == "WEBP":
+        import PIL.WebPImagePlugin  # noqa: F401
+    elif kind == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    return Pillow.open(io.BytesIO(data), formats=(kind,))
+
+
+def _size_sent(image: "PILImage") -> tuple[int, int]:
+    """About the size an engine asks for: the longer side 1024, the other in proportion, to whole patches of 16."""
+    longer = max(image.size)
+    if longer <= SENT:
+        return image.size
+    width, height = (-(-side * SENT // longer // 16) * 16 for side in image.size)
+    return (height, width) if _orientation(image) >= 5 else (width, height)
+
+
+def _reduce(image: "PILImage", at_least: tuple[int, int]) -> None:
+    """Tell a JPEG's decoder to scale down, never below `at_least` (upright)."""
+    if image.format not in ("JPEG", "MPO"):  # for HEIC it would take the thumbnail, which may show something else
+        return
+    width, height = (max(1, side) for side in at_least)
+    image.draft(None, (height, width) if _orientation(image) >= 5 else (width, height))
+
+
+def _upright(image: "PILImage", crop: "Box | None" = None) -> "PILImage":
+    """Decode, cut, convert, turn: in this order each step works on as few pixels as it can."""
+    raw = _raw_mode(image)
+    _load(image)
+    turn = _orientation(image)
+    if crop:
+        image = image.crop(_stored_box(crop, turn, image.size))
+    rgb = _rgb(image, raw)
+    result = rgb.transpose(_TURNS[turn]) if turn in _TURNS else rgb
+    if isinstance(result, ImageFile):
+        result = result.copy()  # without the file and the decoder's buffers
+    result.info = {}  # what is sent or saved holds no place, time or profile
+    return result
+
+
+def _load(image: "PILImage") -> None:
+    """Decode; pictures too large to keep one at a time, since each may take a gigabyte (WebP)."""
+    promised = image.size
+    with _one_large if image.width * image.height * 4 > KEEP_BYTES else nullcontext():
+        image.load()
+    if image.size != promised:  # seen in damaged HEIC
+        raise ValueError("the decoder gives another size than the header")
+
+
+def _raw_mode(image: "PILImage") -> str:
+    """How the pixels lie in the file, by Pillow's name, such as "RGB;16B"."""
+    tiles = getattr(image, "tile", ())
+    args = tiles[0][3] if tiles else ""
+    return args if isinstance(args, str) else ""
+
+
+def _rgb(image: "PILImage", raw: str) -> "PILImage":
+    """RGB on a white ground."""
+    transparent = image.info.get("transparency")
+    if image.mode.startswith("I"):
+        return _from_grey16(image, transparent)
+    if raw == "RGB;16B" and transparent is not None:
+        raise ValueError("a transparent colour of 16 bits, which Pillow compares with 8")
+    if raw in _GREY_STEPS and isinstance(transparent, int):
+        image.info["transparency"] = transparent * _GREY_STEPS[raw]
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    ground = Pillow.new("RGB", image.size, "white")
+    ground.paste(rgba, mask=rgba)
+    return ground
+
+
+def _from_grey16(image: "PILImage", transparent: int | None) -> "PILImage":
+    """16-bit grey to 8 by a table; the transparent value becomes white in the same pass."""
+    table = [(value + 128) // 257 for value in range(65536)]
+    if transparent is not None:
+        table[transparent] = 255
+    return image.convert("I").point(table, "L").convert("RGB")
+
+
+def _orientation(image: "PILImage") -> int:
+    """EXIF orientation 1–8 from the first directory; whatever is missing or malformed counts as upright."""
+    exif = image.info.get("exif") or b""
+    tiff = exif[6:] if exif.startswith(b"Exif\0\0") else exif
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4], "")
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, entry)
+            if tag == 0x0112 and order:
+                return value if kind == 3 and 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _stored_box(box: "Box", turn: int, stored: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where an upright box lies in the picture as stored: left, top, right, bottom."""
+    left, top, right, bottom = box.left, box.top, box.left + box.width, box.top + box.height
+    width, height = stored
+    if turn >= 5:
+        left, top, right, bottom = top, left, bottom, right
+    if turn in (2, 3, 7, 8):
+        left, right = width - right, width - left
+    if turn in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
+
+
+_lock = Lock()
+_pictures: "OrderedDict[tuple[str, int, int], PILImage]" = OrderedDict()
+
+
+def _kept(key: tuple[str, int, int]) -> "PILImage | None":
+    with _lock:
+        if key in _pictures:
+            _pictures.move_to_end(key)
+        return _pictures.get(key)
+
+
+def _keep(key: tuple[str, int, int], picture: "PILImage") -> None:
+    """Remember a decoded picture under its hash and stored size, forgetting the oldest beyond `KEEP_BYTES`."""
+    with _lock:
+        _pictures[key] = picture
+        while kept_bytes() > KEEP_BYTES:
+            _pictures.popitem(last=False)
+
+
+def forget() -> None:
+    """Drop every picture that is kept."""
+    with _lock:
+        _pictures.clear()
+
+
+def kept_bytes() -> int:
+    """How much memory the kept pictures take: Pillow gives an RGB pixel four bytes."""
+    return sum(4 * picture.width * picture.height for picture in _pictures.values())

@@ -1,0 +1,254 @@
+"""What the first bytes of a file say: its format and its size in pixels, or why it is refused. Decodes nothing."""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pixtral_cli.errors import ImageError
+from pixtral_cli.util.sanitize import visible
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 64 * 1024 * 1024  # binary, so that what phones sell as 64 megapixels fits
+MESSAGE_ROOM = 120
+_STEPS = 50_000  # chunks, blocks or stray bytes walked before a file is called hostile; an honest one has far fewer
+_SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans; a progressive JPEG has about ten scans
+_TO_PNG = "Convert it to PNG or JPEG first."
+_AGAIN = "Save or download it again."
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`width` and `height` are as stored, before EXIF turns the picture; 0 where only the decoder can tell (HEIC)."""
+
+    format: str
+    width: int
+    height: int
+    animated: bool = False
+
+
+class _Broken(Exception):
+    """The walk through a file's structure met something that is not allowed."""
+
+
+def refuse(name: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
+    """Raise the `ImageError` of an image called `name`, its message fitting into one line of 120 characters."""
+    raise ImageError(f"{visible(name, max(16, MESSAGE_ROOM - 2 - len(why)))}: {why}", hint) from cause
+
+
+def refuse_heavy(name: str) -> NoReturn:
+    refuse(name, f"larger than {MAX_BYTES // 10**6} MB", "Scale it down, or save it as JPEG.")
+
+
+def read_header(data: bytes, name: str) -> Header:
+    """Format and size of a picture within the limits; anything else is an `ImageError` that says what it looks like."""
+    if len(data) > MAX_BYTES:
+        refuse_heavy(name)
+    kind = _format(data) or _refuse_by_look(data, name)
+    try:
+        header = _READERS[kind](data)
+    except (_Broken, IndexError, struct.error) as error:
+        refuse(name, str(error) if isinstance(error, _Broken) else f"this {spoken(kind)} is cut short", _AGAIN, error)
+    check_size(header.width, header.height, name)
+    return header
+
+
+def spoken(kind: str) -> str:
+    """A format's name as people write it."""
+    return {"WEBP": "WebP", "HEIF": "HEIC"}.get(kind, kind)
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Refuse more than MAX_PIXELS, naming the dimensions."""
+    if width * height > MAX_PIXELS:
+        have = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels)"
+        refuse(name, f"{have}, the limit is {MAX_PIXELS / 1e6:.1f}", "Scale it down or cut out the part you need.")
+
+
+def _format(data: bytes) -> str:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "GIF"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        return "HEIF"
+    return ""
+
+
+def _png(data: bytes) -> Header:
+    """Walk the chunks of what is not too large, each with its checksum: Pillow looks at that of no IDAT."""
+    width, height = struct.unpack_from(">II", data, 16)
+    if data[12:16] != b"IHDR":
+        raise _Broken("this PNG is damaged")
+    if width * height > MAX_PIXELS:
+        return Header("PNG", width, height)
+    at, animated = 8, False
+    for _ in range(_STEPS):
+        (length,) = struct.unpack_from(">I", data, at)
+        kind = data[at + 4 : at + 8]
+        (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
+        if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != checksum:
+            raise _Broken("this PNG is damaged (wrong checksum)")
+        animated |= kind == b"acTL" and struct.unpack_from(">I", data, at + 8)[0] > 1
+        if kind == b"IEND":
+            return Header("PNG", width, height, animated)
+        at += length + 12
+    raise _Broken("this PNG is damaged")
+
+
+def _jpeg(data: bytes) -> Header:
+    """Size from the start of frame. Where a picture comes in several scans, each is a pass over all of it: bound them."""
+    width = height = components = scans = 0
+    progressive = False
+    for marker, at in _segments(data):
+        if marker in _JPEG_FRAMES and not components:
+            height, width, components = struct.unpack_from(">HHB", data, at + 5)
+            progressive = marker in _JPEG_PROGRESSIVE
+        elif marker == _START_OF_SCAN:
+            scans += 1
+            if width * height * (scans - 1) > _SCAN_BUDGET:
+                raise _Broken("this JPEG has too many scans")
+            if not progressive and data[at + 4] == components:
+                break
+    if not components or not scans:
+        raise _Broken("this JPEG is damaged")
+    return Header("JPEG", width, height)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Marker and position of each segment, up to the end of image; entropy-coded data is passed over."""
+    at = 2
+    for _ in range(_STEPS):
+        if at + 4 > len(data) or data[at : at + 2] == b"\xff\xd9":
+            return
+        marker = data[at + 1]
+        if data[at] != 0xFF or marker in (0x00, 0xFF):
+            at += 1  # stray and fill bytes are allowed between segments
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
+            at += 2
+        else:
+            yield marker, at
+            at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
+            if marker == _START_OF_SCAN:
+                following = _AFTER_SCAN.search(data, at)
+                at = following.start() if following else len(data)
+    raise _Broken("this JPEG is damaged")
+
+
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_START_OF_SCAN = 0xDA
+_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+
+
+def _gif(data: bytes) -> Header:
+    """Size of screen and first frame together (Pillow grows the one to hold the other), and whether a second follows."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at = 13 + _palette_bytes(flags)
+    frames = 0
+    for _ in range(_STEPS):
+        block = data[at] if frames == 0 or at < len(data) else 0x3B
+        if block == 0x2C:
+            frames += 1
+            if frames > 1:
+                break
+            left, top, right, bottom, flags = struct.unpack_from("<HHHHB", data, at + 1)
+            width, height = max(width, left + right), max(height, top + bottom)
+            at = _skip_blocks(data, at + 11 + _palette_bytes(flags))
+        elif block == 0x21:
+            at = _skip_blocks(data, at + 2)
+        elif block == 0x3B:
+            break
+        else:
+            at += 1
+    if not frames:
+        raise _Broken("this GIF is damaged (it holds no picture)")
+    return Header("GIF", width, height, animated=frames > 1)
+
+
+def _palette_bytes(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _skip_blocks(data: bytes, at: int) -> int:
+    """The position behind a chain of sub-blocks. An honest file of 20 MB has at most 80,000 of them."""
+    for _ in range(2 * _STEPS):
+        if at >= len(data) or not data[at]:
+            return at + 1
+        at += data[at] + 1
+    raise _Broken("this GIF is damaged (too many blocks)")
+
+
+def _webp(data: bytes) -> Header:
+    """Canvas size. The three kinds of first chunk are those of the WebP container specification."""
+    if int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise _Broken("this WebP is cut short")
+    kind, animated = data[12:16], False
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
+    elif kind == b"VP8L" and data[20] == 0x2F:
+        (bits,) = struct.unpack_from("<I", data, 21)
+        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    elif kind == b"VP8X":
+        animated = bool(data[20] & 2)
+        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
+    else:
+        raise _Broken("this WebP is damaged")
+    return Header("WEBP", width, height, animated)
+
+
+def _heif(data: bytes) -> Header:
+    return Header("HEIF", 0, 0)
+
+
+_READERS = {"PNG": _png, "JPEG": _jpeg, "GIF": _gif, "WEBP": _webp, "HEIF": _heif}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_OTHER_FORMATS = (
+    (rb"II[*+]\x00|MM\x00[*+]", "a TIFF file"),
+    (rb"BM....\x00\x00\x00\x00", "a BMP file"),
+    (rb"8BPS", "a Photoshop (PSD) file"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "an EPS or PostScript file"),
+    (rb"SIMPLE  =", "a FITS file"),
+    (rb"%PDF-", "a PDF"),
+    (rb"\x00\x00[\x01\x02]\x00", "an icon (ICO)"),
+    (rb"....ftypavi[fs]", "an AVIF file"),
+    (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL file"),
+    (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 file"),
+    (rb"....ftyp|\x1aE\xdf\xa3", "a video"),
+    (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive"),
+)
+
+
+def _refuse_by_look(data: bytes, name: str) -> NoReturn:
+    """Say what the file is instead of a picture, as far as it can be recognised."""
+    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not data:
+        refuse(name, "the file is empty (0 bytes)", _AGAIN)
+    if start.startswith(b"version https://git-lfs"):
+        refuse(name, "a Git LFS pointer, not the picture itself", "Run `git lfs pull` in its repository.")
+    if re.match(rb"(<\?xml|<!--|<!doctype svg|<svg)", start) and b"<svg" in data[:65536].lower():
+        refuse(name, "an SVG drawing; only pixels can be read", "Export it as PNG and send that.")
+    if re.match(rb"<(!doctype html|html|head|body|script)", start) or b"<html" in start:
+        refuse(
+            name, "looks like HTML, not a picture (a login or error page?)", "Open it in a browser and save the image."
+        )
+    for pattern, what in _OTHER_FORMATS:
+        if re.match(pattern, data, re.DOTALL):
+            refuse(name, f"{what}; PNG, JPEG, WebP and GIF are read", _TO_PNG)
+    if _is_text(data[:1024]):
+        refuse(name, "looks like text, not a picture", "Name a PNG, JPEG, WebP or GIF file.")
+    refuse(name, "not a PNG, JPEG, WebP or GIF", _TO_PNG)
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        text = start.decode()
+    except UnicodeDecodeError as error:
+        return error.start > 1020  # only the last character is cut
+    return not re.search(r"[\0-\x08\x0e-\x1f]", text)

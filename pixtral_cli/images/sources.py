@@ -1,0 +1,122 @@
+"""Fetches the bytes that a source names: a path, `~`, file://, http(s) or data URL. Leaves what they are to `headers`."""
+
+import base64
+import binascii
+import os
+import re
+import stat
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from pixtral_cli.images.formats import MAX_BYTES, refuse, refuse_heavy
+from pixtral_cli.util.sanitize import visible
+
+_ON_STDIN = "Send it on stdin instead: `… | pixtral ask --image - …`."
+
+
+class Found(NamedTuple):
+    """The bytes, at most a little over the limit; where they are from, for errors; and a short name."""
+
+    data: bytes
+    where: str
+    name: str
+
+
+def read(source: str, *, allow_private: bool) -> Found:
+    """Raises `ImageError`, or `NetworkError` if a URL cannot be had."""
+    if not source:
+        refuse("image", "an empty name", "Name a PNG, JPEG, WebP or GIF file.")
+    scheme = match[1].lower() if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", source)) else ""
+    if scheme in ("http", "https"):
+        from pixtral_cli.util import net
+
+        where = net.shown(source)
+        data = net.fetch(source, allow_private=allow_private, limit=MAX_BYTES).data
+        return Found(data, where, where.rpartition("/")[2] or where)
+    if scheme == "data":
+        return Found(_data_url(source), "data URL", "data URL")
+    if scheme == "file":
+        source = _file_url(source)
+    elif scheme and source[len(scheme) :].startswith("://"):
+        refuse(source, f"{scheme}:// is not supported", "Give a path, file://, http://, https:// or a data URL.")
+    return Found(_file(source), source, Path(source).name)
+
+
+def read_stream(stream: BinaryIO, name: str) -> bytes:
+    """All of a stream, refused as soon as it is over the limit."""
+    data = stream.read(MAX_BYTES + 1)
+    if not data:
+        refuse(name, "nothing came in", "Pipe a picture into it: `pixtral ask --image - … < picture.png`.")
+    return data
+
+
+def _file(source: str) -> bytes:
+    path = os.path.expanduser(source)  # noqa: PTH111  a user that does not exist is a file not found, not an error of its own
+    try:
+        _check_kind(os.stat(path).st_mode, source)  # noqa: PTH116  before opening: a pipe would wait, a device act
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            _check_kind(status.st_mode, source)
+            if status.st_size > MAX_BYTES:
+                refuse_heavy(source)
+            return file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
+        refuse(source, why, _hint_for(error), error)
+
+
+def _check_kind(mode: int, source: str) -> None:
+    if stat.S_ISDIR(mode):
+        refuse(source, "is a directory", "Name a picture in it.")
+    if stat.S_ISFIFO(mode):
+        refuse(source, "is a pipe, not a file", _ON_STDIN)
+    if not stat.S_ISREG(mode):
+        refuse(source, "is a device or socket, not a file", _ON_STDIN)
+
+
+def _hint_for(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"Check the name; the current directory is {_here()}."
+    if isinstance(error, PermissionError):
+        return "Check its permissions with `ls -l`."
+    return ""
+
+
+def _here() -> str:
+    try:
+        return visible(str(Path.cwd()), 200)
+    except OSError:
+        return "gone"
+
+
+def _file_url(url: str) -> str:
+    """The path of file:///p, file://localhost/p or file:/p, its percent escapes decoded."""
+    rest = url[len("file:") :]
+    if rest.startswith("//"):
+        host, _, path = rest[2:].partition("/")
+        if host.lower() not in ("", "localhost", "127.0.0.1"):
+            refuse(url, "a file on another machine", "Only file:///path is read; copy the picture here first.")
+        rest = f"/{path}"
+    return os.fsdecode(unquote_to_bytes(rest))
+
+
+def _data_url(url: str) -> bytes:
+    """RFC 2397, with whitespace and missing padding forgiven as browsers do."""
+    comma = url.find(",")
+    if comma < 0:
+        refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL)
+    if len(url) - comma > MAX_BYTES * 4 // 3 + 1000:
+        refuse_heavy("data URL")
+    data = unquote_to_bytes(url[comma + 1 :])
+    if not url[:comma].lower().endswith(";base64"):
+        return data
+    data = data.translate(None, b" \t\r\n").rstrip(b"=")
+    try:
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+    except binascii.Error as error:
+        refuse("data URL", "malformed, its data is not base64", _DATA_URL, error)
+
+
+_DATA_URL = "It looks like data:image/png;base64,iVBORw0…"

@@ -1,0 +1,1 @@
+"""HTTP around the application: sockets, who may come in, bodies, streams, errors."""

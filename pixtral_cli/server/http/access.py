@@ -1,0 +1,73 @@
+"""Who may come in: the Host and Origin rules and the API key, before anything else is looked at. ASGI middleware."""
+
+import hmac
+import ipaddress
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pixtral_cli.server.http.errors import Fault
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+OPEN = frozenset({"/", "/health"})
+OPEN_FOLDER = "/page/"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """`hosts` are names without port, lower case; `any_address` lets in every IP literal (nobody can rebind those)."""
+
+    hosts: Collection[str] = LOOPBACK
+    any_address: bool = False
+    api_key: str | None = field(default=None, repr=False)
+
+
+class Gate:
+    """Refuses what a foreign page or a stranger sends."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fault = self._fault(scope) if scope["type"] == "http" else None
+        if fault:
+            response = JSONResponse(fault.body, fault.status, {**fault.headers, "Connection": "close"})
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _fault(self, scope: Scope) -> Fault | None:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get("host", "").lower()
+        if not self._known(host):
+            return Fault(403, "This server does not answer to that Host.", code="host_not_allowed")
+        origin = headers.get("origin")
+        if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
+            return Fault(403, "Requests from other sites' pages are refused.", code="origin_not_allowed")
+        path = scope["path"]
+        if path in OPEN or path.startswith(OPEN_FOLDER) or self._has_key(headers):
+            return None
+        refusal = {"WWW-Authenticate": "Bearer"}
+        return Fault(401, "The API key is missing or wrong.", code="invalid_api_key", headers=refusal)
+
+    def _known(self, host: str) -> bool:
+        name = host if host.endswith("]") else host.rpartition(":")[0] or host
+        return name in self._rules.hosts or (self._rules.any_address and _is_address(name))
+
+    def _has_key(self, headers: Mapping[str, str]) -> bool:
+        if self._rules.api_key is None:
+            return True
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        given = key.strip().encode("latin-1")
+        return scheme.lower() == "bearer" and hmac.compare_digest(given, self._rules.api_key.encode())
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""Reads the body of a request: bounded in size, in time, in values, and in what all requests hold together."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from pixtral_cli.server.http.errors import Fault, busy
+
+MAX_VALUES = 100_000
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+class Bodies:
+    """`limit` bytes a request within `seconds`; `total` bytes of all requests whose body is still held."""
+
+    def __init__(self, limit: int, seconds: float, total: int) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        self._total = total
+        self._held = 0
+
+    @asynccontextmanager
+    async def read(self, request: Request) -> AsyncIterator[bytearray]:
+        """The body, counted as held until the block is left. Raises Fault 400, 408, 413, 415 or 503."""
+        _check_type(request)
+        self._check_size(int(request.headers.get("content-length", 0)))
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._seconds) as deadline:
+                async for chunk in request.stream():
+                    self._held += len(chunk)
+                    body += chunk
+                    self._check_size(len(body))
+                    if self._held > self._total:
+                        raise busy(5)
+            await asyncio.to_thread(_check_values, body)
+            yield body
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise Fault(
+                408, "The request took too long to arrive.", code="request_timeout", headers={"Connection": "close"}
+            ) from None
+        finally:
+            self._held -= len(body)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limit:
+            why = f"The request is larger than {self._limit:,} bytes."
+            raise Fault(413, why, code="request_too_large")
+
+
+def _check_values(body: bytearray) -> None:
+    """Refuse what would be far larger in memory than it is as text. A long text may hold as many commas as it likes."""
+    if _structure(body) > MAX_VALUES and _structure(STRING.sub(b"", body)) > MAX_VALUES:
+        raise Fault(400, f"The body holds more than {MAX_VALUES:,} values.", code="too_many_values")
+
+
+def _structure(body: bytes | bytearray) -> int:
+    return sum(map(body.count, (b",", b"[", b"{")))
+
+
+def _check_type(request: Request) -> None:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Fault(415, "Content-Type must be application/json.", code="unsupported_media_type")

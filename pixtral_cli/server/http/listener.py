@@ -1,0 +1,150 @@
+"""Sockets, signals and the time a request may take to arrive: uvicorn, taught what it leaves out. Knows no route."""
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from pixtral_cli import config
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.server.http.errors import Fault
+
+ARRIVE = 26.0  # seconds for a whole request; the body alone has a little less, so that its error is the app's
+FINISH = 28.0  # seconds that running answers have after SIGTERM
+LATE = Fault(408, "The request took too long to arrive.", code="request_timeout")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. Raises PixtralError when the port is taken, UsageError for a host that is none."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"There is no address {host!r} to listen on", "Use 127.0.0.1, or 0.0.0.0 for all") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise PixtralError(f"Port {port} on {host} {why}", "Choose another: pixtral serve --port 8001") from error
+    return listening
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that its owner alone can open, in place of whatever had that name."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    new = path.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    listening.bind(str(new))
+    new.chmod(0o600)  # its folder is 0700, so nobody came in between
+    listening.listen(128)
+    new.rename(path)  # whoever finds the name can connect
+    return listening
+
+
+class TimedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with a deadline for each request, headers and body together."""
+
+    arrive = ARRIVE
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(self.arrive, self._late)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.arrive, self._late)
+        super().data_received(data)
+        if not self._arriving:
+            self._disarm()
+
+    @property
+    def _arriving(self) -> bool:
+        """Whether more of a request is to come, or nothing else watches an idle connection."""
+        if self.conn.their_state is h11.SEND_BODY:
+            return True
+        idle = self.conn.their_state is h11.IDLE
+        return idle and (self.timeout_keep_alive_task is None or bool(self.conn.trailing_data[0]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _disarm(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        if self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+            response = JSONResponse(LATE.body, LATE.status, {"Connection": "close"})
+            self.transport.write(self.conn.send(h11.Response(status_code=408, headers=response.raw_headers)) or b"")
+            self.transport.write(self.conn.send(h11.Data(data=bytes(response.body))) or b"")
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Ends by itself on the first SIGTERM or SIGINT, with what runs finished or told; at once on the second."""
+
+    def __init__(
+        self,
+        app: Starlette,
+        *,
+        arrive: float = ARRIVE,
+        finish: float = FINISH,
+        tick: "Callable[[Server], None] | None" = None,
+    ) -> None:
+        protocol = type("Protocol", (TimedProtocol,), {"arrive": arrive})
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=round(finish) + 2,
+            )
+        )
+        self._ending: asyncio.Event = app.state.ending
+        self._finish = finish
+        self._tick = tick
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._tick:
+            self._tick(self)
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            os._exit(128 + sig)  # nothing here needs tidying: the engine's child ends with its parent
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().call_later(self._finish, self._ending.set)
+        await super().shutdown(sockets)
+
+
+def serve(
+    app: Starlette, listening: socket.socket, tick: Callable[[Server], None] | None = None, **limits: Any
+) -> None:
+    """Serve until a signal. `tick` is called ten times a second and may set `should_exit`."""
+    if not config.debug():
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would show tracebacks
+    Server(app, tick=tick, **limits).run([listening])

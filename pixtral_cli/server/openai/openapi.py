@@ -1,0 +1,74 @@
+"""The OpenAPI description of the server, from the same models that check requests and write replies."""
+
+from functools import cache
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from pixtral_cli import __version__
+from pixtral_cli.server.openai import replies
+from pixtral_cli.server.openai.request_schema import ChatRequest
+
+SCHEMAS = (
+    ChatRequest, replies.Completion, replies.Model, replies.Models, replies.Cost, replies.Versions, replies.ErrorBody,
+)  # fmt: skip
+
+
+@cache
+def description() -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    _, definitions = models_json_schema(
+        [(schema, "validation") for schema in SCHEMAS], ref_template="#/components/schemas/{model}"
+    )
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "pixtral", "version": __version__},
+        "paths": _paths(),
+        "components": {
+            "schemas": definitions["$defs"],
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"key": []}, {}],
+    }
+
+
+def _paths() -> dict[str, Any]:
+    completion = {"application/json": _schema("Completion"), "text/event-stream": {"schema": {"type": "string"}}}
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+    return {
+        "/v1/chat/completions": {"post": _posts("Answer a conversation", completion)},
+        "/v1/measure": {"post": _posts("Count the tokens of a conversation", {"application/json": _schema("Cost")})},
+        "/v1/models": {"get": _gets("The model served", {"application/json": _schema("Models")}, ())},
+        "/v1/models/{name}": {
+            "get": _gets("One name of the model", {"application/json": _schema("Model")}, (404,))
+            | {"parameters": [name]}
+        },
+        "/health": {
+            "get": {
+                "summary": "Whether the engine is alive",
+                "security": [],
+                "responses": {"200": {"description": "Alive"}, "503": {"description": "Not alive"}, **_errors((403,))},
+            }
+        },
+        "/version": {"get": _gets("What runs, by version", {"application/json": _schema("Versions")}, ())},
+        "/metrics": {"get": _gets("Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}}, ())},
+    }
+
+
+def _posts(summary: str, content: dict[str, Any]) -> dict[str, Any]:
+    body = {"required": True, "content": {"application/json": _schema("ChatRequest")}}
+    return _gets(summary, content, (400, 404, 408, 413, 415, 500, 503)) | {"requestBody": body}
+
+
+def _gets(summary: str, content: dict[str, Any], errors: tuple[int, ...]) -> dict[str, Any]:
+    responses = {"200": {"description": "OK", "content": content}, **_errors((401, 403, *errors))}
+    return {"summary": summary, "responses": responses}
+
+
+def _errors(statuses: tuple[int, ...]) -> dict[str, Any]:
+    error = {"description": "An error", "content": {"application/json": _schema("ErrorBody")}}
+    return {str(status): error for status in statuses}
+
+
+def _schema(name: str) -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{name}"}}

@@ -1,0 +1,71 @@
+"""Serves the page: its files as they lie in the package, under a policy by which nothing foreign can run or be fetched."""
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pixtral_cli.server.http.errors import Fault
+
+FOLDER = Path(__file__).parent
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+PREVIEW = "preview.html"
+PREVIEW_SCRIPTS = "preview-scripts.html"
+
+NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'"
+OWN = (
+    f"{NOTHING}; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'"
+)
+POLICY = f"{OWN}; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
+# A page the model wrote: of no origin, and without a way to ask anybody for anything.
+FRAMED = f"{NOTHING}; sandbox allow-scripts; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'"
+
+SAME = {
+    "Cache-Control": "no-cache",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def routes() -> list[Route]:
+    """The page at `/`, its files under `/page/`."""
+    names = {f"page/{file.relative_to(FOLDER).as_posix()}": file for file in FOLDER.rglob("*") if file.suffix in KINDS}
+    names |= {"": FOLDER / "index.html", f"page/{PREVIEW_SCRIPTS}": FOLDER / PREVIEW}
+
+    async def send(request: Request) -> Response:
+        name = request.url.path.removeprefix("/")
+        if name not in names:
+            raise Fault(404, "Not Found", code="not_found")
+        file = names[name]
+        headers = {**SAME, "Content-Security-Policy": policy(name)}
+        return Response(file.read_bytes(), media_type=KINDS[file.suffix], headers=headers)
+
+    return [Route("/", send), Route("/page/{name:path}", send)]
+
+
+def policy(name: str) -> str:
+    """The content security policy of a file: the preview's scripts are its own one, or all when they were asked for."""
+    if name == f"page/{PREVIEW}":
+        return f"{FRAMED}; script-src '{_hash()}'"
+    if name == f"page/{PREVIEW_SCRIPTS}":
+        return f"{FRAMED}; script-src 'unsafe-inline'"
+    return POLICY
+
+
+def _hash() -> str:
+    """Of the one script that stands in the preview's page."""
+    script = re.search(r"<script>(.*)</script>", (FOLDER / PREVIEW).read_text(encoding="utf-8"), re.DOTALL)
+    assert script
+    return "sha256-" + base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()

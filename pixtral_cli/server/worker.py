@@ -1,0 +1,131 @@
+"""The process that keeps a model: loads it, then serves it on a Unix socket to its owner. Started by `engines.resident`."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from pixtral_cli import __version__
+from pixtral_cli.chat.engine import Engine
+from pixtral_cli.chat.message import user
+from pixtral_cli.errors import PixtralError
+
+WAITING = 64
+BODY = 1_000_000_000  # its owner may send every image a context window can hold
+
+
+def main() -> None:
+    """`python -m pixtral_cli.server.worker ORDER`: lines of JSON on stdout say how far loading is, then that it is done
+    or why not."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    order = json.loads(sys.argv[1])
+    with os.fdopen(os.dup(1), "w") as report:
+        os.dup2(2, 1)  # whatever a library prints is no report
+        keep(order, _engine(order), report)
+
+
+def _engine(order: dict[str, Any]) -> Engine:
+    from pixtral_cli.engines.factory import open_engine
+
+    folder, launch = Path(order["folder"]), None
+    if order["launch"]:
+        from pixtral_cli.engines.vllm.command import Launch
+
+        launch = Launch(**{**order["launch"], "arguments": tuple(order["launch"]["arguments"])})
+    return open_engine(
+        order["engine"], folder=folder, name=order["name"], device=order["device"], dtype=order["dtype"],
+        quantize=order["quantize"], cache=Path(order["cache"]) if order["cache"] else None, note=_note, launch=launch,
+    )  # fmt: skip
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
+    """Load the engine's model and serve it until told to stop, idle for long enough, or left by the owner."""
+    socket = Path(order["socket"])
+    if order["owner"]:
+        threading.Thread(target=_follow_owner, daemon=True).start()
+    try:
+        window = _load(engine, report)
+        listening, app = _listen(order, engine, window, socket)
+    except PixtralError as error:
+        _say(report, error=type(error).__name__, message=error.message, hint=error.hint)
+        sys.exit(error.status)
+    _say(report, window=window)
+    report.close()
+    mine = socket.stat().st_ino
+    try:
+        _serve(app, listening, order["keep_alive"])
+    finally:
+        engine.close()
+        if socket.exists() and socket.stat().st_ino == mine:
+            socket.unlink()
+
+
+def _load(engine: Engine, report: IO[str]) -> int:
+    """Load the weights, reporting each hundredth and what an engine says it does; returns the context window."""
+    told = 0, ""
+
+    def tell() -> None:
+        nonlocal told
+        percent, doing = int(100 * getattr(engine, "loaded", 0)), str(getattr(engine, "doing", ""))
+        if (percent, doing) != told:
+            told = percent, doing
+            _say(report, loaded=percent, doing=doing)
+
+    if load := getattr(engine, "load", None):
+        load(tell)
+    return engine.measure((user("."),)).context_window
+
+
+def _listen(order: dict[str, Any], engine: Engine, window: int, socket: Path) -> tuple[Any, Any]:
+    from pixtral_cli.server.app import Service, create_app
+    from pixtral_cli.server.http.listener import bind_unix
+    from pixtral_cli.server.openai.requests import loader
+
+    about = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "keep_alive", "owner")}
+    about |= {"version": __version__, "pid": os.getpid(), "stop": order["owner"] or os.getpid(), "since": time.time()}
+    service = Service(
+        model=order["name"],
+        load=loader(urls=False),
+        running=order["running"],
+        waiting=WAITING,
+        body_limit=BODY,
+        bodies_limit=4 * BODY,
+        trusted=True,
+        window=lambda: window,
+        status=lambda: about,
+    )
+    return bind_unix(socket), create_app(engine, service)
+
+
+def _serve(app: Any, listening: Any, keep_alive: float | None) -> None:
+    from pixtral_cli.server.http.listener import Server, serve
+
+    queue = app.state.queue
+
+    def leave_when_idle(server: Server) -> None:
+        if keep_alive and not queue.inside and time.monotonic() - queue.last_left > keep_alive:
+            server.should_exit = True
+
+    serve(app, listening, leave_when_idle)
+
+
+def _follow_owner() -> None:
+    """The owner holds the other end of stdin: when it closes, so do we."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _say(report: IO[str], **what: Any) -> None:
+    print(json.dumps(what), file=report, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Conversations on disk: the session database, one conversation's saving, repair, export."""

@@ -1,0 +1,249 @@
+"""All saved conversations: start, resume, fork, find, list, search, remove. Leaves one conversation's saving to `session`."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.chat.message import Message, Role
+from pixtral_cli.errors import UsageError
+from pixtral_cli.sessions import rows as records
+from pixtral_cli.sessions.database import Database
+from pixtral_cli.sessions.rows import Stamp
+from pixtral_cli.sessions.session import Session, lock_file
+from pixtral_cli.util.locks import Lock, held, holder
+
+COLUMNS = (
+    "s.name, s.title, s.system, s.model, s.origin, s.messages, s.created, s.updated, s.checksum, "
+    "(SELECT count(DISTINCT p.image) FROM placements p JOIN messages m ON p.message = m.id WHERE m.session = s.id)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a list shows of a session; `origin` is the session it was forked from, times are seconds since 1970."""
+
+    id: str
+    title: str
+    system: str | None
+    model: str
+    origin: str | None
+    messages: int
+    created: float
+    updated: float
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A whole session as it is on disk."""
+
+    summary: Summary
+    history: tuple[tuple[Message, Stamp], ...]
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return tuple(message for message, _ in self.history)
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message that holds all the words, and the text around the first of them."""
+
+    summary: Summary
+    position: int
+    role: Role
+    snippet: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed; `kept` are sessions left alone because they are open somewhere."""
+
+    sessions: tuple[Summary, ...]
+    kept: tuple[Summary, ...]
+    images: int
+
+
+class Sessions:
+    """The sessions in a folder, which need not exist. Every method raises SaveError where the disk does not play along."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self.database = Database(folder)
+        self._clock = clock
+
+    def start(self, *, model: str = "", system: str | None = None) -> Session:
+        """A new conversation; nothing is on disk before its first question."""
+        return Session(self.database, model=model, system=system, clock=self._clock)
+
+    def resume(self, prefix: str | None = None, *, model: str = "") -> Session:
+        """Go on with a session, the newest by default. One that is open elsewhere is copied, and a note says so.
+
+        `model` is who answers from now on; without it, the one that answered last.
+        """
+        summary = self.find(prefix) if prefix else self.newest()
+        lock, free = self._lock(summary.id)
+        saved = self.load(summary.id)
+        session = self._copy(saved, model)
+        if free:
+            session.take(summary.id, summary.origin, lock)
+        else:
+            pid = holder(lock_file(self.folder, summary.id))
+            where = f"process {pid}" if pid else "another process"
+            session.note(f"Session {summary.id} is open in {where}: this is a copy of it, {session.id}")
+        return session
+
+    def fork(self, prefix: str) -> Session:
+        """A copy of a session under its own id, on disk at once."""
+        session = self._copy(self.load(self.find(prefix).id), "")
+        session.save()
+        return session
+
+    def add(self, messages: Sequence[Message], *, system: str | None = None, model: str = "") -> Session:
+        """A session that was said elsewhere, on disk at once."""
+        stamp = Stamp(self._clock())
+        session = Session(
+            self.database,
+            model=model,
+            system=system,
+            history=[(message, stamp) for message in messages],
+            clock=self._clock,
+        )
+        session.save()
+        return session
+
+    def _copy(self, saved: Saved, model: str) -> Session:
+        summary = saved.summary
+        return Session(
+            self.database,
+            model=model or summary.model,
+            system=summary.system,
+            origin=summary.id,
+            history=saved.history,
+            clock=self._clock,
+        )
+
+    def _lock(self, name: str) -> tuple[Lock | None, bool]:
+        """The lock, if it could be had, and whether the session is free: in a read-only home it is, without a lock."""
+        try:
+            lock = Lock.acquire(lock_file(self.folder, name))
+        except OSError:
+            return None, True
+        return lock, lock is not None
+
+    # Finding
+
+    def list(self, limit: int | None = None) -> tuple[Summary, ...]:
+        """The sessions, the newest first."""
+        return self._summaries("ORDER BY updated DESC, id DESC LIMIT ?", -1 if limit is None else limit)
+
+    def newest(self) -> Summary:
+        """Raises UsageError when there is none."""
+        newest = self.list(1)
+        if not newest:
+            raise UsageError("There is no saved session to continue.", "Start one: pixtral chat")
+        return newest[0]
+
+    def find(self, prefix: str) -> Summary:
+        """The session whose id begins with `prefix`. Raises UsageError when there is none, or several."""
+        wanted = prefix.strip().lower()
+        where = "WHERE substr(name, 1, ?) = ? ORDER BY name != ?, updated DESC"
+        found = self._summaries(where, len(wanted), wanted, wanted)
+        if not found or not wanted:
+            raise UsageError(f"There is no session {prefix!r}.", "See: pixtral sessions")
+        if len(found) > 1 and found[0].id != wanted:
+            names = ", ".join(summary.id for summary in found[:5]) + (", …" if len(found) > 5 else "")
+            raise UsageError(f"{len(found)} sessions begin with {wanted}: {names}.", "Give more letters of its id")
+        return found[0]
+
+    def _summaries(self, which: str, *parameters: object) -> tuple[Summary, ...]:
+        query = f"SELECT {COLUMNS} FROM sessions s {which}"
+        nothing: tuple[Summary, ...] = ()
+        return self.database.read(lambda c: tuple(map(_summary, c.execute(query, parameters))), nothing)
+
+    def load(self, name: str) -> Saved:
+        """A whole session by its full id, images included. Raises UsageError when it is not there."""
+
+        def work(connection: sqlite3.Connection) -> Saved | None:
+            number = records.find(connection, name)
+            if number is None:
+                return None
+            query = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
+            summary = _summary(connection.execute(query, (number,)).fetchone())
+            return Saved(summary, tuple(records.read(connection, number, summary.messages)))
+
+        if saved := self.database.read(work, None):
+            return saved
+        raise UsageError(f"There is no session {name!r}.", "See: pixtral sessions")
+
+    def search(self, text: str, limit: int = 50) -> tuple[Hit, ...]:
+        """The messages that hold every word of `text`, or an image with that in its name; newest session first."""
+        words = [records.storable(word).casefold() for word in text.split()]
+        if not words:
+            raise UsageError("Search for what?", "Give a word: pixtral sessions search dragon")
+        names = "SELECT 1 FROM placements p WHERE p.message = m.id AND instr(fold(p.name), ?)"
+        each = f"(instr(fold(m.text), ?) OR EXISTS ({names}))"
+        query = (
+            f"SELECT position, role, text, {COLUMNS} FROM messages m JOIN sessions s ON m.session = s.id "
+            f"WHERE {' AND '.join([each] * len(words))} ORDER BY s.updated DESC, s.id, position LIMIT ?"
+        )
+        parameters = [*(word for word in words for _ in range(2)), limit]
+
+        def work(connection: sqlite3.Connection) -> tuple[Hit, ...]:
+            rows = connection.execute(query, parameters)
+            return tuple(Hit(_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in rows)
+
+        nothing: tuple[Hit, ...] = ()
+        return self.database.read(work, nothing)
+
+    # Removing
+
+    def remove(self, names: Sequence[str]) -> int:
+        """Remove sessions by their full ids, and the images no other session shows; returns how many images went.
+
+        Raises UsageError, before anything is removed, for one that is open in another process.
+        """
+        for name in names:
+            file = self.folder / "locks" / name
+            if held(file):
+                raise UsageError(f"Session {name} is open in process {holder(file)}.", "Leave it there first: /bye")
+        return self._remove(names)
+
+    def prune(self, *, before: float | None = None, keep: int = 0, dry: bool = False) -> Pruned:
+        """Remove the sessions not touched since `before` (seconds since 1970), except the `keep` newest and open ones."""
+        old = [summary for summary in self.list()[keep:] if before is None or summary.updated < before]
+        busy = {summary.id for summary in old if held(self.folder / "locks" / summary.id)}
+        going = tuple(summary for summary in old if summary.id not in busy)
+        images = 0 if dry else self._remove([summary.id for summary in going])
+        return Pruned(going, tuple(summary for summary in old if summary.id in busy), images)
+
+    def _remove(self, names: Sequence[str]) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            connection.executemany("DELETE FROM sessions WHERE name = ?", [(name,) for name in names])
+            return connection.execute("DELETE FROM images WHERE sha256 NOT IN (SELECT image FROM placements)").rowcount
+
+        if not self.database.file.exists():
+            return 0
+        images = self.database.write(work)
+        self.database.vacuum()
+        return images
+
+
+def _summary(row: Sequence[Any]) -> Summary:
+    """From COLUMNS. Raises Damaged."""
+    *columns, images = row
+    about = records.Header.of(columns)
+    times = about.created, about.updated
+    return Summary(about.name, about.title, about.system, about.model, about.origin, about.messages, *times, images)
+
+
+def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:
+    """One line around the first word that is found."""
+    line = " ".join(text.split())
+    at = min((found for word in words if (found := line.casefold().find(word)) >= 0), default=0)
+    start = max(0, at - width // 2) if len(line) > 2 * width else 0
+    piece = line[start : start + 2 * width]
+    return ("…" if start else "") + piece + ("…" if start + 2 * width < len(line) else "")

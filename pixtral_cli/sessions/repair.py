@@ -1,0 +1,96 @@
+"""From the rows of a damaged session database to a whole one. Leaves finding rows to `salvage` and writing them to `records`."""
+
+import contextlib
+import sqlite3
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.chat.message import Message, Role
+from pixtral_cli.images.image import Image
+from pixtral_cli.sessions import rows, salvage
+
+LOST = "was lost when the session file was damaged]"
+
+TEXT, NUMBER, NOTHING = str, (int, float), type(None)
+SESSION = (NOTHING, TEXT, TEXT, (str, NOTHING), TEXT, (str, NOTHING), int, NUMBER, NUMBER, int)
+MESSAGE = (NOTHING, int, int, TEXT, TEXT, int, int, TEXT, NUMBER, int)
+IMAGE = (NOTHING, TEXT, TEXT, int, int, bytes, int)
+PLACEMENT = (int, int, TEXT, TEXT, (str, NOTHING), int)
+
+
+@dataclass
+class _Found:
+    """Rows by their ids; messages by session and position."""
+
+    sessions: dict[int, rows.Header] = field(default_factory=dict)
+    messages: dict[int, dict[int, tuple[int, list[Any]]]] = field(default_factory=lambda: defaultdict(dict))
+    placements: dict[int, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
+    images: set[str] = field(default_factory=set)
+
+
+def carry(file: Path, log: Path, connection: sqlite3.Connection) -> tuple[int, int]:
+    """Write every session that left a trace in `file` to the new database; returns how many, and how many have gaps.
+
+    Where a message or an image is lost, its place says so.
+    """
+    found = _Found()
+    for rowid, row in salvage.rows(file, log):
+        if _fits(row, SESSION):
+            with contextlib.suppress(rows.Damaged):
+                found.sessions[rowid] = rows.Header.of(row[1:])
+        elif _fits(row, MESSAGE):
+            row[8] = float(row[8])  # in the file, a whole number is stored as such
+            if rows.intact(row[1:]):
+                found.messages[row[1]][row[2]] = (rowid, row)
+        elif _fits(row, PLACEMENT) and rows.intact(row):
+            found.placements[row[0]].append([rowid, *row])
+        elif _fits(row, IMAGE) and rows.whole(row):
+            found.images.add(row[1])
+            connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    sessions = sorted(found.messages.keys() | found.sessions.keys())
+    return len(sessions), sum([_session(connection, found, session) for session in sessions])
+
+
+def _fits(row: list[Any], kinds: tuple[Any, ...]) -> bool:
+    return len(row) == len(kinds) and all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True))
+
+
+def _session(connection: sqlite3.Connection, found: _Found, session: int) -> bool:
+    """Write one session; returns whether it has gaps."""
+    said, header = found.messages[session], found.sessions.get(session)
+    early = min((row[8] for _, row in said.values()), default=header.created if header else 0.0)
+    history: list[tuple[Message, rows.Stamp]] = []
+    for position in range(max([header.messages if header else 0, *(last + 1 for last in said)])):
+        if position in said:
+            id_, row = said[position]
+            history.append((_message(found, id_, row), rows.Stamp(row[8], row[7])))
+        else:
+            role: Role = "assistant" if history and history[-1][0].role == "user" else "user"
+            history.append((Message(role, (f"[this message {LOST}",)), rows.Stamp(early)))
+    number = replace(header or _unknown(history), messages=len(history)).write(connection, None)
+    for position, (message, stamp) in enumerate(history):
+        rows.write(connection, number, position, message, stamp)
+    return header is None or any(LOST in message.text for message, _ in history)
+
+
+def _unknown(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:
+    """The header of a session that is known by its messages only."""
+    title = rows.title([message for message, _ in history])
+    times = [stamp.created for _, stamp in history]
+    models = [stamp.model for _, stamp in history]
+    return rows.Header(rows.new_name(), title, None, max(models), None, 0, min(times), max(times))
+
+
+def _message(found: _Found, id_: int, row: list[Any]) -> Message:
+    """A message with what is left of its images; the others are named in the text."""
+    text, count = row[4], row[5]
+    placed = []
+    kept = sorted(found.placements[id_], key=lambda placement: (placement[2], placement[0]))[:count]
+    for _, _, at, sha256, name, crop, _ in kept:
+        here = Image(b"", name, "", 0, 0, sha256, rows.box(crop)) if sha256 in found.images else f"[image {name} {LOST}"
+        placed.append((at, here))
+    parts = rows.parts(text, placed)
+    lost = (f"[an image {LOST}",) * (count - len(kept))
+    return Message(row[3], (*lost, *parts), bool(row[6]))

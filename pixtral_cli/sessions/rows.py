@@ -1,0 +1,239 @@
+"""Messages as rows and rows as messages: the tables of the session database. Leaves files, locks and damage to others.
+
+The text of a message is one column; its images are placements at an offset in it, and the bytes of each are there once.
+"""
+
+import hashlib
+import json
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.images.image import Box, Image
+
+# No two tables have the same number of columns: that is how rows are told apart in a damaged file.
+SCHEMA = """
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL, system TEXT, model TEXT NOT NULL,
+    origin TEXT, messages INTEGER NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions ON DELETE CASCADE, position INTEGER NOT NULL,
+    role TEXT NOT NULL, text TEXT NOT NULL, images INTEGER NOT NULL, interrupted INTEGER NOT NULL, model TEXT NOT NULL,
+    created REAL NOT NULL, checksum INTEGER NOT NULL, UNIQUE (session, position)
+);
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, format TEXT NOT NULL, width INTEGER NOT NULL,
+    height INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE placements (
+    message INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE, at INTEGER NOT NULL, image TEXT NOT NULL,
+    name TEXT NOT NULL, crop TEXT, checksum INTEGER NOT NULL
+);
+CREATE INDEX placed ON placements (message);
+CREATE INDEX shown ON placements (image);
+"""
+
+
+LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
+
+
+class Damaged(Exception):
+    """What stands in the file is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a message was said, in seconds since 1970, and by which model it was answered ("" for a user's)."""
+
+    created: float
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What is known of a session besides its messages; times in seconds since 1970."""
+
+    name: str
+    title: str
+    system: str | None
+    model: str
+    origin: str | None
+    messages: int
+    created: float
+    updated: float
+
+    def write(self, connection: sqlite3.Connection, session: int | None) -> int:
+        """Insert the row of a session, or replace what it says; returns its number."""
+        if session is None:
+            cursor = connection.execute(
+                "INSERT INTO sessions (name, title, model, messages, created, updated, checksum) "
+                "VALUES (?, '', '', 0, 0, 0, 0)",
+                (self.name,),
+            )
+            session = cursor.lastrowid
+            assert session is not None  # SQLite sets it at every insert
+        columns = "name, title, system, model, origin, messages, created, updated, checksum"
+        update = f"UPDATE sessions SET ({columns}) = (?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?"
+        connection.execute(update, (*astuple(self), checksum(*astuple(self)), session))
+        return session
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> "Header":
+        """From the columns of `sessions` without its id. Raises Damaged."""
+        name, title, system, model, origin, messages, created, updated, right = row
+        if not isinstance(created, int | float) or not isinstance(updated, int | float):
+            raise Damaged("the time of a session")
+        header = cls(name, title, system, model, origin, messages, float(created), float(updated))
+        if checksum(*astuple(header)) != right:
+            raise Damaged("the header of a session")
+        return header
+
+
+def checksum(*values: object) -> int:
+    """Finds a row that was changed by anything but this program."""
+    return zlib.crc32(repr(values).encode("utf-8", "backslashreplace"))
+
+
+def write(connection: sqlite3.Connection, session: int, position: int, message: Message, stamp: Stamp) -> None:
+    """Insert one message with its images."""
+    text = storable(message.text)
+    about = (session, position, message.role, text, len(message.images), int(message.interrupted))
+    row = (*about, stamp.model, float(stamp.created))
+    columns = "session, position, role, text, images, interrupted, model, created, checksum"
+    insert = f"INSERT INTO messages ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    cursor = connection.execute(insert, (*row, checksum(*row)))
+    at = 0
+    for part in message.parts:
+        if isinstance(part, str):
+            at += len(part)
+            continue
+        keep(connection, part)
+        crop = json.dumps([part.crop.left, part.crop.top, part.crop.width, part.crop.height]) if part.crop else None
+        placement = (cursor.lastrowid, at, part.sha256, storable(part.name), crop)
+        connection.execute("INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?)", (*placement, checksum(*placement)))
+
+
+def keep(connection: sqlite3.Connection, image: Image) -> None:
+    """Store an image's bytes unless they are there already."""
+    if not connection.execute("SELECT 1 FROM images WHERE sha256 = ?", (image.sha256,)).fetchone():
+        row = (image.sha256, image.format, image.width, image.height)
+        insert = "INSERT INTO images (sha256, format, width, height, data, checksum) VALUES (?, ?, ?, ?, ?, ?)"
+        connection.execute(insert, (*row, image.data, checksum(*row)))
+
+
+def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple[Message, Stamp]]:
+    """A session's messages in order. Raises Damaged where one is not as it was written, or if there are not `count`."""
+    found: dict[str, Image] = {}
+    result = []
+    query = "SELECT * FROM messages WHERE session = ? ORDER BY position"
+    for expected, row in enumerate(connection.execute(query, (session,))):
+        places = connection.execute(
+            "SELECT * FROM placements WHERE message = ? ORDER BY at, rowid", (row[0],)
+        ).fetchall()
+        if row[2] != expected or not intact(row[1:]) or len(places) != row[5] or not all(map(intact, places)):
+            raise Damaged(f"message {expected} of session {session}")
+        _, _, _, role, text, _, interrupted, model, created, _ = row
+        placed = [(at, _image(connection, found, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
+        result.append((Message(role, parts(text, placed), bool(interrupted)), Stamp(created, model)))
+    if len(result) != count:
+        raise Damaged(f"{len(result)} of {count} messages of session {session}")
+    return result
+
+
+def intact(row: Sequence[Any]) -> bool:
+    """Is a row, its checksum last, as it was written?"""
+    return bool(checksum(*row[:-1]) == row[-1])
+
+
+def whole(image: Sequence[Any]) -> bool:
+    """Is a row of `images` as it was written?"""
+    _, sha256, format_, width, height, data, right = image
+    known = isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == sha256
+    return known and checksum(sha256, format_, width, height) == right
+
+
+def parts(text: str, placed: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
+    """The text with each image at its offset."""
+    result: list[Part] = []
+    end = 0
+    for at, image in placed:
+        result += [text[end:at], image]
+        end = at
+    result.append(text[end:])
+    return tuple(part for part in result if part) or ("",)
+
+
+def _image(connection: sqlite3.Connection, found: dict[str, Image], sha256: str, name: str, crop: str | None) -> Image:
+    if sha256 not in found:
+        row = connection.execute("SELECT * FROM images WHERE sha256 = ?", (sha256,)).fetchone()
+        if row is None or not whole(row):
+            raise Damaged(f"image {sha256}")
+        _, _, format_, width, height, data, _ = row
+        found[sha256] = Image(data, name, format_, width, height, sha256)
+    same = found[sha256]
+    return Image(same.data, name, same.format, same.width, same.height, sha256, box(crop))
+
+
+def box(crop: str | None) -> Box | None:
+    return Box(*json.loads(crop)) if crop else None
+
+
+def find(connection: sqlite3.Connection, name: str) -> int | None:
+    """The number of a session. Without the index: a damaged one could hide it."""
+    row = connection.execute("SELECT id FROM sessions NOT INDEXED WHERE name = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    if not isinstance(row[0], int):
+        raise Damaged("the schema")
+    return row[0]
+
+
+def truncate(connection: sqlite3.Connection, session: int, start: int) -> set[str]:
+    """Delete the messages from position `start` on; returns the hashes of the images that stood in them."""
+    where = "message IN (SELECT id FROM messages WHERE session = ? AND position >= ?)"
+    placed = connection.execute(f"SELECT DISTINCT image FROM placements WHERE {where}", (session, start)).fetchall()
+    connection.execute("DELETE FROM messages WHERE session = ? AND position >= ?", (session, start))
+    return {sha256 for (sha256,) in placed}
+
+
+def forget(connection: sqlite3.Connection, images: Iterable[str]) -> int:
+    """Delete those of the images that stand in no message any more; returns how many."""
+    unused = "DELETE FROM images WHERE sha256 = ? AND sha256 NOT IN (SELECT image FROM placements)"
+    return sum(connection.execute(unused, (sha256,)).rowcount for sha256 in images)
+
+
+def new_name() -> str:
+    """A short id: one of 700 million."""
+    return "".join(secrets.choice(LETTERS) for _ in range(6))
+
+
+def title(messages: Sequence[Message]) -> str:
+    """What a session is called: the first line of its first question, else its first image's name."""
+    for message in messages:
+        if message.role == "user":
+            words = " ".join(_said(message).strip().partition("\n")[0].split())
+            name = words or (message.images[0].name if message.images else "")
+            return storable(name if len(name) <= 60 else name[:59] + "…")
+    return ""
+
+
+def _said(message: Message) -> str:
+    """Its words, with the numbers of the images that stand among them."""
+    said, number = "", 0
+    for part in message.parts:
+        if isinstance(part, str):
+            said += part
+        else:
+            number += 1
+            said += f"#{number}" if said.strip() else ""
+    return said
+
+
+def storable(text: str) -> str:
+    """Text that UTF-8 can hold: lone surrogates, as undecodable bytes leave them, become question marks."""
+    return text.encode("utf-8", "replace").decode()

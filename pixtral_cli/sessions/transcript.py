@@ -1,0 +1,232 @@
+"""A conversation as a file: written as Markdown, HTML, JSON or JSONL, read back from the last two. Knows no session database."""
+
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pixtral_cli.api import messages as wire
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.message import Message, Part, system
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.images.image import Box, Image
+
+
+class Form(StrEnum):
+    """The forms of a transcript; each is also a file's ending."""
+
+    md = "md"
+    html = "html"
+    json = "json"
+    jsonl = "jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was said and what is known of it; `created` in seconds since 1970."""
+
+    messages: tuple[Message, ...]
+    system: str | None = None
+    title: str = ""
+    model: str = ""
+    id: str = ""
+    created: float | None = None
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each image by its key, as the conversation counts them."""
+        images = Conversation(self.system, self.messages).images
+        return {image.key: number for number, image in enumerate(images, 1)}
+
+    @property
+    def about(self) -> str:
+        """One line: model, time, session."""
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.created)) if self.created is not None else ""
+        return " · ".join(filter(None, (self.model, when, self.id and f"session {self.id}")))
+
+
+def form_of(path: Path) -> Form:
+    """The form that a file's ending names. Raises UsageError for another."""
+    ending = path.suffix.lower().removeprefix(".")
+    ending = {"markdown": "md", "htm": "html"}.get(ending, ending)
+    if ending not in list(Form):
+        raise UsageError(f"{path.name}: which format?", f"End the name with one of .{', .'.join(Form)}")
+    return Form(ending)
+
+
+def render(transcript: Transcript, form: Form) -> str:
+    """The whole transcript as one text, its images inside as data URLs."""
+    if form is Form.md:
+        return markdown(transcript, lambda number, image: wire.data_url(image))
+    if form is Form.html:
+        from pixtral_cli.sessions import transcript_html
+
+        return transcript_html.html(transcript)
+    return _json(transcript) if form is Form.json else _jsonl(transcript)
+
+
+def write(transcript: Transcript, path: Path, form: Form | None = None) -> None:
+    """Write the file whole or not at all, over one that is there. Beside Markdown its images lie in `NAME.images`.
+
+    Raises PixtralError where it cannot be written.
+    """
+    form = form or form_of(path)
+    try:
+        if form is Form.md:
+            text = markdown(transcript, lambda number, image: _beside(path, number, image))
+        else:
+            text = render(transcript, form)
+        write_whole(path, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise PixtralError(f"Cannot write {path}: {error.strerror or error}.", "Choose another place") from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put a file in place whole, whatever happens meanwhile."""
+    new = path.with_name(f".{secrets.token_hex(8)}.part")
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+# Markdown
+
+
+Address: TypeAlias = Callable[[int, Image], str]
+
+
+def markdown(transcript: Transcript, address: Address | None) -> str:
+    """Markdown whose images are at the addresses that `address(number, image)` gives; without it they are only named."""
+    numbers = transcript.numbers
+    pieces = [f"# {transcript.title or 'A conversation'}", f"*{transcript.about}*" if transcript.about else ""]
+    if transcript.system:
+        pieces.append("\n".join(f"> {line}" for line in transcript.system.splitlines()))
+    for message in transcript.messages:
+        pieces.append(f"## {'You' if message.role == 'user' else transcript.model or 'Answer'}")
+        pieces.append("".join(_in_markdown(part, numbers, address) for part in message.parts).strip())
+        pieces.append("*(interrupted)*" if message.interrupted else "")
+    return "\n\n".join(filter(None, pieces)) + "\n"
+
+
+def _in_markdown(part: Part, numbers: Mapping[str, int], address: Address | None) -> str:
+    if isinstance(part, str):
+        return part
+    number = numbers[part.key]
+    name = re.sub(r"[\[\]\\\n]", " ", part.name)
+    if not address:
+        width, height = part.size
+        return f"*image {number}: {name}, {width}×{height}*\n\n"
+    return f"\n\n![image {number}: {name}](<{address(number, part)}>)\n\n"
+
+
+def _beside(path: Path, number: int, image: Image) -> str:
+    """Write an image into the folder beside the Markdown file; returns its address as seen from there."""
+    media, data = wire.encoded(image)
+    folder = path.with_suffix(".images")
+    folder.mkdir(exist_ok=True)
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image.name).stem).strip("-")[:40]
+    file = folder / f"{number}-{stem or 'image'}.{media.partition('/')[2]}"
+    write_whole(file, data)
+    return f"{folder.name}/{file.name}"
+
+
+# JSON
+
+
+def iso(when: float) -> str:
+    """A time in seconds since 1970 as ISO 8601 writes it, in UTC."""
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _json(transcript: Transcript) -> str:
+    created = None if transcript.created is None else iso(transcript.created)
+    about = {"id": transcript.id, "title": transcript.title, "model": transcript.model, "created": created}
+    return json.dumps({**about, "messages": list(_lines(transcript))}, ensure_ascii=False, indent=2) + "\n"
+
+
+def _jsonl(transcript: Transcript) -> str:
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in _lines(transcript))
+
+
+def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
+    said = (*((system(transcript.system),) if transcript.system else ()), *transcript.messages)
+    for message, line in zip(said, wire.to_wire(said, _whole), strict=True):
+        yield {**line, "interrupted": True} if message.interrupted else line
+
+
+def _whole(image: Image) -> dict[str, Any]:
+    """An image with its name, and a crop as a part of the whole picture rather than as pixels."""
+    if image.format not in wire.MEDIA:
+        return {"url": wire.data_url(image), "name": image.name}
+    box = image.crop
+    crop = {"crop": [box.left, box.top, box.width, box.height]} if box else {}
+    return {"url": wire.data_url(replace(image, crop=None)), "name": image.name, **crop}
+
+
+def read(path: Path) -> tuple[Transcript, list[str]]:
+    """A transcript from JSON (ours, or an object or array with messages) or JSONL, and what the user must be told.
+
+    A last line of JSONL that was torn off is left out. Raises UsageError naming what is wrong.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}.", "Name a file that can be read") from error
+    try:
+        value, notes = _parsed(data)
+        about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
+        items = about.get("messages", value if isinstance(value, list) else [value])
+        kept = Conversation(messages=wire.messages(items, load=_named))
+    except wire.FieldError as error:
+        raise UsageError(f"{path.name}: {error.message}", "Mend the file, or export it again") from error
+    title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))
+    history = (*kept.turns, *((kept.unanswered,) if kept.unanswered else ()))
+    return Transcript(history, kept.system, title, model), notes
+
+
+def _parsed(data: bytes) -> tuple[Any, list[str]]:
+    """One JSON document, or one a line; the last line may be torn."""
+    try:
+        return wire.parse(data), []
+    except wire.FieldError as whole:
+        return _read_lines(data, whole)
+
+
+def _read_lines(data: bytes, whole: wire.FieldError) -> tuple[list[Any], list[str]]:
+    lines = [line for line in data.splitlines() if line.strip()]
+    values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            values.append(wire.parse(line))
+        except wire.FieldError as error:
+            if number == len(lines) > 1:
+                return values, [f"Line {number} is cut off and left out: {error.message}"]
+            raise whole if number == 1 else wire.FieldError(f"Line {number}", error.message) from None
+    return values, []
+
+
+def _named(url: str, field: str, beside: Mapping[str, Any]) -> Image:
+    from pixtral_cli.util.sanitize import visible
+
+    image = wire.loader()(url, field, beside)
+    if name := beside.get("name"):
+        image = replace(image, name=visible(wire.wants(name, str, f"{field}.name"), 200))
+    if crop := beside.get("crop"):
+        sides = wire.wants(crop, list, f"{field}.crop")
+        if [type(side) for side in sides] != [int] * 4:
+            raise wire.FieldError(f"{field}.crop", "must be four whole numbers: left, top, width, height")
+        image = image.cropped(Box(*sides))
+    return image

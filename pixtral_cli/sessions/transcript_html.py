@@ -1,0 +1,103 @@
+"""A transcript as one HTML file: images inside, no script, nothing fetched when it is opened. Leaves the other forms to `transcript`."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from markdown_it import MarkdownIt
+
+from pixtral_cli.api import messages
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.images.image import Image
+
+if TYPE_CHECKING:
+    from pixtral_cli.sessions.transcript import Transcript
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="pixtral">
+<title>{title}</title>
+<style>
+:root {{ color-scheme: light dark; --ground: #faf9f7; --ink: #1f1d1a; --faint: #6d675e; --line: #e2ddd4; --mine: #fff1e0;
+  --code: #f1eee8; --accent: #c2410c }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ground: #191816; --ink: #ece8e1; --faint: #a29b8f; --line: #38342e;
+  --mine: #33261a; --code: #24221e; --accent: #fb923c }} }}
+* {{ box-sizing: border-box }}
+body {{ margin: 0 auto; max-width: 46rem; padding: 2rem 1rem 4rem; background: var(--ground); color: var(--ink);
+  font: 16px/1.6 system-ui, sans-serif; overflow-wrap: anywhere }}
+h1 {{ font-size: 1.5rem; line-height: 1.25; margin: 0 }}
+.about, figcaption, .stopped, .who {{ color: var(--faint); font-size: .85rem }}
+.about {{ margin: .3rem 0 2rem; padding-bottom: 1rem; border-bottom: 1px solid var(--line) }}
+.who {{ font-weight: 600; margin: 1.6rem 0 .3rem }}
+.user {{ background: var(--mine); border-radius: .8rem; padding: .8rem 1rem }}
+.typed {{ white-space: pre-wrap }}
+.system {{ border-left: 3px solid var(--line); padding-left: 1rem; color: var(--faint) }}
+figure {{ margin: .4rem 0 }}
+img {{ display: block; max-width: 100%; max-height: 28rem; border-radius: .5rem; border: 1px solid var(--line) }}
+pre {{ background: var(--code); padding: .8rem 1rem; border-radius: .5rem; overflow-x: auto; font-size: .875rem }}
+code {{ font-family: ui-monospace, monospace; background: var(--code); border-radius: .25rem; padding: 0 .2em }}
+pre code {{ padding: 0 }}
+table {{ border-collapse: collapse }}
+td, th {{ border: 1px solid var(--line); padding: .3rem .6rem }}
+blockquote {{ margin: 0; padding-left: 1rem; border-left: 3px solid var(--line) }}
+a {{ color: var(--accent) }}
+</style>
+</head>
+<body>
+<h1 dir="auto">{title}</h1>
+<p class="about">{about}</p>
+{body}
+</body>
+</html>
+"""
+
+
+def html(transcript: "Transcript") -> str:
+    """The page. Everything said is escaped; Markdown in answers is shown as such, its links and code inert, its images as links."""
+    numbers = transcript.numbers
+    shown: set[str] = set()
+    pieces = []
+    if transcript.system:
+        pieces.append(
+            f'<div class="who">System</div>\n<div class="system typed" dir="auto">{escape(transcript.system)}</div>'
+        )
+    for message in transcript.messages:
+        who = "You" if message.role == "user" else transcript.model or "Answer"
+        pieces.append(f'<div class="who">{escape(who)}</div>\n<div class="{message.role}" dir="auto">')
+        pieces.append(_answer(message) if message.role == "assistant" else _said(message, numbers, shown))
+        pieces.append("</div>")
+    title = escape(transcript.title or "A conversation")
+    return PAGE.format(title=title, about=escape(transcript.about), body="\n".join(pieces))
+
+
+def _answer(message: Message) -> str:
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    stopped = '<p class="stopped">(interrupted)</p>' if message.interrupted else ""
+    return f"{reader.render(message.text)}{stopped}"
+
+
+def _said(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:
+    return "".join(_part(part, numbers, shown) for part in message.parts if part)
+
+
+def _part(part: Part, numbers: Mapping[str, int], shown: set[str]) -> str:
+    if isinstance(part, str):
+        return f'<span class="typed">{escape(part)}</span>'
+    number = numbers[part.key]
+    if part.key in shown:
+        return f'<a href="#image-{number}">image {number}</a>'
+    shown.add(part.key)
+    return _figure(part, number)
+
+
+def _figure(image: Image, number: int) -> str:
+    width, height = image.size
+    caption = f"image {number} · {escape(image.name)} · {width}×{height}"
+    source = messages.data_url(image)
+    return (
+        f'<figure id="image-{number}"><img src="{source}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+    )

@@ -1,0 +1,1 @@
+"""Answers that are data: JSON schemas, their short form, records."""

@@ -1,0 +1,283 @@
+"""JSON schemas an answer must satisfy: read from a file, from JSON or from the short form, and held against an answer.
+
+Leaves the short form's grammar to `chat.shorthand`, decoding under a schema to the engines. Fetches nothing, ever.
+"""
+
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.structured import shorthand
+from pixtral_cli.util.sanitize import visible
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import SchemaError, ValidationError  # type: ignore[import-untyped]
+    from jsonschema.protocols import Validator  # type: ignore[import-untyped]
+
+LONGEST = 1_000_000  # bytes of a schema
+TOLD = "Answer with JSON that satisfies this JSON schema, and with nothing else:"
+HINT = "Name a file, or write 'name, price:float, [tags]' or a JSON schema"
+PATHLIKE = re.compile(r"[./~].*|.*[/\\].*|.*\.(json|txt|schema)", re.IGNORECASE)
+WORDS = frozenset({"$schema", "$id", "$defs", "definitions", "title", "description"})  # that forbid nothing
+SAME = ("allOf", "anyOf", "oneOf")
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+DATA = frozenset({"enum", "const", "default", "example", "examples"})  # their values are no schemas
+
+
+class Unfit(PixtralError):
+    """An answer that is not what was asked for: not JSON, not of its schema, or without its code block."""
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The schema that `text` is, or that lies in the file it names: a JSON schema, or `chat.shorthand`'s short form.
+
+    Raises UsageError, saying what is wrong and where: no such file, not JSON, no JSON schema, a `$ref` that leads out
+    of it or nowhere.
+    """
+    stripped = text.strip()
+    if not stripped:
+        raise UsageError("The schema is empty", HINT)
+    if stripped[0] == "{":
+        return _from_json(stripped, "The schema")
+    if "\n" not in stripped and (found := _read(stripped)) is not None:
+        where = f"The schema in {visible(stripped, 60)}"
+        return _from_json(found, where) if found[:1] == "{" else _short(found, where)
+    return _short(stripped, "The schema")
+
+
+def check(schema: Any, where: str = "The schema") -> dict[str, Any]:
+    """A JSON schema as it is. Raises UsageError, its message beginning with `where`, when it is none or not whole."""
+    if not isinstance(schema, dict):
+        raise UsageError(f"{where} must be a JSON object, not {_kind(schema)}", HINT)
+    try:
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+        _check(schema, where)
+    except ValueError:
+        raise UsageError(f"{where} holds half a character, or a number that is none") from None
+    except RecursionError:
+        raise UsageError(f"{where} refers to itself without end, or nests too deep") from None
+    return schema
+
+
+def validate(text: str, schema: dict[str, Any], *, cut: bool = False) -> Any:
+    """The value of an answer that satisfies the schema. Raises Unfit, saying where it does not.
+
+    `cut`: the answer ended because it might not be longer. Then a number is none, for more digits may have followed.
+    """
+    if not cut:
+        return _validated(text, schema)
+    try:
+        value = _validated(text, schema)
+    except Unfit:
+        value = 0
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise Unfit("The answer was cut off before its JSON was complete", "Raise --max-tokens, or ask for less")
+    return value
+
+
+def _validated(text: str, schema: dict[str, Any]) -> Any:
+    from referencing import Registry
+
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        validator = _draft(schema)(schema, registry=Registry())  # which fetches nothing
+        error = min(validator.iter_errors(value), key=_depth, default=None)
+    except ValueError as error:
+        raise Unfit(_cut(f"The answer is not valid JSON: {_reason(error)}")) from None
+    except RecursionError:
+        raise Unfit("The answer is nested too deep to be held against the schema") from None
+    if error is not None:
+        raise Unfit(_cut(f"The answer does not satisfy the schema{_place(error.absolute_path)}: {_why(error)}"))
+    return value
+
+
+def told(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
+    """The conversation with its last question saying what the answer must be; twice told is once told.
+
+    It stands at the very end, so that what a model has computed of the images and the talk before it is still good.
+    """
+    if schema is None or not messages:
+        return tuple(messages)
+    *before, last = messages
+    asked = f"{TOLD}\n{json.dumps(schema, ensure_ascii=False)}"
+    if last.text.endswith(asked):
+        return (*before, last)
+    return (*before, replace(last, parts=(*last.parts, f"\n\n{asked}" if last.text.strip() else asked)))
+
+
+def _short(text: str, where: str) -> dict[str, Any]:
+    try:
+        return shorthand.parse(text)
+    except shorthand.Wrong as error:
+        raise UsageError(_cut(f"{where}: {error}"), shorthand.HINT) from None
+
+
+def _read(name: str) -> str | None:
+    """What lies in the file of this name; None when there is none and the name does not look like a file's."""
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            if not PATHLIKE.fullmatch(name):
+                return None
+            raise UsageError(f"{visible(name, 60)} is a directory", "Name a file with a JSON schema")
+        with path.open("rb") as file:
+            data = file.read(LONGEST + 1)
+        if len(data) > LONGEST:
+            raise UsageError(f"{visible(name, 60)} holds more than a schema: over {LONGEST // 10**6} MB")
+        return data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise UsageError(f"{visible(name, 60)} is not text", "Name a file with a JSON schema") from None
+    except FileNotFoundError:
+        if PATHLIKE.fullmatch(name) and not re.search(r"[\s,:]", name):
+            raise UsageError(f"There is no file {visible(name, 80)}", HINT) from None
+        return None
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, PermissionError):
+            raise UsageError(f"{visible(name, 60)} cannot be read: {error.strerror}") from None
+        return None
+
+
+def _from_json(text: str, where: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(text, parse_constant=_refuse)
+    except ValueError as error:
+        raise UsageError(_cut(f"{where} is not valid JSON: {_reason(error)}"), HINT) from None
+    except RecursionError:
+        raise UsageError(f"{where} nests too deep") from None
+    return check(schema, where)
+
+
+def _check(schema: dict[str, Any], where: str) -> None:
+    from jsonschema.exceptions import SchemaError
+
+    draft = _draft(schema)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Python's, of patterns that it reads otherwise one day
+            draft.check_schema(schema, format_checker=draft.FORMAT_CHECKER)
+    except OverflowError:  # Python's, for a pattern that repeats too often
+        raise UsageError(f"{where} repeats something in a pattern too often") from None
+    except SchemaError as error:
+        raise UsageError(_cut(f"{where} is no JSON schema{_place(error.absolute_path)}: {_why(error)}")) from None
+    _References(schema, where).check()
+    known = WORDS | set(draft.VALIDATORS)
+    if schema and not known & set(schema):
+        names = ", ".join(map(str, list(schema)[:3]))
+        raise UsageError(
+            _cut(f"{where} has none of a JSON schema's keywords, only: {visible(names)}"),
+            'Such as {"type": "object", "properties": {"name": {"type": "string"}}}',
+        )
+
+
+class _References:
+    """Where the references of a schema lead: nowhere outside of it, and not back to themselves."""
+
+    def __init__(self, schema: dict[str, Any], where: str) -> None:
+        from referencing import Registry
+        from referencing.jsonschema import DRAFT202012
+
+        self._schema, self._where = schema, where
+        self._resolver = Registry[Any]().with_resource("", DRAFT202012.create_resource(schema)).resolver()
+        self._sound: set[int] = set()  # ids of parts that are known to end
+
+    def check(self) -> None:
+        """Raises UsageError naming the reference that is wrong."""
+        for part in _parts(self._schema):
+            self._follow(part, ())
+
+    def _follow(self, part: Any, behind: tuple[int, ...]) -> None:
+        """Go to every part that speaks of the same value as this one, each once."""
+        if not isinstance(part, dict) or id(part) in self._sound:
+            return
+        if id(part) in behind:
+            raise RecursionError
+        same = [one for name in SAME if isinstance(many := part.get(name), list) for one in many]
+        same += [part.get(name) for name in ("not", "if", "then", "else")]
+        same += [self._lookup(part[name]) for name in REFERENCES if isinstance(part.get(name), str)]
+        for one in same:
+            self._follow(one, (*behind, id(part)))
+        self._sound.add(id(part))
+
+    def _lookup(self, reference: str) -> Any:
+        from referencing.exceptions import Unresolvable
+
+        if not reference.startswith("#"):
+            raise UsageError(
+                _cut(f"{self._where} refers to {visible(reference, 60)}: only its own parts (#…) are looked up"),
+                "Copy what it refers to into $defs",
+            )
+        try:
+            return self._resolver.lookup(reference).contents
+        except (Unresolvable, ValueError, LookupError):
+            raise UsageError(_cut(f"{self._where} has no {visible(reference, 60)}, which a $ref names")) from None
+
+
+def _parts(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a schema that may be a schema."""
+    if isinstance(part, dict):
+        yield part
+        for name, value in part.items():
+            if name not in DATA or isinstance(value, dict):
+                yield from _parts(value)
+    elif isinstance(part, list):
+        for one in part:
+            yield from _parts(one)
+
+
+def _draft(schema: dict[str, Any]) -> "type[Validator]":
+    """The validators of the draft that the schema names; of 2020-12 if it names none."""
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+    from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+
+    named = isinstance(schema.get("$schema"), str)
+    draft: type[Validator] = validator_for(schema, Draft202012Validator) if named else Draft202012Validator
+    return draft
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(f"{number[:20]} is too large a number")
+    return value
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno}, column {error.colno}"
+    return str(error)
+
+
+def _depth(error: "ValidationError | SchemaError") -> int:
+    """Of several complaints the outermost is told, the first of those: a missing field before a wrong one inside."""
+    return len(error.absolute_path)
+
+
+def _why(error: "ValidationError | SchemaError") -> str:
+    """What is wrong, without a long value in front of it."""
+    return (
+        error.message if len(error.message) <= 60 else f"against {error.validator} {json.dumps(error.validator_value)}"
+    )
+
+
+def _place(path: Any) -> str:
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    return f" at {visible(steps, 50)}" if steps else ""
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _cut(text: str) -> str:
+    text = visible(text)
+    return text if len(text) <= 120 else f"{text[:119]}…"

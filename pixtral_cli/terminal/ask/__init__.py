@@ -1,0 +1,1 @@
+"""`pixtral ask`: one question, one answer."""

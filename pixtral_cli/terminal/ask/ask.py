@@ -1,0 +1,278 @@
+"""One question, one answer: what `pixtral ask` does. Is handed values, an engine to open and an output; knows no flags."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from pixtral_cli import images
+from pixtral_cli.chat import codeblocks
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Cost, Engine, Sampling
+from pixtral_cli.chat.image_refs import place
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.structured.schema import told
+from pixtral_cli.terminal.ask import output_file
+from pixtral_cli.terminal.ask import stdin as piped
+from pixtral_cli.terminal.ask import watch as watching
+from pixtral_cli.terminal.output.output import dumps
+from pixtral_cli.terminal.output.render import Answer, Output, as_json, collect, render, show, statistics
+from pixtral_cli.terminal.output.structured import Layout, described, document
+from pixtral_cli.terminal.repl.input_parser import is_picture
+from pixtral_cli.util.sanitize import clean, suspicious, visible
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked. `sources` are paths, URLs or `-`; `extract` a language, when the code block alone is wanted."""
+
+    question: str = ""
+    sources: Sequence[str] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    read_stdin: bool = True
+    piped: str | None = None  # what stdin held, when it has been read already
+    extract: str = ""
+    layout: Layout = ""  # of an answer under a schema
+    file: Path | None = None
+    verbose: bool = False
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which conversation the question belongs to (`resume`: an id, "" the newest, None a new one), and if it is saved."""
+
+    resume: str | None = None
+    log: bool = True
+    system: str | None = None
+    model: str = ""
+
+
+def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
+    """The question with its images and what is piped in. Everything about it is checked before an engine is opened."""
+    if request.file:
+        output_file.check(request.file)
+    if request.sources.count(STDIN) > 1:
+        raise UsageError("Only one image can come on stdin", "Name --image - once")
+    found = [_image(source, request.offline, stdin) for source in request.sources]
+    parts = place(request.question, found)
+    text = read_piped(request, out, stdin).piped or ""
+    if not request.question.strip() and not text:
+        raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
+    for image in found:
+        for said in image.notes:
+            out.note(f"{image.name}: {said}")
+    if not found and _names_a_picture(request.question):
+        out.note(f"{visible(request.question, 60)} is sent as text. To send the picture: --image")
+    return Message("user", _with_piped(parts, text))
+
+
+def _names_a_picture(question: str) -> bool:
+    """Whether the whole question is the path of an image, which is text all the same."""
+    name = question.strip()
+    return len(name) < 255 and is_picture(name) and Path(name).is_file()
+
+
+def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
+    """The request with the text of stdin in it, which can be read only once."""
+    if request.piped is not None:
+        return request
+    wanted = request.read_stdin and STDIN not in request.sources
+    return replace(request, piped=piped.read_text(stdin, out.note) if wanted else "")
+
+
+@contextlib.contextmanager
+def conversing(sessions: Sessions, kept: Kept, out: Output) -> Iterator[Conversation]:
+    """The conversation that the question belongs to, saved as it happens if it is to be kept."""
+    if not kept.log:
+        yield _unkept(sessions, kept)
+        return
+    if kept.resume is None:
+        session = sessions.start(model=kept.model, system=kept.system)
+    else:
+        session = sessions.resume(kept.resume or None, model=kept.model)
+    with session:
+        conversation = session.conversation()
+        if kept.system and kept.system != conversation.system:
+            conversation.system = kept.system
+        try:
+            yield conversation
+        finally:
+            for line in session.take_notes():
+                out.note(line)
+
+
+def _unkept(sessions: Sessions, kept: Kept) -> Conversation:
+    if kept.resume is None:
+        return Conversation(kept.system)
+    saved = sessions.load((sessions.find(kept.resume) if kept.resume else sessions.newest()).id)
+    return Conversation(kept.system or saved.summary.system, saved.messages)
+
+
+def answer(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
+    """Ask, show or write the answer, and say on stderr what there is to say about it."""
+    chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
+    structured = request.sampling.schema is not None
+    held = request.extract or request.file or structured
+    given = collect(chunks, out) if held else render(chunks, out)
+    if not structured:  # under a schema, what is wrong with it is an error
+        _remark(given, out)
+    if held:
+        _deliver(given, request, out)
+    if request.verbose:
+        window = engine.measure([asked]).context_window
+        out.tell(statistics(given, window))
+
+
+def _remark(given: Answer, out: Output) -> None:
+    if given.finish_reason == "length":
+        out.note("The answer was cut off: --max-tokens or the context window was reached")
+    elif not given.text.strip():
+        out.note("The model had nothing to say: its answer is empty")
+
+
+def watch(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
+    """Answer, and answer anew whenever a picture changes, each time as if for the first time. Ends with Ctrl-C.
+
+    A picture that cannot be read, or an answer that fails, is told and waited out.
+    """
+    changes = watching.changes(watching.files(request.sources))
+    while True:
+        try:
+            answer(request, asked, Conversation(conversation.system, conversation.turns), engine, out)
+        except PixtralError as error:
+            out.tell(f"{visible(error.message)}. Waiting for the picture to change")
+        asked = _changed(request, changes, out)
+
+
+def _changed(request: Request, changes: Iterator[None], out: Output) -> Message:
+    """The question with its pictures as they are after their next change that leaves them readable."""
+    while True:
+        next(changes)
+        try:
+            return message(request, out, None)
+        except PixtralError as error:
+            out.tell(f"{visible(error.message)}. Waiting for the picture to change")
+
+
+def preview(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
+    """Print what would be sent and what it costs. Raises ContextError when it does not fit."""
+    schema = request.sampling.schema
+    cost = engine.measure(told([*conversation.messages, asked], schema))
+    wanted = request.sampling.max_tokens or 1
+    if cost.left < wanted:
+        raise ContextError(
+            f"The prompt takes {cost.prompt_tokens:,} tokens, the answer {wanted:,}, the window is {cost.context_window:,}",
+            "Send fewer images or less text, or lower --max-tokens",
+        )
+    sent = [image for said in (*conversation.messages, asked) for image in said.images]
+    if out.format == "text":
+        out.write("".join(f"{clean(line)}\n" for line in _plan(asked, sent, cost, out.model, schema)))
+    else:
+        out.write(dumps(_plan_json(asked, sent, cost, out.model, schema), out.stdout.encoding) + "\n")
+
+
+def _image(source: str, offline: bool, stdin: TextIO | None) -> Image:
+    if source == STDIN:
+        if stdin is not None and stdin.isatty():
+            raise ImageError("--image - reads stdin, and stdin is a terminal", "Pipe a picture into it, or name a file")
+        return images.from_stdin(stdin.buffer if stdin is not None else io.BytesIO())
+    if offline and source.lower().startswith(("http:", "https:")):
+        raise NetworkError(
+            f"{visible(source, 60)}: the network is off (--offline)", "Download the picture, or leave --offline out"
+        )
+    return images.load(source, typed=True)
+
+
+def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+    """The question, a blank line, then what was piped in; each alone where the other is missing."""
+    if not text:
+        return parts
+    *before, last = parts
+    if isinstance(last, str):
+        return (*before, f"{last}\n\n{text}" if last.strip() else text)
+    return (*parts, text)
+
+
+def _deliver(given: Answer, request: Request, out: Output) -> None:
+    """The code block or the whole answer, to the file or stdout. What cannot be delivered is not lost."""
+    try:
+        text = _wanted(given, request, out)
+    except PixtralError:
+        if given.text:
+            out.tell(clean(given.text))
+        raise
+    if request.file is None:
+        out.write(clean(text))
+        return
+    try:
+        output_file.write(request.file, text)
+    except PixtralError:
+        show(given, out)
+        raise
+    out.note(f"Wrote {request.file} ({len(text.encode(errors='replace')):,} bytes)")
+
+
+def _wanted(given: Answer, request: Request, out: Output) -> str:
+    if request.sampling.schema is not None:
+        return document(given, request.sampling, request.layout, out, file=request.file is not None)
+    if not request.extract:
+        text = given.text if out.format == "text" else dumps(as_json(given, out.model))
+        tricks = suspicious(text)
+    else:
+        block = codeblocks.pick(given.text, request.extract)
+        text, tricks = block.text, suspicious(block.text)
+        if not block.closed:
+            out.note("The code block has no end: the answer stopped within it")
+    for trick in tricks:
+        out.note(f"Warning: {trick}")
+    return text if text.endswith("\n") else f"{text}\n"
+
+
+def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None) -> list[str]:
+    lines = [f"model    {model}"]
+    for number, (image, price) in enumerate(zip(sent, cost.images, strict=True), 1):
+        width, height = image.size
+        size = f"{width}×{height}" + (
+            f" → {price.width}×{price.height}" if (price.width, price.height) != image.size else ""
+        )
+        lines.append(f"image {number}  {image.name}  {size}  {price.tokens:,} tokens")
+    count = len(asked.text)
+    lines.append(f"text     {count:,} character{'' if count == 1 else 's'}")
+    if schema is not None:
+        lines.append(f"schema   {described(schema)}")
+    lines.append(f"prompt   {cost.prompt_tokens:,} tokens, {cost.image_tokens:,} of them images")
+    lines.append(f"context  {cost.left:,} of {cost.context_window:,} tokens left for the answer")
+    return lines
+
+
+def _plan_json(
+    asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "text": asked.text,
+        "images": [
+            {
+                "name": image.name,
+                "width": image.size[0],
+                "height": image.size[1],
+                "sent_width": price.width,
+                "sent_height": price.height,
+                "tokens": price.tokens,
+            }
+            for image, price in zip(sent, cost.images, strict=True)
+        ],
+        "prompt_tokens": cost.prompt_tokens,
+        "image_tokens": cost.image_tokens,
+        "context_window": cost.context_window,
+        "context_left": cost.left,
+        **({} if schema is None else {"schema": schema}),
+    }

@@ -1,0 +1,1 @@
+"""Thumbnails of pictures in the terminal."""

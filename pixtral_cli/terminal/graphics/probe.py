@@ -1,0 +1,69 @@
+"""Asks a terminal which graphics it can draw. What was typed meanwhile is handed back, nothing is swallowed."""
+
+import os
+import re
+import select
+import sys
+import time
+from dataclasses import dataclass
+
+from pixtral_cli.terminal.graphics.draw import CELL, Method
+from pixtral_cli.terminal.output.keyboard import quiet
+
+# A tiny Kitty graphics command, which answers OK where it is understood; then what every terminal answers: what it is.
+KITTY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
+ATTRIBUTES = b"\x1b[c"
+TITLED = ("screen", "tmux", "linux")  # these would show the first question, or take it for a title
+PATIENCE = 1.0
+_ATTRIBUTES = re.compile(rb"\x1b\[\?([\d;]*)c")
+_KITTY = re.compile(rb"\x1b_Gi=31;([^\x1b]*)\x1b\\")
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What the terminal can: its best method, a character's size in pixels; `typed` was read while it was asked."""
+
+    method: Method
+    cell: tuple[int, int]
+    typed: bytes = b""
+
+
+def understood(answer: bytes) -> tuple[Method, bytes]:
+    """The best method that an answer admits, and the bytes that are no part of the answer."""
+    kitty, attributes = _KITTY.search(answer), _ATTRIBUTES.search(answer)
+    typed = _ATTRIBUTES.sub(b"", _KITTY.sub(b"", answer))
+    if kitty and kitty[1] == b"OK":
+        return "kitty", typed
+    return ("sixel" if attributes and b"4" in attributes[1].split(b";") else "blocks"), typed
+
+
+def ask(keyboard: int, screen: int, term: str, patience: float = PATIENCE) -> Terminal:
+    """Ask the terminal behind these two descriptors; one that doesn't answer in time can draw half-blocks."""
+    if sys.platform == "win32":
+        return Terminal("blocks", CELL)
+    with quiet(keyboard):
+        os.write(screen, ATTRIBUTES if term.startswith(TITLED) else KITTY + ATTRIBUTES)
+        answer = _read(keyboard, patience)
+    method, typed = understood(answer)
+    return Terminal(method, _cell(screen), typed)
+
+
+def _read(keyboard: int, patience: float) -> bytes:
+    answer, end = b"", time.monotonic() + patience
+    while not _ATTRIBUTES.search(answer):
+        ready = select.select([keyboard], [], [], max(0.0, end - time.monotonic()))[0]
+        more = os.read(keyboard, 4096) if ready else b""
+        if not more:
+            break
+        answer += more
+    return answer
+
+
+def _cell(screen: int) -> tuple[int, int]:
+    """A character's width and height in pixels, as the kernel has been told, or a common size."""
+    import fcntl
+    import struct
+    import termios
+
+    rows, columns, width, height = struct.unpack("HHHH", fcntl.ioctl(screen, termios.TIOCGWINSZ, bytes(8)))
+    return (width // columns, height // rows) if width and height and columns and rows else CELL

@@ -1,0 +1,40 @@
+"""Decides once how this terminal shows a thumbnail, and makes it. Drawing is `preview`'s, asking the terminal `preview_query`'s."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.graphics.draw import METHODS, drawable, drawn
+from pixtral_cli.terminal.graphics.probe import Terminal, ask
+
+
+class Thumbnails:
+    """Called with an image and the setting `preview` (on, off or a method); returns what to send to `screen`.
+
+    The terminal is asked when the first image is to be seen; `unread` gets the keys that came with its answer.
+    """
+
+    def __init__(
+        self, screen: TextIO, keyboard: int, unread: Callable[[bytes], None], env: Mapping[str, str] = os.environ
+    ) -> None:
+        self._screen = screen
+        self._keyboard = keyboard
+        self._unread = unread
+        self._env = env
+        self._terminal: Terminal | None = None
+
+    def __call__(self, image: Image, wanted: str) -> str:
+        if wanted == "off" or not drawable(self._screen, self._env):
+            return ""
+        terminal = self._ask()
+        method = next((method for method in METHODS if method == wanted), terminal.method)
+        truecolor = self._env.get("COLORTERM") in ("truecolor", "24bit")
+        return drawn(image, method, os.get_terminal_size(self._screen.fileno()).columns, terminal.cell, truecolor)
+
+    def _ask(self) -> Terminal:
+        if self._terminal is None:
+            self._terminal = ask(self._keyboard, self._screen.fileno(), self._env.get("TERM", ""))
+            if self._terminal.typed:
+                self._unread(self._terminal.typed)
+        return self._terminal

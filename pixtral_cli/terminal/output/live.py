@@ -1,0 +1,161 @@
+"""Shows Markdown on a terminal while it is written. Finished blocks go into the scrollback once and are never touched again.
+
+Only the unfinished tail is drawn over, from its first changed line on, in one write. A thread draws at most 20 times a
+second, so neither a fast engine nor a stalled one leaves the screen behind; it ends with the answer.
+"""
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.terminal.output.markdown import Block, mended, split, typesetter
+from pixtral_cli.terminal.output.output import size
+
+BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"  # a frame: terminals that know it show all of it at once
+INTERVAL = 0.05
+
+
+class LiveMarkdown:
+    """A context in which `feed` shows more of one answer. Its text must be sanitised."""
+
+    def __init__(self, stdout: TextIO, write: Callable[[str], None]) -> None:
+        self._page = Page(Painter(write, lambda: size(stdout)))
+        self._inbox: deque[str] = deque()
+        self._news = threading.Event()
+        self._over = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._draw, name="pixtral-live", daemon=True)
+
+    def __enter__(self) -> "LiveMarkdown":
+        self._thread.start()
+        return self
+
+    def feed(self, text: str) -> None:
+        """More text. Raises what drawing raised, such as BrokenPipeError."""
+        if self._failure:
+            raise self._failure
+        self._inbox.append(text)
+        self._news.set()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._news.set()
+        self._thread.join()
+        with contextlib.suppress(*([OSError, PixtralError] if error else [])):  # the first error is the one to tell
+            if self._failure:
+                raise self._failure
+            self._page.finish(self._arrived())
+
+    def _draw(self) -> None:
+        try:
+            while not self._over.is_set():
+                self._news.wait()
+                self._news.clear()
+                begin = time.perf_counter()
+                self._page.show(self._arrived())
+                self._over.wait(max(INTERVAL, 4 * (time.perf_counter() - begin)))
+        except BaseException as failure:  # told to whoever feeds: a thread has nobody to raise to
+            self._failure = failure
+
+    def _arrived(self) -> str:
+        pieces = [self._inbox.popleft() for _ in range(len(self._inbox))]
+        return "".join(pieces)
+
+
+class Page:
+    """The answer so far: what of it is finished, and how the rest looks for now."""
+
+    def __init__(self, painter: "Painter") -> None:
+        self._painter = painter
+        self._text = ""  # from the first unfinished block on
+        self._apart = False  # that block stands after a blank line
+        self._done = 0  # lines of its source that are finished: it is a fence that goes on
+
+    def show(self, more: str) -> None:
+        """Finish what cannot change any more, draw the rest."""
+        self._text += more
+        whole = split(self._text[: self._text.rfind("\n") + 1])
+        finished = self._finish(whole[:-1])
+        if whole:
+            self._text = self._text[whole[-1].start :]
+            self._apart = self._apart or whole[-1].gap
+            if whole[-1].open:
+                finished += self._lines(whole[-1], first=True)
+                self._done = whole[-1].source.count("\n")
+        tail = split(mended(self._text))
+        live = [line for place, block in enumerate(tail) for line in self._lines(block, first=place == 0)]
+        self._painter.paint(finished, live)
+
+    def finish(self, more: str) -> None:
+        """Everything is finished, and the cursor on a line of its own."""
+        self._text += more
+        self._painter.paint(self._finish(split(self._text)), [])
+
+    def _finish(self, blocks: list[Block]) -> list[str]:
+        lines: list[str] = []
+        for block in blocks:
+            lines += self._lines(block, first=True)
+            self._apart, self._done = False, 0
+        return lines
+
+    def _lines(self, block: Block, *, first: bool) -> list[str]:
+        """A block's lines, below a blank one if it stands apart; of the first block those that are not finished yet."""
+        done = self._done if first else 0
+        apart = (block.gap or (first and self._apart)) and not done
+        return [""] * apart + typesetter(self._painter.columns - 1).lines(block, done)
+
+
+class Painter:
+    """Lines on a terminal: finished ones scroll away, the live ones below them are replaced. The cursor ends the last one."""
+
+    def __init__(self, write: Callable[[str], None], size: Callable[[], os.terminal_size]) -> None:
+        self._write = write
+        self._size = size
+        self._live: list[str] = []
+        self._width = size().columns
+
+    @property
+    def columns(self) -> int:
+        return self._size().columns
+
+    def paint(self, finished: list[str], live: list[str]) -> None:
+        """Put `finished` where the live lines stood and `live` below, of which as many are shown as the window holds."""
+        columns, rows = self._size()
+        live = live[-max(rows - 1, 1) :]
+        lines = [*finished, *live]
+        same = self._common(lines) if columns == self._width else 0
+        if not live:  # the last time: the terminal may have written ^C behind the last line
+            same = min(same, max(len(self._live) - 1, 0))
+        if same == len(self._live) == len(lines):
+            frame = ""
+        elif same == len(self._live):
+            frame = ("\n" if same else "") + "\n".join(lines[same:])
+        else:
+            same = min(same, max(len(lines) - 1, 0))
+            frame = self._back_to(same, columns, rows) + "\n".join(f"{line}\x1b[K" for line in lines[same:]) + "\x1b[J"
+        if lines and not live:
+            frame += "\n"
+        self._live, self._width = live, columns
+        if frame:
+            self._write(BEGIN + frame + END)
+
+    def _common(self, lines: list[str]) -> int:
+        pairs = zip(self._live, lines, strict=False)
+        return next((place for place, (old, new) in enumerate(pairs) if old != new), min(len(self._live), len(lines)))
+
+    def _back_to(self, line: int, columns: int, rows: int) -> str:
+        """Move the cursor to the start of a live line. A narrower window has wrapped the lines it was too narrow for."""
+        heights = [max(1, -(-cell_len(Text.from_ansi(text).plain) // columns)) for text in self._live[line:]]
+        up = min(sum(heights) - 1, rows - 1)
+        return f"\r\x1b[{up}A" if up > 0 else "\r"

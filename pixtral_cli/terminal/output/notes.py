@@ -1,0 +1,105 @@
+"""What the REPL says beside the answers: lines, errors and small tables on stderr. Leaves answers to `render`."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.terminal.output.output import Output
+from pixtral_cli.util.sanitize import clean, visible
+
+GAP = 2  # columns between the cells of a row
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Writes for people; every character from outside is made harmless, so names need no care."""
+
+    out: Output
+    colour: bool = False
+    width: int | None = None  # None: the terminal's, which may change
+
+    def say(self, text: str) -> None:
+        for line in text.split("\n"):
+            self._write(self._folded(visible(line)), "2")
+
+    def tell(self, text: str, mark: str = "") -> None:
+        """Text of several lines as it is, each line behind a mark."""
+        for line in clean(text).split("\n"):
+            self._write(self._folded(mark + line))
+
+    def warn(self, text: str) -> None:
+        self._write(self._folded(visible(text)), "33")
+
+    def error(self, error: PixtralError) -> None:
+        """An error in one line: what, why, what to do."""
+        stop = "." if error.hint and not error.message.endswith((".", "!", "?")) else ""
+        self._write(self._folded(visible(f"{error.message}{stop} {error.hint}".rstrip())), "31")
+
+    def rows(self, rows: Sequence[Sequence[str]]) -> None:
+        """A table without lines; where it is wider than the window, each row's first cell stands above the rest."""
+        cells = [[visible(cell) for cell in row] for row in rows]
+        for line in laid_out(cells, self.columns):
+            self._write(line)
+
+    def draw(self, picture: str) -> None:
+        """Something made for this terminal, sent as it is."""
+        self._write(picture)
+
+    @property
+    def columns(self) -> int:
+        if self.width:
+            return self.width
+        try:
+            return os.get_terminal_size(self.out.stderr.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+    def _folded(self, text: str) -> str:
+        return folded(text, self.columns)
+
+    def _write(self, text: str, style: str = "") -> None:
+        styled = f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text else text
+        with contextlib.suppress(OSError):  # the terminal has gone: the next read will say so
+            print(styled, file=self.out.stderr, flush=True)
+
+
+def folded(text: str, columns: int) -> str:
+    """Broken between words; a word wider than the window is left to the terminal."""
+    from wcwidth import wcswidth
+
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and wcswidth(f"{lines[-1]} {word}") <= columns:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
+    """Rows as lines: side by side where they fit, else a row's first cell above its others."""
+    from wcwidth import wcswidth
+
+    if not rows:
+        return []
+    widths = [max(wcswidth(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
+    if sum(widths) + GAP * (len(widths) - 1) > columns:
+        return [line for row in rows for line in _stacked(row, columns)]
+    spaced = [
+        [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(row, widths, strict=False)] for row in rows
+    ]
+    return ["".join(row).rstrip() for row in spaced]
+
+
+def _stacked(row: Sequence[str], columns: int) -> Iterator[str]:
+    yield from folded(row[0], columns).split("\n")
+    for cell in row[1:]:
+        yield from (f"  {line}" for line in folded(cell, columns - 2).split("\n") if line)
+
+
+def counted(number: int, what: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {what}" + ("s" if number != 1 else "")

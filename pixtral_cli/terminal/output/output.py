@@ -1,0 +1,147 @@
+"""Where an answer goes and who is listening there. Knows streams and terminals; leaves what is shown to `render`."""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TextIO
+
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.util.sanitize import clean, visible
+
+Format = Literal["text", "json", "jsonl"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """How answers are shown; `choose` decides it once.
+
+    `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
+    `stream`: text is shown as it comes; else all at its end. `model`: the name that JSON objects carry. `doing`: what
+    whoever answers does before it can, if it tells.
+    """
+
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
+    stderr: TextIO = field(default_factory=lambda: sys.stderr)
+    format: Format = "text"
+    markdown: bool = False
+    spinner: bool = False
+    stream: bool = True
+    quiet: bool = False
+    model: str = ""
+    doing: Callable[[], str] = str
+
+    def write(self, text: str) -> None:
+        """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""
+        if text:
+            with writing(answer=bool(self.model)):
+                self.stdout.write(text)
+                self.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """One line on stderr, unless quiet. Untrusted characters are shown escaped."""
+        if not self.quiet:
+            self.tell(visible(text))
+
+    def tell(self, text: str) -> None:
+        """Text on stderr, quiet or not; it must be harmless."""
+        with contextlib.suppress(OSError):  # nobody may be listening there
+            print(text, file=self.stderr, flush=True)
+
+
+def choose(
+    *,
+    format: Format = "text",
+    plain: bool = False,
+    stream: bool = True,
+    quiet: bool = False,
+    model: str = "",
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+    env: Mapping[str, str] = os.environ,
+) -> Output:
+    """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file."""
+    stdout, stderr = stdout or sys.stdout or _Closed(), stderr or sys.stderr or io.StringIO()
+    for file in (stdout, stderr):
+        if reconfigure := getattr(file, "reconfigure", None):
+            reconfigure(errors="replace")
+    drawing = not plain and draws(env)
+    return Output(
+        stdout,
+        stderr,
+        format,
+        markdown=drawing and format == "text" and stdout.isatty(),
+        spinner=drawing and not quiet and stderr.isatty(),
+        stream=stream,
+        quiet=quiet,
+        model=model,
+    )
+
+
+class _Closed(io.StringIO):
+    """A stdout that was closed before we began: an error when something is written, and not before."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.EBADF, "stdout is closed")
+
+
+def draws(env: Mapping[str, str] = os.environ) -> bool:
+    """False where colours and redrawing are unwanted or unknown: NO_COLOR, TERM=dumb, no TERM at all."""
+    term = env.get("TERM", "xterm" if os.name == "nt" else "")
+    return not env.get("NO_COLOR") and term not in ("", "dumb", "unknown")
+
+
+def size(stream: TextIO) -> os.terminal_size:
+    """The window's columns and rows now; 80 by 24 where it doesn't say."""
+    try:
+        found = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        found = shutil.get_terminal_size()
+    return os.terminal_size((found.columns or 80, found.lines or 24))
+
+
+@contextlib.contextmanager
+def writing(*, answer: bool) -> Iterator[None]:
+    """What cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
+    try:
+        yield
+    except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
+        raise BrokenPipeError("nobody reads the answer any more") from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if answer:
+            raise PixtralError(f"The answer cannot be written: {reason}", "Write it to a file: -o FILE") from error
+        raise PixtralError(f"Cannot write to stdout: {reason}") from error
+
+
+def agreed(question: str, out: Output) -> bool:
+    """Whether whoever sits at the terminal says yes. Raises UsageError when nobody does."""
+    if not sys.stdin.isatty():
+        raise UsageError(question, "There is nobody to ask: use --yes")
+    try:
+        print(f"{visible(question)} [y/N] ", end="", file=out.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    except KeyboardInterrupt:
+        out.tell("")
+        raise
+
+
+def dumps(value: Any, encoding: str | None = "utf-8") -> str:
+    """One line of JSON that means exactly `value` and is harmless on a terminal: what could act there is escaped."""
+    if (encoding or "").lower().replace("-", "") != "utf8":
+        return json.dumps(value)
+    return _FOREIGN.sub(_escaped_if_harmful, json.dumps(value, ensure_ascii=False))
+
+
+_FOREIGN = re.compile(r"[^\x20-\x7e]")
+
+
+def _escaped_if_harmful(found: re.Match[str]) -> str:
+    character = found[0]
+    return character if clean(character) == character else json.dumps(character)[1:-1]

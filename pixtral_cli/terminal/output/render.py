@@ -1,0 +1,169 @@
+"""Shows an answer as it comes. Pulls `Chunk`s and knows no engine; where they go is `Output`'s to say.
+
+    answer = render(chunks, choose(plain=flags.plain, model="demo"))
+
+`render` returns when the answer has ended, its last line complete. Whatever interrupts it (Ctrl-C, a closed pipe, a full
+disk, an engine's error) leaves what was shown on the screen, closes `chunks`, and is raised again. It starts no thread
+that outlives it. `Answer.text` and JSON hold the text as the model wrote it; what a terminal or a pipe gets is sanitised.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeAlias
+
+from pixtral_cli.chat.engine import Chunk, FinishReason, Timings, Usage
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.terminal.output.output import Output, choose, dumps
+from pixtral_cli.terminal.output.spinner import Spinner
+from pixtral_cli.util.sanitize import Cleaner
+
+__all__ = ["Answer", "Output", "as_json", "choose", "collect", "render", "show", "statistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: its text unchanged, why it ended, what it cost."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+
+
+def render(chunks: Iterator[Chunk], out: Output) -> Answer:
+    """Show `chunks` on `out` until they end. Raises what the engine raises, BrokenPipeError, PixtralError."""
+    if out.format == "json" or not out.stream:
+        answer = collect(chunks, out)
+        show(answer, out)
+        return answer
+    return _jsonl(chunks, out) if out.format == "jsonl" else _text(chunks, out)
+
+
+def collect(chunks: Iterator[Chunk], out: Output) -> Answer:
+    """The whole answer, nothing shown but a sign of life."""
+    taken: list[Chunk] = []
+    with closing(chunks), Spinner(out):
+        taken.extend(chunks)
+    return _answer(taken)
+
+
+def show(answer: Answer, out: Output) -> None:
+    """A whole answer at once, in the format of `out`."""
+    if out.format == "text":
+        with _view(out) as feed:
+            feed(answer.text)
+    else:
+        out.write(dumps(as_json(answer, out.model), out.stdout.encoding) + "\n")
+
+
+def as_json(answer: Answer, model: str) -> dict[str, Any]:
+    """What `--format json` says: OpenAI's names for what it counts, seconds for what it times."""
+    usage = asdict(answer.usage)
+    usage["total_tokens"] = answer.usage.prompt_tokens + answer.usage.completion_tokens
+    timings = {name: round(value, 6) for name, value in asdict(answer.timings).items() if name != "peak_memory"}
+    return {
+        "answer": answer.text,
+        "model": model,
+        "usage": usage,
+        "timings": timings,
+        "finish_reason": answer.finish_reason,
+    }
+
+
+def statistics(answer: Answer, context_window: int) -> str:
+    """What `-v` and `/stats` say, in two lines."""
+    usage, timings = answer.usage, answer.timings
+    used = usage.prompt_tokens + usage.completion_tokens
+    rate = (usage.completion_tokens - 1) / timings.decode if timings.decode and usage.completion_tokens > 1 else 0.0
+    cost = (
+        f"prompt {usage.prompt_tokens:,} tokens ({usage.image_tokens:,} of images, {usage.cached_tokens:,} reused), "
+        f"answer {usage.completion_tokens:,}; {used:,} of {context_window:,} of the context window used"
+    )
+    times = [f"load {timings.load:.2f} s"] if timings.load >= 0.005 else []
+    times += [f"first token {timings.ttft:.2f} s"]
+    times += [f"{rate:.1f} tokens/s"] if rate else []
+    times += [f"total {timings.total:.2f} s"]
+    times += [f"peak memory {timings.peak_memory / 2**30:.2f} GiB"] if timings.peak_memory else []
+    return f"{cost}\n{', '.join(times)}"
+
+
+@contextlib.contextmanager
+def closing(chunks: Iterator[Chunk]) -> Iterator[None]:
+    """Stops the computing when the context is left. An iterator that has no `close` has nothing to stop."""
+    try:
+        yield
+    finally:
+        if close := getattr(chunks, "close", None):
+            close()
+
+
+def _text(chunks: Iterator[Chunk], out: Output) -> Answer:
+    taken: list[Chunk] = []
+    with _view(out) as feed, Spinner(out) as spinner, closing(chunks):
+        for chunk in chunks:
+            taken.append(chunk)
+            if chunk.text:
+                spinner.stop()
+                feed(chunk.text)
+    return _answer(taken)
+
+
+def _jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
+    taken: list[Chunk] = []
+    with Spinner(out) as spinner, closing(chunks):
+        for chunk in chunks:
+            taken.append(chunk)
+            if chunk.text:
+                spinner.stop()
+                out.write(dumps({"text": chunk.text}, out.stdout.encoding) + "\n")
+    answer = _answer(taken)
+    show(answer, out)
+    return answer
+
+
+def _answer(chunks: list[Chunk]) -> Answer:
+    text = "".join(chunk.text for chunk in chunks)
+    last = chunks[-1] if chunks else Chunk()
+    return Answer(text, last.finish_reason or "interrupted", last.usage or Usage(), last.timings or Timings())
+
+
+Feed: TypeAlias = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def _view(out: Output) -> Iterator[Feed]:
+    """Sanitised text on its way to whoever is listening."""
+    cleaner = Cleaner()
+    with _live(out) if out.markdown else _plain(out) as feed:
+        yield lambda text: feed(cleaner.feed(text))
+        feed(cleaner.close())
+
+
+@contextlib.contextmanager
+def _live(out: Output) -> Iterator[Feed]:
+    from pixtral_cli.terminal.output.live import LiveMarkdown
+
+    with LiveMarkdown(out.stdout, out.write) as live:
+        yield live.feed
+
+
+@contextlib.contextmanager
+def _plain(out: Output) -> Iterator[Feed]:
+    """Text as it comes, for pipes, files and terminals that don't draw; its last line is completed."""
+    last = "\n"
+
+    def feed(text: str) -> None:
+        nonlocal last
+        last = text[-1:] or last  # first, for Ctrl-C may come in between
+        out.write(text)
+
+    try:
+        yield feed
+    except BaseException:
+        if last != "\n":
+            with contextlib.suppress(OSError, PixtralError):  # the first error is the one to tell
+                out.write("\n")
+        raise
+    if last != "\n":
+        out.write("\n")

@@ -1,0 +1,61 @@
+"""An answer under a schema, held against it, and the forms in which it leaves: JSON, CSV, a record a line."""
+
+import json
+from typing import Any, Literal
+
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.structured import schema as schemas
+from pixtral_cli.structured.records import Table, table, to_csv
+from pixtral_cli.structured.schema import Unfit
+from pixtral_cli.terminal.output.output import Output, dumps
+from pixtral_cli.terminal.output.render import Answer, as_json
+
+Layout = Literal["", "csv", "records"]
+
+
+def document(given: Answer, sampling: Sampling, layout: Layout, out: Output, *, file: bool) -> str:
+    """The whole of what leaves, its last line complete; who puts it on a terminal cleans it.
+
+    Raises Unfit when the answer does not satisfy the schema.
+    """
+    assert sampling.schema is not None
+    encoding = "utf-8" if file else out.stdout.encoding
+    value = _value(given, sampling)
+    if layout:
+        found = table(value, sampling.schema)
+        if found.beside:
+            out.note(f"Not in the table: {', '.join(found.beside)} (--format json has all)")
+        return _csv(found, out) if layout == "csv" else "".join(f"{dumps(row, encoding)}\n" for row in found.rows)
+    if out.format != "text":
+        return dumps(as_json(given, out.model) | {"parsed": value}, encoding) + "\n"
+    if not file and out.stdout.isatty():
+        return json.dumps(value, indent=2, ensure_ascii=(encoding or "").lower() != "utf-8") + "\n"
+    return dumps(value, encoding) + "\n"
+
+
+def described(schema: dict[str, Any]) -> str:
+    """What a schema asks for, in a few words."""
+    items = schema.get("items") if schema.get("type") == "array" else None
+    inner = items if isinstance(items, dict) else schema
+    names = ", ".join(inner.get("properties", ())) or str(inner.get("type", "any JSON"))
+    return f"a list of {names}" if items else names
+
+
+def _value(given: Answer, sampling: Sampling) -> Any:
+    assert sampling.schema is not None
+    try:
+        return schemas.validate(given.text, sampling.schema, cut=given.finish_reason == "length")
+    except Unfit as error:
+        if error.hint:
+            raise
+        stopped = "A --stop string may have cut it: leave that out"
+        hint = stopped if sampling.stop else "Whoever answered does not hold its answers to schemas"
+        raise Unfit(error.message, hint) from None
+
+
+def _csv(found: Table, out: Output) -> str:
+    text, guarded = to_csv(found)
+    if guarded:
+        cells = "A cell begins" if guarded == 1 else f"{guarded} cells begin"
+        out.note(f"{cells} like a formula; an apostrophe stands before it, so that no spreadsheet runs it")
+    return text

@@ -1,0 +1,1 @@
+"""`pixtral chat`: the conversation in the terminal."""

@@ -1,0 +1,94 @@
+"""From what a line names to checked images, and how they are told: sizes, tokens, the context left. Asks no engine."""
+
+import glob
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pixtral_cli import images
+from pixtral_cli.chat.engine import Cost, ImageCost
+from pixtral_cli.errors import ImageError, UsageError
+from pixtral_cli.images import pdf
+from pixtral_cli.images.image import Box, Image
+from pixtral_cli.terminal.repl import input_parser
+
+_REMOTE = re.compile(r"https?:|data:", re.IGNORECASE)
+_NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(%?)")
+
+
+def there(name: str) -> bool:
+    """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages set aside)."""
+    found = pdf.split(name)
+    try:
+        return any(Path(path).expanduser().exists() for path in {name, found[0] if found else name})
+    except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~nobody: no path
+        return False
+
+
+def gather(name: str) -> list[Image]:
+    """The image that a path or URL means, or the pages of a PDF. Raises ImageError, NetworkError."""
+    document = None if _REMOTE.match(name) else pdf.split(_local(name))
+    if document is None:
+        return [images.load(name, typed=True)]
+    return [images.from_bytes(data, shown) for data, shown in pdf.pages(Path(document[0]).expanduser(), document[1])]
+
+
+def named(argument: str) -> Iterator[str]:
+    """The names in a command's argument, in order: paths as in a question, patterns, URLs of any kind."""
+    for part in input_parser.question(argument, there).parts:
+        if isinstance(part, input_parser.Source):
+            yield part.name
+        else:
+            for word in (part if isinstance(part, str) else part.raw).split():
+                yield from _matches(input_parser.unquoted(word))
+
+
+def box(words: list[str], size: tuple[int, int]) -> Box:
+    """A crop from `x y w h`, each in pixels or in percent of the width or height. Raises UsageError."""
+    numbers = [_NUMBER.fullmatch(word) for word in words]
+    if len(numbers) != 4 or not all(numbers):
+        raise UsageError("A crop is four numbers: x y w h", "In pixels or percent: /crop 2 25% 25% 50% 50%")
+    sides = (*size, *size)
+    x, y, w, h = (
+        round(float(found[1]) * (side / 100 if found[2] else 1))
+        for found, side in zip(numbers, sides, strict=True)
+        if found
+    )
+    return Box(x, y, w, h)
+
+
+def row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
+    """One image in words: its number and name, its size and the size it is sent at, its tokens."""
+    width, height = image.size
+    sent = f" → {cost.width}×{cost.height}" if cost else ""
+    part = f", part at {image.crop.left},{image.crop.top}" if image.crop else ""
+    cells = [f"#{number} {image.name}{part}", f"{width}×{height}{sent}"]
+    return cells + ([f"{cost.tokens:,} tokens"] if cost else [])
+
+
+def room(cost: Cost) -> str:
+    """The context that is left, or by how much it is overdrawn."""
+    if cost.left < 0:
+        return f"{-cost.left:,} tokens too many for the context window of {cost.context_window:,}: /drop an image"
+    return f"{cost.left:,} of {cost.context_window:,} tokens left"
+
+
+def _matches(word: str) -> list[str]:
+    """The files that a pattern means, or the word itself."""
+    if there(word) or _REMOTE.match(word) or not re.search(r"[*?\[]", word):
+        return [word]
+    found = sorted(glob.glob(str(Path(word).expanduser()), recursive=True))  # noqa: PTH207
+    if not found:
+        raise ImageError(f"No file matches {word}", "Paths start here: " + str(Path.cwd()))
+    return [name for name in found if Path(name).is_file()]
+
+
+def _local(name: str) -> str:
+    """A path from a file URL, the fragment (a PDF's pages) kept; any other name as it is."""
+    if not name.lower().startswith("file:"):
+        return name
+    from urllib.request import url2pathname
+
+    url = urlsplit(name)
+    return url2pathname(url.path) + (f"#{unquote(url.fragment)}" if url.fragment else "")

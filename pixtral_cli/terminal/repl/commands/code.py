@@ -1,0 +1,115 @@
+"""The commands about the code in the last answer: list, save, open, copy. Where a file may be written is for `chat.saving`."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.desktop import clipboard
+from pixtral_cli.terminal.output.notes import counted
+from pixtral_cli.terminal.repl.commands import sessions
+from pixtral_cli.terminal.repl.state import State
+
+if TYPE_CHECKING:
+    from pixtral_cli.chat.codeblocks import CodeBlock
+
+PAGES = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a browser shows
+
+
+def listed(state: State, argument: str) -> None:
+    found = _blocks(state)
+    rows = [
+        (
+            str(number),
+            block.language or "text",
+            block.name,
+            counted(len(block.text.splitlines()), "line"),
+            _first(block),
+        )
+        for number, block in enumerate(found, 1)
+    ]
+    state.notes.rows(rows)
+    state.notes.say("/save N [FILE], /open N and /copy N take one." if rows else "The last answer holds no code block.")
+
+
+def save(state: State, argument: str) -> None:
+    """`/save 2 page.html` saves a block; anything else saves the conversation."""
+    number, _, name = argument.partition(" ")
+    if not number.isdecimal():
+        return sessions.keep(state, argument)
+    from pixtral_cli.chat.code_files import write_block
+
+    block = _chosen(state, number)
+    name = name.strip().strip("'\"") or PurePath(block.name).name  # of the model's own word the last part alone
+    written = write_block(block.text, Path.cwd(), name, language=block.language)
+    for warning in written.warnings:
+        state.notes.warn(warning)
+    return state.notes.say(f"Written to {os.path.relpath(written.path)}")
+
+
+def show(state: State, argument: str) -> None:
+    import webbrowser
+
+    block = _chosen(state, argument)
+    kind = PAGES.get(block.language)
+    if kind is None:
+        raise UsageError(f"A browser shows no {block.language or 'plain text'}", "Save it instead: /save N FILE")
+    file = _page(block, kind)
+    if _has_browser(state.desktop().env) and webbrowser.open(file.as_uri()):
+        state.notes.say(f"Opened {file}")
+    else:
+        state.notes.say(f"There is no browser here; the page is {file}")
+
+
+def copy(state: State, argument: str) -> None:
+    text = _chosen(state, argument).text if argument else _last(state)
+    state.notes.draw(clipboard.write_text(text, state.desktop()))
+    state.notes.say(f"Copied {len(text):,} characters.")
+
+
+def _last(state: State) -> str:
+    """The text of the last answer."""
+    answers = [message.text for message in state.conversation.turns if message.role == "assistant"]
+    if not answers:
+        raise UsageError("There is no answer yet.")
+    return answers[-1]
+
+
+def _blocks(state: State) -> "list[CodeBlock]":
+    from pixtral_cli.chat.codeblocks import blocks
+
+    return blocks(_last(state))
+
+
+def _chosen(state: State, argument: str) -> "CodeBlock":
+    """The block of that number; without one, the only block there is."""
+    found = _blocks(state)
+    if not found:
+        raise UsageError("The last answer holds no code block", "Ask for code in a fenced block")
+    number = argument.strip() or ("1" if len(found) == 1 else "")
+    if not number.isdecimal() or not 1 <= int(number) <= len(found):
+        raise UsageError(f"Which code block? There are {len(found)}", "/code lists them")
+    return found[int(number) - 1]
+
+
+def _page(block: "CodeBlock", kind: str) -> Path:
+    """A page of its own for every opening, where only its owner reads it."""
+    from pixtral_cli import config
+    from pixtral_cli.chat.code_files import write_block
+    from pixtral_cli.sessions.database import make_folder
+
+    folder = config.paths().cache / "pages"
+    make_folder(folder)
+    return write_block(block.text, folder, f"page.{kind}").path
+
+
+def _has_browser(env: Mapping[str, str]) -> bool:
+    """Not one that would take over this terminal."""
+    return sys.platform in ("darwin", "win32") or bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
+
+
+def _first(block: "CodeBlock") -> str:
+    line = next((line.strip() for line in block.text.splitlines() if line.strip()), "")
+    return line if len(line) <= 40 else f"{line[:39]}…"

@@ -1,0 +1,118 @@
+"""The commands about saved conversations: list, search, go on, save. Keeping them is for `chat.sessions`."""
+
+import time
+from pathlib import Path
+
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.errors import UsageError
+from pixtral_cli.sessions.library import Summary
+from pixtral_cli.sessions.session import Session
+from pixtral_cli.terminal.output.notes import counted
+from pixtral_cli.terminal.repl.state import State
+
+MOST = 20  # sessions in a list
+
+
+def listed(state: State, argument: str) -> None:
+    if argument:
+        hits = state.sessions().search(argument, MOST)
+        rows: list[tuple[str, ...]] = [(hit.summary.id, _age(hit.summary.updated), hit.snippet) for hit in hits]
+        nothing = f"No conversation holds {argument!r}."
+    else:
+        rows = [_row(summary) for summary in state.sessions().list(MOST)]
+        nothing = "No conversation is saved yet."
+    state.notes.rows(rows)
+    state.notes.say("/load ID goes on with one." if rows else nothing)
+
+
+def load(state: State, argument: str) -> None:
+    if not argument:
+        raise UsageError("/load wants a session's id", "/sessions lists them")
+    session = state.sessions().resume(argument, model=state.backend.name)
+    if state.session:
+        state.session.close()
+        state.session, state.conversation = session, session.conversation()
+    else:
+        state.conversation = unkept(session)
+        state.notes.say("What follows is not saved; /save saves it.")
+    state.answer = None
+    told(state)
+
+
+def unkept(session: Session) -> Conversation:
+    """A saved conversation to go on with, of which no more is saved."""
+    kept = session.conversation()
+    session.close()
+    return Conversation(kept.system, (*kept.turns, *((kept.unanswered,) if kept.unanswered else ())))
+
+
+def told(state: State) -> None:
+    """A resumed conversation in short: how long it is, and its last words."""
+    conversation = state.conversation
+    asked = sum(message.role == "user" for message in conversation.turns)
+    images = len(conversation.images)
+    state.notes.say(f"{counted(asked, 'question')} and {counted(images, 'image')} so far; /show history shows all.")
+    for message in conversation.turns[-2:]:
+        state.notes.tell(_short(state.said(message)), "> " if message.role == "user" else "")
+    if conversation.unanswered:
+        state.notes.say(f"Not answered yet: {_short(state.said(conversation.unanswered))} (/regen asks it)")
+
+
+def keep(state: State, argument: str) -> None:
+    """Save the conversation: among the sessions from now on, or into a file."""
+    if argument:
+        return _write(state, Path(argument.strip("'\"")).expanduser())
+    if state.session is None:
+        _begin(state)
+    assert state.session
+    if not state.session.saved:
+        state.session.save()
+    elif not state.conversation.turns and not state.conversation.unanswered:
+        return state.notes.say(f"From the first question on this will be session {state.session.id}.")
+    if state.session.saved:
+        state.notes.say(
+            f"Saved as session {state.session.id}; go on with it: pixtral chat --session {state.session.id}"
+        )
+    return None
+
+
+def _begin(state: State) -> None:
+    """Keep a conversation that was not kept so far."""
+    old = state.conversation
+    said = (*old.turns, *((old.unanswered,) if old.unanswered else ()))
+    sessions, name = state.sessions(), state.backend.name
+    state.keep_in(
+        sessions.add(said, system=old.system, model=name) if said else sessions.start(model=name, system=old.system)
+    )
+
+
+def _write(state: State, file: Path) -> None:
+    from pixtral_cli.sessions.transcript import Transcript, form_of, write
+
+    form = form_of(file)
+    if file.exists():
+        raise UsageError(f"{file} exists already", "Choose another name")
+    name = state.session.id if state.session else ""
+    said = state.conversation.turns
+    write(
+        Transcript(said, state.conversation.system, model=state.backend.name, id=name, created=time.time()), file, form
+    )
+    state.notes.say(f"Written to {file}")
+
+
+def _row(summary: Summary) -> tuple[str, ...]:
+    images = counted(summary.images, "image") if summary.images else ""
+    return summary.id, _age(summary.updated), images, _short(summary.title)
+
+
+def _age(then: float) -> str:
+    seconds = max(0, time.time() - then)
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return f"{counted(int(seconds // size), unit)} ago"
+    return "just now"
+
+
+def _short(text: str, limit: int = 200) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"

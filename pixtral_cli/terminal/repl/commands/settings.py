@@ -1,0 +1,175 @@
+"""The commands about how answers are made and shown: /system, /set, /show, /model, /stats."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.graphics.draw import METHODS
+from pixtral_cli.terminal.repl import attachments
+from pixtral_cli.terminal.repl.backend import Backend
+from pixtral_cli.terminal.repl.commands import templates
+from pixtral_cli.terminal.repl.state import State
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What /set knows of one name. `read` gives the value of a text and raises ValueError for any other."""
+
+    takes: str
+    summary: str
+    read: Callable[[str], Any]
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = float(text)
+        if not low <= value <= high or math.isnan(value):
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def _whole(low: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text)
+        if value < low:
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+def _one_of(**values: Any) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if text.lower() not in values:
+            raise ValueError(text)
+        return values[text.lower()]
+
+    return read
+
+
+def _schema(text: str) -> dict[str, Any] | None:
+    from pixtral_cli.structured.schema import parse
+
+    return None if text.lower() == "off" else parse(text)
+
+
+SETTINGS = {
+    "temperature": Setting("0 to 10", "0 is greedy", _number(0, 10)),
+    "top_p": Setting("0 to 1", "nucleus sampling", _number(0, 1)),
+    "max_tokens": Setting("a whole number", "longest answer", _whole(1)),
+    "seed": Setting("a whole number", "same seed, same answer", _whole(0)),
+    "stop": Setting("a text", "the answer ends before it", lambda text: (text,)),
+    "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
+    "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
+    "stats": Setting("on | off", "tokens and times after every answer", _one_of(on=True, off=False)),
+}
+
+
+def change(state: State, argument: str) -> None:
+    name, _, text = argument.partition(" ")
+    if not name:
+        rows = [(name, _shown(state, name), row.summary) for name, row in SETTINGS.items()]
+        return state.notes.rows(rows)
+    row = SETTINGS.get(name.replace("-", "_").lower())
+    if row is None and state.template and name in state.template.given:
+        return templates.fill(state, name, text.strip())
+    if row is None:
+        raise UsageError(f"There is no setting {name}", f"There are {', '.join(SETTINGS)}")
+    name, text = name.replace("-", "_").lower(), text.strip()
+    if text == DEFAULT:
+        state.settings.pop(name, None)
+    elif text:
+        try:
+            state.settings[name] = row.read(text)
+        except ValueError:
+            raise UsageError(f"{name} wants {row.takes}, not {text!r}", f"/set {name} default undoes it") from None
+    return state.notes.say(f"{name}: {_shown(state, name)}")
+
+
+def system(state: State, argument: str) -> None:
+    """Several lines may stand in triple quotes."""
+    text = argument.strip('"').strip() if argument.startswith('"""') else argument
+    if text:
+        state.conversation.system = None if text == "off" else text
+    now = state.conversation.system
+    state.notes.say(f"System prompt: {now}" if now else "No system prompt.")
+
+
+def show(state: State, argument: str) -> None:
+    if argument == "history":
+        return history(state)
+    if argument:
+        raise UsageError(f"There is nothing to show by {argument!r}", "/show, or /show history for all that was said")
+    cost, _ = state.measure()
+    conversation, session = state.conversation, state.session
+    kept = f"{session.id}{'' if session.saved else ' (not saved yet)'}" if session else "not saved (/save does)"
+    rows = [
+        ("model", f"{state.backend.name} ({state.backend.state})"),
+        ("session", kept),
+        ("system", conversation.system or "none"),
+        ("questions", str(sum(message.role == "user" for message in conversation.turns))),
+        ("images", str(len(conversation.images))),
+        ("context", attachments.room(cost) if cost else "unknown"),
+        ("template", state.template.template.name if state.template else "none"),
+    ]
+    rows += [(name, _shown(state, name)) for name in SETTINGS]
+    return state.notes.rows(rows)
+
+
+def history(state: State) -> None:
+    """All that was said, images by their numbers."""
+    for message in state.conversation.turns:
+        state.notes.tell(state.said(message), "> " if message.role == "user" else "")
+        if message.interrupted:
+            state.notes.say("(interrupted)")
+
+
+def model(state: State, argument: str) -> None:
+    """The old engine goes before the new one comes: two may not fit in memory."""
+    if not argument:
+        names = list(dict.fromkeys((state.backend.name, *state.models())))
+        return state.notes.rows([("*" if name == state.backend.name else " ", name) for name in names])
+    opening = state.open(argument)
+    state.backend.close()
+    state.backend = Backend(opening, state.backend.changed, after=state.backend)
+    state.backend.start()
+    if state.session:
+        state.session.model = opening.name
+    return state.notes.say(f"{opening.name} answers from now on.")
+
+
+def stats(state: State, argument: str) -> None:
+    from pixtral_cli.terminal.output.render import statistics
+
+    if state.answer is None:
+        raise UsageError("There is no answer yet to count.")
+    cost, _ = state.measure()
+    state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
+
+
+def _shown(state: State, name: str) -> str:
+    value = state.settings.get(name, getattr(state.sampling, name, None))
+    if name == "stop":
+        return ", ".join(map(repr, value or ())) or "none"
+    if name == "schema" and value:
+        return _short(json.dumps(value, ensure_ascii=False))
+    fallback = {
+        "preview": "on",
+        "stats": False,
+        "max_tokens": "what the window leaves",
+        "seed": "none",
+        "schema": "none",
+    }
+    value = fallback.get(name) if value is None else value
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,84 @@
+"""The command about templates: which there are, use one, fill its places. What a template means, `chat.templates` knows."""
+
+import shlex
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.repl.state import Draft, State
+from pixtral_cli.terminal.views.templates import InUse, gist, open_templates
+
+
+def choose(state: State, argument: str) -> Draft | None:
+    """`/template NAME key=value`; `off` lets questions go as they are typed. What it set otherwise stays set."""
+    name, *pairs = _words(argument) or [""]
+    if not name:
+        _listed(state)
+    elif name == "off":
+        state.template = None
+        state.notes.say("Questions go as they are typed; what the template set beside them stays (/show).")
+    else:
+        return _use(state, _chosen(name, pairs))
+    return None
+
+
+def _chosen(name: str, pairs: list[str]) -> InUse:
+    """The template of that name with its places filled. Raises UsageError."""
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise UsageError(f"A place is filled by KEY=VALUE, not {wrong[0]!r}", f"E.g. /template {name} language=French")
+    template = open_templates().load(name)
+    values = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+    if missing := [place for place in template.placeholders if place not in values]:
+        raise UsageError(f"The template {name} wants ${missing[0]}", f"/template {name} {missing[0]}=VALUE")
+    return InUse(template, values)
+
+
+def _use(state: State, chosen: InUse) -> Draft | None:
+    """Questions go through it from now on; one that has no place for a question is put into the line."""
+    draft, system, settings = chosen.draft, chosen.system, _settings(chosen)  # all that can fail, before any change
+    state.settings |= settings
+    if system:
+        state.conversation.system = system
+    state.template = chosen if chosen.template.takes_input else None
+    _tell(state, chosen)
+    return Draft(draft) if draft else None
+
+
+def fill(state: State, place: str, text: str) -> None:
+    """`/set PLACE VALUE`: put something else in a place of the template in use."""
+    assert state.template
+    if text:
+        state.template.values[place] = text
+        if state.template.system:
+            state.conversation.system = state.template.system
+    state.notes.say(f"{place}: {state.template.given[place]}")
+
+
+def _settings(chosen: InUse) -> dict[str, object]:
+    template, wanted = chosen.template, chosen.template.sampling
+    if template.schema:
+        from pixtral_cli.structured.schema import parse
+
+        wanted["schema"] = parse(template.schema)
+    return wanted
+
+
+def _tell(state: State, chosen: InUse) -> None:
+    template = chosen.template
+    if template.takes_input:
+        state.notes.say(f"Questions go through {template.name}; /template off ends that.")
+    if template.model and template.model != state.backend.name:
+        state.notes.say(f"It is meant for {template.model}: /model {template.model} switches.")
+
+
+def _listed(state: State) -> None:
+    there = open_templates()
+    now = state.template.template.name if state.template else ""
+    state.notes.rows([("*" if name == now else " ", name, gist(there, name)) for name in there.names()])
+    if not there.names():
+        state.notes.say("There are no templates yet. Write one: pixtral templates edit NAME")
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        raise UsageError(f"A quotation mark in {text!r} is not closed") from None

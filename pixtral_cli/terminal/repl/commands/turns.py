@@ -1,0 +1,73 @@
+"""The commands about what was said: undo, answer again, edit, begin anew. The history itself is the conversation's."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pixtral_cli.chat.message import Part
+from pixtral_cli.errors import UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.repl.input_parser import literal
+from pixtral_cli.terminal.repl.state import Ask, Draft, State
+
+
+def undo(state: State, argument: str) -> None:
+    """As if the last question had not been sent: what it attached waits to be sent again."""
+    before = {image.key for image in state.conversation.images}
+    said = state.conversation.undo()
+    state.answer = None
+    words = "".join(part for part in said if isinstance(part, str))
+    state.notes.say(f"Taken back: {_short(words)}")
+    gone = before - {image.key for image in state.conversation.images}
+    for image in (part for part in said if isinstance(part, Image) and part.key in gone):
+        number = state.conversation.stage(image)
+        state.notes.say(f"#{number} {image.name} waits for your next question; /drop {number} lets go of it.")
+
+
+def regenerate(state: State, argument: str) -> Ask:
+    if not argument:
+        return Ask(state.conversation.regenerate)
+    temperature = _temperature(argument)
+    return Ask(
+        lambda engine, sampling: state.conversation.regenerate(engine, replace(sampling, temperature=temperature))
+    )
+
+
+def edit(state: State, argument: str) -> Draft:
+    """The last question in the line; sent, it replaces the one it was."""
+    conversation = state.conversation
+    last = conversation.unanswered or next((m for m in reversed(conversation.turns) if m.role == "user"), None)
+    if last is None:
+        raise UsageError("There is no question yet to edit.")
+    return Draft(as_typed(last.parts, state.numbers), edits=True)
+
+
+def as_typed(parts: Sequence[Part], numbers: Mapping[str, int]) -> str:
+    """The line that means these parts, images by their numbers."""
+    line = ""
+    for part in parts:
+        piece = f"#{numbers[part.key]}" if isinstance(part, Image) else literal(part)
+        apart = re.search(r"[\w#&/\\]$", line) and re.match(r"[\w#]", piece)
+        line += f" {piece}" if apart else piece
+    return line
+
+
+def clear(state: State, argument: str) -> None:
+    state.conversation.clear()
+    state.answer = None
+    state.notes.say("A new conversation begins.")
+
+
+def _temperature(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 10:
+        raise UsageError(f"A temperature is a number from 0 to 10, not {text!r}", "E.g. /regen 0.8")
+    return value
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"

@@ -1,0 +1,106 @@
+"""What Tab offers: commands and their arguments, paths to pictures, image numbers. Pure of any prompt; looks into folders."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+from pixtral_cli.terminal.desktop.screenshot import AREAS
+from pixtral_cli.terminal.repl.commands.settings import SETTINGS
+from pixtral_cli.terminal.repl.commands.table import BY_NAME, TABLE, Kind
+from pixtral_cli.terminal.repl.input_parser import is_picture, quoted, unquoted
+
+MOST = 200  # entries of a folder that are offered
+Pairs: TypeAlias = Callable[[], Sequence[tuple[str, str]]]
+
+_LAST = re.compile(r"(?:\\.|[^\s\\])*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """`text` replaces the last `length` characters; `about` says what it is."""
+
+    text: str
+    length: int
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What there is to name, each with what it is; asked for when it is wanted."""
+
+    images: Pairs = field(default=tuple)
+    models: Pairs = field(default=tuple)
+    sessions: Pairs = field(default=tuple)
+    templates: Pairs = field(default=tuple)
+
+
+def suggest(before: str, names: Names) -> Iterator[Suggestion]:
+    """What could stand at the end of the text before the cursor."""
+    command = re.match(r"/(\S*)(\s+)?", before)
+    if command and "/" not in command[1] and not command[2]:
+        yield from _matching([(f"/{row.name}", row.summary) for row in TABLE], before)
+        return
+    last = _LAST.search(before)
+    word = last[0] if last else ""
+    row = BY_NAME.get(command[1]) if command else None
+    if row and row.kind != "picture":
+        yield from _matching(_arguments(row.kind, before, names), word)
+    elif word.startswith("#"):
+        yield from _matching([(f"#{number}", about) for number, about in names.images()], word)
+    elif word.startswith("@"):
+        yield from paths(word[1:])
+    elif word or row:
+        yield from paths(word)
+
+
+def eager(before: str) -> bool:
+    """Whether to offer without being asked: where a word can be nothing but a name."""
+    last = _LAST.search(before)
+    return bool(re.fullmatch(r"/[a-z?]*", before) or (last and re.match(r"[@#]", last[0])))
+
+
+def paths(word: str) -> Iterator[Suggestion]:
+    """Folders and pictures whose path begins with the word; upper and lower case are the same."""
+    folder, name = os.path.split(unquoted(word))
+    try:
+        entries = sorted(os.scandir(Path(folder).expanduser() if folder else "."), key=lambda entry: entry.name.lower())
+    except (OSError, ValueError, RuntimeError):
+        return
+    fitting = (e for e in entries if e.name.lower().startswith(name.lower()) and (name or not e.name.startswith(".")))
+    offered = ((e.name, e.is_dir()) for e in fitting if e.is_dir() or is_picture(e.name))
+    for entry, is_folder in islice(offered, MOST):
+        yield Suggestion(
+            quoted(folder and f"{folder.rstrip('/')}/") + quoted(entry) + "/" * is_folder,
+            len(word),
+            "folder" * is_folder,
+        )
+
+
+def _arguments(kind: Kind, before: str, names: Names) -> Sequence[tuple[str, str]]:
+    if kind == "setting":
+        words = before.split()
+        if len(words) > 2 or (len(words) == 2 and before.endswith(" ")):
+            row = SETTINGS.get(words[1])
+            return [(value, "") for value in row.takes.split(" | ")] if row and "|" in row.takes else []
+        return [(name, row.summary) for name, row in SETTINGS.items()]
+    if kind == "command":
+        return [(row.name, row.summary) for row in TABLE]
+    if kind == "area":
+        return [(area, "") for area in AREAS]
+    there: dict[Kind, Pairs] = {
+        "image": names.images,
+        "model": names.models,
+        "session": names.sessions,
+        "template": names.templates,
+    }
+    return there[kind]() if kind in there else []
+
+
+def _matching(pairs: Sequence[tuple[str, str]], word: str) -> Iterator[Suggestion]:
+    for text, about in pairs:
+        if text.lower().startswith(word.lower()):
+            yield Suggestion(text, len(word), about)

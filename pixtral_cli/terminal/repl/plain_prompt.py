@@ -1,0 +1,95 @@
+"""The line where the user types, without drawing: for screen readers and dumb terminals. The standard library's own."""
+
+import contextlib
+import os
+import select
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import TYPE_CHECKING, TextIO
+
+from pixtral_cli.terminal.repl.history import Line, Recall
+from pixtral_cli.terminal.repl.input_parser import is_open
+from pixtral_cli.util.sanitize import visible
+
+if TYPE_CHECKING:
+    from pixtral_cli.terminal.repl.completion import Suggestion
+
+
+class PlainPrompt:
+    """Reads lines with readline where there is one and the terminal isn't dumb; else what the terminal itself offers."""
+
+    def __init__(
+        self,
+        recall: Recall,
+        suggest: "Callable[[str], Iterable[Suggestion]]" = lambda before: (),
+        begun: Callable[[], None] = lambda: None,
+        *,
+        editing: bool = True,
+        stdin: TextIO | None = None,
+    ) -> None:
+        self._recall = recall
+        self._begun = begun
+        self._stdin = stdin or sys.stdin
+        self._library = _readline(recall, suggest) if editing else None
+
+    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line:
+        """The next line; several, if they came at once or between triple quotes. Raises EOFError, KeyboardInterrupt."""
+        begun, self._begun = self._begun, lambda: None
+        begun()
+        if self._library:
+            self._library.set_pre_input_hook(lambda: self._insert(draft))
+        elif draft:
+            print(f"It was: {visible(draft)}")
+        try:
+            text = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            print()  # what follows begins a line
+            raise
+        pasted = "\n" in text
+        while is_open(text):
+            text += "\n" + input(". ")
+        with contextlib.suppress(EOFError):
+            while self._waiting():
+                text, pasted = f"{text}\n{input()}", True
+        line = Line(text, (text,) if pasted else ())
+        self._recall.add(line)
+        return line
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keys are the terminal's own business here."""
+        return contextlib.nullcontext()
+
+    def _insert(self, draft: str) -> None:
+        assert self._library
+        self._library.insert_text(draft)
+        self._library.redisplay()
+        self._library.set_pre_input_hook(None)
+
+    def _waiting(self) -> bool:
+        """Whether a further line is there already: several lines at once were pasted, not typed."""
+        return os.name == "posix" and bool(select.select([self._stdin], [], [], 0)[0])
+
+
+def _readline(recall: Recall, suggest: "Callable[[str], Iterable[Suggestion]]") -> ModuleType | None:
+    """The readline module with our history and completion, where there is one."""
+    try:
+        import readline
+    except ImportError:
+        return None
+    for line in recall.lines:
+        readline.add_history(line.text)
+    found: list[str] = []
+
+    def complete(text: str, number: int) -> str | None:
+        """Readline asks for one candidate after another; it knows the last word alone."""
+        if number == 0:
+            before = readline.get_line_buffer()[: readline.get_endidx()]
+            found[:] = [text[: len(text) - each.length] + each.text for each in suggest(before)]
+        return found[number] if number < len(found) else None
+
+    readline.set_completer_delims(" \t\n")
+    readline.set_completer(complete)
+    readline.parse_and_bind("tab: complete")
+    return readline

@@ -1,0 +1,258 @@
+"""The line where the user types, on prompt_toolkit: keys, completion, history, toolbar. Knows nothing of what a line means."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition, is_searching
+from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.input import Input
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
+from prompt_toolkit.output import Output
+from prompt_toolkit.output.defaults import create_output
+from prompt_toolkit.styles import Style
+
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.terminal.output.keyboard import pending, quiet
+from pixtral_cli.terminal.repl.history import Line, Recall
+
+if TYPE_CHECKING:
+    from pixtral_cli.terminal.repl.completion import Suggestion
+
+STYLE = Style.from_dict({
+    "bottom-toolbar": "noreverse fg:ansibrightblack",
+    "placeholder": "fg:ansibrightblack",
+    "prompt": "bold fg:ansicyan",
+})  # fmt: skip
+SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+REFRESH = 0.5  # seconds between two looks at the toolbar while the model loads
+
+
+class Prompt:
+    """Reads lines. `suggest` completes the text before the cursor, `toolbar` tells what stands below the text.
+
+    `begun` is called once, when the prompt stands for the first time.
+    """
+
+    def __init__(
+        self,
+        recall: Recall,
+        suggest: "Callable[[str], Iterable[Suggestion]]",
+        toolbar: Callable[[str], str],
+        begun: Callable[[], None] = lambda: None,
+        *,
+        input: Input | None = None,
+        output: Output | None = None,
+    ) -> None:
+        self._recall = recall
+        self._begun = begun
+        self._pasted: list[str] = []
+        self._draft = ""
+        self._signal = 0
+        self._session: PromptSession[str] = PromptSession(
+            multiline=True,
+            key_bindings=_keys(self),
+            completer=_Completer(suggest),
+            complete_while_typing=Condition(self._eager),
+            complete_in_thread=True,
+            history=InMemoryHistory([line.text for line in recall.lines]),
+            bottom_toolbar=lambda: toolbar(self._buffer.text),
+            prompt_continuation="  ",
+            enable_suspend=True,
+            search_ignore_case=True,
+            reserve_space_for_menu=6,
+            style=STYLE,
+            input=input,
+            output=output or create_output(always_prefer_tty=True),
+        )
+        self._buffer.on_text_changed += self._changed
+        self._session.app.renderer.cpr_not_supported_callback = None  # no toolbar then, and no warning
+        self._session.app.after_render += self._rendered
+
+    @property
+    def _buffer(self) -> Buffer:
+        return self._session.default_buffer
+
+    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line:
+        """The next line. Raises EOFError at Ctrl-D and KeyboardInterrupt at Ctrl-C, both on an empty line."""
+        self._pasted, self._draft = [], ""
+        try:
+            with _restored(SIGNALS):
+                text = self._prompt(draft, placeholder, busy)
+        finally:
+            if self._signal:
+                signal.raise_signal(self._signal)
+        before = [block for line in self._recall.lines for block in line.pasted if block in text]
+        line = Line(text, tuple(dict.fromkeys((*self._pasted, *before))), self._draft)
+        self._recall.add(line)
+        return line
+
+    def _prompt(self, draft: str, placeholder: str, busy: bool) -> str:
+        return self._session.prompt(
+            FormattedText([("class:prompt", "> ")]),
+            default=draft,
+            placeholder=FormattedText([("class:placeholder", placeholder)]),
+            refresh_interval=REFRESH if busy else 0,
+            pre_run=self._listen,
+        )
+
+    def _listen(self) -> None:
+        """SIGTERM and SIGHUP end the prompt in good order; `read` raises them again when the terminal is itself."""
+        for number in SIGNALS:
+            with contextlib.suppress(NotImplementedError):  # on Windows
+                asyncio.get_running_loop().add_signal_handler(number, self._hang_up, number)
+
+    def _hang_up(self, number: int) -> None:
+        self._recall.add(Line(self._buffer.text, tuple(self._pasted)))
+        self._signal = number
+        if not self._session.app.future or not self._session.app.future.done():
+            self._session.app.exit(result="")
+
+    def redraw(self) -> None:
+        """Look at the toolbar again; from any thread."""
+        self._session.app.invalidate()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Around all that the program does: what is typed between two `read`s waits unseen for the next."""
+        try:
+            keyboard = self._session.input.fileno()
+        except NotImplementedError:
+            yield
+            return
+        with quiet(keyboard):
+            self.unread(pending(keyboard))
+            yield
+
+    def unread(self, typed: bytes) -> None:
+        """Keys that somebody else has read, to be taken by the next `read`."""
+        keys: list[KeyPress] = []
+        Vt100Parser(keys.append).feed_and_flush(typed.decode("utf-8", "replace"))
+        store_typeahead(self._session.input, keys)
+
+    # What the keys do
+
+    def enter(self, buffer: Buffer) -> None:
+        """Send the line, unless it has opened a block that is not closed."""
+        from pixtral_cli.terminal.repl.input_parser import is_open
+
+        if is_open(buffer.text):
+            buffer.newline(copy_margin=False)
+        else:
+            buffer.validate_and_handle()
+
+    def paste(self, buffer: Buffer, text: str) -> None:
+        """What the terminal pastes. A block of several lines is remembered as one that was not typed."""
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        block = text.strip("\n")
+        if "\n" in block:
+            self._pasted.append(block)
+        buffer.insert_text(text if "\n" in block else block)
+
+    def give_up(self, buffer: Buffer) -> None:
+        """Ctrl-C: an empty line is left, any other is emptied and can be called back."""
+        if not buffer.text:
+            self._session.app.exit(exception=KeyboardInterrupt(), style="class:aborting")
+            return
+        self._recall.add(Line(buffer.text, tuple(self._pasted)))
+        buffer.append_to_history()
+        self._session.app.exit(result="", style="class:aborting")
+
+    def paste_image(self, buffer: Buffer) -> None:
+        """The picture on the clipboard, with what is typed so far kept in the line."""
+        self._draft = buffer.text
+        self._session.app.exit(result="/paste")
+
+    async def edit(self, buffer: Buffer) -> None:
+        """The line in the user's editor; where that fails the line stays as it is."""
+
+        from pixtral_cli.terminal.desktop import editor
+
+        def edited() -> str:
+            try:
+                return editor.edited(buffer.text)
+            except PixtralError as error:
+                print(f"{error.message}. {error.hint}")
+                return buffer.text
+
+        buffer.document = Document(await run_in_terminal(edited))
+
+    def _eager(self) -> bool:
+        if not self._buffer.text:
+            return False
+        from pixtral_cli.terminal.repl.completion import eager
+
+        return eager(self._buffer.document.text_before_cursor)
+
+    def _rendered(self, sender: object) -> None:
+        begun, self._begun = self._begun, lambda: None
+        begun()
+
+    def _changed(self, buffer: Buffer) -> None:
+        if not buffer.text:
+            self._pasted.clear()
+
+
+def _keys(prompt: Prompt) -> KeyBindings:
+    keys = KeyBindings()
+    typing = ~is_searching
+
+    @keys.add("enter", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        prompt.enter(event.current_buffer)
+
+    @keys.add("c-j", filter=typing)
+    @keys.add("escape", "enter", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    @keys.add("<bracketed-paste>")
+    def _(event: KeyPressEvent) -> None:
+        prompt.paste(event.current_buffer, event.data)
+
+    @keys.add("c-c", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        prompt.give_up(event.current_buffer)
+
+    @keys.add("c-v", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        prompt.paste_image(event.current_buffer)
+
+    @keys.add("c-g", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        event.app.create_background_task(prompt.edit(event.current_buffer))
+
+    return keys
+
+
+class _Completer(Completer):
+    """Suggestions as prompt_toolkit wants them."""
+
+    def __init__(self, suggest: "Callable[[str], Iterable[Suggestion]]") -> None:
+        self._suggest = suggest
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+        for found in self._suggest(document.text_before_cursor):
+            yield Completion(found.text, -found.length, display_meta=found.about)
+
+
+@contextlib.contextmanager
+def _restored(signals: Iterable[int]) -> Iterator[None]:
+    """Gives signals back their handlers, which an event loop does not."""
+    before = {number: signal.getsignal(number) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # it was not set from Python
+                signal.signal(number, handler)

@@ -1,0 +1,220 @@
+"""The REPL: read a line, understand it, do what it says, show the answer. Each of the four is another module's.
+
+What is needed only when a line has been typed is imported then: the prompt is to stand at once.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from pixtral_cli import config
+from pixtral_cli.chat.message import Part
+from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.output.output import Output
+from pixtral_cli.terminal.repl.history import Line
+from pixtral_cli.terminal.repl.state import Ask, Draft, Outcome, Quit, State
+
+if TYPE_CHECKING:
+    from pixtral_cli.terminal.output.render import Answer
+    from pixtral_cli.terminal.repl.input_parser import Question
+
+
+class Reader(Protocol):
+    """Where lines come from. `read` raises EOFError when there are no more, KeyboardInterrupt at Ctrl-C."""
+
+    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line: ...
+
+    def held(self) -> AbstractContextManager[None]: ...
+
+
+class Repl:
+    """A conversation at a terminal, over what `state` holds; answers go to `out`."""
+
+    def __init__(self, state: State, reader: Reader, out: Output, placeholder: str = "", draft: str = "") -> None:
+        self.state = state
+        self._reader = reader
+        self._out = out
+        self._placeholder = placeholder
+        self._draft = Draft(draft)
+
+    def run(self) -> None:
+        """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
+        try:
+            self._tell()
+            with self._reader.held():
+                while self._uninterrupted():
+                    pass
+        finally:
+            if self.state.session:
+                self.state.session.close()
+            self.state.backend.close()
+
+    def _uninterrupted(self) -> bool:
+        """A turn; a Ctrl-C too many, pressed when there is nothing left to stop, ends it and no more."""
+        try:
+            return self._turn()
+        except KeyboardInterrupt:
+            return True
+
+    def _turn(self) -> bool:
+        """One line, read and dealt with; False when it was the last."""
+        draft, self._draft = self._draft, Draft("")
+        busy = self.state.backend.state in ("waiting", "loading")
+        try:
+            line = self._reader.read(draft.text, placeholder=self._placeholder, busy=busy)
+            self.state.begin()
+            outcome = self._done(line, draft.edits)
+        except EOFError:
+            return False
+        except KeyboardInterrupt:
+            self.state.notes.say("Ctrl-D or /bye leaves.")
+            return True
+        self._placeholder = ""
+        self._tell()
+        if isinstance(outcome, Draft):
+            self._draft = outcome
+        elif line.draft:
+            self._draft = Draft(line.draft)
+        return not isinstance(outcome, Quit)
+
+    def _done(self, line: Line, edits: bool) -> Outcome:
+        """What comes of a line. An error that mending the line would heal leaves it there."""
+        from pixtral_cli.terminal.repl.commands import table
+
+        mending = None if line.text.strip("/") in table.BY_NAME else Draft(line.draft or line.text, edits)
+        try:
+            outcome = self._understood(line, edits)
+            if not isinstance(outcome, Ask):
+                return outcome
+            self._answer(outcome)
+        except PixtralError as error:
+            self.state.notes.error(error)
+            return mending if isinstance(error, ImageError | NetworkError | UsageError) else None
+        except OSError as error:
+            self.state.notes.error(PixtralError(f"{error.strerror or error}: {error.filename or 'input or output'}"))
+            return mending
+        except KeyboardInterrupt:
+            self.state.notes.say("Stopped.")
+            return mending
+        except Exception as bug:  # of ours, or of a library's: the conversation goes on without what it spoiled
+            self._spoilt(bug)
+        return None
+
+    def _spoilt(self, bug: Exception) -> None:
+        hint = "PIXTRAL_DEBUG=1 shows where"
+        if self.state.conversation.unanswered:
+            hint += ". Your question is kept: /regen asks it again"
+        self.state.notes.error(PixtralError(f"Internal error: {type(bug).__name__}", hint))
+        if config.debug():
+            import traceback
+
+            self.state.notes.tell("".join(traceback.format_exception(bug)))
+
+    def _understood(self, line: Line, edits: bool) -> Outcome:
+        from pixtral_cli.terminal.repl import attachments, input_parser
+        from pixtral_cli.terminal.repl.commands import table
+
+        known = [image.name for image in self.state.conversation.images]
+        meant = input_parser.parse(line.text, attachments.there, line.pasted, known)
+        if isinstance(meant, input_parser.Command):
+            return table.find(meant.name).run(self.state, meant.argument)
+        return self._question(meant, edits)
+
+    def _question(self, meant: "Question", edits: bool) -> Outcome:
+        """Attach what was named; ask, if there are words."""
+        from pixtral_cli.terminal.repl import attachments
+
+        state = self.state
+        for note in meant.notes:
+            state.notes.say(note)
+        images = [image for source in meant.sources for image in attachments.gather(source.name)]
+        self._check_numbers(meant.text, images)
+        if images:
+            state.stage(images)
+        if not meant.text:
+            if state.conversation.staged and not images:
+                state.notes.say("Ask something about what is attached; /images lists it, /drop N lets go of it.")
+            return None
+        text = state.template.question(meant.text) if state.template and not edits else meant.text
+        parts = _tidy(state.conversation.compose(text))
+        ask = state.conversation.edit if edits else state.conversation.ask
+        return Ask(lambda engine, sampling: ask(engine, parts, sampling=sampling))
+
+    def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
+        """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""
+        count = len({image.key for image in (*self.state.conversation.images, *more)})
+        missing = [number for number in self.state.conversation.missing(text) if not 1 <= number <= count]
+        if count and missing and missing[0] < 100:
+            there = f"there are {count}" if count > 1 else "there is one"
+            raise UsageError(
+                f"No image #{missing[0]}: {there}", f"/images lists them; \\#{missing[0]} sends it as text"
+            )
+
+    def _answer(self, ask: Ask) -> None:
+        """Show an answer as it comes. Ctrl-C ends it; the part there is stays."""
+        from pixtral_cli.terminal.output.render import render, statistics
+
+        state = self.state
+        if not self._out.spinner and state.backend.doing:
+            state.notes.say(self._waiting())
+        chunks = ask.start(state.backend, state.sampling)
+        before = state.conversation.turns
+        try:
+            state.answer = render(chunks, self._screen())
+        except KeyboardInterrupt:
+            if not state.conversation.unanswered and state.conversation.turns == before:
+                raise  # it came before the question was on record
+            again = "/regen asks it again." if state.conversation.unanswered else "The part above is kept."
+            state.notes.say(f"Stopped. {again}")
+            return
+        except PixtralError as error:
+            if state.conversation.unanswered:
+                error.hint = f"{error.hint}{'. ' if error.hint else ''}Your question is kept: /regen asks it again"
+            raise
+        self._check_schema(state.answer)
+        if state.answer.finish_reason == "length":
+            state.notes.say(f"Cut off at {state.answer.usage.completion_tokens:,} tokens (/set max_tokens).")
+        if state.settings.get("stats"):
+            cost, _ = state.measure()
+            state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
+        state.notes.draw("")
+
+    def _check_schema(self, answer: "Answer") -> None:
+        """Say where an answer is not what the schema asks for; it stays in the conversation."""
+        wanted = self.state.sampling.schema
+        if wanted is None:
+            return
+        from pixtral_cli.structured import schema
+
+        try:
+            schema.validate(answer.text, wanted, cut=answer.finish_reason == "length")
+        except schema.Unfit as error:
+            self.state.notes.say(f"{error.message}.")
+
+    def _screen(self) -> Output:
+        """Where an answer goes. One that satisfies a schema is JSON, which no Markdown may mangle."""
+        markdown = self._out.markdown and not self.state.sampling.schema
+        return replace(self._out, model=self.state.backend.name, markdown=markdown, doing=self._waiting)
+
+    def _waiting(self) -> str:
+        """What is said while a question waits for the model."""
+        doing = self.state.backend.doing
+        return f"{doing}; your question waits" if doing else ""
+
+    def _tell(self) -> None:
+        """What the engine and the session have to say, such as that it cannot be saved."""
+        news = self.state.backend.opening.news
+        for note in [news.pop(0) for _ in range(len(news))]:
+            self.state.notes.say(note)
+        for note in self.state.session.take_notes() if self.state.session else ():
+            self.state.notes.warn(note)
+
+
+def _tidy(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Without the spaces around the numbers of images that precede all words."""
+    first = next((index for index, part in enumerate(parts) if isinstance(part, str) and part.strip()), len(parts))
+    leading = tuple(part for part in parts[:first] if isinstance(part, Image))
+    words = tuple(part.lstrip() if isinstance(part, str) else part for part in parts[first : first + 1])
+    return (*leading, *words, *parts[first + 1 :])

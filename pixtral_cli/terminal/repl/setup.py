@@ -1,0 +1,172 @@
+"""Puts a REPL together: state, prompt, toolbar, thumbnails. What they are made from, the command line says.
+
+Imports what the prompt needs to stand; the rest comes with the first key.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from pixtral_cli import __version__
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.errors import UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.output.notes import Notes, counted
+from pixtral_cli.terminal.output.output import Output, draws
+from pixtral_cli.terminal.repl.backend import Backend, Opening
+from pixtral_cli.terminal.repl.history import Recall
+from pixtral_cli.terminal.repl.repl import Reader, Repl
+from pixtral_cli.terminal.repl.state import State
+from pixtral_cli.util.sanitize import visible
+
+if TYPE_CHECKING:
+    from pixtral_cli.sessions.library import Sessions
+    from pixtral_cli.sessions.session import Session
+    from pixtral_cli.terminal.repl.completion import Suggestion
+    from pixtral_cli.terminal.views.templates import InUse
+
+Pairs: TypeAlias = list[tuple[str, str]]
+
+PLACEHOLDER = "Ask something, or drop a picture here"
+LONG = 2_000  # characters; longer lines are not looked through while they are typed
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line says: the model, what to go on with, what to attach, how to look."""
+
+    opening: Opening
+    open: Callable[[str], Opening]
+    models: Callable[[], Sequence[str]] = tuple
+    system: str | None = None
+    resume: str | None = None  # a session's id; "" is the newest
+    sources: Sequence[str] = ()
+    log: bool = True
+    plain: bool = False
+    preview: bool = True
+    stats: bool = False
+    template: "InUse | None" = None
+
+
+def chat(wishes: Wishes, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
+    """Talk until the user leaves. Raises UsageError where nobody can type."""
+    if not sys.stdin.isatty():
+        raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
+    colour = draws() and not wishes.plain and out.stderr.isatty()
+    notes = Notes(out, colour)
+    session, conversation = _begun(wishes, sessions)
+    state = State(conversation, Backend(wishes.opening), wishes.open, notes, sessions, session, models=wishes.models)
+    if wishes.log and not session:
+        state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
+    state.template = wishes.template if wishes.template and wishes.template.template.takes_input else None
+    state.settings |= {"stats": wishes.stats, "preview": "on" if wishes.preview else "off"}
+    reader = _reader(state, wishes.plain or _dumb(), Recall(recall_file, keep=wishes.log), out)
+    _greet(state, wishes)
+    if wishes.sources:
+        from pixtral_cli.terminal.repl import attachments
+
+        state.stage([image for source in wishes.sources for image in attachments.gather(source)])
+    draft = wishes.template.draft if wishes.template else ""
+    Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER, draft).run()
+
+
+def _begun(wishes: Wishes, sessions: "Callable[[], Sessions]") -> "tuple[Session | None, Conversation]":
+    """The conversation to have: a new one, or one to go on with and the session it is kept in, unless that is unwanted."""
+    if wishes.resume is None:
+        return None, Conversation(wishes.system)
+    session = sessions().resume(wishes.resume or None, model=wishes.opening.name)
+    from pixtral_cli.terminal.repl.commands.sessions import unkept
+
+    conversation = session.conversation() if wishes.log else unkept(session)
+    if wishes.system:
+        conversation.system = wishes.system
+    return session if wishes.log else None, conversation
+
+
+def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
+    def suggest(before: str) -> "Iterable[Suggestion]":
+        from pixtral_cli.terminal.repl import completion
+
+        return completion.suggest(before, completion.Names(images, models, sessions, templates))
+
+    def images() -> Pairs:
+        return [(str(number), image.name) for number, image in enumerate(state.conversation.images, 1)]
+
+    def models() -> Pairs:
+        return [(name, "") for name in state.models()]
+
+    def sessions() -> Pairs:
+        return [(each.id, each.title) for each in state.sessions().list(50)]
+
+    def templates() -> Pairs:
+        from pixtral_cli.terminal.views.templates import open_templates
+
+        return [(name, "") for name in open_templates().names()]
+
+    if plain:
+        from pixtral_cli.terminal.repl.plain_prompt import PlainPrompt
+
+        return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb())
+    from pixtral_cli.terminal.repl.prompt import Prompt
+
+    prompt = Prompt(recall, suggest, lambda text: toolbar(state, text), state.backend.start)
+    state.backend.changed = prompt.redraw
+    state.thumbnail = _thumbnails(out, prompt.unread)
+    return prompt
+
+
+def _thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[Image, str], str]:
+    """What draws an image, made when there is one."""
+
+    @cache
+    def made() -> Callable[[Image, str], str]:
+        from pixtral_cli.terminal.graphics.thumbnail import Thumbnails
+
+        return Thumbnails(out.stderr, sys.stdin.fileno(), unread)
+
+    return lambda image, wanted: made()(image, wanted)
+
+
+def toolbar(state: State, text: str) -> str:
+    """Who answers and how ready it is, what waits to be sent, what Enter would attach."""
+    backend = state.backend
+    told = [backend.name]
+    if backend.state == "loading":
+        told = [f"{backend.doing}, {backend.seconds:.0f} s"]
+    elif backend.state == "failed":
+        told = [f"{backend.name} could not be loaded; /model NAME switches"]
+    if state.template:
+        told.append(f"template {state.template.template.name}")
+    if state.sampling.schema:
+        told.append("answers by a schema")
+    if staged := len(state.conversation.staged):
+        told.append(f"{counted(staged, 'image')} attached")
+    if 0 < len(text) < LONG:
+        from pixtral_cli.terminal.repl import attachments, input_parser
+
+        meant = input_parser.parse(text, attachments.there)
+        sources = meant.sources if isinstance(meant, input_parser.Question) else ()
+        told += [f"Enter attaches {', '.join(source.short for source in sources)}"] if sources else []
+    return " · ".join(visible(piece) for piece in told)
+
+
+def _greet(state: State, wishes: Wishes) -> None:
+    """Who answers; and of a resumed conversation, how it ended."""
+    if wishes.opening.note:
+        state.notes.say(wishes.opening.note)
+    state.notes.say(f"pixtral {__version__}, {state.backend.name}. Ctrl-D leaves, /help tells more.")
+    if not wishes.log:
+        state.notes.say("This conversation is not saved; /save saves it.")
+    if wishes.resume is not None:
+        from pixtral_cli.terminal.repl.commands.sessions import told
+
+        told(state)
+
+
+def _dumb() -> bool:
+    """Whether the terminal can only print line after line."""
+    return os.name == "posix" and os.environ.get("TERM", "") in ("", "dumb", "unknown")

@@ -1,0 +1,130 @@
+"""What the REPL's commands act on, and what they ask the REPL to do next. Knows no prompt and no parsing."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, ImageCost, Sampling
+from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import PixtralError
+from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.output.notes import Notes
+from pixtral_cli.terminal.repl.backend import Backend, Opening
+
+if TYPE_CHECKING:
+    from pixtral_cli.sessions.library import Sessions
+    from pixtral_cli.sessions.session import Session
+    from pixtral_cli.terminal.desktop.clipboard import Desktop
+    from pixtral_cli.terminal.output.render import Answer
+    from pixtral_cli.terminal.views.templates import InUse
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Text that waits in the line to be mended or sent; `edits` says that it replaces the last question."""
+
+    text: str
+    edits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Pull an answer out of the engine and show it."""
+
+    start: Callable[[Engine, Sampling], Iterator[Chunk]]
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """Leave the REPL."""
+
+
+Outcome: TypeAlias = Draft | Ask | Quit | None
+
+
+def _desktop() -> "Desktop":
+    from pixtral_cli.terminal.desktop import clipboard
+
+    return clipboard.desktop()
+
+
+@dataclass
+class State:
+    """The conversation, who answers, and how it is shown. `open` finds a model by its name; it raises ModelError.
+
+    `sessions` are the saved conversations; `later` starts the session of a new one, which waits for the first line.
+    """
+
+    conversation: Conversation
+    backend: Backend
+    open: Callable[[str], Opening]
+    notes: Notes
+    sessions: "Callable[[], Sessions]"
+    session: "Session | None" = None
+    later: "Callable[[], Session] | None" = None
+    models: Callable[[], Sequence[str]] = tuple
+    thumbnail: Callable[[Image, str], str] = lambda image, wanted: ""
+    desktop: "Callable[[], Desktop]" = _desktop
+    settings: dict[str, Any] = field(default_factory=dict)
+    answer: "Answer | None" = None
+    template: "InUse | None" = None
+
+    def begin(self) -> None:
+        """Keep what follows, if it is to be kept: there is something to keep now."""
+        if self.later:
+            start, self.later = self.later, None
+            self.keep_in(start())
+
+    def keep_in(self, session: "Session") -> None:
+        """Go on in a session, with what is staged here."""
+        staged = self.conversation.staged
+        self.session, self.conversation = session, session.conversation()
+        self.conversation.staged = staged
+
+    @property
+    def sampling(self) -> Sampling:
+        """The model's own, with what was set on top."""
+        names = Sampling.__dataclass_fields__
+        return replace(self.backend.opening.sampling, **{k: v for k, v in self.settings.items() if k in names})
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The number of each image by its key."""
+        return {image.key: number for number, image in enumerate(self.conversation.images, 1)}
+
+    def said(self, message: Message) -> str:
+        """A message in words, its images by number and name."""
+        numbers, words = self.numbers, ""
+        for part in message.parts:
+            piece = f"[#{numbers[part.key]} {part.name}]" if isinstance(part, Image) else part
+            words += f" {piece}" if words.endswith("]") and re.match(r"[\w\[]", piece) else piece
+        return words
+
+    def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
+        """What the conversation costs with what is staged, and each image by its key; nothing where nobody can count."""
+        messages = (*self.conversation.messages, Message("user", self.conversation.staged or ("",)))
+        try:
+            cost = self.backend.measure(messages)
+        except PixtralError:  # the next question says what is wrong
+            return None, {}
+        keys = [image.key for message in messages for image in message.images]
+        return cost, dict(zip(keys, cost.images, strict=True))
+
+    def stage(self, images: Sequence[Image]) -> None:
+        """Attach images to the next question, and say what that costs."""
+        from pixtral_cli.terminal.repl import attachments
+
+        for image in images:
+            self.conversation.stage(image)
+        numbers = self.numbers
+        cost, each = self.measure()
+        for image in images:
+            if picture := self.thumbnail(image, self.settings.get("preview", "on")):
+                self.notes.draw(picture)
+            self.notes.rows([attachments.row(numbers[image.key], image, each.get(image.key))])
+            for note in image.notes:
+                self.notes.say(f"   {note}")
+        if cost:
+            self.notes.say(attachments.room(cost))

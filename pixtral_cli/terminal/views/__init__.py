@@ -1,0 +1,1 @@
+"""What `pixtral models`, `sessions` and `templates` show."""

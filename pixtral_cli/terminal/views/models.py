@@ -1,0 +1,192 @@
+"""What `pull` and `models` show: progress on stderr, lists and verdicts on stdout. Leaves the work to `models`."""
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from pixtral_cli import config
+from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.models import names, pull, store, verify
+from pixtral_cli.models.hub import Hub, offline
+from pixtral_cli.models.layout import human
+from pixtral_cli.models.verify import Progress
+from pixtral_cli.terminal.output.output import Output, agreed, dumps
+from pixtral_cli.util.sanitize import visible
+
+if TYPE_CHECKING:
+    from rich.progress import Task, TaskID
+
+Found = TypeVar("Found")
+View: TypeAlias = Callable[[Progress], None]
+EVERY = 60.0  # seconds, and every tenth of the way: a line of progress where nothing can be redrawn
+
+
+def fetch(name: str, out: Output, *, stay_offline: bool = False) -> None:
+    """Download a model, or go on downloading it, and check every byte."""
+    reference = names.parse(name)
+    if reference.folder == names.demo_folder():
+        return out.note("The demo is part of pixtral: there is nothing to download")
+    if reference.repo is None:
+        raise UsageError(f"{name} is a folder: there is nothing to download", f"Check it: pixtral models verify {name}")
+    steps = pull.check_here(reference) if stay_offline or offline() else pull.pull(reference, Hub.of())
+    try:
+        [done] = _watched(steps, out)
+    except KeyboardInterrupt:
+        out.note(f"Stopped. What came is kept; go on with: pixtral pull {name}")
+        raise
+    fetched = f"{human(done.fetched)} fetched" if done.fetched else "nothing to fetch"
+    hashes = "every hash is right" if done.compared else "no hashes to compare with"
+    return out.note(f"{name} is whole: {human(done.size)}, {fetched}, {hashes}. It lies in {done.folder}")
+
+
+def show(out: Output, *, as_json: bool = False) -> None:
+    """List every model on this machine; the one that runs by default has a star."""
+    models = list(store.installed())
+    default = _default()
+    if as_json:
+        keys = ("name", "size", "state", "revision", "detail")
+        listed = [
+            {key: getattr(model, key) for key in keys}
+            | {"folder": str(model.folder), "default": model.folder == default}
+            for model in models
+        ]
+        return out.write(dumps({"models": listed}, out.stdout.encoding) + "\n")
+    rows: list[tuple[str, ...]] = [("", "NAME", "SIZE", "STATE", "PLACE")]
+    for model in models:
+        state = f"{model.state}: {model.detail}" if model.detail else model.state
+        star = "*" if model.folder == default else ""
+        rows.append((star, model.name, human(model.size), state, str(model.folder)))
+    for line in _table(rows):
+        out.write(line + "\n")
+    return None
+
+
+def check(name: str | None, out: Output) -> None:
+    """Compare every byte of a model with what was recorded; raises ModelError for the first damaged file."""
+    model = names.resolve(name, configured=config.load().model)
+    findings = _watched(verify.examine(model.folder), out)
+    for finding in findings:
+        out.write(f"{finding.state:<8} {human(finding.size):>10}  {visible(finding.file)} {finding.detail}\n")
+    for finding in findings:
+        if finding.state in ("damaged", "missing"):
+            raise pull.damaged(model.folder, finding)
+
+
+def remove(name: str, out: Output, *, sure: bool = False) -> None:
+    """Remove a model from this machine; asks first."""
+    removal = store.removal(names.parse(name))
+    what = f"{name}, {human(removal.size)} in {removal.places[0]}"
+    if not sure and not agreed(f"Remove {what}?", out):
+        return out.note("Nothing was removed")
+    removal.run()
+    return out.note(f"Removed {what}")
+
+
+def locate(name: str | None, out: Output) -> None:
+    """Print a model's folder."""
+    out.write(f"{names.resolve(name, configured=config.load().model).folder}\n")
+
+
+def _default() -> Path | None:
+    """The folder of the model that runs when none is named; None when the configured one is not here."""
+    try:
+        return names.resolve(None, configured=config.load().model).folder
+    except ModelError:
+        return None
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    cells = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+
+
+def _watched(steps: Generator[Progress | Found, None, None], out: Output) -> list[Found]:
+    """Show the progress among the steps until they end; returns the others."""
+    others: list[Found] = []
+    with closing(steps), _view(out) as see:
+        for step in steps:
+            if isinstance(step, Progress):
+                see(step)
+            else:
+                others.append(step)
+    return others
+
+
+@contextmanager
+def _view(out: Output) -> Iterator[View]:
+    if out.quiet:
+        yield lambda step: None
+    elif out.spinner:
+        with _bar(out) as see:
+            yield see
+    else:
+        yield _lines(out)
+
+
+def _lines(out: Output) -> View:
+    """A line when a download begins; then, of what takes longer than a second, at every tenth and once a minute."""
+    phase, tenth, began, last, rate = "", 0, 0.0, 0.0, Rate()
+
+    def see(step: Progress) -> None:
+        nonlocal phase, tenth, began, last, rate
+        now, part = time.monotonic(), 10 * step.done // max(step.total, 1)
+        if fresh := step.phase != phase:
+            phase, tenth, began, last, rate = step.phase, part, now, now, Rate()
+        rate.add(step.done)
+        if step.note:
+            out.note(step.note)
+        elif (fresh and phase == "Downloading") or (now > began + 1 and (part > tenth or now > last + EVERY)):
+            tenth, last = part, now
+            out.note(f"{step.phase} {step.file}: {human(step.done)} of {human(step.total)}{rate}")
+
+    return see
+
+
+class Rate:
+    """Bytes a second since the first count."""
+
+    def __init__(self) -> None:
+        self._begin: tuple[float, int] | None = None
+        self._last = (0.0, 0)
+
+    def add(self, done: int) -> None:
+        self._last = (time.monotonic(), done)
+        self._begin = self._begin or self._last
+
+    def __str__(self) -> str:
+        if self._begin is None or self._last[0] - self._begin[0] < 0.5:
+            return ""
+        return f", {human((self._last[1] - self._begin[1]) / (self._last[0] - self._begin[0]))}/s"
+
+
+@contextmanager
+def _bar(out: Output) -> Iterator[View]:
+    """A bar that is redrawn ten times a second and wiped away at the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Amount(ProgressColumn):
+        def render(self, task: "Task") -> Text:
+            speed = f"  {human(task.speed)}/s" if task.speed else ""
+            return Text(f"{human(task.completed)} of {human(task.total or 0)}{speed}")
+
+    console = Console(file=out.stderr)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Amount(), TimeRemainingColumn(compact=True))
+    with Bars(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def see(step: Progress) -> None:
+            if step.phase not in tasks:
+                for task in tasks.values():
+                    bars.remove_task(task)
+                tasks[step.phase] = bars.add_task("", total=step.total, completed=step.done)
+            if step.note:
+                console.print(Text(visible(step.note)))
+            bars.update(tasks[step.phase], completed=step.done, description=f"{step.phase} {step.file}")
+
+        yield see

@@ -1,0 +1,180 @@
+"""What `pixtral sessions` shows and asks. Leaves the work to `chat.sessions` and `chat.transcript`."""
+
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli import config
+from pixtral_cli.errors import UsageError
+from pixtral_cli.sessions import transcript
+from pixtral_cli.sessions.library import Saved, Sessions, Summary
+from pixtral_cli.sessions.transcript import Form, Transcript
+from pixtral_cli.terminal.output.notes import laid_out
+from pixtral_cli.terminal.output.output import Output, agreed, dumps
+from pixtral_cli.terminal.output.render import Answer
+from pixtral_cli.terminal.output.render import show as show_markdown
+from pixtral_cli.util.sanitize import clean, visible
+
+UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+
+
+def open_sessions() -> Sessions:
+    """The sessions of this user."""
+    return Sessions(config.paths().data)
+
+
+def listed(out: Output, *, limit: int | None = None, as_json: bool = False) -> None:
+    """The sessions, the newest first."""
+    sessions = open_sessions()
+    summaries = sessions.list(limit)
+    _told(sessions, out)
+    if as_json:
+        return _json({"sessions": [_fields(summary) for summary in summaries]}, out)
+    if not summaries:
+        return out.note("No session is saved yet. Start one: pixtral chat")
+    rows = [("ID", "LAST", "MESSAGES", "IMAGES", "MODEL", "TITLE")]
+    rows += [
+        (entry.id, _when(entry.updated), str(entry.messages), str(entry.images or ""), entry.model, entry.title)
+        for entry in summaries
+    ]
+    return _rows(rows, out)
+
+
+def shown(prefix: str, out: Output, *, as_json: bool = False) -> None:
+    """One session's words; its images are named."""
+    saved = _load(prefix, out)
+    if as_json:
+        return out.write(transcript.render(_transcript(saved), Form.json))
+    text = transcript.markdown(_transcript(saved), None)
+    return show_markdown(Answer(text), out)
+
+
+def searched(words: str, out: Output, *, limit: int = 50, as_json: bool = False) -> None:
+    """The messages that hold all the words."""
+    sessions = open_sessions()
+    hits = sessions.search(words, limit)
+    _told(sessions, out)
+    if as_json:
+        found = [
+            {"session": _fields(hit.summary), "position": hit.position, "role": hit.role, "snippet": hit.snippet}
+            for hit in hits
+        ]
+        return _json({"hits": found}, out)
+    if not hits:
+        return out.note(f"No session holds {words!r}")
+    return _rows([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
+
+
+def exported(prefix: str, out: Output, *, file: Path | None, form: Form | None) -> None:
+    """Write a session to a file, or to stdout with its images inside."""
+    saved = _load(prefix, out)
+    if file:
+        transcript.write(_transcript(saved), file, form)
+        return out.note(f"Written to {file}")
+    text = transcript.render(_transcript(saved), form or Form.md)
+    return out.write(clean(text) if out.stdout.isatty() else text)
+
+
+def imported(file: Path, out: Output) -> None:
+    """Take in a transcript as a new session; its id goes to stdout."""
+    read, notes = transcript.read(file)
+    with open_sessions().add(read.messages, system=read.system, model=read.model) as session:
+        for note in (*notes, *session.take_notes()):
+            out.note(note)
+        out.write(f"{session.id}\n")
+
+
+def forked(prefix: str, out: Output) -> None:
+    """Copy a session; the copy's id goes to stdout."""
+    with open_sessions().fork(prefix) as session:
+        for note in session.take_notes():
+            out.note(note)
+        out.write(f"{session.id}\n")
+
+
+def removed(prefixes: Sequence[str], out: Output, *, sure: bool = False) -> None:
+    """Remove sessions for good; asks first."""
+    sessions = open_sessions()
+    found = list(dict.fromkeys(sessions.find(prefix) for prefix in prefixes))
+    what = _several(len(found)) if len(found) > 1 else f"session {found[0].id} ({found[0].title})"
+    if not sure and not agreed(f"Remove {what}?", out):
+        return out.note("Nothing was removed")
+    images = sessions.remove([summary.id for summary in found])
+    _told(sessions, out)
+    return out.note(f"Removed {what}{_with_images(images)}")
+
+
+def pruned(out: Output, *, older: str | None, keep: int | None, dry: bool = False, sure: bool = False) -> None:
+    """Remove what is old, or all but the newest; asks first."""
+    if older is None and keep is None:
+        raise UsageError("Prune what?", "Say --older-than 30d, --keep 100, or both")
+    sessions = open_sessions()
+    before = time.time() - seconds(older) if older else None
+    plan = sessions.prune(before=before, keep=keep or 0, dry=True)
+    _told(sessions, out)
+    if plan.kept:
+        out.note(f"Left alone, being open: {', '.join(summary.id for summary in plan.kept)}")
+    if not plan.sessions:
+        return out.note("There is nothing to remove")
+    if dry:
+        return _rows([(entry.id, _when(entry.updated), entry.title) for entry in plan.sessions], out)
+    if not sure and not agreed(f"Remove {_several(len(plan.sessions))}?", out):
+        return out.note("Nothing was removed")
+    done = sessions.prune(before=before, keep=keep or 0)
+    return out.note(f"Removed {_several(len(done.sessions))}{_with_images(done.images)}")
+
+
+def seconds(age: str) -> float:
+    """`90m`, `12h`, `30d`, `2w`, `1y` in seconds. Raises UsageError."""
+    found = re.fullmatch(r"(\d{1,6})\s*([mhdwy])", age.strip().lower())
+    if not found:
+        raise UsageError(f"{age[:40]!r} is no age.", "Write it like 12h, 30d, 2w or 1y")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _load(prefix: str, out: Output) -> Saved:
+    sessions = open_sessions()
+    saved = sessions.load(sessions.find(prefix).id)
+    _told(sessions, out)
+    return saved
+
+
+def _transcript(saved: Saved) -> Transcript:
+    about = saved.summary
+    return Transcript(saved.messages, about.system, about.title, about.model, about.id, about.created)
+
+
+def _told(sessions: Sessions, out: Output) -> None:
+    for note in sessions.database.notes:
+        out.note(note)
+
+
+def _fields(summary: Summary) -> dict[str, Any]:
+    return asdict(summary) | {key: transcript.iso(getattr(summary, key)) for key in ("created", "updated")}
+
+
+def _when(when: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
+
+
+def _json(value: Any, out: Output) -> None:
+    out.write(dumps(value, out.stdout.encoding) + "\n")
+
+
+def _rows(rows: Sequence[Sequence[str]], out: Output) -> None:
+    columns = os.get_terminal_size(out.stdout.fileno()).columns if out.stdout.isatty() else sys.maxsize
+    for line in laid_out([[visible(cell) for cell in row] for row in rows], columns):
+        out.write(line + "\n")
+
+
+def _several(count: int) -> str:
+    return f"{count} session" + ("" if count == 1 else "s")
+
+
+def _with_images(count: int) -> str:
+    return f", and {count} image{'' if count == 1 else 's'} with {'it' if count == 1 else 'them'}" if count else ""

@@ -1,0 +1,354 @@
+"""The bounded, checked download of a URL. Knows HTTP and addresses; leaves what the bytes are to whoever asked for them.
+
+Each hop's name is resolved once, every address is judged, and exactly those addresses are dialled, so a name cannot
+resolve to one thing when it is checked and to another when it is used. TLS and the Host header still go by the name.
+Proxies of the environment are not used: a proxy would resolve the name again. Redirects are followed by hand.
+
+`allow_private` opens private addresses to the first hop, and to further hops as long as all before were private: a
+public server can never send us to a private one.
+"""
+
+import functools
+import ipaddress
+import re
+import socket
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any, NoReturn
+from urllib.parse import quote, urljoin, urlsplit
+
+import httpcore2
+
+from pixtral_cli import __version__
+from pixtral_cli.errors import ImageError, NetworkError
+from pixtral_cli.util.sanitize import visible
+
+MAX_BYTES = 20_000_000
+MAX_SECONDS = 15.0
+MAX_REDIRECTS = 3
+_SAVE_IT = "Save the picture with a browser and give the file."
+_HEADERS = [
+    ("User-Agent", f"pixtral/{__version__}"),
+    ("Accept", "image/png, image/jpeg, image/webp, image/gif, */*;q=0.1"),  # and not AVIF, which servers would prefer
+    ("Accept-Encoding", "identity"),
+    ("Connection", "close"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A body, its media type as the server names it, and the URL it came from in the end."""
+
+    data: bytes = field(repr=False)
+    content_type: str
+    url: str
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a name, by the system's resolver, which also knows the odd spellings such as 2130706433."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return httpcore2.default_ssl_context()
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The outside world as `fetch` needs it: who resolves names, who dials, what trusts certificates, what time it is."""
+
+    resolve: Callable[[str, int], list[str]] = resolve
+    dial: httpcore2.NetworkBackend = field(default_factory=httpcore2.SyncBackend)
+    tls: Callable[[], ssl.SSLContext] = _tls
+    clock: Callable[[], float] = time.monotonic
+
+
+def fetch(
+    url: str,
+    *,
+    allow_private: bool,
+    limit: int = MAX_BYTES,
+    seconds: float = MAX_SECONDS,
+    network: Network | None = None,
+) -> Download:
+    """GET a URL: at most `limit` bytes, `seconds` in all and three redirects. Safe to call from many threads.
+
+    Raises `NetworkError`; a body that unpacks to more than `limit` is an `ImageError`.
+    """
+    network = network or Network()
+    left = _stopwatch(seconds, network.clock)
+    with _in_our_words(url, seconds):
+        return _follow(url, allow_private, limit, network, left)
+
+
+def _follow(url: str, private_allowed: bool, limit: int, network: Network, left: Callable[[], float]) -> Download:
+    """Hop by hop: take the URL apart, resolve, judge, ask; until a body comes."""
+    hop = 0
+    while True:
+        target = _parse(url)
+        addresses = _resolve_in_time(target, network, left())
+        _refuse_private(target, addresses, private_allowed, redirected=hop > 0)
+        private_allowed = private_allowed and not any(map(is_public, addresses))
+        answer = _get(target, _Pinned(addresses, network.dial, left), network, limit)
+        if isinstance(answer, Download):
+            return answer
+        url, hop = answer, hop + 1
+        if hop > MAX_REDIRECTS:
+            _fail(url, f"more than {MAX_REDIRECTS} redirects", _SAVE_IT)
+
+
+def shown(url: str) -> str:
+    """A URL as people may see it: host and path, without credentials and query, which may hold secrets."""
+    host, slash, path = url.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")
+    return visible(host.rpartition("@")[2] + (slash + path if path else ""))
+
+
+def is_public(address: str) -> bool:
+    """Whether an address belongs to the open internet; if IPv6 embeds an IPv4 address, whether that does."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped or ip in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        if ip not in _GLOBAL_UNICAST:
+            return False
+    return not any(ip in network for network in _SPECIAL)
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# IANA's registries of special-purpose addresses, as networks (what the standard library knows differs by version), and
+# one public address that answers with secrets inside of Azure. 2001::/23 holds Teredo and 2002::/16 is 6to4.
+# fmt: off
+_SPECIAL = [ipaddress.ip_network(network) for network in (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+    "224.0.0.0/3", "168.63.129.16/32", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
+)]
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A URL taken apart once; everything that is checked, dialled and sent comes from here."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    url: str
+
+    @property
+    def host_header(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+_PORTS = {"http": 80, "https": 443}
+_SENT_AS_IS = "/%:@!$&'()*+,;=~?[]"
+
+
+def _parse(url: str) -> _Target:
+    if re.search(r"[\0-\x20\x7f\\]", url):
+        _fail(url, "a backslash, space or control character in the URL", "Percent-encode it.")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = parts.hostname or ""
+        host = host if ":" in host else host.encode("idna").decode("ascii")
+    except ValueError as error:
+        _fail(url, "not a valid URL", "", error)
+    if parts.scheme not in _PORTS:
+        _fail(url, f"{visible(parts.scheme, 20)}:// is not followed, only http and https")
+    if "@" in parts.netloc:
+        _fail(url, "user names and passwords in URLs are not sent", _SAVE_IT)
+    if not re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?", host, re.ASCII) or port == 0:
+        where = visible(url.partition("?")[0], 60)  # whole: of `http://` nothing else is left to name
+        raise NetworkError(f"{where}: not a valid host in the URL", "Such as https://example.org/photo.jpg")
+    path = quote(parts.path or "/", safe=_SENT_AS_IS) + (
+        f"?{quote(parts.query, safe=_SENT_AS_IS)}" if parts.query else ""
+    )
+    return _Target(parts.scheme, host, port or _PORTS[parts.scheme], path, url)
+
+
+def _resolve_in_time(target: _Target, network: Network, seconds: float) -> list[str]:
+    """Look the name up in a thread of its own: the system's resolver takes no timeout."""
+    answers: SimpleQueue[list[str] | OSError] = SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            answers.put(network.resolve(target.host, target.port))
+        except OSError as error:
+            answers.put(error)
+
+    Thread(target=look_up, name="resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except Empty as error:
+        raise httpcore2.ConnectTimeout from error
+    if isinstance(answer, OSError) or not answer:
+        cause = answer if isinstance(answer, OSError) else None
+        _fail(target.url, "no such host", "Check the name and your connection.", cause)
+    return answer
+
+
+def _refuse_private(target: _Target, addresses: list[str], allowed: bool, *, redirected: bool) -> None:
+    if allowed or all(map(is_public, addresses)):
+        return
+    if redirected:
+        _fail(target.url, "a public address redirects to this private one", _SAVE_IT)
+    _fail(target.url, "a private address", "Allow it with --allow-private if you trust where the URL comes from.")
+
+
+def _get(target: _Target, dial: httpcore2.NetworkBackend, network: Network, limit: int) -> Download | str:
+    """One request: its body, or where it redirects to."""
+    context = network.tls() if target.scheme == "https" else None
+    url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+    headers = [("Host", target.host_header), *_HEADERS]
+    with (
+        httpcore2.ConnectionPool(ssl_context=context, network_backend=dial) as pool,
+        pool.stream("GET", url, headers=headers) as response,
+    ):
+        fields = {name.lower().decode("latin-1"): _text(value) for name, value in response.headers}
+        if response.status in (301, 302, 303, 307, 308) and "location" in fields:
+            return _join(target, fields["location"])
+        _check_status(target, response.status)
+        body = _body(target, response.iter_stream(), fields, limit)
+        return Download(body, fields.get("content-type", ""), target.url)
+
+
+def _join(target: _Target, location: str) -> str:
+    """The absolute URL of a redirect. Spaces are forgiven, as browsers do."""
+    try:
+        return urljoin(target.url, location.strip().replace(" ", "%20"))
+    except ValueError as error:
+        _fail(target.url, "redirects to something that is not a URL", _SAVE_IT, error)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _check_status(target: _Target, status: int) -> None:
+    if status in (200, 203):
+        return
+    hint = {401: _SAVE_IT, 403: _SAVE_IT, 404: "Check the address.", 410: "Check the address."}
+    _fail(target.url, f"the server answers {status}", hint.get(status, "Try again later."))
+
+
+def _body(target: _Target, chunks: Iterable[bytes], fields: dict[str, str], limit: int) -> bytes:
+    """Read within the limit, before and after unpacking."""
+    unpack = _unpacker(target, fields.get("content-encoding", ""))
+    body, received = bytearray(), 0
+    if int(fields.get("content-length", "0")) > limit:
+        _too_large(target, limit)
+    for chunk in chunks:
+        received += len(chunk)
+        if received > limit:
+            _too_large(target, limit)
+        body += unpack(chunk, limit + 1 - len(body))
+        if len(body) > limit:
+            what = f"{visible(shown(target.url), 80)}: unpacks to more than {_size(limit)}"
+            raise ImageError(what, "A picture needs no compression around it: this may be an attack.")
+    return bytes(body)
+
+
+def _unpacker(target: _Target, encoding: str) -> Callable[[bytes, int], bytes]:
+    """What undoes a content encoding that we did not ask for, never giving more bytes than it is told."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return lambda chunk, most: chunk
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        _fail(target.url, f"packed as {visible(encoding, 20)}, which was not asked for", _SAVE_IT)
+    return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress
+
+
+def _too_large(target: _Target, limit: int) -> NoReturn:
+    _fail(target.url, f"larger than {_size(limit)}", "Scale it down and give the file.")
+
+
+def _size(limit: int) -> str:
+    return f"{limit / 1e6:g} MB"
+
+
+def _fail(url: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
+    raise NetworkError(f"{visible(shown(url), max(16, 118 - len(why)))}: {why}", hint) from cause
+
+
+@contextmanager
+def _in_our_words(url: str, seconds: float) -> Iterator[None]:
+    """Translate what the HTTP library raises."""
+    try:
+        yield
+    except httpcore2.TimeoutException as error:
+        _fail(url, f"not complete after {seconds:g} s", f"Try again. {_SAVE_IT}", error)
+    except httpcore2.ConnectError as error:
+        cause = error.args[0] if error.args else None  # the library cuts the chain but keeps the cause as argument
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            _fail(url, "its certificate is not valid", "Check the name, and this machine's clock.", error)
+        refused = isinstance(cause, ConnectionRefusedError)
+        _fail(url, "the connection was refused" if refused else "cannot be reached", "Is the server up?", error)
+    except (httpcore2.NetworkError, httpcore2.ProtocolError, zlib.error) as error:
+        _fail(url, "the answer broke off or is not HTTP", "Try again.", error)
+
+
+def _stopwatch(seconds: float, clock: Callable[[], float]) -> Callable[[], float]:
+    """A function that gives the seconds left, and raises when there are none."""
+    end = clock() + seconds
+
+    def left() -> float:
+        if (rest := end - clock()) <= 0:
+            raise httpcore2.ReadTimeout
+        return rest
+
+    return left
+
+
+class _Pinned(httpcore2.NetworkBackend):
+    """Dials the checked addresses and no others, one after another, within the time that is left."""
+
+    def __init__(self, addresses: list[str], dial: httpcore2.NetworkBackend, left: Callable[[], float]) -> None:
+        self._addresses, self._dial, self._left = addresses, dial, left
+
+    def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore2.NetworkStream:
+        for waiting, address in zip(range(len(self._addresses), 0, -1), self._addresses, strict=True):
+            try:
+                return _Timed(self._dial.connect_tcp(address, port, timeout=self._left() / waiting), self._left)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if waiting == 1:
+                    raise
+        raise httpcore2.ConnectError
+
+
+class _Timed(httpcore2.NetworkStream):
+    """A stream whose every step waits no longer than the whole download may still take."""
+
+    def __init__(self, stream: httpcore2.NetworkStream, left: Callable[[], float]) -> None:
+        self._stream, self._left = stream, left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._left())
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._left)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

@@ -1,0 +1,191 @@
+"""Requests: what a row asks for is asked, what cannot be done is told by its field, and images come from where they may."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixtral_cli.api.messages import FieldError
+from pixtral_cli.batch.input import Row
+from pixtral_cli.batch.row_reader import Reader, Request
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
+from tests.batch.calling import request
+from tests.server.serving import data_url, picture, png
+
+FLAGS = Sampling(0.5, 0.9, 3, ("END",), 100, {"type": "object"})
+
+
+def asked(value: Any, **reader: Any) -> Request:
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    _, make = Reader(FLAGS, **reader).line(Row(1, data, ""))
+    return make()
+
+
+def test_a_line_of_openais_wins_over_the_flags() -> None:
+    schema = {"type": "array", "items": {"type": "string"}}
+    body = {
+        "temperature": 0, "top_p": 1, "seed": 7, "max_tokens": 5, "stop": ["a", "b"], "n": 1, "stream": False, "tools": [],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+    }  # fmt: skip
+    found = asked(request("a", "hi", **body))
+    assert found.sampling == Sampling(0.0, 1.0, 7, ("a", "b"), 5, schema)
+    assert found.model == "pixtral-12b-2409"
+    assert asked(request("a")).sampling == FLAGS
+    assert asked(request("a", max_completion_tokens=6, random_seed=8)).sampling.max_tokens == 6
+    assert asked(request("a", response_format={"type": "text"})).sampling.schema is None
+
+
+def test_a_plain_row_wins_over_the_flags() -> None:
+    found = asked({"prompt": "hi", "system": "own", "temperature": 1, "stop": "x", "schema": "name"}, system="flag")
+    assert [(one.role, one.text) for one in found.messages] == [("system", "own"), ("user", "hi")]
+    assert (found.sampling.temperature, found.sampling.stop) == (1.0, ("x",))
+    assert found.sampling.schema
+    assert found.sampling.schema["required"] == ["name"]
+
+
+def test_the_system_prompt_of_the_flags_stands_where_a_row_has_none() -> None:
+    own = {
+        "custom_id": "a",
+        "body": {"messages": [{"role": "developer", "content": "own"}, {"role": "user", "content": "?"}]},
+    }
+    assert [one.text for one in asked(own, system="flag").messages] == ["own", "?"]
+    assert [one.text for one in asked(request("a"), system="flag").messages] == ["flag", "hello"]
+    assert [one.role for one in asked({"prompt": "?"}, system="flag").messages] == ["system", "user"]
+
+
+def test_plain_images_are_relative_to_the_batch_and_stand_where_the_prompt_says(tmp_path: Path) -> None:
+    for name, width in (("a.png", 1), ("b.png", 2), ("c.png", 3)):
+        (tmp_path / name).write_bytes(png(width))
+    images = ["a.png", str(tmp_path / "b.png"), (tmp_path / "c.png").as_uri(), data_url()]
+    parts = asked({"prompt": "Is {2} like {3}?", "images": images}, folder=tmp_path).messages[0].parts
+    assert [part if isinstance(part, str) else part.name for part in parts] == [
+        "a.png", "data URL", "Is ", "b.png", " like ", "c.png", "?",
+    ]  # fmt: skip
+    assert asked({"prompt": "?", "images": "a.png"}, folder=tmp_path).messages[0].images[0].width == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["a.png", "/etc/hostname", "file:///etc/hostname", "~/a.png", "ftp://x/a.png", "FILE:a"]
+)
+def test_a_request_of_openais_shape_names_no_file(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").write_bytes(png())
+    with pytest.raises(FieldError, match="must be a data:, http: or https: URL"):
+        asked(request("a", [picture(url)]), folder=tmp_path)
+
+
+def test_a_templates_code_block_is_of_plain_answers_without_a_schema() -> None:
+    free = Sampling()
+    for value, extract in (
+        ({"prompt": "?"}, "html"),
+        ({"prompt": "?", "schema": "name"}, ""),
+        (request("a"), ""),
+    ):
+        _, make = Reader(free, extract="html").line(Row(1, json.dumps(value).encode(), ""))
+        assert make().extract == extract
+
+
+def test_offline_fetches_nothing(tmp_path: Path) -> None:
+    for row in (
+        request("a", [picture("http://example.org/x.png")]),
+        {"prompt": "?", "images": ["https://example.org/x"]},
+    ):
+        with pytest.raises(NetworkError, match="the network is off"):
+            asked(row, offline=True)
+
+
+def test_too_many_images_are_refused_unread() -> None:
+    with pytest.raises(FieldError, match="at most 128 images"):
+        asked(request("a", [picture()] * 129))
+    with pytest.raises(FieldError, match="images: holds more than 128"):
+        asked({"prompt": "?", "images": ["missing.png"] * 129})
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (b"nonsense", "not valid JSON"),
+        (b'{"prompt": "\\ud800"}', "surrogate"),
+        (b'{"prompt": NaN}', "NaN"),
+        (b"\xff", "UTF-8"),
+        ([], "the line: must be an object, not an array"),
+        ({}, "neither a prompt nor a custom_id"),
+        ({"custom_id": 5, "body": {}}, "custom_id: must be a text, not a number"),
+        ({"body": {"messages": []}}, "custom_id: is missing"),
+        ({"custom_id": "a"}, "body: is missing"),
+        ({**request("a"), "method": "GET"}, "method: must be POST"),
+        ({**request("a"), "url": "/v1/embeddings"}, "url: must be /v1/chat/completions"),
+        (request("a", messages="hi"), "body.messages: must be an array"),
+        (request("a", messages=[{"role": "assistant", "content": "x"}]), "the last message"),
+        (request("a", temperature="hot"), "body.temperature: must be a number"),
+        (request("a", temperature=3), "body.temperature: must lie between 0 and 2"),
+        (request("a", temperature=10**400), "body.temperature: must lie between 0 and 2"),
+        ({"prompt": "?", "top_p": -(10**400)}, "top_p: must lie between 0 and 1"),
+        (request("a", max_tokens=-1), "body.max_tokens: must lie between"),
+        (request("a", max_tokens=1.5), "body.max_tokens: must be a whole number"),
+        (request("a", max_completion_tokens=True), "body.max_completion_tokens: must be a whole number"),
+        (request("a", seed=2**70), "body.seed: must lie between"),
+        (request("a", stop=[""]), "body.stop: must be a text of 1 to 256"),
+        (request("a", tools=[{"type": "function"}]), "body.tools: is not supported"),
+        (request("a", n=4), "body.n: is not supported"),
+        (request("a", tool_choice="required"), "body.tool_choice: is not supported"),
+        (request("a", response_format={"type": "xml"}), "body.response_format.type: must be"),
+        (request("a", response_format={"type": "json_schema"}), "body.response_format.json_schema: is missing"),
+        ({"prompt": ""}, "prompt: is empty"),
+        ({"images": ["a.png"]}, "prompt: is empty"),
+        ({"prompt": "?", "label": 5}, "label: is not known"),
+        ({"prompt": "?", "images": [5]}, "images[0]: must be a text"),
+        ({"prompt": "?", "top_p": 2}, "top_p: must lie between 0 and 1"),
+        ({"prompt": "?", "schema": "a,,"}, "schema: "),
+        ({"prompt": "?", "schema": 5}, "schema: "),
+    ],
+)
+def test_what_a_row_gets_wrong_is_told_by_its_field(value: Any, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        asked(value)
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize("source", ["missing.png", "", "ftp://x/a.png", "data:image/png;base64,AAAA"])
+def test_a_plain_image_that_cannot_be_had_is_an_image_error(tmp_path: Path, source: str) -> None:
+    with pytest.raises(ImageError):
+        asked({"prompt": "?", "images": [source]}, folder=tmp_path)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ["prompt", "images", "system", "schema", "stop", "seed", "temperature", "custom_id", "method", "url", "id"]
+BODY = [
+    "messages",
+    "temperature",
+    "max_tokens",
+    "n",
+    "stop",
+    "response_format",
+    "tools",
+    "model",
+    "top_p",
+    "logit_bias",
+]
+
+
+@given(
+    st.dictionaries(st.sampled_from(FIELDS), JSON)
+    | st.dictionaries(st.sampled_from(BODY), JSON).map(lambda body: {"custom_id": "a", "body": body})
+    | JSON
+)
+def test_whatever_a_row_holds_it_is_a_request_or_a_pixtral_error(value: Any) -> None:
+    data = json.dumps(value).encode()
+    try:
+        found = asked(data)
+    except PixtralError as error:
+        assert 0 < len(error.message) <= 400
+    else:
+        assert found.messages[-1].role == "user"

@@ -1,0 +1,120 @@
+"""Attention is what softmax says it is; in our kernel also the same to the last bit however many positions are asked."""
+
+import math
+from contextlib import nullcontext
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pixtral_cli.engines.local.kernels import cpu
+from pixtral_cli.engines.local.model import attention
+
+CPU = torch.device("cpu")
+DTYPES = [torch.float32, torch.bfloat16]
+kernel = pytest.mark.skipif(
+    not all(cpu.here(CPU, dtype) for dtype in DTYPES), reason="this processor has no such kernel"
+)
+ways = pytest.mark.parametrize("way", [pytest.param("kernel", marks=kernel), "torch"])
+heads = st.sampled_from([2, 8, 18, 30, 32, 64, 66, 96, 128, 160, 256])
+
+
+def computed(way: str) -> Any:
+    return mock.patch.object(attention, "attends", lambda *_: False) if way == "torch" else nullcontext()
+
+
+def softmax_attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:
+    """By the definition, in float64: query (T, H, D), key and value (G, S, D)."""
+    count, length, shared = len(query), key.shape[1], query.shape[1] // len(key)
+    key, value = (each.double().repeat_interleave(shared, 0) for each in (key, value))
+    scores = torch.einsum("thd,hsd->hts", query.double(), key) / math.sqrt(query.shape[-1])
+    seen = torch.arange(length) <= past + torch.arange(count)[:, None]
+    return torch.einsum("hts,hsd->thd", scores.masked_fill(~seen, -math.inf).softmax(-1), value)
+
+
+def drawn(
+    count: int, past: int, groups: int, shared: int, head: int, dtype: torch.dtype, seed: int, sharp: float = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, and keys and values in the middle of a store whose other places hold what is no number."""
+    draw = torch.Generator().manual_seed(seed)
+    query = torch.randn(count, groups * shared, head, generator=draw).to(dtype)
+    store = torch.full((2, groups, past + count + 70, head), math.nan, dtype=dtype)
+    kept = store[:, :, 3 : 3 + past + count]
+    kept.copy_(torch.randn(kept.shape, generator=draw))
+    kept[0] *= torch.linspace(0, sharp, past + count)[:, None]  # later scores are greater, and undo the earlier ones
+    return query, kept[0], kept[1]
+
+
+@ways
+@given(
+    st.integers(1, 150), st.integers(0, 300), st.integers(1, 3), st.integers(1, 5), heads, st.sampled_from(DTYPES),
+    st.integers(0, 99), st.sampled_from([1, 30]),
+)  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_attention_is_what_softmax_says(
+    way: str, count: int, past: int, groups: int, shared: int, head: int, dtype: torch.dtype, seed: int, sharp: int
+) -> None:
+    query, key, value = drawn(count, past, groups, shared, head, dtype, seed, sharp)
+    with computed(way):
+        found = attention.attend(query, key, value, attention.causal_mask(count, past, CPU, dtype, head))
+    expected = softmax_attention(query, key, value, past)
+    assert found.dtype == dtype
+    atol = 1e-5 * (1 + sharp) if dtype == torch.float32 else 2e-2  # the error of a score grows with it
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=atol)
+
+
+@ways
+@given(st.integers(1, 200), st.integers(1, 4), heads, st.sampled_from(DTYPES), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_attention_to_all_sees_what_comes_later(
+    way: str, count: int, heads: int, head: int, dtype: torch.dtype, seed: int
+) -> None:
+    query, key, value = drawn(count, 0, heads, 1, head, dtype, seed)
+    with computed(way):
+        found = attention.attend_all(query, key.transpose(0, 1), value.transpose(0, 1))
+    expected = softmax_attention(query, key, value, count)
+    atol = 2e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=atol)
+
+
+@kernel
+@given(
+    st.lists(st.integers(1, 90), min_size=2, max_size=5), st.integers(0, 200), st.integers(1, 5), heads,
+    st.sampled_from(DTYPES),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_a_prompt_in_pieces_is_the_prompt_at_once_to_the_last_bit(
+    pieces: list[int], past: int, shared: int, head: int, dtype: torch.dtype
+) -> None:
+    query, key, value = drawn(sum(pieces), past, 2, shared, head, dtype, len(pieces))
+    stop, parts = past, []
+    for part in torch.split(query, pieces):
+        stop += len(part)
+        parts.append(attention.attend(part, key[:, :stop], value[:, :stop], None))
+    assert torch.equal(torch.cat(parts), attention.attend(query, key, value, None))
+
+
+@kernel
+def test_keys_and_values_may_lie_otherwise() -> None:
+    query, key, value = drawn(9, 20, 2, 3, 16, torch.float32, 0)
+    expected = attention.attend(query, key, value, None)
+    turned = value.mT.contiguous().mT
+    assert torch.equal(attention.attend(query, key.contiguous(), turned, None), expected)
+
+
+@kernel
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("where", ["query", "key", "value"])
+def test_what_is_no_number_is_seen_by_all_who_attend_to_it(dtype: torch.dtype, where: str) -> None:
+    query, key, value = drawn(
+        100, 50, 2, 2, 32, dtype, 0
+    )  # position 60 is the first to see key 110, of the block 64 to 127
+    {"query": query[60:61, 0], "key": key[:, 110], "value": value[:, 110]}[where].fill_(math.nan)
+    found = attention.attend(query, key, value, None)
+    after = found[60:61, 0] if where == "query" else found[60:]
+    assert after.isnan().all()
+    assert not found[:10].isnan().any()

@@ -1,0 +1,187 @@
+"""The real vLLM, on a CPU, in its own environment: the same answers as the local engine's, and the same scores.
+
+One vLLM is kept for most of these; spreading over two processes starts another.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli import config, versions
+from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.message import Message, assistant, user
+from pixtral_cli.cli.common.engine_setup import choose
+from pixtral_cli.config import Config
+from pixtral_cli.engines import resident
+from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.remote.engine import RemoteEngine
+from pixtral_cli.engines.remote.errors import server
+from pixtral_cli.engines.remote.http import Link
+from pixtral_cli.engines.resident import Resident
+from pixtral_cli.evals import task_registry
+from pixtral_cli.images.image import load
+from pixtral_cli.models.names import demo_folder
+from tests.cli.calling import pixtral
+from tests.engines.local.checkpoints import Sizes, build
+from tests.evals.answering import Answering
+from tests.evals.running import JUDGED, alike, rating, run
+from tests.server.processes import ROOT, launched
+from tests.server.serving import serving
+from tests.terminal.repl.chatting import Chat
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = ROOT / ".venv-vllm" / "bin" / "vllm"
+ARGUMENTS = "--enforce-eager --max-model-len 4096"  # compiling takes minutes on a CPU
+LIKE = ("--model", "demo", "--dtype", "float32")
+VLLM = (*LIKE, "--engine", "vllm", "--vllm-args", ARGUMENTS)
+ONCE = ("--no-log", "--no-stdin")
+SHAPES, BARS = str(ROOT / "examples" / "shapes.png"), str(ROOT / "examples" / "bars.png")
+GREEDY = Sampling(temperature=0, max_tokens=60)
+
+
+@pytest.fixture(scope="module")
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("vllm")
+
+
+@pytest.fixture(autouse=True)
+def _same_home(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One home for all of these, so that each finds the vLLM that the first has started."""
+    assert PROGRAM.exists(), "make .venv-vllm/ready"
+    monkeypatch.setenv("PIXTRAL_HOME", str(own_home))
+    monkeypatch.setenv("PIXTRAL_VLLM", str(PROGRAM))
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
+
+
+@pytest.fixture
+def kept(_same_home: None) -> None:
+    """A vLLM that is kept for the next question."""
+    done = pixtral("ask", "Hello?", *VLLM, *ONCE, "--keep-alive", "30m")
+    assert done.status == 0, done.stderr
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stopped(own_home: Path) -> Iterator[None]:
+    yield
+    environment = {**os.environ, "PIXTRAL_HOME": str(own_home)}
+    subprocess.run([sys.executable, "-m", "pixtral_cli", "stop"], env=environment, cwd=ROOT, check=True)
+    room = resident.room(own_home / "state")
+    for left in room.iterdir():
+        left.unlink()
+    room.rmdir()
+
+
+def test_ask_answers_as_the_local_engine(kept: None) -> None:
+    question = ("ask", "What is in the image?", "--image", SHAPES, "--format", "json", *ONCE)
+    there, here = (json.loads(pixtral(*question, *like).stdout) for like in (VLLM, LIKE))
+    assert there["answer"] == here["answer"]
+    assert "red circle" in there["answer"]
+    for count in ("prompt_tokens", "completion_tokens", "image_tokens"):
+        assert abs(there["usage"][count] - here["usage"][count]) <= (count == "completion_tokens")  # it counts the end
+
+
+def conversations() -> list[list[Message]]:
+    shapes, bars = load(SHAPES), load(BARS)
+    return [
+        [user("Hello?")],
+        [Message("system", "Answer in one word."), user("What colour is the circle?", [shapes])],
+        [user("What is the difference between them?", [shapes, bars])],
+        [user("What is the difference between them?", [bars, shapes])],
+        [Message("user", ("Here is one: ", shapes, " and here another: ", bars, " Which is a chart?"))],
+        [user("What is in the image?", [shapes]), assistant("A circle."), user("And in this one?", [bars])],
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(conversations())))
+def test_greedy_answers_are_the_local_engines(kept: None, number: int) -> None:
+    chosen, _ = choose("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
+    there, here = chosen.open(), LocalEngine(demo_folder(), name="demo", dtype="float32")
+    assert isinstance(there, Resident)
+    messages = conversations()[number]
+    assert there.measure(messages).prompt_tokens == here.measure(messages).prompt_tokens
+    said = ["".join(chunk.text for chunk in engine.stream(messages, GREEDY)) for engine in (there, here)]
+    assert said[0] == said[1]
+    there.close()
+
+
+def test_chat_answers_about_pictures(kept: None) -> None:
+    with Chat() as chat:
+        chat.start(*VLLM, "--image", SHAPES)
+        chat.say("What is in the image?", "red circle")
+        chat.say("What colour is the star?", "lue")
+        chat.type(b"\x04")
+        assert chat.process.wait(120) == 0
+
+
+def test_an_answer_holds_to_a_schema(kept: None) -> None:
+    chosen, _ = choose("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
+    engine = chosen.open()
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "blue"]}, "count": {"type": "integer", "maximum": 9, "minimum": 1}},
+        "required": ["colour", "count"],
+        "additionalProperties": False,
+    }
+    asked = [user("What is in the image?", [load(SHAPES)])]
+    sampling = Sampling(temperature=0, max_tokens=100, schema=schema)
+    answer = json.loads("".join(chunk.text for chunk in engine.stream(asked, sampling)))
+    assert answer["colour"] in ("red", "blue")
+    assert 1 <= answer["count"] <= 9
+    engine.close()
+
+
+def test_every_task_scores_the_same_through_all_three_engines(kept: None, tmp_path: Path) -> None:
+    chosen, _ = choose("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
+    with launched("pixtral_cli", "serve", *LIKE, "--port", "0") as process, serving(Answering(rating)) as judging:
+        assert process.stderr
+        url = next(line for line in process.stderr if "answers at" in line).split("answers at ")[1].split()[0]
+        judge = RemoteEngine(Link(server(f"{judging.url}/v1")), "fake")
+        engines: dict[str, Engine] = {
+            "local": LocalEngine(demo_folder(), name="demo", dtype="float32"),
+            "serve": RemoteEngine(Link(server(url)), "demo"),
+            "vllm": chosen.open(),
+        }
+        for name in task_registry.names():
+            asking = judge if name in JUDGED else None
+            told = {way: alike(run(name, tmp_path / way / name, one, asking, 24, 4)) for way, one in engines.items()}
+            assert told["local"] == told["serve"] == told["vllm"], name
+            assert all(record["scores"] and record["answers"][-1] for record in told["local"]), name
+        assert versions.there(engines["vllm"])["vllm"][0].isdigit()
+        for one in (*engines.values(), judge):
+            one.close()
+
+
+def test_eval_says_which_vllm_answered(kept: None, tmp_path: Path) -> None:
+    done = pixtral("eval", "demo-charts", *VLLM, "--limit", "3", "--concurrency", "3", "-o", str(tmp_path))
+    assert done.status == 0, done.stderr
+    (ran,) = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["versions"]
+    assert ran["server"]["vllm"][0].isdigit()
+    assert ran["server"]["pixtral"] == ran["pixtral"]
+
+
+def test_two_processes_that_share_each_layer_answer_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = build(tmp_path / "model", Sizes(dim=128, layers=3, head_dim=32), seed=3)
+    cores = [*sorted(os.sched_getaffinity(0)), *sorted(os.sched_getaffinity(0))][:2]
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "|".join(map(str, cores)))
+    question = ("ask", "What differs between {1} and {2}?", "--image", SHAPES, "--image", BARS, *ONCE)
+    question = (*question, "--temperature", "0", "--max-tokens", "30", "--model", str(folder), "--dtype", "float32")
+    there = pixtral(*question, "--engine", "vllm", "--tensor-parallel-size", "2", "--vllm-args", ARGUMENTS)
+    here = pixtral(*question)
+    assert there.status == here.status == 0, there.stderr
+    assert there.stdout == here.stdout
+    assert len(there.stdout) > 20
+    newest = max((config.paths().state / "vllm").glob("*.log"))
+    assert "Worker_TP1" in newest.read_text(encoding="utf-8")
+
+
+def test_what_vllm_itself_refuses_is_one_line(_same_home: None) -> None:
+    done = pixtral("ask", "Hello?", *LIKE, *ONCE, "--engine", "vllm", "--vllm-args", "--no-such-flag 3")
+    assert done.status == 2
+    assert done.stderr.count("\n") == 1
+    assert "vLLM knows no --no-such-flag 3. See: vllm serve --help=all. Its log: " in done.stderr

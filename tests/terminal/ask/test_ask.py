@@ -1,0 +1,276 @@
+"""What `pixtral ask` does between its flags and its engine, with a fake engine."""
+
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import pytest
+from PIL import Image as Picture
+
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.terminal.ask.ask import Kept, Request, answer, conversing, message, preview
+from pixtral_cli.terminal.output.output import Format, Output, choose
+from tests.fakes import FakeEngine
+
+PAGE = "Here you are:\n\n```html\n<p>hi</p>\n```\n\nEnjoy."
+
+
+class Asked:
+    """An output that can be read, and what came of asking."""
+
+    def __init__(self, format: Format = "text") -> None:
+        self.stdout, self.stderr = io.StringIO(), io.StringIO()
+        self.output: Output = choose(stdout=self.stdout, stderr=self.stderr, format=format, model="fake", env={})
+
+    def __call__(self, request: Request, said: str, stdin: TextIO | None = None) -> "Asked":
+        engine = FakeEngine([said])
+        asked = message(request, self.output, stdin)
+        answer(request, asked, Conversation(), engine, self.output)
+        return self
+
+    @property
+    def out(self) -> str:
+        return self.stdout.getvalue()
+
+    @property
+    def err(self) -> str:
+        return self.stderr.getvalue()
+
+
+def picture(folder: Path, name: str, colour: str = "red", size: tuple[int, int] = (32, 16)) -> str:
+    Picture.new("RGB", size, colour).save(folder / name)
+    return str(folder / name)
+
+
+@contextmanager
+def piped(data: bytes) -> Iterator[TextIO]:
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    with os.fdopen(reader) as stdin:
+        yield stdin
+
+
+def said(request: Request, stdin: TextIO | None = None) -> list[Any]:
+    parts = message(request, Asked().output, stdin).parts
+    return [part if isinstance(part, str) else part.name for part in parts]
+
+
+def test_images_then_the_question_then_what_is_piped_in(tmp_path: Path) -> None:
+    a, b = picture(tmp_path, "a.png"), picture(tmp_path, "b.png")
+    with piped(b"line 1\nline 2\n") as stdin:
+        assert said(Request("Why?", [b, a]), stdin) == ["b.png", "a.png", "Why?\n\nline 1\nline 2"]
+
+
+def test_piped_text_alone_is_the_question() -> None:
+    with piped(b"Why?\n") as stdin:
+        assert said(Request(), stdin) == ["Why?"]
+
+
+def test_numbers_place_images_in_the_question_and_not_in_what_is_piped_in(tmp_path: Path) -> None:
+    with piped(b'{"n": {1}, "m": {7}}') as stdin:
+        parts = said(Request("In {1}?", [picture(tmp_path, "a.png")]), stdin)
+    assert parts == ["In ", "a.png", '?\n\n{"n": {1}, "m": {7}}']
+
+
+def test_paths_and_urls_in_the_words_are_words(tmp_path: Path) -> None:
+    path = picture(tmp_path, "a.png")
+    with piped(f"see {path} and http://127.0.0.1:9/x.png".encode()) as stdin:
+        assert said(Request(f"What is in {path}?"), stdin) == [
+            f"What is in {path}?\n\nsee {path} and http://127.0.0.1:9/x.png"
+        ]
+
+
+def test_an_image_on_stdin_wins_over_text(tmp_path: Path) -> None:
+    data = Path(picture(tmp_path, "a.png")).read_bytes()
+    with piped(data) as stdin:
+        assert said(Request("What?", ["-"]), stdin) == ["stdin", "What?"]
+
+
+def test_no_stdin_leaves_stdin_alone() -> None:
+    with piped(b"text") as stdin:
+        assert said(Request("Why?", read_stdin=False), stdin) == ["Why?"]
+        assert stdin.read() == "text"
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (Request(""), UsageError),
+        (Request(" \n"), UsageError),
+        (Request("x", ["-", "-"]), UsageError),
+        (Request("x", ["/no/such.png"]), ImageError),
+        (Request("x", ["-"]), ImageError),
+        (Request("x", ["HTTPS://example.org/a.png"], offline=True), NetworkError),
+        (Request("x", file=Path("/")), UsageError),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_an_engine_is_needed(request_: Request, error: type[Exception]) -> None:
+    with pytest.raises(error) as raised:
+        message(request_, Asked().output, None)
+    assert isinstance(raised.value, PixtralError)
+    assert len(raised.value.message) <= 120
+    assert raised.value.hint
+
+
+def test_what_is_not_shown_of_an_image_is_noted(tmp_path: Path) -> None:
+    frames = [Picture.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    asked = Asked()
+    asked(Request("What?", [str(tmp_path / "a.gif")]), "Red.")
+    assert asked.err == "a.gif: animated: only the first frame is used\n"
+
+
+def test_the_code_block_alone(tmp_path: Path) -> None:
+    assert Asked()(Request("page", extract="html"), PAGE).out == "<p>hi</p>\n"
+    asked = Asked()(Request("page", extract="html", file=tmp_path / "page.html"), PAGE)
+    assert (tmp_path / "page.html").read_text() == "<p>hi</p>\n"
+    assert asked.out == ""
+    assert asked.err == f"Wrote {tmp_path / 'page.html'} (10 bytes)\n"
+
+
+def test_an_answer_without_the_wanted_block_is_not_lost(tmp_path: Path) -> None:
+    asked = Asked()
+    with pytest.raises(PixtralError, match="no code block in css, only html"):
+        asked(Request("page", extract="css", file=tmp_path / "page.css"), PAGE)
+    assert asked.out == ""
+    assert asked.err == f"{PAGE}\n"
+    assert not (tmp_path / "page.css").exists()
+
+
+def test_a_block_that_the_answer_leaves_open_is_told() -> None:
+    asked = Asked()(Request("page", extract="html"), "```html\n<p>")
+    assert asked.out == "<p>\n"
+    assert "no end" in asked.err
+
+
+@pytest.mark.parametrize(
+    ("format", "held"),
+    [("text", "A circle.\n"), ("json", '{"answer": "A circle."'), ("jsonl", '{"answer": "A circle."')],
+)
+def test_a_file_gets_what_stdout_would_have_got(format: Format, held: str, tmp_path: Path) -> None:
+    asked = Asked(format)(Request("x", file=tmp_path / "answer"), "A circle.")
+    assert (tmp_path / "answer").read_text().startswith(held)
+    assert asked.out == ""
+
+
+def test_an_answer_that_a_file_does_not_take_goes_to_stdout() -> None:
+    asked = Asked()
+    with pytest.raises(PixtralError, match="/dev/full cannot be written"):
+        asked(Request("x", file=Path("/dev/full")), "A circle.")
+    assert asked.out == "A circle.\n"
+
+
+def test_a_saved_text_is_the_model_s_own_and_what_hides_in_it_is_told(tmp_path: Path) -> None:
+    hostile = "```py\nx = 'a\u202eb' # \x1b[2J\n```"
+    asked = Asked()(Request("x", extract="py", file=tmp_path / "x.py"), hostile)
+    assert (tmp_path / "x.py").read_text() == "x = 'a\u202eb' # \x1b[2J\n"
+    assert "Warning: 1 bidirectional control, first in line 1" in asked.err
+    shown = Asked()(Request("x", extract="py"), hostile)
+    assert shown.out == "x = 'a\\u202eb' # \u241b[2J\n"
+
+
+def test_an_empty_answer_is_told() -> None:
+    assert Asked()(Request("?"), "").err == "The model had nothing to say: its answer is empty\n"
+
+
+def test_statistics_come_on_stderr_when_asked_for() -> None:
+    asked = Asked()(Request("What is it?", verbose=True), "A circle.")
+    assert asked.out == "A circle.\n"
+    assert "prompt 3 tokens" in asked.err
+    assert "of 1,000 of the context window used" in asked.err
+    assert "first token 0.25 s" in asked.err
+
+
+def test_an_answer_cut_off_by_its_length_is_told() -> None:
+    asked = Asked()
+    request = Request("x", sampling=Sampling(max_tokens=2))
+
+    class Short(FakeEngine):
+        def stream(self, messages: Any, sampling: Sampling) -> Any:
+            for chunk in super().stream(messages, sampling):
+                yield chunk if chunk.usage is None else type(chunk)("", "length", chunk.usage, chunk.timings)
+
+    answer(request, message(request, asked.output, None), Conversation(), Short(["A red"]), asked.output)
+    assert asked.out == "A red\n"
+    assert "cut off" in asked.err
+
+
+def test_a_dry_run_shows_what_would_be_sent_and_asks_nothing(tmp_path: Path) -> None:
+    asked, engine = Asked(), FakeEngine()
+    request = Request("What is this?", [picture(tmp_path, "a.png"), picture(tmp_path, "b.png", size=(8, 8))])
+    preview(request, message(request, asked.output, None), Conversation("Be brief."), engine, asked.output)
+    assert asked.out.splitlines() == [
+        "model    fake",
+        "image 1  a.png  32×16  10 tokens",
+        "image 2  b.png  8×8  10 tokens",
+        "text     13 characters",
+        "prompt   25 tokens, 20 of them images",
+        "context  975 of 1,000 tokens left for the answer",
+    ]
+    assert engine.seen == []
+
+
+def test_a_dry_run_in_json(tmp_path: Path) -> None:
+    asked = Asked("json")
+    request = Request("What?", [picture(tmp_path, "a.png")])
+    preview(request, message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
+    assert json.loads(asked.out) == {
+        "model": "fake",
+        "text": "What?",
+        "images": [{"name": "a.png", "width": 32, "height": 16, "sent_width": 32, "sent_height": 16, "tokens": 10}],
+        "prompt_tokens": 11,
+        "image_tokens": 10,
+        "context_window": 1000,
+        "context_left": 989,
+    }
+
+
+def test_a_dry_run_refuses_what_does_not_fit() -> None:
+    asked = Asked()
+    for request in (Request("word " * 1000), Request("x", sampling=Sampling(max_tokens=1000))):
+        with pytest.raises(ContextError, match="the window is 1,000"):
+            preview(request, message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
+    assert asked.out == ""
+
+
+def test_a_question_is_saved_and_gone_on_with(tmp_path: Path) -> None:
+    sessions, engine, out = Sessions(tmp_path), FakeEngine(["One.", "Two.", "Three."]), Asked().output
+    for kept in (Kept(), Kept(resume=""), Kept(resume="", log=False)):
+        with conversing(sessions, kept, out) as conversation:
+            request = Request("And?")
+            answer(request, message(request, out, None), conversation, engine, out)
+    assert [len(messages) for messages, _ in engine.seen] == [1, 3, 5]
+    assert [summary.messages for summary in sessions.list()] == [4]
+
+
+def test_a_question_that_is_not_to_be_kept_leaves_nothing(tmp_path: Path) -> None:
+    with conversing(Sessions(tmp_path), Kept(log=False, system="Be brief."), Asked().output) as conversation:
+        assert [part.text for part in conversation.messages] == ["Be brief."]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_system_prompt_holds_when_a_session_goes_on(tmp_path: Path) -> None:
+    sessions, engine, out = Sessions(tmp_path), FakeEngine(["One.", "Two."]), Asked().output
+    for kept in (Kept(system="Be brief."), Kept(resume="", system="Be long.")):
+        with conversing(sessions, kept, out) as conversation:
+            answer(Request("x"), message(Request("x"), out, None), conversation, engine, out)
+    assert [messages[0].text for messages, _ in engine.seen] == ["Be brief.", "Be long."]
+
+
+def test_a_conversation_that_cannot_be_saved_goes_on_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "sessions").write_text("in the way")
+    asked = Asked()
+    with conversing(Sessions(tmp_path / "sessions"), Kept(), asked.output) as conversation:
+        answer(
+            Request("x"), message(Request("x"), asked.output, None), conversation, FakeEngine(["One."]), asked.output
+        )
+    assert asked.out == "One.\n"
+    assert "saved" in asked.err
