@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "pixtral_cli"
 # From the ground up. A module may import from its own room and from rooms on lower floors; rooms of one floor do not
 # know each other. `""` is the package itself, which holds the version.
 HOUSE = [
-    {"", "errors", "versions", "compat", "util"},
+    {"", "errors"},
+    {"versions", "compat", "util"},
     {"config"},
     {"images", "models"},
     {"chat"},

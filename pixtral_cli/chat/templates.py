@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pixtral_cli import config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.util.sanitize import visible
 
@@ -188,3 +189,18 @@ def _names(text: str) -> list[str]:
 
 def _filled(text: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda found: "$" if found["dollar"] else values[found["name"] or found["braced"]], text)
+
+
+def open_templates() -> Templates:
+    """The templates of this user, beside the config file."""
+    return Templates(config.paths().config_file.parent / "templates")
+
+
+def gist(templates: Templates, name: str) -> str:
+    """What a template asks, in one line, or why it cannot be read."""
+    try:
+        template = templates.load(name)
+    except UsageError as error:
+        return visible(f"({error.message})")
+    gist = " ".join((template.prompt if template.prompt.strip() != "$input" else template.system or "").split())
+    return visible(gist if len(gist) <= 80 else f"{gist[:79]}…")

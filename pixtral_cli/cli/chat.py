@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pixtral_cli.config import Config
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.terminal.repl.backend import Opening
-    from pixtral_cli.terminal.views.templates import InUse
+    from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
 
 def chat(
@@ -97,14 +97,14 @@ def chat(
 
 def _templated(
     template: "Template | None", values: dict[str, str], settings: "Config"
-) -> "tuple[InUse | None, Config]":
+) -> "tuple[ChosenTemplate | None, Config]":
     """The template to use, and the settings with what it sets beneath the flags."""
     if template is None:
         return None, settings
     from pixtral_cli.cli.common import template_options
-    from pixtral_cli.terminal.views.templates import InUse
+    from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
-    in_use = InUse(template, values)
+    in_use = ChosenTemplate(template, values)
     return in_use, template_options.beneath(settings, template, in_use.system)
 
 

@@ -17,6 +17,8 @@ _STEPS = 50_000  # chunks, blocks or stray bytes walked before a file is called 
 _SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans; a progressive JPEG has about ten scans
 _TO_PNG = "Convert it to PNG or JPEG first."
 _AGAIN = "Save or download it again."
+PICTURE_EXTENSIONS = frozenset(("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "heic", "heif", "avif", "bmp", "tif", "tiff", "svg", "psd", "pdf"))  # fmt: skip
+_PAGES = re.compile(r"#[\d,-]{1,40}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,3 +254,9 @@ def _is_text(start: bytes) -> bool:
     except UnicodeDecodeError as error:
         return error.start > 1020  # only the last character is cut
     return not re.search(r"[\0-\x08\x0e-\x1f]", text)
+
+
+def has_picture_extension(name: str) -> bool:
+    """Whether a name ends like a picture's (`report.pdf#2-4` too). Says nothing of what is in the file."""
+    stem, _, extension = _PAGES.sub("", name[-300:]).rpartition(".")
+    return extension.lower() in PICTURE_EXTENSIONS and stem[-1:].strip("/\\. ") != ""

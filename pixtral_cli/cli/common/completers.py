@@ -43,7 +43,7 @@ def sessions() -> list[Offer]:
 
 def templates() -> list[Offer]:
     """The user's templates."""
-    from pixtral_cli.terminal.views.templates import open_templates
+    from pixtral_cli.chat.templates import open_templates
 
     return _offered((name, "") for name in open_templates().names())
 

@@ -17,7 +17,7 @@ def load(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict
         if pairs:
             raise UsageError("--param fills a template, and none is named", "Name it: -t NAME; see: pixtral templates")
         return None, {}
-    from pixtral_cli.terminal.views.templates import open_templates
+    from pixtral_cli.chat.templates import open_templates
 
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise UsageError(f"--param wants NAME=VALUE, not {wrong[0]!r}", "For example: -p language=French")

@@ -183,7 +183,10 @@ class LocalEngine:
         from pixtral_cli.engines.local.generation.grammar import compile_schema
 
         grammar = compile_schema(schema)
-        return undisturbed(lambda: self.tokenizer.vocabulary).guide(grammar)
+        vocabulary = undisturbed(lambda: self.tokenizer.vocabulary)
+        from pixtral_cli.engines.local.generation.constraint import Guide
+
+        return Guide(vocabulary, grammar)
 
     def _room(self, prompt: "Prompt", sampling: Sampling) -> int:
         """How many tokens the answer may take. Raises ContextError when the prompt leaves too few."""

@@ -14,6 +14,7 @@ from pixtral_cli.chat.engine import Cost, Engine, Sampling
 from pixtral_cli.chat.image_refs import place
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.structured.schema import told
@@ -23,7 +24,6 @@ from pixtral_cli.terminal.ask import watch as watching
 from pixtral_cli.terminal.output.output import dumps
 from pixtral_cli.terminal.output.render import Answer, Output, as_json, collect, render, show, statistics
 from pixtral_cli.terminal.output.structured import Layout, described, document
-from pixtral_cli.terminal.repl.input_parser import is_picture
 from pixtral_cli.util.sanitize import clean, suspicious, visible
 
 STDIN = "-"
@@ -77,7 +77,7 @@ def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
 def _names_a_picture(question: str) -> bool:
     """Whether the whole question is the path of an image, which is text all the same."""
     name = question.strip()
-    return len(name) < 255 and is_picture(name) and Path(name).is_file()
+    return len(name) < 255 and has_picture_extension(name) and Path(name).is_file()
 
 
 def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:

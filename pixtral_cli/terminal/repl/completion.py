@@ -8,10 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
+from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.terminal.desktop.screenshot import AREAS
 from pixtral_cli.terminal.repl.commands.settings import SETTINGS
 from pixtral_cli.terminal.repl.commands.table import BY_NAME, TABLE, Kind
-from pixtral_cli.terminal.repl.input_parser import is_picture, quoted, unquoted
+from pixtral_cli.terminal.repl.input_parser import quoted, unquoted
 
 MOST = 200  # entries of a folder that are offered
 Pairs: TypeAlias = Callable[[], Sequence[tuple[str, str]]]
@@ -71,7 +72,7 @@ def paths(word: str) -> Iterator[Suggestion]:
     except (OSError, ValueError, RuntimeError):
         return
     fitting = (e for e in entries if e.name.lower().startswith(name.lower()) and (name or not e.name.startswith(".")))
-    offered = ((e.name, e.is_dir()) for e in fitting if e.is_dir() or is_picture(e.name))
+    offered = ((e.name, e.is_dir()) for e in fitting if e.is_dir() or has_picture_extension(e.name))
     for entry, is_folder in islice(offered, MOST):
         yield Suggestion(
             quoted(folder and f"{folder.rstrip('/')}/") + quoted(entry) + "/" * is_folder,

@@ -9,13 +9,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pixtral_cli.images.formats import has_picture_extension
+
 Exists: TypeAlias = Callable[[str], bool]
 
-PICTURES = frozenset(("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "heic", "heif", "avif", "bmp", "tif", "tiff", "svg", "psd", "pdf"))  # fmt: skip
+
 FENCE = '"""'
 FAR = 12  # a name with unescaped spaces has at most this many words
 
-_PAGES = re.compile(r"#[\d,-]{1,40}$")
 _COMMAND = re.compile(r"/([a-zA-Z]+|\?)(?:\s+(.*))?$", re.DOTALL)
 _URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IGNORECASE)
 _QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
@@ -119,12 +120,6 @@ def is_open(text: str) -> bool:
     return text.startswith(FENCE) and (len(text) < 2 * len(FENCE) or not text.rstrip().endswith(FENCE))
 
 
-def is_picture(name: str) -> bool:
-    """Whether a name ends like a picture's (`report.pdf#2-4` too). Says nothing of what is in the file."""
-    stem, _, extension = _PAGES.sub("", name[-300:]).rpartition(".")
-    return extension.lower() in PICTURES and stem[-1:].strip("/\\. ") != ""
-
-
 def unquoted(raw: str) -> str:
     """A name without its shell quotes and backslashes."""
     if os.name == "nt":
@@ -190,7 +185,7 @@ def _recognise(text: str, at: int, exists: Exists) -> Source | None:
         return Source(found.name, "@" + found.raw) if found else None
     if _URL.match(text, at):
         return _url(text, at)
-    return _named(text, at, lambda name: is_picture(name) and exists(name))
+    return _named(text, at, lambda name: has_picture_extension(name) and exists(name))
 
 
 def _url(text: str, at: int, every: bool = False) -> Source | None:
@@ -199,7 +194,7 @@ def _url(text: str, at: int, every: bool = False) -> Source | None:
         return None
     url = match[0].rstrip(_AFTER)
     path = url.partition("?")[0].partition("#")[0]
-    plain_link = url.lower().startswith("http") and not (is_picture(path) and path.count("/") > 2)
+    plain_link = url.lower().startswith("http") and not (has_picture_extension(path) and path.count("/") > 2)
     return None if plain_link and not every else Source(url, url)
 
 
@@ -207,7 +202,7 @@ def _named(text: str, at: int, wanted: Exists) -> Source | None:
     """A path that starts here: one that is there if any reading gives one, else one that is surely meant as a picture."""
     readings = list(_readings(text, at))
     there = next((reading for reading in readings if wanted(reading.name)), None)
-    return there or next((r for r in readings[::-1] if is_picture(r.name) and _meant(r.raw)), None)
+    return there or next((r for r in readings[::-1] if has_picture_extension(r.name) and _meant(r.raw)), None)
 
 
 def _meant(raw: str) -> bool:
@@ -228,7 +223,7 @@ def _readings(text: str, at: int) -> Iterator[Source]:
     for end in reversed(ends):
         bare = line[:end].rstrip(_AFTER)
         for raw in dict.fromkeys((line[:end], bare, bare.removesuffix("'s"))):
-            if end == ends[0] or is_picture(raw):
+            if end == ends[0] or has_picture_extension(raw):
                 yield Source(unquoted(raw) if "\\" in raw else raw, raw)
 
 

@@ -26,8 +26,8 @@ from pixtral_cli.util.sanitize import visible
 if TYPE_CHECKING:
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.sessions.session import Session
+    from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
     from pixtral_cli.terminal.repl.completion import Suggestion
-    from pixtral_cli.terminal.views.templates import InUse
 
 Pairs: TypeAlias = list[tuple[str, str]]
 
@@ -49,7 +49,7 @@ class Wishes:
     plain: bool = False
     preview: bool = True
     stats: bool = False
-    template: "InUse | None" = None
+    template: "ChosenTemplate | None" = None
 
 
 def chat(wishes: Wishes, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
@@ -103,7 +103,7 @@ def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
         return [(each.id, each.title) for each in state.sessions().list(50)]
 
     def templates() -> Pairs:
-        from pixtral_cli.terminal.views.templates import open_templates
+        from pixtral_cli.chat.templates import open_templates
 
         return [(name, "") for name in open_templates().names()]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pixtral_cli.sessions.session import Session
     from pixtral_cli.terminal.desktop.clipboard import Desktop
     from pixtral_cli.terminal.output.render import Answer
-    from pixtral_cli.terminal.views.templates import InUse
+    from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class State:
     desktop: "Callable[[], Desktop]" = _desktop
     settings: dict[str, Any] = field(default_factory=dict)
     answer: "Answer | None" = None
-    template: "InUse | None" = None
+    template: "ChosenTemplate | None" = None
 
     def begin(self) -> None:
         """Keep what follows, if it is to be kept: there is something to keep now."""

@@ -1,53 +1,10 @@
 """What `pixtral templates` shows, and its way into the editor. Leaves the templates to `chat.templates`."""
 
-from dataclasses import dataclass, replace
-
-from pixtral_cli import config
-from pixtral_cli.chat.templates import EXAMPLE, Template, Templates
-from pixtral_cli.errors import UsageError
+from pixtral_cli.chat.templates import EXAMPLE, gist, open_templates
 from pixtral_cli.sessions.database import make_folder
 from pixtral_cli.terminal.output.notes import laid_out
 from pixtral_cli.terminal.output.output import choose
-from pixtral_cli.terminal.repl.input_parser import literal
-from pixtral_cli.util.sanitize import clean, visible
-
-
-@dataclass
-class InUse:
-    """A template of a chat, with what is put in its places."""
-
-    template: Template
-    values: dict[str, str]
-
-    def question(self, text: str) -> str:
-        """A typed question in its place in the prompt, of whose own words none places an image."""
-        if not self.template.takes_input:
-            return text
-        prompt = replace(self.template, prompt=literal(self.template.prompt))
-        return prompt.fill(text, {name: literal(value) for name, value in self.values.items()}).prompt
-
-    @property
-    def draft(self) -> str:
-        """The prompt that has no place for a question, as a line to be mended or sent."""
-        if self.template.takes_input:
-            return ""
-        line = literal(self.template.fill("", self.values).prompt)
-        return f" {line} " if line.startswith("/") else f"{line} "
-
-    @property
-    def given(self) -> dict[str, str]:
-        """What stands in its places."""
-        return {**self.template.defaults, **self.values}
-
-    @property
-    def system(self) -> str | None:
-        """Its system prompt, everything in its place."""
-        return self.template.fill("", self.values).system
-
-
-def open_templates() -> Templates:
-    """The templates of this user, beside the config file."""
-    return Templates(config.paths().config_file.parent / "templates")
+from pixtral_cli.util.sanitize import clean
 
 
 def listed() -> None:
@@ -82,13 +39,3 @@ def edited(name: str) -> None:
 
 def located() -> None:
     choose().write(f"{open_templates().folder}\n")
-
-
-def gist(templates: Templates, name: str) -> str:
-    """What a template asks, in one line, or why it cannot be read."""
-    try:
-        template = templates.load(name)
-    except UsageError as error:
-        return visible(f"({error.message})")
-    gist = " ".join((template.prompt if template.prompt.strip() != "$input" else template.system or "").split())
-    return visible(gist if len(gist) <= 80 else f"{gist[:79]}…")

@@ -7,16 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pixtral_cli.terminal.repl.input_parser import (
-    Command,
-    Question,
-    Source,
-    is_open,
-    is_picture,
-    parse,
-    quoted,
-    unquoted,
-)
+from pixtral_cli.images.formats import has_picture_extension
+from pixtral_cli.terminal.repl.input_parser import Command, Question, Source, is_open, parse, quoted, unquoted
 
 
 def there(*names: str) -> Callable[[str], bool]:
@@ -202,7 +194,7 @@ def test_a_block_in_triple_quotes_is_a_question_and_what_is_typed_in_it_attaches
 NAMES = (
     st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="/\\`"), min_size=1, max_size=20)
     .map(lambda stem: f"/p/{stem} {stem}.png")
-    .filter(is_picture)
+    .filter(has_picture_extension)
 )
 TALK = st.lists(st.sampled_from(["what", "is", "the,", "colour?", "it's", "(so)"]), max_size=5).map(" ".join)
 

@@ -1,35 +1,24 @@
 """Holds one answer to a grammar, token by token, by llguidance. Leaves choosing among what is allowed to `sampling`."""
 
-from typing import Any
-
 import numpy as np
 import torch
-from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher
 from torch import Tensor
 
 from pixtral_cli.engines.local.generation.grammar import LIMITS, cut
 from pixtral_cli.engines.local.generation.sampling import Sampler
+from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 from pixtral_cli.errors import PixtralError
 
 PENALTY = np.array([-np.inf, 0], dtype=np.float32)
 
 
-class Vocabulary:
-    """The tokens of a tokenizer as llguidance wants them. Takes a second for 131,072 of them: make it once."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer` has `tokens` (bytes), `special_token_ids`, `eos_token_id` and `bos_token_id`."""
-        self._tokenizer = LLTokenizer(TokenizerWrapper(tokenizer))
-
-    def guide(self, grammar: str) -> "Guide":
-        return Guide(LLMatcher(self._tokenizer, grammar, log_level=0, limits=LIMITS), self._tokenizer)
-
-
 class Guide:
     """How far an answer has come in its grammar. Its tokens are chosen through `over`, one after the other."""
 
-    def __init__(self, matcher: LLMatcher, tokenizer: LLTokenizer) -> None:
-        self._matcher = matcher
+    def __init__(self, vocabulary: Vocabulary, grammar: str) -> None:
+        tokenizer = vocabulary.tokenizer
+        self._matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=LIMITS)
         self._eos = tokenizer.eos_token
         self._known = tokenizer.vocab_size
         self._bits = np.zeros((tokenizer.vocab_size + 31) // 32, dtype=np.uint32)

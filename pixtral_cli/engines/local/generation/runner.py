@@ -13,9 +13,10 @@ from pixtral_cli.engines.local.generation.drafting import Lookup
 from pixtral_cli.engines.local.generation.prefix_cache import Sequence, Sequences
 from pixtral_cli.engines.local.generation.sampling import NotFinite, Sampler
 from pixtral_cli.engines.local.generation.scheduler import Turn, Turns
-from pixtral_cli.engines.local.kernels.cpu import FEW, here
+from pixtral_cli.engines.local.kernels.cpu import FEW, supports_products
 from pixtral_cli.engines.local.model.decoder import Decoder, Span
 from pixtral_cli.engines.local.model.kv_cache import KVCache
+from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.model.vision import Vision
 from pixtral_cli.engines.local.runtime import placement
 from pixtral_cli.engines.local.runtime.cancellation import Check, go_on
@@ -23,7 +24,7 @@ from pixtral_cli.engines.local.runtime.oom import HINT, translated
 from pixtral_cli.engines.local.runtime.placement import Available
 from pixtral_cli.engines.local.runtime.timing import Clock
 from pixtral_cli.engines.local.tokens.encode import Placed, Prompt
-from pixtral_cli.engines.local.weights.loader import Weights, not_finite
+from pixtral_cli.engines.local.weights.loader import not_finite
 from pixtral_cli.errors import ModelError, OutOfMemory
 
 R = TypeVar("R")
@@ -214,7 +215,7 @@ class Runner:
     def _matrix_vector(self, count: int) -> Iterator[None]:
         """On a CPU without our kernel, oneDNN's product of a matrix and one vector in bfloat16 is slower than torch's."""
         device, dtype = self.weights.device, self.weights.dtype
-        if count > 1 or device.type != "cpu" or dtype != torch.bfloat16 or here(device, dtype):
+        if count > 1 or device.type != "cpu" or dtype != torch.bfloat16 or supports_products(device, dtype):
             yield
             return
         backend: Any = torch.backends.mkldnn  # its `flags` would warn of TF32

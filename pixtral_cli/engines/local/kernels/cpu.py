@@ -6,7 +6,7 @@ The kernel's sums do not depend on how many positions there are: an answer is th
 import ctypes
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -69,18 +69,37 @@ def times(kernel: Any, weights: Matrix, states: Tensor, threads: int) -> Tensor:
 
 
 _library = library("pixtral_has_product")
+_packed_library = library("pixtral_has_packed")
 
 
-def here(device: torch.device, dtype: torch.dtype) -> bool:
+def supports_products(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernel computes products of up to `FEW` positions there."""
     return _library is not None and device.type == "cpu" and dtype in DTYPES
+
+
+def supports_packed(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel computes packed products of up to `FEW` positions there: as each would come out alone."""
+    return _packed_library is not None and device.type == "cpu" and dtype in DTYPES
+
+
+def packed_product(weights: Matrix, states: Tensor) -> Tensor:
+    """`states` (T, in) through a packed matrix: (T, out), where `supports_packed`. Raises MemoryError."""
+    return times(_packed_library, weights, states, torch.get_num_threads())
+
+
+@runtime_checkable
+class HasMatrix(Protocol):
+    """A linear layer whose weights are packed as the kernel multiplies them."""
+
+    @property
+    def matrix(self) -> Matrix: ...
 
 
 def linear(layer: Any, states: Tensor, threads: int | None = None) -> Tensor:
     """`states` (T, in) through a linear layer without bias: (T, out). `threads`: as many as torch has, if not said."""
     count, width = states.shape
     weight: Tensor = layer.weight
-    if count > FEW or not here(states.device, states.dtype) or weight.dtype != states.dtype:
+    if count > FEW or not supports_products(states.device, states.dtype) or weight.dtype != states.dtype:
         product: Tensor = layer(states)
         return product
     return times(_library, matrix(weight, width), states, threads or torch.get_num_threads())
@@ -107,9 +126,9 @@ class _Attention(ctypes.Structure):
     ]
 
 
-def attends(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+def supports_attention(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
     """Whether the kernel computes attention of such heads there."""
-    return here(device, dtype) and head_dim <= WIDEST and head_dim % 2 == 0
+    return supports_products(device, dtype) and head_dim <= WIDEST and head_dim % 2 == 0
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixtral_cli.engines.local.kernels.cpu import attends, attention
+from pixtral_cli.engines.local.kernels.cpu import attention, supports_attention
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
@@ -14,7 +14,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     """
     length, heads, size = query.shape
     groups = key.shape[0]
-    if attends(query.device, query.dtype, size):
+    if supports_attention(query.device, query.dtype, size):
         return attention(query, key, value, key.shape[1] - length)
     if length == 1:
         # The heads of a group are so many queries at one position: no mask, and each key is read once.
@@ -28,7 +28,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
 
 def causal_mask(length: int, past: int, device: torch.device, dtype: torch.dtype, head_dim: int) -> Tensor | None:
     """What hides the future from a chunk of `length` positions after `past` others; None where attention needs no mask."""
-    if length == 1 or not past or attends(device, dtype, head_dim):
+    if length == 1 or not past or supports_attention(device, dtype, head_dim):
         return None
     if device.type == "cuda":
         from torch.nn.attention.bias import causal_lower_right  # which brings the compiler: a second and a half
@@ -40,7 +40,7 @@ def causal_mask(length: int, past: int, device: torch.device, dtype: torch.dtype
 
 def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention of every position to every other: (T, H, D) each → (T, H, D)."""
-    if attends(query.device, query.dtype, query.shape[-1]):
+    if supports_attention(query.device, query.dtype, query.shape[-1]):
         return attention(query, key.transpose(0, 1), value.transpose(0, 1), len(key))
     query, key, value = (states.transpose(0, 1)[None] for states in (query, key, value))
     return F.scaled_dot_product_attention(query, key, value)[0].transpose(0, 1)

@@ -13,9 +13,9 @@ from pixtral_cli.engines.local.model.attention import Rotary, attend, causal_mas
 from pixtral_cli.engines.local.model.block import norm, run_block
 from pixtral_cli.engines.local.model.fused_step import Fused, can
 from pixtral_cli.engines.local.model.kv_cache import KVCache
+from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.runtime.cancellation import Check, go_on
 from pixtral_cli.engines.local.runtime.placement import threads
-from pixtral_cli.engines.local.weights.loader import Weights
 
 
 @dataclass(frozen=True, slots=True)

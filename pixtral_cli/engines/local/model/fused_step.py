@@ -9,9 +9,7 @@ from torch import Tensor
 from pixtral_cli.engines.local.config import Params
 from pixtral_cli.engines.local.kernels import cpu
 from pixtral_cli.engines.local.model.kv_cache import KVCache
-from pixtral_cli.engines.local.weights import quantized_linear
-from pixtral_cli.engines.local.weights.loader import Weights
-from pixtral_cli.engines.local.weights.quantized_linear import Packed
+from pixtral_cli.engines.local.model.loaded import Weights
 
 SIZES = ("count", "dim", "hidden", "heads", "groups", "head", "size")
 MATRICES = ("query", "key", "value", "out", "gate", "up", "down")
@@ -37,9 +35,9 @@ class _Span(ctypes.Structure):
 
 def can(weights: Weights, params: Params) -> bool:
     """Whether the kernel computes steps of this model where it is."""
-    quantized = any(isinstance(module, Packed) for module in weights.model.layers.modules())
+    quantized = any(isinstance(module, cpu.HasMatrix) for module in weights.model.layers.modules())
     place = weights.device, weights.dtype
-    return cpu.attends(*place, params.head_dim) and (not quantized or quantized_linear.here(*place))
+    return cpu.supports_attention(*place, params.head_dim) and (not quantized or cpu.supports_packed(*place))
 
 
 class Fused:
@@ -76,4 +74,4 @@ def _layer(block: Any) -> _Layer:
 
 
 def _matrix(linear: Any) -> cpu.Matrix:
-    return linear.matrix if isinstance(linear, Packed) else cpu.matrix(linear.weight, linear.in_features)
+    return linear.matrix if isinstance(linear, cpu.HasMatrix) else cpu.matrix(linear.weight, linear.in_features)

@@ -8,9 +8,9 @@ from torch import Tensor
 from pixtral_cli.engines.local.config import Params
 from pixtral_cli.engines.local.model.attention import attend_all, turns_2d
 from pixtral_cli.engines.local.model.block import norm, run_block
+from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.runtime.cancellation import Check, go_on
 from pixtral_cli.engines.local.tokens.encode import Placed
-from pixtral_cli.engines.local.weights.loader import Weights
 from pixtral_cli.util.lru import Lru
 
 KEPT = 1 << 30  # bytes of features

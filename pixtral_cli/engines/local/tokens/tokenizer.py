@@ -31,7 +31,7 @@ from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.util.lru import Lru
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.local.generation.constraint import Vocabulary
+    from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 
 TEMPLATES = {
     "v3": InstructTokenizerV3,
@@ -122,7 +122,7 @@ class Tokenizer:
         """What an answer is held to a schema with."""
         from mistral_common.guidance.tokenizer import MistralLLGTokenizer
 
-        from pixtral_cli.engines.local.generation.constraint import Vocabulary
+        from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 
         return Vocabulary(MistralLLGTokenizer(self._tekken))
 

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from pixtral_cli.engines.local.config import Params, verify_hint
 from pixtral_cli.engines.local.model import upstream
 from pixtral_cli.engines.local.model.kv_cache import position_bytes
+from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.runtime import placement
 from pixtral_cli.engines.local.runtime.cancellation import Check, go_on
 from pixtral_cli.engines.local.runtime.placement import Wanted
@@ -28,17 +29,6 @@ STORED_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.floa
 ROOM = 8192  # tokens whose cache had better fit beside the weights
 MADE = 0.9  # the part of a load that quantizing is, told as such
 SAMPLE = 1 << 18  # elements of each tensor that loading checks for NaN
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """A loaded `Transformer`, where it is and in what: `dtype` is that of all that `scheme` does not quantize."""
-
-    model: Any
-    device: torch.device
-    dtype: torch.dtype
-    size: int
-    scheme: str = quantize.NONE
 
 
 @dataclass(frozen=True, slots=True)

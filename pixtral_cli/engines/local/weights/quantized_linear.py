@@ -11,20 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixtral_cli.engines.local.kernels.cpu import FEW, Matrix, library, matrix, times
+from pixtral_cli.engines.local.kernels.cpu import FEW, Matrix, matrix, packed_product, supports_packed
 
 GROUP = 64  # numbers that share a scale, and to which a row is padded
 BITS = {"8bit": 8, "4bit": 4}
 STRETCH = 1 << 22  # numbers that are packed, or multiplied with, at a time
 NEAR = 1 << 20  # numbers that are unpacked at a time: their copies stay in a processor's cache
 STARTS = (1.0, 0.9)  # of the range of a group: where the search for its best scale begins
-
-_library = library("pixtral_has_packed")
-
-
-def here(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernel computes products of up to `FEW` positions there: as each would come out alone."""
-    return _library is not None and device.type == "cpu" and dtype in (torch.bfloat16, torch.float32)
 
 
 def stored(shape: Sequence[int], bits: int) -> list[tuple[tuple[int, ...], torch.dtype]]:
@@ -109,8 +102,8 @@ class Packed(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """`states` (T, width) to (T, rows), in the same dtype."""
         few = len(states) <= FEW
-        if few and here(states.device, states.dtype):
-            return times(_library, self.matrix, states, torch.get_num_threads())
+        if few and supports_packed(states.device, states.dtype):
+            return packed_product(self.matrix, states)
         if few and self.bits == 8 and states.device.type == "cpu":
             states = F.pad(states, (0, -self.width % GROUP))
             return torch._weight_int8pack_mm(states, self.weight, self.scale.to(states.dtype))

@@ -2,9 +2,10 @@
 
 import shlex
 
+from pixtral_cli.chat.templates import gist, open_templates
 from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 from pixtral_cli.terminal.repl.state import Draft, State
-from pixtral_cli.terminal.views.templates import InUse, gist, open_templates
 
 
 def choose(state: State, argument: str) -> Draft | None:
@@ -20,7 +21,7 @@ def choose(state: State, argument: str) -> Draft | None:
     return None
 
 
-def _chosen(name: str, pairs: list[str]) -> InUse:
+def _chosen(name: str, pairs: list[str]) -> ChosenTemplate:
     """The template of that name with its places filled. Raises UsageError."""
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise UsageError(f"A place is filled by KEY=VALUE, not {wrong[0]!r}", f"E.g. /template {name} language=French")
@@ -28,10 +29,10 @@ def _chosen(name: str, pairs: list[str]) -> InUse:
     values = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
     if missing := [place for place in template.placeholders if place not in values]:
         raise UsageError(f"The template {name} wants ${missing[0]}", f"/template {name} {missing[0]}=VALUE")
-    return InUse(template, values)
+    return ChosenTemplate(template, values)
 
 
-def _use(state: State, chosen: InUse) -> Draft | None:
+def _use(state: State, chosen: ChosenTemplate) -> Draft | None:
     """Questions go through it from now on; one that has no place for a question is put into the line."""
     draft, system, settings = chosen.draft, chosen.system, _settings(chosen)  # all that can fail, before any change
     state.settings |= settings
@@ -52,7 +53,7 @@ def fill(state: State, place: str, text: str) -> None:
     state.notes.say(f"{place}: {state.template.given[place]}")
 
 
-def _settings(chosen: InUse) -> dict[str, object]:
+def _settings(chosen: ChosenTemplate) -> dict[str, object]:
     template, wanted = chosen.template, chosen.template.sampling
     if template.schema:
         from pixtral_cli.structured.schema import parse
@@ -61,7 +62,7 @@ def _settings(chosen: InUse) -> dict[str, object]:
     return wanted
 
 
-def _tell(state: State, chosen: InUse) -> None:
+def _tell(state: State, chosen: ChosenTemplate) -> None:
     template = chosen.template
     if template.takes_input:
         state.notes.say(f"Questions go through {template.name}; /template off ends that.")

@@ -18,9 +18,10 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.generation.constraint import Vocabulary
+from pixtral_cli.engines.local.generation.constraint import Guide
 from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.engines.local.generation.sampling import Sampler, make_sampler
+from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.structured.schema import TOLD, parse, validate
 from tests.engines.local.checkpoints import SPECIALS, TRUE_TEKKEN, Sizes, build, image
@@ -215,7 +216,7 @@ def test_the_true_vocabulary_and_a_model_with_room_beyond_it(tekken: Path) -> No
     vocabulary = Vocabulary(MistralLLGTokenizer(tokenizer))
     draw = torch.Generator().manual_seed(0)
     for room in (0, 40):
-        guide = vocabulary.guide(compile_schema(TABLE))
+        guide = Guide(vocabulary, compile_schema(TABLE))
         pick = make_sampler(Sampling(1.0, seed=room), guide.over)
         tokens: list[int] = []
         while not guide.ended:
@@ -248,7 +249,7 @@ def test_a_choice_among_all_is_good_where_it_is_allowed(temperature: float) -> N
 
         def pick(choose: Sampler, *, trying: bool, really: bool = trying) -> Sampler:
             assert trying
-            return lambda logits: vocabulary.guide(grammar).over(choose, trying=really)(logits)
+            return lambda logits: Guide(vocabulary, grammar).over(choose, trying=really)(logits)
 
         sampler = make_sampler(Sampling(temperature, seed=1), pick)
         found.append([sampler(logits) for _ in range(400)])

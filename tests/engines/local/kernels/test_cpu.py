@@ -25,7 +25,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SIZES = [
     Sizes(), Sizes(dim=128, layers=3, heads=8, head_dim=32, hidden=256), Sizes(dim=96, heads=6, head_dim=8, hidden=160),
 ]  # fmt: skip
-kernels = [name for name, dtype in DTYPES.items() if cpu.here(CPU, dtype)]
+kernels = [name for name, dtype in DTYPES.items() if cpu.supports_products(CPU, dtype)]
 names = kernels or ["fp32"]  # where the kernel was not built nothing is guessed, and answers are still the same
 
 

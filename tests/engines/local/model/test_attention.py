@@ -17,7 +17,7 @@ from pixtral_cli.engines.local.model import attention
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
 kernel = pytest.mark.skipif(
-    not all(cpu.here(CPU, dtype) for dtype in DTYPES), reason="this processor has no such kernel"
+    not all(cpu.supports_products(CPU, dtype) for dtype in DTYPES), reason="this processor has no such kernel"
 )
 ways = pytest.mark.parametrize("way", [pytest.param("kernel", marks=kernel), "torch"])
 heads = st.sampled_from([2, 8, 18, 30, 32, 64, 66, 96, 128, 160, 256])

@@ -12,14 +12,15 @@ import torch
 
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.kernels import cpu
+from pixtral_cli.engines.local.kernels.cpu import supports_packed
 from pixtral_cli.engines.local.model import attention
 from pixtral_cli.engines.local.model.decoder import Decoder, Span
-from pixtral_cli.engines.local.weights.quantized_linear import here
 from tests.engines.local.checkpoints import Sizes, build
 
 CPU = torch.device("cpu")
 kernel = pytest.mark.skipif(
-    not cpu.here(CPU, torch.float32) or not here(CPU, torch.float32), reason="this processor has no such kernel"
+    not cpu.supports_products(CPU, torch.float32) or not supports_packed(CPU, torch.float32),
+    reason="this processor has no such kernel",
 )
 SIZES = [
     Sizes(), Sizes(dim=96, heads=6, kv_heads=1, head_dim=8, hidden=160), Sizes(dim=80, heads=10, kv_heads=2, head_dim=18),

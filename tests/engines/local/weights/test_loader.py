@@ -17,8 +17,9 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.config import read_params
 from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.model.upstream import transformer
-from pixtral_cli.engines.local.weights.loader import Weights, _sizes
+from pixtral_cli.engines.local.weights.loader import _sizes
 from pixtral_cli.errors import ModelError, OutOfMemory, PixtralError, UsageError
 from tests.engines.local.checkpoints import Sizes, build, image
 

@@ -20,6 +20,7 @@ from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.generation.drafting import Lookup
+from pixtral_cli.engines.local.kernels import cpu
 from pixtral_cli.engines.local.model.decoder import Span
 from pixtral_cli.engines.local.runtime.timing import Clock
 from pixtral_cli.engines.local.weights import quantized_linear
@@ -38,7 +39,7 @@ TWO = Sizes(dim=128, layers=3, heads=8, head_dim=32, hidden=256)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The kernel, where it was built and runs; and torch alone."""
     if request.param == "torch":
-        monkeypatch.setattr(quantized_linear, "_library", None)
+        monkeypatch.setattr(cpu, "_packed_library", None)
     return str(request.param)
 
 
@@ -206,7 +207,7 @@ def _pull(stream: Iterator[Any], found: list[str], index: int) -> bool:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_position_comes_out_alike_alone_and_in_company(scheme: str) -> None:
     linear, _ = layer(130, 256, quantized_linear.BITS[scheme])
-    if not quantized_linear.here(CPU, torch.bfloat16):
+    if not cpu.supports_packed(CPU, torch.bfloat16):
         return
     for dtype in (torch.bfloat16, torch.float32):
         states = torch.randn(32, 256).to(dtype)

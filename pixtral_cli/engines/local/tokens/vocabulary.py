@@ -1,0 +1,13 @@
+"""The tokens of a tokenizer as llguidance wants them, to hold an answer to a grammar."""
+
+from typing import Any
+
+from llguidance import LLTokenizer, TokenizerWrapper
+
+
+class Vocabulary:
+    """Takes a second to make for 131,072 tokens: make it once."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """`tokenizer` has `tokens` (bytes), `special_token_ids`, `eos_token_id` and `bos_token_id`."""
+        self.tokenizer = LLTokenizer(TokenizerWrapper(tokenizer))

@@ -1,0 +1,39 @@
+"""The template that a chat is using: what a typed question becomes in it."""
+
+from dataclasses import dataclass, replace
+
+from pixtral_cli.chat.templates import Template
+from pixtral_cli.terminal.repl.input_parser import literal
+
+
+@dataclass
+class ChosenTemplate:
+    """A template of a chat, with what is put in its places."""
+
+    template: Template
+    values: dict[str, str]
+
+    def question(self, text: str) -> str:
+        """A typed question in its place in the prompt, of whose own words none places an image."""
+        if not self.template.takes_input:
+            return text
+        prompt = replace(self.template, prompt=literal(self.template.prompt))
+        return prompt.fill(text, {name: literal(value) for name, value in self.values.items()}).prompt
+
+    @property
+    def draft(self) -> str:
+        """The prompt that has no place for a question, as a line to be mended or sent."""
+        if self.template.takes_input:
+            return ""
+        line = literal(self.template.fill("", self.values).prompt)
+        return f" {line} " if line.startswith("/") else f"{line} "
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What stands in its places."""
+        return {**self.template.defaults, **self.values}
+
+    @property
+    def system(self) -> str | None:
+        """Its system prompt, everything in its place."""
+        return self.template.fill("", self.values).system
