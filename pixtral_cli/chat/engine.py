@@ -26,12 +26,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer. `cached_tokens` of the prompt were not computed again."""
+    """Token counts of one answer. `cached_tokens` of the prompt were not computed again.
+
+    `reasoning_tokens` are those of the completion that the model spent on thinking before its answer.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     image_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,16 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of an answer. The last chunk of an answer, and it alone, carries `finish_reason`, `usage` and `timings`."""
+    """A piece of an answer. The last chunk of an answer, and it alone, carries `finish_reason`, `usage` and `timings`.
+
+    `reasoning` is a piece of what a reasoning model thinks before it answers; it is no part of the answer's text.
+    """
 
     text: str = ""
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     timings: Timings | None = None
+    reasoning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

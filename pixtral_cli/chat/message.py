@@ -14,12 +14,14 @@ Part: TypeAlias = str | Image
 class Message:
     """One turn's words and images, in the order the model sees them.
 
-    `interrupted` marks an assistant's answer that was stopped before its end.
+    `interrupted` marks an assistant's answer that was stopped before its end; `reasoning` is what the assistant thought
+    before the answer, which engines hand to a model whose chat template keeps it.
     """
 
     role: Role
     parts: tuple[Part, ...]
     interrupted: bool = False
+    reasoning: str = ""
 
     @property
     def text(self) -> str:
@@ -39,5 +41,5 @@ def user(text: str, images: Sequence[Image] = ()) -> Message:
     return Message("user", (*images, text))
 
 
-def assistant(text: str, *, interrupted: bool = False) -> Message:
-    return Message("assistant", (text,), interrupted)
+def assistant(text: str, *, interrupted: bool = False, reasoning: str = "") -> Message:
+    return Message("assistant", (text,), interrupted, reasoning)
