@@ -35,8 +35,8 @@ bench: .venv/development ## Measure start-up, load, TTFT, decode, memory beside 
 	-$(if $(filter llama.cpp,$(PEERS)),$(MAKE) .llama-cpp/ready)
 	$(BIN)/python -m benchmarks --peers $(PEERS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LARGE),--large)
 
-docs: .venv/development ## Write the generated parts of the README again
-	$(BIN)/python -m benchmarks --readme
+docs: .venv/development ## Write the tables of docs/benchmarks.md and the README's chart again
+	$(BIN)/python -m benchmarks --docs
 
 record: .venv/development ## Play a chat with the demo and draw it: docs/chat.svg
 	$(BIN)/python -m docs.record
@@ -50,7 +50,7 @@ demo-model: .venv/development ## Train the demo checkpoint
 demo-eval: .venv/development ## Measure the demo checkpoint through the product's own engine
 	$(BIN)/python -m demo.evaluate
 
-demo-scores: .venv/development ## Measure the demo sets and print the README's table
+demo-scores: .venv/development ## Measure the demo sets and print the table of docs/evals.md
 	@$(BIN)/python -m demo.scores 2>/dev/null
 
 audit: .venv/development ## Look for known vulnerabilities in the pinned packages

@@ -61,13 +61,10 @@ SETTINGS = (
 
 def main() -> None:
     options = _parser().parse_args()
-    if options.readme:
-        whole = next(kept(lambda run: run.get("whole", False)), None)
-        if not whole:
-            raise SystemExit(f"There is no whole run in {RESULTS}: make bench")
+    if options.docs:
+        whole, *others = documented()
         plot.draw(whole, tables.PLOT)
-        largest = kept(lambda run: LARGEST in (model.get("checkpoint") for model in run["models"]))
-        tables.write_readme(whole, *islice(largest, 1))
+        tables.write_document(whole, *others)
         return
     report = measure(options)
     file = RESULTS / f"{report['when'].replace(':', '')}.json"
@@ -87,11 +84,20 @@ def _parser() -> argparse.ArgumentParser:
         "--large", action="store_true", help="also Pixtral 12B's own shape: 50 GB of disk, half an hour"
     )
     parser.add_argument(
-        "--readme",
+        "--docs",
         action="store_true",
-        help="measure nothing: put the last whole run, and the largest model's, into the README",
+        help="measure nothing: write the last whole run, and the largest model's, into docs/benchmarks.md",
     )
     return parser
+
+
+def documented() -> list[dict[str, Any]]:
+    """The runs that docs/benchmarks.md shows: the newest whole one, and the newest that measured the largest model."""
+    whole = next(kept(lambda run: run.get("whole", False)), None)
+    if not whole:
+        raise SystemExit(f"There is no whole run in {RESULTS}: make bench")
+    largest = kept(lambda run: LARGEST in (model.get("checkpoint") for model in run["models"]))
+    return [whole, *islice(largest, 1)]
 
 
 def kept(fits: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The report as Markdown: what `make bench` prints and what the README holds between its markers."""
+"""The report as Markdown: what `make bench` prints, and what docs/benchmarks.md holds between its markers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from benchmarks import machine
 from benchmarks.targets import FIVE, LOADING, PAGES, TEN, decode_limit, targets
 
 HOME = Path(__file__).parent.parent
-README = HOME / "README.md"
+DOCUMENT = HOME / "docs" / "benchmarks.md"
 PLOT = Path(__file__).parent / "results" / "overview.svg"
 BEGIN, END = "<!-- bench: written by `make docs` -->", "<!-- /bench -->"
 NONE = "–"
@@ -41,12 +41,12 @@ def _measured(report: Report) -> str:
     return f"Measured on: {machine.line(report['machine'])}; {medians}"
 
 
-def write_readme(report: Report, *others: Report, readme: Path = README) -> None:
-    """Replace what stands between the README's markers."""
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+def write_document(report: Report, *others: Report, document: Path = DOCUMENT) -> None:
+    """Replace what stands between the markers of docs/benchmarks.md."""
+    before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    plot = f"![Decoding and time to the first token, program by program]({PLOT.relative_to(HOME)})"
-    readme.write_text(f"{before}{BEGIN}\n{plot}\n\n{render(report, *others)}\n{END}{after}", encoding="utf-8")
+    plot = f"![Decoding and time to the first token, program by program](../{PLOT.relative_to(HOME)})"
+    document.write_text(f"{before}{BEGIN}\n{plot}\n\n{render(report, *others)}\n{END}{after}", encoding="utf-8")
 
 
 def _absent(absent: Mapping[str, str]) -> Iterator[str]:

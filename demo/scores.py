@@ -1,4 +1,4 @@
-"""Measure the shipped checkpoint on the demo sets, as a user would, and print the scores as a table for the README.
+"""Measure the shipped checkpoint on the demo sets, as a user would, and print the scores as the table of docs/evals.md.
 
     python -m demo.scores
 

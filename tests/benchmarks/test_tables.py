@@ -1,8 +1,9 @@
-"""The report as a reader sees it: every program, every hole, and nothing of the README but its own part."""
+"""The report as a reader sees it: every program, every hole, and nothing of docs/benchmarks.md but its own part."""
 
 from pathlib import Path
 
 from benchmarks import plot, tables
+from benchmarks.__main__ import documented
 from tests.benchmarks.reports import model, report
 
 
@@ -54,15 +55,19 @@ def test_models_of_another_run_are_added_with_where_they_were_measured() -> None
     assert "random, CPU" not in added
 
 
-def test_the_readme_is_replaced_between_its_markers_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
-    tables.write_readme(report(), readme=readme)
-    text = readme.read_text()
+def test_the_document_is_replaced_between_its_markers_alone(tmp_path: Path) -> None:
+    document = tmp_path / "benchmarks.md"
+    document.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    tables.write_document(report(), document=document)
+    text = document.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text
-    assert "benchmarks/results/overview.svg" in text
+    assert "(../benchmarks/results/overview.svg)" in text
+
+
+def test_the_document_shows_the_newest_whole_run_that_is_kept() -> None:
+    assert f"\n\n{tables.render(*documented())}\n{tables.END}" in tables.DOCUMENT.read_text()
 
 
 def test_the_plot_names_every_program_and_is_the_same_every_time(tmp_path: Path) -> None:

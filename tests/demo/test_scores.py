@@ -1,4 +1,4 @@
-"""The README's table of scores: a row a set, as `pixtral eval` has it."""
+"""The table of scores in docs/evals.md: a row a set, as `pixtral eval` has it."""
 
 import re
 from pathlib import Path
