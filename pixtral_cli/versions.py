@@ -1,8 +1,7 @@
-"""What runs, by version: here, and on the far side where an engine can tell. Imports nothing of what it names."""
+"""The versions of this process: pixtral, Python, the machine and the libraries that matter. Imports none of them."""
 
 import platform
 from importlib import metadata
-from typing import Any
 
 from pixtral_cli import __version__
 
@@ -18,9 +17,3 @@ def here() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def there(engine: Any) -> dict[str, str]:
-    """What an engine's far side says of itself; nothing for one that has none. Raises NetworkError when it is not in reach."""
-    told = getattr(engine, "versions", None)
-    return dict(told()) if told else {}

@@ -11,7 +11,7 @@ from pixtral_cli.batch.journal import Before, Output
 from pixtral_cli.batch.results import Answer, Label, Result
 from pixtral_cli.batch.row_reader import Open, Request
 from pixtral_cli.chat import codeblocks
-from pixtral_cli.chat.engine import Chunk, Engine, Usage
+from pixtral_cli.chat.engine import Chunk, Engine, LoadableEngine, Usage
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
 from pixtral_cli.structured import schema
 from pixtral_cli.util.parallel import Pace, Stop, Stopped, in_order
@@ -66,8 +66,8 @@ def run(
     left = iter(rows)
     if (first := next(left, None)) is None:
         return
-    if load := getattr(plan.engine, "load", None):  # what every row would fail of is told before any does
-        load()
+    if isinstance(plan.engine, LoadableEngine):  # what every row would fail of is reported before any does
+        plan.engine.load()
         tally = _Tally(before or Before(), total)  # the pace is that of answering
     ready()
     stop = Stop()

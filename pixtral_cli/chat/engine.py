@@ -1,8 +1,8 @@
 """The one seam: what an engine is handed and what it gives back. Every engine, local or remote, is this and no more."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pixtral_cli.chat.message import Message
 
@@ -109,3 +109,39 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class LoadableEngine(Engine, Protocol):
+    """An engine that has something to load before its first answer: weights, or a server process of its own.
+
+    It loads by itself when it is first asked. Any thread may read how far it is.
+    """
+
+    @property
+    def loaded(self) -> float:
+        """The fraction of the weights that has been read, 0 to 1."""
+        ...
+
+    @property
+    def doing(self) -> str:
+        """What it does before it can answer, in words; "" when there is nothing to say."""
+        ...
+
+    def load(self, check: Callable[[], None] = ...) -> object:
+        """Load now unless loaded. `check` is called often and may raise, which ends the loading."""
+        ...
+
+
+@runtime_checkable
+class VersionedEngine(Engine, Protocol):
+    """An engine that can say which versions it runs on: a server at the other end of a connection."""
+
+    def versions(self) -> dict[str, str]:
+        """Raises NetworkError when the server cannot be reached."""
+        ...
+
+
+def engine_versions(engine: Engine) -> dict[str, str]:
+    """The versions that an engine's server reports; empty for an engine without one. Raises NetworkError."""
+    return engine.versions() if isinstance(engine, VersionedEngine) else {}

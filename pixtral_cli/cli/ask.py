@@ -165,6 +165,7 @@ def _ask(
     from dataclasses import replace
 
     from pixtral_cli import config
+    from pixtral_cli.chat.engine import LoadableEngine
     from pixtral_cli.cli.common import engine_setup
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.terminal.ask import ask as once
@@ -176,7 +177,7 @@ def _ask(
     sessions = Sessions(config.paths().data)
     kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
     with closing(engine_setup.opened(chosen, out)) as engine, once.conversing(sessions, kept, out) as conversation:
-        out = replace(out, doing=lambda: str(getattr(engine, "doing", "")))
+        out = replace(out, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
         if watch:
             once.watch(request, asked, conversation, engine, out)
         else:

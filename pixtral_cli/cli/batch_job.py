@@ -127,7 +127,8 @@ def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output)
     """Answer the rows that the output does not answer yet. Raises BatchError when some failed."""
     job = _job(wanted, chosen, settings)
     with _output(wanted, out) as output, closing(chosen.open()) as engine:
-        engine_setup.load(engine, out)
+        if settings.engine == engine_setup.VLLM:  # it takes minutes: not only once there is a row to ask
+            engine_setup.load(engine, out)
         rows, before = job.source.rows(), Before()
         if isinstance(output, Journal) and not wanted.fresh:
             before = output.resume(rows, job.settings, job.source.name)

@@ -159,29 +159,13 @@ def run_(
         run = setup.begin(wanted, planned, paths.data / "evals", output, fresh=fresh)
         out = screen(plain=bool(settings.plain), quiet=quiet)
         if runner.left(planned, run):
-            _load(opened, out)
+            engine_setup.load(opened, out)  # before the first row, whose time is measured
             run = _noted(run, run.ran_with(setup.ran_with(planned)), out)
         _ask(planned, run, concurrency, out)
     if not quiet:
         typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {output or run.folder.name}", err=True)
     if failed := sum(1 for record in run.records() if record["error"]):
         raise BatchError(f"Failed questions: {failed}", "The same command asks them again")
-
-
-def _load(engine: "Engine", out: "Output") -> None:
-    """Load what is to be loaded before the first row is asked, so that the time which rows take is theirs."""
-    from dataclasses import replace
-
-    from pixtral_cli.terminal.output.spinner import Spinner
-
-    if load := getattr(engine, "load", None):
-        told: Any = engine
-
-        def doing() -> str:
-            return str(getattr(told, "doing", "")) or f"loading the weights {told.loaded:.0%}"
-
-        with Spinner(replace(out, doing=doing)):
-            load()
 
 
 def _noted(before: "Run", run: "Run", out: "Output") -> "Run":

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pixtral_cli import __version__, errors, versions
-from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
+from pixtral_cli import __version__, errors
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.remote.engine import Answer, RemoteEngine
 from pixtral_cli.engines.remote.errors import Busy, Server, Unreachable
@@ -351,7 +351,7 @@ class Resident:
 
     def versions(self) -> dict[str, str]:
         """What that process says it runs."""
-        return versions.there(self._engine)
+        return engine_versions(self._engine)
 
     def _worth_another(self, error: NetworkError, failed: Engine, unwanted: threading.Event) -> bool:
         """Whether to ask again: the process once it may have room, or what answers in its place."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pixtral_cli import versions
-from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.engine import Engine, Sampling, engine_versions
 from pixtral_cli.errors import UsageError
 from pixtral_cli.evals import datasets, prompts, run_folder
 from pixtral_cli.evals.run_folder import Run
@@ -91,9 +91,9 @@ def begin(wanted: Wanted, planned: Plan, home: Path, folder: Path | None = None,
 def ran_with(planned: Plan) -> dict[str, Any]:
     """What runs now, by version: here, and what the servers of engine and judge say of themselves. Raises Unreachable."""
     found: dict[str, Any] = dict(versions.here())
-    if there := versions.there(planned.engine):
+    if there := engine_versions(planned.engine):
         found["server"] = there
-    if planned.judge and (there := versions.there(planned.judge.engine)):
+    if planned.judge and (there := engine_versions(planned.judge.engine)):
         found["judge"] = there
     return found
 

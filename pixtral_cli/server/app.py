@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from pixtral_cli import __version__, config, versions
 from pixtral_cli.api.errors import SERVER
-from pixtral_cli.chat.engine import Chunk, Engine, Sampling
+from pixtral_cli.chat.engine import Chunk, Engine, Sampling, engine_versions
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.server.answer_queue import Answer, Full, Queue
 from pixtral_cli.server.http.access import Gate, Rules
@@ -225,7 +225,7 @@ class _Server:
     async def version(self, request: Request) -> Response:
         found = {"version": __version__, **versions.here()}
         with contextlib.suppress(PixtralError):  # what cannot be asked now is left out
-            found |= await asyncio.to_thread(versions.there, self._engine)
+            found |= await asyncio.to_thread(engine_versions, self._engine)
         return JSONResponse(found)
 
     async def show_metrics(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pixtral_cli import __version__
-from pixtral_cli.chat.engine import Engine
+from pixtral_cli.chat.engine import Engine, LoadableEngine
 from pixtral_cli.chat.message import user
 from pixtral_cli.errors import PixtralError
 
@@ -70,17 +70,16 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
 
 def _load(engine: Engine, report: IO[str]) -> int:
     """Load the weights, reporting each hundredth and what an engine says it does; returns the context window."""
-    told = 0, ""
+    if isinstance(engine, LoadableEngine):
+        reported = 0, ""
 
-    def tell() -> None:
-        nonlocal told
-        percent, doing = int(100 * getattr(engine, "loaded", 0)), str(getattr(engine, "doing", ""))
-        if (percent, doing) != told:
-            told = percent, doing
-            _say(report, loaded=percent, doing=doing)
+        def report_progress() -> None:
+            nonlocal reported
+            if (now := (int(100 * engine.loaded), engine.doing)) != reported:
+                reported = now
+                _say(report, loaded=now[0], doing=now[1])
 
-    if load := getattr(engine, "load", None):
-        load(tell)
+        engine.load(report_progress)
     return engine.measure((user("."),)).context_window
 
 

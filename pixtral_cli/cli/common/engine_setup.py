@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pixtral_cli import config
-from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli.chat.engine import Engine, LoadableEngine, Sampling
 from pixtral_cli.config import Config
 from pixtral_cli.errors import NetworkError, UsageError
 from pixtral_cli.models import names
@@ -152,12 +152,12 @@ def opened(chosen: Chosen, out: "Output") -> Engine:
 
 
 def load(engine: Engine, out: "Output") -> None:
-    """Start now an engine that takes long to start, with a sign of life on stderr that tells how far it is."""
+    """Load now what the engine has to load, with a spinner on stderr that says how far it is."""
     from pixtral_cli.terminal.output.spinner import Spinner
 
-    if hasattr(engine, "doing") and (begin := getattr(engine, "load", None)):
-        with Spinner(replace(out, doing=lambda: str(engine.doing))):
-            begin()
+    if isinstance(engine, LoadableEngine):
+        with Spinner(replace(out, doing=lambda: engine.doing or f"loading the weights {engine.loaded:.0%}")):
+            engine.load()
 
 
 def _elsewhere(name: str | None, settings: Config) -> Chosen:

@@ -44,6 +44,8 @@ class LocalEngine:
     to 1, and may be looked at from any thread.
     """
 
+    doing = ""  # `loaded` says it all
+
     def __init__(
         self,
         folder: Path,

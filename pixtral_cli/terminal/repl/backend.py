@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, LoadableEngine, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError
 
@@ -85,9 +85,8 @@ class Backend:
         """What it does before it can answer and how far it is, as far as the engine tells; nothing once it can."""
         if self.state not in ("waiting", "loading"):
             return ""
-        told = self._engine or self.opening.far
-        loaded: float = getattr(told, "loaded", 0.0)
-        return str(getattr(told, "doing", "")) or f"loading {self.name}" + f" {loaded:.0%}" * (loaded > 0)
+        progress = self._engine if isinstance(self._engine, LoadableEngine) else self.opening.far
+        return progress.doing or f"loading {self.name}" + f" {progress.loaded:.0%}" * (progress.loaded > 0)
 
     @property
     def error(self) -> PixtralError | None:
@@ -147,9 +146,9 @@ class Backend:
             self._check()
             self._engine = self.opening.open()
             self._opened.set()
-            if load := getattr(self._engine, "load", None):
+            if isinstance(self._engine, LoadableEngine):
                 self._check()
-                load(self._check)
+                self._engine.load(self._check)
         except Unwanted as error:
             self._error = Unwanted(error.message)  # without its traceback, which would hold on to the weights
         except PixtralError as error:

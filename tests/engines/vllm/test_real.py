@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli import config, versions
-from pixtral_cli.chat.engine import Engine, Sampling
+from pixtral_cli import config
+from pixtral_cli.chat.engine import Engine, Sampling, engine_versions
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.cli.common.engine_setup import choose
 from pixtral_cli.config import Config
@@ -152,7 +152,7 @@ def test_every_task_scores_the_same_through_all_three_engines(kept: None, tmp_pa
             told = {way: alike(run(name, tmp_path / way / name, one, asking, 24, 4)) for way, one in engines.items()}
             assert told["local"] == told["serve"] == told["vllm"], name
             assert all(record["scores"] and record["answers"][-1] for record in told["local"]), name
-        assert versions.there(engines["vllm"])["vllm"][0].isdigit()
+        assert engine_versions(engines["vllm"])["vllm"][0].isdigit()
         for one in (*engines.values(), judge):
             one.close()
 
