@@ -24,6 +24,8 @@ PAGE = "Here:\n\n```html\n<p>hi</p>\n```\n"
 
 
 class Hashing(FakeEngine):
+    loaded, doing = 0.0, ""
+
     def load(self) -> None:
         if BROKEN == "load":
             raise OutOfMemory("There is no room")

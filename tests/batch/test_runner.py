@@ -125,6 +125,8 @@ def test_rows_that_were_not_asked_hide_no_outage(tmp_path: Path) -> None:
 
 def test_what_every_row_would_fail_of_is_raised_before_any_does(tmp_path: Path) -> None:
     class Missing(Answering):
+        loaded, doing = 0.0, ""
+
         def load(self) -> None:
             raise ModelError("there are no weights")
 
@@ -136,6 +138,8 @@ def test_what_every_row_would_fail_of_is_raised_before_any_does(tmp_path: Path) 
 
 def test_weights_are_not_loaded_for_no_rows(tmp_path: Path) -> None:
     class Missing(Answering):
+        loaded, doing = 0.0, ""
+
         def load(self) -> None:
             raise ModelError("there are no weights")
 
@@ -202,6 +206,8 @@ def test_many_rows_that_a_bug_keeps_from_being_asked_end_no_batch_either(tmp_pat
 
 def test_the_output_is_begun_once_there_is_a_row_and_an_engine(tmp_path: Path) -> None:
     class Loading(Answering):
+        loaded, doing = 0.0, ""
+
         def load(self) -> None:
             told.append("loaded")
 

@@ -26,7 +26,7 @@ def held() -> None:
 class Counting:
     """Counts to max_tokens, a number every 20 ms. The question may ask for an error by its name, for a bug or for an echo."""
 
-    loaded = 0.0
+    loaded, doing = 0.0, ""
 
     def load(self, check: Callable[[], None]) -> None:
         for self.loaded in (0.25, 0.255, 0.5):

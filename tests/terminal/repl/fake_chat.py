@@ -17,7 +17,7 @@ from tests.fakes import FakeEngine
 
 
 class Echo(FakeEngine):
-    loaded = float(os.environ.get("PART", "0"))
+    loaded, doing = float(os.environ.get("PART", "0")), ""
 
     def load(self, check: Callable[[], None]) -> None:
         time.sleep(float(os.environ.get("LOAD", "0")))

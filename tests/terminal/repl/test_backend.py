@@ -35,6 +35,8 @@ def test_it_is_told_how_far_an_engine_here_has_loaded() -> None:
     class Loading(FakeEngine):
         loaded = 0.0
 
+        loaded, doing = 0.0, ""
+
         def load(self, check: Callable[[], None]) -> None:
             self.loaded = 0.251
             told.append(backend.doing)
@@ -50,6 +52,8 @@ def test_one_that_is_closed_while_it_loads_goes_before_the_next_is_opened() -> N
     loading = threading.Event()
 
     class Loading(FakeEngine):
+        loaded, doing = 0.0, ""
+
         def load(self, check: Callable[[], None]) -> None:
             loading.set()
             for _ in range(3000):
