@@ -1,7 +1,6 @@
 """Run the command line; an error becomes one line on stderr and an exit status. Knows no command."""
 
 import _thread
-import atexit
 import contextlib
 import os
 import signal
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from pixtral_cli import compat
 from pixtral_cli.errors import PixtralError, UsageError
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
     from typer.exceptions import Abort, Exit, TyperException
 
     if "_PIXTRAL_COMPLETE" in os.environ:  # a shell's completion script asks
-        from pixtral_cli.cli.completion import register
-
-        register()
+        compat.register_shell_completion()
     command = typer.main.get_command(app)
     try:
         result = command.main(args=list(argv), prog_name="pixtral", standalone_mode=False)
@@ -167,7 +165,7 @@ def leave(status: int) -> NoReturn:
         pass
     except OSError as error:
         status = status or _report(PixtralError(_describe(error)))
-    atexit._run_exitfuncs()
+    compat.run_exit_functions()
     os._exit(status)
 
 

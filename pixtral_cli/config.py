@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixtral_cli.errors import UsageError
+from pixtral_cli.util import atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,31 +220,20 @@ def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) 
             document["models"].pop(model)
     else:
         table[name] = convert(name, value, "")
-    write_private(target, tomlkit.dumps(document))
+    _write(target, tomlkit.dumps(document))
 
 
 def ensure(target: Path) -> None:
     """Create an empty config file where there is none."""
     if not target.exists():
         names = ", ".join(SETTINGS)
-        write_private(target, f"# Settings of pixtral: {names}.\n# A table [models.NAME] holds them for one model.\n")
+        _write(target, f"# Settings of pixtral: {names}.\n# A table [models.NAME] holds them for one model.\n")
 
 
-def write_private(target: Path, text: str) -> None:
-    """Replace a file at once or not at all, readable by its owner alone."""
-    import tempfile
-
+def _write(target: Path, text: str) -> None:
+    """Replace the file at once or not at all, readable by its owner alone."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    real = target.resolve()  # a config kept as a link elsewhere stays a link
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=real.parent, delete=False) as scratch:
-        try:
-            scratch.write(text)
-            scratch.flush()
-            os.fsync(scratch.fileno())
-            Path(scratch.name).replace(real)
-        except BaseException:  # Ctrl-C too leaves nothing behind
-            Path(scratch.name).unlink(missing_ok=True)
-            raise
+    atomic.write(target, text, mode=0o600)
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -184,7 +184,7 @@ def data_url(image: Image) -> str:
 
 def encoded(image: Image) -> tuple[str, bytes]:
     """Media type and bytes of what is shown: the original where that is possible."""
-    if image.crop is None and image.format in MEDIA:
+    if not image.transform and image.format in MEDIA:
         return MEDIA[image.format], image.data
     import io
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Protocol
 from pixtral_cli.batch.input import Row
 from pixtral_cli.batch.results import KEY, ROW, STARTS, key
 from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.util import atomic
 from pixtral_cli.util.sanitize import visible
 
 EVERY = 1.0  # seconds from one sync to the next line that makes one; a killed process loses nothing even between them
@@ -65,21 +65,14 @@ class Journal:
 
     def amend(self, other: "Journal") -> None:
         """Put the lines of another journal in the place of the failures here, in order; all at once or not at all."""
-        path = self.path.resolve()
-        beside = path.with_name(f".{path.name[:200]}.part")
         try:
-            with path.open("rb") as old, other.path.open("rb") as mended, beside.open("wb") as new:
+            with self.path.open("rb") as old, other.path.open("rb") as mended, atomic.replacing(self.path) as new:
                 new.writelines(next(mended) if _failed(line) else line for line in old)
-                new.flush()
-                os.fsync(new.fileno())
-            shutil.copymode(path, beside)
-            beside.replace(path)
         except OSError as error:
-            beside.unlink(missing_ok=True)
             raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}") from error
         other.path.unlink()
         os.close(self._file)
-        self._file = _opened(path)
+        self._file = _opened(self.path)
         self._end = os.fstat(self._file).st_size
 
     def check(self) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pixtral_cli.batch.dry_run import Sum
 from pixtral_cli.batch.runner import Progress
-from pixtral_cli.util.parallel import clock
+from pixtral_cli.util.durations import clock
 from pixtral_cli.util.sanitize import visible
 
 TOLD = 5  # failures that are told one by one; the output tells them all

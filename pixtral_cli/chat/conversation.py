@@ -7,7 +7,8 @@ from typing import Protocol
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message, Part, assistant, system
 from pixtral_cli.errors import UsageError
-from pixtral_cli.images.image import Box, Image
+from pixtral_cli.images.image import Image
+from pixtral_cli.images.transform import Box
 
 PLACED = re.compile(r"(?<![\w#&/\\])#(\d{1,4})(?!\w)")
 ESCAPED = re.compile(r"\\(#\d{1,4})(?!\w)")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli import compat
+
 
 class Shell(StrEnum):
     bash = "bash"
@@ -21,16 +23,6 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="shell", help="bas
     typer.echo(script(shell))
 
 
-def register() -> None:
-    """Make Typer answer the shells' scripts. Our help holds no markup, and taking none out of it needs no Rich."""
-    from typer import _completion_classes as classes
-
-    classes.completion_init()
-    classes._sanitize_help_text = lambda text: text
-
-
 def script(shell: Shell) -> str:
     """The completion script of one shell."""
-    from typer._completion_shared import get_completion_script  # what --show-completion prints
-
-    return get_completion_script(prog_name="pixtral", complete_var="_PIXTRAL_COMPLETE", shell=shell.value)
+    return compat.completion_script("pixtral", "_PIXTRAL_COMPLETE", shell.value)

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.remote.engine import Answer, RemoteEngine
 from pixtral_cli.engines.remote.errors import Busy, Server, Unreachable
 from pixtral_cli.engines.remote.http import Cut, Link
-from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
+from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 from pixtral_cli.models.names import Model
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.worker")
 LONGEST_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
 STOPPED = 35.0  # seconds after which a process that was asked to stop has stopped
 PATIENCE = 10.0  # seconds in which a process that is there says so
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd]?)")
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -76,14 +73,6 @@ def wanted(
         model.name, str(model.folder.resolve()), device, dtype, quantize, str(cache) if cache else None, keep_alive,
         running, engine, launch,
     )  # fmt: skip
-
-
-def duration(text: str) -> float | None:
-    """Seconds of `90`, `30s`, `10m`, `1h`; None for 0, which is not at all. Raises UsageError."""
-    found = DURATION.fullmatch(text.strip().lower())
-    if not found:
-        raise UsageError(f"--keep-alive wants a duration, not {text!r}", "Such as 10m, 90s or 1h; 0 for not at all")
-    return float(found[1]) * UNITS[found[2]] or None
 
 
 def room(state: Path) -> Path:

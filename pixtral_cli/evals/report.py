@@ -12,7 +12,7 @@ from pixtral_cli.evals.runner import Progress, scored
 from pixtral_cli.evals.scoring import intervals
 from pixtral_cli.evals.scoring.intervals import Difference, Interval, Scored
 from pixtral_cli.evals.task import Task
-from pixtral_cli.util.parallel import clock
+from pixtral_cli.util.durations import clock
 
 PLAIN = {
     "explicit_relaxed": "relaxed correctness, explicit prompt",

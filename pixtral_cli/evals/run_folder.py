@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
+from pixtral_cli.util import atomic
 from pixtral_cli.util.locks import Lock
 
 ABOUT, ANSWERS, IMAGES, LOCK = "run.json", "answers.jsonl", "images", ".lock"
@@ -73,7 +74,7 @@ class Run:
         pixels.thumbnail((LARGEST, LARGEST))
         buffer = io.BytesIO()
         pixels.save(buffer, "WEBP", quality=85)
-        _replace(file, buffer.getvalue())
+        atomic.write(file, buffer.getvalue())
 
     def picture(self, sha256: str) -> Path:
         return self.folder / IMAGES / f"{sha256}.webp"
@@ -88,7 +89,7 @@ class Run:
 
     def write(self) -> None:
         written = {"about": self.about, "rows": self.rows, "versions": self.versions}
-        _replace(self.folder / ABOUT, json.dumps(written, indent=1, ensure_ascii=False).encode())
+        atomic.write(self.folder / ABOUT, json.dumps(written, indent=1, ensure_ascii=False))
 
     def lock(self) -> Lock:
         """Only one process writes to a run. Raises PixtralError when another does."""
@@ -150,20 +151,6 @@ def _lines(file: Path) -> Iterable[Record]:
                 raise UsageError(
                     f"{file}, line {number} is damaged", "Delete that line and run the command again"
                 ) from error
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Write a file at once or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def said(messages: Sequence[Message]) -> list[dict[str, Any]]:

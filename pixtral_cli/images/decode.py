@@ -2,7 +2,6 @@
 
 import io
 import struct
-import warnings
 import zlib
 from collections import OrderedDict
 from contextlib import nullcontext
@@ -10,18 +9,15 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from PIL import Image as Pillow
-from PIL import PngImagePlugin
 from PIL.ImageFile import ImageFile
+
+from pixtral_cli import compat
+from pixtral_cli.images.transform import Box, Transform, size_in_patches
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-    from pixtral_cli.images.image import Box
-
-warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; limits are ours and checked before
-PngImagePlugin.MAX_TEXT_MEMORY = 8_000_000
-
-SENT = 1024  # no side of what is sent is longer, so loading an image decodes this much and keeps it
+compat.set_pillow_limits()
 KEEP_BYTES = 64_000_000
 _one_large = Lock()
 
@@ -40,6 +36,7 @@ _TURNS = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
+_CLOCKWISE = {90: _TURNS[6], 180: _TURNS[3], 270: _TURNS[8]}
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales such pixels to 0–255, but not their transparent value
 
 
@@ -54,29 +51,29 @@ def prove(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
     The pixels are kept for `pixels` when they are few enough.
     """
     image = _open(data, kind)
-    width, height = image.size
-    _reduce(image, _size_sent(image))
+    upright = _upright_size(image)
+    _reduce(image, size_in_patches(upright))
     if image.width * image.height * 4 <= KEEP_BYTES:
         size = image.size
         _keep((sha256, *size), _upright(image))
     else:
         _load(image)
-    return (height, width) if _orientation(image) >= 5 else (width, height)
+    return upright
 
 
 def pixels(
-    data: bytes, kind: str, sha256: str, crop: "Box | None" = None, at_least: tuple[int, int] | None = None
+    data: bytes, kind: str, sha256: str, transform: Transform, at_least: tuple[int, int] | None = None
 ) -> "PILImage":
-    """Upright RGB. Without a crop, a JPEG is decoded at 1/2, 1/4 or 1/8 where that is still `at_least` so large."""
+    """Upright RGB, transformed. Without a crop, a JPEG is decoded at 1/2, 1/4 or 1/8 where that is `at_least` so large."""
     image = _open(data, kind)
+    crop = transform.source(_upright_size(image))
     if at_least and not crop:
-        _reduce(image, at_least)
-    kept = _kept((sha256, *image.size))
-    if kept is None:
-        return _upright(image, crop)
-    if crop:
-        return kept.crop((crop.left, crop.top, crop.left + crop.width, crop.top + crop.height))
-    return kept.copy()
+        _reduce(image, transform.turned_size(at_least))
+    if kept := _kept((sha256, *image.size)):
+        upright = kept.crop(crop.edges) if crop else kept.copy()
+    else:
+        upright = _upright(image, crop)
+    return upright.transpose(_CLOCKWISE[transform.rotate]) if transform.rotate else upright
 
 
 def _open(data: bytes, kind: str) -> "PILImage":
@@ -90,13 +87,8 @@ def _open(data: bytes, kind: str) -> "PILImage":
     return Pillow.open(io.BytesIO(data), formats=(kind,))
 
 
-def _size_sent(image: "PILImage") -> tuple[int, int]:
-    """About the size an engine asks for: the longer side 1024, the other in proportion, to whole patches of 16."""
-    longer = max(image.size)
-    if longer <= SENT:
-        return image.size
-    width, height = (-(-side * SENT // longer // 16) * 16 for side in image.size)
-    return (height, width) if _orientation(image) >= 5 else (width, height)
+def _upright_size(image: "PILImage") -> tuple[int, int]:
+    return image.size[::-1] if _orientation(image) >= 5 else image.size
 
 
 def _reduce(image: "PILImage", at_least: tuple[int, int]) -> None:
@@ -107,7 +99,7 @@ def _reduce(image: "PILImage", at_least: tuple[int, int]) -> None:
     image.draft(None, (height, width) if _orientation(image) >= 5 else (width, height))
 
 
-def _upright(image: "PILImage", crop: "Box | None" = None) -> "PILImage":
+def _upright(image: "PILImage", crop: Box | None = None) -> "PILImage":
     """Decode, cut, convert, turn: in this order each step works on as few pixels as it can."""
     raw = _raw_mode(image)
     _load(image)
@@ -180,9 +172,9 @@ def _orientation(image: "PILImage") -> int:
     return 1
 
 
-def _stored_box(box: "Box", turn: int, stored: tuple[int, int]) -> tuple[int, int, int, int]:
+def _stored_box(box: Box, turn: int, stored: tuple[int, int]) -> tuple[int, int, int, int]:
     """Where an upright box lies in the picture as stored: left, top, right, bottom."""
-    left, top, right, bottom = box.left, box.top, box.left + box.width, box.top + box.height
+    left, top, right, bottom = box.edges
     width, height = stored
     if turn >= 5:
         left, top, right, bottom = top, left, bottom, right

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from pixtral_cli.errors import ImageError, OutOfMemory
+from pixtral_cli.images.transform import UNCHANGED, Box, Transform
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -15,16 +16,6 @@ if TYPE_CHECKING:
     from pixtral_cli.images.formats import Header
 
 _URL = re.compile(r"https?://\S|file:/|data:[\w.+-]+/[\w.+-]+[;,]|data:[;,]", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A crop in pixels of the upright image."""
-
-    left: int
-    top: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,37 +32,43 @@ class Image:
     width: int
     height: int
     sha256: str
-    crop: Box | None = None
+    transform: Transform = UNCHANGED
     notes: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels of what is sent: the crop, or the whole upright image."""
-        return (self.crop.width, self.crop.height) if self.crop else (self.width, self.height)
+        """Width and height in pixels of what is sent: after the transform."""
+        return self.transform.size((self.width, self.height))
 
     @property
     def key(self) -> str:
-        """Equal for equal pixels: the hash of the bytes and the crop."""
-        return self.sha256 if self.crop is None else f"{self.sha256}@{self.crop}"
+        """Equal for equal pixels: the hash of the bytes, and the transform if there is one."""
+        return f"{self.sha256}@{self.transform}" if self.transform else self.sha256
 
     def cropped(self, box: Box) -> "Image":
         """A part of this image (of its crop, if it has one). Raises `ImageError` if the box reaches outside."""
         width, height = self.size
-        inside = 0 <= box.left <= box.left + box.width <= width and 0 <= box.top <= box.top + box.height <= height
-        if not inside or box.width < 1 or box.height < 1:
+        if not box.fits(self.size):
             asked = f"{box.width}×{box.height} at {box.left},{box.top}"
             raise ImageError(f"the crop {asked} is not inside the picture", f"It is {width}×{height} pixels.")
-        outer = self.crop or Box(0, 0, width, height)
-        return replace(self, crop=Box(outer.left + box.left, outer.top + box.top, box.width, box.height))
+        outer = self.transform.crop or Box(0, 0, width, height)
+        crop = replace(box, left=outer.left + box.left, top=outer.top + box.top)
+        return replace(self, transform=replace(self.transform, crop=crop))
+
+    def rotated(self, degrees: int) -> "Image":
+        """This image turned clockwise by a multiple of 90 degrees, its crop with it."""
+        crop, size = self.transform.crop, self.transform.turned_size((self.width, self.height))
+        turned = Transform(crop and crop.turned(degrees, size), (self.transform.rotate + degrees) % 360)
+        return replace(self, transform=turned)
 
     def pixels(self, at_least: tuple[int, int] | None = None) -> "PILImage":
-        """Decode to upright RGB (crop applied); reduced where that is cheap, never below `at_least`.
+        """Decode to upright RGB, transformed; reduced where that is cheap, never below `at_least`.
 
         A crop is always taken from full resolution. The result is the caller's own.
         """
         from pixtral_cli.images import decode
 
-        return decode.pixels(self.data, self.format, self.sha256, self.crop, at_least)
+        return decode.pixels(self.data, self.format, self.sha256, self.transform, at_least)
 
 
 def is_url(text: str) -> bool:

@@ -19,6 +19,7 @@ from pixtral_cli.models import layout, names, verify
 from pixtral_cli.models.hub import Hub, Plan, RemoteFile, Unreachable, went_offline
 from pixtral_cli.models.names import Reference
 from pixtral_cli.models.verify import Finding, Progress
+from pixtral_cli.util import atomic
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
 
@@ -229,9 +230,7 @@ def _refer(plan: Plan, home: Path) -> None:
         return
     reference = home / "refs" / revision
     reference.parent.mkdir(parents=True, exist_ok=True)
-    fresh = reference.with_name(f"{reference.name}.new")
-    fresh.write_text(plan.commit, encoding="ascii")
-    fresh.replace(reference)
+    atomic.write(reference, plan.commit)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TypeVar
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.sessions import rows
 from pixtral_cli.sessions.salvage import PAGE
+from pixtral_cli.util import atomic
 from pixtral_cli.util.locks import Lock
 
 T = TypeVar("T")
@@ -182,7 +183,7 @@ class Database:
 
     def _place(self, new: Path) -> None:
         new.replace(self.file)
-        sync_folder(self.folder)
+        atomic.sync_folder(self.folder)
 
     def _alone(self) -> Lock:
         lock = Lock.acquire(self.folder / "making.lock", wait=True)
@@ -205,16 +206,6 @@ def make_folder(folder: Path) -> None:
     if not folder.exists():
         make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder durable, where folders can be synced."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _version(connection: sqlite3.Connection) -> int:

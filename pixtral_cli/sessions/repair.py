@@ -89,7 +89,11 @@ def _message(found: _Found, id_: int, row: list[Any]) -> Message:
     placed = []
     kept = sorted(found.placements[id_], key=lambda placement: (placement[2], placement[0]))[:count]
     for _, _, at, sha256, name, crop, _ in kept:
-        here = Image(b"", name, "", 0, 0, sha256, rows.box(crop)) if sha256 in found.images else f"[image {name} {LOST}"
+        here = (
+            Image(b"", name, "", 0, 0, sha256, rows.transform(crop))
+            if sha256 in found.images
+            else f"[image {name} {LOST}"
+        )
         placed.append((at, here))
     parts = rows.parts(text, placed)
     lost = (f"[an image {LOST}",) * (count - len(kept))

@@ -13,7 +13,8 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from pixtral_cli.chat.message import Message, Part
-from pixtral_cli.images.image import Box, Image
+from pixtral_cli.images.image import Image
+from pixtral_cli.images.transform import Transform
 
 # No two tables have the same number of columns: that is how rows are told apart in a damaged file.
 SCHEMA = """
@@ -113,8 +114,7 @@ def write(connection: sqlite3.Connection, session: int, position: int, message: 
             at += len(part)
             continue
         keep(connection, part)
-        crop = json.dumps([part.crop.left, part.crop.top, part.crop.width, part.crop.height]) if part.crop else None
-        placement = (cursor.lastrowid, at, part.sha256, storable(part.name), crop)
+        placement = (cursor.lastrowid, at, part.sha256, storable(part.name), str(part.transform) or None)
         connection.execute("INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?)", (*placement, checksum(*placement)))
 
 
@@ -176,11 +176,13 @@ def _image(connection: sqlite3.Connection, found: dict[str, Image], sha256: str,
         _, _, format_, width, height, data, _ = row
         found[sha256] = Image(data, name, format_, width, height, sha256)
     same = found[sha256]
-    return Image(same.data, name, same.format, same.width, same.height, sha256, box(crop))
+    return Image(same.data, name, same.format, same.width, same.height, sha256, transform(crop))
 
 
-def box(crop: str | None) -> Box | None:
-    return Box(*json.loads(crop)) if crop else None
+def transform(text: str | None) -> Transform:
+    """What stands in the column `crop`: JSON of a transform, or (as of old) the four numbers of a crop."""
+    fields = json.loads(text) if text else {}
+    return Transform.from_json(fields if isinstance(fields, dict) else {"crop": fields})
 
 
 def find(connection: sqlite3.Connection, name: str) -> int | None:

@@ -1,9 +1,7 @@
 """A conversation as a file: written as Markdown, HTML, JSON or JSONL, read back from the last two. Knows no session database."""
 
 import json
-import os
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +14,11 @@ from pixtral_cli.api import messages as wire
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.message import Message, Part, system
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.images.image import Box, Image
+from pixtral_cli.images.image import Image
+from pixtral_cli.images.transform import UNCHANGED, Transform
+from pixtral_cli.util import atomic
+
+UNTITLED = "A conversation"
 
 
 class Form(StrEnum):
@@ -68,7 +70,10 @@ def render(transcript: Transcript, form: Form) -> str:
     if form is Form.html:
         from pixtral_cli.sessions import transcript_html
 
-        return transcript_html.html(transcript)
+        return transcript_html.html(
+            transcript.messages, transcript.numbers, system=transcript.system, title=transcript.title or UNTITLED,
+            about=transcript.about, model=transcript.model,
+        )  # fmt: skip
     return _json(transcript) if form is Form.json else _jsonl(transcript)
 
 
@@ -83,23 +88,9 @@ def write(transcript: Transcript, path: Path, form: Form | None = None) -> None:
             text = markdown(transcript, lambda number, image: _beside(path, number, image))
         else:
             text = render(transcript, form)
-        write_whole(path, text.encode("utf-8", "replace"))
+        atomic.write(path, text)
     except OSError as error:
         raise PixtralError(f"Cannot write {path}: {error.strerror or error}.", "Choose another place") from error
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in place whole, whatever happens meanwhile."""
-    new = path.with_name(f".{secrets.token_hex(8)}.part")
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666
-    try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 # Markdown
@@ -111,7 +102,7 @@ Address: TypeAlias = Callable[[int, Image], str]
 def markdown(transcript: Transcript, address: Address | None) -> str:
     """Markdown whose images are at the addresses that `address(number, image)` gives; without it they are only named."""
     numbers = transcript.numbers
-    pieces = [f"# {transcript.title or 'A conversation'}", f"*{transcript.about}*" if transcript.about else ""]
+    pieces = [f"# {transcript.title or UNTITLED}", f"*{transcript.about}*" if transcript.about else ""]
     if transcript.system:
         pieces.append("\n".join(f"> {line}" for line in transcript.system.splitlines()))
     for message in transcript.messages:
@@ -139,7 +130,7 @@ def _beside(path: Path, number: int, image: Image) -> str:
     folder.mkdir(exist_ok=True)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image.name).stem).strip("-")[:40]
     file = folder / f"{number}-{stem or 'image'}.{media.partition('/')[2]}"
-    write_whole(file, data)
+    atomic.write(file, data)
     return f"{folder.name}/{file.name}"
 
 
@@ -171,9 +162,8 @@ def _whole(image: Image) -> dict[str, Any]:
     """An image with its name, and a crop as a part of the whole picture rather than as pixels."""
     if image.format not in wire.MEDIA:
         return {"url": wire.data_url(image), "name": image.name}
-    box = image.crop
-    crop = {"crop": [box.left, box.top, box.width, box.height]} if box else {}
-    return {"url": wire.data_url(replace(image, crop=None)), "name": image.name, **crop}
+    whole = replace(image, transform=UNCHANGED)
+    return {"url": wire.data_url(whole), "name": image.name, **image.transform.to_json()}
 
 
 def read(path: Path) -> tuple[Transcript, list[str]]:
@@ -224,9 +214,9 @@ def _named(url: str, field: str, beside: Mapping[str, Any]) -> Image:
     image = wire.loader()(url, field, beside)
     if name := beside.get("name"):
         image = replace(image, name=visible(wire.wants(name, str, f"{field}.name"), 200))
-    if crop := beside.get("crop"):
-        sides = wire.wants(crop, list, f"{field}.crop")
-        if [type(side) for side in sides] != [int] * 4:
-            raise wire.FieldError(f"{field}.crop", "must be four whole numbers: left, top, width, height")
-        image = image.cropped(Box(*sides))
-    return image
+    try:
+        transform = Transform.from_json(beside)
+    except ValueError as error:
+        raise wire.FieldError(field, str(error)) from None
+    image = image.rotated(transform.rotate)
+    return image.cropped(transform.crop) if transform.crop else image

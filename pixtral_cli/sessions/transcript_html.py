@@ -1,17 +1,13 @@
 """A transcript as one HTML file: images inside, no script, nothing fetched when it is opened. Leaves the other forms to `transcript`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from markdown_it import MarkdownIt
 
 from pixtral_cli.api import messages
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.images.image import Image
-
-if TYPE_CHECKING:
-    from pixtral_cli.sessions.transcript import Transcript
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -56,22 +52,23 @@ a {{ color: var(--accent) }}
 """
 
 
-def html(transcript: "Transcript") -> str:
-    """The page. Everything said is escaped; Markdown in answers is shown as such, its links and code inert, its images as links."""
-    numbers = transcript.numbers
+def html(
+    said: Sequence[Message], numbers: Mapping[str, int], *, system: str | None, title: str, about: str, model: str
+) -> str:
+    """The page. `numbers` are those of the images by their keys.
+
+    Everything said is escaped; Markdown in answers is shown as such, its links and code inert, its images as links.
+    """
     shown: set[str] = set()
     pieces = []
-    if transcript.system:
-        pieces.append(
-            f'<div class="who">System</div>\n<div class="system typed" dir="auto">{escape(transcript.system)}</div>'
-        )
-    for message in transcript.messages:
-        who = "You" if message.role == "user" else transcript.model or "Answer"
+    if system:
+        pieces.append(f'<div class="who">System</div>\n<div class="system typed" dir="auto">{escape(system)}</div>')
+    for message in said:
+        who = "You" if message.role == "user" else model or "Answer"
         pieces.append(f'<div class="who">{escape(who)}</div>\n<div class="{message.role}" dir="auto">')
         pieces.append(_answer(message) if message.role == "assistant" else _said(message, numbers, shown))
         pieces.append("</div>")
-    title = escape(transcript.title or "A conversation")
-    return PAGE.format(title=title, about=escape(transcript.about), body="\n".join(pieces))
+    return PAGE.format(title=escape(title), about=escape(about), body="\n".join(pieces))
 
 
 def _answer(message: Message) -> str:

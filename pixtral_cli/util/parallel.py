@@ -133,10 +133,3 @@ class Pace:
         """Seconds that the rest will take, or None while nobody knows."""
         rate = self.rate(done)
         return (self._total - done) / rate if rate and self._total is not None else None
-
-
-def clock(seconds: float) -> str:
-    """`0:07`, `3:20`, `1:02:03`."""
-    minutes, whole = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"

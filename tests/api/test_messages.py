@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pixtral_cli.api import messages
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.errors import ImageError, NetworkError, UsageError
-from pixtral_cli.images.image import Box
+from pixtral_cli.images.transform import Box
 from tests.images.colours import GREEN, RED, picture
 
 URL = messages.data_url(RED)

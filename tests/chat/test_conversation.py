@@ -12,7 +12,7 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
-from pixtral_cli.images.image import Box
+from pixtral_cli.images.transform import Box
 from tests.fakes import FakeEngine
 from tests.images.colours import BLUE, GREEN, RED, picture
 

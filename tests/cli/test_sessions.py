@@ -190,10 +190,10 @@ def test_prune_wants_to_know_what_and_shows_it_first(call: Call) -> None:
     assert ids() == []
 
 
-@pytest.mark.parametrize("age", ["30", "d", "-1d", "1 month", "1e9d", "9999999d"])
+@pytest.mark.parametrize("age", ["d", "-1d", "1 moon", "1e9d", "9999999999d"])
 def test_an_age_that_is_none_is_a_usage_error(call: Call, age: str) -> None:
     status, _, err = call("prune", "--older-than", age)
-    assert (status, "is no age" in err) == (2, True)
+    assert (status, "wants an age" in err) == (2, True)
 
 
 def test_an_unknown_session_is_a_usage_error(call: Call) -> None:

@@ -283,19 +283,6 @@ def test_stopping_lets_it_finish(folder: Path) -> None:
     assert not list(folder.glob("*.sock"))
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("10m", 600), ("90", 90), ("1.5h", 5400), ("30 s", 30), ("0", None), ("0m", None)]
-)
-def test_durations(text: str, seconds: float | None) -> None:
-    assert resident.duration(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5m", "10 minutes", "1e9"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--keep-alive"):
-        resident.duration(text)
-
-
 # The commands
 
 

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from pixtral_cli import images
 from pixtral_cli.errors import ImageError
 from pixtral_cli.images import decode
-from pixtral_cli.images.image import Box
+from pixtral_cli.images.transform import Box
 from tests.torture import pictures
 
 PICTURE = pictures.encoded(pictures.corners(), "PNG")
@@ -179,7 +179,7 @@ def test_a_crop_is_that_part_of_the_upright_picture(orientation: int, kind: str)
 def test_a_crop_of_a_crop_counts_from_the_first_one() -> None:
     image = images.from_bytes(pictures.encoded(pictures.photo(100, 80), "PNG"), "x")
     inner = image.cropped(Box(10, 20, 60, 50)).cropped(Box(5, 6, 7, 8))
-    assert inner.crop == Box(15, 26, 7, 8)
+    assert inner.transform.crop == Box(15, 26, 7, 8)
     assert inner.size == inner.pixels().size == (7, 8)
     assert inner.pixels() == image.pixels().crop((15, 26, 22, 34))
 
@@ -277,6 +277,6 @@ def test_heic_is_read_upright_and_whole_when_its_package_is_there(orientation: i
 
 
 def test_the_module_loads_no_decoder_and_no_network_client() -> None:
-    code = "import sys, pixtral_cli.chat.images; print([m for m in ('PIL', 'httpcore2', 'ssl', 'hashlib') if m in sys.modules])"
+    code = "import sys, pixtral_cli.images; print([m for m in ('PIL', 'httpcore2', 'ssl', 'hashlib') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

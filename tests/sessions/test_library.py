@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.images.image import Box, Image
+from pixtral_cli.images.image import Image
+from pixtral_cli.images.transform import Box
 from pixtral_cli.sessions.database import MIGRATIONS, Database
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.sessions.rows import Header, Stamp, title, write

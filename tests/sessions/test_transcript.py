@@ -12,7 +12,7 @@ import pytest
 
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.images.image import Box
+from pixtral_cli.images.transform import Box
 from pixtral_cli.sessions import transcript
 from pixtral_cli.sessions.transcript import Form, Transcript
 from tests.images.colours import GREEN, RED, picture

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtral_cli.util.parallel import Pace, Stop, Stopped, clock, in_order
+from pixtral_cli.util.durations import clock
+from pixtral_cli.util.parallel import Pace, Stop, Stopped, in_order
 
 
 @given(st.lists(st.integers()), st.integers(1, 9), st.integers(1, 9))

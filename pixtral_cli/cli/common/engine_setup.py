@@ -10,6 +10,7 @@ from pixtral_cli.chat.engine import Engine, LoadableEngine, Sampling
 from pixtral_cli.config import Config
 from pixtral_cli.errors import NetworkError, UsageError
 from pixtral_cli.models import names
+from pixtral_cli.util import durations
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.vllm.command import Launch
@@ -122,7 +123,7 @@ def open_chosen(
 
     if kind not in NAMES:
         return here()
-    idle = resident.duration(settings.keep_alive) if settings.keep_alive else None
+    idle = durations.parse(settings.keep_alive, "--keep-alive") or None if settings.keep_alive else None
     wanted = resident.wanted(
         model, device=device, dtype=dtype, quantize=quantize, cache=cache, keep_alive=idle, engine=kind, launch=started
     )

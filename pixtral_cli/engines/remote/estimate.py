@@ -7,7 +7,7 @@ from typing import Any
 
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.chat.message import Message
-from pixtral_cli.engines.remote.exchange import PATCH, seen
+from pixtral_cli.images.transform import PATCH, size_in_patches
 
 TOKENIZER = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
 LONG = 100_000  # characters beyond which text is not tokenised but reckoned
@@ -30,7 +30,7 @@ def estimate(messages: Sequence[Message], window: int) -> Cost:
 
 
 def _cost(size: tuple[int, int]) -> ImageCost:
-    width, height = seen(size)
+    width, height = size_in_patches(size)
     return ImageCost(width, height, (width // PATCH + 1) * (height // PATCH))
 
 

@@ -1,7 +1,6 @@
 """What is sent to a chat completions API and what comes back, as JSON. Leaves sending to `link`."""
 
 import io
-import math
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -10,10 +9,8 @@ from typing import Any
 from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.images.image import Image
+from pixtral_cli.images.transform import LONGEST, size_in_patches
 from pixtral_cli.structured.schema import told
-
-LONGEST = 1024  # pixels of the longer side that Pixtral sees, in patches of
-PATCH = 16
 
 REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length"}
 
@@ -62,18 +59,11 @@ def _message(message: Message, url: Callable[[Image], str]) -> dict[str, Any]:
     return {"role": message.role, "content": parts}
 
 
-def seen(size: tuple[int, int]) -> tuple[int, int]:
-    """The size in pixels at which Pixtral sees an image: at most 1024 on a side, whole patches."""
-    ratio = max(1.0, max(size) / LONGEST)
-    width, height = (max(1, round(side / ratio)) if ratio > 1 else side for side in size)
-    return math.ceil(width / PATCH) * PATCH, math.ceil(height / PATCH) * PATCH
-
-
 def scaled(image: Image) -> str:
     """A data URL of what the model sees of an image: upright RGB, no larger than it looks at. PNG, but JPEG for a photo."""
     from PIL import Image as Pillow
 
-    size = seen(image.size)
+    size = size_in_patches(image.size)
     pixels = image.pixels(size)
     if max(image.size) > LONGEST:
         pixels = pixels.resize(size, Pillow.Resampling.BICUBIC)
@@ -86,8 +76,8 @@ def scaled(image: Image) -> str:
 
 
 def original(image: Image) -> str:
-    """A data URL of an image as it is, for a server that treats images as we do; a crop as its pixels."""
-    if image.crop is None:
+    """A data URL of an image as it is, for a server that treats images as we do; one that is transformed as its pixels."""
+    if not image.transform:
         return _data_url(f"image/{image.format.lower()}", image.data)
     file = io.BytesIO()
     image.pixels().save(file, "PNG", compress_level=1)

@@ -1,6 +1,5 @@
 """API keys: from the environment, else from a file that its owner alone can read. A key belongs to one host and goes to no other."""
 
-import contextlib
 import json
 import os
 import stat
@@ -8,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.util import atomic
 
 MISTRAL = "api.mistral.ai"
 
@@ -37,18 +37,10 @@ def save(host: str, key: str | None, file: Path) -> None:
     keys = {name: old for name, old in _stored(file).items() if name != host}
     if key is not None:
         keys[host] = checked(key.strip(), "What was entered")
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(keys, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(file)
+        atomic.write(file, json.dumps(keys, indent=1), mode=0o600)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise PixtralError(f"{file}: the key cannot be stored: {error.strerror}", "Or set MISTRAL_API_KEY") from error
 
 

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from pixtral_cli.errors import ModelError, PixtralError
+from pixtral_cli.util import atomic
 
 PARAMS = "params.json"
 WINDOW = "max_position_embeddings"
@@ -30,7 +30,7 @@ def prepared(folder: Path, window: int, cache: Path) -> Path:
         for left in ours.iterdir():
             if not left.exists():
                 left.unlink()
-        _write(ours / PARAMS, json.dumps({**params, WINDOW: window}, indent=1))
+        atomic.write(ours / PARAMS, json.dumps({**params, WINDOW: window}, indent=1))
     except OSError as error:
         raise PixtralError(f"The model cannot be prepared for vLLM: {error.strerror}", f"See {cache}") from error
     except (ValueError, AttributeError) as error:
@@ -43,10 +43,3 @@ def _link(link: Path, file: Path) -> None:
         return
     link.unlink(missing_ok=True)
     link.symlink_to(file)
-
-
-def _write(target: Path, text: str) -> None:
-    """At once or not at all: another vLLM may be reading it."""
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, prefix=".", delete=False) as scratch:
-        scratch.write(text)
-    Path(scratch.name).replace(target)

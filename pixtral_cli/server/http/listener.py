@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pixtral_cli import config
+from pixtral_cli import compat, config
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.server.http.errors import Fault
 
@@ -75,10 +75,11 @@ class TimedProtocol(H11Protocol):
     @property
     def _arriving(self) -> bool:
         """Whether more of a request is to come, or nothing else watches an idle connection."""
-        if self.conn.their_state is h11.SEND_BODY:
+        connection = compat.h11_connection(self)
+        if connection.their_state is h11.SEND_BODY:
             return True
-        idle = self.conn.their_state is h11.IDLE
-        return idle and (self.timeout_keep_alive_task is None or bool(self.conn.trailing_data[0]))
+        idle = connection.their_state is h11.IDLE
+        return idle and (compat.keep_alive_timer(self) is None or bool(connection.trailing_data[0]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -90,10 +91,11 @@ class TimedProtocol(H11Protocol):
             self._deadline = None
 
     def _late(self) -> None:
-        if self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+        connection = compat.h11_connection(self)
+        if connection.our_state is h11.IDLE and connection.their_state is h11.IDLE and connection.trailing_data[0]:
             response = JSONResponse(LATE.body, LATE.status, {"Connection": "close"})
-            self.transport.write(self.conn.send(h11.Response(status_code=408, headers=response.raw_headers)) or b"")
-            self.transport.write(self.conn.send(h11.Data(data=bytes(response.body))) or b"")
+            self.transport.write(connection.send(h11.Response(status_code=408, headers=response.raw_headers)) or b"")
+            self.transport.write(connection.send(h11.Data(data=bytes(response.body))) or b"")
         self.transport.close()
 
 

@@ -10,7 +10,8 @@ from pixtral_cli import images
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.errors import ImageError, UsageError
 from pixtral_cli.images import pdf
-from pixtral_cli.images.image import Box, Image
+from pixtral_cli.images.image import Image
+from pixtral_cli.images.transform import Box
 from pixtral_cli.terminal.repl import input_parser
 
 _REMOTE = re.compile(r"https?:|data:", re.IGNORECASE)
@@ -62,7 +63,8 @@ def row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
     """One image in words: its number and name, its size and the size it is sent at, its tokens."""
     width, height = image.size
     sent = f" → {cost.width}×{cost.height}" if cost else ""
-    part = f", part at {image.crop.left},{image.crop.top}" if image.crop else ""
+    crop = image.transform.crop
+    part = f", part at {crop.left},{crop.top}" if crop else ""
     cells = [f"#{number} {image.name}{part}", f"{width}×{height}{sent}"]
     return cells + ([f"{cost.tokens:,} tokens"] if cost else [])
 

@@ -1,7 +1,6 @@
 """What `pixtral sessions` shows and asks. Leaves the work to `chat.sessions` and `chat.transcript`."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -18,9 +17,8 @@ from pixtral_cli.terminal.output.notes import laid_out
 from pixtral_cli.terminal.output.output import Output, agreed, dumps
 from pixtral_cli.terminal.output.render import Answer
 from pixtral_cli.terminal.output.render import show as show_markdown
+from pixtral_cli.util import durations
 from pixtral_cli.util.sanitize import clean, visible
-
-UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 
 
 def open_sessions() -> Sessions:
@@ -114,7 +112,7 @@ def pruned(out: Output, *, older: str | None, keep: int | None, dry: bool = Fals
     if older is None and keep is None:
         raise UsageError("Prune what?", "Say --older-than 30d, --keep 100, or both")
     sessions = open_sessions()
-    before = time.time() - seconds(older) if older else None
+    before = time.time() - durations.parse_age(older, "--older-than") if older else None
     plan = sessions.prune(before=before, keep=keep or 0, dry=True)
     _told(sessions, out)
     if plan.kept:
@@ -127,14 +125,6 @@ def pruned(out: Output, *, older: str | None, keep: int | None, dry: bool = Fals
         return out.note("Nothing was removed")
     done = sessions.prune(before=before, keep=keep or 0)
     return out.note(f"Removed {_several(len(done.sessions))}{_with_images(done.images)}")
-
-
-def seconds(age: str) -> float:
-    """`90m`, `12h`, `30d`, `2w`, `1y` in seconds. Raises UsageError."""
-    found = re.fullmatch(r"(\d{1,6})\s*([mhdwy])", age.strip().lower())
-    if not found:
-        raise UsageError(f"{age[:40]!r} is no age.", "Write it like 12h, 30d, 2w or 1y")
-    return float(found[1]) * UNITS[found[2]]
 
 
 def _load(prefix: str, out: Output) -> Saved:

@@ -15,9 +15,9 @@ from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import Server, server
-from pixtral_cli.engines.remote.exchange import seen
 from pixtral_cli.engines.remote.http import Link
 from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
+from pixtral_cli.images.transform import size_in_patches
 from tests.fakes import FakeEngine
 from tests.server.serving import png, serving
 
@@ -149,7 +149,7 @@ def test_images_are_sent_upright_and_no_larger_than_they_are_seen(httpserver: HT
     picture = images.load(str(file))
     list(remote(httpserver.url_for("/v1")).stream([user("?", [picture])], Sampling()))
     sent = images.load(bodies[0]["messages"][0]["content"][0]["image_url"]["url"])
-    assert sent.size == seen((1000, 3000)) == (352, 1024)
+    assert sent.size == size_in_patches((1000, 3000)) == (352, 1024)
     assert sent.pixels().tobytes()[0] > 240
 
 

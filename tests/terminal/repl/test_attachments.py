@@ -8,7 +8,7 @@ from PIL import Image as PIL
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.errors import ImageError, UsageError
 from pixtral_cli.images import pdf
-from pixtral_cli.images.image import Box
+from pixtral_cli.images.transform import Box
 from pixtral_cli.terminal.repl import attachments
 
 

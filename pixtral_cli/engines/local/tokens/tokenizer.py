@@ -28,6 +28,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from pixtral_cli.engines.local.config import OTHER, Params, verify_hint
 from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.images.transform import size_in_patches
 from pixtral_cli.util.lru import Lru
 
 if TYPE_CHECKING:
@@ -136,13 +137,9 @@ class Tokenizer:
     def grid(self, size: tuple[int, int]) -> Grid:
         """What an image of this width and height becomes, by mistral_common's arithmetic."""
         assert self.images
-        width, height = size
-        ratio = max(width / self.images.max_image_size, height / self.images.max_image_size)
-        if ratio > 1:
-            width, height = max(round(width / ratio), 1), max(round(height / ratio), 1)
         step = self.images.image_patch_size * self.images.spatial_merge_size
-        columns, rows = math.ceil(width / step), math.ceil(height / step)
-        return Grid(columns, rows, columns * step, rows * step)
+        width, height = size_in_patches(size, self.images.max_image_size, step)
+        return Grid(width // step, height // step, width, height)
 
 
 def _open(path: Path, name: str) -> Tekken:

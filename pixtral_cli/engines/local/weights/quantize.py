@@ -6,7 +6,6 @@ are packed is in `packed`.
 
 import json
 import math
-import os
 import re
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from pixtral_cli.engines.local.weights.quantized_linear import BITS
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import quantized_files
 from pixtral_cli.models.layout import human
+from pixtral_cli.util import atomic
 from pixtral_cli.util.locks import Lock
 
 NONE, AUTO = "none", "auto"
@@ -95,18 +95,11 @@ class Making:
 
     def write(self, file: Path, about: Mapping[str, str]) -> None:
         """Write the file at once or not at all."""
-        part = file.with_suffix(".part")
-        try:
-            with part.open("wb") as stream:
-                stream.write(self._header(about))
-                for _, pair in self.pairs():
-                    for tensor in pair:
-                        stream.write(tensor.view(torch.uint8).numpy().data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic.replacing(file, scratch=file.with_suffix(".part")) as stream:
+            stream.write(self._header(about))
+            for _, pair in self.pairs():
+                for tensor in pair:
+                    stream.write(tensor.view(torch.uint8).numpy().data)
 
     def _header(self, about: Mapping[str, str]) -> bytes:
         entries: dict[str, object] = {"__metadata__": dict(about)}

@@ -1,0 +1,95 @@
+"""What is done to an upright picture before it is shown or sent: a quarter turn, a crop, a size in whole patches."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST, PATCH = 1024, 16  # pixels of the longer side that Pixtral sees, and of a patch
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of an image, in pixels from its upper left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def edges(self) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom, as Pillow's `crop` takes them."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+    def fits(self, size: tuple[int, int]) -> bool:
+        """Whether the box is not empty and lies inside an image of this size."""
+        left, top, right, bottom = self.edges
+        return 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+
+    def turned(self, degrees: int, size: tuple[int, int]) -> "Box":
+        """The same pixels after the image of this size was turned clockwise by a multiple of 90 degrees."""
+        box, (width, height) = self, size
+        for _ in range(degrees % 360 // 90):
+            box = Box(height - box.top - box.height, box.left, box.height, box.width)
+            width, height = height, width
+        return box
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """First turned clockwise by `rotate` degrees (0, 90, 180 or 270), then cropped: `crop` is a part of the turned image."""
+
+    crop: Box | None = None
+    rotate: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether it changes anything."""
+        return self.crop is not None or self.rotate != 0
+
+    def turned_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size of the whole picture after the turn."""
+        return size[::-1] if self.rotate % 180 else size
+
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height in pixels of what is left of a picture of this size."""
+        return (self.crop.width, self.crop.height) if self.crop else self.turned_size(size)
+
+    def source(self, size: tuple[int, int]) -> Box | None:
+        """The crop as a part of the picture before it is turned; None for all of it."""
+        return self.crop and self.crop.turned(-self.rotate, self.turned_size(size))
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields that change something: `{"rotate": 90, "crop": [left, top, width, height]}`."""
+        box = self.crop
+        return ({"rotate": self.rotate} if self.rotate else {}) | (
+            {"crop": [box.left, box.top, box.width, box.height]} if box else {}
+        )
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Transform":
+        """The inverse of `to_json`; other fields are ignored. Raises ValueError naming the field that is wrong."""
+        sides, rotate = fields.get("crop"), fields.get("rotate") or 0
+        if sides and (not isinstance(sides, list) or [type(side) for side in sides] != [int] * 4):
+            raise ValueError("crop must be four whole numbers: left, top, width, height")
+        if type(rotate) is not int or rotate % 90:
+            raise ValueError("rotate must be 0, 90, 180 or 270 degrees")
+        return cls(Box(*sides) if sides else None, rotate % 360)
+
+    def __str__(self) -> str:
+        """As one line of JSON; "" for one that changes nothing."""
+        return json.dumps(self.to_json()) if self else ""
+
+
+UNCHANGED = Transform()
+
+
+def size_in_patches(size: tuple[int, int], longest: int = LONGEST, patch: int = PATCH) -> tuple[int, int]:
+    """The size in pixels at which the model sees a picture: no side over `longest`, then up to whole patches.
+
+    Source: `ImageEncoder._image_to_num_tokens` of mistral_common.
+    """
+    ratio = max(1.0, max(size) / longest)
+    width, height = (max(1, round(side / ratio)) if ratio > 1 else side for side in size)
+    return math.ceil(width / patch) * patch, math.ceil(height / patch) * patch

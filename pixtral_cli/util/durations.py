@@ -1,0 +1,42 @@
+"""Durations as people write them, to seconds and back."""
+
+import re
+
+from pixtral_cli.errors import UsageError
+
+UNITS = {
+    "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3_600, "hour": 3_600, "d": 86_400, "day": 86_400,
+    "w": 604_800, "week": 604_800, "mo": 2_629_746, "month": 2_629_746, "y": 31_556_952, "year": 31_556_952,
+}  # fmt: skip
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([a-z]*)")
+
+
+def parse(text: str, name: str) -> float:
+    """Seconds of `90`, `30s`, `10m`, `1h`, `2 days`. Raises UsageError, which calls what was wanted `name`."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    if not found or _unit(found[2] or "s") not in UNITS:
+        raise UsageError(f"{name} wants a duration, not {text[:40]!r}", "Such as 10m, 90s or 1h; 0 for not at all")
+    return float(found[1]) * UNITS[_unit(found[2] or "s")]
+
+
+def parse_age(text: str, name: str) -> float:
+    """Seconds of `12h`, `30d`, `90min`, `6 months`, for what is removed. Raises UsageError, for a doubtful unit too."""
+    found = _DURATION.fullmatch(text.strip().lower())
+    if found and found[2] in ("m", ""):
+        units = "months or minutes" if found[2] else "hours or days"
+        hint = f"Write {found[1]}months or {found[1]}min" if found[2] else f"Write {found[1]}h or {found[1]}d"
+        raise UsageError(f"{name} {text.strip()[:40]} could be {units}", hint)
+    if not found or _unit(found[2]) not in UNITS:
+        raise UsageError(f"{name} wants an age, not {text[:40]!r}", "Such as 12h, 30d, 2w, 6months or 1y")
+    return float(found[1]) * UNITS[_unit(found[2])]
+
+
+def _unit(word: str) -> str:
+    return word.removesuffix("s") if len(word) > 1 else word
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `3:20`, `1:02:03`."""
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
