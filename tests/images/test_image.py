@@ -277,6 +277,8 @@ def test_heic_is_read_upright_and_whole_when_its_package_is_there(orientation: i
 
 
 def test_the_module_loads_no_decoder_and_no_network_client() -> None:
-    code = "import sys, pixtral_cli.images; print([m for m in ('PIL', 'httpcore2', 'ssl', 'hashlib') if m in sys.modules])"
+    code = (
+        "import sys, pixtral_cli.images; print([m for m in ('PIL', 'httpcore2', 'ssl', 'hashlib') if m in sys.modules])"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
