@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # What other programs call it.
-ELSEWHERE = {
+OTHER_TOOLS_COMMANDS = {
     "help": "pixtral --help",
     "version": "pixtral --version",
     "run": "pixtral chat -m MODEL",
@@ -30,7 +30,7 @@ ELSEWHERE = {
 }
 
 
-class Terminated(BaseException):
+class TerminationSignal(BaseException):
     """SIGTERM or SIGHUP, raised in the main thread so that `finally` blocks run."""
 
     def __init__(self, signum: int) -> None:
@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The `pixtral` console script: never returns, never shows a traceback (unless PIXTRAL_DEBUG is set)."""
     for name in ("SIGTERM", "SIGHUP"):
         if signum := getattr(signal, name, None):
-            signal.signal(signum, _terminate)
-    signal.signal(signal.SIGINT, _interrupt)
-    sys.unraisablehook = _unraisable
+            signal.signal(signum, _raise_termination)
+    signal.signal(signal.SIGINT, _raise_interrupt)
+    sys.unraisablehook = _resend_lost_signal
     status = run(sys.argv[1:] if argv is None else argv)
-    leave(status)
+    exit_process(status)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -63,10 +63,10 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        return _report(PixtralError(_describe(error)))
+        return _report(PixtralError(_os_error_line(error)))
     except KeyboardInterrupt:
         return 130
-    except Terminated as ended:
+    except TerminationSignal as ended:
         return ended.status
     except Exception as error:
         if _interrupts:
@@ -102,7 +102,7 @@ def _usage_error(error: Exception) -> UsageError:
     context = getattr(error, "ctx", None)
     if context and context.info_name == "ask" and message.startswith("Got unexpected extra argument"):
         return UsageError(message, 'Quote the question: pixtral ask "What is this?"')
-    for name, ours in ELSEWHERE.items():
+    for name, ours in OTHER_TOOLS_COMMANDS.items():
         if message.startswith(f"No such command '{name}'"):
             return UsageError(f"No such command '{name}'", f"Here it is: {ours}")
     return UsageError(message, f"See: {context.command_path} --help" if context else "")
@@ -127,34 +127,34 @@ def _report(error: PixtralError, cause: BaseException | None = None) -> int:
 _interrupts: list[int] = []  # compiled code that Ctrl-C cuts short may raise an error of its own instead
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
+def _raise_interrupt(signum: int, frame: FrameType | None) -> None:
     _interrupts.append(signum)
     raise KeyboardInterrupt
 
 
-def _describe(error: OSError) -> str:
+def _os_error_line(error: OSError) -> str:
     what = error.strerror or str(error) or type(error).__name__
     return f"{what}: {os.fsdecode(error.filename)}" if error.filename is not None else f"Cannot read or write: {what}"
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise Terminated(signum)
+def _raise_termination(signum: int, frame: FrameType | None) -> None:
+    raise TerminationSignal(signum)
 
 
-def _unraisable(lost: "sys.UnraisableHookArgs") -> None:
+def _resend_lost_signal(lost: "sys.UnraisableHookArgs") -> None:
     """A signal that came where nothing can be raised, such as in a `__del__`, comes again a moment later."""
-    if isinstance(lost.exc_value, KeyboardInterrupt | Terminated):
-        _thread.start_new_thread(_again, (getattr(lost.exc_value, "signum", signal.SIGINT),))
+    if isinstance(lost.exc_value, KeyboardInterrupt | TerminationSignal):
+        _thread.start_new_thread(_resend_signal, (getattr(lost.exc_value, "signum", signal.SIGINT),))
     else:
         sys.__unraisablehook__(lost)
 
 
-def _again(signum: int) -> None:
+def _resend_signal(signum: int) -> None:
     time.sleep(0.01)
     os.kill(os.getpid(), signum)
 
 
-def leave(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """End the process at once, with what is still buffered written, or one line when it cannot be.
 
     The interpreter's own way out would spend up to a second on taking torch apart, after Ctrl-C as well.
@@ -164,7 +164,7 @@ def leave(status: int) -> NoReturn:
     except BrokenPipeError:
         pass
     except OSError as error:
-        status = status or _report(PixtralError(_describe(error)))
+        status = status or _report(PixtralError(_os_error_line(error)))
     compat.run_exit_functions()
     os._exit(status)
 

@@ -54,7 +54,7 @@ def examine(*, online: bool = False) -> Iterator[Check]:
     yield _token(os.environ)
     if online:
         yield _hub()
-    yield from terminal(os.environ, sys.platform, shutil.which, sys.stdout.isatty(), sys.stdout.encoding)
+    yield from terminal_checks(os.environ, sys.platform, shutil.which, sys.stdout.isatty(), sys.stdout.encoding)
 
 
 def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
@@ -76,13 +76,13 @@ def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
     return 1 if failed else 0
 
 
-def fits(free: int, bits: float = 16) -> int:
+def tokens_that_fit(free: int, bits: float = 16) -> int:
     """How many tokens fit beside pixtral-12b's weights in so many free bytes; 0 where the weights do not."""
     weights = WEIGHTS - int(LINEAR * (16 - bits) / 8)
     return min(max(free - weights - WORKING, 0) // TOKEN, WINDOW)
 
 
-def terminal(
+def terminal_checks(
     env: Mapping[str, str], system: str, which: Callable[[str], str | None], drawn: bool, encoding: str
 ) -> Iterator[Check]:
     """What the terminal can show, guessed from the environment, and where pictures on the clipboard come from."""
@@ -177,17 +177,19 @@ def _devices() -> Iterator[Check]:
     if found[0].name == "cpu" and DRIVER.exists():
         advice = "Install a build of torch for CUDA, or a newer driver: https://pytorch.org/get-started"
         yield Check("device", "warning", "An NVIDIA GPU is here, and torch cannot use it", advice)
-    yield room(max(found, key=lambda device: (device.name != "cpu", device.free)))
+    yield memory_check(max(found, key=lambda device: (device.name != "cpu", device.free)))
 
 
-def room(device: "Device") -> Check:
+def memory_check(device: "Device") -> Check:
     """What of pixtral-12b fits on a device."""
-    tokens = fits(device.free)
+    tokens = tokens_that_fit(device.free)
     says = f"pixtral-12b ({human(WEIGHTS)} in bf16) "
     if tokens >= IMAGE:
         left = f"fits on {device.name} and leaves {tokens:,} tokens, {tokens // IMAGE} images of 1024²"
         return Check("memory", "ok", says + left)
-    packed = next((f"; --quantize {name} fits" for name, bits in BITS.items() if fits(device.free, bits) >= IMAGE), "")
+    packed = next(
+        (f"; --quantize {name} fits" for name, bits in BITS.items() if tokens_that_fit(device.free, bits) >= IMAGE), ""
+    )
     need = human(WEIGHTS + WORKING + IMAGE * TOKEN)
     advice = f"It wants {need} free{packed}. The demo runs anywhere; --base-url and --engine api ask other machines"
     return Check("memory", "warning", f"{says}does not fit on {device.name}: {human(device.free)} free", advice)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli import doctor
-from pixtral_cli.doctor import Check, fits, terminal
+from pixtral_cli.doctor import Check, terminal_checks, tokens_that_fit
 from pixtral_cli.engines.local.runtime import devices
 from pixtral_cli.engines.local.runtime.devices import Device
 from pixtral_cli.models import layout, names
@@ -120,27 +120,27 @@ def test_weights_of_the_full_model_are_counted_right() -> None:
 
 
 def test_what_fits_counts_the_cache_beside_the_weights() -> None:
-    assert fits(8 * GIB) == 0
-    assert fits(80 * GIB) == 128_000
+    assert tokens_that_fit(8 * GIB) == 0
+    assert tokens_that_fit(80 * GIB) == 128_000
     one = doctor.WEIGHTS + doctor.WORKING + doctor.IMAGE * doctor.TOKEN
-    assert fits(one) == doctor.IMAGE
-    assert fits(one - 1) == doctor.IMAGE - 1
+    assert tokens_that_fit(one) == doctor.IMAGE
+    assert tokens_that_fit(one - 1) == doctor.IMAGE - 1
 
 
 def test_a_large_gpu_is_well_and_a_small_one_is_a_warning() -> None:
-    large = doctor.room(Device("cuda:0", "NVIDIA H100", 80 * GIB, 79 * GIB, True))
+    large = doctor.memory_check(Device("cuda:0", "NVIDIA H100", 80 * GIB, 79 * GIB, True))
     assert (large.state, large.advice) == ("ok", "")
     assert "30 images" in large.says
-    small = doctor.room(Device("cuda:0", "a card", 12 * GIB, 12 * GIB, True))
+    small = doctor.memory_check(Device("cuda:0", "a card", 12 * GIB, 12 * GIB, True))
     assert small.state == "warning"
     assert small.says == "pixtral-12b (23.6 GiB in bf16) does not fit on cuda:0: 12.0 GiB free"
     assert "It wants 25.3 GiB free; --quantize 4bit fits." in small.advice
-    assert "--quantize 8bit fits" in doctor.room(Device("cpu", "CPU", 24 * GIB, 22 * GIB, True)).advice
-    assert "quantize" not in doctor.room(Device("cpu", "CPU", 8 * GIB, 7 * GIB, True)).advice
+    assert "--quantize 8bit fits" in doctor.memory_check(Device("cpu", "CPU", 24 * GIB, 22 * GIB, True)).advice
+    assert "quantize" not in doctor.memory_check(Device("cpu", "CPU", 8 * GIB, 7 * GIB, True)).advice
 
 
 def shown(env: dict[str, str], tools: tuple[str, ...] = (), system: str = "linux", drawn: bool = True) -> list[Check]:
-    return list(terminal(env, system, lambda tool: tool if tool in tools else None, drawn, "utf-8"))
+    return list(terminal_checks(env, system, lambda tool: tool if tool in tools else None, drawn, "utf-8"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_terminals_that_cannot_draw_are_told_apart_from_pipes() -> None:
     assert shown({"TERM": "dumb"})[0].state == "warning"
     assert "no colours" in shown({"TERM": "xterm", "NO_COLOR": "1"})[0].says
     assert "16 million colours" in shown({"TERM": "xterm", "COLORTERM": "truecolor"})[0].says
-    latin = list(terminal({"TERM": "xterm"}, "linux", lambda tool: None, True, "latin-1"))
+    latin = list(terminal_checks({"TERM": "xterm"}, "linux", lambda tool: None, True, "latin-1"))
     assert latin[1].state == "warning"
     assert "UTF-8" in latin[1].advice
 

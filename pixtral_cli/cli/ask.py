@@ -9,7 +9,7 @@ from pixtral_cli.cli.common import options
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
-    from pixtral_cli.cli.common.engine_setup import Chosen
+    from pixtral_cli.cli.common.engine_setup import EngineChoice
     from pixtral_cli.config import Config
     from pixtral_cli.terminal.ask.ask import Request
     from pixtral_cli.terminal.output.output import Format as OutputFormat
@@ -48,7 +48,7 @@ def ask(
     model: options.Model = None,
     system: options.System = None,
     template: options.Template = None,
-    param: options.Values = None,
+    param: options.Params = None,
     output: options.Output = None,
     extract: Extract = None,
     schema: options.Schema = None,
@@ -90,43 +90,45 @@ def ask(
     from pixtral_cli.cli.common import engine_setup, template_options
     from pixtral_cli.errors import UsageError
     from pixtral_cli.terminal.ask.ask import Request
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
 
     settings = config.load().override(
         system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
         base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
         quantize=quantize, offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
     )  # fmt: skip
-    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
+    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_local_flags(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
     if session == "":
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
-    chosen_template, values = template_options.load(template, param or ())
+    chosen_template, values = template_options.load_template(template, param or ())
     if chosen_template:
-        schema, extract = template_options.form(chosen_template, schema, extract)
-        question, settings = _templated(chosen_template, question, values, settings)
-    wanted = _schema(schema, format, extract)
-    chosen, settings = engine_setup.choose(model, settings, engine_setup.sayer(quiet=quiet))
-    layout, whole = FORMS[format]
-    out = choose(format=whole, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
+        schema, extract = template_options.schema_and_extract(chosen_template, schema, extract)
+        question, settings = _with_template(chosen_template, question, values, settings)
+    wanted = _answer_schema(schema, format, extract)
+    chosen, settings = engine_setup.choose_engine(model, settings, engine_setup.note_printer(quiet=quiet))
+    layout, whole = ANSWER_FORMATS[format]
+    out = choose_output(format=whole, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
         question, image or (), replace(engine_setup.sampling(settings, chosen.name, stop), schema=wanted),
         read_stdin=not no_stdin, extract=extract or "", layout=layout, file=file, verbose=verbose,
         offline=bool(settings.offline),
     )  # fmt: skip
-    _ask(request, chosen, settings, out, session or ("" if resume else None), dry_run=dry_run, watch=watch)
+    _run(request, chosen, settings, out, session or ("" if resume else None), dry_run=dry_run, watch=watch)
 
 
-def _templated(template: "Template", question: str, values: dict[str, str], settings: "Config") -> tuple[str, "Config"]:
+def _with_template(
+    template: "Template", question: str, values: dict[str, str], settings: "Config"
+) -> tuple[str, "Config"]:
     """The question in its template; what the template sets stands beneath what the flags set."""
     from pixtral_cli.cli.common import template_options
 
     filled = template.fill(question, values)
-    return filled.prompt, template_options.beneath(settings, template, filled.system)
+    return filled.prompt, template_options.with_template_defaults(settings, template, filled.system)
 
 
-def _schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict[str, Any] | None:
+def _answer_schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict[str, Any] | None:
     """The schema that the answer is to satisfy. Raises UsageError for what makes no sense with it or without it."""
     from pixtral_cli.errors import UsageError
 
@@ -141,7 +143,7 @@ def _schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict
     return parse(text)
 
 
-FORMS: "dict[AnswerFormat, tuple[Layout, OutputFormat]]" = {
+ANSWER_FORMATS: "dict[AnswerFormat, tuple[Layout, OutputFormat]]" = {
     AnswerFormat.text: ("", "text"),
     AnswerFormat.json: ("", "json"),
     AnswerFormat.jsonl: ("", "jsonl"),
@@ -150,9 +152,9 @@ FORMS: "dict[AnswerFormat, tuple[Layout, OutputFormat]]" = {
 }
 
 
-def _ask(
+def _run(
     request: "Request",
-    chosen: "Chosen",
+    chosen: "EngineChoice",
     settings: "Config",
     out: "Output",
     going_on: str | None,
@@ -171,14 +173,14 @@ def _ask(
     from pixtral_cli.terminal.ask import ask as once
 
     request = once.read_piped(request, out, sys.stdin)
-    asked = once.message(request, out, sys.stdin)
+    asked = once.build_message(request, out, sys.stdin)
     if chosen.note:
         out.note(chosen.note)
     sessions = Sessions(config.paths().data)
-    kept = once.Kept(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
-    with closing(engine_setup.opened(chosen, out)) as engine, once.conversing(sessions, kept, out) as conversation:
+    kept = once.ConversationChoice(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
+    with closing(engine_setup.open_with_spinner(chosen, out)) as engine, once.open_conversation(sessions, kept, out) as conversation:
         out = replace(out, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
         if watch:
             once.watch(request, asked, conversation, engine, out)
         else:
-            (once.preview if dry_run else once.answer)(request, asked, conversation, engine, out)
+            (once.dry_run if dry_run else once.answer)(request, asked, conversation, engine, out)

@@ -7,7 +7,7 @@ import typer
 
 from pixtral_cli.cli.common import options
 
-Words = Annotated[
+FileOrQuestion = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="FILE|QUESTION", help="Rows as JSON lines (-: stdin); with --glob the question.", show_default=False
@@ -19,7 +19,7 @@ Glob = Annotated[
         "--glob", metavar="PATTERN", help="Ask about each file that matches. Quote it; repeat it.", show_default=False
     ),
 ]
-To = Annotated[
+OutputFile = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="Write here; go on here after a stop.  [default: stdout]", show_default=False),
 ]
@@ -43,14 +43,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count rows, i
 
 
 def batch(
-    words: Words = None,
+    words: FileOrQuestion = None,
     glob: Glob = None,
-    output: To = None,
+    output: OutputFile = None,
     model: options.Model = None,
     system: options.System = None,
     schema: Schema = None,
     template: options.Template = None,
-    param: options.Values = None,
+    param: options.Params = None,
     limit: Limit = None,
     concurrency: Concurrency = None,
     fresh: Fresh = False,
@@ -84,10 +84,10 @@ def batch(
     from pixtral_cli import config
     from pixtral_cli.cli import batch_job
     from pixtral_cli.cli.common import engine_setup, template_options
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
 
-    chosen_template, values = template_options.load(template, param or ())
-    wanted = batch_job.Wanted(
+    chosen_template, values = template_options.load_template(template, param or ())
+    wanted = batch_job.BatchRequest(
         words or (), glob or (), output, schema, stop or (), chosen_template, values, limit, concurrency, fresh,
         retry_failed, allow_private,
     )  # fmt: skip
@@ -96,13 +96,13 @@ def batch(
         base_url=base_url, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
         plain=plain or None,
     )  # fmt: skip
-    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_here(settings, device=device, dtype=dtype, quantize=quantize)
+    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_local_flags(settings, device=device, dtype=dtype, quantize=quantize)
     batch_job.check(wanted)
     if chosen_template:
-        settings = template_options.beneath(settings, chosen_template, wanted.filled("").system)
-    chosen, settings = engine_setup.choose(model, settings, engine_setup.sayer(quiet=quiet))
-    out = choose(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
+        settings = template_options.with_template_defaults(settings, chosen_template, wanted.filled("").system)
+    chosen, settings = engine_setup.choose_engine(model, settings, engine_setup.note_printer(quiet=quiet))
+    out = choose_output(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
     if chosen.note:
         out.note(chosen.note)
     (batch_job.preview if dry_run else batch_job.answer)(wanted, chosen, settings, out)

@@ -19,23 +19,23 @@ from pixtral_cli.batch.runner import Plan, Progress, run
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.templates import Filled, Template
 from pixtral_cli.cli.common import engine_setup, template_options
-from pixtral_cli.cli.common.engine_setup import Chosen
+from pixtral_cli.cli.common.engine_setup import EngineChoice
 from pixtral_cli.config import Config
 from pixtral_cli.errors import BatchError, PixtralError, UsageError
 from pixtral_cli.structured import schema as schemas
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.output import output as screen
-from pixtral_cli.terminal.output.progress_bar import watched
+from pixtral_cli.terminal.output.progress_bar import progress_bar
 from pixtral_cli.util.locks import Lock
 from pixtral_cli.util.sanitize import visible
 
-HERE, ELSEWHERE = 4, 8  # rows asked at a time: of a model on this machine, of one behind a URL
+LOCAL_CONCURRENCY, REMOTE_CONCURRENCY = 4, 8  # rows asked at a time: of a model on this machine, of one behind a URL
 EXAMPLE = "For example: pixtral batch rows.jsonl -o answers.jsonl"
-EXAMPLE_GLOB = "For example: pixtral batch --glob 'scans/*.png' Transcribe -o texts.jsonl"
+GLOB_EXAMPLE = "For example: pixtral batch --glob 'scans/*.png' Transcribe -o texts.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BatchRequest:
     """What was asked for on the command line. `words` are a file, or the question where `patterns` name the files."""
 
     words: Sequence[str]
@@ -76,12 +76,12 @@ class Job:
         return Plan(self.open, engine, self.model, self.settings, self.concurrency, screen.dumps)
 
 
-def check(wanted: Wanted) -> None:
+def check(wanted: BatchRequest) -> None:
     """Raises UsageError for words that make no sense together, before anything is opened."""
     if wanted.patterns and len(wanted.words) > 1:
-        raise UsageError("--glob wants its pattern in quotes, and one question", EXAMPLE_GLOB)
+        raise UsageError("--glob wants its pattern in quotes, and one question", GLOB_EXAMPLE)
     if wanted.patterns and not wanted.filled("".join(wanted.words)).prompt.strip():
-        raise UsageError("There is no question about the files of --glob", EXAMPLE_GLOB)
+        raise UsageError("There is no question about the files of --glob", GLOB_EXAMPLE)
     if not wanted.patterns and len(wanted.words) != 1:
         many = f"not {len(wanted.words)}" if wanted.words else "and none is named"
         raise UsageError(f"A batch wants one file of rows, {many}", EXAMPLE)
@@ -94,94 +94,103 @@ def check(wanted: Wanted) -> None:
     if wanted.retry and (not wanted.file or not wanted.file.is_file()):
         raise UsageError("--retry-failed mends an output file, and there is none", "Name it: -o FILE")
     if wanted.file:
-        output_file.check(wanted.file)
-        if not wanted.patterns and _same(wanted.file, Path(wanted.words[0])):
+        output_file.check_writable(wanted.file)
+        if not wanted.patterns and _same_file(wanted.file, Path(wanted.words[0])):
             raise UsageError(f"{wanted.file} is the file of rows itself", "Name another: -o FILE")
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same_file(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.samefile(other)
 
 
-def preview(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output) -> None:
+def preview(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
     """Print what the batch would cost. Raises BatchError when rows would fail."""
-    job = _job(wanted, chosen, settings)
+    job = _build_job(wanted, chosen, settings)
     sum = costs.Sum()
     rows = islice(job.source.rows(), wanted.limit)
     with (
         closing(chosen.open()) as engine,
         closing(costs.preview(job.plan(engine), rows)) as going,
-        watched(out, job.total, "rows") as see,
+        progress_bar(out, job.total, "rows") as see,
     ):
         for now in going:
             told = report.failure(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
             see(now.rows, [f"{now.failed:,} failed"] if now.failed else [], told)
             sum = now
-    _some(sum.rows, job.source)
+    _check_not_empty(sum.rows, job.source)
     out.write(report.costs(sum, chosen.name))
     if sum.failed:
         raise BatchError(f"{sum.failed:,} of {report.rows(sum.rows)} would fail")
 
 
-def answer(wanted: Wanted, chosen: Chosen, settings: Config, out: screen.Output) -> None:
+def answer(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
     """Answer the rows that the output does not answer yet. Raises BatchError when some failed."""
-    job = _job(wanted, chosen, settings)
-    with _output(wanted, out) as output, closing(chosen.open()) as engine:
+    job = _build_job(wanted, chosen, settings)
+    with _open_output(wanted, out) as output, closing(chosen.open()) as engine:
         if settings.engine == engine_setup.VLLM:  # it takes minutes: not only once there is a row to ask
-            engine_setup.load(engine, out)
+            engine_setup.load_with_spinner(engine, out)
         rows, before = job.source.rows(), Before()
         if isinstance(output, Journal) and not wanted.fresh:
             before = output.resume(rows, job.settings, job.source.name)
             if wanted.retry and before.failed:
-                _ask_again(job, engine, output, before, out)
+                _retry_failed_rows(job, engine, output, before, out)
                 rows = job.source.rows()
                 before = output.resume(rows, job.settings, job.source.name)
         if before.lines:
             out.note(f"{visible(str(wanted.file), 60)} answers {report.rows(before.lines)} already")
         rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
         going = run(
-            job.plan(engine), rest, output, before=before, total=job.total, ready=lambda: _begin(wanted, output)
+            job.plan(engine),
+            rest,
+            output,
+            before=before,
+            total=job.total,
+            ready=lambda: _forget_old_answers(wanted, output),
         )
-        last = _watch(going, job, out, wanted.file if isinstance(output, Journal) else None, fresh=wanted.fresh)
-    _some(last.done, job.source)
+        last = _run_with_progress(
+            going, job, out, wanted.file if isinstance(output, Journal) else None, fresh=wanted.fresh
+        )
+    _check_not_empty(last.done, job.source)
     if last.failed:
         hint = "Their lines say why; --retry-failed asks them again" if wanted.file else ""
         raise BatchError(f"{last.failed:,} of {report.rows(last.done)} failed", hint)
 
 
-def _begin(wanted: Wanted, output: Output) -> None:
+def _forget_old_answers(wanted: BatchRequest, output: Output) -> None:
     """With --fresh, forget what was: only now that the engine is there, for until then all may yet fail."""
     if wanted.fresh and isinstance(output, Journal):
-        _retry(output).unlink(missing_ok=True)
+        _retry_path(output).unlink(missing_ok=True)
         output.forget()
 
 
-def _retry(output: Journal) -> Path:
+def _retry_path(output: Journal) -> Path:
     """Where the rows that failed are answered anew until all of them are."""
     path = output.path.resolve()
     return path.with_name(f".{path.name[:200]}.retry")
 
 
-def _ask_again(job: Job, engine: Engine, output: Journal, before: Before, out: screen.Output) -> None:
+def _retry_failed_rows(job: Job, engine: Engine, output: Journal, before: Before, out: screen.Output) -> None:
     """Answer the rows that failed anew, in a file beside the output until all of them are."""
     out.note(f"Asking {report.rows(len(before.failed))} again")
     wanted = set(before.failed)
-    with closing(Journal(_retry(output))) as journal:
-        rows = _only(job, wanted)
-        done = _resumed(journal, rows, job)
+    with closing(Journal(_retry_path(output))) as journal:
+        rows = _failed_rows(job, wanted)
+        done = _resume_retry(journal, rows, job)
         if done is None or len(done.failed) == len(wanted):  # left behind, or every row failed anew
             journal.forget()
-            rows, done = _only(job, wanted), Before()
+            rows, done = _failed_rows(job, wanted), Before()
         again = replace(job, total=len(wanted))
-        _watch(run(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path)
+        _run_with_progress(
+            run(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path
+        )
         output.amend(journal)
 
 
-def _only(job: Job, wanted: set[int]) -> Iterator[Row]:
+def _failed_rows(job: Job, wanted: set[int]) -> Iterator[Row]:
     return (row for row in job.source.rows() if row.number in wanted)
 
 
-def _resumed(journal: Journal, rows: Iterator[Row], job: Job) -> Before | None:
+def _resume_retry(journal: Journal, rows: Iterator[Row], job: Job) -> Before | None:
     """How far an earlier --retry-failed came with these rows; None when its answers are to others."""
     try:
         return journal.resume(rows, job.settings, job.source.name)
@@ -189,14 +198,14 @@ def _resumed(journal: Journal, rows: Iterator[Row], job: Job) -> Before | None:
         return None
 
 
-def _watch(
+def _run_with_progress(
     going: Generator[Progress, None, None], job: Job, out: screen.Output, kept: Path | None, *, fresh: bool = False
 ) -> Progress:
     """Show the run to its end. When it is stopped before, say how it goes on from the file that it is kept in."""
     began, whole = time.monotonic(), False
     first = last = next(going)
     try:
-        with closing(going), watched(out, job.total, "rows") as see:
+        with closing(going), progress_bar(out, job.total, "rows") as see:
             see(first.done, report.progress(first), "")
             for last in going:
                 see(last.done, report.progress(last), report.news(first, last, job.model))
@@ -212,15 +221,15 @@ def _watch(
     return last
 
 
-def _job(wanted: Wanted, chosen: Chosen, settings: Config) -> Job:
+def _build_job(wanted: BatchRequest, chosen: EngineChoice, settings: Config) -> Job:
     question = wanted.filled("".join(wanted.words) if wanted.patterns else "").prompt
-    source = found(wanted.patterns) if wanted.patterns else _lines(wanted.words[0])
+    source = found(wanted.patterns) if wanted.patterns else _row_source(wanted.words[0])
     count = source.count()
     if count is not None:
-        _some(count, source)
+        _check_not_empty(count, source)
         count = min(count, wanted.limit or count)
     sampling = engine_setup.sampling(settings, chosen.name, wanted.stop)
-    text, extract = template_options.form(wanted.template, wanted.schema, None)
+    text, extract = template_options.schema_and_extract(wanted.template, wanted.schema, None)
     if text is not None:
         sampling = replace(sampling, schema=schemas.parse(text))
     reader = Reader(
@@ -231,11 +240,11 @@ def _job(wanted: Wanted, chosen: Chosen, settings: Config) -> Job:
     digest = _digest(chosen.name, sampling, settings.system, question, extract)
     return Job(
         source, count, reader.picture if wanted.patterns else reader.line, chosen.name, digest,
-        wanted.concurrency or (HERE if here else ELSEWHERE),
+        wanted.concurrency or (LOCAL_CONCURRENCY if here else REMOTE_CONCURRENCY),
     )  # fmt: skip
 
 
-def _lines(name: str) -> Source:
+def _row_source(name: str) -> Source:
     if name != "-":
         return Lines(Path(name))
     if sys.stdin is None or sys.stdin.isatty():
@@ -243,7 +252,7 @@ def _lines(name: str) -> Source:
     return Piped(sys.stdin.buffer)
 
 
-def _some(count: int, source: Source) -> None:
+def _check_not_empty(count: int, source: Source) -> None:
     if not count:
         raise UsageError(f"There are no rows in {source.name}", EXAMPLE)
 
@@ -257,7 +266,7 @@ def _digest(model: str, sampling: Sampling, system: str | None, question: str, e
 
 
 @contextmanager
-def _output(wanted: Wanted, out: screen.Output) -> Iterator[Output]:
+def _open_output(wanted: BatchRequest, out: screen.Output) -> Iterator[Output]:
     """Where lines go: stdout, a device, or a file that this process alone writes to."""
     file = wanted.file
     if file is None:

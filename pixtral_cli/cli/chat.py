@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
     from pixtral_cli.config import Config
     from pixtral_cli.sessions.library import Sessions
-    from pixtral_cli.terminal.repl.backend import Opening
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
 
@@ -19,7 +18,7 @@ def chat(
     model: options.Model = None,
     system: options.System = None,
     template: options.Template = None,
-    param: options.Values = None,
+    param: options.Params = None,
     schema: options.Schema = None,
     resume: options.Continue = False,
     session: options.Session = None,
@@ -49,7 +48,7 @@ def chat(
     from pixtral_cli import config
     from pixtral_cli.cli.common import engine_setup, template_options
     from pixtral_cli.errors import UsageError
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.repl import setup
 
     settings = config.load().override(
@@ -57,10 +56,10 @@ def chat(
         base_url=base_url, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
         plain=plain or None, no_log=no_log or None,
     )  # fmt: skip
-    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_here(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
+    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_local_flags(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
 
-    in_use, settings = _templated(*template_options.load(template, param or ()), settings)
+    in_use, settings = _with_template(*template_options.load_template(template, param or ()), settings)
     wanted = _schema(in_use.template.schema if in_use and schema is None else schema)
     if resume and session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
@@ -73,13 +72,13 @@ def chat(
 
     last = sessions().find(session) if session else sessions().newest() if resume else None
 
-    named = _openings(settings, stop, wanted)
+    named = _model_loader(settings, stop, wanted)
     meant = model or (in_use and in_use.template.model)
     setup.chat(
-        setup.Wishes(
-            _same(named, last.model) if last and last.model and not meant else named(model),
+        setup.ChatOptions(
+            _session_model(named, last.model) if last and last.model and not meant else named(model),
             named,
-            models=_installed,
+            models=_installed_models,
             system=(system or (in_use.system if in_use else None)) if last else settings.system,
             resume=last.id if last else None,
             sources=image or (),
@@ -89,13 +88,13 @@ def chat(
             stats=verbose,
             template=in_use,
         ),
-        choose(plain=bool(settings.plain)),
+        choose_output(plain=bool(settings.plain)),
         sessions,
         config.paths().state / "lines.jsonl",
     )
 
 
-def _templated(
+def _with_template(
     template: "Template | None", values: dict[str, str], settings: "Config"
 ) -> "tuple[ChosenTemplate | None, Config]":
     """The template to use, and the settings with what it sets beneath the flags."""
@@ -105,29 +104,29 @@ def _templated(
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
     in_use = ChosenTemplate(template, values)
-    return in_use, template_options.beneath(settings, template, in_use.system)
+    return in_use, template_options.with_template_defaults(settings, template, in_use.system)
 
 
-def _openings(
+def _model_loader(
     settings: "Config", stop: "Sequence[str] | None", schema: dict[str, Any] | None
-) -> "Callable[[str | None], Opening]":
+) -> "Callable[[str | None], ModelOpener]":
     """What finds a model by its name, to be opened with these settings."""
     from dataclasses import replace
 
     from pixtral_cli.cli.common import engine_setup
-    from pixtral_cli.terminal.repl.backend import Far, Opening
+    from pixtral_cli.terminal.repl.backend import LoadProgress, ModelOpener
 
-    def named(name: str | None) -> Opening:
+    def named(name: str | None) -> ModelOpener:
         news: list[str] = []
-        far = Far()
-        chosen, own = engine_setup.choose(name, settings, news.append, far.hear)
+        far = LoadProgress()
+        chosen, own = engine_setup.choose_engine(name, settings, news.append, far.hear)
         sampling = replace(engine_setup.sampling(own, chosen.name, stop), schema=schema)
-        return Opening(chosen.name, chosen.open, sampling, chosen.note, news, far)
+        return ModelOpener(chosen.name, chosen.open, sampling, chosen.note, news, far)
 
     return named
 
 
-def _same(named: "Callable[[str | None], Opening]", name: str) -> "Opening":
+def _session_model(named: "Callable[[str | None], ModelOpener]", name: str) -> "ModelOpener":
     """The model of a session, or the usual one if it is not here any more."""
     from dataclasses import replace
 
@@ -147,7 +146,7 @@ def _schema(text: str | None) -> dict[str, Any] | None:
     return parse(text)
 
 
-def _installed() -> list[str]:
+def _installed_models() -> list[str]:
     from pixtral_cli.models import store
 
     return [model.name for model in store.installed()]

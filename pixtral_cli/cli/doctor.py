@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from pixtral_cli.cli.common.options import AsWhat, ListFormat
+from pixtral_cli.cli.common.options import ListFormat, ListFormatOption
 
 
 def doctor(
     online: Annotated[
         bool, typer.Option("--online", help="Also ask the hub whether the full model can be had.")
     ] = False,
-    format: AsWhat = ListFormat.text,
+    format: ListFormatOption = ListFormat.text,
 ) -> None:
     """Check what this machine has, and say what to do.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pixtral_cli.terminal.output.output import Output
 
 
-class Group(typer.core.TyperGroup):
+class TaskGroup(typer.core.TyperGroup):
     """`pixtral eval TASK` is `pixtral eval run TASK`."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -27,32 +27,34 @@ class Group(typer.core.TyperGroup):
         """Tab offers the tasks beside the commands."""
         from click.shell_completion import CompletionItem
 
-        offered = [] if incomplete.startswith("-") else [one for one in _tasks() if one.startswith(incomplete)]
+        offered = [] if incomplete.startswith("-") else [one for one in _task_names() if one.startswith(incomplete)]
         return [*(CompletionItem(name) for name in offered), *super().shell_complete(ctx, incomplete)]
 
 
-def _tasks() -> list[str]:
+def _task_names() -> list[str]:
     from pixtral_cli.evals import task_registry
 
     return task_registry.names()
 
 
-def _runs() -> list[str]:
+def _run_names() -> list[str]:
     from pixtral_cli import config
-    from pixtral_cli.cli.common.completers import HARMLESS
+    from pixtral_cli.cli.common.completers import SHELL_SAFE
 
     found = sorted(file.parent.name for file in (config.paths().data / "evals").glob("*/run.json"))
-    return [name for name in found if HARMLESS.fullmatch(name)]
+    return [name for name in found if SHELL_SAFE.fullmatch(name)]
 
 
 app = typer.Typer(
-    cls=Group,
+    cls=TaskGroup,
     invoke_without_command=True,
     subcommand_metavar="TASK|COMMAND [ARGS]...",
     rich_markup_mode=None,
 )
 
-TaskName = Annotated[str, typer.Argument(metavar="TASK", help="A name (`pixtral eval tasks`).", autocompletion=_tasks)]
+TaskName = Annotated[
+    str, typer.Argument(metavar="TASK", help="A name (`pixtral eval tasks`).", autocompletion=_task_names)
+]
 DataFolder = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", help="Rows as parquet or JSONL.  [default: the hub]", show_default=False),
@@ -77,12 +79,12 @@ JudgeURL = Annotated[
     str | None, typer.Option("--judge-url", metavar="URL", help="Where the judge is.", show_default=False)
 ]
 AllowExec = Annotated[bool, typer.Option("--allow-exec", help="Let humaneval run what the model writes. No sandbox.")]
-Out = Annotated[
+RunFolder = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of this run.", show_default=False)
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what this run has already asked.")]
 RunName = Annotated[
-    str, typer.Argument(metavar="RUN", help="A name (`pixtral eval list`) or a folder.", autocompletion=_runs)
+    str, typer.Argument(metavar="RUN", help="A name (`pixtral eval list`) or a folder.", autocompletion=_run_names)
 ]
 
 
@@ -116,7 +118,7 @@ def run_(
     pipeline_parallel_size: options.PipelineParallel = None,
     ray: options.Ray = None,
     vllm_args: options.VllmArgs = None,
-    output: Out = None,
+    output: RunFolder = None,
     fresh: Fresh = False,
     allow_exec: AllowExec = False,
     offline: options.Offline = False,
@@ -134,7 +136,7 @@ def run_(
     from pixtral_cli.cli.common import engine_setup
     from pixtral_cli.errors import BatchError
     from pixtral_cli.evals import runner, setup, task_registry
-    from pixtral_cli.terminal.output.output import choose as screen
+    from pixtral_cli.terminal.output.output import choose_output as screen
 
     chosen = task_registry.get(task)
     settings = config.load().override(
@@ -146,9 +148,9 @@ def run_(
         offline=offline or None,
         plain=plain or None,
     )
-    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_here(settings, device=device, dtype=dtype, quantize=quantize)
-    opened, about = _open(model, settings, quiet)
+    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_local_flags(settings, device=device, dtype=dtype, quantize=quantize)
+    opened, about = _open_engine(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
         wanted = setup.Wanted(
@@ -159,16 +161,16 @@ def run_(
         run = setup.begin(wanted, planned, paths.data / "evals", output, fresh=fresh)
         out = screen(plain=bool(settings.plain), quiet=quiet)
         if runner.left(planned, run):
-            engine_setup.load(opened, out)  # before the first row, whose time is measured
-            run = _noted(run, run.ran_with(setup.ran_with(planned)), out)
-        _ask(planned, run, concurrency, out)
+            engine_setup.load_with_spinner(opened, out)  # before the first row, whose time is measured
+            run = _note_changed_versions(run, run.ran_with(setup.ran_with(planned)), out)
+        _run_and_report(planned, run, concurrency, out)
     if not quiet:
         typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {output or run.folder.name}", err=True)
     if failed := sum(1 for record in run.records() if record["error"]):
         raise BatchError(f"Failed questions: {failed}", "The same command asks them again")
 
 
-def _noted(before: "Run", run: "Run", out: "Output") -> "Run":
+def _note_changed_versions(before: "Run", run: "Run", out: "Output") -> "Run":
     """The run; what has changed since it was last gone on with is told."""
     from pixtral_cli.evals import report
 
@@ -177,14 +179,14 @@ def _noted(before: "Run", run: "Run", out: "Output") -> "Run":
     return run
 
 
-def _ask(planned: "Plan", run: "Run", concurrency: int, out: "Output") -> None:
+def _run_and_report(planned: "Plan", run: "Run", concurrency: int, out: "Output") -> None:
     import sys
     from contextlib import closing
 
     from pixtral_cli.evals import report, runner
-    from pixtral_cli.terminal.output.progress_line import Counter
+    from pixtral_cli.terminal.output.progress_line import ProgressLine
 
-    counter = Counter(sys.stderr, quiet=out.quiet, plain=not out.spinner)
+    counter = ProgressLine(sys.stderr, quiet=out.quiet, plain=not out.spinner)
     last = None
     try:
         with closing(runner.run(planned, run, concurrency=concurrency)) as going:
@@ -206,34 +208,34 @@ def _print(text: str) -> None:
     typer.echo(clean(text))
 
 
-def _open(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
+def _open_engine(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
     """The engine, and what the record says of model and engine."""
-    from pixtral_cli.cli.common.engine_setup import API, choose, choose_model, open_chosen, sayer
+    from pixtral_cli.cli.common.engine_setup import API, choose_engine, choose_model, note_printer, open_model
     from pixtral_cli.evals.setup import revision
 
     if settings.base_url or settings.engine == API:
-        remote, _ = choose(model, settings)
+        remote, _ = choose_engine(model, settings)
         about = {"name": remote.name, "revision": None, "engine": API, "base_url": settings.base_url}
         return remote.open(), about
     chosen, settings = choose_model(model, settings)
     if chosen.note and not quiet:
         typer.echo(chosen.note, err=True)
-    return open_chosen(chosen, settings, sayer(quiet=quiet)), {
+    return open_model(chosen, settings, note_printer(quiet=quiet)), {
         "name": chosen.name, "revision": chosen.revision or revision(chosen.folder), "engine": settings.engine or "local",
-        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_quantized(settings), **_spread(settings),
+        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_quantize_setting(settings), **_vllm_settings(settings),
     }  # fmt: skip
 
 
-def _quantized(settings: "Config") -> dict[str, Any]:
+def _quantize_setting(settings: "Config") -> dict[str, Any]:
     """The quantization, if one was chosen: it decides answers."""
     return {"quantize": settings.quantize} if settings.quantize else {}
 
 
-def _spread(settings: "Config") -> "dict[str, Any]":
+def _vllm_settings(settings: "Config") -> "dict[str, Any]":
     """How vLLM spreads the model and what else it is told, if it is the engine: it may decide an answer."""
-    from pixtral_cli.cli.common.engine_setup import launch
+    from pixtral_cli.cli.common.engine_setup import vllm_launch
 
-    started = launch(settings)
+    started = vllm_launch(settings)
     if started is None:
         return {}
     sizes = {"tensor_parallel_size": started.tensor_parallel, "pipeline_parallel_size": started.pipeline_parallel}
@@ -258,7 +260,7 @@ def list_() -> None:
 
     for file in sorted((config.paths().data / "evals").glob("*/run.json"), key=lambda file: file.stat().st_mtime):
         try:
-            said = report.short(*_found(str(file.parent)))
+            said = report.short(*_open_run(str(file.parent)))
         except UsageError as error:  # of a task that is no more, or damaged: the others are listed all the same
             said = f"     –  {error.message}"
         _print(f"{file.parent.name:40} {said}")
@@ -281,7 +283,7 @@ def show(
     """
     from pixtral_cli.evals import report, report_html
 
-    task, found = _found(run)
+    task, found = _open_run(run)
     listed = found.records()
     _print(report.table(task, found, listed))
     target = output or found.folder / "report.html"
@@ -293,7 +295,7 @@ def show(
 def compare(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Names or folders of runs of one task.", autocompletion=_runs),
+        typer.Argument(metavar="RUN...", help="Names or folders of runs of one task.", autocompletion=_run_names),
     ],
 ) -> None:
     """Put runs and published scores side by side.
@@ -303,13 +305,13 @@ def compare(
     from pixtral_cli.errors import UsageError
     from pixtral_cli.evals import report
 
-    found = [_found(run) for run in runs]
+    found = [_open_run(run) for run in runs]
     if len({task.name for task, _ in found}) > 1:
         raise UsageError("These are runs of different tasks", "Compare runs of one task")
     _print(report.side_by_side(found[0][0], [run for _, run in found]))
 
 
-def _found(name: str) -> "tuple[Task, Run]":
+def _open_run(name: str) -> "tuple[Task, Run]":
     from pixtral_cli import config
     from pixtral_cli.evals import run_folder, task_registry
 

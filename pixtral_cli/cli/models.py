@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import completers
-from pixtral_cli.cli.common.options import AsWhat, ListFormat, Offline, Quiet, alone
+from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, Offline, Quiet, called_without_subcommand
 
 app = typer.Typer(help="List, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
 
 
-Which = Annotated[
+ModelName = Annotated[
     str | None,
     typer.Argument(
         help="A name, a repository or a folder.  [default: the model that runs]",
@@ -33,35 +33,35 @@ def pull(
 ) -> None:
     """Download a model, or go on with it, and check every byte. Ctrl-C loses nothing."""
     from pixtral_cli import config
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 
-    models.fetch(name, choose(quiet=quiet), stay_offline=offline or bool(config.load().offline))
+    models.pull_model(name, choose_output(quiet=quiet), stay_offline=offline or bool(config.load().offline))
 
 
 @app.callback()
-def models(context: typer.Context, format: AsWhat = ListFormat.text) -> None:
+def models(context: typer.Context, format: ListFormatOption = ListFormat.text) -> None:
     """List the models on this machine; a star: it runs by default."""
-    if alone(context):
+    if called_without_subcommand(context):
         list_(format)
 
 
 @app.command("list")
-def list_(format: AsWhat = ListFormat.text) -> None:
+def list_(format: ListFormatOption = ListFormat.text) -> None:
     """List the models on this machine; a star: it runs by default."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 
-    models.show(choose(), as_json=format is ListFormat.json)
+    models.list_models(choose_output(), as_json=format is ListFormat.json)
 
 
 @app.command()
-def verify(name: Which = None, quiet: Quiet = False) -> None:
+def verify(name: ModelName = None, quiet: Quiet = False) -> None:
     """Compare every byte of a model with its recorded hash."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 
-    models.check(name, choose(quiet=quiet))
+    models.verify_model(name, choose_output(quiet=quiet))
 
 
 @app.command("rm")
@@ -76,16 +76,16 @@ def remove(
     quiet: Quiet = False,
 ) -> None:
     """Remove a model from this machine. Asks first."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 
-    models.remove(name, choose(quiet=quiet), sure=yes)
+    models.remove_model(name, choose_output(quiet=quiet), sure=yes)
 
 
 @app.command()
-def path(name: Which = None) -> None:
+def path(name: ModelName = None) -> None:
     """Print the folder a model lies in."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 
-    models.locate(name, choose())
+    models.show_path(name, choose_output())

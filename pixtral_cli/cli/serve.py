@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.remote.errors import Server
 
 
-NOTHING = "No process keeps a model."
+NO_PROCESS = "No process keeps a model."
 
 
 def serve(
@@ -49,7 +49,7 @@ def serve(
 
     Send the API key by PIXTRAL_API_KEY: what stands in a command line, other users can read.
     """
-    _need_extra()
+    _require_server_extra()
     import sys
     import webbrowser
 
@@ -58,7 +58,7 @@ def serve(
     from pixtral_cli.engines import resident
     from pixtral_cli.errors import UsageError
     from pixtral_cli.server.serve import Front, run
-    from pixtral_cli.terminal.output.progress_line import Counter
+    from pixtral_cli.terminal.output.progress_line import ProgressLine
 
     settings = config.load().override(
         temperature=temperature,
@@ -69,8 +69,8 @@ def serve(
         dtype=dtype,
         quantize=quantize,
     )
-    settings = engine_setup.spread(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_quantize(settings, quantize)
+    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
+    engine_setup.check_quantize_flag(settings, quantize)
     chosen, settings = engine_setup.choose_model(model, settings)
     if settings.engine not in (None, "local", engine_setup.VLLM):
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
@@ -80,10 +80,10 @@ def serve(
     what = resident.wanted(
         chosen, device=settings.device or "auto", dtype=settings.dtype or "auto",
         quantize=settings.quantize or "auto", cache=config.paths().cache, running=concurrency,
-        engine=settings.engine or "local", launch=engine_setup.launch(settings),
+        engine=settings.engine or "local", launch=engine_setup.vllm_launch(settings),
     )  # fmt: skip
 
-    counter = Counter(sys.stderr, plain=bool(settings.plain))
+    counter = ProgressLine(sys.stderr, plain=bool(settings.plain))
 
     def loading(percent: int, seconds: float, doing: str) -> None:
         so_far = f" {percent} %, {seconds:.0f} s" if seconds >= 1 else ""
@@ -102,7 +102,7 @@ def serve(
         counter.clear()
 
 
-def _need_extra() -> None:
+def _require_server_extra() -> None:
     from importlib.util import find_spec
 
     from pixtral_cli.errors import UsageError
@@ -123,7 +123,7 @@ def ps() -> None:
         doing = f"{status['inside']} running" if status["inside"] else f"idle for {status['idle']:.0f} s"
         typer.echo(f"{visible(status['name']):24} process {status['stop']:<8} {doing}, {kept}")
     if not rows:
-        typer.echo(NOTHING, err=True)
+        typer.echo(NO_PROCESS, err=True)
 
 
 def stop(
@@ -149,7 +149,7 @@ def stop(
         resident.stop(socket, status)
         typer.echo(f"Stopped {visible(status['name'])}.", err=True)
     if not found:
-        typer.echo(NOTHING, err=True)
+        typer.echo(NO_PROCESS, err=True)
 
 
 def login(

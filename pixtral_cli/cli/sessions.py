@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import completers
-from pixtral_cli.cli.common.options import AsWhat, ListFormat, alone
+from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
 
 app = typer.Typer(help="List, show, search, export and remove conversations.", invoke_without_command=True, rich_markup_mode=None)  # fmt: skip
 
@@ -22,7 +22,7 @@ class ExportFormat(StrEnum):
 
 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more than so many.", show_default=False)]
-Which = Annotated[
+SessionId = Annotated[
     str,
     typer.Argument(
         metavar="ID",
@@ -35,46 +35,46 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.callback()
-def sessions(context: typer.Context, limit: Limit = None, format: AsWhat = ListFormat.text) -> None:
+def sessions(context: typer.Context, limit: Limit = None, format: ListFormatOption = ListFormat.text) -> None:
     """List the saved conversations, the newest first."""
-    if alone(context):
+    if called_without_subcommand(context):
         list_(limit, format)
 
 
 @app.command("list")
-def list_(limit: Limit = None, format: AsWhat = ListFormat.text) -> None:
+def list_(limit: Limit = None, format: ListFormatOption = ListFormat.text) -> None:
     """List the saved conversations, the newest first."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.listed(choose(), limit=limit, as_json=format is ListFormat.json)
+    saved.list_sessions(choose_output(), limit=limit, as_json=format is ListFormat.json)
 
 
 @app.command()
-def show(session: Which, format: AsWhat = ListFormat.text) -> None:
+def show(session: SessionId, format: ListFormatOption = ListFormat.text) -> None:
     """Show what was said."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.shown(session, choose(), as_json=format is ListFormat.json)
+    saved.show_session(session, choose_output(), as_json=format is ListFormat.json)
 
 
 @app.command()
 def search(
     words: Annotated[list[str], typer.Argument(help="Words that must all stand in a message.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", min=1, help="No more than so many.")] = 50,
-    format: AsWhat = ListFormat.text,
+    format: ListFormatOption = ListFormat.text,
 ) -> None:
     """Find the messages that hold all the words, or show an image of that name."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.searched(" ".join(words), choose(), limit=limit, as_json=format is ListFormat.json)
+    saved.search_sessions(" ".join(words), choose_output(), limit=limit, as_json=format is ListFormat.json)
 
 
 @app.command()
 def export(
-    session: Which,
+    session: SessionId,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write to this file, images beside Markdown.", show_default=False),
@@ -86,30 +86,30 @@ def export(
 ) -> None:
     """Write a conversation as Markdown, as one HTML page with its images inside, or as JSON that `import` takes."""
     from pixtral_cli.sessions.transcript import Form
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.exported(
-        session, choose(), file=output if str(output) != "-" else None, form=Form(format) if format else None
+    saved.export_session(
+        session, choose_output(), file=output if str(output) != "-" else None, form=Form(format) if format else None
     )
 
 
 @app.command("import")
 def import_(file: Annotated[Path, typer.Argument(help="JSON or JSONL.", show_default=False)]) -> None:
     """Take in an exported conversation, or any array of messages in OpenAI's shape; prints the new session's id."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.imported(file, choose())
+    saved.import_session(file, choose_output())
 
 
 @app.command()
-def fork(session: Which) -> None:
+def fork(session: SessionId) -> None:
     """Copy a conversation, to go on in two ways; prints the copy's id."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.forked(session, choose())
+    saved.fork_session(session, choose_output())
 
 
 @app.command("rm")
@@ -121,10 +121,10 @@ def remove(
     yes: Yes = False,
 ) -> None:
     """Remove conversations, and the images no other one shows. Asks first."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.removed(sessions, choose(), sure=yes)
+    saved.remove_sessions(sessions, choose_output(), sure=yes)
 
 
 @app.command()
@@ -137,7 +137,7 @@ def prune(
     yes: Yes = False,
 ) -> None:
     """Remove old conversations, and the images no other one shows. Asks first."""
-    from pixtral_cli.terminal.output.output import choose
+    from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.pruned(choose(), older=older, keep=keep, dry=dry_run, sure=yes)
+    saved.prune_sessions(choose_output(), older=older, keep=keep, dry=dry_run, sure=yes)

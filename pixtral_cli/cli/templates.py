@@ -25,7 +25,7 @@ def list_() -> None:
     """List the templates."""
     from pixtral_cli.terminal.views import templates
 
-    templates.listed()
+    templates.list_templates()
 
 
 @app.command()
@@ -33,7 +33,7 @@ def show(name: Name) -> None:
     """Print a template's file."""
     from pixtral_cli.terminal.views import templates
 
-    templates.shown(name)
+    templates.show_template(name)
 
 
 @app.command()
@@ -41,7 +41,7 @@ def edit(name: Name) -> None:
     """Write or change a template in $VISUAL or $EDITOR."""
     from pixtral_cli.terminal.views import templates
 
-    templates.edited(name)
+    templates.edit_template(name)
 
 
 @app.command()
@@ -49,4 +49,4 @@ def path() -> None:
     """Print the folder the templates lie in."""
     from pixtral_cli.terminal.views import templates
 
-    templates.located()
+    templates.show_path()

@@ -58,5 +58,5 @@ def opened(*given: object) -> Hashing:
 
 
 if __name__ == "__main__":
-    engine_setup.open_chosen = opened
+    engine_setup.open_model = opened
     main(["batch", *sys.argv[1:]])

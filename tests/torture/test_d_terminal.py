@@ -18,8 +18,8 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import user
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.terminal.ask.ask import Request, answer, message
-from pixtral_cli.terminal.output.output import choose
+from pixtral_cli.terminal.ask.ask import Request, answer, build_message
+from pixtral_cli.terminal.output.output import choose_output
 from pixtral_cli.terminal.output.render import render
 from tests.fakes import FakeEngine
 from tests.server.processes import until
@@ -74,17 +74,17 @@ def test_46_control_sequences_are_inert_and_what_is_saved_is_unchanged(attack: s
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
     for env in (DRAWING, {"TERM": "dumb"}):
         with Terminal() as terminal:
-            given = render(stream(*pieces), choose(stdout=terminal.out, stderr=io.StringIO(), env=env))
+            given = render(stream(*pieces), choose_output(stdout=terminal.out, stderr=io.StringIO(), env=env))
         shown = OURS.sub(b"", terminal.raw) if env is DRAWING else terminal.raw
         assert not ACTING.search(
             shown.decode().replace("\r\n", "\n").replace("\r", "", shown.count(b"\r") * (env is DRAWING))
         )
         assert given.text == text
         assert "before" in terminal.lines[0]
-    out = choose(stdout=io.StringIO(), stderr=io.StringIO(), env=DRAWING)
+    out = choose_output(stdout=io.StringIO(), stderr=io.StringIO(), env=DRAWING)
     request = Request("?", file=tmp_path / "saved")
     conversation = Conversation()
-    answer(request, message(request, out, None), conversation, FakeEngine([pieces]), out)
+    answer(request, build_message(request, out, None), conversation, FakeEngine([pieces]), out)
     assert (tmp_path / "saved").read_bytes() == f"{text}\n".encode(errors="replace")
     assert conversation.messages[-1].text == text
 
@@ -92,9 +92,9 @@ def test_46_control_sequences_are_inert_and_what_is_saved_is_unchanged(attack: s
 def test_47_bidi_and_tag_characters_in_a_saved_block_are_told(tmp_path: Path) -> None:
     code = 'if access != "user\u202e \u2066// admin\u2069 \u2066":\n    x = "\U000e0041"\n'
     stderr = io.StringIO()
-    out = choose(stdout=io.StringIO(), stderr=stderr, env=DRAWING)
+    out = choose_output(stdout=io.StringIO(), stderr=stderr, env=DRAWING)
     request = Request("?", extract="python", file=tmp_path / "x.py")
-    answer(request, message(request, out, None), Conversation(), FakeEngine([f"```python\n{code}```"]), out)
+    answer(request, build_message(request, out, None), Conversation(), FakeEngine([f"```python\n{code}```"]), out)
     assert (tmp_path / "x.py").read_text(encoding="utf-8") == code
     told = stderr.getvalue().splitlines()
     assert any(line.startswith("Warning:") and "bidirectional" in line and "line 1" in line for line in told)
@@ -105,7 +105,7 @@ def test_48_square_brackets_are_verbatim() -> None:
     text = "Write [/] to end and [red]this[/red] or [bold]\\[x] here [link=http://a]b[/link]."
     for env in (DRAWING, {"TERM": "dumb"}):
         with Terminal(100) as terminal:
-            render(stream(text), choose(stdout=terminal.out, stderr=io.StringIO(), env=env))
+            render(stream(text), choose_output(stdout=terminal.out, stderr=io.StringIO(), env=env))
         assert terminal.lines == [text.replace("\\[", "[") if env is DRAWING else text]
 
 
@@ -197,7 +197,7 @@ def test_52_a_window_that_shrinks_to_twenty_columns_or_goes_away(home: Path) -> 
             yield from (Chunk(f"{word} ") for word in words[5:])
             yield Chunk("", "stop", Usage(), Timings())
 
-        render(shrinking(), choose(stdout=terminal.out, stderr=io.StringIO(), env=DRAWING))
+        render(shrinking(), choose_output(stdout=terminal.out, stderr=io.StringIO(), env=DRAWING))
     assert " ".join(terminal.lines).split() == words
     assert max(map(len, terminal.lines)) < 20
 
@@ -220,7 +220,9 @@ def test_53_no_escape_where_it_is_unwanted_and_no_crash_where_letters_are_missin
     assert any("I am" in line for line in terminal.lines)
     raw = io.BytesIO()
     stdout = io.TextIOWrapper(raw, "cp1252")
-    render(stream("naïve → 日本 \x1b[31m\n"), choose(stdout=stdout, stderr=io.StringIO(), env={**DRAWING, **env}))
+    render(
+        stream("naïve → 日本 \x1b[31m\n"), choose_output(stdout=stdout, stderr=io.StringIO(), env={**DRAWING, **env})
+    )
     assert raw.getvalue() == "naïve ? ?? ?[31m\n".encode("cp1252")
     dry = ["x", "-m", "demo", "--dry-run", "--format", "json"]
     child = start(*dry, env={**os.environ, **env, "PYTHONIOENCODING": "cp1252"})

@@ -12,7 +12,7 @@ from pixtral_cli.engines.factory import open_engine
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout, names
 from pixtral_cli.terminal.output.output import Output
-from pixtral_cli.terminal.views.models import check
+from pixtral_cli.terminal.views.models import verify_model
 from tests.hub import FakeHub, Fault, Forever, digest, gated, model_files, pixtral, running, until
 
 REPO = "mistralai/Pixtral-12B-2409"
@@ -133,7 +133,7 @@ def test_60_a_file_that_is_not_itself_is_named_when_the_model_is_loaded(
 def test_60_verify_names_the_file_and_the_command_that_mends_it(files: dict[str, bytes], name: str, bad: str) -> None:
     folder = _installed({**files, name: BAD[bad](files[name])}, hashes=files)
     with pytest.raises(ModelError, match=f"{name} (is|has)") as caught:
-        check("pixtral-12b", Output(stdout=io.StringIO(), stderr=io.StringIO()))
+        verify_model("pixtral-12b", Output(stdout=io.StringIO(), stderr=io.StringIO()))
     assert str(folder) in caught.value.message
     assert caught.value.status == 4
     assert caught.value.hint == "Fetch it again: pixtral pull pixtral-12b"

@@ -11,46 +11,46 @@ from typing import TypeAlias
 
 from pixtral_cli.errors import PixtralError
 
-Offer: TypeAlias = tuple[str, str]  # a name, and what it is
+Candidate: TypeAlias = tuple[str, str]  # a name, and what it is
 
-MOST = 50  # sessions
-HARMLESS = re.compile(r"[\w.@/+-]+")
-NO_WORDS = re.compile(r"[^\w.,?-]+")
+MAX_SESSIONS = 50  # sessions
+SHELL_SAFE = re.compile(r"[\w.@/+-]+")
+NON_WORDS = re.compile(r"[^\w.,?-]+")
 
 
-def models() -> list[Offer]:
+def models() -> list[Candidate]:
     """The models on this machine."""
     from pixtral_cli.models import store
 
-    return _offered((model.name, model.state) for model in store.installed())
+    return _shell_safe((model.name, model.state) for model in store.installed())
 
 
-def full_model() -> list[Offer]:
+def full_model() -> list[Candidate]:
     """The model that `pull` is mostly for."""
     from pixtral_cli.models import names
 
     return [(names.FULL, names.REPOS[names.FULL])]
 
 
-def sessions() -> list[Offer]:
+def sessions() -> list[Candidate]:
     """The saved conversations, the newest first."""
     from pixtral_cli import config
     from pixtral_cli.sessions.library import Sessions
 
     saved = Sessions(config.paths().data)
-    return _offered((summary.id, summary.title) for summary in saved.list(MOST))
+    return _shell_safe((summary.id, summary.title) for summary in saved.list(MAX_SESSIONS))
 
 
-def templates() -> list[Offer]:
+def templates() -> list[Candidate]:
     """The user's templates."""
     from pixtral_cli.chat.templates import open_templates
 
-    return _offered((name, "") for name in open_templates().names())
+    return _shell_safe((name, "") for name in open_templates().names())
 
 
-def _offered(found: Iterable[Offer]) -> list[Offer]:
+def _shell_safe(found: Iterable[Candidate]) -> list[Candidate]:
     """Names that no shell takes for more than a name; of their descriptions the words alone."""
-    offers: list[Offer] = []
+    offers: list[Candidate] = []
     with contextlib.suppress(PixtralError, OSError):
-        offers.extend((name, NO_WORDS.sub(" ", about).strip()) for name, about in found if HARMLESS.fullmatch(name))
+        offers.extend((name, NON_WORDS.sub(" ", about).strip()) for name, about in found if SHELL_SAFE.fullmatch(name))
     return offers

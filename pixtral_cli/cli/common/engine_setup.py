@@ -21,7 +21,7 @@ VLLM = "vllm"
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class EngineChoice:
     """Who will answer: a name to show, what opens the engine (and loads no weights), and a line to say first."""
 
     name: str
@@ -29,17 +29,17 @@ class Chosen:
     note: str = ""
 
 
-def say(line: str) -> None:
+def print_note(line: str) -> None:
     """A note where there is no output yet to say it on."""
     print(line, file=sys.stderr)
 
 
-def sayer(*, quiet: bool) -> Callable[[str], None]:
+def note_printer(*, quiet: bool) -> Callable[[str], None]:
     """What says notes, or swallows them."""
-    return (lambda line: None) if quiet else say
+    return (lambda line: None) if quiet else print_note
 
 
-def spread(
+def with_vllm_flags(
     settings: Config,
     tensor_parallel_size: int | None,
     pipeline_parallel_size: int | None,
@@ -61,9 +61,9 @@ def spread(
     return settings.override(**given)
 
 
-def check_here(settings: Config, *, quantize: str | None = None, **flags: object) -> None:
+def check_local_flags(settings: Config, *, quantize: str | None = None, **flags: object) -> None:
     """Raises UsageError for a flag about the models of this machine when another machine's is to answer."""
-    check_quantize(settings, quantize)
+    check_quantize_flag(settings, quantize)
     flags["quantize"] = quantize
     first = next((flag for flag, value in flags.items() if value is not None), None)
     if first and (settings.base_url or settings.engine == API):
@@ -72,26 +72,26 @@ def check_here(settings: Config, *, quantize: str | None = None, **flags: object
         )
 
 
-def check_quantize(settings: Config, flag: str | None) -> None:
+def check_quantize_flag(settings: Config, flag: str | None) -> None:
     """Raises UsageError for the flag when vLLM is to answer, which runs what a checkpoint holds."""
     if flag is not None and settings.engine == VLLM:
         raise UsageError("--quantize is for the local engine, and vLLM is to answer", "Leave it out")
 
 
-def choose(
+def choose_engine(
     name: str | None,
     settings: Config,
-    note: Callable[[str], None] = say,
+    note: Callable[[str], None] = print_note,
     told: Callable[[int, str], None] = lambda percent, doing: None,
-) -> tuple[Chosen, Config]:
+) -> tuple[EngineChoice, Config]:
     """Who answers, and the settings with that model's own underneath: a model here, or one behind a URL.
 
     `told` hears how far a process that is started to keep the model has come while the engine is opened.
     """
     if settings.base_url or settings.engine == API:
-        return _elsewhere(name or settings.model, settings), settings
+        return _remote_choice(name or settings.model, settings), settings
     model, own = choose_model(name, settings)
-    return Chosen(model.name, lambda: open_chosen(model, own, note, told), model.note), own
+    return EngineChoice(model.name, lambda: open_model(model, own, note, told), model.note), own
 
 
 def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Config]:
@@ -100,10 +100,10 @@ def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Confi
     return chosen, settings.for_model(chosen.name)
 
 
-def open_chosen(
+def open_model(
     model: names.Model,
     settings: Config,
-    note: Callable[[str], None] = say,
+    note: Callable[[str], None] = print_note,
     told: Callable[[int, str], None] = lambda percent, doing: None,
 ) -> Engine:
     """The engine for a model on this machine: a process that keeps it, if there is one or one is wanted, else our own."""
@@ -113,7 +113,7 @@ def open_chosen(
     kind, device, dtype = settings.engine or "local", settings.device or "auto", settings.dtype or "auto"
     quantize, cache = settings.quantize or "auto", config.paths().cache
 
-    started = launch(settings)
+    started = vllm_launch(settings)
 
     def here() -> Engine:
         return open_engine(
@@ -131,7 +131,7 @@ def open_chosen(
     return resident.Resident(kept, here, note) if kept else here()
 
 
-def launch(settings: Config) -> "Launch | None":
+def vllm_launch(settings: Config) -> "Launch | None":
     """How vLLM is to be started, if it is the engine."""
     if settings.engine != VLLM:
         return None
@@ -144,7 +144,7 @@ def launch(settings: Config) -> "Launch | None":
     )  # fmt: skip
 
 
-def opened(chosen: Chosen, out: "Output") -> Engine:
+def open_with_spinner(chosen: EngineChoice, out: "Output") -> Engine:
     """Its engine, with a sign of life on stderr: a process that is to keep the model loads it first."""
     from pixtral_cli.terminal.output.spinner import Spinner
 
@@ -152,7 +152,7 @@ def opened(chosen: Chosen, out: "Output") -> Engine:
         return chosen.open()
 
 
-def load(engine: Engine, out: "Output") -> None:
+def load_with_spinner(engine: Engine, out: "Output") -> None:
     """Load now what the engine has to load, with a spinner on stderr that says how far it is."""
     from pixtral_cli.terminal.output.spinner import Spinner
 
@@ -161,7 +161,7 @@ def load(engine: Engine, out: "Output") -> None:
             engine.load()
 
 
-def _elsewhere(name: str | None, settings: Config) -> Chosen:
+def _remote_choice(name: str | None, settings: Config) -> EngineChoice:
     """A model behind a URL; without a name, the server's first that sees."""
     from pixtral_cli.engines.remote.engine import connect
 
@@ -172,7 +172,9 @@ def _elsewhere(name: str | None, settings: Config) -> Chosen:
     if settings.offline:
         raise NetworkError("The network is off (--offline), and the model is elsewhere", "Leave --offline out")
     engine = connect(settings.base_url, name, config.paths().config_file.with_name("keys.json"))
-    return Chosen(engine.model, lambda: engine, "" if name else f"Using {engine.model}, the first the server offers")
+    return EngineChoice(
+        engine.model, lambda: engine, "" if name else f"Using {engine.model}, the first the server offers"
+    )
 
 
 def sampling(settings: Config, model: str, stop: Sequence[str] | None = None) -> Sampling:

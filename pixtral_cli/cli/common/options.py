@@ -24,7 +24,7 @@ class ListFormat(StrEnum):
     json = "json"
 
 
-def alone(context: typer.Context) -> bool:
+def called_without_subcommand(context: typer.Context) -> bool:
     """Whether a group is called without a subcommand. Options before a subcommand would be lost: UsageError."""
     if context.invoked_subcommand is None:
         return True
@@ -56,7 +56,7 @@ Template = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
-Values = Annotated[
+Params = Annotated[
     list[str] | None,
     typer.Option(
         "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it.", show_default=False
@@ -135,7 +135,7 @@ Quantize = Annotated[
     ),
 ]
 Format = Annotated[OutputFormat, typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).")]
-AsWhat = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
+ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the answer to this file.", show_default=False)
 ]

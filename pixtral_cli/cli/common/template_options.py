@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
 
 
-def load(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict[str, str]]":
+def load_template(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict[str, str]]":
     """The template of that name, if one is named, and what is to be put in its places. Raises UsageError."""
     if not name:
         if pairs:
@@ -24,7 +24,9 @@ def load(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict
     return open_templates().load(name), {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
 
 
-def form(template: "Template | None", schema: str | None, extract: str | None) -> tuple[str | None, str | None]:
+def schema_and_extract(
+    template: "Template | None", schema: str | None, extract: str | None
+) -> tuple[str | None, str | None]:
     """The schema and the code block's language that an answer is wanted in: as typed, else as the template says."""
     if template is None or schema is not None or extract is not None:
         return schema, extract
@@ -36,7 +38,7 @@ def form(template: "Template | None", schema: str | None, extract: str | None) -
     return template.schema, template.extract
 
 
-def beneath(settings: Config, template: "Template", system: str | None) -> Config:
+def with_template_defaults(settings: Config, template: "Template", system: str | None) -> Config:
     """The settings with what the template says underneath; its model goes before the configured one."""
     offered = {"system": system, **template.sampling}
     missing: dict[str, Any] = {key: value for key, value in offered.items() if getattr(settings, key) is None}

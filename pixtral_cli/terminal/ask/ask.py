@@ -23,7 +23,7 @@ from pixtral_cli.terminal.ask import stdin as piped
 from pixtral_cli.terminal.ask import watch as watching
 from pixtral_cli.terminal.output.output import dumps
 from pixtral_cli.terminal.output.render import Answer, Output, as_json, collect, render, show, statistics
-from pixtral_cli.terminal.output.structured import Layout, described, document
+from pixtral_cli.terminal.output.structured import Layout, describe_schema, structured_text
 from pixtral_cli.util.sanitize import clean, suspicious, visible
 
 STDIN = "-"
@@ -46,7 +46,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Kept:
+class ConversationChoice:
     """Which conversation the question belongs to (`resume`: an id, "" the newest, None a new one), and if it is saved."""
 
     resume: str | None = None
@@ -55,13 +55,13 @@ class Kept:
     model: str = ""
 
 
-def message(request: Request, out: Output, stdin: TextIO | None) -> Message:
+def build_message(request: Request, out: Output, stdin: TextIO | None) -> Message:
     """The question with its images and what is piped in. Everything about it is checked before an engine is opened."""
     if request.file:
-        output_file.check(request.file)
+        output_file.check_writable(request.file)
     if request.sources.count(STDIN) > 1:
         raise UsageError("Only one image can come on stdin", "Name --image - once")
-    found = [_image(source, request.offline, stdin) for source in request.sources]
+    found = [_load_image(source, request.offline, stdin) for source in request.sources]
     parts = place(request.question, found)
     text = read_piped(request, out, stdin).piped or ""
     if not request.question.strip() and not text:
@@ -89,10 +89,10 @@ def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
 
 
 @contextlib.contextmanager
-def conversing(sessions: Sessions, kept: Kept, out: Output) -> Iterator[Conversation]:
+def open_conversation(sessions: Sessions, kept: ConversationChoice, out: Output) -> Iterator[Conversation]:
     """The conversation that the question belongs to, saved as it happens if it is to be kept."""
     if not kept.log:
-        yield _unkept(sessions, kept)
+        yield _detached_conversation(sessions, kept)
         return
     if kept.resume is None:
         session = sessions.start(model=kept.model, system=kept.system)
@@ -109,7 +109,7 @@ def conversing(sessions: Sessions, kept: Kept, out: Output) -> Iterator[Conversa
                 out.note(line)
 
 
-def _unkept(sessions: Sessions, kept: Kept) -> Conversation:
+def _detached_conversation(sessions: Sessions, kept: ConversationChoice) -> Conversation:
     if kept.resume is None:
         return Conversation(kept.system)
     saved = sessions.load((sessions.find(kept.resume) if kept.resume else sessions.newest()).id)
@@ -123,15 +123,15 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     held = request.extract or request.file or structured
     given = collect(chunks, out) if held else render(chunks, out)
     if not structured:  # under a schema, what is wrong with it is an error
-        _remark(given, out)
+        _note_cut_or_empty(given, out)
     if held:
-        _deliver(given, request, out)
+        _write_result(given, request, out)
     if request.verbose:
         window = engine.measure([asked]).context_window
         out.tell(statistics(given, window))
 
 
-def _remark(given: Answer, out: Output) -> None:
+def _note_cut_or_empty(given: Answer, out: Output) -> None:
     if given.finish_reason == "length":
         out.note("The answer was cut off: --max-tokens or the context window was reached")
     elif not given.text.strip():
@@ -143,26 +143,26 @@ def watch(request: Request, asked: Message, conversation: Conversation, engine: 
 
     A picture that cannot be read, or an answer that fails, is told and waited out.
     """
-    changes = watching.changes(watching.files(request.sources))
+    changes = watching.changes(watching.watched_files(request.sources))
     while True:
         try:
             answer(request, asked, Conversation(conversation.system, conversation.turns), engine, out)
         except PixtralError as error:
             out.tell(f"{visible(error.message)}. Waiting for the picture to change")
-        asked = _changed(request, changes, out)
+        asked = _changed_message(request, changes, out)
 
 
-def _changed(request: Request, changes: Iterator[None], out: Output) -> Message:
+def _changed_message(request: Request, changes: Iterator[None], out: Output) -> Message:
     """The question with its pictures as they are after their next change that leaves them readable."""
     while True:
         next(changes)
         try:
-            return message(request, out, None)
+            return build_message(request, out, None)
         except PixtralError as error:
             out.tell(f"{visible(error.message)}. Waiting for the picture to change")
 
 
-def preview(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
+def dry_run(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Print what would be sent and what it costs. Raises ContextError when it does not fit."""
     schema = request.sampling.schema
     cost = engine.measure(told([*conversation.messages, asked], schema))
@@ -174,12 +174,12 @@ def preview(request: Request, asked: Message, conversation: Conversation, engine
         )
     sent = [image for said in (*conversation.messages, asked) for image in said.images]
     if out.format == "text":
-        out.write("".join(f"{clean(line)}\n" for line in _plan(asked, sent, cost, out.model, schema)))
+        out.write("".join(f"{clean(line)}\n" for line in _plan_lines(asked, sent, cost, out.model, schema)))
     else:
         out.write(dumps(_plan_json(asked, sent, cost, out.model, schema), out.stdout.encoding) + "\n")
 
 
-def _image(source: str, offline: bool, stdin: TextIO | None) -> Image:
+def _load_image(source: str, offline: bool, stdin: TextIO | None) -> Image:
     if source == STDIN:
         if stdin is not None and stdin.isatty():
             raise ImageError("--image - reads stdin, and stdin is a terminal", "Pipe a picture into it, or name a file")
@@ -201,10 +201,10 @@ def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
     return (*parts, text)
 
 
-def _deliver(given: Answer, request: Request, out: Output) -> None:
+def _write_result(given: Answer, request: Request, out: Output) -> None:
     """The code block or the whole answer, to the file or stdout. What cannot be delivered is not lost."""
     try:
-        text = _wanted(given, request, out)
+        text = _result_text(given, request, out)
     except PixtralError:
         if given.text:
             out.tell(clean(given.text))
@@ -220,9 +220,9 @@ def _deliver(given: Answer, request: Request, out: Output) -> None:
     out.note(f"Wrote {request.file} ({len(text.encode(errors='replace')):,} bytes)")
 
 
-def _wanted(given: Answer, request: Request, out: Output) -> str:
+def _result_text(given: Answer, request: Request, out: Output) -> str:
     if request.sampling.schema is not None:
-        return document(given, request.sampling, request.layout, out, file=request.file is not None)
+        return structured_text(given, request.sampling, request.layout, out, file=request.file is not None)
     if not request.extract:
         text = given.text if out.format == "text" else dumps(as_json(given, out.model))
         tricks = suspicious(text)
@@ -236,7 +236,9 @@ def _wanted(given: Answer, request: Request, out: Output) -> str:
     return text if text.endswith("\n") else f"{text}\n"
 
 
-def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None) -> list[str]:
+def _plan_lines(
+    asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None
+) -> list[str]:
     lines = [f"model    {model}"]
     for number, (image, price) in enumerate(zip(sent, cost.images, strict=True), 1):
         width, height = image.size
@@ -247,7 +249,7 @@ def _plan(asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema:
     count = len(asked.text)
     lines.append(f"text     {count:,} character{'' if count == 1 else 's'}")
     if schema is not None:
-        lines.append(f"schema   {described(schema)}")
+        lines.append(f"schema   {describe_schema(schema)}")
     lines.append(f"prompt   {cost.prompt_tokens:,} tokens, {cost.image_tokens:,} of them images")
     lines.append(f"context  {cost.left:,} of {cost.context_window:,} tokens left for the answer")
     return lines

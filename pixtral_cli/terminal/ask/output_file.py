@@ -7,7 +7,7 @@ from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.util import atomic
 
 
-def check(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raises UsageError when nothing can be written there, so that no answer is computed in vain."""
     if path.is_dir():
         raise UsageError(f"{path} is a directory", "Name a file: -o FILE")

@@ -9,20 +9,20 @@ from typing import TextIO
 from pixtral_cli.errors import ContextError, UsageError
 
 LIMIT = 4 * 2**20  # bytes: more than any context window holds
-PATIENCE = 1.0
-WAITING = "Waiting for text on stdin; --no-stdin skips it"
+NOTE_AFTER = 1.0
+WAITING_NOTE = "Waiting for text on stdin; --no-stdin skips it"
 
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"%PDF")
+_BINARY_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"%PDF")
 
 
-def read_text(stdin: TextIO | None, note: Callable[[str], None], patience: float = PATIENCE) -> str:
+def read_text(stdin: TextIO | None, note: Callable[[str], None], patience: float = NOTE_AFTER) -> str:
     """What a pipe or a file on stdin says; "" for a terminal, a device or nothing at all. Says so once when it waits.
 
     Raises UsageError for bytes that are no text, ContextError for more than any context window holds.
     """
     if stdin is None or not _is_pipe_or_file(stdin):
         return ""
-    waiting = threading.Timer(patience, note, (WAITING,))
+    waiting = threading.Timer(patience, note, (WAITING_NOTE,))
     waiting.daemon = True
     waiting.start()
     try:
@@ -47,7 +47,7 @@ def _is_pipe_or_file(stdin: TextIO) -> bool:
 def _decoded(data: bytes, note: Callable[[str], None]) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # what some shells' pipes write
         return data.decode("utf-16", errors="replace")
-    if (data.startswith(_PICTURES) and not data[:64].isascii()) or b"\0" in data[:4096]:
+    if (data.startswith(_BINARY_SIGNATURES) and not data[:64].isascii()) or b"\0" in data[:4096]:
         raise UsageError(
             "stdin holds bytes that are not text", "Send an image with --image -, skip stdin with --no-stdin"
         )

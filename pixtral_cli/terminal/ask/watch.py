@@ -9,7 +9,7 @@ from pixtral_cli.errors import UsageError
 INTERVAL = 0.25  # seconds between two looks; a file is taken when it has not changed for one of them
 
 
-def files(sources: Sequence[str]) -> list[Path]:
+def watched_files(sources: Sequence[str]) -> list[Path]:
     """The files among image sources. Raises UsageError when there is none to watch."""
     found = [Path(source).expanduser() for source in sources if source != "-" and "://" not in source[:10]]
     found = [path for path in found if not str(path).startswith("data:")]
@@ -20,19 +20,19 @@ def files(sources: Sequence[str]) -> list[Path]:
 
 def changes(paths: Sequence[Path], wait: Callable[[float], None] = time.sleep) -> Iterator[None]:
     """Yields whenever a file has changed and come to rest. A file that is gone for a while is waited for."""
-    seen = _state(paths)
+    seen = _stamps(paths)
     while True:
         wait(INTERVAL)
-        now = _state(paths)
+        now = _stamps(paths)
         if now == seen or None in now:
             continue
         wait(INTERVAL)
-        if _state(paths) == now:
+        if _stamps(paths) == now:
             seen = now
             yield
 
 
-def _state(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:
+def _stamps(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:
     """What tells a changed file: its inode, size and time of change; None for one that is not there."""
     return [_stamp(path) for path in paths]
 

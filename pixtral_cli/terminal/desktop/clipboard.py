@@ -84,12 +84,14 @@ def read_image(there: Desktop) -> bytes | str:
     elif there.windows:
         found = _decoded(there.run([there.windows, "-NoProfile", "-STA", "-Command", _POWERSHELL]))
     elif there.wayland and there.has("wl-paste"):
-        found = _offered(there, ["wl-paste", "--list-types"], lambda kind: ["wl-paste", "--no-newline", "--type", kind])
+        found = _read_offered(
+            there, ["wl-paste", "--list-types"], lambda kind: ["wl-paste", "--no-newline", "--type", kind]
+        )
     elif there.x11 and there.has("xclip"):
         base = ["xclip", "-selection", "clipboard", "-o", "-t"]
-        found = _offered(there, [*base, "TARGETS"], lambda kind: [*base, kind])
+        found = _read_offered(there, [*base, "TARGETS"], lambda kind: [*base, kind])
     else:
-        raise _unreachable(there)
+        raise _no_clipboard_error(there)
     if not found:
         raise ImageError("The clipboard holds no image", "Copy a picture, or a picture file, and /paste again")
     return found
@@ -122,7 +124,7 @@ def _macos(there: Desktop) -> bytes | str | None:
     return os.fsdecode(path.strip()) or None
 
 
-def _offered(there: Desktop, listing: list[str], read: Callable[[str], list[str]]) -> bytes | str | None:
+def _read_offered(there: Desktop, listing: list[str], read: Callable[[str], list[str]]) -> bytes | str | None:
     """What the clipboard offers under a MIME type: an image, or the first of the files that were copied."""
     kinds = (there.run(listing) or b"").decode("utf-8", "replace").split()
     for kind in sorted((kind for kind in kinds if kind.startswith("image/")), key=lambda kind: kind != "image/png"):
@@ -142,7 +144,7 @@ def _decoded(text: bytes | None) -> bytes | None:
         return None
 
 
-def _unreachable(there: Desktop) -> PixtralError:
+def _no_clipboard_error(there: Desktop) -> PixtralError:
     if there.remote and not (there.wayland or there.x11):
         return PixtralError(
             "The clipboard is on the machine you came from by SSH",

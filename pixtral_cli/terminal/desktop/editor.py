@@ -13,7 +13,7 @@ from pixtral_cli.errors import PixtralError
 FALLBACKS = ("sensible-editor", "nano", "vim", "vi", "notepad.exe")
 
 
-def command(env: Mapping[str, str] = os.environ) -> list[str]:
+def editor_command(env: Mapping[str, str] = os.environ) -> list[str]:
     """VISUAL, EDITOR, or what there is. Raises PixtralError when there is none."""
     wanted = env.get("VISUAL") or env.get("EDITOR")
     if wanted:
@@ -26,7 +26,7 @@ def command(env: Mapping[str, str] = os.environ) -> list[str]:
 
 def edit_file(file: Path, env: Mapping[str, str] = os.environ) -> None:
     """Open a file in the editor and wait until it is left. Raises PixtralError if it cannot run or says that it failed."""
-    words = command(env)
+    words = editor_command(env)
     try:
         status = subprocess.run([*words, str(file)], check=False).returncode
     except OSError as error:
@@ -35,7 +35,7 @@ def edit_file(file: Path, env: Mapping[str, str] = os.environ) -> None:
         raise PixtralError(f"The editor {words[0]} ended with status {status}", "Nothing was taken from it")
 
 
-def edited(text: str, env: Mapping[str, str] = os.environ) -> str:
+def edit_text(text: str, env: Mapping[str, str] = os.environ) -> str:
     """The text as the user left it in the editor. Raises what `edit_file` raises."""
     with tempfile.TemporaryDirectory(prefix="pixtral-") as folder:
         file = Path(folder) / "question.md"

@@ -8,8 +8,8 @@ from pixtral_cli.errors import ImageError, PixtralError, UsageError
 from pixtral_cli.terminal.desktop.clipboard import Desktop
 
 AREAS = ("region", "screen")
-PATIENCE = 120  # seconds to draw a region in
-OUT = "\0"  # stands for the file in a command below
+SELECT_TIMEOUT = 120  # seconds to draw a region in
+FILE_PLACEHOLDER = "\0"  # stands for the file in a command below
 
 _POWERSHELL = (
     "Add-Type -AssemblyName System.Windows.Forms,System.Drawing;"
@@ -26,14 +26,14 @@ def tool(area: str, there: Desktop) -> list[str]:
         raise UsageError(f"No area {area!r} to take a picture of", "/shot region or /shot screen")
     if found := next(_tools(area, there), None):
         return found
-    raise _no_tool(there)
+    raise _no_tool_error(there)
 
 
 def take(command: list[str], there: Desktop) -> bytes:
     """Run it; the picture as an image file's bytes. Raises ImageError when none was taken."""
     with tempfile.TemporaryDirectory(prefix="pixtral-") as folder:
         file = Path(folder) / "screenshot.png"
-        there.run([word.replace(OUT, str(file)) for word in command], seconds=PATIENCE)
+        there.run([word.replace(FILE_PLACEHOLDER, str(file)) for word in command], seconds=SELECT_TIMEOUT)
         if not file.is_file() or not file.stat().st_size:
             raise ImageError("No picture was taken", "The selection was cancelled, or the desktop forbids it")
         return file.read_bytes()
@@ -43,18 +43,18 @@ def _tools(area: str, there: Desktop) -> Iterator[list[str]]:
     """What can take the picture here, the most fitting first."""
     region = area == "region"
     if there.platform == "darwin":
-        yield ["screencapture", *(["-i"] if region else []), "-x", OUT]
+        yield ["screencapture", *(["-i"] if region else []), "-x", FILE_PLACEHOLDER]
     if there.windows and there.platform == "win32":
         yield [there.windows, "-NoProfile", "-Command", _POWERSHELL]
     if there.wayland and there.has("grim", *(["slurp"] if region else [])):
-        yield ["sh", "-c", 'grim -g "$(slurp)" "$0"' if region else 'grim "$0"', OUT]
+        yield ["sh", "-c", 'grim -g "$(slurp)" "$0"' if region else 'grim "$0"', FILE_PLACEHOLDER]
     if there.wayland or there.x11:
         for tool, chosen, whole in (
             ("spectacle", ["-b", "-n", "-r", "-o"], ["-b", "-n", "-f", "-o"]),
             ("gnome-screenshot", ["-a", "-f"], ["-f"]),
         ):
             if there.has(tool):
-                yield [tool, *(chosen if region else whole), OUT]
+                yield [tool, *(chosen if region else whole), FILE_PLACEHOLDER]
     if there.x11:
         for tool, chosen, whole in (
             ("maim", ["-s"], []),
@@ -62,10 +62,10 @@ def _tools(area: str, there: Desktop) -> Iterator[list[str]]:
             ("import", [], ["-window", "root"]),
         ):
             if there.has(tool):
-                yield [tool, *(chosen if region else whole), OUT]
+                yield [tool, *(chosen if region else whole), FILE_PLACEHOLDER]
 
 
-def _no_tool(there: Desktop) -> PixtralError:
+def _no_tool_error(there: Desktop) -> PixtralError:
     if there.remote and not (there.wayland or there.x11):
         return PixtralError("There is no screen here: you came by SSH", "Take it on your machine and copy it with scp")
     wanted = "grim and slurp" if there.wayland else "maim, scrot or ImageMagick"

@@ -7,36 +7,38 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from pixtral_cli.images.image import Image
-from pixtral_cli.terminal.output.output import draws
+from pixtral_cli.terminal.output.output import supports_drawing
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 Method = Literal["kitty", "sixel", "blocks", "off"]
 METHODS: tuple[Method, ...] = ("kitty", "sixel", "blocks", "off")
-COLUMNS, ROWS = 32, 8  # the most that a thumbnail takes
-CELL = (8, 16)  # pixels of a character where the terminal doesn't say
-PIECE = 4096  # bytes of one of Kitty's commands
+MAX_COLUMNS, MAX_ROWS = 32, 8  # the most that a thumbnail takes
+DEFAULT_CELL = (8, 16)  # pixels of a character where the terminal doesn't say
+KITTY_CHUNK = 4096  # bytes of one of Kitty's commands
 
 
-def drawable(stream: TextIO, env: Mapping[str, str] = os.environ) -> bool:
+def can_draw(stream: TextIO, env: Mapping[str, str] = os.environ) -> bool:
     """Whether pictures can be drawn there at all: a terminal that draws, in an encoding that has half-blocks."""
-    return stream.isatty() and draws(env) and (stream.encoding or "").lower().replace("-", "") == "utf8"
+    return stream.isatty() and supports_drawing(env) and (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
-def drawn(image: Image, method: Method, columns: int, cell: tuple[int, int] = CELL, truecolor: bool = True) -> str:
+def draw_thumbnail(
+    image: Image, method: Method, columns: int, cell: tuple[int, int] = DEFAULT_CELL, truecolor: bool = True
+) -> str:
     """The thumbnail as text to send, without a line break at its end; empty for `off`."""
-    columns = min(COLUMNS, columns - 1)
+    columns = min(MAX_COLUMNS, columns - 1)
     if method == "off" or columns < 4:
         return ""
-    width, height = fitted(image.size, columns, ROWS, (1, 2) if method == "blocks" else cell)
+    width, height = fit_size(image.size, columns, MAX_ROWS, (1, 2) if method == "blocks" else cell)
     picture = image.pixels((width, height)).resize((width, height))
     if method == "kitty":
         return _kitty(picture)
     return _sixel(picture) if method == "sixel" else _blocks(picture, truecolor)
 
 
-def fitted(size: tuple[int, int], columns: int, rows: int, cell: tuple[int, int]) -> tuple[int, int]:
+def fit_size(size: tuple[int, int], columns: int, rows: int, cell: tuple[int, int]) -> tuple[int, int]:
     """Width and height in pixels that fit the cells, the proportions kept; never enlarged beyond the image's own pixels.
 
     Half-blocks are counted as cells of one by two pixels and may enlarge, as there is nothing smaller than a cell.
@@ -51,7 +53,7 @@ def _kitty(picture: "Picture") -> str:
     file = io.BytesIO()
     picture.save(file, "PNG")
     data = base64.standard_b64encode(file.getvalue()).decode()
-    pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)]
+    pieces = [data[start : start + KITTY_CHUNK] for start in range(0, len(data), KITTY_CHUNK)]
     heads = ["a=T,f=100,q=2,"] + [""] * (len(pieces) - 1)
     ends = [1] * (len(pieces) - 1) + [0]
     return "".join(f"\x1b_G{head}m={more};{piece}\x1b\\" for head, more, piece in zip(heads, ends, pieces, strict=True))
@@ -96,7 +98,7 @@ def _sixel(picture: "Picture") -> str:
     for top in range(0, height, 6):
         rows = [pixels[y * width : (y + 1) * width] for y in range(top, min(top + 6, height))]
         present = sorted(set(b"".join(rows)))
-        passes = (f"#{c}" + "".join(_runs(_column(rows, x, c) for x in range(width))) for c in present)
+        passes = (f"#{c}" + "".join(_run_lengths(_column(rows, x, c) for x in range(width))) for c in present)
         out += ["$".join(passes), "-"]
     return "".join(out) + "\x1b\\"
 
@@ -105,7 +107,7 @@ def _column(rows: list[bytes], x: int, colour: int) -> str:
     return chr(63 + sum(1 << bit for bit, row in enumerate(rows) if row[x] == colour))
 
 
-def _runs(letters: Iterator[str]) -> Iterator[str]:
+def _run_lengths(letters: Iterator[str]) -> Iterator[str]:
     from itertools import groupby
 
     for letter, run in groupby(letters):

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from pixtral_cli.images.image import Image
-from pixtral_cli.terminal.graphics.draw import METHODS, drawable, drawn
-from pixtral_cli.terminal.graphics.probe import Terminal, ask
+from pixtral_cli.terminal.graphics.draw import METHODS, can_draw, draw_thumbnail
+from pixtral_cli.terminal.graphics.probe import TerminalGraphics, probe_terminal
 
 
 class Thumbnails:
@@ -22,19 +22,21 @@ class Thumbnails:
         self._keyboard = keyboard
         self._unread = unread
         self._env = env
-        self._terminal: Terminal | None = None
+        self._terminal: TerminalGraphics | None = None
 
     def __call__(self, image: Image, wanted: str) -> str:
-        if wanted == "off" or not drawable(self._screen, self._env):
+        if wanted == "off" or not can_draw(self._screen, self._env):
             return ""
         terminal = self._ask()
         method = next((method for method in METHODS if method == wanted), terminal.method)
         truecolor = self._env.get("COLORTERM") in ("truecolor", "24bit")
-        return drawn(image, method, os.get_terminal_size(self._screen.fileno()).columns, terminal.cell, truecolor)
+        return draw_thumbnail(
+            image, method, os.get_terminal_size(self._screen.fileno()).columns, terminal.cell, truecolor
+        )
 
-    def _ask(self) -> Terminal:
+    def _ask(self) -> TerminalGraphics:
         if self._terminal is None:
-            self._terminal = ask(self._keyboard, self._screen.fileno(), self._env.get("TERM", ""))
+            self._terminal = probe_terminal(self._keyboard, self._screen.fileno(), self._env.get("TERM", ""))
             if self._terminal.typed:
                 self._unread(self._terminal.typed)
         return self._terminal

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def quiet(descriptor: int) -> Iterator[None]:
+def hold_keys(descriptor: int) -> Iterator[None]:
     """Keys wait unseen, Enter as Enter, until whoever reads next takes them. Nothing where it is no terminal."""
     if sys.platform == "win32":
         yield
@@ -32,7 +32,7 @@ def quiet(descriptor: int) -> Iterator[None]:
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
-def pending(descriptor: int) -> bytes:
+def pending_keys(descriptor: int) -> bytes:
     """What was typed before `quiet` began, such as while the program was starting. Enter is Enter again."""
     if sys.platform == "win32" or not os.isatty(descriptor):
         return b""

@@ -17,18 +17,18 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.markdown import Block, mended, split, typesetter
-from pixtral_cli.terminal.output.output import size
+from pixtral_cli.terminal.output.markdown import Block, block_renderer, close_open_marks, split
+from pixtral_cli.terminal.output.output import window_size
 
-BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"  # a frame: terminals that know it show all of it at once
-INTERVAL = 0.05
+BEGIN_FRAME, END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # a frame: terminals that know it show all of it at once
+FRAME_INTERVAL = 0.05
 
 
 class LiveMarkdown:
     """A context in which `feed` shows more of one answer. Its text must be sanitised."""
 
     def __init__(self, stdout: TextIO, write: Callable[[str], None]) -> None:
-        self._page = Page(Painter(write, lambda: size(stdout)))
+        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)))
         self._inbox: deque[str] = deque()
         self._news = threading.Event()
         self._over = threading.Event()
@@ -64,7 +64,7 @@ class LiveMarkdown:
                 self._news.clear()
                 begin = time.perf_counter()
                 self._page.show(self._arrived())
-                self._over.wait(max(INTERVAL, 4 * (time.perf_counter() - begin)))
+                self._over.wait(max(FRAME_INTERVAL, 4 * (time.perf_counter() - begin)))
         except BaseException as failure:  # told to whoever feeds: a thread has nobody to raise to
             self._failure = failure
 
@@ -73,10 +73,10 @@ class LiveMarkdown:
         return "".join(pieces)
 
 
-class Page:
+class MarkdownStream:
     """The answer so far: what of it is finished, and how the rest looks for now."""
 
-    def __init__(self, painter: "Painter") -> None:
+    def __init__(self, painter: "LinePainter") -> None:
         self._painter = painter
         self._text = ""  # from the first unfinished block on
         self._apart = False  # that block stands after a blank line
@@ -93,7 +93,7 @@ class Page:
             if whole[-1].open:
                 finished += self._lines(whole[-1], first=True)
                 self._done = whole[-1].source.count("\n")
-        tail = split(mended(self._text))
+        tail = split(close_open_marks(self._text))
         live = [line for place, block in enumerate(tail) for line in self._lines(block, first=place == 0)]
         self._painter.paint(finished, live)
 
@@ -113,10 +113,10 @@ class Page:
         """A block's lines, below a blank one if it stands apart; of the first block those that are not finished yet."""
         done = self._done if first else 0
         apart = (block.gap or (first and self._apart)) and not done
-        return [""] * apart + typesetter(self._painter.columns - 1).lines(block, done)
+        return [""] * apart + block_renderer(self._painter.columns - 1).lines(block, done)
 
 
-class Painter:
+class LinePainter:
     """Lines on a terminal: finished ones scroll away, the live ones below them are replaced. The cursor ends the last one."""
 
     def __init__(self, write: Callable[[str], None], size: Callable[[], os.terminal_size]) -> None:
@@ -148,7 +148,7 @@ class Painter:
             frame += "\n"
         self._live, self._width = live, columns
         if frame:
-            self._write(BEGIN + frame + END)
+            self._write(BEGIN_FRAME + frame + END_FRAME)
 
     def _common(self, lines: list[str]) -> int:
         pairs = zip(self._live, lines, strict=False)

@@ -71,7 +71,7 @@ def split(text: str) -> list[Block]:
     """The blocks of `text`. Only the last may still change when whole lines are added."""
     lines = [f"{line}\n" for line in text.split("\n")]  # as the parser counts them
     offsets = [0, *itertools.accumulate(len(line) for line in lines)]
-    starts = list(_starts(text))
+    starts = list(_block_starts(text))
     ends = [start for start, _ in starts[1:]] + [len(lines)]
     return [
         Block(
@@ -84,7 +84,7 @@ def split(text: str) -> list[Block]:
     ]
 
 
-def _starts(text: str) -> Iterator[tuple[int, str]]:
+def _block_starts(text: str) -> Iterator[tuple[int, str]]:
     """The line each block starts at, and its fence if it is one. A list is as many blocks as it has items."""
     for token in _parser().parse(text):
         listed = token.type in ("bullet_list_open", "ordered_list_open")
@@ -93,18 +93,18 @@ def _starts(text: str) -> Iterator[tuple[int, str]]:
             yield token.map[0], token.markup if token.type == "fence" else ""
 
 
-def mended(text: str) -> str:
+def close_open_marks(text: str) -> str:
     """Unfinished text as it will probably go on: `**bo` shows bold at once, and a mark just begun shows nothing."""
     head, newline, last = text.rpartition("\n")
     if re.fullmatch(r"\s*(?:`+|~+|[*_]{1,2}|#{1,6})\s*", last):
         return head + newline
-    if not _closing(text) or split(text)[-1].fence:
+    if not _closing_marks(text) or split(text)[-1].fence:
         return text
     trimmed = text.rstrip("*` \n")
-    return trimmed + _closing(trimmed)
+    return trimmed + _closing_marks(trimmed)
 
 
-def _closing(text: str) -> str:
+def _closing_marks(text: str) -> str:
     """The marks that close the code span or the bold which the last paragraph has open."""
     paragraph = text.rpartition("\n\n")[2]
     code = "`" * (paragraph.count("`") % 2)
@@ -112,7 +112,7 @@ def _closing(text: str) -> str:
     return code + "**" * (paragraph.count("**") % 2 and "**" not in opened)
 
 
-class Typesetter:
+class BlockRenderer:
     """Sets blocks in lines of at most `width` columns, styled for this terminal."""
 
     def __init__(self, width: int) -> None:
@@ -130,41 +130,41 @@ class Typesetter:
     def lines(self, block: Block, skip: int = 0) -> list[str]:
         """The block's lines; of a fence only what follows its first `skip` lines of source."""
         if block.fence:
-            return [line for text in _fence(block)[skip:] if text is not None for line in self._set(text)]
-        lines = self._set(_Page(block.source))
+            return [line for text in _fence_lines(block)[skip:] if text is not None for line in self._set(text)]
+        lines = self._set(_Document(block.source))
         text = [place for place, line in enumerate(lines) if _STYLE.sub("", line).strip()]
         return lines[text[0] : text[-1] + 1] if text else []
 
-    def _set(self, renderable: "Text | _Page") -> list[str]:
+    def _set(self, renderable: "Text | _Document") -> list[str]:
         with self._console.capture() as captured:
             self._console.print(renderable, overflow="fold")
         return [line.rstrip() for line in captured.get().removesuffix("\n").split("\n")]
 
 
 @lru_cache(1)
-def typesetter(width: int) -> Typesetter:
+def block_renderer(width: int) -> BlockRenderer:
     """The typesetter for that width; a window seldom changes it."""
-    return Typesetter(width)
+    return BlockRenderer(width)
 
 
-def _fence(block: Block) -> list[Text | None]:
+def _fence_lines(block: Block) -> list[Text | None]:
     """A fence line by line of its source: the language, if named, stands for the opening line, nothing for the closing."""
     opening, _, code = block.source.partition("\n")
     if not block.open:
         code = code[: code.rstrip().rfind("\n") + 1]
     named = language(opening.strip(" `~"))
-    return [Text(named, "dim") if named else None, *_highlighted(code, named)]
+    return [Text(named, "dim") if named else None, *_highlight(code, named)]
 
 
-def _highlighted(code: str, named: str) -> list[Text]:
+def _highlight(code: str, named: str) -> list[Text]:
     """Lines of code; the last need not have ended."""
     code = code.expandtabs(4)
-    whole = code + _closers(code, named)
+    whole = code + _closing_tags(code, named)
     text = Syntax("", named or "text", theme="ansi_dark", background_color="default").highlight(whole)
     return list(text.split("\n", allow_blank=True))[: code.count("\n") + (code[-1:] not in ("", "\n"))]
 
 
-def _closers(code: str, named: str) -> str:
+def _closing_tags(code: str, named: str) -> str:
     """What closes the script or style that a page has open: the highlighter knows its language only when it is closed."""
     last = list(_SCRIPT.finditer(code))[-1:] if named in ("html", "htm", "xhtml", "vue", "svelte") else []
     return f"\n</{last[0][2]}>" if last and not last[0][1] else ""
@@ -176,7 +176,7 @@ class _Code(CodeBlock):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.lexer_name != "text":
             yield Text(language(self.lexer_name), "dim")
-        yield from _highlighted(str(self.text).rstrip("\n"), language(self.lexer_name))
+        yield from _highlight(str(self.text).rstrip("\n"), language(self.lexer_name))
 
 
 class _Heading(Heading):
@@ -198,7 +198,7 @@ class _List(ListElement):
                 marker = " " * len(marker)
 
 
-class _Page(Markdown):
+class _Document(Markdown):
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
         "heading_open": _Heading,
@@ -210,10 +210,10 @@ class _Page(Markdown):
 
     def __init__(self, source: str) -> None:
         super().__init__("", hyperlinks=False)
-        self.parsed = list(_tamed(_parser().parse(source)))
+        self.parsed = list(_sanitized(_parser().parse(source)))
 
 
-def _tamed(tokens: "list[Token]") -> "Iterator[Token]":
+def _sanitized(tokens: "list[Token]") -> "Iterator[Token]":
     """Sanitised once more, for the parser decodes; a line's end is kept, since models mean it."""
     for token in tokens:
         token.content, token.info = clean(token.content), clean(token.info)
@@ -221,5 +221,5 @@ def _tamed(tokens: "list[Token]") -> "Iterator[Token]":
         if token.type == "softbreak":
             token.type = "hardbreak"
         if token.children:
-            token.children = list(_tamed(token.children))
+            token.children = list(_sanitized(token.children))
         yield token

@@ -41,7 +41,7 @@ class Notes:
     def rows(self, rows: Sequence[Sequence[str]]) -> None:
         """A table without lines; where it is wider than the window, each row's first cell stands above the rest."""
         cells = [[visible(cell) for cell in row] for row in rows]
-        for line in laid_out(cells, self.columns):
+        for line in format_table(cells, self.columns):
             self._write(line)
 
     def draw(self, picture: str) -> None:
@@ -58,7 +58,7 @@ class Notes:
             return 80
 
     def _folded(self, text: str) -> str:
-        return folded(text, self.columns)
+        return wrap_words(text, self.columns)
 
     def _write(self, text: str, style: str = "") -> None:
         styled = f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text else text
@@ -66,7 +66,7 @@ class Notes:
             print(styled, file=self.out.stderr, flush=True)
 
 
-def folded(text: str, columns: int) -> str:
+def wrap_words(text: str, columns: int) -> str:
     """Broken between words; a word wider than the window is left to the terminal."""
     from wcwidth import wcswidth
 
@@ -79,7 +79,7 @@ def folded(text: str, columns: int) -> str:
     return "\n".join(lines)
 
 
-def laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
+def format_table(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
     """Rows as lines: side by side where they fit, else a row's first cell above its others."""
     from wcwidth import wcswidth
 
@@ -87,19 +87,19 @@ def laid_out(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
         return []
     widths = [max(wcswidth(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
     if sum(widths) + GAP * (len(widths) - 1) > columns:
-        return [line for row in rows for line in _stacked(row, columns)]
+        return [line for row in rows for line in _stacked_row(row, columns)]
     spaced = [
         [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(row, widths, strict=False)] for row in rows
     ]
     return ["".join(row).rstrip() for row in spaced]
 
 
-def _stacked(row: Sequence[str], columns: int) -> Iterator[str]:
-    yield from folded(row[0], columns).split("\n")
+def _stacked_row(row: Sequence[str], columns: int) -> Iterator[str]:
+    yield from wrap_words(row[0], columns).split("\n")
     for cell in row[1:]:
-        yield from (f"  {line}" for line in folded(cell, columns - 2).split("\n") if line)
+        yield from (f"  {line}" for line in wrap_words(cell, columns - 2).split("\n") if line)
 
 
-def counted(number: int, what: str) -> str:
+def count_of(number: int, what: str) -> str:
     """`1 image`, `2 images`."""
     return f"{number} {what}" + ("s" if number != 1 else "")

@@ -40,7 +40,7 @@ class Output:
     def write(self, text: str) -> None:
         """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""
         if text:
-            with writing(answer=bool(self.model)):
+            with translate_write_errors(answer=bool(self.model)):
                 self.stdout.write(text)
                 self.stdout.flush()
 
@@ -55,7 +55,7 @@ class Output:
             print(text, file=self.stderr, flush=True)
 
 
-def choose(
+def choose_output(
     *,
     format: Format = "text",
     plain: bool = False,
@@ -67,11 +67,11 @@ def choose(
     env: Mapping[str, str] = os.environ,
 ) -> Output:
     """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file."""
-    stdout, stderr = stdout or sys.stdout or _Closed(), stderr or sys.stderr or io.StringIO()
+    stdout, stderr = stdout or sys.stdout or _ClosedStdout(), stderr or sys.stderr or io.StringIO()
     for file in (stdout, stderr):
         if reconfigure := getattr(file, "reconfigure", None):
             reconfigure(errors="replace")
-    drawing = not plain and draws(env)
+    drawing = not plain and supports_drawing(env)
     return Output(
         stdout,
         stderr,
@@ -84,20 +84,20 @@ def choose(
     )
 
 
-class _Closed(io.StringIO):
+class _ClosedStdout(io.StringIO):
     """A stdout that was closed before we began: an error when something is written, and not before."""
 
     def write(self, text: str) -> int:
         raise OSError(errno.EBADF, "stdout is closed")
 
 
-def draws(env: Mapping[str, str] = os.environ) -> bool:
+def supports_drawing(env: Mapping[str, str] = os.environ) -> bool:
     """False where colours and redrawing are unwanted or unknown: NO_COLOR, TERM=dumb, no TERM at all."""
     term = env.get("TERM", "xterm" if os.name == "nt" else "")
     return not env.get("NO_COLOR") and term not in ("", "dumb", "unknown")
 
 
-def size(stream: TextIO) -> os.terminal_size:
+def window_size(stream: TextIO) -> os.terminal_size:
     """The window's columns and rows now; 80 by 24 where it doesn't say."""
     try:
         found = os.get_terminal_size(stream.fileno())
@@ -107,7 +107,7 @@ def size(stream: TextIO) -> os.terminal_size:
 
 
 @contextlib.contextmanager
-def writing(*, answer: bool) -> Iterator[None]:
+def translate_write_errors(*, answer: bool) -> Iterator[None]:
     """What cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
     try:
         yield
@@ -120,7 +120,7 @@ def writing(*, answer: bool) -> Iterator[None]:
         raise PixtralError(f"Cannot write to stdout: {reason}") from error
 
 
-def agreed(question: str, out: Output) -> bool:
+def confirm(question: str, out: Output) -> bool:
     """Whether whoever sits at the terminal says yes. Raises UsageError when nobody does."""
     if not sys.stdin.isatty():
         raise UsageError(question, "There is nobody to ask: use --yes")
@@ -136,10 +136,10 @@ def dumps(value: Any, encoding: str | None = "utf-8") -> str:
     """One line of JSON that means exactly `value` and is harmless on a terminal: what could act there is escaped."""
     if (encoding or "").lower().replace("-", "") != "utf8":
         return json.dumps(value)
-    return _FOREIGN.sub(_escaped_if_harmful, json.dumps(value, ensure_ascii=False))
+    return _NON_ASCII.sub(_escaped_if_harmful, json.dumps(value, ensure_ascii=False))
 
 
-_FOREIGN = re.compile(r"[^\x20-\x7e]")
+_NON_ASCII = re.compile(r"[^\x20-\x7e]")
 
 
 def _escaped_if_harmful(found: re.Match[str]) -> str:

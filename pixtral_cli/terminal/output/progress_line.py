@@ -4,11 +4,11 @@ import shutil
 import time
 from typing import TextIO
 
-SECONDS = 30.0  # between two lines where nothing can be redrawn
-REDRAW = 0.1
+LINE_INTERVAL = 30.0  # between two lines where nothing can be redrawn
+REDRAW_INTERVAL = 0.1
 
 
-class Counter:
+class ProgressLine:
     """Shows texts one after another; `end` leaves the last one standing, `clear` does not."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False, plain: bool = False) -> None:
@@ -41,7 +41,7 @@ class Counter:
 
     def _write(self, text: str) -> None:
         self._written = text
-        self._next = time.monotonic() + (REDRAW if self._live else SECONDS)
+        self._next = time.monotonic() + (REDRAW_INTERVAL if self._live else LINE_INTERVAL)
         if self._live:
             self._stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
         else:

@@ -1,6 +1,6 @@
 """Shows an answer as it comes. Pulls `Chunk`s and knows no engine; where they go is `Output`'s to say.
 
-    answer = render(chunks, choose(plain=flags.plain, model="demo"))
+    answer = render(chunks, choose_output(plain=flags.plain, model="demo"))
 
 `render` returns when the answer has ended, its last line complete. Whatever interrupts it (Ctrl-C, a closed pipe, a full
 disk, an engine's error) leaves what was shown on the screen, closes `chunks`, and is raised again. It starts no thread
@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 from pixtral_cli.chat.engine import Chunk, FinishReason, Timings, Usage
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.output import Output, choose, dumps
+from pixtral_cli.terminal.output.output import Output, dumps
 from pixtral_cli.terminal.output.spinner import Spinner
 from pixtral_cli.util.sanitize import Cleaner
 
-__all__ = ["Answer", "Output", "as_json", "choose", "collect", "render", "show", "statistics"]
+__all__ = ["Answer", "Output", "as_json", "collect", "render", "show", "statistics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ def render(chunks: Iterator[Chunk], out: Output) -> Answer:
         answer = collect(chunks, out)
         show(answer, out)
         return answer
-    return _jsonl(chunks, out) if out.format == "jsonl" else _text(chunks, out)
+    return _render_jsonl(chunks, out) if out.format == "jsonl" else _render_text(chunks, out)
 
 
 def collect(chunks: Iterator[Chunk], out: Output) -> Answer:
     """The whole answer, nothing shown but a sign of life."""
     taken: list[Chunk] = []
-    with closing(chunks), Spinner(out):
+    with close_after(chunks), Spinner(out):
         taken.extend(chunks)
     return _answer(taken)
 
@@ -51,7 +51,7 @@ def collect(chunks: Iterator[Chunk], out: Output) -> Answer:
 def show(answer: Answer, out: Output) -> None:
     """A whole answer at once, in the format of `out`."""
     if out.format == "text":
-        with _view(out) as feed:
+        with _sanitized_feed(out) as feed:
             feed(answer.text)
     else:
         out.write(dumps(as_json(answer, out.model), out.stdout.encoding) + "\n")
@@ -89,7 +89,7 @@ def statistics(answer: Answer, context_window: int) -> str:
 
 
 @contextlib.contextmanager
-def closing(chunks: Iterator[Chunk]) -> Iterator[None]:
+def close_after(chunks: Iterator[Chunk]) -> Iterator[None]:
     """Stops the computing when the context is left. An iterator that has no `close` has nothing to stop."""
     try:
         yield
@@ -98,9 +98,9 @@ def closing(chunks: Iterator[Chunk]) -> Iterator[None]:
             close()
 
 
-def _text(chunks: Iterator[Chunk], out: Output) -> Answer:
+def _render_text(chunks: Iterator[Chunk], out: Output) -> Answer:
     taken: list[Chunk] = []
-    with _view(out) as feed, Spinner(out) as spinner, closing(chunks):
+    with _sanitized_feed(out) as feed, Spinner(out) as spinner, close_after(chunks):
         for chunk in chunks:
             taken.append(chunk)
             if chunk.text:
@@ -109,9 +109,9 @@ def _text(chunks: Iterator[Chunk], out: Output) -> Answer:
     return _answer(taken)
 
 
-def _jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
+def _render_jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
     taken: list[Chunk] = []
-    with Spinner(out) as spinner, closing(chunks):
+    with Spinner(out) as spinner, close_after(chunks):
         for chunk in chunks:
             taken.append(chunk)
             if chunk.text:
@@ -132,16 +132,16 @@ Feed: TypeAlias = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def _view(out: Output) -> Iterator[Feed]:
+def _sanitized_feed(out: Output) -> Iterator[Feed]:
     """Sanitised text on its way to whoever is listening."""
     cleaner = Cleaner()
-    with _live(out) if out.markdown else _plain(out) as feed:
+    with _markdown_feed(out) if out.markdown else _plain_feed(out) as feed:
         yield lambda text: feed(cleaner.feed(text))
         feed(cleaner.close())
 
 
 @contextlib.contextmanager
-def _live(out: Output) -> Iterator[Feed]:
+def _markdown_feed(out: Output) -> Iterator[Feed]:
     from pixtral_cli.terminal.output.live import LiveMarkdown
 
     with LiveMarkdown(out.stdout, out.write) as live:
@@ -149,7 +149,7 @@ def _live(out: Output) -> Iterator[Feed]:
 
 
 @contextlib.contextmanager
-def _plain(out: Output) -> Iterator[Feed]:
+def _plain_feed(out: Output) -> Iterator[Feed]:
     """Text as it comes, for pipes, files and terminals that don't draw; its last line is completed."""
     last = "\n"
 

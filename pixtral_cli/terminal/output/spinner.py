@@ -6,10 +6,10 @@ import threading
 import time
 from types import TracebackType
 
-from pixtral_cli.terminal.output.output import Output, size
+from pixtral_cli.terminal.output.output import Output, window_size
 from pixtral_cli.util.sanitize import visible
 
-PATIENCE = 0.3
+SHOW_AFTER = 0.3
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -42,11 +42,11 @@ class Spinner:
         frames = itertools.cycle(FRAMES if self._out.stderr.encoding.lower() == "utf-8" else "-\\|/")
         label = f"{visible(self._out.model)} is at work" if self._out.model else "at work"
         with contextlib.suppress(OSError):  # a terminal that has gone needs no sign of life
-            if self._over.wait(PATIENCE):
+            if self._over.wait(SHOW_AFTER):
                 return
             while not self._over.wait(0.1):
                 line = f"{next(frames)} {visible(self._out.doing()) or label}, {time.monotonic() - begin:.0f} s"
-                self._write(f"\r{line[: size(self._out.stderr).columns - 1]}\x1b[K")
+                self._write(f"\r{line[: window_size(self._out.stderr).columns - 1]}\x1b[K")
             self._write("\r\x1b[K")
 
     def _write(self, text: str) -> None:

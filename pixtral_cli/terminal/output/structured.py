@@ -13,19 +13,19 @@ from pixtral_cli.terminal.output.render import Answer, as_json
 Layout = Literal["", "csv", "records"]
 
 
-def document(given: Answer, sampling: Sampling, layout: Layout, out: Output, *, file: bool) -> str:
+def structured_text(given: Answer, sampling: Sampling, layout: Layout, out: Output, *, file: bool) -> str:
     """The whole of what leaves, its last line complete; who puts it on a terminal cleans it.
 
     Raises Unfit when the answer does not satisfy the schema.
     """
     assert sampling.schema is not None
     encoding = "utf-8" if file else out.stdout.encoding
-    value = _value(given, sampling)
+    value = _checked_value(given, sampling)
     if layout:
         found = table(value, sampling.schema)
         if found.beside:
             out.note(f"Not in the table: {', '.join(found.beside)} (--format json has all)")
-        return _csv(found, out) if layout == "csv" else "".join(f"{dumps(row, encoding)}\n" for row in found.rows)
+        return _csv_text(found, out) if layout == "csv" else "".join(f"{dumps(row, encoding)}\n" for row in found.rows)
     if out.format != "text":
         return dumps(as_json(given, out.model) | {"parsed": value}, encoding) + "\n"
     if not file and out.stdout.isatty():
@@ -33,7 +33,7 @@ def document(given: Answer, sampling: Sampling, layout: Layout, out: Output, *, 
     return dumps(value, encoding) + "\n"
 
 
-def described(schema: dict[str, Any]) -> str:
+def describe_schema(schema: dict[str, Any]) -> str:
     """What a schema asks for, in a few words."""
     items = schema.get("items") if schema.get("type") == "array" else None
     inner = items if isinstance(items, dict) else schema
@@ -41,7 +41,7 @@ def described(schema: dict[str, Any]) -> str:
     return f"a list of {names}" if items else names
 
 
-def _value(given: Answer, sampling: Sampling) -> Any:
+def _checked_value(given: Answer, sampling: Sampling) -> Any:
     assert sampling.schema is not None
     try:
         return schemas.validate(given.text, sampling.schema, cut=given.finish_reason == "length")
@@ -53,7 +53,7 @@ def _value(given: Answer, sampling: Sampling) -> Any:
         raise Unfit(error.message, hint) from None
 
 
-def _csv(found: Table, out: Output) -> str:
+def _csv_text(found: Table, out: Output) -> str:
     text, guarded = to_csv(found)
     if guarded:
         cells = "A cell begins" if guarded == 1 else f"{guarded} cells begin"

@@ -18,7 +18,7 @@ _REMOTE = re.compile(r"https?:|data:", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(%?)")
 
 
-def there(name: str) -> bool:
+def path_exists(name: str) -> bool:
     """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages set aside)."""
     found = pdf.split(name)
     try:
@@ -27,25 +27,25 @@ def there(name: str) -> bool:
         return False
 
 
-def gather(name: str) -> list[Image]:
+def load_images(name: str) -> list[Image]:
     """The image that a path or URL means, or the pages of a PDF. Raises ImageError, NetworkError."""
-    document = None if _REMOTE.match(name) else pdf.split(_local(name))
+    document = None if _REMOTE.match(name) else pdf.split(_local_path(name))
     if document is None:
         return [images.load(name, typed=True)]
     return [images.from_bytes(data, shown) for data, shown in pdf.pages(Path(document[0]).expanduser(), document[1])]
 
 
-def named(argument: str) -> Iterator[str]:
+def image_names(argument: str) -> Iterator[str]:
     """The names in a command's argument, in order: paths as in a question, patterns, URLs of any kind."""
-    for part in input_parser.question(argument, there).parts:
+    for part in input_parser.parse_question(argument, path_exists).parts:
         if isinstance(part, input_parser.Source):
             yield part.name
         else:
             for word in (part if isinstance(part, str) else part.raw).split():
-                yield from _matches(input_parser.unquoted(word))
+                yield from _expand_pattern(input_parser.shell_unquoted(word))
 
 
-def box(words: list[str], size: tuple[int, int]) -> Box:
+def parse_box(words: list[str], size: tuple[int, int]) -> Box:
     """A crop from `x y w h`, each in pixels or in percent of the width or height. Raises UsageError."""
     numbers = [_NUMBER.fullmatch(word) for word in words]
     if len(numbers) != 4 or not all(numbers):
@@ -59,7 +59,7 @@ def box(words: list[str], size: tuple[int, int]) -> Box:
     return Box(x, y, w, h)
 
 
-def row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
+def image_row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
     """One image in words: its number and name, its size and the size it is sent at, its tokens."""
     width, height = image.size
     sent = f" → {cost.width}×{cost.height}" if cost else ""
@@ -69,16 +69,16 @@ def row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
     return cells + ([f"{cost.tokens:,} tokens"] if cost else [])
 
 
-def room(cost: Cost) -> str:
+def context_left(cost: Cost) -> str:
     """The context that is left, or by how much it is overdrawn."""
     if cost.left < 0:
         return f"{-cost.left:,} tokens too many for the context window of {cost.context_window:,}: /drop an image"
     return f"{cost.left:,} of {cost.context_window:,} tokens left"
 
 
-def _matches(word: str) -> list[str]:
+def _expand_pattern(word: str) -> list[str]:
     """The files that a pattern means, or the word itself."""
-    if there(word) or _REMOTE.match(word) or not re.search(r"[*?\[]", word):
+    if path_exists(word) or _REMOTE.match(word) or not re.search(r"[*?\[]", word):
         return [word]
     found = sorted(glob.glob(str(Path(word).expanduser()), recursive=True))  # noqa: PTH207
     if not found:
@@ -86,7 +86,7 @@ def _matches(word: str) -> list[str]:
     return [name for name in found if Path(name).is_file()]
 
 
-def _local(name: str) -> str:
+def _local_path(name: str) -> str:
     """A path from a file URL, the fragment (a PDF's pages) kept; any other name as it is."""
     if not name.lower().startswith("file:"):
         return name

@@ -14,7 +14,7 @@ State = Literal["waiting", "loading", "ready", "failed"]
 
 
 @dataclass
-class Far:
+class LoadProgress:
     """How far a model is that is loaded by somebody else while its engine is opened, and what is being done there."""
 
     loaded: float = 0.0
@@ -25,7 +25,7 @@ class Far:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class ModelOpener:
     """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
 
     `open` may import heavy libraries; it is called once, in a thread. `note` is to be told first, `news` whenever
@@ -37,10 +37,10 @@ class Opening:
     sampling: Sampling = field(default_factory=Sampling)
     note: str = ""
     news: list[str] = field(default_factory=list)
-    far: Far = field(default_factory=Far)
+    far: LoadProgress = field(default_factory=LoadProgress)
 
 
-class Unwanted(PixtralError):
+class LoadCancelled(PixtralError):
     """It was closed while it was getting ready."""
 
 
@@ -52,7 +52,7 @@ class Backend:
     """
 
     def __init__(
-        self, opening: Opening, changed: Callable[[], None] = lambda: None, after: "Backend | None" = None
+        self, opening: ModelOpener, changed: Callable[[], None] = lambda: None, after: "Backend | None" = None
     ) -> None:
         self.opening = opening
         self.changed = changed
@@ -136,7 +136,7 @@ class Backend:
 
     def _check(self) -> None:
         if self._closed:
-            raise Unwanted(f"{self.name} is no longer wanted")
+            raise LoadCancelled(f"{self.name} is no longer wanted")
 
     def _work(self) -> None:
         try:
@@ -149,8 +149,8 @@ class Backend:
             if isinstance(self._engine, LoadableEngine):
                 self._check()
                 self._engine.load(self._check)
-        except Unwanted as error:
-            self._error = Unwanted(error.message)  # without its traceback, which would hold on to the weights
+        except LoadCancelled as error:
+            self._error = LoadCancelled(error.message)  # without its traceback, which would hold on to the weights
         except PixtralError as error:
             self._error = error
         except BaseException as error:  # a thread has nobody to raise to: those who wait are told

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from pixtral_cli.chat.templates import Template
-from pixtral_cli.terminal.repl.input_parser import literal
+from pixtral_cli.terminal.repl.input_parser import escape_image_numbers
 
 
 @dataclass
@@ -17,15 +17,15 @@ class ChosenTemplate:
         """A typed question in its place in the prompt, of whose own words none places an image."""
         if not self.template.takes_input:
             return text
-        prompt = replace(self.template, prompt=literal(self.template.prompt))
-        return prompt.fill(text, {name: literal(value) for name, value in self.values.items()}).prompt
+        prompt = replace(self.template, prompt=escape_image_numbers(self.template.prompt))
+        return prompt.fill(text, {name: escape_image_numbers(value) for name, value in self.values.items()}).prompt
 
     @property
     def draft(self) -> str:
         """The prompt that has no place for a question, as a line to be mended or sent."""
         if self.template.takes_input:
             return ""
-        line = literal(self.template.fill("", self.values).prompt)
+        line = escape_image_numbers(self.template.fill("", self.values).prompt)
         return f" {line} " if line.startswith("/") else f"{line} "
 
     @property

@@ -12,10 +12,10 @@ from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.terminal.desktop.screenshot import AREAS
 from pixtral_cli.terminal.repl.commands.settings import SETTINGS
 from pixtral_cli.terminal.repl.commands.table import BY_NAME, TABLE, Kind
-from pixtral_cli.terminal.repl.input_parser import quoted, unquoted
+from pixtral_cli.terminal.repl.input_parser import shell_quoted, shell_unquoted
 
-MOST = 200  # entries of a folder that are offered
-Pairs: TypeAlias = Callable[[], Sequence[tuple[str, str]]]
+MAX_ENTRIES = 200  # entries of a folder that are offered
+NamesWithSummaries: TypeAlias = Callable[[], Sequence[tuple[str, str]]]
 
 _LAST = re.compile(r"(?:\\.|[^\s\\])*$")
 
@@ -30,16 +30,16 @@ class Suggestion:
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class CompletionSources:
     """What there is to name, each with what it is; asked for when it is wanted."""
 
-    images: Pairs = field(default=tuple)
-    models: Pairs = field(default=tuple)
-    sessions: Pairs = field(default=tuple)
-    templates: Pairs = field(default=tuple)
+    images: NamesWithSummaries = field(default=tuple)
+    models: NamesWithSummaries = field(default=tuple)
+    sessions: NamesWithSummaries = field(default=tuple)
+    templates: NamesWithSummaries = field(default=tuple)
 
 
-def suggest(before: str, names: Names) -> Iterator[Suggestion]:
+def suggest(before: str, names: CompletionSources) -> Iterator[Suggestion]:
     """What could stand at the end of the text before the cursor."""
     command = re.match(r"/(\S*)(\s+)?", before)
     if command and "/" not in command[1] and not command[2]:
@@ -53,35 +53,35 @@ def suggest(before: str, names: Names) -> Iterator[Suggestion]:
     elif word.startswith("#"):
         yield from _matching([(f"#{number}", about) for number, about in names.images()], word)
     elif word.startswith("@"):
-        yield from paths(word[1:])
+        yield from complete_path(word[1:])
     elif word or row:
-        yield from paths(word)
+        yield from complete_path(word)
 
 
-def eager(before: str) -> bool:
+def completes_while_typing(before: str) -> bool:
     """Whether to offer without being asked: where a word can be nothing but a name."""
     last = _LAST.search(before)
     return bool(re.fullmatch(r"/[a-z?]*", before) or (last and re.match(r"[@#]", last[0])))
 
 
-def paths(word: str) -> Iterator[Suggestion]:
+def complete_path(word: str) -> Iterator[Suggestion]:
     """Folders and pictures whose path begins with the word; upper and lower case are the same."""
-    folder, name = os.path.split(unquoted(word))
+    folder, name = os.path.split(shell_unquoted(word))
     try:
         entries = sorted(os.scandir(Path(folder).expanduser() if folder else "."), key=lambda entry: entry.name.lower())
     except (OSError, ValueError, RuntimeError):
         return
     fitting = (e for e in entries if e.name.lower().startswith(name.lower()) and (name or not e.name.startswith(".")))
     offered = ((e.name, e.is_dir()) for e in fitting if e.is_dir() or has_picture_extension(e.name))
-    for entry, is_folder in islice(offered, MOST):
+    for entry, is_folder in islice(offered, MAX_ENTRIES):
         yield Suggestion(
-            quoted(folder and f"{folder.rstrip('/')}/") + quoted(entry) + "/" * is_folder,
+            shell_quoted(folder and f"{folder.rstrip('/')}/") + shell_quoted(entry) + "/" * is_folder,
             len(word),
             "folder" * is_folder,
         )
 
 
-def _arguments(kind: Kind, before: str, names: Names) -> Sequence[tuple[str, str]]:
+def _arguments(kind: Kind, before: str, names: CompletionSources) -> Sequence[tuple[str, str]]:
     if kind == "setting":
         words = before.split()
         if len(words) > 2 or (len(words) == 2 and before.endswith(" ")):
@@ -92,7 +92,7 @@ def _arguments(kind: Kind, before: str, names: Names) -> Sequence[tuple[str, str
         return [(row.name, row.summary) for row in TABLE]
     if kind == "area":
         return [(area, "") for area in AREAS]
-    there: dict[Kind, Pairs] = {
+    there: dict[Kind, NamesWithSummaries] = {
         "image": names.images,
         "model": names.models,
         "session": names.sessions,

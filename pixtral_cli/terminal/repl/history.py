@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LONGEST = 20_000  # characters; longer lines are not kept
-MOST = 2_000  # lines that are called back
+MAX_LENGTH = 20_000  # characters; longer lines are not kept
+MAX_LINES = 2_000  # lines that are called back
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class InputLine:
     """What was sent. `pasted` are its blocks of several lines that were not typed; `draft` is to stand in the line again."""
 
     text: str
@@ -20,7 +20,7 @@ class Line:
     draft: str = ""
 
 
-class Recall:
+class InputHistory:
     """Lines to call back, the newest last. Without a file, or where it cannot be written, they are those of this process."""
 
     def __init__(self, file: Path | None = None, *, keep: bool = True) -> None:
@@ -28,9 +28,9 @@ class Recall:
         self._keep = keep
         self.lines = self._read()
 
-    def add(self, line: Line) -> None:
+    def add(self, line: InputLine) -> None:
         """Remember a line, unless it is the same as the last."""
-        if not line.text.strip() or len(line.text) > LONGEST or self.lines[-1:] == [line]:
+        if not line.text.strip() or len(line.text) > MAX_LENGTH or self.lines[-1:] == [line]:
             return
         self.lines.append(line)
         if self._file and self._keep:
@@ -41,17 +41,17 @@ class Recall:
                 with os.fdopen(handle, "wb") as file:
                     file.write(b"\n" + json.dumps(value).encode())  # one that was cut short spoils no other
 
-    def _read(self) -> list[Line]:
+    def _read(self) -> list[InputLine]:
         try:
-            raw = self._file.read_bytes().splitlines()[-MOST:] if self._file else []
+            raw = self._file.read_bytes().splitlines()[-MAX_LINES:] if self._file else []
         except OSError:
             return []
         return [line for piece in raw for line in _parsed(piece)]
 
 
-def _parsed(piece: bytes) -> list[Line]:
+def _parsed(piece: bytes) -> list[InputLine]:
     try:
         value: Any = json.loads(piece)
-        return [Line(value["text"], tuple(value["pasted"])) if isinstance(value, dict) else Line(str(value))]
+        return [InputLine(value["text"], tuple(value["pasted"])) if isinstance(value, dict) else InputLine(str(value))]
     except (ValueError, TypeError, KeyError):
         return []

@@ -14,8 +14,8 @@ from pixtral_cli.images.formats import has_picture_extension
 Exists: TypeAlias = Callable[[str], bool]
 
 
-FENCE = '"""'
-FAR = 12  # a name with unescaped spaces has at most this many words
+TRIPLE_QUOTE = '"""'
+MAX_NAME_WORDS = 12  # a name with unescaped spaces has at most this many words
 
 _COMMAND = re.compile(r"/([a-zA-Z]+|\?)(?:\s+(.*))?$", re.DOTALL)
 _URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IGNORECASE)
@@ -49,13 +49,13 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class Verbatim:
     """Words that mean nothing but themselves: code in backticks and pasted blocks."""
 
     raw: str
 
 
-Part: TypeAlias = str | Plain | Source
+Part: TypeAlias = str | Verbatim | Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,13 @@ class Question:
 
         A name inside a sentence stays by its short form; any other goes, since its picture precedes the text.
         """
-        inside = set(_inside(self.parts))
+        inside = set(_sources_in_sentence(self.parts))
         pieces = []
         for index, part in enumerate(self.parts):
             if isinstance(part, Source):
-                pieces.append(literal(part.short) if index in inside else "")
+                pieces.append(escape_image_numbers(part.short) if index in inside else "")
             else:
-                pieces.append(literal(part.raw) if isinstance(part, Plain) else part)
+                pieces.append(escape_image_numbers(part.raw) if isinstance(part, Verbatim) else part)
         return "".join(pieces).strip()
 
 
@@ -90,37 +90,41 @@ def parse(line: str, exists: Exists, pasted: Sequence[str] = (), known: Collecti
 
     A name that is among the `known`, the images of the conversation, and no path here, speaks of that image.
     """
-    if line.startswith(FENCE):
-        inner = line.removeprefix(FENCE).rstrip().removesuffix(FENCE).strip("\n")
-        return question(inner, exists, pasted, known)
+    if line.startswith(TRIPLE_QUOTE):
+        inner = line.removeprefix(TRIPLE_QUOTE).rstrip().removesuffix(TRIPLE_QUOTE).strip("\n")
+        return parse_question(inner, exists, pasted, known)
     command = _COMMAND.match(line)
     if command and not any(block not in line or line.startswith(block) for block in pasted):
         return Command(command[1].lower(), (command[2] or "").strip())
-    return question(line, exists, pasted, known)
+    return parse_question(line, exists, pasted, known)
 
 
-def question(text: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Question:
+def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Question:
     """The parts of a question. A pasted block that was edited since makes the whole text attach nothing."""
     if any(block not in text for block in pasted):
         pasted = (text,)
-    whole = None if pasted else _whole(text, exists)
+    whole = None if pasted else _whole_line_path(text, exists)
     if whole:
         return Question((whole,))
     parts: list[Part] = []
     notes: list[str] = []
-    for piece, plain in _pieces(text, pasted):
-        found: list[Part] = [Plain(piece)] if plain else [_new(part, exists, known) for part in _scan(piece, exists)]
-        notes += _unattached(piece, exists) if piece in pasted else _links(found)
+    for piece, plain in _split_verbatim(text, pasted):
+        found: list[Part] = (
+            [Verbatim(piece)] if plain else [_unless_known(part, exists, known) for part in _scan_words(piece, exists)]
+        )
+        notes += _pasted_name_notes(piece, exists) if piece in pasted else _link_notes(found)
         parts += found
     return Question(tuple(parts), tuple(notes))
 
 
-def is_open(text: str) -> bool:
+def has_open_block(text: str) -> bool:
     """Whether a `\"\"\"` block has begun and not ended: Enter makes a new line."""
-    return text.startswith(FENCE) and (len(text) < 2 * len(FENCE) or not text.rstrip().endswith(FENCE))
+    return text.startswith(TRIPLE_QUOTE) and (
+        len(text) < 2 * len(TRIPLE_QUOTE) or not text.rstrip().endswith(TRIPLE_QUOTE)
+    )
 
 
-def unquoted(raw: str) -> str:
+def shell_unquoted(raw: str) -> str:
     """A name without its shell quotes and backslashes."""
     if os.name == "nt":
         return raw.strip("'\"")
@@ -128,17 +132,17 @@ def unquoted(raw: str) -> str:
     return "".join(a or re.sub(r'\\(["\\$`])', r"\1", b) or c or d or e for a, b, c, d, e in pieces)
 
 
-def quoted(name: str) -> str:
+def shell_quoted(name: str) -> str:
     """A name as it can be typed into the line: spaces and shell characters behind backslashes."""
     return name if os.name == "nt" else re.sub(r"([\s'\"\\`()\[\]{}&;|<>*?!$])", r"\\\1", name)
 
 
-def literal(text: str) -> str:
+def escape_image_numbers(text: str) -> str:
     """Text in which nothing places an image."""
     return re.sub(r"\\?#\d{1,4}(?!\w)", r"\\\g<0>", text)
 
 
-def _pieces(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:
+def _split_verbatim(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:
     """Cut into (piece, plain): code in backticks and pasted blocks are plain words whatever they hold."""
     blocks = [re.escape(block) for block in sorted(pasted, key=len, reverse=True) if block]
     plain = re.compile("|".join([*blocks, f"(?:{_CODE.pattern})"]), re.DOTALL)
@@ -152,11 +156,11 @@ def _pieces(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:
         yield text[end:], False
 
 
-def _scan(text: str, exists: Exists) -> Iterator[Part]:
+def _scan_words(text: str, exists: Exists) -> Iterator[Part]:
     """Walk over the starts of words; what is not recognised is words."""
     begin = at = 0
     while at < len(text):
-        found = _recognise(text, at, exists) if _starts_word(text, at) else None
+        found = _recognise_source(text, at, exists) if _starts_word(text, at) else None
         if not found:
             at += 1
             continue
@@ -172,23 +176,23 @@ def _starts_word(text: str, at: int) -> bool:
     return not text[at].isspace() and (at == 0 or text[at - 1].isspace() or text[at - 1] in _BEFORE)
 
 
-def _new(part: Part, exists: Exists, known: Collection[str]) -> Part:
+def _unless_known(part: Part, exists: Exists, known: Collection[str]) -> Part:
     """A name that means an image which is there already is words."""
     if isinstance(part, Source) and part.short in known and not (exists(part.name) or _URL.match(part.name)):
         return part.raw
     return part
 
 
-def _recognise(text: str, at: int, exists: Exists) -> Source | None:
+def _recognise_source(text: str, at: int, exists: Exists) -> Source | None:
     if text[at] == "@":
-        found = _url(text, at + 1, every=True) or _named(text, at + 1, exists)
+        found = _url_at(text, at + 1, every=True) or _path_at(text, at + 1, exists)
         return Source(found.name, "@" + found.raw) if found else None
     if _URL.match(text, at):
-        return _url(text, at)
-    return _named(text, at, lambda name: has_picture_extension(name) and exists(name))
+        return _url_at(text, at)
+    return _path_at(text, at, lambda name: has_picture_extension(name) and exists(name))
 
 
-def _url(text: str, at: int, every: bool = False) -> Source | None:
+def _url_at(text: str, at: int, every: bool = False) -> Source | None:
     match = _URL.match(text, at)
     if not match:
         return None
@@ -198,14 +202,14 @@ def _url(text: str, at: int, every: bool = False) -> Source | None:
     return None if plain_link and not every else Source(url, url)
 
 
-def _named(text: str, at: int, wanted: Exists) -> Source | None:
+def _path_at(text: str, at: int, wanted: Exists) -> Source | None:
     """A path that starts here: one that is there if any reading gives one, else one that is surely meant as a picture."""
     readings = list(_readings(text, at))
     there = next((reading for reading in readings if wanted(reading.name)), None)
-    return there or next((r for r in readings[::-1] if has_picture_extension(r.name) and _meant(r.raw)), None)
+    return there or next((r for r in readings[::-1] if has_picture_extension(r.name) and _surely_one_name(r.raw)), None)
 
 
-def _meant(raw: str) -> bool:
+def _surely_one_name(raw: str) -> bool:
     """Whether a spelling is surely one name: quoted, or a word that is neither markup nor a pattern."""
     return raw[0] in "'\"" or (raw[0] not in _BEFORE and not re.search(r"""(?<!\\)[\s"'<>*?|=\[\]]""", raw))
 
@@ -215,58 +219,58 @@ def _readings(text: str, at: int) -> Iterator[Source]:
     if text[at : at + 1] in ("'", '"'):
         shell, first = _SHELL.match(text, at), _QUOTED.match(text, at)
         if shell and first:
-            yield Source(unquoted(shell[0]), shell[0])
-            yield Source(unquoted(first[0]), first[0])
+            yield Source(shell_unquoted(shell[0]), shell[0])
+            yield Source(shell_unquoted(first[0]), first[0])
         return
     line = text[at:].partition("\n")[0]
-    ends = [match.end() for match, _ in zip(_WORD.finditer(line), range(FAR), strict=False)]
+    ends = [match.end() for match, _ in zip(_WORD.finditer(line), range(MAX_NAME_WORDS), strict=False)]
     for end in reversed(ends):
         bare = line[:end].rstrip(_AFTER)
         for raw in dict.fromkeys((line[:end], bare, bare.removesuffix("'s"))):
             if end == ends[0] or has_picture_extension(raw):
-                yield Source(unquoted(raw) if "\\" in raw else raw, raw)
+                yield Source(shell_unquoted(raw) if "\\" in raw else raw, raw)
 
 
-def _whole(text: str, exists: Exists) -> Source | None:
+def _whole_line_path(text: str, exists: Exists) -> Source | None:
     """A line that is one path and nothing else is an attachment, however it is named."""
     raw = text.strip()
     if "\n" in raw or not re.search(r"[/\\]|^['\"]", raw):
         return None
-    return next((Source(name, raw) for name in (raw, unquoted(raw)) if exists(name)), None)
+    return next((Source(name, raw) for name in (raw, shell_unquoted(raw)) if exists(name)), None)
 
 
-def _links(parts: Sequence[Part]) -> list[str]:
+def _link_notes(parts: Sequence[Part]) -> list[str]:
     """Links that go as words, since nothing says that they are pictures."""
     links = [link.rstrip(_AFTER) for part in parts if isinstance(part, str) for link in _URL.findall(part)]
     return [f"sent as text: {link} (@{link} attaches it)" for link in links]
 
 
-def _unattached(block: str, exists: Exists) -> list[str]:
+def _pasted_name_notes(block: str, exists: Exists) -> list[str]:
     """Pictures that a pasted block names: not attached, and said so."""
-    found = _scan(block, exists)
+    found = _scan_words(block, exists)
     names = dict.fromkeys(part.name for part in found if isinstance(part, Source) and exists(part.name))
     return [f"pasted text attaches nothing: {name} (/image attaches it)" for name in names]
 
 
-def _inside(parts: Sequence[Part]) -> Iterator[int]:
+def _sources_in_sentence(parts: Sequence[Part]) -> Iterator[int]:
     """Where a name belongs to a sentence: there are words around it that its absence would break."""
     for index, part in enumerate(parts):
         if isinstance(part, Source):
-            before, after = _words(parts[:index]), _words(parts[index + 1 :])
-            leads = not before and not _named_within(parts[index + 1 :])
+            before, after = _words_of(parts[:index]), _words_of(parts[index + 1 :])
+            leads = not before and not _later_source_in_sentence(parts[index + 1 :])
             trails = not after and before[-1:] in (*".?!:", "")
             if not leads and not trails:
                 yield index
 
 
-def _named_within(parts: Sequence[Part]) -> bool:
+def _later_source_in_sentence(parts: Sequence[Part]) -> bool:
     """Whether a later picture is named with words on both of its sides."""
     return any(
-        isinstance(part, Source) and _words(parts[:index]) and _words(parts[index + 1 :])
+        isinstance(part, Source) and _words_of(parts[:index]) and _words_of(parts[index + 1 :])
         for index, part in enumerate(parts)
     )
 
 
-def _words(parts: Sequence[Part]) -> str:
+def _words_of(parts: Sequence[Part]) -> str:
     raws = (part if isinstance(part, str) else part.raw for part in parts if not isinstance(part, Source))
     return "".join(raws).strip()

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import TYPE_CHECKING, TextIO
 
-from pixtral_cli.terminal.repl.history import Line, Recall
-from pixtral_cli.terminal.repl.input_parser import is_open
+from pixtral_cli.terminal.repl.history import InputHistory, InputLine
+from pixtral_cli.terminal.repl.input_parser import has_open_block
 from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class PlainPrompt:
 
     def __init__(
         self,
-        recall: Recall,
+        recall: InputHistory,
         suggest: "Callable[[str], Iterable[Suggestion]]" = lambda before: (),
         begun: Callable[[], None] = lambda: None,
         *,
@@ -34,7 +34,7 @@ class PlainPrompt:
         self._stdin = stdin or sys.stdin
         self._library = _readline(recall, suggest) if editing else None
 
-    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line:
+    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine:
         """The next line; several, if they came at once or between triple quotes. Raises EOFError, KeyboardInterrupt."""
         begun, self._begun = self._begun, lambda: None
         begun()
@@ -48,12 +48,12 @@ class PlainPrompt:
             print()  # what follows begins a line
             raise
         pasted = "\n" in text
-        while is_open(text):
+        while has_open_block(text):
             text += "\n" + input(". ")
         with contextlib.suppress(EOFError):
             while self._waiting():
                 text, pasted = f"{text}\n{input()}", True
-        line = Line(text, (text,) if pasted else ())
+        line = InputLine(text, (text,) if pasted else ())
         self._recall.add(line)
         return line
 
@@ -72,7 +72,7 @@ class PlainPrompt:
         return os.name == "posix" and bool(select.select([self._stdin], [], [], 0)[0])
 
 
-def _readline(recall: Recall, suggest: "Callable[[str], Iterable[Suggestion]]") -> ModuleType | None:
+def _readline(recall: InputHistory, suggest: "Callable[[str], Iterable[Suggestion]]") -> ModuleType | None:
     """The readline module with our history and completion, where there is one."""
     try:
         import readline

@@ -23,8 +23,8 @@ from prompt_toolkit.output.defaults import create_output
 from prompt_toolkit.styles import Style
 
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.keyboard import pending, quiet
-from pixtral_cli.terminal.repl.history import Line, Recall
+from pixtral_cli.terminal.output.keyboard import hold_keys, pending_keys
+from pixtral_cli.terminal.repl.history import InputHistory, InputLine
 
 if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.completion import Suggestion
@@ -35,7 +35,7 @@ STYLE = Style.from_dict({
     "prompt": "bold fg:ansicyan",
 })  # fmt: skip
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
-REFRESH = 0.5  # seconds between two looks at the toolbar while the model loads
+REFRESH_INTERVAL = 0.5  # seconds between two looks at the toolbar while the model loads
 
 
 class Prompt:
@@ -46,7 +46,7 @@ class Prompt:
 
     def __init__(
         self,
-        recall: Recall,
+        recall: InputHistory,
         suggest: "Callable[[str], Iterable[Suggestion]]",
         toolbar: Callable[[str], str],
         begun: Callable[[], None] = lambda: None,
@@ -83,17 +83,17 @@ class Prompt:
     def _buffer(self) -> Buffer:
         return self._session.default_buffer
 
-    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line:
+    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine:
         """The next line. Raises EOFError at Ctrl-D and KeyboardInterrupt at Ctrl-C, both on an empty line."""
         self._pasted, self._draft = [], ""
         try:
-            with _restored(SIGNALS):
+            with _restore_handlers(SIGNALS):
                 text = self._prompt(draft, placeholder, busy)
         finally:
             if self._signal:
                 signal.raise_signal(self._signal)
         before = [block for line in self._recall.lines for block in line.pasted if block in text]
-        line = Line(text, tuple(dict.fromkeys((*self._pasted, *before))), self._draft)
+        line = InputLine(text, tuple(dict.fromkeys((*self._pasted, *before))), self._draft)
         self._recall.add(line)
         return line
 
@@ -102,7 +102,7 @@ class Prompt:
             FormattedText([("class:prompt", "> ")]),
             default=draft,
             placeholder=FormattedText([("class:placeholder", placeholder)]),
-            refresh_interval=REFRESH if busy else 0,
+            refresh_interval=REFRESH_INTERVAL if busy else 0,
             pre_run=self._listen,
         )
 
@@ -113,7 +113,7 @@ class Prompt:
                 asyncio.get_running_loop().add_signal_handler(number, self._hang_up, number)
 
     def _hang_up(self, number: int) -> None:
-        self._recall.add(Line(self._buffer.text, tuple(self._pasted)))
+        self._recall.add(InputLine(self._buffer.text, tuple(self._pasted)))
         self._signal = number
         if not self._session.app.future or not self._session.app.future.done():
             self._session.app.exit(result="")
@@ -130,8 +130,8 @@ class Prompt:
         except NotImplementedError:
             yield
             return
-        with quiet(keyboard):
-            self.unread(pending(keyboard))
+        with hold_keys(keyboard):
+            self.unread(pending_keys(keyboard))
             yield
 
     def unread(self, typed: bytes) -> None:
@@ -144,9 +144,9 @@ class Prompt:
 
     def enter(self, buffer: Buffer) -> None:
         """Send the line, unless it has opened a block that is not closed."""
-        from pixtral_cli.terminal.repl.input_parser import is_open
+        from pixtral_cli.terminal.repl.input_parser import has_open_block
 
-        if is_open(buffer.text):
+        if has_open_block(buffer.text):
             buffer.newline(copy_margin=False)
         else:
             buffer.validate_and_handle()
@@ -164,7 +164,7 @@ class Prompt:
         if not buffer.text:
             self._session.app.exit(exception=KeyboardInterrupt(), style="class:aborting")
             return
-        self._recall.add(Line(buffer.text, tuple(self._pasted)))
+        self._recall.add(InputLine(buffer.text, tuple(self._pasted)))
         buffer.append_to_history()
         self._session.app.exit(result="", style="class:aborting")
 
@@ -180,7 +180,7 @@ class Prompt:
 
         def edited() -> str:
             try:
-                return editor.edited(buffer.text)
+                return editor.edit_text(buffer.text)
             except PixtralError as error:
                 print(f"{error.message}. {error.hint}")
                 return buffer.text
@@ -190,9 +190,9 @@ class Prompt:
     def _eager(self) -> bool:
         if not self._buffer.text:
             return False
-        from pixtral_cli.terminal.repl.completion import eager
+        from pixtral_cli.terminal.repl.completion import completes_while_typing
 
-        return eager(self._buffer.document.text_before_cursor)
+        return completes_while_typing(self._buffer.document.text_before_cursor)
 
     def _rendered(self, sender: object) -> None:
         begun, self._begun = self._begun, lambda: None
@@ -247,7 +247,7 @@ class _Completer(Completer):
 
 
 @contextlib.contextmanager
-def _restored(signals: Iterable[int]) -> Iterator[None]:
+def _restore_handlers(signals: Iterable[int]) -> Iterator[None]:
     """Gives signals back their handlers, which an event loop does not."""
     before = {number: signal.getsignal(number) for number in signals}
     try:

@@ -13,8 +13,8 @@ from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.output.output import Output
-from pixtral_cli.terminal.repl.history import Line
-from pixtral_cli.terminal.repl.state import Ask, Draft, Outcome, Quit, State
+from pixtral_cli.terminal.repl.history import InputLine
+from pixtral_cli.terminal.repl.state import Draft, Leave, Outcome, StartAnswer, State
 
 if TYPE_CHECKING:
     from pixtral_cli.terminal.output.render import Answer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Reader(Protocol):
     """Where lines come from. `read` raises EOFError when there are no more, KeyboardInterrupt at Ctrl-C."""
 
-    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> Line: ...
+    def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine: ...
 
     def held(self) -> AbstractContextManager[None]: ...
 
@@ -77,16 +77,16 @@ class Repl:
             self._draft = outcome
         elif line.draft:
             self._draft = Draft(line.draft)
-        return not isinstance(outcome, Quit)
+        return not isinstance(outcome, Leave)
 
-    def _done(self, line: Line, edits: bool) -> Outcome:
+    def _done(self, line: InputLine, edits: bool) -> Outcome:
         """What comes of a line. An error that mending the line would heal leaves it there."""
         from pixtral_cli.terminal.repl.commands import table
 
         mending = None if line.text.strip("/") in table.BY_NAME else Draft(line.draft or line.text, edits)
         try:
             outcome = self._understood(line, edits)
-            if not isinstance(outcome, Ask):
+            if not isinstance(outcome, StartAnswer):
                 return outcome
             self._answer(outcome)
         except PixtralError as error:
@@ -112,12 +112,12 @@ class Repl:
 
             self.state.notes.tell("".join(traceback.format_exception(bug)))
 
-    def _understood(self, line: Line, edits: bool) -> Outcome:
+    def _understood(self, line: InputLine, edits: bool) -> Outcome:
         from pixtral_cli.terminal.repl import attachments, input_parser
         from pixtral_cli.terminal.repl.commands import table
 
         known = [image.name for image in self.state.conversation.images]
-        meant = input_parser.parse(line.text, attachments.there, line.pasted, known)
+        meant = input_parser.parse(line.text, attachments.path_exists, line.pasted, known)
         if isinstance(meant, input_parser.Command):
             return table.find(meant.name).run(self.state, meant.argument)
         return self._question(meant, edits)
@@ -129,7 +129,7 @@ class Repl:
         state = self.state
         for note in meant.notes:
             state.notes.say(note)
-        images = [image for source in meant.sources for image in attachments.gather(source.name)]
+        images = [image for source in meant.sources for image in attachments.load_images(source.name)]
         self._check_numbers(meant.text, images)
         if images:
             state.stage(images)
@@ -138,9 +138,9 @@ class Repl:
                 state.notes.say("Ask something about what is attached; /images lists it, /drop N lets go of it.")
             return None
         text = state.template.question(meant.text) if state.template and not edits else meant.text
-        parts = _tidy(state.conversation.compose(text))
+        parts = _strip_around_leading_images(state.conversation.compose(text))
         ask = state.conversation.edit if edits else state.conversation.ask
-        return Ask(lambda engine, sampling: ask(engine, parts, sampling=sampling))
+        return StartAnswer(lambda engine, sampling: ask(engine, parts, sampling=sampling))
 
     def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
         """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""
@@ -152,7 +152,7 @@ class Repl:
                 f"No image #{missing[0]}: {there}", f"/images lists them; \\#{missing[0]} sends it as text"
             )
 
-    def _answer(self, ask: Ask) -> None:
+    def _answer(self, ask: StartAnswer) -> None:
         """Show an answer as it comes. Ctrl-C ends it; the part there is stays."""
         from pixtral_cli.terminal.output.render import render, statistics
 
@@ -212,7 +212,7 @@ class Repl:
             self.state.notes.warn(note)
 
 
-def _tidy(parts: Sequence[Part]) -> tuple[Part, ...]:
+def _strip_around_leading_images(parts: Sequence[Part]) -> tuple[Part, ...]:
     """Without the spaces around the numbers of images that precede all words."""
     first = next((index for index, part in enumerate(parts) if isinstance(part, str) and part.strip()), len(parts))
     leading = tuple(part for part in parts[:first] if isinstance(part, Image))

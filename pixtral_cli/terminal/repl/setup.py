@@ -15,10 +15,10 @@ from pixtral_cli import __version__
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
-from pixtral_cli.terminal.output.notes import Notes, counted
-from pixtral_cli.terminal.output.output import Output, draws
-from pixtral_cli.terminal.repl.backend import Backend, Opening
-from pixtral_cli.terminal.repl.history import Recall
+from pixtral_cli.terminal.output.notes import Notes, count_of
+from pixtral_cli.terminal.output.output import Output, supports_drawing
+from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
+from pixtral_cli.terminal.repl.history import InputHistory
 from pixtral_cli.terminal.repl.repl import Reader, Repl
 from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.sanitize import visible
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 Pairs: TypeAlias = list[tuple[str, str]]
 
 PLACEHOLDER = "Ask something, or drop a picture here"
-LONG = 2_000  # characters; longer lines are not looked through while they are typed
+MAX_PARSED_LENGTH = 2_000  # characters; longer lines are not looked through while they are typed
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ChatOptions:
     """What the command line says: the model, what to go on with, what to attach, how to look."""
 
-    opening: Opening
-    open: Callable[[str], Opening]
+    opening: ModelOpener
+    open: Callable[[str], ModelOpener]
     models: Callable[[], Sequence[str]] = tuple
     system: str | None = None
     resume: str | None = None  # a session's id; "" is the newest
@@ -52,46 +52,48 @@ class Wishes:
     template: "ChosenTemplate | None" = None
 
 
-def chat(wishes: Wishes, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
+def chat(wishes: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
     """Talk until the user leaves. Raises UsageError where nobody can type."""
     if not sys.stdin.isatty():
         raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
-    colour = draws() and not wishes.plain and out.stderr.isatty()
+    colour = supports_drawing() and not wishes.plain and out.stderr.isatty()
     notes = Notes(out, colour)
-    session, conversation = _begun(wishes, sessions)
+    session, conversation = _open_conversation(wishes, sessions)
     state = State(conversation, Backend(wishes.opening), wishes.open, notes, sessions, session, models=wishes.models)
     if wishes.log and not session:
         state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
     state.template = wishes.template if wishes.template and wishes.template.template.takes_input else None
     state.settings |= {"stats": wishes.stats, "preview": "on" if wishes.preview else "off"}
-    reader = _reader(state, wishes.plain or _dumb(), Recall(recall_file, keep=wishes.log), out)
-    _greet(state, wishes)
+    reader = _make_reader(state, wishes.plain or _dumb_terminal(), InputHistory(recall_file, keep=wishes.log), out)
+    _show_greeting(state, wishes)
     if wishes.sources:
         from pixtral_cli.terminal.repl import attachments
 
-        state.stage([image for source in wishes.sources for image in attachments.gather(source)])
+        state.stage([image for source in wishes.sources for image in attachments.load_images(source)])
     draft = wishes.template.draft if wishes.template else ""
     Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER, draft).run()
 
 
-def _begun(wishes: Wishes, sessions: "Callable[[], Sessions]") -> "tuple[Session | None, Conversation]":
+def _open_conversation(
+    wishes: ChatOptions, sessions: "Callable[[], Sessions]"
+) -> "tuple[Session | None, Conversation]":
     """The conversation to have: a new one, or one to go on with and the session it is kept in, unless that is unwanted."""
     if wishes.resume is None:
         return None, Conversation(wishes.system)
     session = sessions().resume(wishes.resume or None, model=wishes.opening.name)
-    from pixtral_cli.terminal.repl.commands.sessions import unkept
+    from pixtral_cli.terminal.repl.commands.sessions import detached_conversation
 
-    conversation = session.conversation() if wishes.log else unkept(session)
+    conversation = session.conversation() if wishes.log else detached_conversation(session)
     if wishes.system:
         conversation.system = wishes.system
     return session if wishes.log else None, conversation
 
 
-def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
+def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -> Reader:
     def suggest(before: str) -> "Iterable[Suggestion]":
         from pixtral_cli.terminal.repl import completion
 
-        return completion.suggest(before, completion.Names(images, models, sessions, templates))
+        return completion.suggest(before, completion.CompletionSources(images, models, sessions, templates))
 
     def images() -> Pairs:
         return [(str(number), image.name) for number, image in enumerate(state.conversation.images, 1)]
@@ -110,16 +112,16 @@ def _reader(state: State, plain: bool, recall: Recall, out: Output) -> Reader:
     if plain:
         from pixtral_cli.terminal.repl.plain_prompt import PlainPrompt
 
-        return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb())
+        return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb_terminal())
     from pixtral_cli.terminal.repl.prompt import Prompt
 
     prompt = Prompt(recall, suggest, lambda text: toolbar(state, text), state.backend.start)
     state.backend.changed = prompt.redraw
-    state.thumbnail = _thumbnails(out, prompt.unread)
+    state.thumbnail = _make_thumbnails(out, prompt.unread)
     return prompt
 
 
-def _thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[Image, str], str]:
+def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[Image, str], str]:
     """What draws an image, made when there is one."""
 
     @cache
@@ -144,17 +146,17 @@ def toolbar(state: State, text: str) -> str:
     if state.sampling.schema:
         told.append("answers by a schema")
     if staged := len(state.conversation.staged):
-        told.append(f"{counted(staged, 'image')} attached")
-    if 0 < len(text) < LONG:
+        told.append(f"{count_of(staged, 'image')} attached")
+    if 0 < len(text) < MAX_PARSED_LENGTH:
         from pixtral_cli.terminal.repl import attachments, input_parser
 
-        meant = input_parser.parse(text, attachments.there)
+        meant = input_parser.parse(text, attachments.path_exists)
         sources = meant.sources if isinstance(meant, input_parser.Question) else ()
         told += [f"Enter attaches {', '.join(source.short for source in sources)}"] if sources else []
     return " · ".join(visible(piece) for piece in told)
 
 
-def _greet(state: State, wishes: Wishes) -> None:
+def _show_greeting(state: State, wishes: ChatOptions) -> None:
     """Who answers; and of a resumed conversation, how it ended."""
     if wishes.opening.note:
         state.notes.say(wishes.opening.note)
@@ -162,11 +164,11 @@ def _greet(state: State, wishes: Wishes) -> None:
     if not wishes.log:
         state.notes.say("This conversation is not saved; /save saves it.")
     if wishes.resume is not None:
-        from pixtral_cli.terminal.repl.commands.sessions import told
+        from pixtral_cli.terminal.repl.commands.sessions import show_resumed
 
-        told(state)
+        show_resumed(state)
 
 
-def _dumb() -> bool:
+def _dumb_terminal() -> bool:
     """Whether the terminal can only print line after line."""
     return os.name == "posix" and os.environ.get("TERM", "") in ("", "dumb", "unknown")

@@ -11,7 +11,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.output.notes import Notes
-from pixtral_cli.terminal.repl.backend import Backend, Opening
+from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 
 if TYPE_CHECKING:
     from pixtral_cli.sessions.library import Sessions
@@ -30,21 +30,21 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class StartAnswer:
     """Pull an answer out of the engine and show it."""
 
     start: Callable[[Engine, Sampling], Iterator[Chunk]]
 
 
 @dataclass(frozen=True, slots=True)
-class Quit:
+class Leave:
     """Leave the REPL."""
 
 
-Outcome: TypeAlias = Draft | Ask | Quit | None
+Outcome: TypeAlias = Draft | StartAnswer | Leave | None
 
 
-def _desktop() -> "Desktop":
+def _this_desktop() -> "Desktop":
     from pixtral_cli.terminal.desktop import clipboard
 
     return clipboard.desktop()
@@ -59,14 +59,14 @@ class State:
 
     conversation: Conversation
     backend: Backend
-    open: Callable[[str], Opening]
+    open: Callable[[str], ModelOpener]
     notes: Notes
     sessions: "Callable[[], Sessions]"
     session: "Session | None" = None
     later: "Callable[[], Session] | None" = None
     models: Callable[[], Sequence[str]] = tuple
     thumbnail: Callable[[Image, str], str] = lambda image, wanted: ""
-    desktop: "Callable[[], Desktop]" = _desktop
+    desktop: "Callable[[], Desktop]" = _this_desktop
     settings: dict[str, Any] = field(default_factory=dict)
     answer: "Answer | None" = None
     template: "ChosenTemplate | None" = None
@@ -123,8 +123,8 @@ class State:
         for image in images:
             if picture := self.thumbnail(image, self.settings.get("preview", "on")):
                 self.notes.draw(picture)
-            self.notes.rows([attachments.row(numbers[image.key], image, each.get(image.key))])
+            self.notes.rows([attachments.image_row(numbers[image.key], image, each.get(image.key))])
             for note in image.notes:
                 self.notes.say(f"   {note}")
         if cost:
-            self.notes.say(attachments.room(cost))
+            self.notes.say(attachments.context_left(cost))

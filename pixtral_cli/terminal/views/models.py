@@ -12,18 +12,18 @@ from pixtral_cli.models import names, pull, store, verify
 from pixtral_cli.models.hub import Hub, offline
 from pixtral_cli.models.layout import human
 from pixtral_cli.models.verify import Progress
-from pixtral_cli.terminal.output.output import Output, agreed, dumps
+from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
     from rich.progress import Task, TaskID
 
 Found = TypeVar("Found")
-View: TypeAlias = Callable[[Progress], None]
-EVERY = 60.0  # seconds, and every tenth of the way: a line of progress where nothing can be redrawn
+ShowProgress: TypeAlias = Callable[[Progress], None]
+LINE_INTERVAL = 60.0  # seconds, and every tenth of the way: a line of progress where nothing can be redrawn
 
 
-def fetch(name: str, out: Output, *, stay_offline: bool = False) -> None:
+def pull_model(name: str, out: Output, *, stay_offline: bool = False) -> None:
     """Download a model, or go on downloading it, and check every byte."""
     reference = names.parse(name)
     if reference.folder == names.demo_folder():
@@ -32,7 +32,7 @@ def fetch(name: str, out: Output, *, stay_offline: bool = False) -> None:
         raise UsageError(f"{name} is a folder: there is nothing to download", f"Check it: pixtral models verify {name}")
     steps = pull.check_here(reference) if stay_offline or offline() else pull.pull(reference, Hub.of())
     try:
-        [done] = _watched(steps, out)
+        [done] = _run_with_progress(steps, out)
     except KeyboardInterrupt:
         out.note(f"Stopped. What came is kept; go on with: pixtral pull {name}")
         raise
@@ -41,10 +41,10 @@ def fetch(name: str, out: Output, *, stay_offline: bool = False) -> None:
     return out.note(f"{name} is whole: {human(done.size)}, {fetched}, {hashes}. It lies in {done.folder}")
 
 
-def show(out: Output, *, as_json: bool = False) -> None:
+def list_models(out: Output, *, as_json: bool = False) -> None:
     """List every model on this machine; the one that runs by default has a star."""
     models = list(store.installed())
-    default = _default()
+    default = _default_folder()
     if as_json:
         keys = ("name", "size", "state", "revision", "detail")
         listed = [
@@ -63,10 +63,10 @@ def show(out: Output, *, as_json: bool = False) -> None:
     return None
 
 
-def check(name: str | None, out: Output) -> None:
+def verify_model(name: str | None, out: Output) -> None:
     """Compare every byte of a model with what was recorded; raises ModelError for the first damaged file."""
     model = names.resolve(name, configured=config.load().model)
-    findings = _watched(verify.examine(model.folder), out)
+    findings = _run_with_progress(verify.examine(model.folder), out)
     for finding in findings:
         out.write(f"{finding.state:<8} {human(finding.size):>10}  {visible(finding.file)} {finding.detail}\n")
     for finding in findings:
@@ -74,22 +74,22 @@ def check(name: str | None, out: Output) -> None:
             raise pull.damaged(model.folder, finding)
 
 
-def remove(name: str, out: Output, *, sure: bool = False) -> None:
+def remove_model(name: str, out: Output, *, sure: bool = False) -> None:
     """Remove a model from this machine; asks first."""
     removal = store.removal(names.parse(name))
     what = f"{name}, {human(removal.size)} in {removal.places[0]}"
-    if not sure and not agreed(f"Remove {what}?", out):
+    if not sure and not confirm(f"Remove {what}?", out):
         return out.note("Nothing was removed")
     removal.run()
     return out.note(f"Removed {what}")
 
 
-def locate(name: str | None, out: Output) -> None:
+def show_path(name: str | None, out: Output) -> None:
     """Print a model's folder."""
     out.write(f"{names.resolve(name, configured=config.load().model).folder}\n")
 
 
-def _default() -> Path | None:
+def _default_folder() -> Path | None:
     """The folder of the model that runs when none is named; None when the configured one is not here."""
     try:
         return names.resolve(None, configured=config.load().model).folder
@@ -103,7 +103,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _watched(steps: Generator[Progress | Found, None, None], out: Output) -> list[Found]:
+def _run_with_progress(steps: Generator[Progress | Found, None, None], out: Output) -> list[Found]:
     """Show the progress among the steps until they end; returns the others."""
     others: list[Found] = []
     with closing(steps), _view(out) as see:
@@ -116,7 +116,7 @@ def _watched(steps: Generator[Progress | Found, None, None], out: Output) -> lis
 
 
 @contextmanager
-def _view(out: Output) -> Iterator[View]:
+def _view(out: Output) -> Iterator[ShowProgress]:
     if out.quiet:
         yield lambda step: None
     elif out.spinner:
@@ -126,7 +126,7 @@ def _view(out: Output) -> Iterator[View]:
         yield _lines(out)
 
 
-def _lines(out: Output) -> View:
+def _lines(out: Output) -> ShowProgress:
     """A line when a download begins; then, of what takes longer than a second, at every tenth and once a minute."""
     phase, tenth, began, last, rate = "", 0, 0.0, 0.0, Rate()
 
@@ -138,7 +138,7 @@ def _lines(out: Output) -> View:
         rate.add(step.done)
         if step.note:
             out.note(step.note)
-        elif (fresh and phase == "Downloading") or (now > began + 1 and (part > tenth or now > last + EVERY)):
+        elif (fresh and phase == "Downloading") or (now > began + 1 and (part > tenth or now > last + LINE_INTERVAL)):
             tenth, last = part, now
             out.note(f"{step.phase} {step.file}: {human(step.done)} of {human(step.total)}{rate}")
 
@@ -163,7 +163,7 @@ class Rate:
 
 
 @contextmanager
-def _bar(out: Output) -> Iterator[View]:
+def _bar(out: Output) -> Iterator[ShowProgress]:
     """A bar that is redrawn ten times a second and wiped away at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn

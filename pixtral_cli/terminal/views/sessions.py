@@ -13,8 +13,8 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions import transcript
 from pixtral_cli.sessions.library import Saved, Sessions, Summary
 from pixtral_cli.sessions.transcript import Form, Transcript
-from pixtral_cli.terminal.output.notes import laid_out
-from pixtral_cli.terminal.output.output import Output, agreed, dumps
+from pixtral_cli.terminal.output.notes import format_table
+from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.terminal.output.render import Answer
 from pixtral_cli.terminal.output.render import show as show_markdown
 from pixtral_cli.util import durations
@@ -26,13 +26,13 @@ def open_sessions() -> Sessions:
     return Sessions(config.paths().data)
 
 
-def listed(out: Output, *, limit: int | None = None, as_json: bool = False) -> None:
+def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = False) -> None:
     """The sessions, the newest first."""
     sessions = open_sessions()
     summaries = sessions.list(limit)
-    _told(sessions, out)
+    _show_notes(sessions, out)
     if as_json:
-        return _json({"sessions": [_fields(summary) for summary in summaries]}, out)
+        return _print_json({"sessions": [_fields(summary) for summary in summaries]}, out)
     if not summaries:
         return out.note("No session is saved yet. Start one: pixtral chat")
     rows = [("ID", "LAST", "MESSAGES", "IMAGES", "MODEL", "TITLE")]
@@ -40,37 +40,37 @@ def listed(out: Output, *, limit: int | None = None, as_json: bool = False) -> N
         (entry.id, _when(entry.updated), str(entry.messages), str(entry.images or ""), entry.model, entry.title)
         for entry in summaries
     ]
-    return _rows(rows, out)
+    return _print_table(rows, out)
 
 
-def shown(prefix: str, out: Output, *, as_json: bool = False) -> None:
+def show_session(prefix: str, out: Output, *, as_json: bool = False) -> None:
     """One session's words; its images are named."""
-    saved = _load(prefix, out)
+    saved = _load_session(prefix, out)
     if as_json:
         return out.write(transcript.render(_transcript(saved), Form.json))
     text = transcript.markdown(_transcript(saved), None)
     return show_markdown(Answer(text), out)
 
 
-def searched(words: str, out: Output, *, limit: int = 50, as_json: bool = False) -> None:
+def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool = False) -> None:
     """The messages that hold all the words."""
     sessions = open_sessions()
     hits = sessions.search(words, limit)
-    _told(sessions, out)
+    _show_notes(sessions, out)
     if as_json:
         found = [
             {"session": _fields(hit.summary), "position": hit.position, "role": hit.role, "snippet": hit.snippet}
             for hit in hits
         ]
-        return _json({"hits": found}, out)
+        return _print_json({"hits": found}, out)
     if not hits:
         return out.note(f"No session holds {words!r}")
-    return _rows([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
+    return _print_table([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
 
 
-def exported(prefix: str, out: Output, *, file: Path | None, form: Form | None) -> None:
+def export_session(prefix: str, out: Output, *, file: Path | None, form: Form | None) -> None:
     """Write a session to a file, or to stdout with its images inside."""
-    saved = _load(prefix, out)
+    saved = _load_session(prefix, out)
     if file:
         transcript.write(_transcript(saved), file, form)
         return out.note(f"Written to {file}")
@@ -78,7 +78,7 @@ def exported(prefix: str, out: Output, *, file: Path | None, form: Form | None) 
     return out.write(clean(text) if out.stdout.isatty() else text)
 
 
-def imported(file: Path, out: Output) -> None:
+def import_session(file: Path, out: Output) -> None:
     """Take in a transcript as a new session; its id goes to stdout."""
     read, notes = transcript.read(file)
     with open_sessions().add(read.messages, system=read.system, model=read.model) as session:
@@ -87,7 +87,7 @@ def imported(file: Path, out: Output) -> None:
         out.write(f"{session.id}\n")
 
 
-def forked(prefix: str, out: Output) -> None:
+def fork_session(prefix: str, out: Output) -> None:
     """Copy a session; the copy's id goes to stdout."""
     with open_sessions().fork(prefix) as session:
         for note in session.take_notes():
@@ -95,42 +95,42 @@ def forked(prefix: str, out: Output) -> None:
         out.write(f"{session.id}\n")
 
 
-def removed(prefixes: Sequence[str], out: Output, *, sure: bool = False) -> None:
+def remove_sessions(prefixes: Sequence[str], out: Output, *, sure: bool = False) -> None:
     """Remove sessions for good; asks first."""
     sessions = open_sessions()
     found = list(dict.fromkeys(sessions.find(prefix) for prefix in prefixes))
-    what = _several(len(found)) if len(found) > 1 else f"session {found[0].id} ({found[0].title})"
-    if not sure and not agreed(f"Remove {what}?", out):
+    what = _session_count(len(found)) if len(found) > 1 else f"session {found[0].id} ({found[0].title})"
+    if not sure and not confirm(f"Remove {what}?", out):
         return out.note("Nothing was removed")
     images = sessions.remove([summary.id for summary in found])
-    _told(sessions, out)
+    _show_notes(sessions, out)
     return out.note(f"Removed {what}{_with_images(images)}")
 
 
-def pruned(out: Output, *, older: str | None, keep: int | None, dry: bool = False, sure: bool = False) -> None:
+def prune_sessions(out: Output, *, older: str | None, keep: int | None, dry: bool = False, sure: bool = False) -> None:
     """Remove what is old, or all but the newest; asks first."""
     if older is None and keep is None:
         raise UsageError("Prune what?", "Say --older-than 30d, --keep 100, or both")
     sessions = open_sessions()
     before = time.time() - durations.parse_age(older, "--older-than") if older else None
     plan = sessions.prune(before=before, keep=keep or 0, dry=True)
-    _told(sessions, out)
+    _show_notes(sessions, out)
     if plan.kept:
         out.note(f"Left alone, being open: {', '.join(summary.id for summary in plan.kept)}")
     if not plan.sessions:
         return out.note("There is nothing to remove")
     if dry:
-        return _rows([(entry.id, _when(entry.updated), entry.title) for entry in plan.sessions], out)
-    if not sure and not agreed(f"Remove {_several(len(plan.sessions))}?", out):
+        return _print_table([(entry.id, _when(entry.updated), entry.title) for entry in plan.sessions], out)
+    if not sure and not confirm(f"Remove {_session_count(len(plan.sessions))}?", out):
         return out.note("Nothing was removed")
     done = sessions.prune(before=before, keep=keep or 0)
-    return out.note(f"Removed {_several(len(done.sessions))}{_with_images(done.images)}")
+    return out.note(f"Removed {_session_count(len(done.sessions))}{_with_images(done.images)}")
 
 
-def _load(prefix: str, out: Output) -> Saved:
+def _load_session(prefix: str, out: Output) -> Saved:
     sessions = open_sessions()
     saved = sessions.load(sessions.find(prefix).id)
-    _told(sessions, out)
+    _show_notes(sessions, out)
     return saved
 
 
@@ -139,7 +139,7 @@ def _transcript(saved: Saved) -> Transcript:
     return Transcript(saved.messages, about.system, about.title, about.model, about.id, about.created)
 
 
-def _told(sessions: Sessions, out: Output) -> None:
+def _show_notes(sessions: Sessions, out: Output) -> None:
     for note in sessions.database.notes:
         out.note(note)
 
@@ -152,17 +152,17 @@ def _when(when: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
 
 
-def _json(value: Any, out: Output) -> None:
+def _print_json(value: Any, out: Output) -> None:
     out.write(dumps(value, out.stdout.encoding) + "\n")
 
 
-def _rows(rows: Sequence[Sequence[str]], out: Output) -> None:
+def _print_table(rows: Sequence[Sequence[str]], out: Output) -> None:
     columns = os.get_terminal_size(out.stdout.fileno()).columns if out.stdout.isatty() else sys.maxsize
-    for line in laid_out([[visible(cell) for cell in row] for row in rows], columns):
+    for line in format_table([[visible(cell) for cell in row] for row in rows], columns):
         out.write(line + "\n")
 
 
-def _several(count: int) -> str:
+def _session_count(count: int) -> str:
     return f"{count} session" + ("" if count == 1 else "s")
 
 

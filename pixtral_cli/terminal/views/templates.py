@@ -2,29 +2,29 @@
 
 from pixtral_cli.chat.templates import EXAMPLE, gist, open_templates
 from pixtral_cli.sessions.database import make_folder
-from pixtral_cli.terminal.output.notes import laid_out
-from pixtral_cli.terminal.output.output import choose
+from pixtral_cli.terminal.output.notes import format_table
+from pixtral_cli.terminal.output.output import choose_output
 from pixtral_cli.util.sanitize import clean
 
 
-def listed() -> None:
+def list_templates() -> None:
     """The templates with what they ask; one that cannot be read says why."""
-    templates, out = open_templates(), choose()
+    templates, out = open_templates(), choose_output()
     rows = [(name, gist(templates, name)) for name in templates.names()]
-    for line in laid_out(rows, 10_000):
+    for line in format_table(rows, 10_000):
         out.write(f"{line}\n")
     if not rows:
         out.note("There are no templates yet. Write one: pixtral templates edit NAME")
 
 
-def shown(name: str) -> None:
+def show_template(name: str) -> None:
     """The text of a template's file."""
-    templates, out = open_templates(), choose()
+    templates, out = open_templates(), choose_output()
     templates.load(name)
     out.write(clean(templates.path(name).read_text(encoding="utf-8")))
 
 
-def edited(name: str) -> None:
+def edit_template(name: str) -> None:
     """Open the file in the editor, an example if it is new; then say what is wrong with it, if anything."""
     from pixtral_cli.terminal.desktop.editor import edit_file
 
@@ -37,5 +37,5 @@ def edited(name: str) -> None:
     templates.load(name)
 
 
-def located() -> None:
-    choose().write(f"{open_templates().folder}\n")
+def show_path() -> None:
+    choose_output().write(f"{open_templates().folder}\n")

@@ -15,7 +15,7 @@ import pytest
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Engine, Sampling, engine_versions
 from pixtral_cli.chat.message import Message, assistant, user
-from pixtral_cli.cli.common.engine_setup import choose
+from pixtral_cli.cli.common.engine_setup import choose_engine
 from pixtral_cli.config import Config
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
@@ -100,7 +100,7 @@ def conversations() -> list[list[Message]]:
 
 @pytest.mark.parametrize("number", range(len(conversations())))
 def test_greedy_answers_are_the_local_engines(kept: None, number: int) -> None:
-    chosen, _ = choose("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
+    chosen, _ = choose_engine("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
     there, here = chosen.open(), LocalEngine(demo_folder(), name="demo", dtype="float32")
     assert isinstance(there, Resident)
     messages = conversations()[number]
@@ -120,7 +120,7 @@ def test_chat_answers_about_pictures(kept: None) -> None:
 
 
 def test_an_answer_holds_to_a_schema(kept: None) -> None:
-    chosen, _ = choose("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
+    chosen, _ = choose_engine("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
     engine = chosen.open()
     schema = {
         "type": "object",
@@ -137,7 +137,7 @@ def test_an_answer_holds_to_a_schema(kept: None) -> None:
 
 
 def test_every_task_scores_the_same_through_all_three_engines(kept: None, tmp_path: Path) -> None:
-    chosen, _ = choose("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
+    chosen, _ = choose_engine("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
     with launched("pixtral_cli", "serve", *LIKE, "--port", "0") as process, serving(Answering(rating)) as judging:
         assert process.stderr
         url = next(line for line in process.stderr if "answers at" in line).split("answers at ")[1].split()[0]

@@ -15,8 +15,8 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.terminal.ask.ask import Kept, Request, answer, conversing, message, preview
-from pixtral_cli.terminal.output.output import Format, Output, choose
+from pixtral_cli.terminal.ask.ask import ConversationChoice, Request, answer, build_message, dry_run, open_conversation
+from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from tests.fakes import FakeEngine
 
 PAGE = "Here you are:\n\n```html\n<p>hi</p>\n```\n\nEnjoy."
@@ -27,11 +27,11 @@ class Asked:
 
     def __init__(self, format: Format = "text") -> None:
         self.stdout, self.stderr = io.StringIO(), io.StringIO()
-        self.output: Output = choose(stdout=self.stdout, stderr=self.stderr, format=format, model="fake", env={})
+        self.output: Output = choose_output(stdout=self.stdout, stderr=self.stderr, format=format, model="fake", env={})
 
     def __call__(self, request: Request, said: str, stdin: TextIO | None = None) -> "Asked":
         engine = FakeEngine([said])
-        asked = message(request, self.output, stdin)
+        asked = build_message(request, self.output, stdin)
         answer(request, asked, Conversation(), engine, self.output)
         return self
 
@@ -59,7 +59,7 @@ def piped(data: bytes) -> Iterator[TextIO]:
 
 
 def said(request: Request, stdin: TextIO | None = None) -> list[Any]:
-    parts = message(request, Asked().output, stdin).parts
+    parts = build_message(request, Asked().output, stdin).parts
     return [part if isinstance(part, str) else part.name for part in parts]
 
 
@@ -114,7 +114,7 @@ def test_no_stdin_leaves_stdin_alone() -> None:
 )
 def test_what_makes_no_sense_is_refused_before_an_engine_is_needed(request_: Request, error: type[Exception]) -> None:
     with pytest.raises(error) as raised:
-        message(request_, Asked().output, None)
+        build_message(request_, Asked().output, None)
     assert isinstance(raised.value, PixtralError)
     assert len(raised.value.message) <= 120
     assert raised.value.hint
@@ -198,7 +198,7 @@ def test_an_answer_cut_off_by_its_length_is_told() -> None:
             for chunk in super().stream(messages, sampling):
                 yield chunk if chunk.usage is None else type(chunk)("", "length", chunk.usage, chunk.timings)
 
-    answer(request, message(request, asked.output, None), Conversation(), Short(["A red"]), asked.output)
+    answer(request, build_message(request, asked.output, None), Conversation(), Short(["A red"]), asked.output)
     assert asked.out == "A red\n"
     assert "cut off" in asked.err
 
@@ -206,7 +206,7 @@ def test_an_answer_cut_off_by_its_length_is_told() -> None:
 def test_a_dry_run_shows_what_would_be_sent_and_asks_nothing(tmp_path: Path) -> None:
     asked, engine = Asked(), FakeEngine()
     request = Request("What is this?", [picture(tmp_path, "a.png"), picture(tmp_path, "b.png", size=(8, 8))])
-    preview(request, message(request, asked.output, None), Conversation("Be brief."), engine, asked.output)
+    dry_run(request, build_message(request, asked.output, None), Conversation("Be brief."), engine, asked.output)
     assert asked.out.splitlines() == [
         "model    fake",
         "image 1  a.png  32×16  10 tokens",
@@ -221,7 +221,7 @@ def test_a_dry_run_shows_what_would_be_sent_and_asks_nothing(tmp_path: Path) -> 
 def test_a_dry_run_in_json(tmp_path: Path) -> None:
     asked = Asked("json")
     request = Request("What?", [picture(tmp_path, "a.png")])
-    preview(request, message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
+    dry_run(request, build_message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
     assert json.loads(asked.out) == {
         "model": "fake",
         "text": "What?",
@@ -237,40 +237,46 @@ def test_a_dry_run_refuses_what_does_not_fit() -> None:
     asked = Asked()
     for request in (Request("word " * 1000), Request("x", sampling=Sampling(max_tokens=1000))):
         with pytest.raises(ContextError, match="the window is 1,000"):
-            preview(request, message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
+            dry_run(request, build_message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
     assert asked.out == ""
 
 
 def test_a_question_is_saved_and_gone_on_with(tmp_path: Path) -> None:
     sessions, engine, out = Sessions(tmp_path), FakeEngine(["One.", "Two.", "Three."]), Asked().output
-    for kept in (Kept(), Kept(resume=""), Kept(resume="", log=False)):
-        with conversing(sessions, kept, out) as conversation:
+    for kept in (ConversationChoice(), ConversationChoice(resume=""), ConversationChoice(resume="", log=False)):
+        with open_conversation(sessions, kept, out) as conversation:
             request = Request("And?")
-            answer(request, message(request, out, None), conversation, engine, out)
+            answer(request, build_message(request, out, None), conversation, engine, out)
     assert [len(messages) for messages, _ in engine.seen] == [1, 3, 5]
     assert [summary.messages for summary in sessions.list()] == [4]
 
 
 def test_a_question_that_is_not_to_be_kept_leaves_nothing(tmp_path: Path) -> None:
-    with conversing(Sessions(tmp_path), Kept(log=False, system="Be brief."), Asked().output) as conversation:
+    with open_conversation(
+        Sessions(tmp_path), ConversationChoice(log=False, system="Be brief."), Asked().output
+    ) as conversation:
         assert [part.text for part in conversation.messages] == ["Be brief."]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_new_system_prompt_holds_when_a_session_goes_on(tmp_path: Path) -> None:
     sessions, engine, out = Sessions(tmp_path), FakeEngine(["One.", "Two."]), Asked().output
-    for kept in (Kept(system="Be brief."), Kept(resume="", system="Be long.")):
-        with conversing(sessions, kept, out) as conversation:
-            answer(Request("x"), message(Request("x"), out, None), conversation, engine, out)
+    for kept in (ConversationChoice(system="Be brief."), ConversationChoice(resume="", system="Be long.")):
+        with open_conversation(sessions, kept, out) as conversation:
+            answer(Request("x"), build_message(Request("x"), out, None), conversation, engine, out)
     assert [messages[0].text for messages, _ in engine.seen] == ["Be brief.", "Be long."]
 
 
 def test_a_conversation_that_cannot_be_saved_goes_on_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "sessions").write_text("in the way")
     asked = Asked()
-    with conversing(Sessions(tmp_path / "sessions"), Kept(), asked.output) as conversation:
+    with open_conversation(Sessions(tmp_path / "sessions"), ConversationChoice(), asked.output) as conversation:
         answer(
-            Request("x"), message(Request("x"), asked.output, None), conversation, FakeEngine(["One."]), asked.output
+            Request("x"),
+            build_message(Request("x"), asked.output, None),
+            conversation,
+            FakeEngine(["One."]),
+            asked.output,
         )
     assert asked.out == "One.\n"
     assert "saved" in asked.err

@@ -38,7 +38,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_device_is_written_to_and_not_replaced() -> None:
-    output_file.check(Path(os.devnull))
+    output_file.check_writable(Path(os.devnull))
     output_file.write(Path(os.devnull), "x")
     assert not Path(os.devnull).is_file()
 
@@ -46,8 +46,8 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
 def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "file"):
         with pytest.raises(UsageError):
-            output_file.check(path)
-    output_file.check(tmp_path / "file")
+            output_file.check_writable(path)
+    output_file.check_writable(tmp_path / "file")
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TextIO
 import pytest
 
 from pixtral_cli.errors import ContextError, UsageError
-from pixtral_cli.terminal.ask.stdin import LIMIT, WAITING, read_text
+from pixtral_cli.terminal.ask.stdin import LIMIT, WAITING_NOTE, read_text
 from tests.terminal.emulator import Terminal
 
 
@@ -37,7 +37,7 @@ def test_a_silent_pipe_is_waited_for_with_one_line(tmp_path: Path) -> None:
 
     with os.fdopen(reader) as stdin:
         assert read_text(stdin, note, patience=0.05) == "late"
-    assert notes == [WAITING]
+    assert notes == [WAITING_NOTE]
     assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
 
 

@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.ask import ask, watch
-from pixtral_cli.terminal.output.output import Output, choose
+from pixtral_cli.terminal.output.output import Output, choose_output
 from tests.fakes import FakeEngine
 
 
@@ -51,7 +51,7 @@ def test_a_file_that_is_replaced_and_missing_for_a_moment_is_waited_for(tmp_path
 
 def test_without_a_file_there_is_nothing_to_watch() -> None:
     with pytest.raises(UsageError, match="--watch watches picture files"):
-        watch.files(["-", "https://example.org/a.png", "data:image/png;base64,AAAA"])
+        watch.watched_files(["-", "https://example.org/a.png", "data:image/png;base64,AAAA"])
 
 
 def test_each_change_is_answered_anew_and_a_broken_picture_is_waited_out(
@@ -72,7 +72,7 @@ def test_each_change_is_answered_anew_and_a_broken_picture_is_waited_out(
     request = ask.Request("What colour?", [str(file)], piped="piped")
     out = quiet_output()
     with pytest.raises(KeyboardInterrupt):
-        ask.watch(request, ask.message(request, out, None), Conversation(), engine, out)
+        ask.watch(request, ask.build_message(request, out, None), Conversation(), engine, out)
     assert capsys.readouterr().out.split() == ["red", "blue"]
     shown = [messages[-1] for messages, _ in engine.seen]
     assert len(engine.seen[1][0]) == 1
@@ -87,4 +87,4 @@ def paint(file: Path, colour: str) -> None:
 
 
 def quiet_output() -> Output:
-    return choose(quiet=True)
+    return choose_output(quiet=True)

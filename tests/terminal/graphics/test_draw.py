@@ -14,7 +14,7 @@ from PIL import Image as PIL
 from pixtral_cli import images
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.graphics import draw, probe
-from pixtral_cli.terminal.graphics.draw import drawn, fitted
+from pixtral_cli.terminal.graphics.draw import draw_thumbnail, fit_size
 
 
 def picture(*columns: str, height: int = 40, width: int = 20) -> Image:
@@ -28,8 +28,8 @@ def picture(*columns: str, height: int = 40, width: int = 20) -> Image:
 
 
 def test_half_blocks_show_two_pixels_a_character() -> None:
-    lines = drawn(picture("red", "blue"), "blocks", 80).split("\n")
-    assert len(lines) == draw.ROWS
+    lines = draw_thumbnail(picture("red", "blue"), "blocks", 80).split("\n")
+    assert len(lines) == draw.MAX_ROWS
     for line in lines:
         cells = re.findall(r"\x1b\[38;2;(\d+;\d+;\d+)m\x1b\[48;2;(\d+;\d+;\d+)m▀", line)
         assert cells[0] == ("255;0;0", "255;0;0")
@@ -38,7 +38,7 @@ def test_half_blocks_show_two_pixels_a_character() -> None:
 
 
 def test_half_blocks_use_the_256_colours_where_there_are_no_more() -> None:
-    text = drawn(picture("red", "white"), "blocks", 80, truecolor=False)
+    text = draw_thumbnail(picture("red", "white"), "blocks", 80, truecolor=False)
     assert "\x1b[38;5;196m" in text
     assert "\x1b[48;5;231m" in text
 
@@ -47,13 +47,13 @@ def test_kitty_gets_the_picture_in_pieces_it_takes() -> None:
     noise = PIL.frombytes("RGB", (200, 150), os.urandom(200 * 150 * 3))
     file = io.BytesIO()
     noise.save(file, "PNG")
-    text = drawn(images.from_bytes(file.getvalue(), "noise.png"), "kitty", 80)
+    text = draw_thumbnail(images.from_bytes(file.getvalue(), "noise.png"), "kitty", 80)
     pieces = re.findall(r"\x1b_G(?:a=T,f=100,q=2,)?m=([01]);([^\x1b]*)\x1b\\", text)
     assert len(pieces) > 1
     assert [more for more, _ in pieces] == ["1"] * (len(pieces) - 1) + ["0"]
     assert all(len(piece) <= 4096 for _, piece in pieces)
     shown = PIL.open(io.BytesIO(base64.b64decode("".join(piece for _, piece in pieces))))
-    assert shown.size == fitted((200, 150), draw.COLUMNS, draw.ROWS, draw.CELL)
+    assert shown.size == fit_size((200, 150), draw.MAX_COLUMNS, draw.MAX_ROWS, draw.DEFAULT_CELL)
 
 
 def unsixel(text: str) -> dict[tuple[int, int], tuple[int, int, int]]:
@@ -81,21 +81,21 @@ def unsixel(text: str) -> dict[tuple[int, int], tuple[int, int, int]]:
 
 
 def test_sixel_holds_every_pixel_in_its_colour() -> None:
-    pixels = unsixel(drawn(picture("red", "lime", "blue"), "sixel", 80))
-    width, height = fitted((60, 40), draw.COLUMNS, draw.ROWS, draw.CELL)
+    pixels = unsixel(draw_thumbnail(picture("red", "lime", "blue"), "sixel", 80))
+    width, height = fit_size((60, 40), draw.MAX_COLUMNS, draw.MAX_ROWS, draw.DEFAULT_CELL)
     assert set(pixels) == {(x, y) for x in range(width) for y in range(height)}
     assert [pixels[x, 20] for x in (2, 30, 57)] == [(100, 0, 0), (0, 100, 0), (0, 0, 100)]
 
 
 @pytest.mark.parametrize("method", ["kitty", "sixel", "blocks"])
 def test_nothing_is_drawn_when_it_is_off_or_the_window_is_too_narrow(method: draw.Method) -> None:
-    assert drawn(picture("red"), "off", 80) == ""
-    assert drawn(picture("red"), method, 4) == ""
+    assert draw_thumbnail(picture("red"), "off", 80) == ""
+    assert draw_thumbnail(picture("red"), method, 4) == ""
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from([(1, 2), (8, 16), (10, 21)]))
 def test_a_thumbnail_fits_its_cells(width: int, height: int, cell: tuple[int, int]) -> None:
-    w, h = fitted((width, height), 32, 8, cell)
+    w, h = fit_size((width, height), 32, 8, cell)
     assert 1 <= w <= 32 * cell[0]
     assert 1 <= h <= 8 * cell[1]
     assert cell == (1, 2) or (w <= width and h <= height)
@@ -114,7 +114,7 @@ def test_a_thumbnail_fits_its_cells(width: int, height: int, cell: tuple[int, in
     ],
 )
 def test_the_terminal_s_answer_is_told_from_what_was_typed(answer: bytes, method: str, typed: bytes) -> None:
-    assert probe.understood(answer) == (method, typed)
+    assert probe.parse_answer(answer) == (method, typed)
 
 
 @pytest.fixture
@@ -128,28 +128,28 @@ def terminal() -> Iterator[tuple[int, int]]:
 def test_a_terminal_is_asked_and_its_answer_read(terminal: tuple[int, int]) -> None:
     master, slave = terminal
     os.write(master, b"typed\r\x1b_Gi=31;OK\x1b\\\x1b[?62c")
-    found = probe.ask(slave, slave, "xterm-kitty", patience=5)
+    found = probe.probe_terminal(slave, slave, "xterm-kitty", patience=5)
     assert (found.method, found.typed.replace(b"\n", b"\r")) == ("kitty", b"typed\r")
-    assert probe.KITTY + probe.ATTRIBUTES in os.read(master, 4096)
+    assert probe.KITTY_QUERY + probe.ATTRIBUTES_QUERY in os.read(master, 4096)
 
 
 @pytest.mark.parametrize("term", ["screen-256color", "tmux-256color", "linux"])
 def test_a_terminal_that_would_show_the_question_is_not_asked_it(terminal: tuple[int, int], term: str) -> None:
     master, slave = terminal
     os.write(master, b"\x1b[?1;2c")
-    assert probe.ask(slave, slave, term, patience=5).method == "blocks"
+    assert probe.probe_terminal(slave, slave, term, patience=5).method == "blocks"
     assert b"\x1b_G" not in os.read(master, 4096)
 
 
 def test_a_terminal_that_does_not_answer_is_not_waited_for_long(terminal: tuple[int, int]) -> None:
-    assert probe.ask(terminal[1], terminal[1], "xterm", patience=0.05).method == "blocks"
+    assert probe.probe_terminal(terminal[1], terminal[1], "xterm", patience=0.05).method == "blocks"
 
 
 def test_nothing_is_drawn_into_pipes_or_where_colours_are_unwanted(terminal: tuple[int, int]) -> None:
     with os.fdopen(os.dup(terminal[1]), "w", encoding="utf-8") as screen:
-        assert draw.drawable(screen, {"TERM": "xterm"})
-        assert not draw.drawable(screen, {"TERM": "xterm", "NO_COLOR": "1"})
-        assert not draw.drawable(screen, {"TERM": "dumb"})
+        assert draw.can_draw(screen, {"TERM": "xterm"})
+        assert not draw.can_draw(screen, {"TERM": "xterm", "NO_COLOR": "1"})
+        assert not draw.can_draw(screen, {"TERM": "dumb"})
     with os.fdopen(os.dup(terminal[1]), "w", encoding="cp1252") as screen:
-        assert not draw.drawable(screen, {"TERM": "xterm"})
-    assert not draw.drawable(io.StringIO(), {"TERM": "xterm"})
+        assert not draw.can_draw(screen, {"TERM": "xterm"})
+    assert not draw.can_draw(io.StringIO(), {"TERM": "xterm"})

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
-from pixtral_cli.terminal.output.live import Page, Painter
-from pixtral_cli.terminal.output.markdown import mended, split, typesetter
+from pixtral_cli.terminal.output.live import LinePainter, MarkdownStream
+from pixtral_cli.terminal.output.markdown import block_renderer, close_open_marks, split
 from pixtral_cli.util.sanitize import clean
 from tests.terminal.emulator import lines_of, screen_of
 
@@ -25,7 +25,7 @@ markdown = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
 windows = st.tuples(st.sampled_from([20, 40, 80]), st.sampled_from([3, 10, 24]))
 
 
-class Recording(Painter):
+class Recording(LinePainter):
     """Remembers how many lines it was told are finished."""
 
     finished = 0
@@ -44,7 +44,7 @@ class Window:
         self.screen.set_mode(pyte.modes.LNM)  # as a terminal's driver does with a newline
         self.written: list[str] = []
         self.painter = Recording(self.write, lambda: self.size)
-        self.page = Page(self.painter)
+        self.page = MarkdownStream(self.painter)
 
     def write(self, text: str) -> None:
         self.written.append(text)
@@ -60,7 +60,7 @@ class Window:
 
 
 def at_once(text: str, columns: int) -> list[str]:
-    lines = [line for block in split(text) for line in [""] * block.gap + typesetter(columns - 1).lines(block)]
+    lines = [line for block in split(text) for line in [""] * block.gap + block_renderer(columns - 1).lines(block)]
     plain = [Text.from_ansi(line).plain.rstrip() for line in lines]
     while plain and not plain[-1]:
         plain.pop()
@@ -135,7 +135,7 @@ def test_code_scrolls_line_by_line_while_its_fence_is_open() -> None:
 
 
 def test_a_script_is_coloured_before_its_page_is_finished() -> None:
-    lines = typesetter(79).lines(split("```html\n<script>\nlet a = 1;\nlet b = 2;\n")[0])
+    lines = block_renderer(79).lines(split("```html\n<script>\nlet a = 1;\nlet b = 2;\n")[0])
     assert lines[2].replace("a", "b").replace("1", "2") == lines[3]
     assert "\x1b[" in lines[3]
 
@@ -153,7 +153,7 @@ def test_a_script_is_coloured_before_its_page_is_finished() -> None:
     ],
 )
 def test_unfinished_marks_do_not_flash_up(unfinished: str, shown: str) -> None:
-    assert mended(unfinished) == shown
+    assert close_open_marks(unfinished) == shown
 
 
 @pytest.mark.parametrize("columns", [20, 45])
@@ -171,6 +171,6 @@ def test_a_window_made_narrower_keeps_every_word_once(columns: int) -> None:
 
 @pytest.mark.parametrize("size", [lambda: os.terminal_size((1, 1)), lambda: os.terminal_size((2, 2))])
 def test_the_smallest_windows_do_no_harm(size: Callable[[], os.terminal_size]) -> None:
-    page = Page(Painter(lambda text: None, size))
+    page = MarkdownStream(LinePainter(lambda text: None, size))
     page.show("# A\n\n- b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> q 日\n\n```py\nx\n```\n")
     page.finish("日")

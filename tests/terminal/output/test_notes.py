@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.notes import Notes, folded, laid_out
+from pixtral_cli.terminal.output.notes import Notes, format_table, wrap_words
 from pixtral_cli.terminal.output.output import Output
 
 
@@ -42,14 +42,14 @@ def test_nothing_that_is_told_acts_on_the_terminal(colour: bool) -> None:
 
 def test_rows_stand_in_columns_where_they_fit_and_below_one_another_where_not() -> None:
     rows = [("#1 cat.png", "64×32"), ("#10 犬.png", "8×8", "new")]
-    assert laid_out(rows, 40) == ["#1 cat.png  64×32", "#10 犬.png  8×8    new"]
-    assert laid_out(rows, 20) == ["#1 cat.png", "  64×32", "#10 犬.png", "  8×8", "  new"]
-    assert laid_out([], 20) == []
+    assert format_table(rows, 40) == ["#1 cat.png  64×32", "#10 犬.png  8×8    new"]
+    assert format_table(rows, 20) == ["#1 cat.png", "  64×32", "#10 犬.png", "  8×8", "  new"]
+    assert format_table([], 20) == []
 
 
 @given(st.lists(st.sampled_from(["a", "猫", "word", "🙂", "longer-than-all"]), min_size=1), st.integers(1, 30))
 def test_text_is_broken_between_words_and_nothing_is_lost(words: list[str], columns: int) -> None:
     text = " ".join(words)
-    lines = folded(text, columns).split("\n")
+    lines = wrap_words(text, columns).split("\n")
     assert " ".join(lines) == text
     assert all(wcswidth(line) <= columns or " " not in line for line in lines)

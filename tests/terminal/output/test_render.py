@@ -11,7 +11,7 @@ import pytest
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import user
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.output import Format, Output, choose
+from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from pixtral_cli.terminal.output.render import Answer, render, statistics
 from tests.fakes import FakeEngine
 from tests.terminal.emulator import Terminal
@@ -26,7 +26,9 @@ def chunks(*answer: str, engine: FakeEngine | None = None) -> Iterator[Chunk]:
 
 def piped(*answer: str, format: Format = "text", encoding: str = "utf-8") -> tuple[str, Answer]:
     raw = io.BytesIO()
-    out = choose(stdout=io.TextIOWrapper(raw, encoding), stderr=io.StringIO(), format=format, model="m", env=DRAWING)
+    out = choose_output(
+        stdout=io.TextIOWrapper(raw, encoding), stderr=io.StringIO(), format=format, model="m", env=DRAWING
+    )
     answered = render(chunks(*answer), out)
     out.stdout.flush()
     return raw.getvalue().decode(encoding), answered
@@ -34,7 +36,7 @@ def piped(*answer: str, format: Format = "text", encoding: str = "utf-8") -> tup
 
 def on_terminal(*answer: str, columns: int = 80, rows: int = 24) -> Terminal:
     with Terminal(columns, rows) as terminal:
-        render(chunks(*answer), choose(stdout=terminal.out, stderr=io.StringIO(), env=DRAWING))
+        render(chunks(*answer), choose_output(stdout=terminal.out, stderr=io.StringIO(), env=DRAWING))
     return terminal
 
 
@@ -55,7 +57,7 @@ def test_each_chunk_leaves_at_once() -> None:
         yield Chunk(finish_reason="stop", usage=Usage(), timings=Timings())
 
     with os.fdopen(writer, "w") as stdout:
-        render(watched(), choose(stdout=stdout, stderr=io.StringIO(), env=DRAWING))
+        render(watched(), choose_output(stdout=stdout, stderr=io.StringIO(), env=DRAWING))
     os.close(reader)
     assert seen == [b"one ", b"two"]
 
@@ -101,7 +103,7 @@ def test_an_answer_without_streaming_comes_whole() -> None:
         before.append(stdout.getvalue())
         yield Chunk("two", "stop", Usage(), Timings())
 
-    render(watched(), choose(stdout=stdout, stderr=io.StringIO(), stream=False, env=DRAWING))
+    render(watched(), choose_output(stdout=stdout, stderr=io.StringIO(), stream=False, env=DRAWING))
     assert before == [""]
     assert stdout.getvalue() == "one two\n"
 
@@ -153,7 +155,7 @@ def test_a_block_taller_than_the_window_ends_up_whole() -> None:
 )
 def test_only_a_terminal_that_draws_is_drawn_on(env: dict[str, str], plain: bool, drawn: bool) -> None:
     with Terminal() as terminal:
-        render(chunks("**A** circle."), choose(stdout=terminal.out, stderr=terminal.out, plain=plain, env=env))
+        render(chunks("**A** circle."), choose_output(stdout=terminal.out, stderr=terminal.out, plain=plain, env=env))
     assert (b"\x1b" in terminal.raw) == drawn
     assert terminal.lines == ["A circle." if drawn else "**A** circle."]
 
@@ -169,7 +171,7 @@ class Interrupting(FakeEngine):
 @pytest.mark.parametrize("env", [DRAWING, {"TERM": "dumb"}])
 def test_an_interrupted_answer_stays_on_the_screen_on_a_line_of_its_own(env: dict[str, str]) -> None:
     with Terminal() as terminal:
-        out = choose(stdout=terminal.out, stderr=io.StringIO(), env=env)
+        out = choose_output(stdout=terminal.out, stderr=io.StringIO(), env=env)
         with pytest.raises(KeyboardInterrupt):
             render(chunks(engine=Interrupting()), out)
         out.write("next")
@@ -183,7 +185,7 @@ def test_a_listener_that_goes_stops_the_computing() -> None:
     engine = FakeEngine([["word "] * 1000])
     with open(writer, "w", closefd=False) as stdout:
         with pytest.raises(BrokenPipeError):
-            render(chunks(engine=engine), choose(stdout=stdout, stderr=io.StringIO(), env=DRAWING))
+            render(chunks(engine=engine), choose_output(stdout=stdout, stderr=io.StringIO(), env=DRAWING))
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
     os.close(writer)
     assert engine.closed == 1
@@ -194,7 +196,7 @@ def test_a_full_disk_is_one_error_and_stops_the_computing(format: Format) -> Non
     engine = FakeEngine([["word "] * 10])
     stdout = open("/dev/full", "w")  # noqa: PTH123, SIM115
     with pytest.raises(PixtralError, match="No space left on device"):
-        render(chunks(engine=engine), choose(stdout=stdout, stderr=io.StringIO(), format=format, env=DRAWING))
+        render(chunks(engine=engine), choose_output(stdout=stdout, stderr=io.StringIO(), format=format, env=DRAWING))
     assert engine.closed == (format != "json")
     with pytest.raises(OSError):
         stdout.close()
@@ -202,7 +204,7 @@ def test_a_full_disk_is_one_error_and_stops_the_computing(format: Format) -> Non
 
 def test_a_spinner_turns_while_nothing_comes_and_leaves_no_trace() -> None:
     with Terminal() as terminal:
-        out = choose(stdout=terminal.out, stderr=terminal.out, model="demo", env=DRAWING)
+        out = choose_output(stdout=terminal.out, stderr=terminal.out, model="demo", env=DRAWING)
 
         def slow() -> Iterator[Chunk]:
             terminal.wait_for("demo is at work")
@@ -214,10 +216,10 @@ def test_a_spinner_turns_while_nothing_comes_and_leaves_no_trace() -> None:
 
 def test_no_spinner_where_it_would_disturb() -> None:
     with Terminal() as terminal:
-        assert choose(stdout=terminal.out, stderr=terminal.out, env=DRAWING).spinner
-        assert not choose(stdout=terminal.out, stderr=terminal.out, env=DRAWING, quiet=True).spinner
-        assert not choose(stdout=terminal.out, stderr=terminal.out, env=DRAWING, plain=True).spinner
-        assert not choose(stdout=terminal.out, stderr=io.StringIO(), env=DRAWING).spinner
+        assert choose_output(stdout=terminal.out, stderr=terminal.out, env=DRAWING).spinner
+        assert not choose_output(stdout=terminal.out, stderr=terminal.out, env=DRAWING, quiet=True).spinner
+        assert not choose_output(stdout=terminal.out, stderr=terminal.out, env=DRAWING, plain=True).spinner
+        assert not choose_output(stdout=terminal.out, stderr=io.StringIO(), env=DRAWING).spinner
 
 
 def test_statistics_say_what_was_counted_and_timed() -> None:

@@ -13,9 +13,9 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.structured.schema import TOLD, Unfit, parse
-from pixtral_cli.terminal.ask.ask import Request, answer, message, preview
-from pixtral_cli.terminal.output.output import Format, Output, choose
-from pixtral_cli.terminal.output.structured import Layout, described
+from pixtral_cli.terminal.ask.ask import Request, answer, build_message, dry_run
+from pixtral_cli.terminal.output.output import Format, Output, choose_output
+from pixtral_cli.terminal.output.structured import Layout, describe_schema
 from tests.fakes import FakeEngine
 
 TABLE = '[{"colour": "red", "value": 7},{"colour":"blue","value":-2.50}]'
@@ -56,13 +56,13 @@ def ask(
     engine: FakeEngine | None = None,
 ) -> Asked:
     stdout, stderr, conversation = stdout or io.StringIO(), io.StringIO(), Conversation()
-    output: Output = choose(stdout=stdout, stderr=stderr, format=format, model="fake", env={"TERM": "xterm"})
+    output: Output = choose_output(stdout=stdout, stderr=stderr, format=format, model="fake", env={"TERM": "xterm"})
     request = replace(request, layout=layout)
     engine = engine or FakeEngine()
     engine.answers = [said]
     error = None
     try:
-        answer(request, message(request, output, None), conversation, engine, output)
+        answer(request, build_message(request, output, None), conversation, engine, output)
     except BaseException as caught:
         error = caught
     return Asked(stdout.getvalue(), stderr.getvalue(), conversation, error)
@@ -194,17 +194,17 @@ def test_a_surrogate_and_a_control_character_leave_harmless() -> None:
 
 def test_a_dry_run_counts_the_schema_too_and_names_its_fields() -> None:
     engine, stdout = FakeEngine(), io.StringIO()
-    output = choose(stdout=stdout, stderr=io.StringIO(), model="fake", env={})
-    preview(WANTED, message(WANTED, output, None), Conversation(), engine, output)
+    output = choose_output(stdout=stdout, stderr=io.StringIO(), model="fake", env={})
+    dry_run(WANTED, build_message(WANTED, output, None), Conversation(), engine, output)
     assert "schema   a list of colour, value\n" in stdout.getvalue()
     told = len(f"Read it. {TOLD} {json.dumps(WANTED.sampling.schema)}".split())
     assert f"prompt   {told} tokens" in stdout.getvalue()
     stdout.truncate(stdout.seek(0))
-    preview(WANTED, message(WANTED, output, None), Conversation(), engine, replace(output, format="json"))
+    dry_run(WANTED, build_message(WANTED, output, None), Conversation(), engine, replace(output, format="json"))
     assert json.loads(stdout.getvalue())["schema"] == WANTED.sampling.schema
 
 
 def test_a_schema_in_a_few_words() -> None:
-    assert described(parse("name, price:float")) == "name, price"
-    assert described({"type": "array", "items": {"type": "string"}}) == "a list of string"
-    assert described({"anyOf": [{}, {}]}) == "any JSON"
+    assert describe_schema(parse("name, price:float")) == "name, price"
+    assert describe_schema({"type": "array", "items": {"type": "string"}}) == "a list of string"
+    assert describe_schema({"anyOf": [{}, {}]}) == "any JSON"

@@ -17,8 +17,8 @@ from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.desktop.clipboard import Desktop
 from pixtral_cli.terminal.output.notes import Notes
 from pixtral_cli.terminal.output.output import Output
-from pixtral_cli.terminal.repl.backend import Backend, Opening
-from pixtral_cli.terminal.repl.history import Recall
+from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
+from pixtral_cli.terminal.repl.history import InputHistory
 from pixtral_cli.terminal.repl.prompt import Prompt
 from pixtral_cli.terminal.repl.repl import Repl
 from pixtral_cli.terminal.repl.state import State
@@ -47,7 +47,7 @@ class Room:
     def __post_init__(self) -> None:
         self.answered = io.StringIO()
         self.sessions = Sessions(self.folder / "data")
-        self.recall = Recall(self.folder / "lines.jsonl")
+        self.recall = InputHistory(self.folder / "lines.jsonl")
         self._out = Output(self.answered, self.said)
         self.state = self._state()
 
@@ -88,7 +88,7 @@ class Room:
         session = self.sessions.start(model="fake") if self.log else None
         return State(
             session.conversation() if session else Conversation(),
-            Backend(Opening("fake", self.open or (lambda: self.engine))),
+            Backend(ModelOpener("fake", self.open or (lambda: self.engine))),
             self._opening,
             Notes(self._out, width=500),
             lambda: self.sessions,
@@ -99,10 +99,10 @@ class Room:
             lambda: self.desktop,
         )
 
-    def _opening(self, name: str) -> Opening:
+    def _opening(self, name: str) -> ModelOpener:
         if name not in self.others:
             raise ModelError(f"There is no model named {name!r}")
-        return Opening(name, lambda: self.others[name])
+        return ModelOpener(name, lambda: self.others[name])
 
     def _thumbnail(self, image: Image, wanted: str) -> str:
         if wanted != "off":

@@ -30,5 +30,5 @@ class Echo(FakeEngine):
 
 
 if __name__ == "__main__":
-    engine_setup.open_chosen = lambda *given: Echo()
+    engine_setup.open_model = lambda *given: Echo()
     main(["chat", *sys.argv[1:]])

@@ -39,12 +39,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_the_argument_of_image(argument: str, names: list[str]) -> None:
-    assert list(attachments.named(argument)) == names
+    assert list(attachments.image_names(argument)) == names
 
 
 def test_a_pattern_without_files_is_an_error() -> None:
     with pytest.raises(ImageError, match="No file matches"):
-        list(attachments.named("*.gif"))
+        list(attachments.image_names("*.gif"))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_pattern_without_files_is_an_error() -> None:
     ],
 )
 def test_pages_of_a_pdf_are_images(folder: Path, name: str, pages: list[str]) -> None:
-    images = attachments.gather(name.format(folder=folder))
+    images = attachments.load_images(name.format(folder=folder))
     assert [image.name[image.name.index("#") :] for image in images] == pages
     assert all(max(image.size) == pdf.SIDE for image in images)
 
@@ -75,20 +75,20 @@ def test_pages_of_a_pdf_are_images(folder: Path, name: str, pages: list[str]) ->
 )
 def test_pages_that_are_not_there_are_errors(name: str, complaint: str) -> None:
     with pytest.raises(ImageError, match=complaint) as error:
-        attachments.gather(name)
+        attachments.load_images(name)
     assert error.value.hint
 
 
 def test_what_only_calls_itself_a_pdf_is_an_error(folder: Path) -> None:
     (folder / "fake.pdf").write_text("hello")
     with pytest.raises(ImageError, match="it is not a PDF or is damaged"):
-        attachments.gather("fake.pdf")
+        attachments.load_images("fake.pdf")
 
 
 def test_what_is_there_is_known_without_opening_it(folder: Path) -> None:
     there = ["a.png", "c d.png", str(folder / "a.png"), "long.pdf#2-4", "sub.png"]
-    assert all(attachments.there(name) for name in there)
-    assert not any(attachments.there(name) for name in ("x.png", "x" * 5000, "a\0b", "~nobody-here/x", "x.pdf#1"))
+    assert all(attachments.path_exists(name) for name in there)
+    assert not any(attachments.path_exists(name) for name in ("x.png", "x" * 5000, "a\0b", "~nobody-here/x", "x.pdf#1"))
 
 
 @pytest.mark.parametrize(
@@ -100,18 +100,18 @@ def test_what_is_there_is_known_without_opening_it(folder: Path) -> None:
     ],
 )
 def test_a_crop_is_in_pixels_or_percent(words: str, box: Box) -> None:
-    assert attachments.box(words.split(), (200, 100)) == box
+    assert attachments.parse_box(words.split(), (200, 100)) == box
 
 
 @pytest.mark.parametrize("words", ["", "1 2 3", "1 2 3 4 5", "a b c d", "-1 0 5 5", "1e9 0 1 1"])
 def test_anything_else_is_no_crop(words: str) -> None:
     with pytest.raises(UsageError):
-        attachments.box(words.split(), (200, 100))
+        attachments.parse_box(words.split(), (200, 100))
 
 
 def test_a_row_tells_size_size_sent_and_tokens() -> None:
-    [image] = attachments.gather("a.png")
-    assert attachments.row(3, image, ImageCost(16, 8, 1234)) == ["#3 a.png", "20×10 → 16×8", "1,234 tokens"]
-    assert attachments.row(3, image, None) == ["#3 a.png", "20×10"]
-    assert attachments.room(Cost(10, 1000)) == "990 of 1,000 tokens left"
-    assert "200 tokens too many" in attachments.room(Cost(1200, 1000))
+    [image] = attachments.load_images("a.png")
+    assert attachments.image_row(3, image, ImageCost(16, 8, 1234)) == ["#3 a.png", "20×10 → 16×8", "1,234 tokens"]
+    assert attachments.image_row(3, image, None) == ["#3 a.png", "20×10"]
+    assert attachments.context_left(Cost(10, 1000)) == "990 of 1,000 tokens left"
+    assert "200 tokens too many" in attachments.context_left(Cost(1200, 1000))

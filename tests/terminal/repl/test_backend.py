@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from pixtral_cli.chat.engine import Engine
-from pixtral_cli.terminal.repl.backend import Backend, Far, Opening, Unwanted
+from pixtral_cli.terminal.repl.backend import Backend, LoadCancelled, LoadProgress, ModelOpener
 from tests.fakes import FakeEngine
 
 
 def test_it_is_told_how_far_another_process_has_loaded_the_model() -> None:
-    far, heard, go_on = Far(), threading.Event(), threading.Event()
+    far, heard, go_on = LoadProgress(), threading.Event(), threading.Event()
 
     def open_elsewhere() -> Engine:
         far.hear(40, "")
@@ -19,7 +19,7 @@ def test_it_is_told_how_far_another_process_has_loaded_the_model() -> None:
         assert go_on.wait(120)
         return FakeEngine()
 
-    backend = Backend(Opening("m", open_elsewhere, far=far))
+    backend = Backend(ModelOpener("m", open_elsewhere, far=far))
     assert backend.doing == "loading m"
     backend.start()
     assert heard.wait(120)
@@ -42,7 +42,7 @@ def test_it_is_told_how_far_an_engine_here_has_loaded() -> None:
             told.append(backend.doing)
 
     told: list[str] = []
-    backend = Backend(Opening("m", Loading))
+    backend = Backend(ModelOpener("m", Loading))
     backend.engine()
     assert told == ["loading m 25%"]
 
@@ -67,15 +67,15 @@ def test_one_that_is_closed_while_it_loads_goes_before_the_next_is_opened() -> N
         told.append("opened")
         return FakeEngine()
 
-    first = Backend(Opening("first", Loading))
+    first = Backend(ModelOpener("first", Loading))
     first.start()
     assert loading.wait(120)
     first.close()
-    hurried = Backend(Opening("hurried", open_next), after=first)
+    hurried = Backend(ModelOpener("hurried", open_next), after=first)
     hurried.start()
     hurried.close()
-    Backend(Opening("next", open_next), after=hurried).engine()
+    Backend(ModelOpener("next", open_next), after=hurried).engine()
     assert told[0] == "closed"
     assert told[-1] == "opened"
-    with pytest.raises(Unwanted, match="first is no longer wanted"):
+    with pytest.raises(LoadCancelled, match="first is no longer wanted"):
         first.engine()

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image as PIL
 
 from pixtral_cli.terminal.repl.commands.table import TABLE
-from pixtral_cli.terminal.repl.completion import Names, eager, suggest
+from pixtral_cli.terminal.repl.completion import CompletionSources, completes_while_typing, suggest
 
-NAMES = Names(
+NAMES = CompletionSources(
     images=lambda: [("1", "cat.png"), ("2", "dog.png")],
     models=lambda: [("demo", ""), ("pixtral-12b", "")],
     sessions=lambda: [("abc123", "about cats"), ("xyz789", "about dogs")],
@@ -75,5 +75,5 @@ def test_a_home_is_kept_as_it_was_typed(folder: Path, monkeypatch: pytest.Monkey
 
 
 def test_only_names_are_offered_unasked() -> None:
-    assert all(eager(text) for text in ("/", "/im", "what is @ca", "@", "is #"))
-    assert not any(eager(text) for text in ("hello", "/image x", "a/b", ""))
+    assert all(completes_while_typing(text) for text in ("/", "/im", "what is @ca", "@", "is #"))
+    assert not any(completes_while_typing(text) for text in ("hello", "/image x", "a/b", ""))

@@ -8,7 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pixtral_cli.images.formats import has_picture_extension
-from pixtral_cli.terminal.repl.input_parser import Command, Question, Source, is_open, parse, quoted, unquoted
+from pixtral_cli.terminal.repl.input_parser import (
+    Command,
+    Question,
+    Source,
+    has_open_block,
+    parse,
+    shell_quoted,
+    shell_unquoted,
+)
 
 
 def there(*names: str) -> Callable[[str], bool]:
@@ -187,7 +195,12 @@ def test_a_space_before_the_slash_makes_it_text() -> None:
 def test_a_block_in_triple_quotes_is_a_question_and_what_is_typed_in_it_attaches() -> None:
     assert words('"""/help\nme"""') == "/help\nme"
     assert attached('"""\nwhat is\ncat.png\n"""', "cat.png") == ["cat.png"]
-    assert is_open('"""') and is_open('"""one\n') and not is_open('"""one\ntwo"""') and not is_open("one")
+    assert (
+        has_open_block('"""')
+        and has_open_block('"""one\n')
+        and not has_open_block('"""one\ntwo"""')
+        and not has_open_block("one")
+    )
 
 
 # Between two backticks in a line stands code, whatever else it looks like.
@@ -202,7 +215,7 @@ TALK = st.lists(st.sampled_from(["what", "is", "the,", "colour?", "it's", "(so)"
 @given(TALK, NAMES, TALK)
 @example("", "/p/' '.png", "")
 def test_any_name_is_attached_in_every_spelling(before: str, name: str, after: str) -> None:
-    spellings = [quoted(name), "@" + quoted(name), "file://" + quote(name)]
+    spellings = [shell_quoted(name), "@" + shell_quoted(name), "file://" + quote(name)]
     spellings += [f"'{name}'"] if "'" not in name else ["'" + name.replace("'", "'\\''") + "'"]
     spellings += [f'"{name}"'] if '"' not in name else []
     for spelling in spellings:
@@ -228,7 +241,7 @@ def test_a_pasted_block_is_one_piece_of_words(block: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["C"])))
 def test_quoting_a_name_and_reading_it_back_gives_the_name(name: str) -> None:
-    assert unquoted(quoted(name)) == name
+    assert shell_unquoted(shell_quoted(name)) == name
 
 
 @pytest.mark.parametrize("line", ["a" * 1_000_000, "a.b " * 20_000, "'" * 100_000, "/" * 100_000, "a.png " * 5_000])

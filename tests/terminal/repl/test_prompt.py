@@ -7,45 +7,50 @@ import pytest
 
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.desktop import editor
-from pixtral_cli.terminal.repl.history import LONGEST, Line, Recall
+from pixtral_cli.terminal.repl.history import MAX_LENGTH, InputHistory, InputLine
 
 
 def test_the_editor_is_the_user_s_own_with_its_arguments(tmp_path: Path) -> None:
-    assert editor.command({"EDITOR": "code --wait"}) == ["code", "--wait"]
-    assert editor.command({"EDITOR": "vi", "VISUAL": "emacs -nw"}) == ["emacs", "-nw"]
+    assert editor.editor_command({"EDITOR": "code --wait"}) == ["code", "--wait"]
+    assert editor.editor_command({"EDITOR": "vi", "VISUAL": "emacs -nw"}) == ["emacs", "-nw"]
     with pytest.raises(PixtralError, match="cannot be run"):
-        editor.edited("text", {"EDITOR": str(tmp_path / "none")})
+        editor.edit_text("text", {"EDITOR": str(tmp_path / "none")})
 
 
 def test_lines_are_called_back_from_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
     file = tmp_path / "state" / "lines.jsonl"
-    recall = Recall(file)
-    for line in (Line("one"), Line("two\nlines", ("two\nlines",)), Line("two\nlines", ("two\nlines",)), Line(" ")):
+    recall = InputHistory(file)
+    for line in (
+        InputLine("one"),
+        InputLine("two\nlines", ("two\nlines",)),
+        InputLine("two\nlines", ("two\nlines",)),
+        InputLine(" "),
+    ):
         recall.add(line)
-    recall.add(Line("x" * (LONGEST + 1)))
-    assert Recall(file).lines == [Line("one"), Line("two\nlines", ("two\nlines",))]
+    recall.add(InputLine("x" * (MAX_LENGTH + 1)))
+    assert InputHistory(file).lines == [InputLine("one"), InputLine("two\nlines", ("two\nlines",))]
     assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_history_file_that_is_torn_or_nonsense_loses_no_other_line(tmp_path: Path) -> None:
     file = tmp_path / "lines.jsonl"
     file.write_bytes(json.dumps("one").encode() + b'\n{"text": 1}\nnot json\n\xff\xfe\n{"text": "tw')
-    recall = Recall(file)
-    recall.add(Line("three"))
-    assert [line.text for line in Recall(file).lines] == ["one", "three"]
+    recall = InputHistory(file)
+    recall.add(InputLine("three"))
+    assert [line.text for line in InputHistory(file).lines] == ["one", "three"]
 
 
 def test_history_that_cannot_be_written_is_kept_in_memory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    recall = Recall(tmp_path / "file" / "lines.jsonl")
-    recall.add(Line("one"))
-    assert recall.lines == [Line("one")]
+    recall = InputHistory(tmp_path / "file" / "lines.jsonl")
+    recall.add(InputLine("one"))
+    assert recall.lines == [InputLine("one")]
 
 
 def test_a_chat_that_is_not_logged_adds_nothing_to_the_history(tmp_path: Path) -> None:
     file = tmp_path / "lines.jsonl"
-    Recall(file).add(Line("before"))
-    unlogged = Recall(file, keep=False)
-    unlogged.add(Line("secret"))
+    InputHistory(file).add(InputLine("before"))
+    unlogged = InputHistory(file, keep=False)
+    unlogged.add(InputLine("secret"))
     assert [line.text for line in unlogged.lines] == ["before", "secret"]
     assert "secret" not in file.read_text()

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.desktop import clipboard
-from pixtral_cli.terminal.output.notes import counted
+from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.repl.commands import sessions
 from pixtral_cli.terminal.repl.state import State
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.codeblocks import CodeBlock
 
-PAGES = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a browser shows
+BROWSER_KINDS = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a browser shows
 
 
-def listed(state: State, argument: str) -> None:
+def list_blocks(state: State, argument: str) -> None:
     found = _blocks(state)
     rows = [
         (
             str(number),
             block.language or "text",
             block.name,
-            counted(len(block.text.splitlines()), "line"),
-            _first(block),
+            count_of(len(block.text.splitlines()), "line"),
+            _first_line(block),
         )
         for number, block in enumerate(found, 1)
     ]
@@ -34,14 +34,14 @@ def listed(state: State, argument: str) -> None:
     state.notes.say("/save N [FILE], /open N and /copy N take one." if rows else "The last answer holds no code block.")
 
 
-def save(state: State, argument: str) -> None:
+def save_block(state: State, argument: str) -> None:
     """`/save 2 page.html` saves a block; anything else saves the conversation."""
     number, _, name = argument.partition(" ")
     if not number.isdecimal():
-        return sessions.keep(state, argument)
+        return sessions.save_conversation(state, argument)
     from pixtral_cli.chat.code_files import write_block
 
-    block = _chosen(state, number)
+    block = _block_numbered(state, number)
     name = name.strip().strip("'\"") or PurePath(block.name).name  # of the model's own word the last part alone
     written = write_block(block.text, Path.cwd(), name, language=block.language)
     for warning in written.warnings:
@@ -49,27 +49,27 @@ def save(state: State, argument: str) -> None:
     return state.notes.say(f"Written to {os.path.relpath(written.path)}")
 
 
-def show(state: State, argument: str) -> None:
+def open_block(state: State, argument: str) -> None:
     import webbrowser
 
-    block = _chosen(state, argument)
-    kind = PAGES.get(block.language)
+    block = _block_numbered(state, argument)
+    kind = BROWSER_KINDS.get(block.language)
     if kind is None:
         raise UsageError(f"A browser shows no {block.language or 'plain text'}", "Save it instead: /save N FILE")
-    file = _page(block, kind)
+    file = _write_page(block, kind)
     if _has_browser(state.desktop().env) and webbrowser.open(file.as_uri()):
         state.notes.say(f"Opened {file}")
     else:
         state.notes.say(f"There is no browser here; the page is {file}")
 
 
-def copy(state: State, argument: str) -> None:
-    text = _chosen(state, argument).text if argument else _last(state)
+def copy_text(state: State, argument: str) -> None:
+    text = _block_numbered(state, argument).text if argument else _last_answer(state)
     state.notes.draw(clipboard.write_text(text, state.desktop()))
     state.notes.say(f"Copied {len(text):,} characters.")
 
 
-def _last(state: State) -> str:
+def _last_answer(state: State) -> str:
     """The text of the last answer."""
     answers = [message.text for message in state.conversation.turns if message.role == "assistant"]
     if not answers:
@@ -80,10 +80,10 @@ def _last(state: State) -> str:
 def _blocks(state: State) -> "list[CodeBlock]":
     from pixtral_cli.chat.codeblocks import blocks
 
-    return blocks(_last(state))
+    return blocks(_last_answer(state))
 
 
-def _chosen(state: State, argument: str) -> "CodeBlock":
+def _block_numbered(state: State, argument: str) -> "CodeBlock":
     """The block of that number; without one, the only block there is."""
     found = _blocks(state)
     if not found:
@@ -94,7 +94,7 @@ def _chosen(state: State, argument: str) -> "CodeBlock":
     return found[int(number) - 1]
 
 
-def _page(block: "CodeBlock", kind: str) -> Path:
+def _write_page(block: "CodeBlock", kind: str) -> Path:
     """A page of its own for every opening, where only its owner reads it."""
     from pixtral_cli import config
     from pixtral_cli.chat.code_files import write_block
@@ -110,6 +110,6 @@ def _has_browser(env: Mapping[str, str]) -> bool:
     return sys.platform in ("darwin", "win32") or bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
 
 
-def _first(block: "CodeBlock") -> str:
+def _first_line(block: "CodeBlock") -> str:
     line = next((line.strip() for line in block.text.splitlines() if line.strip()), "")
     return line if len(line) <= 40 else f"{line[:39]}…"

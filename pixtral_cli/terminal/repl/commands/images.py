@@ -11,21 +11,21 @@ from pixtral_cli.terminal.repl.state import State
 
 def attach(state: State, argument: str) -> None:
     """All of the named pictures, or none of them if one cannot be read."""
-    names = list(attachments.named(argument))
+    names = list(attachments.image_names(argument))
     if not names:
         raise UsageError("/image wants a path or a URL", "E.g. /image ~/Pictures/*.png")
-    state.stage([image for name in names for image in attachments.gather(name)])
+    state.stage([image for name in names for image in attachments.load_images(name)])
 
 
 def paste(state: State, argument: str) -> None:
     found = clipboard.read_image(state.desktop())
     if isinstance(found, str):
-        state.stage(attachments.gather(found))
+        state.stage(attachments.load_images(found))
     else:
         state.stage([images.from_bytes(found, "clipboard")])
 
 
-def shoot(state: State, argument: str) -> None:
+def take_screenshot(state: State, argument: str) -> None:
     area = argument or "region"
     command = screenshot.tool(area, state.desktop())
     if area == "region":
@@ -33,18 +33,18 @@ def shoot(state: State, argument: str) -> None:
     state.stage([images.from_bytes(screenshot.take(command, state.desktop()), "screenshot")])
 
 
-def listed(state: State, argument: str) -> None:
+def list_images(state: State, argument: str) -> None:
     cost, each = state.measure()
     staged = {image.key for image in state.conversation.staged}
     rows = [
-        [*attachments.row(number, image, each.get(image.key)), *(["not sent yet"] if image.key in staged else [])]
+        [*attachments.image_row(number, image, each.get(image.key)), *(["not sent yet"] if image.key in staged else [])]
         for number, image in enumerate(state.conversation.images, 1)
     ]
     state.notes.rows(rows)
     if not rows:
         state.notes.say("No image yet; /image PATH attaches one.")
     elif cost:
-        state.notes.say(attachments.room(cost))
+        state.notes.say(attachments.context_left(cost))
 
 
 def drop(state: State, argument: str) -> None:
@@ -56,14 +56,14 @@ def drop(state: State, argument: str) -> None:
         state.notes.say(f"#{number} {state.conversation.drop(number).name} is out.")
     if len(state.conversation.images) >= numbers[-1]:
         state.notes.say("The images after it have new numbers:")
-        listed(state, "")
+        list_images(state, "")
 
 
 def crop(state: State, argument: str) -> None:
     words = re.split(r"[\s,]+", argument)
     number = _numbers(words[0], "/crop 2 25% 25% 50% 50%")[0]
     image = state.conversation.image(number)
-    state.stage([image.cropped(attachments.box(words[1:], image.size))])
+    state.stage([image.cropped(attachments.parse_box(words[1:], image.size))])
 
 
 def _numbers(text: str, example: str) -> list[int]:

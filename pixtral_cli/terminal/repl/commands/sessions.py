@@ -7,25 +7,25 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.library import Summary
 from pixtral_cli.sessions.session import Session
-from pixtral_cli.terminal.output.notes import counted
+from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.repl.state import State
 
-MOST = 20  # sessions in a list
+MAX_LISTED = 20  # sessions in a list
 
 
-def listed(state: State, argument: str) -> None:
+def list_sessions(state: State, argument: str) -> None:
     if argument:
-        hits = state.sessions().search(argument, MOST)
+        hits = state.sessions().search(argument, MAX_LISTED)
         rows: list[tuple[str, ...]] = [(hit.summary.id, _age(hit.summary.updated), hit.snippet) for hit in hits]
         nothing = f"No conversation holds {argument!r}."
     else:
-        rows = [_row(summary) for summary in state.sessions().list(MOST)]
+        rows = [_row(summary) for summary in state.sessions().list(MAX_LISTED)]
         nothing = "No conversation is saved yet."
     state.notes.rows(rows)
     state.notes.say("/load ID goes on with one." if rows else nothing)
 
 
-def load(state: State, argument: str) -> None:
+def load_session(state: State, argument: str) -> None:
     if not argument:
         raise UsageError("/load wants a session's id", "/sessions lists them")
     session = state.sessions().resume(argument, model=state.backend.name)
@@ -33,37 +33,37 @@ def load(state: State, argument: str) -> None:
         state.session.close()
         state.session, state.conversation = session, session.conversation()
     else:
-        state.conversation = unkept(session)
+        state.conversation = detached_conversation(session)
         state.notes.say("What follows is not saved; /save saves it.")
     state.answer = None
-    told(state)
+    show_resumed(state)
 
 
-def unkept(session: Session) -> Conversation:
+def detached_conversation(session: Session) -> Conversation:
     """A saved conversation to go on with, of which no more is saved."""
     kept = session.conversation()
     session.close()
     return Conversation(kept.system, (*kept.turns, *((kept.unanswered,) if kept.unanswered else ())))
 
 
-def told(state: State) -> None:
+def show_resumed(state: State) -> None:
     """A resumed conversation in short: how long it is, and its last words."""
     conversation = state.conversation
     asked = sum(message.role == "user" for message in conversation.turns)
     images = len(conversation.images)
-    state.notes.say(f"{counted(asked, 'question')} and {counted(images, 'image')} so far; /show history shows all.")
+    state.notes.say(f"{count_of(asked, 'question')} and {count_of(images, 'image')} so far; /show history shows all.")
     for message in conversation.turns[-2:]:
         state.notes.tell(_short(state.said(message)), "> " if message.role == "user" else "")
     if conversation.unanswered:
         state.notes.say(f"Not answered yet: {_short(state.said(conversation.unanswered))} (/regen asks it)")
 
 
-def keep(state: State, argument: str) -> None:
+def save_conversation(state: State, argument: str) -> None:
     """Save the conversation: among the sessions from now on, or into a file."""
     if argument:
-        return _write(state, Path(argument.strip("'\"")).expanduser())
+        return _export(state, Path(argument.strip("'\"")).expanduser())
     if state.session is None:
-        _begin(state)
+        _start_saving(state)
     assert state.session
     if not state.session.saved:
         state.session.save()
@@ -76,7 +76,7 @@ def keep(state: State, argument: str) -> None:
     return None
 
 
-def _begin(state: State) -> None:
+def _start_saving(state: State) -> None:
     """Keep a conversation that was not kept so far."""
     old = state.conversation
     said = (*old.turns, *((old.unanswered,) if old.unanswered else ()))
@@ -86,7 +86,7 @@ def _begin(state: State) -> None:
     )
 
 
-def _write(state: State, file: Path) -> None:
+def _export(state: State, file: Path) -> None:
     from pixtral_cli.sessions.transcript import Transcript, form_of, write
 
     form = form_of(file)
@@ -101,7 +101,7 @@ def _write(state: State, file: Path) -> None:
 
 
 def _row(summary: Summary) -> tuple[str, ...]:
-    images = counted(summary.images, "image") if summary.images else ""
+    images = count_of(summary.images, "image") if summary.images else ""
     return summary.id, _age(summary.updated), images, _short(summary.title)
 
 
@@ -109,7 +109,7 @@ def _age(then: float) -> str:
     seconds = max(0, time.time() - then)
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= size:
-            return f"{counted(int(seconds // size), unit)} ago"
+            return f"{count_of(int(seconds // size), unit)} ago"
     return "just now"
 
 

@@ -35,7 +35,7 @@ def _number(low: float, high: float) -> Callable[[str], float]:
     return read
 
 
-def _whole(low: int) -> Callable[[str], int]:
+def _integer(low: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         value = int(text)
         if value < low:
@@ -63,8 +63,8 @@ def _schema(text: str) -> dict[str, Any] | None:
 SETTINGS = {
     "temperature": Setting("0 to 10", "0 is greedy", _number(0, 10)),
     "top_p": Setting("0 to 1", "nucleus sampling", _number(0, 1)),
-    "max_tokens": Setting("a whole number", "longest answer", _whole(1)),
-    "seed": Setting("a whole number", "same seed, same answer", _whole(0)),
+    "max_tokens": Setting("a whole number", "longest answer", _integer(1)),
+    "seed": Setting("a whole number", "same seed, same answer", _integer(0)),
     "stop": Setting("a text", "the answer ends before it", lambda text: (text,)),
     "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
     "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
@@ -72,14 +72,14 @@ SETTINGS = {
 }
 
 
-def change(state: State, argument: str) -> None:
+def change_setting(state: State, argument: str) -> None:
     name, _, text = argument.partition(" ")
     if not name:
-        rows = [(name, _shown(state, name), row.summary) for name, row in SETTINGS.items()]
+        rows = [(name, _setting_text(state, name), row.summary) for name, row in SETTINGS.items()]
         return state.notes.rows(rows)
     row = SETTINGS.get(name.replace("-", "_").lower())
     if row is None and state.template and name in state.template.given:
-        return templates.fill(state, name, text.strip())
+        return templates.fill_placeholder(state, name, text.strip())
     if row is None:
         raise UsageError(f"There is no setting {name}", f"There are {', '.join(SETTINGS)}")
     name, text = name.replace("-", "_").lower(), text.strip()
@@ -90,7 +90,7 @@ def change(state: State, argument: str) -> None:
             state.settings[name] = row.read(text)
         except ValueError:
             raise UsageError(f"{name} wants {row.takes}, not {text!r}", f"/set {name} default undoes it") from None
-    return state.notes.say(f"{name}: {_shown(state, name)}")
+    return state.notes.say(f"{name}: {_setting_text(state, name)}")
 
 
 def system(state: State, argument: str) -> None:
@@ -116,10 +116,10 @@ def show(state: State, argument: str) -> None:
         ("system", conversation.system or "none"),
         ("questions", str(sum(message.role == "user" for message in conversation.turns))),
         ("images", str(len(conversation.images))),
-        ("context", attachments.room(cost) if cost else "unknown"),
+        ("context", attachments.context_left(cost) if cost else "unknown"),
         ("template", state.template.template.name if state.template else "none"),
     ]
-    rows += [(name, _shown(state, name)) for name in SETTINGS]
+    rows += [(name, _setting_text(state, name)) for name in SETTINGS]
     return state.notes.rows(rows)
 
 
@@ -154,7 +154,7 @@ def stats(state: State, argument: str) -> None:
     state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
 
 
-def _shown(state: State, name: str) -> str:
+def _setting_text(state: State, name: str) -> str:
     value = state.settings.get(name, getattr(state.sampling, name, None))
     if name == "stop":
         return ", ".join(map(repr, value or ())) or "none"

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.repl.commands import code, images, sessions, settings, templates, turns
-from pixtral_cli.terminal.repl.state import Outcome, Quit, State
+from pixtral_cli.terminal.repl.state import Leave, Outcome, State
 
 Kind: TypeAlias = Literal["", "picture", "image", "block", "model", "session", "template", "setting", "command", "area"]
 
@@ -46,8 +46,8 @@ def show_help(state: State, argument: str) -> None:
 TABLE: Sequence[Command] = (
     Command("image", "PATH|URL…", "Attach pictures; patterns such as *.png work", images.attach, "picture"),
     Command("paste", "", "Attach the picture on the clipboard", images.paste),
-    Command("shot", "[region|screen]", "Take a picture of the screen and attach it", images.shoot, "area"),
-    Command("images", "", "List the images of the conversation", images.listed),
+    Command("shot", "[region|screen]", "Take a picture of the screen and attach it", images.take_screenshot, "area"),
+    Command("images", "", "List the images of the conversation", images.list_images),
     Command("drop", "N…", "Take images out again, sent ones too", images.drop, "image"),
     Command("crop", "N X Y W H", "Attach a part of an image, in pixels or percent", images.crop, "image"),
     Command("undo", "", "Take back the last question and its answer", turns.undo),
@@ -55,19 +55,19 @@ TABLE: Sequence[Command] = (
     Command("edit", "", "Change the last question and ask it again", turns.edit),
     Command("clear", "", "Begin a new conversation", turns.clear),
     Command("system", "[TEXT|off]", "Show or set the system prompt", settings.system),
-    Command("set", "[NAME VALUE]", "Show or change settings", settings.change, "setting"),
-    Command("template", "[NAME [KEY=VALUE…]|off]", "Ask by a template", templates.choose, "template"),
+    Command("set", "[NAME VALUE]", "Show or change settings", settings.change_setting, "setting"),
+    Command("template", "[NAME [KEY=VALUE…]|off]", "Ask by a template", templates.choose_template, "template"),
     Command("show", "[history]", "Show the state of things, or all that was said", settings.show),
     Command("model", "[NAME]", "Show or switch the model; the conversation stays", settings.model, "model"),
     Command("stats", "", "Tokens and times of the last answer", settings.stats),
-    Command("code", "", "List the code blocks of the last answer", code.listed),
-    Command("save", "[N] [FILE]", "Save code block N; without N, the conversation", code.save, "block"),
-    Command("open", "[N]", "Show code block N in the browser", code.show, "block"),
-    Command("copy", "[N]", "Copy the last answer, or code block N", code.copy, "block"),
-    Command("sessions", "[WORDS]", "List the saved conversations, or search them", sessions.listed),
-    Command("load", "ID", "Go on with a saved conversation", sessions.load, "session"),
+    Command("code", "", "List the code blocks of the last answer", code.list_blocks),
+    Command("save", "[N] [FILE]", "Save code block N; without N, the conversation", code.save_block, "block"),
+    Command("open", "[N]", "Show code block N in the browser", code.open_block, "block"),
+    Command("copy", "[N]", "Copy the last answer, or code block N", code.copy_text, "block"),
+    Command("sessions", "[WORDS]", "List the saved conversations, or search them", sessions.list_sessions),
+    Command("load", "ID", "Go on with a saved conversation", sessions.load_session, "session"),
     Command("help", "[COMMAND]", "This list", show_help, "command", ("?",)),
-    Command("bye", "", "Leave", lambda state, argument: Quit(), aliases=("exit", "quit")),
+    Command("bye", "", "Leave", lambda state, argument: Leave(), aliases=("exit", "quit")),
 )
 
 BY_NAME = {name: row for row in TABLE for name in (row.name, *row.aliases)}

@@ -8,20 +8,20 @@ from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 from pixtral_cli.terminal.repl.state import Draft, State
 
 
-def choose(state: State, argument: str) -> Draft | None:
+def choose_template(state: State, argument: str) -> Draft | None:
     """`/template NAME key=value`; `off` lets questions go as they are typed. What it set otherwise stays set."""
     name, *pairs = _words(argument) or [""]
     if not name:
-        _listed(state)
+        _list_templates(state)
     elif name == "off":
         state.template = None
         state.notes.say("Questions go as they are typed; what the template set beside them stays (/show).")
     else:
-        return _use(state, _chosen(name, pairs))
+        return _use_template(state, _load_filled(name, pairs))
     return None
 
 
-def _chosen(name: str, pairs: list[str]) -> ChosenTemplate:
+def _load_filled(name: str, pairs: list[str]) -> ChosenTemplate:
     """The template of that name with its places filled. Raises UsageError."""
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise UsageError(f"A place is filled by KEY=VALUE, not {wrong[0]!r}", f"E.g. /template {name} language=French")
@@ -32,18 +32,18 @@ def _chosen(name: str, pairs: list[str]) -> ChosenTemplate:
     return ChosenTemplate(template, values)
 
 
-def _use(state: State, chosen: ChosenTemplate) -> Draft | None:
+def _use_template(state: State, chosen: ChosenTemplate) -> Draft | None:
     """Questions go through it from now on; one that has no place for a question is put into the line."""
     draft, system, settings = chosen.draft, chosen.system, _settings(chosen)  # all that can fail, before any change
     state.settings |= settings
     if system:
         state.conversation.system = system
     state.template = chosen if chosen.template.takes_input else None
-    _tell(state, chosen)
+    _show_use(state, chosen)
     return Draft(draft) if draft else None
 
 
-def fill(state: State, place: str, text: str) -> None:
+def fill_placeholder(state: State, place: str, text: str) -> None:
     """`/set PLACE VALUE`: put something else in a place of the template in use."""
     assert state.template
     if text:
@@ -62,7 +62,7 @@ def _settings(chosen: ChosenTemplate) -> dict[str, object]:
     return wanted
 
 
-def _tell(state: State, chosen: ChosenTemplate) -> None:
+def _show_use(state: State, chosen: ChosenTemplate) -> None:
     template = chosen.template
     if template.takes_input:
         state.notes.say(f"Questions go through {template.name}; /template off ends that.")
@@ -70,7 +70,7 @@ def _tell(state: State, chosen: ChosenTemplate) -> None:
         state.notes.say(f"It is meant for {template.model}: /model {template.model} switches.")
 
 
-def _listed(state: State) -> None:
+def _list_templates(state: State) -> None:
     there = open_templates()
     now = state.template.template.name if state.template else ""
     state.notes.rows([("*" if name == now else " ", name, gist(there, name)) for name in there.names()])

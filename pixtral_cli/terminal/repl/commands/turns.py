@@ -7,8 +7,8 @@ from dataclasses import replace
 from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
-from pixtral_cli.terminal.repl.input_parser import literal
-from pixtral_cli.terminal.repl.state import Ask, Draft, State
+from pixtral_cli.terminal.repl.input_parser import escape_image_numbers
+from pixtral_cli.terminal.repl.state import Draft, StartAnswer, State
 
 
 def undo(state: State, argument: str) -> None:
@@ -24,11 +24,11 @@ def undo(state: State, argument: str) -> None:
         state.notes.say(f"#{number} {image.name} waits for your next question; /drop {number} lets go of it.")
 
 
-def regenerate(state: State, argument: str) -> Ask:
+def regenerate(state: State, argument: str) -> StartAnswer:
     if not argument:
-        return Ask(state.conversation.regenerate)
+        return StartAnswer(state.conversation.regenerate)
     temperature = _temperature(argument)
-    return Ask(
+    return StartAnswer(
         lambda engine, sampling: state.conversation.regenerate(engine, replace(sampling, temperature=temperature))
     )
 
@@ -39,14 +39,14 @@ def edit(state: State, argument: str) -> Draft:
     last = conversation.unanswered or next((m for m in reversed(conversation.turns) if m.role == "user"), None)
     if last is None:
         raise UsageError("There is no question yet to edit.")
-    return Draft(as_typed(last.parts, state.numbers), edits=True)
+    return Draft(line_of_parts(last.parts, state.numbers), edits=True)
 
 
-def as_typed(parts: Sequence[Part], numbers: Mapping[str, int]) -> str:
+def line_of_parts(parts: Sequence[Part], numbers: Mapping[str, int]) -> str:
     """The line that means these parts, images by their numbers."""
     line = ""
     for part in parts:
-        piece = f"#{numbers[part.key]}" if isinstance(part, Image) else literal(part)
+        piece = f"#{numbers[part.key]}" if isinstance(part, Image) else escape_image_numbers(part)
         apart = re.search(r"[\w#&/\\]$", line) and re.match(r"[\w#]", piece)
         line += f" {piece}" if apart else piece
     return line
