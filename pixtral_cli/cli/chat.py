@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
     from pixtral_cli.config import Config
     from pixtral_cli.sessions.library import Sessions
+    from pixtral_cli.terminal.repl.backend import ModelOpener
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
 
