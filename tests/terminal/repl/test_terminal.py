@@ -205,7 +205,7 @@ def test_answers_go_to_stdout_and_the_rest_to_the_terminal(folder: Path) -> None
 def test_nothing_heavy_is_loaded_before_the_prompt() -> None:
     code = (
         "import sys\n"
-        "from pixtral_cli.terminal import prompt\n"
+        "from pixtral_cli.terminal.repl import prompt\n"
         "def read(*args, **options):\n"
         "    print(*sys.modules, file=open('modules', 'w'))\n"
         "    raise EOFError\n"
