@@ -178,7 +178,10 @@ def _run(
         out.note(chosen.note)
     sessions = Sessions(config.paths().data)
     kept = once.ConversationChoice(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
-    with closing(engine_setup.open_with_spinner(chosen, out)) as engine, once.open_conversation(sessions, kept, out) as conversation:
+    with (
+        closing(engine_setup.open_with_spinner(chosen, out)) as engine,
+        once.open_conversation(sessions, kept, out) as conversation,
+    ):
         out = replace(out, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
         if watch:
             once.watch(request, asked, conversation, engine, out)
