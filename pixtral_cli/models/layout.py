@@ -4,7 +4,6 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 PARAMS = "params.json"
 TOKENIZER = "tekken.json"
 WEIGHTS = "consolidated.safetensors"
@@ -69,11 +68,3 @@ def files(folder: Path) -> list[Path]:
 def missing(folder: Path) -> list[str]:
     """The files that a folder lacks to be a whole model; empty when it is one."""
     return lacking(names(folder), indexed(folder))
-
-
-def human(size: float) -> str:
-    """Bytes as people read them: 23.6 GiB."""
-    unit = 0
-    while size >= 1024 and unit < len(UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{size:.1f} {UNITS[unit]}" if unit else f"{size} bytes"
