@@ -80,10 +80,10 @@ def load(env: Mapping[str, str] = os.environ) -> Config:
 
     Raises UsageError naming the file or the variable when a key is unknown or a value has the wrong type.
     """
-    return _from_file(file(env)).override(**_from_environment(env))
+    return _from_file(config_file(env)).override(**_from_environment(env))
 
 
-def file(env: Mapping[str, str] = os.environ) -> Path:
+def config_file(env: Mapping[str, str] = os.environ) -> Path:
     """Where the config file is, or would be."""
     return Path(env["PIXTRAL_CONFIG"]).expanduser() if env.get("PIXTRAL_CONFIG") else paths(env).config_file
 
@@ -104,11 +104,11 @@ def _from_file(file: Path) -> Config:
     models = table.pop("models", {})
     if not isinstance(models, dict):
         raise UsageError(f"{file}: models: a table of settings is wanted", "See: pixtral config")
-    tables = {name: _checked(settings, f"{file} [models.{name}]") for name, settings in models.items()}
-    return replace(Config(), **_checked(table, str(file)), models=tables or None)
+    tables = {name: _converted_table(settings, f"{file} [models.{name}]") for name, settings in models.items()}
+    return replace(Config(), **_converted_table(table, str(file)), models=tables or None)
 
 
-def _checked(table: Any, where: str) -> dict[str, Any]:
+def _converted_table(table: Any, where: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise UsageError(f"{where}: a table of settings is wanted", "See: pixtral config")
     return {key: convert(key, value, where) for key, value in table.items()}
@@ -146,7 +146,7 @@ def convert(key: str, value: Any, where: str) -> Any:
     try:
         converted = kind(value)
     except (TypeError, ValueError):
-        raise UsageError(f"{where}{key} wants {_ARTICLES[kind]}, not {value!r}") from None
+        raise UsageError(f"{where}{key} wants {_TYPE_NAMES[kind]}, not {value!r}") from None
     least, most, words = _RANGES.get(key, (None, None, ""))
     if least is not None and not least <= converted <= most:
         raise UsageError(f"{where}{key} wants {words}, not {value!r}")
@@ -162,15 +162,15 @@ _RANGES: dict[str, tuple[Any, Any, str]] = {
 }
 
 
-_ARTICLES: dict[type, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+_TYPE_NAMES: dict[type, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 
 def _boolean(key: str, value: Any, where: str, kind: type) -> bool:
     word = str(value).lower()
-    if kind is not bool or word not in _WORDS:
-        raise UsageError(f"{where}{key} wants {_ARTICLES[kind]}, not {value!r}")
-    return _WORDS[word]
+    if kind is not bool or word not in _BOOLEANS:
+        raise UsageError(f"{where}{key} wants {_TYPE_NAMES[kind]}, not {value!r}")
+    return _BOOLEANS[word]
 
 
 def debug(env: Mapping[str, str] = os.environ) -> bool:
@@ -180,7 +180,7 @@ def debug(env: Mapping[str, str] = os.environ) -> bool:
 
 def describe(env: Mapping[str, str] = os.environ) -> list[str]:
     """Every setting in force that is not a default, as TOML lines that say where each comes from."""
-    from_file, from_env = _from_file(file(env)), _from_environment(env)
+    from_file, from_env = _from_file(config_file(env)), _from_environment(env)
     lines = []
     for name in SETTINGS:
         if name in from_env:
@@ -207,7 +207,7 @@ def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) 
     """
     import tomlkit
 
-    target = file(env)
+    target = config_file(env)
     _from_file(target)
     model, name = _split(key)
     document = tomlkit.parse(target.read_text(encoding="utf-8")) if target.exists() else tomlkit.document()
@@ -223,7 +223,7 @@ def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) 
     _write(target, tomlkit.dumps(document))
 
 
-def ensure(target: Path) -> None:
+def create_if_missing(target: Path) -> None:
     """Create an empty config file where there is none."""
     if not target.exists():
         names = ", ".join(SETTINGS)

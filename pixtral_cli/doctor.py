@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from pixtral_cli import __version__, config
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.models import names, quantized_files, store
-from pixtral_cli.models.layout import human
 from pixtral_cli.util.sanitize import visible
+from pixtral_cli.util.sizes import format_bytes
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.local.runtime.devices import Device
@@ -158,7 +158,7 @@ def _settings() -> Check:
         config.load()
     except PixtralError as error:
         return Check("settings", "fails", error.message, error.hint)
-    file = config.file()
+    file = config.config_file()
     return Check("settings", "ok", str(file) if file.exists() else f"all defaults ({file} is not there)")
 
 
@@ -172,7 +172,7 @@ def _devices() -> Iterator[Check]:
         return
     for device in found:
         bf16 = "bfloat16" if device.bf16 else "no bfloat16"
-        free = f"{human(device.free)} of {human(device.total)} free"
+        free = f"{format_bytes(device.free)} of {format_bytes(device.total)} free"
         yield Check("device", "ok", f"{device.name}: {device.label}, {free}, {bf16}")
     if found[0].name == "cpu" and DRIVER.exists():
         advice = "Install a build of torch for CUDA, or a newer driver: https://pytorch.org/get-started"
@@ -183,16 +183,16 @@ def _devices() -> Iterator[Check]:
 def memory_check(device: "Device") -> Check:
     """What of pixtral-12b fits on a device."""
     tokens = tokens_that_fit(device.free)
-    says = f"pixtral-12b ({human(WEIGHTS)} in bf16) "
+    says = f"pixtral-12b ({format_bytes(WEIGHTS)} in bf16) "
     if tokens >= IMAGE:
         left = f"fits on {device.name} and leaves {tokens:,} tokens, {tokens // IMAGE} images of 1024²"
         return Check("memory", "ok", says + left)
     packed = next(
         (f"; --quantize {name} fits" for name, bits in BITS.items() if tokens_that_fit(device.free, bits) >= IMAGE), ""
     )
-    need = human(WEIGHTS + WORKING + IMAGE * TOKEN)
+    need = format_bytes(WEIGHTS + WORKING + IMAGE * TOKEN)
     advice = f"It wants {need} free{packed}. The demo runs anywhere; --base-url and --engine api ask other machines"
-    return Check("memory", "warning", f"{says}does not fit on {device.name}: {human(device.free)} free", advice)
+    return Check("memory", "warning", f"{says}does not fit on {device.name}: {format_bytes(device.free)} free", advice)
 
 
 def _models() -> Iterator[Check]:
@@ -201,14 +201,14 @@ def _models() -> Iterator[Check]:
         yield Check("runs", "ok", f"{model.name}, in {model.folder}", model.note)
     except PixtralError as error:
         yield Check("runs", "fails", error.message, error.hint)
-    for found in store.installed():
-        says = f"{found.name}: {human(found.size)}, {found.state}"
-        if made := quantized_files.kept(config.paths().cache, found.folder):
-            says += f", quantized too: {human(sum(file.stat().st_size for file in made))}"
+    for found in store.installed_models():
+        says = f"{found.name}: {format_bytes(found.size)}, {found.state}"
+        if made := quantized_files.existing_files(config.paths().cache, found.folder):
+            says += f", quantized too: {format_bytes(sum(file.stat().st_size for file in made))}"
         if found.state == "incomplete":
-            yield Check("model", "warning", f"{says}: {found.detail}", names.remedy(found.folder))
+            yield Check("model", "warning", f"{says}: {found.detail}", names.repair_hint(found.folder))
         elif found.state == "damaged":
-            yield Check("model", "fails", f"{says}: {found.detail}", names.remedy(found.folder))
+            yield Check("model", "fails", f"{says}: {found.detail}", names.repair_hint(found.folder))
         else:
             yield Check("model", "ok", says)
 
@@ -224,9 +224,9 @@ def _cache() -> Iterator[Check]:
         yield Check("downloads", "warning", f"{there} cannot be written", advice)
         return
     free = free_space(cache)
-    enough = free > WEIGHTS or names.resolve(None).name == names.FULL
-    advice = "" if enough else f"{names.FULL} takes {human(WEIGHTS)}: free some, or set HF_HOME elsewhere"
-    yield Check("downloads", "ok" if enough else "warning", f"{cache}, {human(free)} free", advice)
+    enough = free > WEIGHTS or names.resolve(None).name == names.PIXTRAL_12B
+    advice = "" if enough else f"{names.PIXTRAL_12B} takes {format_bytes(WEIGHTS)}: free some, or set HF_HOME elsewhere"
+    yield Check("downloads", "ok" if enough else "warning", f"{cache}, {format_bytes(free)} free", advice)
 
 
 def _token(env: Mapping[str, str]) -> Check:
@@ -235,8 +235,8 @@ def _token(env: Mapping[str, str]) -> Check:
         return Check("token", "ok", "of the hub: in the environment")
     if names.token_file(env).is_file():
         return Check("token", "ok", "of the hub: logged in")
-    needed = names.resolve(None).name != names.FULL
-    advice = f"{names.FULL} wants one: accept its terms on the hub, then `hf auth login`" if needed else ""
+    needed = names.resolve(None).name != names.PIXTRAL_12B
+    advice = f"{names.PIXTRAL_12B} wants one: accept its terms on the hub, then `hf auth login`" if needed else ""
     return Check("token", "ok", "of the hub: none", advice)
 
 
@@ -246,8 +246,8 @@ def _hub() -> Check:
 
     hub = Hub.of()
     try:
-        plan = hub.plan(names.REPOS[names.FULL], None)
+        plan = hub.plan(names.REPOS[names.PIXTRAL_12B], None)
         with hub.stream(plan, plan.files[0], 0):
-            return Check("hub", "ok", f"{hub.endpoint} gives {names.FULL} ({human(plan.size)})")
+            return Check("hub", "ok", f"{hub.endpoint} gives {names.PIXTRAL_12B} ({format_bytes(plan.size)})")
     except PixtralError as error:
         return Check("hub", "fails", error.message, error.hint)

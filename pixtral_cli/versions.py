@@ -8,7 +8,7 @@ from pixtral_cli import __version__
 PACKAGES = ("torch", "mistral_inference", "mistral_common", "pillow", "numpy", "pyarrow")
 
 
-def here() -> dict[str, str]:
+def local_versions() -> dict[str, str]:
     """This process; packages that are not installed are left out."""
     found = {"pixtral": __version__, "python": platform.python_version(), "machine": platform.platform()}
     for package in PACKAGES:

@@ -100,7 +100,7 @@ def test_what_the_command_line_gets_wrong_is_named_once(env: dict[str, str]) -> 
 def test_a_models_last_setting_takes_its_table_along(env: dict[str, str]) -> None:
     config.set_value("models.demo.seed", "1", env)
     config.set_value("models.demo.seed", None, env)
-    assert "demo" not in config.file(env).read_text()
+    assert "demo" not in config.config_file(env).read_text()
 
 
 def test_what_is_in_force_is_described_with_its_source(env: dict[str, str]) -> None:
@@ -112,4 +112,4 @@ def test_what_is_in_force_is_described_with_its_source(env: dict[str, str]) -> N
 
 def test_the_written_file_is_its_owners_alone(env: dict[str, str]) -> None:
     config.set_value("model", "demo", env)
-    assert config.file(env).stat().st_mode & 0o077 == 0
+    assert config.config_file(env).stat().st_mode & 0o077 == 0

@@ -9,7 +9,7 @@ from demo.questions.phrases import loosely
 from demo.samples import Turn
 from pixtral_cli.chat.message import user
 from pixtral_cli.structured import shorthand
-from pixtral_cli.structured.schema import told
+from pixtral_cli.structured.schema import with_schema_prompt
 
 ASKED = (
     "Read the chart.",
@@ -34,5 +34,5 @@ def ask_table(rng: Random, bars: Bars) -> Turn:
     if rng.random() < 0.3:
         around = rng.choice(("bars", "items", "chart"))
         rows, schema = {around: rows}, f"{around}{schema}"
-    question = told([user(loosely(rng, rng.choice(ASKED)))], shorthand.parse(schema))[0].text
+    question = with_schema_prompt([user(loosely(rng, rng.choice(ASKED)))], shorthand.parse(schema))[0].text
     return Turn(question, json.dumps(rows, ensure_ascii=False), "bar table")

@@ -6,7 +6,7 @@ INVALID = "invalid_request_error"
 SERVER = "server_error"
 
 # Errors with no entry of their own are looked up by their base.
-KINDS: dict[type[PixtralError], tuple[int, str, str]] = {
+API_ERRORS: dict[type[PixtralError], tuple[int, str, str]] = {
     UsageError: (400, INVALID, "invalid_request"),
     ImageError: (400, INVALID, "invalid_image"),
     ContextError: (400, INVALID, "context_length_exceeded"),
@@ -18,6 +18,6 @@ KINDS: dict[type[PixtralError], tuple[int, str, str]] = {
 UNREACHABLE = (400, INVALID, "image_unreachable")  # a NetworkError, where it is an image of the request that failed
 
 
-def kind(error: PixtralError) -> type[PixtralError]:
+def known_class(error: PixtralError) -> type[PixtralError]:
     """The class that decides: the error's own, or the nearest of its bases that `KINDS` knows."""
-    return next(kind for kind in type(error).__mro__ if kind in KINDS)
+    return next(kind for kind in type(error).__mro__ if kind in API_ERRORS)

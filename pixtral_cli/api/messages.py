@@ -13,10 +13,10 @@ from pixtral_cli.chat.message import Message, Part, Role
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 
-DEPTH = 64
+MAX_DEPTH = 64
 ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
-KINDS = {
+MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
+JSON_TYPES = {
     str: "a text", bool: "true or false", int: "a number", float: "a number", list: "an array", dict: "an object",
     type(None): "null",
 }  # fmt: skip
@@ -44,7 +44,7 @@ def parse(data: bytes | str) -> Any:
     except UnicodeDecodeError as error:
         raise FieldError("", f"not valid UTF-8 at byte {error.start}") from None
     except RecursionError:
-        raise FieldError("", f"nested deeper than {DEPTH} levels") from None
+        raise FieldError("", f"nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:  # json.JSONDecodeError, and numbers of more digits than Python converts
         why = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "a huge number"
         raise FieldError("", f"not valid JSON: {why}") from None
@@ -58,8 +58,8 @@ def _no_constant(name: str) -> NoReturn:
 
 def _check(value: object, field: str, depth: int) -> None:
     """Depth and texts of a whole document."""
-    if depth > DEPTH:
-        raise FieldError("", f"nested deeper than {DEPTH} levels")
+    if depth > MAX_DEPTH:
+        raise FieldError("", f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         _check_text(value, field)
     elif isinstance(value, list):
@@ -78,7 +78,7 @@ def _check_text(text: str, field: str) -> None:
 
 def messages(value: object, field: str = "messages", *, load: Loader | None = None) -> list[Message]:
     """An array of messages; `load` is by default `loader()`. Raises FieldError, ImageError, NetworkError."""
-    items = wants(value, list, field)
+    items = expect(value, list, field)
     if not items:
         raise FieldError(field, "is empty")
     return [message(item, f"{field}[{number}]", load or loader()) for number, item in enumerate(items)]
@@ -86,15 +86,15 @@ def messages(value: object, field: str = "messages", *, load: Loader | None = No
 
 def message(value: object, field: str, load: Loader) -> Message:
     """One message; `load` makes its images."""
-    item = wants(value, dict, field)
-    name = wants(item.get("role"), str, f"{field}.role")
+    item = expect(value, dict, field)
+    name = expect(item.get("role"), str, f"{field}.role")
     if name not in ROLES:
         raise FieldError(f"{field}.role", f"is {name[:40]!r}, not one of {', '.join(ROLES)}")
     role = ROLES[name]
     content = item.get("content")
     if content is None and role == "assistant":
         content = ""
-    interrupted = wants(item.get("interrupted", False), bool, f"{field}.interrupted")
+    interrupted = expect(item.get("interrupted", False), bool, f"{field}.interrupted")
     for key, other in item.items():
         if key not in ("role", "content", "name", "interrupted", "prefix") and other:
             raise FieldError(f"{field}.{key[:40]}", "is not supported")
@@ -106,15 +106,15 @@ def _parts(content: object, role: Role, field: str, load: Loader) -> tuple[Part,
         _check_text(content, field)
         return (content,)
     if not isinstance(content, list):
-        raise FieldError(field, f"must be a text or an array of parts, not {_kind(content)}")
+        raise FieldError(field, f"must be a text or an array of parts, not {_type_name(content)}")
     return tuple(_part(item, role, f"{field}[{number}]", load) for number, item in enumerate(content)) or ("",)
 
 
 def _part(value: object, role: Role, field: str, load: Loader) -> Part:
-    item = wants(value, dict, field)
-    kind = wants(item.get("type"), str, f"{field}.type")
+    item = expect(value, dict, field)
+    kind = expect(item.get("type"), str, f"{field}.type")
     if kind == "text":
-        text: str = wants(item.get("text"), str, f"{field}.text")
+        text: str = expect(item.get("text"), str, f"{field}.text")
         _check_text(text, f"{field}.text")
         return text
     if kind != "image_url":
@@ -127,7 +127,7 @@ def _part(value: object, role: Role, field: str, load: Loader) -> Part:
     if beside:
         field = f"{field}.url"
         source = beside.get("url")
-    return load(wants(source, str, field), field, beside)
+    return load(expect(source, str, field), field, beside)
 
 
 def loader(*, allow_private: bool = False, allow_urls: bool = True) -> Loader:
@@ -144,15 +144,17 @@ def loader(*, allow_private: bool = False, allow_urls: bool = True) -> Loader:
     return load
 
 
-def wants(value: object, kind: type, field: str) -> Any:
+def expect(value: object, kind: type, field: str) -> Any:
     """The value, if it is of that JSON type."""
     if type(value) is not kind:
-        raise FieldError(field, f"must be {KINDS[kind]}, not {_kind(value)}" if value is not None else "is missing")
+        raise FieldError(
+            field, f"must be {JSON_TYPES[kind]}, not {_type_name(value)}" if value is not None else "is missing"
+        )
     return value
 
 
-def _kind(value: object) -> str:
-    return KINDS.get(type(value), "that")
+def _type_name(value: object) -> str:
+    return JSON_TYPES.get(type(value), "that")
 
 
 # To JSON
@@ -178,14 +180,14 @@ def _to_wire(message: Message, encode: Callable[[Image], Mapping[str, Any]]) -> 
 
 def data_url(image: Image) -> str:
     """The picture as others can show it: its own bytes, or a PNG of a crop or of a format that browsers do not know."""
-    media, data = encoded(image)
+    media, data = encode_image(image)
     return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def encoded(image: Image) -> tuple[str, bytes]:
+def encode_image(image: Image) -> tuple[str, bytes]:
     """Media type and bytes of what is shown: the original where that is possible."""
-    if not image.transform and image.format in MEDIA:
-        return MEDIA[image.format], image.data
+    if not image.transform and image.format in MEDIA_TYPES:
+        return MEDIA_TYPES[image.format], image.data
     import io
 
     buffer = io.BytesIO()

@@ -7,8 +7,8 @@ from pixtral_cli.batch.input import Row
 from pixtral_cli.batch.runner import AHEAD, Plan
 from pixtral_cli.chat.engine import Cost
 from pixtral_cli.errors import ContextError, PixtralError
-from pixtral_cli.structured.schema import told
-from pixtral_cli.util.parallel import in_order
+from pixtral_cli.structured.schema import with_schema_prompt
+from pixtral_cli.util.parallel import map_in_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,9 @@ class Sum:
 def preview(plan: Plan, rows: Iterable[Row]) -> Generator[Sum, None, None]:
     """The sum, anew after every row. Loads no weights."""
     sum = Sum()
-    for cost in in_order(lambda row: _cost(plan, row), rows, workers=plan.concurrency, ahead=AHEAD * plan.concurrency):
+    for cost in map_in_order(
+        lambda row: _cost(plan, row), rows, workers=plan.concurrency, ahead=AHEAD * plan.concurrency
+    ):
         if isinstance(cost, PixtralError):
             sum = replace(sum, rows=sum.rows + 1, failed=sum.failed + 1, failure=cost.message)
         else:
@@ -41,7 +43,7 @@ def _cost(plan: Plan, row: Row) -> Cost | PixtralError:
     try:
         _, request = plan.open(row)
         wanted = request()
-        cost = plan.engine.measure(told(wanted.messages, wanted.sampling.schema))
+        cost = plan.engine.measure(with_schema_prompt(wanted.messages, wanted.sampling.schema))
         answer = wanted.sampling.max_tokens or 1
         if cost.left < answer:
             raise ContextError(

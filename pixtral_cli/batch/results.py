@@ -17,7 +17,7 @@ from pixtral_cli.api.messages import FieldError
 from pixtral_cli.batch.input import Row
 from pixtral_cli.chat.engine import FinishReason, Usage
 from pixtral_cli.errors import NetworkError, PixtralError
-from pixtral_cli.structured.schema import Unfit
+from pixtral_cli.structured.schema import AnswerMismatch
 
 Form: TypeAlias = Literal["openai", "plain"]
 Encode: TypeAlias = Callable[[Mapping[str, Any]], str]
@@ -100,13 +100,13 @@ def failed(row: Row, named: str, label: Label, error: PixtralError, *, asked: bo
 
 def _told(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
     """Status and OpenAI's error object."""
-    status, kind, code = errors.KINDS[errors.kind(error)]
+    status, kind, code = errors.API_ERRORS[errors.known_class(error)]
     if isinstance(error, NetworkError) and not asked:
         status, kind, code = errors.UNREACHABLE
     stop = "" if not error.hint or error.message.endswith((".", "!", "?")) else "."
     message = f"{error.message}{stop} {error.hint}".rstrip()
     param = None
-    if isinstance(error, Unfit):
+    if isinstance(error, AnswerMismatch):
         code = "invalid_answer"
     if isinstance(error, FieldError):
         param, code = (error.field, code) if error.field else (None, "invalid_json_line")

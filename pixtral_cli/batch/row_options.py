@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pixtral_cli.api.messages import FieldError, wants
+from pixtral_cli.api.messages import FieldError, expect
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import UsageError
 from pixtral_cli.structured import schema, shorthand
@@ -52,7 +52,7 @@ def _number(values: Mapping[str, Any], name: str, low: float, high: float, prefi
     value = values.get(name)
     if value is None:
         return None
-    number: float = value if type(value) is int else wants(value, float, prefix + name)
+    number: float = value if type(value) is int else expect(value, float, prefix + name)
     if not low <= number <= high:  # before it is a float, which has room for 309 digits
         raise FieldError(prefix + name, f"must lie between {low} and {high}")
     return float(number)
@@ -83,15 +83,15 @@ def _stop(value: object, field: str) -> tuple[str, ...] | None:
 
 def response_format(value: object, field: str) -> dict[str, Any] | None:
     """The schema of an OpenAI `response_format`; None for plain text. Raises FieldError."""
-    held = wants(value, dict, field)
-    kind = wants(held.get("type"), str, f"{field}.type")
+    held = expect(value, dict, field)
+    kind = expect(held.get("type"), str, f"{field}.type")
     if kind == "text":
         return None
     if kind == "json_object":
         return {"type": "object"}
     if kind != "json_schema":
         raise FieldError(f"{field}.type", "must be text, json_object or json_schema")
-    inner = wants(held.get("json_schema"), dict, f"{field}.json_schema")
+    inner = expect(held.get("json_schema"), dict, f"{field}.json_schema")
     return checked(inner.get("schema"), f"{field}.json_schema.schema")
 
 
@@ -99,7 +99,7 @@ def checked(value: object, field: str) -> dict[str, Any]:
     """A JSON schema, or its short form; a file is not read. Raises FieldError."""
     try:
         return shorthand.parse(value) if isinstance(value, str) else schema.check(value, "it")
-    except shorthand.Wrong as error:
+    except shorthand.ShorthandError as error:
         raise FieldError(field, str(error)) from None
     except UsageError as error:
         raise FieldError(field, error.message, error.hint) from None

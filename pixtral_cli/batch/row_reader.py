@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 
 from pixtral_cli import images
 from pixtral_cli.api import messages as wire
-from pixtral_cli.api.messages import FieldError, Loader, wants
+from pixtral_cli.api.messages import FieldError, Loader, expect
 from pixtral_cli.batch import row_options
 from pixtral_cli.batch.input import LONGEST, Row
 from pixtral_cli.batch.results import Label
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.chat.image_refs import place
+from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, system
 from pixtral_cli.errors import NetworkError
 from pixtral_cli.images.image import Image
@@ -67,7 +67,7 @@ class Reader:
         path = os.fsdecode(row.data or b"")
 
         def request() -> Request:
-            return self._asked(place(self.question, [images.load(path)]), self.system, self.sampling)
+            return self._asked(place_images(self.question, [images.load(path)]), self.system, self.sampling)
 
         return Label("plain", {"file": path}), request
 
@@ -75,7 +75,7 @@ class Reader:
         """A row that is a line of JSON. Raises FieldError for what is none."""
         if row.data is None:
             raise FieldError("", f"the line is longer than {LONGEST // 10**6} MB")
-        value = wants(wire.parse(row.data), dict, "the line")
+        value = expect(wire.parse(row.data), dict, "the line")
         if "body" in value or "custom_id" in value:
             name = value.get("custom_id")
             return Label("openai", {"custom_id": name if isinstance(name, str) else None}), lambda: self._openai(value)
@@ -85,18 +85,18 @@ class Reader:
         raise FieldError("", "the line holds neither a prompt nor a custom_id with a body")
 
     def _openai(self, value: Mapping[str, Any]) -> Request:
-        wants(value.get("custom_id"), str, "custom_id")
+        expect(value.get("custom_id"), str, "custom_id")
         if value.get("method", "POST") != "POST":
             raise FieldError("method", "must be POST")
         if value.get("url", ENDPOINT) != ENDPOINT:
             raise FieldError("url", f"must be {ENDPOINT}")
-        body = wants(value.get("body"), dict, "body")
+        body = expect(value.get("body"), dict, "body")
         row_options.check(body)
         sampling = row_options.sampling(body, self.sampling, "body.")
         if body.get("response_format") is not None:
             schema = row_options.response_format(body["response_format"], "body.response_format")
             sampling = replace(sampling, schema=schema)
-        model = "" if body.get("model") is None else wants(body["model"], str, "body.model")
+        model = "" if body.get("model") is None else expect(body["model"], str, "body.model")
         said = wire.messages(body.get("messages"), "body.messages", load=self._web())
         if said[-1].role != "user":
             raise FieldError(f"body.messages[{len(said) - 1}].role", "must be user in the last message")
@@ -107,16 +107,16 @@ class Reader:
     def _plain(self, value: Mapping[str, Any]) -> Request:
         if unknown := [name for name in value if name not in PLAIN | row_options.SAMPLED]:
             raise FieldError(unknown[0], "is not known", "What a row carries along goes into its metadata")
-        prompt = self.fill(wants(value.get("prompt", ""), str, "prompt"))
+        prompt = self.fill(expect(value.get("prompt", ""), str, "prompt"))
         if not prompt.strip():
             raise FieldError("prompt", "is empty")
         sampling = row_options.sampling(value, self.sampling)
         if value.get("schema") is not None:
             sampling = replace(sampling, schema=row_options.checked(value["schema"], "schema"))
-        instructions = self.system if value.get("system") is None else wants(value["system"], str, "system")
+        instructions = self.system if value.get("system") is None else expect(value["system"], str, "system")
         load = self._any()
         shown = [load(source, f"images[{number}]", {}) for number, source in enumerate(_sources(value))]
-        return self._asked(place(prompt, shown), instructions, sampling)
+        return self._asked(place_images(prompt, shown), instructions, sampling)
 
     def _asked(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> Request:
         asked = Message("user", parts)
@@ -160,4 +160,4 @@ def _sources(value: Mapping[str, Any]) -> list[str]:
     named = held if isinstance(held, list) else [held]
     if len(named) > MAX_IMAGES:
         raise FieldError("images", f"holds more than {MAX_IMAGES}")
-    return [wants(source, str, f"images[{number}]") for number, source in enumerate(named)]
+    return [expect(source, str, f"images[{number}]") for number, source in enumerate(named)]

@@ -14,7 +14,7 @@ from pixtral_cli.chat import codeblocks
 from pixtral_cli.chat.engine import Chunk, Engine, LoadableEngine, Usage
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
 from pixtral_cli.structured import schema
-from pixtral_cli.util.parallel import Pace, Stop, Stopped, in_order
+from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map_in_order
 
 AHEAD = 2  # rows in memory for each that is asked: those that are done wait here for a slower one before them
 OUTAGES = 5  # in a row: then it is not the rows that fail but the engine
@@ -70,8 +70,10 @@ def run(
         plan.engine.load()
         tally = _Tally(before or Before(), total)  # the pace is that of answering
     ready()
-    stop = Stop()
-    made = in_order(_Worker(plan, stop), chain([first], left), workers=plan.concurrency, ahead=AHEAD * plan.concurrency)
+    stop = Cancellation()
+    made = map_in_order(
+        _Worker(plan, stop), chain([first], left), workers=plan.concurrency, ahead=AHEAD * plan.concurrency
+    )
     try:
         for result in _settled(made):
             output.write(f"{plan.encode(result.line)}\n".encode("utf-8", "replace"))
@@ -106,7 +108,7 @@ class _Worker:
     """A row to its result, in a thread of its own."""
 
     plan: Plan
-    stop: Stop
+    stop: Cancellation
 
     def __call__(self, row: Row) -> Result:
         named = results.key(row, self.plan.settings)
@@ -116,11 +118,11 @@ class _Worker:
             wanted = request()
             asked = True
             answer = self._answer(wanted)
-        except (UsageError, ImageError, ContextError, schema.Unfit) as error:
+        except (UsageError, ImageError, ContextError, schema.AnswerMismatch) as error:
             return results.failed(row, named, label, error, asked=asked)
         except PixtralError as error:
             return results.failed(row, named, label, error, asked=asked, outage=asked)
-        except Stopped:
+        except Cancelled:
             raise
         except Exception as bug:  # of ours: raised, it would end the batch at this row whenever it is run again
             if config.debug():
@@ -151,7 +153,7 @@ def _block(text: str, language: str) -> str:
     try:
         return codeblocks.pick(text, language).text
     except PixtralError as error:
-        raise schema.Unfit(error.message) from None
+        raise schema.AnswerMismatch(error.message) from None
 
 
 class _Tally:
@@ -159,7 +161,7 @@ class _Tally:
 
     def __init__(self, before: Before, total: int | None) -> None:
         self._done, self._failed = before.lines, len(before.failed)
-        self._pace = Pace(total, before.lines)
+        self._pace = ProgressRate(total, before.lines)
 
     def add(self, result: Result) -> Progress:
         self._done += 1

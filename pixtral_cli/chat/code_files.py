@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.util.sanitize import suspicious, visible
+from pixtral_cli.util.sanitize import deception_warnings, visible
 
-ENDINGS = {
+EXTENSIONS = {
     "": "txt", "bash": "sh", "c": "c", "c++": "cpp", "cpp": "cpp", "c#": "cs", "csharp": "cs", "css": "css", "csv": "csv",
     "diff": "diff", "dockerfile": "dockerfile", "go": "go", "html": "html", "java": "java", "javascript": "js", "js": "js",
     "json": "json", "jsx": "jsx", "kotlin": "kt", "latex": "tex", "lua": "lua", "markdown": "md", "md": "md", "mermaid": "mmd",
@@ -25,27 +25,27 @@ REFUSED = re.compile(r'[<>:"|?*]')
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class SavedBlock:
     """The new file, and a line for each way its text could deceive a reader."""
 
     path: Path
     warnings: tuple[str, ...]
 
 
-def write_block(text: str, folder: Path, name: str = "", *, language: str = "") -> Written:
+def write_block(text: str, folder: Path, name: str = "", *, language: str = "") -> SavedBlock:
     """Write the text as a new file under `folder`: `name`, or one for its language. `page.html` gives way to `page-2.html`.
 
     `name` may lead into a folder below, never outside, not by a link either. Raises UsageError for a name that is not
     safe everywhere, PixtralError where it cannot be written.
     """
     name = name or default_name(language)
-    pieces = checked(name)
+    pieces = path_pieces(name)
     data = text.encode("utf-8", "replace")
     try:
         parent = _parent(folder, pieces[:-1], name)
-        for candidate in _versions(pieces[-1]):
+        for candidate in _numbered_names(pieces[-1]):
             if _create(parent / candidate, data):
-                return Written(parent / candidate, tuple(suspicious(text)))
+                return SavedBlock(parent / candidate, tuple(deception_warnings(text)))
     except OSError as error:
         raise PixtralError(f"Cannot write {visible(name, 60)}: {error.strerror}.", "Choose another place") from error
     raise PixtralError(f"Every version of {visible(name, 60)} is taken.", "Choose another name")
@@ -53,11 +53,11 @@ def write_block(text: str, folder: Path, name: str = "", *, language: str = "") 
 
 def default_name(language: str) -> str:
     """`page.html`, `code.py`: what a block without a name is called."""
-    ending = ENDINGS.get(language.lower(), "txt")
+    ending = EXTENSIONS.get(language.lower(), "txt")
     return f"{STEMS.get(ending, 'code')}.{ending}"
 
 
-def checked(name: str) -> list[str]:
+def path_pieces(name: str) -> list[str]:
     """The folders and the file that a relative name is made of. Raises UsageError for one that is not safe everywhere."""
     pieces = re.split(r"[/\\]", name.removeprefix("./"))
     if not pieces[0] or re.match(r"[A-Za-z]:", name):
@@ -98,7 +98,7 @@ def _parent(folder: Path, below: list[str], name: str) -> Path:
     return parent
 
 
-def _versions(name: str) -> Iterator[str]:
+def _numbered_names(name: str) -> Iterator[str]:
     yield name
     stem, dot, ending = name.rpartition(".")
     for number in range(2, 10_000):

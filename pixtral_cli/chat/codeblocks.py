@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pixtral_cli.errors import PixtralError
 
 ANY = "any"
-FAR = 200  # characters of a line in which a file name is looked for
+MAX_NAME_LINE = 200  # characters of a line in which a file name is looked for
 
 _OPENING = re.compile(r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>`{3,}(?!.*`)|~{3,})(?P<info>.*)")
 _CLOSING = re.compile(r"([ \t]*)(`{3,}|~{3,})\s*$")
@@ -102,12 +102,12 @@ def language(info: str) -> str:
 
 def _name(info: str, before: list[str], body: list[str]) -> str:
     """The file name in the fence's own words, in the line before it, or in a comment that is the first line."""
-    if found := _IN_INFO.search(info[:FAR]):
+    if found := _IN_INFO.search(info[:MAX_NAME_LINE]):
         return found["name"]
     above = next((line for line in reversed(before) if line.strip()), "")
-    if found := _ABOVE.search(above[-FAR:]):
+    if found := _ABOVE.search(above[-MAX_NAME_LINE:]):
         return found["name"] or found["alone"]
-    found = _COMMENT.match(body[0][:FAR]) if body else None
+    found = _COMMENT.match(body[0][:MAX_NAME_LINE]) if body else None
     return found["name"] if found else ""
 
 

@@ -10,8 +10,8 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
 
-PLACED = re.compile(r"(?<![\w#&/\\])#(\d{1,4})(?!\w)")
-ESCAPED = re.compile(r"\\(#\d{1,4})(?!\w)")
+IMAGE_REF = re.compile(r"(?<![\w#&/\\])#(\d{1,4})(?!\w)")
+ESCAPED_REF = re.compile(r"\\(#\d{1,4})(?!\w)")
 
 
 class Store(Protocol):
@@ -202,18 +202,18 @@ class Conversation:
         images = self.images
         parts: list[Part] = []
         end = 0
-        for found in PLACED.finditer(text):
+        for found in IMAGE_REF.finditer(text):
             if 1 <= (number := int(found[1])) <= len(images):
-                parts += [ESCAPED.sub(r"\1", text[end : found.start()]), images[number - 1]]
+                parts += [ESCAPED_REF.sub(r"\1", text[end : found.start()]), images[number - 1]]
                 end = found.end()
-        parts.append(ESCAPED.sub(r"\1", text[end:]))
+        parts.append(ESCAPED_REF.sub(r"\1", text[end:]))
         placed = {part.key for part in parts if isinstance(part, Image)}
         return (*(image for image in self.staged if image.key not in placed), *(part for part in parts if part))
 
     def missing(self, text: str) -> tuple[int, ...]:
         """The numbers N that `text` names as #N although there is no such image; `compose` leaves them text."""
         count = len(self.images)
-        return tuple(number for found in PLACED.finditer(text) if not 1 <= (number := int(found[1])) <= count)
+        return tuple(number for found in IMAGE_REF.finditer(text) if not 1 <= (number := int(found[1])) <= count)
 
     def _prompt(self) -> tuple[Message, ...]:
         return (system(self._system),) if self._system else ()

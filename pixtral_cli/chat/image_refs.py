@@ -10,7 +10,7 @@ from pixtral_cli.images.image import Image
 _PLACE = re.compile(r"\{\{(?P<literal>\d+)\}\}|\{(?P<number>[1-9]\d*)\}")
 
 
-def place(text: str, images: Sequence[Image]) -> tuple[Part, ...]:
+def place_images(text: str, images: Sequence[Image]) -> tuple[Part, ...]:
     """The question's parts: images that the text does not place come first, in order.
 
     Without images every brace is text. With images `{N}` is image N, `{{N}}` is the text {N}, and any other brace is
@@ -22,19 +22,19 @@ def place(text: str, images: Sequence[Image]) -> tuple[Part, ...]:
     placed: set[int] = set()
     end = 0
     for found in _PLACE.finditer(text):
-        parts.append(_said(parts.pop(), text[end : found.start()]))
+        parts.append(_append_text(parts.pop(), text[end : found.start()]))
         end = found.end()
         if found["literal"]:
-            parts.append(_said(parts.pop(), f"{{{found['literal']}}}"))
+            parts.append(_append_text(parts.pop(), f"{{{found['literal']}}}"))
         else:
             parts += [_numbered(found["number"], images), ""]
             placed.add(int(found["number"]))
-    parts.append(_said(parts.pop(), text[end:]))
+    parts.append(_append_text(parts.pop(), text[end:]))
     before = [image for number, image in enumerate(images, 1) if number not in placed]
     return (*before, *(part for part in parts if part))
 
 
-def _said(part: Part, more: str) -> str:
+def _append_text(part: Part, more: str) -> str:
     assert isinstance(part, str)
     return part + more
 

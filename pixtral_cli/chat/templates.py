@@ -12,7 +12,7 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.util.sanitize import visible
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
-SIMPLE = re.compile(r"[\w. -]{1,60}")  # a file's name, not a path
+FILE_NAME = re.compile(r"[\w. -]{1,60}")  # a file's name, not a path
 PLACEHOLDER = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>[a-z][a-z0-9_]*)|\{(?P<braced>[a-z][a-z0-9_]*)\})")
 
 EXAMPLE = '''\
@@ -56,15 +56,15 @@ class Template:
     @property
     def placeholders(self) -> tuple[str, ...]:
         """The names that must be given: those of prompt and system, without `input` and those with a default."""
-        named = dict.fromkeys(_names(self.prompt) + _names(self.system or ""))
+        named = dict.fromkeys(_placeholder_names(self.prompt) + _placeholder_names(self.system or ""))
         return tuple(name for name in named if name != "input" and name not in self.defaults)
 
     @property
     def takes_input(self) -> bool:
         """Whether the prompt has a place for a question; else it is one."""
-        return "input" in _names(self.prompt)
+        return "input" in _placeholder_names(self.prompt)
 
-    def fill(self, text: str = "", values: Mapping[str, str] | None = None) -> "Filled":
+    def fill(self, text: str = "", values: Mapping[str, str] | None = None) -> "FilledTemplate":
         """Put `text` where $input stands, or after the prompt if it stands nowhere, and each value in its place.
 
         What is put in is not looked at again. Raises UsageError for a value that is missing or has no place.
@@ -72,10 +72,10 @@ class Template:
         given = {**self.defaults, **(values or {})}
         self._check(given)
         given["input"] = text
-        prompt = _filled(self.prompt, given)
-        if text and "input" not in _names(self.prompt) + _names(self.system or ""):
+        prompt = _substitute(self.prompt, given)
+        if text and "input" not in _placeholder_names(self.prompt) + _placeholder_names(self.system or ""):
             prompt = f"{prompt.rstrip()}\n\n{text}"
-        return Filled(prompt.strip(), _filled(self.system, given).strip() if self.system else None)
+        return FilledTemplate(prompt.strip(), _substitute(self.system, given).strip() if self.system else None)
 
     def _check(self, given: Mapping[str, str]) -> None:
         missing = [name for name in self.placeholders if name not in given]
@@ -90,7 +90,7 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class FilledTemplate:
     """A template's words with everything in its place."""
 
     prompt: str
@@ -106,14 +106,14 @@ class Templates:
     def names(self) -> tuple[str, ...]:
         if not self.folder.is_dir():
             return ()
-        files = (file for file in self.folder.iterdir() if file.suffix in ENDINGS and NAME.fullmatch(file.stem))
+        files = (file for file in self.folder.iterdir() if file.suffix in EXTENSIONS and NAME.fullmatch(file.stem))
         return tuple(sorted({file.stem for file in files}))
 
     def path(self, name: str) -> Path:
         """The file of a template, there or not. Raises UsageError for a name that is none."""
         if not NAME.fullmatch(name):
             raise UsageError(f"{visible(name, 60)!r} is no name for a template.", "Use letters, digits, - and _")
-        files = [self.folder / f"{name}{ending}" for ending in ENDINGS]
+        files = [self.folder / f"{name}{ending}" for ending in EXTENSIONS]
         return next((file for file in files if file.exists()), files[0])
 
     def load(self, name: str) -> Template:
@@ -124,20 +124,20 @@ class Templates:
         except FileNotFoundError:
             there = ", ".join(self.names()[:8])
             raise UsageError(
-                f"There is no template {name!r}.", f"There is: {there}" if there else _make(name)
+                f"There is no template {name!r}.", f"There is: {there}" if there else _edit_hint(name)
             ) from None
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"Cannot read {file}: {error}.", _make(name)) from error
+            raise UsageError(f"Cannot read {file}: {error}.", _edit_hint(name)) from error
         return self._located(parse(name, text)) if file.suffix == ".toml" else Template(name, text)
 
     def _located(self, template: Template) -> Template:
         """With the whole path of a schema's file that lies beside the template."""
-        if SIMPLE.fullmatch(template.schema or "") and (file := self.folder / str(template.schema)).is_file():
+        if FILE_NAME.fullmatch(template.schema or "") and (file := self.folder / str(template.schema)).is_file():
             return replace(template, schema=str(file))
         return template
 
 
-ENDINGS = (".toml", ".txt", ".md")
+EXTENSIONS = (".toml", ".txt", ".md")
 TYPES: dict[str, tuple[type, ...]] = {
     "prompt": (str,),
     "system": (str,),
@@ -157,14 +157,14 @@ def parse(name: str, text: str) -> Template:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"The template {name} is not valid TOML: {error}.", _make(name)) from error
+        raise UsageError(f"The template {name} is not valid TOML: {error}.", _edit_hint(name)) from error
     for key, value in table.items():
         if key not in TYPES:
             raise UsageError(
                 f"The template {name} has an unknown key {visible(key, 40)!r}.", f"Known: {', '.join(TYPES)}"
             )
         if type(value) not in TYPES[key]:
-            raise UsageError(f"The template {name}: {key} cannot be a {type(value).__name__}.", _make(name))
+            raise UsageError(f"The template {name}: {key} cannot be a {type(value).__name__}.", _edit_hint(name))
     return Template(name, **_converted(table))
 
 
@@ -179,15 +179,15 @@ def _converted(table: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
-def _make(name: str) -> str:
+def _edit_hint(name: str) -> str:
     return f"Write it: pixtral templates edit {name}"
 
 
-def _names(text: str) -> list[str]:
+def _placeholder_names(text: str) -> list[str]:
     return [name for found in PLACEHOLDER.finditer(text) if (name := found["name"] or found["braced"])]
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str:
+def _substitute(text: str, values: Mapping[str, str]) -> str:
     return PLACEHOLDER.sub(lambda found: "$" if found["dollar"] else values[found["name"] or found["braced"]], text)
 
 
@@ -196,7 +196,7 @@ def open_templates() -> Templates:
     return Templates(config.paths().config_file.parent / "templates")
 
 
-def gist(templates: Templates, name: str) -> str:
+def one_line_summary(templates: Templates, name: str) -> str:
     """What a template asks, in one line, or why it cannot be read."""
     try:
         template = templates.load(name)

@@ -17,7 +17,7 @@ from pixtral_cli.batch.journal import Before, Device, Journal, Output, Stream
 from pixtral_cli.batch.row_reader import Open, Reader
 from pixtral_cli.batch.runner import Plan, Progress, run
 from pixtral_cli.chat.engine import Engine, Sampling
-from pixtral_cli.chat.templates import Filled, Template
+from pixtral_cli.chat.templates import FilledTemplate, Template
 from pixtral_cli.cli.common import engine_setup, template_options
 from pixtral_cli.cli.common.engine_setup import EngineChoice
 from pixtral_cli.config import Config
@@ -26,7 +26,7 @@ from pixtral_cli.structured import schema as schemas
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.output import output as screen
 from pixtral_cli.terminal.output.progress_bar import progress_bar
-from pixtral_cli.util.locks import Lock
+from pixtral_cli.util.locks import FileLock
 from pixtral_cli.util.sanitize import visible
 
 LOCAL_CONCURRENCY, REMOTE_CONCURRENCY = 4, 8  # rows asked at a time: of a model on this machine, of one behind a URL
@@ -56,9 +56,9 @@ class BatchRequest:
         """The output, unless it is stdout."""
         return self.output if str(self.output) not in ("-", "/dev/stdout") else None
 
-    def filled(self, text: str) -> Filled:
+    def filled(self, text: str) -> FilledTemplate:
         """What is asked, and the template's system prompt, where `text` is the question or a row's prompt."""
-        return self.template.fill(text, self.values) if self.template else Filled(text, None)
+        return self.template.fill(text, self.values) if self.template else FilledTemplate(text, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ def _open_output(wanted: BatchRequest, out: screen.Output) -> Iterator[Output]:
         with file.open("wb", buffering=0) as device:
             yield Device(device, file)
     else:
-        lock = Lock.acquire(file.resolve().with_name(f".{file.name[:200]}.lock"))
+        lock = FileLock.acquire(file.resolve().with_name(f".{file.name[:200]}.lock"))
         if lock is None:
             raise PixtralError(f"Another process is writing {visible(str(file), 60)}", "Let it finish, or stop it")
         with lock, closing(Journal(file)) as journal:

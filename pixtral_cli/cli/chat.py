@@ -150,4 +150,4 @@ def _schema(text: str | None) -> dict[str, Any] | None:
 def _installed_models() -> list[str]:
     from pixtral_cli.models import store
 
-    return [model.name for model in store.installed()]
+    return [model.name for model in store.installed_models()]

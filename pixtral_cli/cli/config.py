@@ -16,7 +16,7 @@ def show(context: typer.Context) -> None:
         return
     from pixtral_cli import config
 
-    typer.echo(f"# {config.file()}")
+    typer.echo(f"# {config.config_file()}")
     for line in config.describe():
         typer.echo(line)
 
@@ -26,7 +26,7 @@ def path() -> None:
     """Print where the config file is."""
     from pixtral_cli import config
 
-    typer.echo(config.file())
+    typer.echo(config.config_file())
 
 
 @app.command("get")
@@ -61,7 +61,7 @@ def edit() -> None:
     from pixtral_cli import config
     from pixtral_cli.terminal.desktop.editor import edit_file
 
-    target = config.file()
-    config.ensure(target)
+    target = config.config_file()
+    config.create_if_missing(target)
     edit_file(target)
     config.load()

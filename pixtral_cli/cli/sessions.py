@@ -85,12 +85,12 @@ def export(
     ] = None,
 ) -> None:
     """Write a conversation as Markdown, as one HTML page with its images inside, or as JSON that `import` takes."""
-    from pixtral_cli.sessions.transcript import Form
+    from pixtral_cli.sessions.transcript import Format
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
     saved.export_session(
-        session, choose_output(), file=output if str(output) != "-" else None, form=Form(format) if format else None
+        session, choose_output(), file=output if str(output) != "-" else None, form=Format(format) if format else None
     )
 
 

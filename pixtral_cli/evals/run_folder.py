@@ -17,7 +17,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.util import atomic
-from pixtral_cli.util.locks import Lock
+from pixtral_cli.util.locks import FileLock
 
 ABOUT, ANSWERS, IMAGES, LOCK = "run.json", "answers.jsonl", "images", ".lock"
 LARGEST = 512  # pixels of a copy's longer side
@@ -91,9 +91,9 @@ class Run:
         written = {"about": self.about, "rows": self.rows, "versions": self.versions}
         atomic.write(self.folder / ABOUT, json.dumps(written, indent=1, ensure_ascii=False))
 
-    def lock(self) -> Lock:
+    def lock(self) -> FileLock:
         """Only one process writes to a run. Raises PixtralError when another does."""
-        if lock := Lock.acquire(self.folder / LOCK):
+        if lock := FileLock.acquire(self.folder / LOCK):
             return lock
         raise PixtralError(f"Another process is at work on {self.folder.name}", "Let it finish, or stop it")
 

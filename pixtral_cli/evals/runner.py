@@ -17,7 +17,7 @@ from pixtral_cli.evals.run_folder import Record, Run
 from pixtral_cli.evals.scoring.intervals import Interval, Scored, running
 from pixtral_cli.evals.scoring.judge import Judge, NoRating
 from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Task
-from pixtral_cli.util.parallel import GRACE, Pace, Stop
+from pixtral_cli.util.parallel import JOIN_SECONDS, Cancellation, ProgressRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, N
     tally = _Tally(plan.task.metrics[0], len(wanted), len(done))
     tally.add([record for record in into.records() if record["row"] in done])
     yield tally.progress()
-    worker = _Worker(plan, into, Stop())
+    worker = _Worker(plan, into, Cancellation())
     rows = plan.data.rows(set(wanted) - done)
     with into.lock(), closing(_in_parallel(worker, rows, concurrency, 2 * concurrency)) as answered:
         for found in answered:
@@ -103,7 +103,7 @@ def _in_parallel(
     finally:
         worker.stop.now()
         pool.shutdown(wait=False, cancel_futures=True)
-        wait(pending, timeout=GRACE)
+        wait(pending, timeout=JOIN_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _Worker:
 
     plan: Plan
     into: Run
-    stop: Stop
+    stop: Cancellation
 
     def __call__(self, row: Row) -> list[Record]:
         try:
@@ -222,7 +222,7 @@ class _Tally:
         self._done = done
         self._failed = 0
         self._scores: list[Scored] = []
-        self._pace = Pace(total, done)
+        self._pace = ProgressRate(total, done)
 
     def row(self, found: Sequence[Record]) -> None:
         """One more row is done."""

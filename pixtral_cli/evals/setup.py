@@ -90,7 +90,7 @@ def begin(wanted: Wanted, planned: Plan, home: Path, folder: Path | None = None,
 
 def ran_with(planned: Plan) -> dict[str, Any]:
     """What runs now, by version: here, and what the servers of engine and judge say of themselves. Raises Unreachable."""
-    found: dict[str, Any] = dict(versions.here())
+    found: dict[str, Any] = dict(versions.local_versions())
     if there := engine_versions(planned.engine):
         found["server"] = there
     if planned.judge and (there := engine_versions(planned.judge.engine)):

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 compat.set_pillow_limits()
-KEEP_BYTES = 64_000_000
-_one_large = Lock()
+CACHE_BYTES = 64_000_000
+_large_decode_lock = Lock()
 
 # What Pillow raises on files that are not what they promise.
-DAMAGED = (
+DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error,
     Pillow.DecompressionBombError,
 )  # fmt: skip
 
-_TURNS = {
+_EXIF_TRANSPOSES = {
     2: Pillow.Transpose.FLIP_LEFT_RIGHT,
     3: Pillow.Transpose.ROTATE_180,
     4: Pillow.Transpose.FLIP_TOP_BOTTOM,
@@ -36,7 +36,7 @@ _TURNS = {
     7: Pillow.Transpose.TRANSVERSE,
     8: Pillow.Transpose.ROTATE_90,
 }
-_CLOCKWISE = {90: _TURNS[6], 180: _TURNS[3], 270: _TURNS[8]}
+_CLOCKWISE = {90: _EXIF_TRANSPOSES[6], 180: _EXIF_TRANSPOSES[3], 270: _EXIF_TRANSPOSES[8]}
 _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales such pixels to 0–255, but not their transparent value
 
 
@@ -45,7 +45,7 @@ def stored_size(data: bytes, kind: str) -> tuple[int, int]:
     return _open(data, kind).size
 
 
-def prove(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
+def check_decodable(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
     """Decode once, which raises one of `DAMAGED` if it cannot be done. Returns width and height, upright.
 
     The pixels are kept for `pixels` when they are few enough.
@@ -53,7 +53,7 @@ def prove(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
     image = _open(data, kind)
     upright = _upright_size(image)
     _reduce(image, size_in_patches(upright))
-    if image.width * image.height * 4 <= KEEP_BYTES:
+    if image.width * image.height * 4 <= CACHE_BYTES:
         size = image.size
         _keep((sha256, *size), _upright(image))
     else:
@@ -107,7 +107,7 @@ def _upright(image: "PILImage", crop: Box | None = None) -> "PILImage":
     if crop:
         image = image.crop(_stored_box(crop, turn, image.size))
     rgb = _rgb(image, raw)
-    result = rgb.transpose(_TURNS[turn]) if turn in _TURNS else rgb
+    result = rgb.transpose(_EXIF_TRANSPOSES[turn]) if turn in _EXIF_TRANSPOSES else rgb
     if isinstance(result, ImageFile):
         result = result.copy()  # without the file and the decoder's buffers
     result.info = {}  # what is sent or saved holds no place, time or profile
@@ -117,7 +117,7 @@ def _upright(image: "PILImage", crop: Box | None = None) -> "PILImage":
 def _load(image: "PILImage") -> None:
     """Decode; pictures too large to keep one at a time, since each may take a gigabyte (WebP)."""
     promised = image.size
-    with _one_large if image.width * image.height * 4 > KEEP_BYTES else nullcontext():
+    with _large_decode_lock if image.width * image.height * 4 > CACHE_BYTES else nullcontext():
         image.load()
     if image.size != promised:  # seen in damaged HEIC
         raise ValueError("the decoder gives another size than the header")
@@ -200,16 +200,16 @@ def _keep(key: tuple[str, int, int], picture: "PILImage") -> None:
     """Remember a decoded picture under its hash and stored size, forgetting the oldest beyond `KEEP_BYTES`."""
     with _lock:
         _pictures[key] = picture
-        while kept_bytes() > KEEP_BYTES:
+        while cached_bytes() > CACHE_BYTES:
             _pictures.popitem(last=False)
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Drop every picture that is kept."""
     with _lock:
         _pictures.clear()
 
 
-def kept_bytes() -> int:
+def cached_bytes() -> int:
     """How much memory the kept pictures take: Pillow gives an RGB pixel four bytes."""
     return sum(4 * picture.width * picture.height for picture in _pictures.values())

@@ -12,8 +12,10 @@ from pixtral_cli.util.sanitize import visible
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 64 * 1024 * 1024  # binary, so that what phones sell as 64 megapixels fits
-MESSAGE_ROOM = 120
-_STEPS = 50_000  # chunks, blocks or stray bytes walked before a file is called hostile; an honest one has far fewer
+MAX_MESSAGE = 120
+_MAX_SEGMENTS = (
+    50_000  # chunks, blocks or stray bytes walked before a file is called hostile; an honest one has far fewer
+)
 _SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans; a progressive JPEG has about ten scans
 _TO_PNG = "Convert it to PNG or JPEG first."
 _AGAIN = "Save or download it again."
@@ -31,33 +33,38 @@ class Header:
     animated: bool = False
 
 
-class _Broken(Exception):
+class _Malformed(Exception):
     """The walk through a file's structure met something that is not allowed."""
 
 
 def refuse(name: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
     """Raise the `ImageError` of an image called `name`, its message fitting into one line of 120 characters."""
-    raise ImageError(f"{visible(name, max(16, MESSAGE_ROOM - 2 - len(why)))}: {why}", hint) from cause
+    raise ImageError(f"{visible(name, max(16, MAX_MESSAGE - 2 - len(why)))}: {why}", hint) from cause
 
 
-def refuse_heavy(name: str) -> NoReturn:
+def refuse_too_many_bytes(name: str) -> NoReturn:
     refuse(name, f"larger than {MAX_BYTES // 10**6} MB", "Scale it down, or save it as JPEG.")
 
 
 def read_header(data: bytes, name: str) -> Header:
     """Format and size of a picture within the limits; anything else is an `ImageError` that says what it looks like."""
     if len(data) > MAX_BYTES:
-        refuse_heavy(name)
-    kind = _format(data) or _refuse_by_look(data, name)
+        refuse_too_many_bytes(name)
+    kind = _format(data) or _refuse_by_content(data, name)
     try:
         header = _READERS[kind](data)
-    except (_Broken, IndexError, struct.error) as error:
-        refuse(name, str(error) if isinstance(error, _Broken) else f"this {spoken(kind)} is cut short", _AGAIN, error)
+    except (_Malformed, IndexError, struct.error) as error:
+        refuse(
+            name,
+            str(error) if isinstance(error, _Malformed) else f"this {display_name(kind)} is cut short",
+            _AGAIN,
+            error,
+        )
     check_size(header.width, header.height, name)
     return header
 
 
-def spoken(kind: str) -> str:
+def display_name(kind: str) -> str:
     """A format's name as people write it."""
     return {"WEBP": "WebP", "HEIF": "HEIC"}.get(kind, kind)
 
@@ -87,21 +94,21 @@ def _png(data: bytes) -> Header:
     """Walk the chunks of what is not too large, each with its checksum: Pillow looks at that of no IDAT."""
     width, height = struct.unpack_from(">II", data, 16)
     if data[12:16] != b"IHDR":
-        raise _Broken("this PNG is damaged")
+        raise _Malformed("this PNG is damaged")
     if width * height > MAX_PIXELS:
         return Header("PNG", width, height)
     at, animated = 8, False
-    for _ in range(_STEPS):
+    for _ in range(_MAX_SEGMENTS):
         (length,) = struct.unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8]
         (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
         if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != checksum:
-            raise _Broken("this PNG is damaged (wrong checksum)")
+            raise _Malformed("this PNG is damaged (wrong checksum)")
         animated |= kind == b"acTL" and struct.unpack_from(">I", data, at + 8)[0] > 1
         if kind == b"IEND":
             return Header("PNG", width, height, animated)
         at += length + 12
-    raise _Broken("this PNG is damaged")
+    raise _Malformed("this PNG is damaged")
 
 
 def _jpeg(data: bytes) -> Header:
@@ -115,18 +122,18 @@ def _jpeg(data: bytes) -> Header:
         elif marker == _START_OF_SCAN:
             scans += 1
             if width * height * (scans - 1) > _SCAN_BUDGET:
-                raise _Broken("this JPEG has too many scans")
+                raise _Malformed("this JPEG has too many scans")
             if not progressive and data[at + 4] == components:
                 break
     if not components or not scans:
-        raise _Broken("this JPEG is damaged")
+        raise _Malformed("this JPEG is damaged")
     return Header("JPEG", width, height)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Marker and position of each segment, up to the end of image; entropy-coded data is passed over."""
     at = 2
-    for _ in range(_STEPS):
+    for _ in range(_MAX_SEGMENTS):
         if at + 4 > len(data) or data[at : at + 2] == b"\xff\xd9":
             return
         marker = data[at + 1]
@@ -140,7 +147,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
             if marker == _START_OF_SCAN:
                 following = _AFTER_SCAN.search(data, at)
                 at = following.start() if following else len(data)
-    raise _Broken("this JPEG is damaged")
+    raise _Malformed("this JPEG is damaged")
 
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -154,7 +161,7 @@ def _gif(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _palette_bytes(flags)
     frames = 0
-    for _ in range(_STEPS):
+    for _ in range(_MAX_SEGMENTS):
         block = data[at] if frames == 0 or at < len(data) else 0x3B
         if block == 0x2C:
             frames += 1
@@ -170,7 +177,7 @@ def _gif(data: bytes) -> Header:
         else:
             at += 1
     if not frames:
-        raise _Broken("this GIF is damaged (it holds no picture)")
+        raise _Malformed("this GIF is damaged (it holds no picture)")
     return Header("GIF", width, height, animated=frames > 1)
 
 
@@ -180,17 +187,17 @@ def _palette_bytes(flags: int) -> int:
 
 def _skip_blocks(data: bytes, at: int) -> int:
     """The position behind a chain of sub-blocks. An honest file of 20 MB has at most 80,000 of them."""
-    for _ in range(2 * _STEPS):
+    for _ in range(2 * _MAX_SEGMENTS):
         if at >= len(data) or not data[at]:
             return at + 1
         at += data[at] + 1
-    raise _Broken("this GIF is damaged (too many blocks)")
+    raise _Malformed("this GIF is damaged (too many blocks)")
 
 
 def _webp(data: bytes) -> Header:
     """Canvas size. The three kinds of first chunk are those of the WebP container specification."""
     if int.from_bytes(data[4:8], "little") + 8 > len(data):
-        raise _Broken("this WebP is cut short")
+        raise _Malformed("this WebP is cut short")
     kind, animated = data[12:16], False
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
         width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
@@ -201,7 +208,7 @@ def _webp(data: bytes) -> Header:
         animated = bool(data[20] & 2)
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
     else:
-        raise _Broken("this WebP is damaged")
+        raise _Malformed("this WebP is damaged")
     return Header("WEBP", width, height, animated)
 
 
@@ -227,7 +234,7 @@ _OTHER_FORMATS = (
 )
 
 
-def _refuse_by_look(data: bytes, name: str) -> NoReturn:
+def _refuse_by_content(data: bytes, name: str) -> NoReturn:
     """Say what the file is instead of a picture, as far as it can be recognised."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:

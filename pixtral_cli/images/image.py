@@ -108,12 +108,12 @@ def _checked(data: bytes, where: str, name: str) -> Image:
 
     header = formats.read_header(data, where)
     sha256 = hashlib.sha256(data).hexdigest()
-    width, height = _proved(data, header, sha256, where)
+    width, height = _upright_size(data, header, sha256, where)
     notes = ("animated: only the first frame is used",) if header.animated else ()
     return Image(data, visible(name), header.format, width, height, sha256, notes=notes)
 
 
-def _proved(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int, int]:
+def _upright_size(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int, int]:
     """Upright width and height of a picture that decodes."""
     from pixtral_cli.images import decode, formats
 
@@ -123,12 +123,12 @@ def _proved(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int
             formats.check_size(*stored, where)
         elif stored != (header.width, header.height):
             formats.refuse(where, "the file contradicts itself about its size", "Save it again with another program.")
-        return decode.prove(data, header.format, sha256)
+        return decode.check_decodable(data, header.format, sha256)
     except ModuleNotFoundError as error:
         formats.refuse(where, "reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`.", error)
     except MemoryError as error:
         raise OutOfMemory(f"{header.width} × {header.height} pixels do not fit into memory") from error
-    except decode.DAMAGED as error:
+    except decode.DECODE_ERRORS as error:
         cut = "truncated" in str(error).lower()
-        why = f"this {formats.spoken(header.format)} is {'cut short' if cut else 'damaged'}"
+        why = f"this {formats.display_name(header.format)} is {'cut short' if cut else 'damaged'}"
         formats.refuse(where, why, "Save or download it again.", error)

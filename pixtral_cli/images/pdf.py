@@ -12,21 +12,21 @@ from pixtral_cli.util.sanitize import visible
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
 
-UNASKED = 8  # a PDF of more pages is attached only page by page
-SIDE = 2048  # pixels of a page's longer side: twice what is sent, so that a crop reads small print
+MAX_DEFAULT_PAGES = 8  # a PDF of more pages is attached only page by page
+RENDERED_SIDE = 2048  # pixels of a page's longer side: twice what is sent, so that a crop reads small print
 _PAGES = re.compile(r"(?i)(.*\.pdf)(?:#(\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*))?", re.DOTALL)
 
 
-def split(name: str) -> tuple[str, str] | None:
+def split_pages(name: str) -> tuple[str, str] | None:
     """The path and the pages of `report.pdf#2-4`; None if it names no PDF."""
     found = _PAGES.fullmatch(name)
     return (found[1], found[2] or "") if found else None
 
 
-def chosen(pages: str, count: int, name: str) -> list[int]:
+def page_numbers(pages: str, count: int, name: str) -> list[int]:
     """Page numbers from `2-4,7`, or all of a short document. Raises ImageError for a page that is not there."""
-    if not pages and count > UNASKED:
-        raise ImageError(f"{visible(name)} has {count} pages", f"Say which: {visible(name)}#1-{UNASKED}")
+    if not pages and count > MAX_DEFAULT_PAGES:
+        raise ImageError(f"{visible(name)} has {count} pages", f"Say which: {visible(name)}#1-{MAX_DEFAULT_PAGES}")
     numbers: list[int] = []
     for piece in pages.split(",") if pages else [f"1-{count}"]:
         first, _, last = piece.partition("-")
@@ -38,11 +38,11 @@ def chosen(pages: str, count: int, name: str) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def pages(path: Path, pages: str) -> Iterator[tuple[bytes, str]]:
+def render_pages(path: Path, pages: str) -> Iterator[tuple[bytes, str]]:
     """The chosen pages as PNG bytes, each with its name. Raises ImageError."""
     document = _open(path)
     try:
-        for number in chosen(pages, len(document), path.name):
+        for number in page_numbers(pages, len(document), path.name):
             yield _page(document, number), f"{path.name}#{number}"
     finally:
         document.close()
@@ -65,5 +65,5 @@ def _page(document: "PdfDocument", number: int) -> bytes:
     page = document[number - 1]
     width, height = page.get_size()
     out = io.BytesIO()
-    page.render(scale=SIDE / max(width, height, 1)).to_pil().convert("RGB").save(out, "PNG")
+    page.render(scale=RENDERED_SIDE / max(width, height, 1)).to_pil().convert("RGB").save(out, "PNG")
     return out.getvalue()

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from pixtral_cli.images.formats import MAX_BYTES, refuse, refuse_heavy
+from pixtral_cli.images.formats import MAX_BYTES, refuse, refuse_too_many_bytes
 from pixtral_cli.util.sanitize import visible
 
 _ON_STDIN = "Send it on stdin instead: `… | pixtral ask --image - …`."
 
 
-class Found(NamedTuple):
+class SourceBytes(NamedTuple):
     """The bytes, at most a little over the limit; where they are from, for errors; and a short name."""
 
     data: bytes
@@ -23,7 +23,7 @@ class Found(NamedTuple):
     name: str
 
 
-def read(source: str, *, allow_private: bool) -> Found:
+def read(source: str, *, allow_private: bool) -> SourceBytes:
     """Raises `ImageError`, or `NetworkError` if a URL cannot be had."""
     if not source:
         refuse("image", "an empty name", "Name a PNG, JPEG, WebP or GIF file.")
@@ -31,16 +31,16 @@ def read(source: str, *, allow_private: bool) -> Found:
     if scheme in ("http", "https"):
         from pixtral_cli.util import net
 
-        where = net.shown(source)
+        where = net.redacted_url(source)
         data = net.fetch(source, allow_private=allow_private, limit=MAX_BYTES).data
-        return Found(data, where, where.rpartition("/")[2] or where)
+        return SourceBytes(data, where, where.rpartition("/")[2] or where)
     if scheme == "data":
-        return Found(_data_url(source), "data URL", "data URL")
+        return SourceBytes(_data_url(source), "data URL", "data URL")
     if scheme == "file":
         source = _file_url(source)
     elif scheme and source[len(scheme) :].startswith("://"):
         refuse(source, f"{scheme}:// is not supported", "Give a path, file://, http://, https:// or a data URL.")
-    return Found(_file(source), source, Path(source).name)
+    return SourceBytes(_file(source), source, Path(source).name)
 
 
 def read_stream(stream: BinaryIO, name: str) -> bytes:
@@ -60,7 +60,7 @@ def _file(source: str) -> bytes:
             status = os.fstat(descriptor)
             _check_kind(status.st_mode, source)
             if status.st_size > MAX_BYTES:
-                refuse_heavy(source)
+                refuse_too_many_bytes(source)
             return file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
@@ -78,13 +78,13 @@ def _check_kind(mode: int, source: str) -> None:
 
 def _hint_for(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"Check the name; the current directory is {_here()}."
+        return f"Check the name; the current directory is {_working_directory()}."
     if isinstance(error, PermissionError):
         return "Check its permissions with `ls -l`."
     return ""
 
 
-def _here() -> str:
+def _working_directory() -> str:
     try:
         return visible(str(Path.cwd()), 200)
     except OSError:
@@ -108,7 +108,7 @@ def _data_url(url: str) -> bytes:
     if comma < 0:
         refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL)
     if len(url) - comma > MAX_BYTES * 4 // 3 + 1000:
-        refuse_heavy("data URL")
+        refuse_too_many_bytes("data URL")
     data = unquote_to_bytes(url[comma + 1 :])
     if not url[:comma].lower().endswith(";base64"):
         return data

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
 LOG_IN = "log in (`hf auth login`, or set HF_TOKEN)"
-TRUE = ("1", "ON", "YES", "TRUE")
+TRUE_VALUES = ("1", "ON", "YES", "TRUE")
 
 
-class Unreachable(NetworkError):
+class HubUnreachable(NetworkError):
     """The connection failed or broke off, or the hub is busy: a moment later it may work."""
 
 
@@ -39,7 +39,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DownloadPlan:
     """The files that make the model of a repository at one commit. `revision` is what was asked for."""
 
     repo: str
@@ -54,7 +54,7 @@ class Plan:
 
 def offline(env: Mapping[str, str] = os.environ) -> bool:
     """Whether the environment forbids asking the hub, by the hub's own variables."""
-    return (env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE") or "").upper() in TRUE
+    return (env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE") or "").upper() in TRUE_VALUES
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,9 @@ class Hub:
                 raise PixtralError(f"Another process is downloading {repo}", "Let it finish, or stop it") from error
             yield
 
-    def plan(self, repo: str, revision: str | None) -> Plan:
+    def plan(self, repo: str, revision: str | None) -> DownloadPlan:
         """Ask what a revision of a repository holds. Raises ModelError when no model in mistral format, NetworkError."""
-        _quieten()
+        _silence_client()
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import HFValidationError
 
@@ -107,7 +107,7 @@ class Hub:
                     timeout=self.patience or constants.HF_HUB_ETAG_TIMEOUT,
                 )
                 listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
-                files = tuple(_remote(listed[name]) for name in layout.wanted(listed))
+                files = tuple(_remote_file(listed[name]) for name in layout.select_model_files(listed))
                 commit = _commit(info.sha)
             except HFValidationError as error:
                 raise ModelError(f"{repo!r} cannot be a repository's name", "Names look like org/name") from error
@@ -116,20 +116,20 @@ class Hub:
                     f"{self.endpoint} answers, but not as a model hub does",
                     "Check HF_ENDPOINT, your proxy and firewall",
                 ) from error
-        if lack := layout.lacking(listed):
+        if lack := layout.missing_from(listed):
             raise ModelError(
                 f"{repo} holds no model in mistral format: {lack[0]} is missing",
                 f"Its files: {self.endpoint}/{repo}/tree/main",
             )
-        return Plan(repo, revision, commit, files)
+        return DownloadPlan(repo, revision, commit, files)
 
     @contextmanager
-    def stream(self, plan: Plan, file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
+    def stream(self, plan: DownloadPlan, file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
         """A file's bytes from `start` on, or from 0 where the server cannot do that: (where they start, the bytes).
 
         Raises Unreachable when it is worth another try, ModelError when not.
         """
-        _quieten()
+        _silence_client()
         import httpx2
         from huggingface_hub import constants, get_session, hf_hub_url, hf_raise_for_status
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
@@ -143,7 +143,7 @@ class Hub:
             get_session().stream("GET", url, headers=headers, timeout=timeout) as response,
         ):
             hf_raise_for_status(response)
-            yield (start if _continues(response, start) else 0), response.iter_bytes()
+            yield (start if _resumes_at(response, start) else 0), response.iter_bytes()
 
     @contextmanager
     def _translated(self, repo: str, revision: str | None) -> Iterator[None]:
@@ -155,10 +155,10 @@ class Hub:
         except HfHubHTTPError as error:
             raise self._refusal(error, repo, revision) from error
         except OfflineModeIsEnabled as error:
-            raise went_offline(repo) from error
+            raise offline_error(repo) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise Unreachable(
-                f"{self.endpoint} {_failure(error)}", "Check the network, your proxy and HF_ENDPOINT"
+            raise HubUnreachable(
+                f"{self.endpoint} {_connection_error_text(error)}", "Check the network, your proxy and HF_ENDPOINT"
             ) from error
 
     def _refusal(self, error: "HfHubHTTPError", repo: str, revision: str | None) -> PixtralError:
@@ -182,11 +182,11 @@ class Hub:
             return ModelError(f"{repo}: no such repository, or a private one", f"Check the name; if private, {LOG_IN}")
         if status == 403:
             return ModelError(f"The hub forbids access to {repo}", f"See {page}, and what your token may read")
-        kind = Unreachable if status in (408, 429) or status >= 500 else NetworkError
+        kind = HubUnreachable if status in (408, 429) or status >= 500 else NetworkError
         return kind(f"{self.endpoint} answers with HTTP status {status}", "Try again in a few minutes")
 
 
-def went_offline(name: str) -> NetworkError:
+def offline_error(name: str) -> NetworkError:
     """The error when something is wanted of the hub and asking it is forbidden."""
     return NetworkError(
         f"{name} is not whole on this machine, and offline is set",
@@ -194,7 +194,7 @@ def went_offline(name: str) -> NetworkError:
     )
 
 
-def _failure(error: Exception) -> str:
+def _connection_error_text(error: Exception) -> str:
     """What a connection did, as the end of a sentence about the hub."""
     import httpx2
 
@@ -206,7 +206,7 @@ def _failure(error: Exception) -> str:
     return f"cannot be reached: {why}"[:80]
 
 
-def _remote(sibling: "RepoSibling") -> RemoteFile:
+def _remote_file(sibling: "RepoSibling") -> RemoteFile:
     """A file as the hub lists it; raises ValueError when the listing makes no sense (a hash becomes a file's name)."""
     digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or ""
     if not isinstance(sibling.size, int) or not (verify.SHA256.fullmatch(digest) or verify.GIT_BLOB.fullmatch(digest)):
@@ -220,12 +220,12 @@ def _commit(sha: str | None) -> str:
     return sha or ""
 
 
-def _continues(response: "httpx2.Response", start: int) -> bool:
+def _resumes_at(response: "httpx2.Response", start: int) -> bool:
     """Whether a body goes on at `start`, as was asked for."""
     return response.status_code == 206 and response.headers.get("content-range", "").startswith(f"bytes {start}-")
 
 
-def _quieten() -> None:
+def _silence_client() -> None:
     """Before the hub's client is loaded: no telemetry; and its own notes give way to ours."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub.utils import logging

@@ -10,10 +10,10 @@ WEIGHTS = "consolidated.safetensors"
 INDEX = "consolidated.safetensors.index.json"
 PICKLE = "consolidated.00.pth"
 SHARD = re.compile(r"consolidated-(\d{5})-of-(\d{5})\.safetensors")
-INDEXED = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)  # in the folder itself, and nothing but weights
+SHARD_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)  # in the folder itself, and nothing but weights
 
 
-def wanted(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
+def select_model_files(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
     """Those of a repository's or a folder's files that make the model, small ones first, nothing twice.
 
     Weights in several forms count once: one safetensors file, else shards and their index, else a pickle. `indexed` are
@@ -26,9 +26,9 @@ def wanted(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
     return [name for name in (PARAMS, TOKENIZER, *weights) if name in there]
 
 
-def lacking(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
+def missing_from(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
     """What a list of files lacks to be a whole model; empty when nothing does."""
-    have = wanted(names, indexed)
+    have = select_model_files(names, indexed)
     lack = [name for name in (PARAMS, TOKENIZER) if name not in have]
     if {WEIGHTS, PICKLE} & {*have}:
         return lack
@@ -38,7 +38,7 @@ def lacking(names: Iterable[str], indexed: Collection[str] = ()) -> list[str]:
     return lack + [name for name in whole or [WEIGHTS] if name not in have]
 
 
-def names(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     """The files of a folder; broken links do not count. Empty when it isn't there or cannot be read."""
     try:
         return [entry.name for entry in folder.iterdir() if entry.is_file()]
@@ -46,7 +46,7 @@ def names(folder: Path) -> list[str]:
         return []
 
 
-def indexed(folder: Path) -> list[str]:
+def indexed_shards(folder: Path) -> list[str]:
     """The shards that a folder's index names, in order; none when there is no index or it makes no sense."""
     if not (index := folder / INDEX).is_file():
         return []
@@ -56,15 +56,15 @@ def indexed(folder: Path) -> list[str]:
         shards = {*json.loads(index.read_bytes())["weight_map"].values()}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return []
-    sound = all(isinstance(name, str) and INDEXED.fullmatch(name) for name in shards)
+    sound = all(isinstance(name, str) and SHARD_NAME.fullmatch(name) for name in shards)
     return sorted(shards) if sound else []
 
 
 def files(folder: Path) -> list[Path]:
     """The model's files in a folder."""
-    return [folder / name for name in wanted(names(folder), indexed(folder))]
+    return [folder / name for name in select_model_files(file_names(folder), indexed_shards(folder))]
 
 
 def missing(folder: Path) -> list[str]:
     """The files that a folder lacks to be a whole model; empty when it is one."""
-    return lacking(names(folder), indexed(folder))
+    return missing_from(file_names(folder), indexed_shards(folder))

@@ -10,15 +10,15 @@ from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout
 
 DEMO = "demo"
-FULL = "pixtral-12b"
-REPOS = {FULL: "mistralai/Pixtral-12B-2409"}
+PIXTRAL_12B = "pixtral-12b"
+REPOS = {PIXTRAL_12B: "mistralai/Pixtral-12B-2409"}
 REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 # Beneath ~/mistral_models, where the vendor's instructions put it.
 VENDOR_FOLDERS = {"mistralai/Pixtral-12B-2409": ("Pixtral", "Pixtral-12B-2409")}
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
-FORMAT = "A model in mistral format is params.json, tekken.json and consolidated.safetensors"
-LISTED = "Models on this machine: pixtral models"
+FORMAT_HINT = "A model in mistral format is params.json, tekken.json and consolidated.safetensors"
+LIST_HINT = "Models on this machine: pixtral models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,14 @@ def resolve(name: str | None, *, configured: str | None = None) -> Model:
     """
     if asked := name or configured:
         return find(parse(asked))
-    if folder := _downloaded(REPOS[FULL], None):
-        return Model(FULL, folder, REPOS[FULL], revision_of(folder))
-    state = f"{FULL} is only partly downloaded, go on with" if _begun(REPOS[FULL]) else "for the full one"
-    return Model(DEMO, demo_folder(), note=f"Using the small built-in model; {state}: pixtral pull {FULL}")
+    if folder := _downloaded(REPOS[PIXTRAL_12B], None):
+        return Model(PIXTRAL_12B, folder, REPOS[PIXTRAL_12B], revision_of(folder))
+    state = (
+        f"{PIXTRAL_12B} is only partly downloaded, go on with"
+        if _partly_downloaded(REPOS[PIXTRAL_12B])
+        else "for the full one"
+    )
+    return Model(DEMO, demo_folder(), note=f"Using the small built-in model; {state}: pixtral pull {PIXTRAL_12B}")
 
 
 def parse(name: str) -> Reference:
@@ -67,32 +71,34 @@ def parse(name: str) -> Reference:
     path = _expanded(name)
     if repo == base and (name.startswith(("/", "./", "../", "~")) or (name and path.is_dir())):
         folder = Path(os.path.normpath(path.absolute()))
-        return Reference(_called(folder), folder=folder)
+        return Reference(_portable_name(folder), folder=folder)
     if REPO.fullmatch(repo) and ".." not in name and (REVISION.fullmatch(revision) or "@" not in name):
         return Reference(name, repo=repo, revision=revision or None)
-    raise ModelError(f"There is no model named {name!r}", f"Known: {DEMO}, {FULL}, org/name, a folder. {LISTED}")
+    raise ModelError(
+        f"There is no model named {name!r}", f"Known: {DEMO}, {PIXTRAL_12B}, org/name, a folder. {LIST_HINT}"
+    )
 
 
 def find(reference: Reference) -> Model:
     """The model on this machine that a reference means; raises ModelError when it is not here or not whole."""
     if reference.repo is None:
         assert reference.folder is not None
-        return _in_folder(reference.name, reference.folder)
+        return _model_in_folder(reference.name, reference.folder)
     folder = _downloaded(reference.repo, reference.revision)
     if folder is None:
-        state = "only partly downloaded" if _begun(reference.repo) else "not on this machine"
+        state = "only partly downloaded" if _partly_downloaded(reference.repo) else "not on this machine"
         raise ModelError(f"{reference.name} is {state}", f"Get it: pixtral pull {reference.name}")
     return Model(reference.name, folder, reference.repo, revision_of(folder))
 
 
 def hub_cache(env: Mapping[str, str] = os.environ) -> Path:
     """Where huggingface_hub keeps what it downloads, by its own rules, without loading it."""
-    return _set(env, "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or _hub_home(env) / "hub"
+    return _env_path(env, "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or _hub_home(env) / "hub"
 
 
 def token_file(env: Mapping[str, str] = os.environ) -> Path:
     """Where `hf auth login` keeps its token."""
-    return _set(env, "HF_TOKEN_PATH") or _hub_home(env) / "token"
+    return _env_path(env, "HF_TOKEN_PATH") or _hub_home(env) / "token"
 
 
 def repo_folder(repo: str) -> str:
@@ -154,7 +160,7 @@ def read_ref(home: Path, revision: str) -> str | None:
         return None
 
 
-def remedy(folder: Path) -> str:
+def repair_hint(folder: Path) -> str:
     """What to do about a damaged file of the model in that folder."""
     if repo_of(folder):
         return f"Fetch it again: pixtral pull {snapshot_name(folder)}"
@@ -166,26 +172,28 @@ def remedy(folder: Path) -> str:
     return "Copy or download that file again"
 
 
-def _in_folder(name: str, folder: Path) -> Model:
-    have = layout.names(folder)
+def _model_in_folder(name: str, folder: Path) -> Model:
+    have = layout.file_names(folder)
     if not have:
-        raise ModelError(f"{folder}: there is no model in this folder", LISTED)
+        raise ModelError(f"{folder}: there is no model in this folder", LIST_HINT)
     if lack := layout.missing(folder):
-        raise ModelError(f"{folder / lack[0]} is missing", remedy(folder) if layout.PARAMS in have else FORMAT)
+        raise ModelError(
+            f"{folder / lack[0]} is missing", repair_hint(folder) if layout.PARAMS in have else FORMAT_HINT
+        )
     return Model(name, folder, repo_of(folder), revision_of(folder))
 
 
 def _hub_home(env: Mapping[str, str]) -> Path:
-    return _set(env, "HF_HOME") or (_set(env, "XDG_CACHE_HOME") or _expanded("~/.cache")) / "huggingface"
+    return _env_path(env, "HF_HOME") or (_env_path(env, "XDG_CACHE_HOME") or _expanded("~/.cache")) / "huggingface"
 
 
-def _set(env: Mapping[str, str], *variables: str) -> Path | None:
+def _env_path(env: Mapping[str, str], *variables: str) -> Path | None:
     """The folder that the first of these variables names."""
     values = [env[name] for name in variables if env.get(name)]
     return _expanded(os.path.expandvars(values[0])) if values else None
 
 
-def _called(folder: Path) -> str:
+def _portable_name(folder: Path) -> str:
     """A name that finds this folder from anywhere, as sessions and hints need it."""
     return snapshot_name(folder) if repo_of(folder) and folder.is_dir() else str(folder)
 
@@ -197,7 +205,7 @@ def _expanded(path: str) -> Path:
         return Path(path)
 
 
-def _begun(repo: str) -> bool:
+def _partly_downloaded(repo: str) -> bool:
     return any((hub_cache() / repo_folder(repo) / "blobs").glob("*.incomplete"))
 
 

@@ -16,12 +16,13 @@ from typing import BinaryIO
 
 from pixtral_cli.errors import ModelError, NetworkError
 from pixtral_cli.models import layout, names, verify
-from pixtral_cli.models.hub import Hub, Plan, RemoteFile, Unreachable, went_offline
+from pixtral_cli.models.hub import DownloadPlan, Hub, HubUnreachable, RemoteFile, offline_error
 from pixtral_cli.models.names import Reference
-from pixtral_cli.models.verify import Finding, Progress
+from pixtral_cli.models.verify import FileCheck, Progress
 from pixtral_cli.util import atomic
+from pixtral_cli.util.sizes import format_bytes
 
-PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def free_space(folder: Path) -> int:
 
 
 def pull(
-    reference: Reference, hub: Hub, *, free: Callable[[Path], int] = free_space, pauses: Sequence[float] = PAUSES
+    reference: Reference, hub: Hub, *, free: Callable[[Path], int] = free_space, pauses: Sequence[float] = RETRY_DELAYS
 ) -> Generator[Progress | Pulled, None, None]:
     """Fetch a repository's model; yields progress and at last where it is. Whatever stops it, a new call goes on from there.
 
@@ -51,39 +52,39 @@ def pull(
     assert reference.repo is not None
     plan = hub.plan(reference.repo, reference.revision)
     home = hub.home(plan.repo)
-    with _disk(hub.cache), hub.lock(plan.repo):
-        parts = yield from _look(plan, home)
+    with _translated_disk_errors(hub.cache), hub.lock(plan.repo):
+        parts = yield from _check_local_files(plan, home)
         need = sum(part.file.size - part.done for part in parts)
-        _room(hub.cache, need, free(hub.cache))
+        _check_disk_space(hub.cache, need, free(hub.cache))
         yield from _fetch(parts, hub, plan, reference.name, pauses)
-        _refer(plan, home)
+        _write_ref(plan, home)
     yield Pulled(home / "snapshots" / plan.commit, plan.size, need)
 
 
-def check_here(reference: Reference) -> Generator[Progress | Pulled, None, None]:
+def check_local(reference: Reference) -> Generator[Progress | Pulled, None, None]:
     """What `pull` is when the hub must not be asked: the model is here and sound, or an error says so."""
     try:
         model = names.find(reference)
     except ModelError as error:
-        raise went_offline(reference.name) from error
+        raise offline_error(reference.name) from error
     compared = True
-    for step in verify.examine(model.folder):
+    for step in verify.full_check(model.folder):
         if isinstance(step, Progress):
             yield step
         elif step.state in ("damaged", "missing"):
-            raise damaged(model.folder, step)
+            raise damaged_error(model.folder, step)
         else:
             compared &= step.state == "ok"
     yield Pulled(model.folder, sum(file.stat().st_size for file in layout.files(model.folder)), 0, compared)
 
 
-def damaged(folder: Path, finding: Finding) -> ModelError:
+def damaged_error(folder: Path, finding: FileCheck) -> ModelError:
     """The error that a finding is: the file and how to mend it."""
-    return ModelError(f"{folder / finding.file} {finding.detail}", names.remedy(folder))
+    return ModelError(f"{folder / finding.file} {finding.detail}", names.repair_hint(folder))
 
 
 @dataclass(slots=True)
-class _Part:
+class _FileDownload:
     """A file on its way into the cache: how many of its bytes are here, and the hash of those."""
 
     file: RemoteFile
@@ -94,7 +95,7 @@ class _Part:
     whole: bool = False
 
     @classmethod
-    def of(cls, file: RemoteFile, home: Path, commit: str) -> "_Part":
+    def of(cls, file: RemoteFile, home: Path, commit: str) -> "_FileDownload":
         pointer = home / "snapshots" / commit / file.name
         return cls(file, home / "blobs" / file.digest, pointer, 0, verify.hasher(file.digest, file.size))
 
@@ -136,9 +137,9 @@ class _Part:
         self.restart()
 
 
-def _look(plan: Plan, home: Path) -> Generator[Progress, None, list[_Part]]:
+def _check_local_files(plan: DownloadPlan, home: Path) -> Generator[Progress, None, list[_FileDownload]]:
     """Hash what is here of each file: what is right is kept, what is wrong removed. Returns the parts still to be fetched."""
-    parts = [_Part.of(file, home, plan.commit) for file in plan.files]
+    parts = [_FileDownload.of(file, home, plan.commit) for file in plan.files]
     sources = [part.source for part in parts]
     seen, total = 0, sum(source.stat().st_size for source in sources if source)
     for part, source in zip(parts, sources, strict=True):
@@ -156,29 +157,31 @@ def _look(plan: Plan, home: Path) -> Generator[Progress, None, list[_Part]]:
     return [part for part in parts if not part.whole]
 
 
-def _room(cache: Path, need: int, have: int) -> None:
+def _check_disk_space(cache: Path, need: int, have: int) -> None:
     if need > have:
         raise ModelError(
-            f"Not enough disk space in {cache}: need {layout.human(need)}, have {layout.human(have)}",
+            f"Not enough disk space in {cache}: need {format_bytes(need)}, have {format_bytes(have)}",
             "Free some, or set HF_HOME to a folder on a larger disk",
         )
 
 
-def _fetch(parts: list[_Part], hub: Hub, plan: Plan, name: str, pauses: Sequence[float]) -> Iterator[Progress]:
+def _fetch(
+    parts: list[_FileDownload], hub: Hub, plan: DownloadPlan, name: str, pauses: Sequence[float]
+) -> Iterator[Progress]:
     before = plan.size - sum(part.file.size for part in parts)
     for part in parts:
         rest = sum(other.done for other in parts if other is not part)
         try:
-            for note in _bytes(part, hub, plan, pauses):
+            for note in _download_with_retries(part, hub, plan, pauses):
                 yield Progress("Downloading", part.file.name, before + rest + part.done, plan.size, note)
-        except Unreachable as error:
+        except HubUnreachable as error:
             raise NetworkError(error.message, f"What came is kept; go on with: pixtral pull {name}") from error
         if not part.right:
-            raise _wrong(part, name)
+            raise _discard_mismatch(part, name)
         part.keep(part.partial)
 
 
-def _bytes(part: _Part, hub: Hub, plan: Plan, pauses: Sequence[float]) -> Iterator[str]:
+def _download_with_retries(part: _FileDownload, hub: Hub, plan: DownloadPlan, pauses: Sequence[float]) -> Iterator[str]:
     """Fetch until all bytes are on the disk; yields after every piece, with a note when the connection failed."""
     part.partial.parent.mkdir(parents=True, exist_ok=True)
     failures = 0
@@ -186,9 +189,9 @@ def _bytes(part: _Part, hub: Hub, plan: Plan, pauses: Sequence[float]) -> Iterat
         while part.done < part.file.size:
             had = part.done
             try:
-                for _ in _stream(part, hub, plan, out):
+                for _ in _download_once(part, hub, plan, out):
                     yield ""
-            except Unreachable as error:
+            except HubUnreachable as error:
                 failures = failures + 1 if part.done <= had else 1
                 if failures > len(pauses):
                     raise
@@ -199,7 +202,7 @@ def _bytes(part: _Part, hub: Hub, plan: Plan, pauses: Sequence[float]) -> Iterat
         os.fsync(out.fileno())
 
 
-def _stream(part: _Part, hub: Hub, plan: Plan, out: BinaryIO) -> Iterator[None]:
+def _download_once(part: _FileDownload, hub: Hub, plan: DownloadPlan, out: BinaryIO) -> Iterator[None]:
     """One request: the bytes that are missing, as far as they come."""
     with hub.stream(plan, part.file, part.done) as (start, pieces):
         if start != part.done:
@@ -212,18 +215,18 @@ def _stream(part: _Part, hub: Hub, plan: Plan, out: BinaryIO) -> Iterator[None]:
             if part.done > part.file.size:
                 return
     if part.done < part.file.size:
-        raise Unreachable(f"The connection ended in the middle of {part.file.name}")
+        raise HubUnreachable(f"The connection ended in the middle of {part.file.name}")
 
 
-def _wrong(part: _Part, name: str) -> ModelError:
+def _discard_mismatch(part: _FileDownload, name: str) -> ModelError:
     """The bytes that came are not those the hub listed: throw them away and say what they look like."""
     with part.partial.open("rb") as stream:
-        what = verify.foreign(stream.read(512)) or "has another hash than the hub lists"
+        what = verify.foreign_content(stream.read(512)) or "has another hash than the hub lists"
     part.discard(part.partial)
     return ModelError(f"{part.file.name} arrived damaged: it {what}", f"Fetch it again: pixtral pull {name}")
 
 
-def _refer(plan: Plan, home: Path) -> None:
+def _write_ref(plan: DownloadPlan, home: Path) -> None:
     """Let the branch or tag that was asked for point to this commit, as the hub's client does."""
     revision = plan.revision or "main"
     if plan.commit.startswith(revision):
@@ -234,7 +237,7 @@ def _refer(plan: Plan, home: Path) -> None:
 
 
 @contextmanager
-def _disk(cache: Path) -> Iterator[None]:
+def _translated_disk_errors(cache: Path) -> Iterator[None]:
     """The disk's errors in our words."""
     try:
         yield

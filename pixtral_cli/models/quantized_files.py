@@ -8,28 +8,28 @@ from pixtral_cli.models import layout
 SCHEMES = ("8bit", "4bit")
 
 
-def home(cache: Path) -> Path:
+def quantized_folder(cache: Path) -> Path:
     """The folder of all of them."""
     return cache / "quantized"
 
 
-def place(cache: Path, folder: Path, scheme: str) -> Path:
+def quantized_path(cache: Path, folder: Path, scheme: str) -> Path:
     """The file for the checkpoint in that folder: named after where its weights lie, the hub's blobs by their hash."""
     paths = "\n".join(str(file.resolve()) for file in _weights(folder))
-    return home(cache) / f"{hashlib.sha256(paths.encode()).hexdigest()[:16]}-{scheme}.safetensors"
+    return quantized_folder(cache) / f"{hashlib.sha256(paths.encode()).hexdigest()[:16]}-{scheme}.safetensors"
 
 
-def source(folder: Path) -> str:
+def weights_fingerprint(folder: Path) -> str:
     """What the weights were made of: another value when a file of the checkpoint was written anew."""
     status = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _weights(folder)]
     return hashlib.sha256(repr(status).encode()).hexdigest()
 
 
-def kept(cache: Path, folder: Path) -> list[Path]:
+def existing_files(cache: Path, folder: Path) -> list[Path]:
     """The files that are there for the checkpoint in that folder."""
     if not _weights(folder):
         return []
-    return [file for scheme in SCHEMES if (file := place(cache, folder, scheme)).is_file()]
+    return [file for scheme in SCHEMES if (file := quantized_path(cache, folder, scheme)).is_file()]
 
 
 def _weights(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ State = Literal["built in", "complete", "incomplete", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class InstalledModel:
     """A model in a folder. `detail` says what is missing or damaged; `size` counts what is here, partial files too."""
 
     name: str
@@ -39,7 +39,7 @@ class Removal:
     run: Callable[[], None]
 
 
-def installed() -> Iterator[Installed]:
+def installed_models() -> Iterator[InstalledModel]:
     """Every model on this machine: the demo, the hub's cache, the vendor's folder. Reads headers alone."""
     yield _installed(names.DEMO, names.demo_folder())
     for home in _folders(names.hub_cache(), "models--*"):
@@ -49,14 +49,14 @@ def installed() -> Iterator[Installed]:
             yield _installed(str(folder), folder)
 
 
-def removal(reference: Reference) -> Removal:
+def plan_removal(reference: Reference) -> Removal:
     """How to remove a model: a whole repository, one revision of it, or the model's files in a folder.
 
     What was made of its weights goes too. Raises UsageError for the demo, ModelError when there is nothing to remove.
     """
     found = _model_removal(reference)
     cache = config.paths().cache
-    made = {file for folder in _homes(reference) for file in quantized_files.kept(cache, folder)}
+    made = {file for folder in _homes(reference) for file in quantized_files.existing_files(cache, folder)}
 
     def run() -> None:
         found.run()
@@ -84,7 +84,7 @@ def _model_removal(reference: Reference) -> Removal:
         return _folder_removal(names.find(reference).folder)
     commits = {folder.name for folder in names.snapshots(home, reference.revision) if folder.is_dir()}
     if reference.revision and not commits:
-        raise ModelError(f"{reference.name} is not on this machine", names.LISTED)
+        raise ModelError(f"{reference.name} is not on this machine", names.LIST_HINT)
     from huggingface_hub import scan_cache_dir
 
     scan = scan_cache_dir(home.parent)
@@ -97,7 +97,7 @@ def _model_removal(reference: Reference) -> Removal:
     return _cache_removal(reference.repo, home, scan, revisions)
 
 
-def _cached(home: Path) -> Iterator[Installed]:
+def _cached(home: Path) -> Iterator[InstalledModel]:
     """The snapshots of one repository that hold files of a model in mistral format."""
     partial = _bytes(home.glob("blobs/*.incomplete"))
     for folder in _folders(home / "snapshots", "*"):
@@ -107,14 +107,14 @@ def _cached(home: Path) -> Iterator[Installed]:
         yield _installed(names.snapshot_name(folder, digits=8), folder, 0 if whole else partial)
 
 
-def _installed(name: str, folder: Path, partial: int = 0) -> Installed:
+def _installed(name: str, folder: Path, partial: int = 0) -> InstalledModel:
     files = layout.files(folder)
     size = _bytes(files) + partial
     revision = names.revision_of(folder)
-    if found := verify.glance(folder):
+    if found := verify.quick_check(folder):
         state: State = "incomplete" if found.state == "missing" else "damaged"
-        return Installed(name, folder, size, state, revision, f"{found.file} {found.detail}")
-    return Installed(name, folder, size, "built in" if name == names.DEMO else "complete", revision)
+        return InstalledModel(name, folder, size, state, revision, f"{found.file} {found.detail}")
+    return InstalledModel(name, folder, size, "built in" if name == names.DEMO else "complete", revision)
 
 
 def _folders(home: Path, pattern: str) -> list[Path]:
@@ -125,7 +125,7 @@ def _folder_removal(folder: Path) -> Removal:
     """The model's own files in a folder and what the hub's client noted there; the folder too if nothing else is in it."""
     files = layout.files(folder)
     if not files:
-        raise ModelError(f"{folder}: there is no model in this folder", names.LISTED)
+        raise ModelError(f"{folder}: there is no model in this folder", names.LIST_HINT)
 
     def run() -> None:
         for file in files:

@@ -29,7 +29,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FileCheck:
     """What a check says of a file: ok (as recorded), unknown (well formed, no hash recorded), damaged or missing."""
 
     file: str
@@ -38,36 +38,36 @@ class Finding:
     detail: str
 
 
-def glance(folder: Path) -> Finding | None:
+def quick_check(folder: Path) -> FileCheck | None:
     """The first file of a model that is missing, cut short or no model file; None when its form is sound.
 
     Reads headers alone, so it takes a millisecond for any size; flipped bits are found by `examine` only.
     """
     for name in layout.missing(folder):
-        return Finding(name, 0, "missing", "is missing")
+        return FileCheck(name, 0, "missing", "is missing")
     for file in layout.files(folder):
-        if wrong := fault(file):
-            return Finding(file.name, file.stat().st_size, "damaged", wrong)
+        if wrong := format_problem(file):
+            return FileCheck(file.name, file.stat().st_size, "damaged", wrong)
     return None
 
 
-def examine(folder: Path) -> Generator[Progress | Finding, None, None]:
+def full_check(folder: Path) -> Generator[Progress | FileCheck, None, None]:
     """Read every byte of a model and compare with the hashes recorded when it was downloaded."""
     files = layout.files(folder)
     total, done = sum(file.stat().st_size for file in files), 0
-    yield from (Finding(name, 0, "missing", "is missing") for name in layout.missing(folder))
+    yield from (FileCheck(name, 0, "missing", "is missing") for name in layout.missing(folder))
     for file in files:
-        size, digest = file.stat().st_size, recorded(file)
+        size, digest = file.stat().st_size, recorded_hash(file)
         digester = hasher(digest or "", size)
         with file.open("rb") as stream:
             while piece := stream.read(CHUNK):
                 digester.update(piece)
                 done += len(piece)
                 yield Progress("Checking", file.name, done, total)
-        yield _finding(file, size, digest, digester.hexdigest())
+        yield _file_check(file, size, digest, digester.hexdigest())
 
 
-def recorded(file: Path) -> str | None:
+def recorded_hash(file: Path) -> str | None:
     """The hash that was recorded for a file: a SHA-256, or git's hash of small files. None when nobody recorded one.
 
     The hub's cache names a blob by its hash, `snapshot_download(local_dir=…)` leaves a note beside, and a folder may
@@ -89,15 +89,15 @@ def hasher(digest: str, size: int) -> "hashlib._Hash":
     return hashlib.sha256()
 
 
-def fault(file: Path) -> str | None:
+def format_problem(file: Path) -> str | None:
     """What is wrong with a file's form, as the end of a sentence about it; None when nothing is. Reads little."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(512)
-        if wrong := foreign(head):
+        if wrong := foreign_content(head):
             return wrong
         if file.suffix == ".safetensors":
-            return _safetensors_fault(stream, size)
+            return _safetensors_problem(stream, size)
         if file.suffix == ".json":
             stream.seek(-min(size, 64), 2)
             whole = head.lstrip().startswith(b"{") and stream.read().rstrip().endswith(b"}")
@@ -105,7 +105,7 @@ def fault(file: Path) -> str | None:
         return None if zipfile.is_zipfile(stream) else "is cut short or no PyTorch file"
 
 
-def foreign(head: bytes) -> str | None:
+def foreign_content(head: bytes) -> str | None:
     """What a file with this beginning is, when it is one of the things that arrive in place of weights."""
     start = head.lstrip().lower()
     if not start:
@@ -115,7 +115,7 @@ def foreign(head: bytes) -> str | None:
     return "is a web page (HTML), not a model file" if start.startswith(b"<") else None
 
 
-def _safetensors_fault(stream: BinaryIO, size: int) -> str | None:
+def _safetensors_problem(stream: BinaryIO, size: int) -> str | None:
     stream.seek(0)
     length = int.from_bytes(stream.read(8), "little")
     if size < 8 or length > 100_000_000:
@@ -131,20 +131,20 @@ def _safetensors_fault(stream: BinaryIO, size: int) -> str | None:
     return f"has {size - whole:,} bytes too many" if size > whole else None
 
 
-def _finding(file: Path, size: int, digest: str | None, computed: str) -> Finding:
-    wrong = fault(file)
+def _file_check(file: Path, size: int, digest: str | None, computed: str) -> FileCheck:
+    wrong = format_problem(file)
     if wrong is None and file.suffix == ".json":
-        wrong = _json_fault(file)
+        wrong = _json_problem(file)
     if wrong is None and digest not in (None, computed):
         wrong = "is damaged: its hash is not the recorded one"
     if wrong:
-        return Finding(file.name, size, "damaged", wrong)
+        return FileCheck(file.name, size, "damaged", wrong)
     if digest is None:
-        return Finding(file.name, size, "unknown", "is well formed; no hash was recorded to compare with")
-    return Finding(file.name, size, "ok", "is as recorded")
+        return FileCheck(file.name, size, "unknown", "is well formed; no hash was recorded to compare with")
+    return FileCheck(file.name, size, "ok", "is as recorded")
 
 
-def _json_fault(file: Path) -> str | None:
+def _json_problem(file: Path) -> str | None:
     try:
         json.loads(file.read_bytes())
     except (ValueError, RecursionError):

@@ -223,7 +223,7 @@ class _Server:
         return JSONResponse({**self._service.status(), "inside": self.queue.inside, "idle": idle})
 
     async def version(self, request: Request) -> Response:
-        found = {"version": __version__, **versions.here()}
+        found = {"version": __version__, **versions.local_versions()}
         with contextlib.suppress(PixtralError):  # what cannot be asked now is left out
             found |= await asyncio.to_thread(engine_versions, self._engine)
         return JSONResponse(found)

@@ -14,15 +14,15 @@ from pixtral_cli.errors import PixtralError
 from pixtral_cli.sessions import rows
 from pixtral_cli.sessions.salvage import PAGE
 from pixtral_cli.util import atomic
-from pixtral_cli.util.locks import Lock
+from pixtral_cli.util.locks import FileLock
 
 T = TypeVar("T")
 
 # Each brings a database from the version before it to its own, counted from 1.
 MIGRATIONS: tuple[str, ...] = (rows.SCHEMA,)
 
-UNWRITABLE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
-DAMAGED = (
+UNWRITABLE_CODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+DAMAGED_CODES = (
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_ERROR,
@@ -58,7 +58,7 @@ class Database:
             try:
                 return self._mended(lambda: self._transaction(work, READ))
             except sqlite3.OperationalError as error:
-                if _code(error) not in UNWRITABLE or (self._log.exists() and self._log.stat().st_size):
+                if _code(error) not in UNWRITABLE_CODES or (self._log.exists() and self._log.stat().st_size):
                     raise
             # Where nothing can be written there is no place for a log. Without one the file itself is all there is.
             with contextlib.closing(self._connect("immutable=1")) as connection:
@@ -71,17 +71,17 @@ class Database:
             connection.execute("VACUUM")
 
     def _mended(self, attempt: Callable[[], T]) -> T:
-        with contextlib.suppress(rows.Damaged):
+        with contextlib.suppress(rows.DamagedRow):
             return attempt()
         with self._alone():
-            with contextlib.suppress(rows.Damaged):
+            with contextlib.suppress(rows.DamagedRow):
                 return attempt()  # another process has mended it while this one waited
             self._repair()
             return attempt()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         if self.file.stat().st_size < PAGE:
-            raise rows.Damaged("cut short")  # SQLite would take it for a new one, but it was put in place whole
+            raise rows.DamagedRow("cut short")  # SQLite would take it for a new one, but it was put in place whole
         try:
             with contextlib.closing(self._connect()) as connection:
                 self._migrate(connection)
@@ -89,10 +89,10 @@ class Database:
                 with connection:
                     return work(connection)
         except UnicodeDecodeError as error:  # SQLite quotes a damaged schema
-            raise rows.Damaged("the schema") from error
+            raise rows.DamagedRow("the schema") from error
         except sqlite3.DatabaseError as error:
-            if _code(error) in DAMAGED:
-                raise rows.Damaged(str(error)) from error
+            if _code(error) in DAMAGED_CODES:
+                raise rows.DamagedRow(str(error)) from error
             raise
 
     def _connect(self, how: str = "mode=rw") -> sqlite3.Connection:
@@ -134,7 +134,7 @@ class Database:
 
         def fill(connection: sqlite3.Connection) -> None:
             nonlocal sessions, gaps
-            sessions, gaps = repair.carry(self.file, self._log, connection)
+            sessions, gaps = repair.recover_sessions(self.file, self._log, connection)
 
         with self._new(fill) as new:
             aside = self._keep_aside()
@@ -185,8 +185,8 @@ class Database:
         new.replace(self.file)
         atomic.sync_folder(self.folder)
 
-    def _alone(self) -> Lock:
-        lock = Lock.acquire(self.folder / "making.lock", wait=True)
+    def _alone(self) -> FileLock:
+        lock = FileLock.acquire(self.folder / "making.lock", wait=True)
         assert lock is not None  # it waited
         return lock
 
@@ -195,7 +195,7 @@ class Database:
         """What SQLite and the system say, in our words."""
         try:
             yield
-        except (sqlite3.Error, rows.Damaged) as error:
+        except (sqlite3.Error, rows.DamagedRow) as error:
             raise SaveError(f"Cannot use {self.file}: {error}.") from error
         except OSError as error:
             raise SaveError(f"Cannot use {self.folder}: {error.strerror or error}.") from error

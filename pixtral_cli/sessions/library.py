@@ -13,7 +13,7 @@ from pixtral_cli.sessions import rows as records
 from pixtral_cli.sessions.database import Database
 from pixtral_cli.sessions.rows import Stamp
 from pixtral_cli.sessions.session import Session, lock_file
-from pixtral_cli.util.locks import Lock, held, holder
+from pixtral_cli.util.locks import FileLock, holder_pid, is_held
 
 COLUMNS = (
     "s.name, s.title, s.system, s.model, s.origin, s.messages, s.created, s.updated, s.checksum, "
@@ -37,7 +37,7 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
+class SavedSession:
     """A whole session as it is on disk."""
 
     summary: Summary
@@ -49,7 +49,7 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class SearchHit:
     """A message that holds all the words, and the text around the first of them."""
 
     summary: Summary
@@ -59,7 +59,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """What was removed; `kept` are sessions left alone because they are open somewhere."""
 
     sessions: tuple[Summary, ...]
@@ -91,7 +91,7 @@ class Sessions:
         if free:
             session.take(summary.id, summary.origin, lock)
         else:
-            pid = holder(lock_file(self.folder, summary.id))
+            pid = holder_pid(lock_file(self.folder, summary.id))
             where = f"process {pid}" if pid else "another process"
             session.note(f"Session {summary.id} is open in {where}: this is a copy of it, {session.id}")
         return session
@@ -115,7 +115,7 @@ class Sessions:
         session.save()
         return session
 
-    def _copy(self, saved: Saved, model: str) -> Session:
+    def _copy(self, saved: SavedSession, model: str) -> Session:
         summary = saved.summary
         return Session(
             self.database,
@@ -126,10 +126,10 @@ class Sessions:
             clock=self._clock,
         )
 
-    def _lock(self, name: str) -> tuple[Lock | None, bool]:
+    def _lock(self, name: str) -> tuple[FileLock | None, bool]:
         """The lock, if it could be had, and whether the session is free: in a read-only home it is, without a lock."""
         try:
-            lock = Lock.acquire(lock_file(self.folder, name))
+            lock = FileLock.acquire(lock_file(self.folder, name))
         except OSError:
             return None, True
         return lock, lock is not None
@@ -164,24 +164,24 @@ class Sessions:
         nothing: tuple[Summary, ...] = ()
         return self.database.read(lambda c: tuple(map(_summary, c.execute(query, parameters))), nothing)
 
-    def load(self, name: str) -> Saved:
+    def load(self, name: str) -> SavedSession:
         """A whole session by its full id, images included. Raises UsageError when it is not there."""
 
-        def work(connection: sqlite3.Connection) -> Saved | None:
-            number = records.find(connection, name)
+        def work(connection: sqlite3.Connection) -> SavedSession | None:
+            number = records.session_number(connection, name)
             if number is None:
                 return None
             query = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
             summary = _summary(connection.execute(query, (number,)).fetchone())
-            return Saved(summary, tuple(records.read(connection, number, summary.messages)))
+            return SavedSession(summary, tuple(records.read(connection, number, summary.messages)))
 
         if saved := self.database.read(work, None):
             return saved
         raise UsageError(f"There is no session {name!r}.", "See: pixtral sessions")
 
-    def search(self, text: str, limit: int = 50) -> tuple[Hit, ...]:
+    def search(self, text: str, limit: int = 50) -> tuple[SearchHit, ...]:
         """The messages that hold every word of `text`, or an image with that in its name; newest session first."""
-        words = [records.storable(word).casefold() for word in text.split()]
+        words = [records.utf8_text(word).casefold() for word in text.split()]
         if not words:
             raise UsageError("Search for what?", "Give a word: pixtral sessions search dragon")
         names = "SELECT 1 FROM placements p WHERE p.message = m.id AND instr(fold(p.name), ?)"
@@ -192,11 +192,11 @@ class Sessions:
         )
         parameters = [*(word for word in words for _ in range(2)), limit]
 
-        def work(connection: sqlite3.Connection) -> tuple[Hit, ...]:
+        def work(connection: sqlite3.Connection) -> tuple[SearchHit, ...]:
             rows = connection.execute(query, parameters)
-            return tuple(Hit(_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in rows)
+            return tuple(SearchHit(_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in rows)
 
-        nothing: tuple[Hit, ...] = ()
+        nothing: tuple[SearchHit, ...] = ()
         return self.database.read(work, nothing)
 
     # Removing
@@ -208,17 +208,17 @@ class Sessions:
         """
         for name in names:
             file = self.folder / "locks" / name
-            if held(file):
-                raise UsageError(f"Session {name} is open in process {holder(file)}.", "Leave it there first: /bye")
+            if is_held(file):
+                raise UsageError(f"Session {name} is open in process {holder_pid(file)}.", "Leave it there first: /bye")
         return self._remove(names)
 
-    def prune(self, *, before: float | None = None, keep: int = 0, dry: bool = False) -> Pruned:
+    def prune(self, *, before: float | None = None, keep: int = 0, dry: bool = False) -> PruneResult:
         """Remove the sessions not touched since `before` (seconds since 1970), except the `keep` newest and open ones."""
         old = [summary for summary in self.list()[keep:] if before is None or summary.updated < before]
-        busy = {summary.id for summary in old if held(self.folder / "locks" / summary.id)}
+        busy = {summary.id for summary in old if is_held(self.folder / "locks" / summary.id)}
         going = tuple(summary for summary in old if summary.id not in busy)
         images = 0 if dry else self._remove([summary.id for summary in going])
-        return Pruned(going, tuple(summary for summary in old if summary.id in busy), images)
+        return PruneResult(going, tuple(summary for summary in old if summary.id in busy), images)
 
     def _remove(self, names: Sequence[str]) -> int:
         def work(connection: sqlite3.Connection) -> int:

@@ -21,7 +21,7 @@ PLACEMENT = (int, int, TEXT, TEXT, (str, NOTHING), int)
 
 
 @dataclass
-class _Found:
+class _Recovered:
     """Rows by their ids; messages by session and position."""
 
     sessions: dict[int, rows.Header] = field(default_factory=dict)
@@ -30,34 +30,34 @@ class _Found:
     images: set[str] = field(default_factory=set)
 
 
-def carry(file: Path, log: Path, connection: sqlite3.Connection) -> tuple[int, int]:
+def recover_sessions(file: Path, log: Path, connection: sqlite3.Connection) -> tuple[int, int]:
     """Write every session that left a trace in `file` to the new database; returns how many, and how many have gaps.
 
     Where a message or an image is lost, its place says so.
     """
-    found = _Found()
-    for rowid, row in salvage.rows(file, log):
-        if _fits(row, SESSION):
-            with contextlib.suppress(rows.Damaged):
+    found = _Recovered()
+    for rowid, row in salvage.read_rows(file, log):
+        if _has_types(row, SESSION):
+            with contextlib.suppress(rows.DamagedRow):
                 found.sessions[rowid] = rows.Header.of(row[1:])
-        elif _fits(row, MESSAGE):
+        elif _has_types(row, MESSAGE):
             row[8] = float(row[8])  # in the file, a whole number is stored as such
             if rows.intact(row[1:]):
                 found.messages[row[1]][row[2]] = (rowid, row)
-        elif _fits(row, PLACEMENT) and rows.intact(row):
+        elif _has_types(row, PLACEMENT) and rows.intact(row):
             found.placements[row[0]].append([rowid, *row])
-        elif _fits(row, IMAGE) and rows.whole(row):
+        elif _has_types(row, IMAGE) and rows.image_intact(row):
             found.images.add(row[1])
             connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     sessions = sorted(found.messages.keys() | found.sessions.keys())
     return len(sessions), sum([_session(connection, found, session) for session in sessions])
 
 
-def _fits(row: list[Any], kinds: tuple[Any, ...]) -> bool:
+def _has_types(row: list[Any], kinds: tuple[Any, ...]) -> bool:
     return len(row) == len(kinds) and all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True))
 
 
-def _session(connection: sqlite3.Connection, found: _Found, session: int) -> bool:
+def _session(connection: sqlite3.Connection, found: _Recovered, session: int) -> bool:
     """Write one session; returns whether it has gaps."""
     said, header = found.messages[session], found.sessions.get(session)
     early = min((row[8] for _, row in said.values()), default=header.created if header else 0.0)
@@ -69,21 +69,21 @@ def _session(connection: sqlite3.Connection, found: _Found, session: int) -> boo
         else:
             role: Role = "assistant" if history and history[-1][0].role == "user" else "user"
             history.append((Message(role, (f"[this message {LOST}",)), rows.Stamp(early)))
-    number = replace(header or _unknown(history), messages=len(history)).write(connection, None)
+    number = replace(header or _rebuilt_header(history), messages=len(history)).write(connection, None)
     for position, (message, stamp) in enumerate(history):
         rows.write(connection, number, position, message, stamp)
     return header is None or any(LOST in message.text for message, _ in history)
 
 
-def _unknown(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:
+def _rebuilt_header(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:
     """The header of a session that is known by its messages only."""
     title = rows.title([message for message, _ in history])
     times = [stamp.created for _, stamp in history]
     models = [stamp.model for _, stamp in history]
-    return rows.Header(rows.new_name(), title, None, max(models), None, 0, min(times), max(times))
+    return rows.Header(rows.new_id(), title, None, max(models), None, 0, min(times), max(times))
 
 
-def _message(found: _Found, id_: int, row: list[Any]) -> Message:
+def _message(found: _Recovered, id_: int, row: list[Any]) -> Message:
     """A message with what is left of its images; the others are named in the text."""
     text, count = row[4], row[5]
     placed = []

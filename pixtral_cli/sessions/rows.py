@@ -43,7 +43,7 @@ CREATE INDEX shown ON placements (image);
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
 
 
-class Damaged(Exception):
+class DamagedRow(Exception):
     """What stands in the file is not what was written."""
 
 
@@ -88,10 +88,10 @@ class Header:
         """From the columns of `sessions` without its id. Raises Damaged."""
         name, title, system, model, origin, messages, created, updated, right = row
         if not isinstance(created, int | float) or not isinstance(updated, int | float):
-            raise Damaged("the time of a session")
+            raise DamagedRow("the time of a session")
         header = cls(name, title, system, model, origin, messages, float(created), float(updated))
         if checksum(*astuple(header)) != right:
-            raise Damaged("the header of a session")
+            raise DamagedRow("the header of a session")
         return header
 
 
@@ -102,7 +102,7 @@ def checksum(*values: object) -> int:
 
 def write(connection: sqlite3.Connection, session: int, position: int, message: Message, stamp: Stamp) -> None:
     """Insert one message with its images."""
-    text = storable(message.text)
+    text = utf8_text(message.text)
     about = (session, position, message.role, text, len(message.images), int(message.interrupted))
     row = (*about, stamp.model, float(stamp.created))
     columns = "session, position, role, text, images, interrupted, model, created, checksum"
@@ -113,12 +113,12 @@ def write(connection: sqlite3.Connection, session: int, position: int, message: 
         if isinstance(part, str):
             at += len(part)
             continue
-        keep(connection, part)
-        placement = (cursor.lastrowid, at, part.sha256, storable(part.name), str(part.transform) or None)
+        store_image(connection, part)
+        placement = (cursor.lastrowid, at, part.sha256, utf8_text(part.name), str(part.transform) or None)
         connection.execute("INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?)", (*placement, checksum(*placement)))
 
 
-def keep(connection: sqlite3.Connection, image: Image) -> None:
+def store_image(connection: sqlite3.Connection, image: Image) -> None:
     """Store an image's bytes unless they are there already."""
     if not connection.execute("SELECT 1 FROM images WHERE sha256 = ?", (image.sha256,)).fetchone():
         row = (image.sha256, image.format, image.width, image.height)
@@ -136,12 +136,12 @@ def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple
             "SELECT * FROM placements WHERE message = ? ORDER BY at, rowid", (row[0],)
         ).fetchall()
         if row[2] != expected or not intact(row[1:]) or len(places) != row[5] or not all(map(intact, places)):
-            raise Damaged(f"message {expected} of session {session}")
+            raise DamagedRow(f"message {expected} of session {session}")
         _, _, _, role, text, _, interrupted, model, created, _ = row
         placed = [(at, _image(connection, found, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
         result.append((Message(role, parts(text, placed), bool(interrupted)), Stamp(created, model)))
     if len(result) != count:
-        raise Damaged(f"{len(result)} of {count} messages of session {session}")
+        raise DamagedRow(f"{len(result)} of {count} messages of session {session}")
     return result
 
 
@@ -150,7 +150,7 @@ def intact(row: Sequence[Any]) -> bool:
     return bool(checksum(*row[:-1]) == row[-1])
 
 
-def whole(image: Sequence[Any]) -> bool:
+def image_intact(image: Sequence[Any]) -> bool:
     """Is a row of `images` as it was written?"""
     _, sha256, format_, width, height, data, right = image
     known = isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == sha256
@@ -171,8 +171,8 @@ def parts(text: str, placed: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
 def _image(connection: sqlite3.Connection, found: dict[str, Image], sha256: str, name: str, crop: str | None) -> Image:
     if sha256 not in found:
         row = connection.execute("SELECT * FROM images WHERE sha256 = ?", (sha256,)).fetchone()
-        if row is None or not whole(row):
-            raise Damaged(f"image {sha256}")
+        if row is None or not image_intact(row):
+            raise DamagedRow(f"image {sha256}")
         _, _, format_, width, height, data, _ = row
         found[sha256] = Image(data, name, format_, width, height, sha256)
     same = found[sha256]
@@ -185,13 +185,13 @@ def transform(text: str | None) -> Transform:
     return Transform.from_json(fields if isinstance(fields, dict) else {"crop": fields})
 
 
-def find(connection: sqlite3.Connection, name: str) -> int | None:
+def session_number(connection: sqlite3.Connection, name: str) -> int | None:
     """The number of a session. Without the index: a damaged one could hide it."""
     row = connection.execute("SELECT id FROM sessions NOT INDEXED WHERE name = ?", (name,)).fetchone()
     if row is None:
         return None
     if not isinstance(row[0], int):
-        raise Damaged("the schema")
+        raise DamagedRow("the schema")
     return row[0]
 
 
@@ -203,13 +203,13 @@ def truncate(connection: sqlite3.Connection, session: int, start: int) -> set[st
     return {sha256 for (sha256,) in placed}
 
 
-def forget(connection: sqlite3.Connection, images: Iterable[str]) -> int:
+def delete_unused_images(connection: sqlite3.Connection, images: Iterable[str]) -> int:
     """Delete those of the images that stand in no message any more; returns how many."""
     unused = "DELETE FROM images WHERE sha256 = ? AND sha256 NOT IN (SELECT image FROM placements)"
     return sum(connection.execute(unused, (sha256,)).rowcount for sha256 in images)
 
 
-def new_name() -> str:
+def new_id() -> str:
     """A short id: one of 700 million."""
     return "".join(secrets.choice(LETTERS) for _ in range(6))
 
@@ -220,7 +220,7 @@ def title(messages: Sequence[Message]) -> str:
         if message.role == "user":
             words = " ".join(_said(message).strip().partition("\n")[0].split())
             name = words or (message.images[0].name if message.images else "")
-            return storable(name if len(name) <= 60 else name[:59] + "…")
+            return utf8_text(name if len(name) <= 60 else name[:59] + "…")
     return ""
 
 
@@ -236,6 +236,6 @@ def _said(message: Message) -> str:
     return said
 
 
-def storable(text: str) -> str:
+def utf8_text(text: str) -> str:
     """Text that UTF-8 can hold: lone surrogates, as undecodable bytes leave them, become question marks."""
     return text.encode("utf-8", "replace").decode()

@@ -15,7 +15,7 @@ LEAF = 0x0D
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
-def rows(file: Path, log: Path | None = None) -> Iterator[tuple[int, list[Any]]]:
+def read_rows(file: Path, log: Path | None = None) -> Iterator[tuple[int, list[Any]]]:
     """(rowid, values) of every readable row of every table; `log` is the write-ahead log beside the file."""
     pages = _Pages(file, log)
     for number in range(1, pages.count + 1):
@@ -32,7 +32,7 @@ class _Pages:
         size = file.stat().st_size
         with file.open("rb") as stream:
             self._data: bytes | mmap.mmap = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-        self._newer = _logged(log) if log and log.exists() else {}
+        self._newer = _committed_pages(log) if log and log.exists() else {}
         self.count = max([size // PAGE, *self._newer])
 
     def get(self, number: int) -> bytes:
@@ -41,7 +41,7 @@ class _Pages:
         return bytes(self._data[(number - 1) * PAGE : number * PAGE])
 
 
-def _logged(log: Path) -> dict[int, bytes]:
+def _committed_pages(log: Path) -> dict[int, bytes]:
     """The newest committed version of each page in a write-ahead log."""
     data = log.read_bytes()
     salt = data[16:24]

@@ -10,7 +10,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.sessions import rows
 from pixtral_cli.sessions.database import Database, SaveError, make_folder
 from pixtral_cli.sessions.rows import Stamp
-from pixtral_cli.util.locks import Lock
+from pixtral_cli.util.locks import FileLock
 
 
 class Session:
@@ -31,7 +31,7 @@ class Session:
         history: Sequence[tuple[Message, Stamp]] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.id = rows.new_name()
+        self.id = rows.new_id()
         self.model = model
         self.system = system
         self.origin = origin
@@ -39,7 +39,7 @@ class Session:
         self._history = list(history)
         self._stored = 0  # so many messages at the start of the history stand on disk as they are here
         self._clock = clock
-        self._lock: Lock | None = None
+        self._lock: FileLock | None = None
         self._notes: list[str] = []
         self._troubled = False
 
@@ -85,7 +85,7 @@ class Session:
     def renew(self) -> None:
         """Leave this session as it is on disk and begin a new one."""
         self.close()
-        self.id, self.origin = rows.new_name(), None
+        self.id, self.origin = rows.new_id(), None
         self._history, self._stored = [], 0
 
     def save(self) -> None:
@@ -117,23 +117,23 @@ class Session:
 
     # Loading and writing
 
-    def take(self, name: str, origin: str | None, lock: Lock | None) -> None:
+    def take(self, name: str, origin: str | None, lock: FileLock | None) -> None:
         """Be the stored session `name`, locked already, of which this was a copy."""
         self.id, self.origin, self._lock = name, origin, lock
         self._stored = len(self._history)
 
     def _own(self) -> None:
         if not self._lock:
-            self._lock = Lock.acquire(lock_file(self._database.folder, self.id))
+            self._lock = FileLock.acquire(lock_file(self._database.folder, self.id))
 
     def _write(self, connection: sqlite3.Connection) -> None:
-        known = rows.find(connection, self.id)
+        known = rows.session_number(connection, self.id)
         start = 0 if known is None else self._stored  # somebody may have removed it meanwhile
         session = self._header().write(connection, known)
         gone = rows.truncate(connection, session, start)
         for position, (message, stamp) in enumerate(self._history[start:], start):
             rows.write(connection, session, position, message, stamp)
-        rows.forget(connection, gone)
+        rows.delete_unused_images(connection, gone)
         if not self._history:
             connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
 
@@ -141,7 +141,7 @@ class Session:
         now = float(self._clock())
         created = self._history[0][1].created if self._history else now
         title = rows.title([message for message, _ in self._history])
-        system = self.system and rows.storable(self.system)
+        system = self.system and rows.utf8_text(self.system)
         return rows.Header(self.id, title, system, self.model, self.origin, len(self._history), created, now)
 
     def _fail(self, error: SaveError | OSError) -> None:

@@ -21,7 +21,7 @@ from pixtral_cli.util import atomic
 UNTITLED = "A conversation"
 
 
-class Form(StrEnum):
+class Format(StrEnum):
     """The forms of a transcript; each is also a file's ending."""
 
     md = "md"
@@ -54,38 +54,38 @@ class Transcript:
         return " · ".join(filter(None, (self.model, when, self.id and f"session {self.id}")))
 
 
-def form_of(path: Path) -> Form:
+def format_of(path: Path) -> Format:
     """The form that a file's ending names. Raises UsageError for another."""
     ending = path.suffix.lower().removeprefix(".")
     ending = {"markdown": "md", "htm": "html"}.get(ending, ending)
-    if ending not in list(Form):
-        raise UsageError(f"{path.name}: which format?", f"End the name with one of .{', .'.join(Form)}")
-    return Form(ending)
+    if ending not in list(Format):
+        raise UsageError(f"{path.name}: which format?", f"End the name with one of .{', .'.join(Format)}")
+    return Format(ending)
 
 
-def render(transcript: Transcript, form: Form) -> str:
+def render(transcript: Transcript, form: Format) -> str:
     """The whole transcript as one text, its images inside as data URLs."""
-    if form is Form.md:
+    if form is Format.md:
         return markdown(transcript, lambda number, image: wire.data_url(image))
-    if form is Form.html:
+    if form is Format.html:
         from pixtral_cli.sessions import transcript_html
 
         return transcript_html.html(
             transcript.messages, transcript.numbers, system=transcript.system, title=transcript.title or UNTITLED,
             about=transcript.about, model=transcript.model,
         )  # fmt: skip
-    return _json(transcript) if form is Form.json else _jsonl(transcript)
+    return _json(transcript) if form is Format.json else _jsonl(transcript)
 
 
-def write(transcript: Transcript, path: Path, form: Form | None = None) -> None:
+def write(transcript: Transcript, path: Path, form: Format | None = None) -> None:
     """Write the file whole or not at all, over one that is there. Beside Markdown its images lie in `NAME.images`.
 
     Raises PixtralError where it cannot be written.
     """
-    form = form or form_of(path)
+    form = form or format_of(path)
     try:
-        if form is Form.md:
-            text = markdown(transcript, lambda number, image: _beside(path, number, image))
+        if form is Format.md:
+            text = markdown(transcript, lambda number, image: _write_image(path, number, image))
         else:
             text = render(transcript, form)
         atomic.write(path, text)
@@ -123,9 +123,9 @@ def _in_markdown(part: Part, numbers: Mapping[str, int], address: Address | None
     return f"\n\n![image {number}: {name}](<{address(number, part)}>)\n\n"
 
 
-def _beside(path: Path, number: int, image: Image) -> str:
+def _write_image(path: Path, number: int, image: Image) -> str:
     """Write an image into the folder beside the Markdown file; returns its address as seen from there."""
-    media, data = wire.encoded(image)
+    media, data = wire.encode_image(image)
     folder = path.with_suffix(".images")
     folder.mkdir(exist_ok=True)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(image.name).stem).strip("-")[:40]
@@ -154,13 +154,13 @@ def _jsonl(transcript: Transcript) -> str:
 
 def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
     said = (*((system(transcript.system),) if transcript.system else ()), *transcript.messages)
-    for message, line in zip(said, wire.to_wire(said, _whole), strict=True):
+    for message, line in zip(said, wire.to_wire(said, _image_fields), strict=True):
         yield {**line, "interrupted": True} if message.interrupted else line
 
 
-def _whole(image: Image) -> dict[str, Any]:
+def _image_fields(image: Image) -> dict[str, Any]:
     """An image with its name, and a crop as a part of the whole picture rather than as pixels."""
-    if image.format not in wire.MEDIA:
+    if image.format not in wire.MEDIA_TYPES:
         return {"url": wire.data_url(image), "name": image.name}
     whole = replace(image, transform=UNCHANGED)
     return {"url": wire.data_url(whole), "name": image.name, **image.transform.to_json()}
@@ -179,7 +179,7 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
         value, notes = _parsed(data)
         about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
         items = about.get("messages", value if isinstance(value, list) else [value])
-        kept = Conversation(messages=wire.messages(items, load=_named))
+        kept = Conversation(messages=wire.messages(items, load=_load_image))
     except wire.FieldError as error:
         raise UsageError(f"{path.name}: {error.message}", "Mend the file, or export it again") from error
     title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))
@@ -208,12 +208,12 @@ def _read_lines(data: bytes, whole: wire.FieldError) -> tuple[list[Any], list[st
     return values, []
 
 
-def _named(url: str, field: str, beside: Mapping[str, Any]) -> Image:
+def _load_image(url: str, field: str, beside: Mapping[str, Any]) -> Image:
     from pixtral_cli.util.sanitize import visible
 
     image = wire.loader()(url, field, beside)
     if name := beside.get("name"):
-        image = replace(image, name=visible(wire.wants(name, str, f"{field}.name"), 200))
+        image = replace(image, name=visible(wire.expect(name, str, f"{field}.name"), 200))
     try:
         transform = Transform.from_json(beside)
     except ValueError as error:

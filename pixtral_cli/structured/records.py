@@ -10,7 +10,7 @@ from typing import Any
 
 from pixtral_cli.util.sanitize import clean
 
-ALONE = "value"  # the column of values that are no objects
+VALUE_COLUMN = "value"  # the column of values that are no objects
 # What a spreadsheet would run: a formula may begin with a sign too, but so do numbers, telephone numbers and temperatures.
 FORMULA = re.compile(r"\s*(?:[=@＝＠]|[-+－＋](?![\d\s.,:()/-]*\Z)(?=.*[(|!=@]))", re.DOTALL)
 
@@ -24,22 +24,22 @@ class Table:
     beside: tuple[str, ...] = ()
 
 
-def table(value: Any, schema: dict[str, Any] | None = None) -> Table:
+def to_table(value: Any, schema: dict[str, Any] | None = None) -> Table:
     """A list is its items. An object is the one list of objects in it, or the one list that is all of it, or one record.
 
     The schema gives columns their order, and an empty list its columns.
     """
-    schema = _plain(schema or {}, schema or {})
+    schema = _resolved(schema or {}, schema or {})
     if isinstance(value, list):
-        return _listed(value, ALONE, schema, schema)
+        return _table_of_list(value, VALUE_COLUMN, schema, schema)
     if not isinstance(value, dict):
-        return Table([{ALONE: value}], (ALONE,))
+        return Table([{VALUE_COLUMN: value}], (VALUE_COLUMN,))
     lists = [name for name, held in value.items() if isinstance(held, list)]
     found = [name for name in lists if len(value) == 1 or _holds_objects(value[name], name, schema)]
     if len(found) != 1:
-        return _records([value], schema, schema)
+        return _table_of_objects([value], schema, schema)
     name = found[0]
-    listed = _listed(value[name], name, _property(schema, name, schema), schema)
+    listed = _table_of_list(value[name], name, _property(schema, name, schema), schema)
     return Table(listed.rows, listed.columns, tuple(other for other in value if other != name))
 
 
@@ -54,7 +54,7 @@ def to_csv(records: Table) -> tuple[str, int]:
     guarded = 0
     rows: list[list[Any]] = [[row.get(name) for name in records.columns] for row in records.rows]
     for row in [list(records.columns), *rows]:
-        texts = [_text(value) for value in row]
+        texts = [_cell(value) for value in row]
         dangerous = [
             isinstance(value, str) and bool(FORMULA.match(text)) for value, text in zip(row, texts, strict=True)
         ]
@@ -63,21 +63,21 @@ def to_csv(records: Table) -> tuple[str, int]:
     return file.getvalue(), guarded
 
 
-def _text(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return ""
     return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _listed(items: list[Any], name: str, schema: dict[str, Any], root: dict[str, Any]) -> Table:
-    inner = _plain(schema.get("items"), root)
+def _table_of_list(items: list[Any], name: str, schema: dict[str, Any], root: dict[str, Any]) -> Table:
+    inner = _resolved(schema.get("items"), root)
     if all(isinstance(item, dict) for item in items) and (items or inner.get("properties")):
-        return _records(items, inner, root)
+        return _table_of_objects(items, inner, root)
     return Table([{name: item} for item in items], (name,))
 
 
-def _records(rows: Sequence[dict[str, Any]], schema: dict[str, Any], root: dict[str, Any]) -> Table:
-    properties = _plain(schema, root).get("properties")
+def _table_of_objects(rows: Sequence[dict[str, Any]], schema: dict[str, Any], root: dict[str, Any]) -> Table:
+    properties = _resolved(schema, root).get("properties")
     told = list(properties) if isinstance(properties, dict) else []
     return Table(rows, tuple(dict.fromkeys([*told, *(name for row in rows for name in row)])))
 
@@ -85,16 +85,16 @@ def _records(rows: Sequence[dict[str, Any]], schema: dict[str, Any], root: dict[
 def _holds_objects(items: list[Any], name: str, schema: dict[str, Any]) -> bool:
     if items:
         return all(isinstance(item, dict) for item in items)
-    inner = _plain(_property(schema, name, schema).get("items"), schema)
+    inner = _resolved(_property(schema, name, schema).get("items"), schema)
     return inner.get("type") == "object" or "properties" in inner
 
 
 def _property(schema: dict[str, Any], name: str, root: dict[str, Any]) -> dict[str, Any]:
     properties = schema.get("properties")
-    return _plain(properties.get(name), root) if isinstance(properties, dict) else {}
+    return _resolved(properties.get(name), root) if isinstance(properties, dict) else {}
 
 
-def _plain(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
+def _resolved(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
     """The schema that a `$ref` into `root` stands for; an empty one for whatever is not understood."""
     for _ in range(8):
         if not isinstance(schema, dict):

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import SchemaError, ValidationError  # type: ignore[import-untyped]
     from jsonschema.protocols import Validator  # type: ignore[import-untyped]
 
-LONGEST = 1_000_000  # bytes of a schema
-TOLD = "Answer with JSON that satisfies this JSON schema, and with nothing else:"
+MAX_BYTES = 1_000_000  # bytes of a schema
+SCHEMA_PROMPT = "Answer with JSON that satisfies this JSON schema, and with nothing else:"
 HINT = "Name a file, or write 'name, price:float, [tags]' or a JSON schema"
 PATHLIKE = re.compile(r"[./~].*|.*[/\\].*|.*\.(json|txt|schema)", re.IGNORECASE)
-WORDS = frozenset({"$schema", "$id", "$defs", "definitions", "title", "description"})  # that forbid nothing
-SAME = ("allOf", "anyOf", "oneOf")
+ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "definitions", "title", "description"})  # that forbid nothing
+COMBINATORS = ("allOf", "anyOf", "oneOf")
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-DATA = frozenset({"enum", "const", "default", "example", "examples"})  # their values are no schemas
+VALUE_KEYWORDS = frozenset({"enum", "const", "default", "example", "examples"})  # their values are no schemas
 
 
-class Unfit(PixtralError):
+class AnswerMismatch(PixtralError):
     """An answer that is not what was asked for: not JSON, not of its schema, or without its code block."""
 
 
@@ -48,14 +48,14 @@ def parse(text: str) -> dict[str, Any]:
         return _from_json(stripped, "The schema")
     if "\n" not in stripped and (found := _read(stripped)) is not None:
         where = f"The schema in {visible(stripped, 60)}"
-        return _from_json(found, where) if found[:1] == "{" else _short(found, where)
-    return _short(stripped, "The schema")
+        return _from_json(found, where) if found[:1] == "{" else _from_shorthand(found, where)
+    return _from_shorthand(stripped, "The schema")
 
 
 def check(schema: Any, where: str = "The schema") -> dict[str, Any]:
     """A JSON schema as it is. Raises UsageError, its message beginning with `where`, when it is none or not whole."""
     if not isinstance(schema, dict):
-        raise UsageError(f"{where} must be a JSON object, not {_kind(schema)}", HINT)
+        raise UsageError(f"{where} must be a JSON object, not {_type_name(schema)}", HINT)
     try:
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
         _check(schema, where)
@@ -75,10 +75,12 @@ def validate(text: str, schema: dict[str, Any], *, cut: bool = False) -> Any:
         return _validated(text, schema)
     try:
         value = _validated(text, schema)
-    except Unfit:
+    except AnswerMismatch:
         value = 0
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise Unfit("The answer was cut off before its JSON was complete", "Raise --max-tokens, or ask for less")
+        raise AnswerMismatch(
+            "The answer was cut off before its JSON was complete", "Raise --max-tokens, or ask for less"
+        )
     return value
 
 
@@ -87,18 +89,20 @@ def _validated(text: str, schema: dict[str, Any]) -> Any:
 
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        validator = _draft(schema)(schema, registry=Registry())  # which fetches nothing
+        validator = _validator_class(schema)(schema, registry=Registry())  # which fetches nothing
         error = min(validator.iter_errors(value), key=_depth, default=None)
     except ValueError as error:
-        raise Unfit(_cut(f"The answer is not valid JSON: {_reason(error)}")) from None
+        raise AnswerMismatch(_one_line(f"The answer is not valid JSON: {_reason(error)}")) from None
     except RecursionError:
-        raise Unfit("The answer is nested too deep to be held against the schema") from None
+        raise AnswerMismatch("The answer is nested too deep to be held against the schema") from None
     if error is not None:
-        raise Unfit(_cut(f"The answer does not satisfy the schema{_place(error.absolute_path)}: {_why(error)}"))
+        raise AnswerMismatch(
+            _one_line(f"The answer does not satisfy the schema{_place(error.absolute_path)}: {_explain(error)}")
+        )
     return value
 
 
-def told(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
+def with_schema_prompt(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
     """The conversation with its last question saying what the answer must be; twice told is once told.
 
     It stands at the very end, so that what a model has computed of the images and the talk before it is still good.
@@ -106,17 +110,17 @@ def told(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Me
     if schema is None or not messages:
         return tuple(messages)
     *before, last = messages
-    asked = f"{TOLD}\n{json.dumps(schema, ensure_ascii=False)}"
+    asked = f"{SCHEMA_PROMPT}\n{json.dumps(schema, ensure_ascii=False)}"
     if last.text.endswith(asked):
         return (*before, last)
     return (*before, replace(last, parts=(*last.parts, f"\n\n{asked}" if last.text.strip() else asked)))
 
 
-def _short(text: str, where: str) -> dict[str, Any]:
+def _from_shorthand(text: str, where: str) -> dict[str, Any]:
     try:
         return shorthand.parse(text)
-    except shorthand.Wrong as error:
-        raise UsageError(_cut(f"{where}: {error}"), shorthand.HINT) from None
+    except shorthand.ShorthandError as error:
+        raise UsageError(_one_line(f"{where}: {error}"), shorthand.HINT) from None
 
 
 def _read(name: str) -> str | None:
@@ -128,9 +132,9 @@ def _read(name: str) -> str | None:
                 return None
             raise UsageError(f"{visible(name, 60)} is a directory", "Name a file with a JSON schema")
         with path.open("rb") as file:
-            data = file.read(LONGEST + 1)
-        if len(data) > LONGEST:
-            raise UsageError(f"{visible(name, 60)} holds more than a schema: over {LONGEST // 10**6} MB")
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise UsageError(f"{visible(name, 60)} holds more than a schema: over {MAX_BYTES // 10**6} MB")
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise UsageError(f"{visible(name, 60)} is not text", "Name a file with a JSON schema") from None
@@ -148,7 +152,7 @@ def _from_json(text: str, where: str) -> dict[str, Any]:
     try:
         schema = json.loads(text, parse_constant=_refuse)
     except ValueError as error:
-        raise UsageError(_cut(f"{where} is not valid JSON: {_reason(error)}"), HINT) from None
+        raise UsageError(_one_line(f"{where} is not valid JSON: {_reason(error)}"), HINT) from None
     except RecursionError:
         raise UsageError(f"{where} nests too deep") from None
     return check(schema, where)
@@ -157,25 +161,27 @@ def _from_json(text: str, where: str) -> dict[str, Any]:
 def _check(schema: dict[str, Any], where: str) -> None:
     from jsonschema.exceptions import SchemaError
 
-    draft = _draft(schema)
+    draft = _validator_class(schema)
     try:
         with warnings.catch_warnings(action="ignore"):  # Python's, of patterns that it reads otherwise one day
             draft.check_schema(schema, format_checker=draft.FORMAT_CHECKER)
     except OverflowError:  # Python's, for a pattern that repeats too often
         raise UsageError(f"{where} repeats something in a pattern too often") from None
     except SchemaError as error:
-        raise UsageError(_cut(f"{where} is no JSON schema{_place(error.absolute_path)}: {_why(error)}")) from None
-    _References(schema, where).check()
-    known = WORDS | set(draft.VALIDATORS)
+        raise UsageError(
+            _one_line(f"{where} is no JSON schema{_place(error.absolute_path)}: {_explain(error)}")
+        ) from None
+    _ReferenceChecker(schema, where).check()
+    known = ANNOTATIONS | set(draft.VALIDATORS)
     if schema and not known & set(schema):
         names = ", ".join(map(str, list(schema)[:3]))
         raise UsageError(
-            _cut(f"{where} has none of a JSON schema's keywords, only: {visible(names)}"),
+            _one_line(f"{where} has none of a JSON schema's keywords, only: {visible(names)}"),
             'Such as {"type": "object", "properties": {"name": {"type": "string"}}}',
         )
 
 
-class _References:
+class _ReferenceChecker:
     """Where the references of a schema lead: nowhere outside of it, and not back to themselves."""
 
     def __init__(self, schema: dict[str, Any], where: str) -> None:
@@ -188,7 +194,7 @@ class _References:
 
     def check(self) -> None:
         """Raises UsageError naming the reference that is wrong."""
-        for part in _parts(self._schema):
+        for part in _subschemas(self._schema):
             self._follow(part, ())
 
     def _follow(self, part: Any, behind: tuple[int, ...]) -> None:
@@ -197,7 +203,7 @@ class _References:
             return
         if id(part) in behind:
             raise RecursionError
-        same = [one for name in SAME if isinstance(many := part.get(name), list) for one in many]
+        same = [one for name in COMBINATORS if isinstance(many := part.get(name), list) for one in many]
         same += [part.get(name) for name in ("not", "if", "then", "else")]
         same += [self._lookup(part[name]) for name in REFERENCES if isinstance(part.get(name), str)]
         for one in same:
@@ -209,28 +215,28 @@ class _References:
 
         if not reference.startswith("#"):
             raise UsageError(
-                _cut(f"{self._where} refers to {visible(reference, 60)}: only its own parts (#…) are looked up"),
+                _one_line(f"{self._where} refers to {visible(reference, 60)}: only its own parts (#…) are looked up"),
                 "Copy what it refers to into $defs",
             )
         try:
             return self._resolver.lookup(reference).contents
         except (Unresolvable, ValueError, LookupError):
-            raise UsageError(_cut(f"{self._where} has no {visible(reference, 60)}, which a $ref names")) from None
+            raise UsageError(_one_line(f"{self._where} has no {visible(reference, 60)}, which a $ref names")) from None
 
 
-def _parts(part: Any) -> Iterator[dict[str, Any]]:
+def _subschemas(part: Any) -> Iterator[dict[str, Any]]:
     """Every object of a schema that may be a schema."""
     if isinstance(part, dict):
         yield part
         for name, value in part.items():
-            if name not in DATA or isinstance(value, dict):
-                yield from _parts(value)
+            if name not in VALUE_KEYWORDS or isinstance(value, dict):
+                yield from _subschemas(value)
     elif isinstance(part, list):
         for one in part:
-            yield from _parts(one)
+            yield from _subschemas(one)
 
 
-def _draft(schema: dict[str, Any]) -> "type[Validator]":
+def _validator_class(schema: dict[str, Any]) -> "type[Validator]":
     """The validators of the draft that the schema names; of 2020-12 if it names none."""
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
     from jsonschema.validators import validator_for  # type: ignore[import-untyped]
@@ -261,7 +267,7 @@ def _depth(error: "ValidationError | SchemaError") -> int:
     return len(error.absolute_path)
 
 
-def _why(error: "ValidationError | SchemaError") -> str:
+def _explain(error: "ValidationError | SchemaError") -> str:
     """What is wrong, without a long value in front of it."""
     return (
         error.message if len(error.message) <= 60 else f"against {error.validator} {json.dumps(error.validator_value)}"
@@ -273,11 +279,11 @@ def _place(path: Any) -> str:
     return f" at {visible(steps, 50)}" if steps else ""
 
 
-def _kind(value: Any) -> str:
+def _type_name(value: Any) -> str:
     names = {list: "an array", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
 
-def _cut(text: str) -> str:
+def _one_line(text: str) -> str:
     text = visible(text)
     return text if len(text) <= 120 else f"{text[:119]}…"

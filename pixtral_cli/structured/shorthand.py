@@ -20,24 +20,24 @@ from collections.abc import Iterator
 from typing import Any
 
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-SHORT = frozenset(TYPES)
+TYPE_NAMES = frozenset(TYPES)
 TYPES |= {name: name for name in TYPES.values()}
 HINT = "Such as: name, price:float: in euros, size:small|large, [tags], items[name, count:int]"
-DEEPEST = 32
+MAX_DEPTH = 32
 
 FIELD = re.compile(r"(?P<name>[\w$.-]+)(?P<optional>\?)?\s*(?P<rest>.*)", re.DOTALL)
-GROUPS = {"[": "]", "{": "}"}
+BRACKETS = {"[": "]", "{": "}"}
 CHOICE = re.compile(r"\s*[^\s:|]+(\s*\|\s*[^\s:|]+)+\s*")
 
 
-class Wrong(ValueError):
+class ShorthandError(ValueError):
     """A text that is no short form of a schema; says what is wrong with it."""
 
 
 def parse(text: str) -> dict[str, Any]:
     """The JSON schema that the short form means. Raises Wrong."""
     text = text.strip()
-    if text[:1] == "[" and _end(text, 0) == len(text) - 1:
+    if text[:1] == "[" and _closing_bracket(text, 0) == len(text) - 1:
         return {"type": "array", "items": _object(text[1:-1])}
     return _object(text)
 
@@ -47,16 +47,16 @@ def _object(text: str, depth: int = 0) -> dict[str, Any]:
     for piece in _split(text):
         name, schema = _field(piece, depth)
         if name in properties:
-            raise Wrong(f"the field {name} stands there twice")
+            raise ShorthandError(f"the field {name} stands there twice")
         properties[name] = schema
     if not properties:
-        raise Wrong("there is a list of fields without a field")
+        raise ShorthandError("there is a list of fields without a field")
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 def _split(text: str) -> Iterator[str]:
     """The fields, apart: at line breaks if there are any outside of brackets, at commas otherwise."""
-    outside = list(_outside(text))
+    outside = list(_top_level(text))
     broken = any(text[place] == "\n" for place in outside)
     ends = [place for place in outside if text[place] == ("\n" if broken else ",")]
     for start, end in zip([0, *(end + 1 for end in ends)], [*ends, len(text)], strict=True):
@@ -64,48 +64,48 @@ def _split(text: str) -> Iterator[str]:
         if piece:
             yield piece
         elif not broken and ends and end < len(text):
-            raise Wrong(f"nothing stands before the comma at character {end + 1}")
+            raise ShorthandError(f"nothing stands before the comma at character {end + 1}")
 
 
-def _outside(text: str) -> Iterator[int]:
+def _top_level(text: str) -> Iterator[int]:
     """The places of the characters that are in no brackets."""
     place = 0
     while place < len(text):
-        if text[place] in GROUPS:
-            place = _end(text, place)
+        if text[place] in BRACKETS:
+            place = _closing_bracket(text, place)
         else:
             yield place
         place += 1
 
 
-def _end(text: str, start: int) -> int:
+def _closing_bracket(text: str, start: int) -> int:
     """Where the bracket at `start` is closed."""
     open_ones = []
     for place in range(start, len(text)):
-        if text[place] in GROUPS:
-            open_ones.append(GROUPS[text[place]])
-        elif text[place] in GROUPS.values() and (not open_ones or open_ones.pop() != text[place]):
+        if text[place] in BRACKETS:
+            open_ones.append(BRACKETS[text[place]])
+        elif text[place] in BRACKETS.values() and (not open_ones or open_ones.pop() != text[place]):
             break
         if not open_ones:
             return place
-    raise Wrong(f"the {text[start]} at character {start + 1} is not closed by a {GROUPS[text[start]]}")
+    raise ShorthandError(f"the {text[start]} at character {start + 1} is not closed by a {BRACKETS[text[start]]}")
 
 
 def _field(piece: str, depth: int) -> tuple[str, Any]:
-    if depth > DEEPEST:
-        raise Wrong("it nests too deep")
+    if depth > MAX_DEPTH:
+        raise ShorthandError("it nests too deep")
     if piece[0] == "[":
-        end = _end(piece, 0)
+        end = _closing_bracket(piece, 0)
         name, inner = _field(piece[1:end].strip() or "?", depth + 1)
         return name, _described({"type": "array", "items": inner}, piece[end + 1 :], name)
     found = FIELD.fullmatch(piece)
     if not found:
-        raise Wrong(f"{_short(piece)} does not begin with the name of a field")
+        raise ShorthandError(f"{_quoted(piece)} does not begin with the name of a field")
     name, rest = found["name"], found["rest"]
-    if name in SHORT:  # but a field may well be called number
-        raise Wrong(f"{name} is a type and no name; write NAME:{name}")
-    if rest[:1] in GROUPS and rest:
-        end = _end(rest, 0)
+    if name in TYPE_NAMES:  # but a field may well be called number
+        raise ShorthandError(f"{name} is a type and no name; write NAME:{name}")
+    if rest[:1] in BRACKETS and rest:
+        end = _closing_bracket(rest, 0)
         inner = _object(rest[1:end], depth + 1)
         group: dict[str, Any] = inner if rest[0] == "{" else {"type": "array", "items": inner}
         return name, _optional(_described(group, rest[end + 1 :], name), found)
@@ -120,30 +120,30 @@ def _typed(rest: str, name: str) -> dict[str, Any]:
     word, after = re.fullmatch(r"\s*([^\s:]*)(.*)", told, re.DOTALL).groups()  # type: ignore[union-attr]
     if not word:
         return {"type": "string"}
-    prose = spaced and word not in SHORT and re.match(r"\s+[^\s:]", after)  # `days: number of days`
+    prose = spaced and word not in TYPE_NAMES and re.match(r"\s+[^\s:]", after)  # `days: number of days`
     if word in TYPES and not prose:
         return _described({"type": TYPES[word]}, after, name)
     if "|" in word.strip("|"):
-        return _described({"type": "string", "enum": _words(word, name)}, after, name)
+        return _described({"type": "string", "enum": _enum_words(word, name)}, after, name)
     if rest[0] == ":" and spaced:
         return {"type": "string", "description": told.strip()}
-    raise Wrong(f"{_short(word)} is no type of {name}; there are str, int, float, bool")
+    raise ShorthandError(f"{_quoted(word)} is no type of {name}; there are str, int, float, bool")
 
 
-def _words(choice: str, name: str) -> list[str]:
+def _enum_words(choice: str, name: str) -> list[str]:
     """The words of `small|large`. Raises Wrong where types were meant, or a null."""
     words = list(dict.fromkeys(choice.strip("|").split("|")))
     if {"null", "None", *TYPES} & set(words):
-        raise Wrong(f"{name} has one type, not {_short(choice)}; what may be null is {name}?:float")
+        raise ShorthandError(f"{name} has one type, not {_quoted(choice)}; what may be null is {name}?:float")
     if choice.endswith("?"):
-        raise Wrong(f"{_short(choice)}: what may be null has its mark at the name, {name}?:{choice[:-1]}")
+        raise ShorthandError(f"{_quoted(choice)}: what may be null has its mark at the name, {name}?:{choice[:-1]}")
     return words
 
 
 def _described(schema: dict[str, Any], rest: str, name: str) -> dict[str, Any]:
     description = rest.strip().removeprefix(":").strip()
     if rest.strip() and not re.match(r"\s*:|\s+\S", rest):
-        raise Wrong(f"{_short(rest)} after {name} is not understood")
+        raise ShorthandError(f"{_quoted(rest)} after {name} is not understood")
     return {**schema, "description": description} if description else schema
 
 
@@ -155,5 +155,5 @@ def _optional(schema: dict[str, Any], found: re.Match[str]) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"]}
 
 
-def _short(text: str) -> str:
+def _quoted(text: str) -> str:
     return repr(text if len(text) <= 30 else f"{text[:29]}…")

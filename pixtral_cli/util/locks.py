@@ -8,7 +8,7 @@ from pathlib import Path
 if sys.platform == "win32":
     import msvcrt
 
-    def _take(handle: int, wait: bool) -> None:
+    def _lock_handle(handle: int, wait: bool) -> None:
         os.lseek(handle, 1 << 20, os.SEEK_SET)  # far behind the number, which must stay readable
         msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         os.lseek(handle, 0, os.SEEK_SET)
@@ -16,11 +16,11 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _take(handle: int, wait: bool) -> None:
+    def _lock_handle(handle: int, wait: bool) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
 
 
-class Lock:
+class FileLock:
     """A lock held until `release` or the end of the process."""
 
     def __init__(self, file: Path, handle: int) -> None:
@@ -28,16 +28,16 @@ class Lock:
         self._handle = handle
 
     @classmethod
-    def acquire(cls, file: Path, *, wait: bool = False) -> "Lock | None":
+    def acquire(cls, file: Path, *, wait: bool = False) -> "FileLock | None":
         """Take the lock, or None if another holds it. Raises OSError where no lock file can be made."""
         while True:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                _take(handle, wait)
+                _lock_handle(handle, wait)
             except BlockingIOError:
                 os.close(handle)
                 return None
-            if _still_there(file, handle):
+            if _is_same_file(file, handle):
                 with contextlib.suppress(OSError):  # a full disk: the lock holds, its owner's number is for people
                     os.truncate(handle, 0)
                     os.write(handle, str(os.getpid()).encode())
@@ -49,14 +49,14 @@ class Lock:
             self.file.unlink()
         os.close(self._handle)
 
-    def __enter__(self) -> "Lock":
+    def __enter__(self) -> "FileLock":
         return self
 
     def __exit__(self, *error: object) -> None:
         self.release()
 
 
-def holder(file: Path) -> str:
+def holder_pid(file: Path) -> str:
     """The number of the process that holds the lock, or "" if it cannot be read."""
     try:
         return file.read_text(encoding="ascii").strip()
@@ -64,17 +64,17 @@ def holder(file: Path) -> str:
         return ""
 
 
-def held(file: Path) -> bool:
+def is_held(file: Path) -> bool:
     """Does a living process hold this lock?"""
     if not file.exists():
         return False
-    lock = Lock.acquire(file)
+    lock = FileLock.acquire(file)
     if lock:
         lock.release()
     return lock is None
 
 
-def _still_there(file: Path, handle: int) -> bool:
+def _is_same_file(file: Path, handle: int) -> bool:
     try:
         return os.path.samestat(file.stat(), os.fstat(handle))
     except FileNotFoundError:

@@ -9,7 +9,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Lru(Generic[K, V]):
+class LruCache(Generic[K, V]):
     """Keys to values, each of a size the caller gives; together at most `limit`. A larger value is not kept at all."""
 
     def __init__(self, limit: int) -> None:

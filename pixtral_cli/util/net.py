@@ -84,12 +84,14 @@ def fetch(
     Raises `NetworkError`; a body that unpacks to more than `limit` is an `ImageError`.
     """
     network = network or Network()
-    left = _stopwatch(seconds, network.clock)
-    with _in_our_words(url, seconds):
-        return _follow(url, allow_private, limit, network, left)
+    left = _deadline(seconds, network.clock)
+    with _translated_errors(url, seconds):
+        return _follow_redirects(url, allow_private, limit, network, left)
 
 
-def _follow(url: str, private_allowed: bool, limit: int, network: Network, left: Callable[[], float]) -> Download:
+def _follow_redirects(
+    url: str, private_allowed: bool, limit: int, network: Network, left: Callable[[], float]
+) -> Download:
     """Hop by hop: take the URL apart, resolve, judge, ask; until a body comes."""
     hop = 0
     while True:
@@ -97,7 +99,7 @@ def _follow(url: str, private_allowed: bool, limit: int, network: Network, left:
         addresses = _resolve_in_time(target, network, left())
         _refuse_private(target, addresses, private_allowed, redirected=hop > 0)
         private_allowed = private_allowed and not any(map(is_public, addresses))
-        answer = _get(target, _Pinned(addresses, network.dial, left), network, limit)
+        answer = _get(target, _PinnedBackend(addresses, network.dial, left), network, limit)
         if isinstance(answer, Download):
             return answer
         url, hop = answer, hop + 1
@@ -105,7 +107,7 @@ def _follow(url: str, private_allowed: bool, limit: int, network: Network, left:
             _fail(url, f"more than {MAX_REDIRECTS} redirects", _SAVE_IT)
 
 
-def shown(url: str) -> str:
+def redacted_url(url: str) -> str:
     """A URL as people may see it: host and path, without credentials and query, which may hold secrets."""
     host, slash, path = url.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")
     return visible(host.rpartition("@")[2] + (slash + path if path else ""))
@@ -258,7 +260,7 @@ def _body(target: _Target, chunks: Iterable[bytes], fields: dict[str, str], limi
             _too_large(target, limit)
         body += unpack(chunk, limit + 1 - len(body))
         if len(body) > limit:
-            what = f"{visible(shown(target.url), 80)}: unpacks to more than {_size(limit)}"
+            what = f"{visible(redacted_url(target.url), 80)}: unpacks to more than {_size(limit)}"
             raise ImageError(what, "A picture needs no compression around it: this may be an attack.")
     return bytes(body)
 
@@ -282,11 +284,11 @@ def _size(limit: int) -> str:
 
 
 def _fail(url: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
-    raise NetworkError(f"{visible(shown(url), max(16, 118 - len(why)))}: {why}", hint) from cause
+    raise NetworkError(f"{visible(redacted_url(url), max(16, 118 - len(why)))}: {why}", hint) from cause
 
 
 @contextmanager
-def _in_our_words(url: str, seconds: float) -> Iterator[None]:
+def _translated_errors(url: str, seconds: float) -> Iterator[None]:
     """Translate what the HTTP library raises."""
     try:
         yield
@@ -302,7 +304,7 @@ def _in_our_words(url: str, seconds: float) -> Iterator[None]:
         _fail(url, "the answer broke off or is not HTTP", "Try again.", error)
 
 
-def _stopwatch(seconds: float, clock: Callable[[], float]) -> Callable[[], float]:
+def _deadline(seconds: float, clock: Callable[[], float]) -> Callable[[], float]:
     """A function that gives the seconds left, and raises when there are none."""
     end = clock() + seconds
 
@@ -314,7 +316,7 @@ def _stopwatch(seconds: float, clock: Callable[[], float]) -> Callable[[], float
     return left
 
 
-class _Pinned(httpcore2.NetworkBackend):
+class _PinnedBackend(httpcore2.NetworkBackend):
     """Dials the checked addresses and no others, one after another, within the time that is left."""
 
     def __init__(self, addresses: list[str], dial: httpcore2.NetworkBackend, left: Callable[[], float]) -> None:
@@ -323,14 +325,16 @@ class _Pinned(httpcore2.NetworkBackend):
     def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore2.NetworkStream:
         for waiting, address in zip(range(len(self._addresses), 0, -1), self._addresses, strict=True):
             try:
-                return _Timed(self._dial.connect_tcp(address, port, timeout=self._left() / waiting), self._left)
+                return _DeadlineStream(
+                    self._dial.connect_tcp(address, port, timeout=self._left() / waiting), self._left
+                )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 if waiting == 1:
                     raise
         raise httpcore2.ConnectError
 
 
-class _Timed(httpcore2.NetworkStream):
+class _DeadlineStream(httpcore2.NetworkStream):
     """A stream whose every step waits no longer than the whole download may still take."""
 
     def __init__(self, stream: httpcore2.NetworkStream, left: Callable[[], float]) -> None:
@@ -345,7 +349,7 @@ class _Timed(httpcore2.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._left)
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._left)
 
     def close(self) -> None:
         self._stream.close()

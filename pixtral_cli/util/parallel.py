@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-GRACE = 0.3  # seconds that workers have to end once nobody wants their results
+JOIN_SECONDS = 0.3  # seconds that workers have to end once nobody wants their results
 
 
-class Stopped(Exception):
+class Cancelled(Exception):
     """What this worker did is not wanted any more."""
 
 
-class Stop:
+class Cancellation:
     """Ends the answers in the making, from another thread."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Stop:
 
     def check(self) -> None:
         if self._event.is_set():
-            raise Stopped
+            raise Cancelled
 
     def now(self) -> None:
         self._event.set()
@@ -46,7 +46,7 @@ class Stop:
                 stream.close()
 
 
-def in_order(
+def map_in_order(
     work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Generator[Result, None, None]:
     """What `work` makes of each item, in the order of items: each as soon as it and all before it are made.
@@ -54,7 +54,7 @@ def in_order(
     The items are taken by the workers themselves: a source that makes them wait holds up no result. No more than `ahead`
     items are taken and not yet given back. The first error, of the source or of the work, is raised in its place.
     """
-    line = _Line(work, iter(items), ahead)
+    line = _OrderedResults(work, iter(items), ahead)
     threads = [threading.Thread(target=line.labour, name="worker", daemon=True) for _ in range(workers)]
     for thread in threads:
         thread.start()
@@ -64,12 +64,12 @@ def in_order(
             line.room.release()
     finally:
         line.end(workers)
-        until = time.monotonic() + GRACE
+        until = time.monotonic() + JOIN_SECONDS
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
 
 
-class _Line:
+class _OrderedResults:
     """Items on their way: taken one after another, worked on at the same time, handed over in order."""
 
     def __init__(self, work: Callable[[Any], Any], source: Iterator[Any], ahead: int) -> None:
@@ -115,7 +115,7 @@ class _Line:
         self.room.release(workers)
 
 
-class Pace:
+class ProgressRate:
     """How fast a job goes: `done` of its `total` items were there before it began."""
 
     def __init__(self, total: int | None, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:

@@ -22,7 +22,7 @@ _UNSAFE = re.compile(f"\r\n|[{_CONTROLS}{_LINES}{_HIDDEN}{_BIDI}\ud800-\udfff]")
 _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 # What `suspicious` looks for, and what it says of it.
-_TRICKS = (
+_DECEPTIONS = (
     (re.compile(f"[{_BIDI}{_MARKS}]"), "bidirectional control", "the code may run otherwise than it reads"),
     (re.compile("[\U000e0000-\U000e007f]"), "invisible tag character", "hidden text"),
     (re.compile(f"[{_HIDDEN}\U000e0100-\U000e01ef]|(?<=[!-~])[\u200c\u200d]|[\u200c\u200d](?=[!-~])"), "invisible character", "names may differ that look alike"),
@@ -64,10 +64,10 @@ def visible(name: str, limit: int | None = None) -> str:
     return f"{shown[:head]}…{shown[len(shown) - (limit - 1 - head) :]}"
 
 
-def suspicious(text: str) -> list[str]:
+def deception_warnings(text: str) -> list[str]:
     """One line for each way in which code that is saved as it is could deceive its reader; empty for honest code."""
     warnings = []
-    for pattern, what, why in _TRICKS:
+    for pattern, what, why in _DECEPTIONS:
         found = [match.start() for match in pattern.finditer(text, 1 if text.startswith("\ufeff") else 0)]
         if found:
             several = "" if len(found) == 1 else "s"

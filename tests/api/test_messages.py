@@ -66,7 +66,7 @@ def test_text_alone_goes_out_as_a_string() -> None:
 def test_a_crop_goes_out_as_its_pixels_and_a_picture_as_its_own_bytes() -> None:
     jpeg = picture("red", kind="JPEG")
     assert messages.data_url(jpeg) == "data:image/jpeg;base64," + base64.b64encode(jpeg.data).decode()
-    media, data = messages.encoded(RED.cropped(Box(1, 2, 3, 4)))
+    media, data = messages.encode_image(RED.cropped(Box(1, 2, 3, 4)))
     assert media == "image/png"
     with PIL.Image.open(__import__("io").BytesIO(data)) as shown:
         assert (shown.size, shown.convert("RGB").getpixel((0, 0))) == ((3, 4), (255, 0, 0))

@@ -12,7 +12,7 @@ from pixtral_cli import config
 from pixtral_cli.__main__ import run
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.structured.schema import TOLD, parse, validate
+from pixtral_cli.structured.schema import SCHEMA_PROMPT, parse, validate
 from tests.fakes import FakeEngine
 from tests.server.serving import Running, serving
 
@@ -54,7 +54,7 @@ def test_a_schema_goes_to_the_far_side_and_json_comes_back(
     assert capsys.readouterr() == (f"{TABLE}\n", "")
     heard, sampling = far.seen[0]
     assert sampling.schema == parse(FIELDS)
-    assert heard[-1].text == f"Read the chart.\n\n{TOLD}\n{json.dumps(parse(FIELDS))}"
+    assert heard[-1].text == f"Read the chart.\n\n{SCHEMA_PROMPT}\n{json.dumps(parse(FIELDS))}"
 
 
 def test_csv_to_a_file(ask: Ask, far: FakeEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

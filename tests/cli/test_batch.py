@@ -19,7 +19,7 @@ from openai.types.chat import ChatCompletion
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.models.names import demo_folder
-from pixtral_cli.structured.schema import parse, told
+from pixtral_cli.structured.schema import parse, with_schema_prompt
 from tests.batch.calling import COMMAND, ROOT, batch, plain, read, request, start, write
 from tests.cli.calling import pixtral
 from tests.server.serving import data_url, picture, png, serving
@@ -128,7 +128,7 @@ def test_dry_run_counts_and_answers_nothing(tmp_path: Path) -> None:
 
 def test_dry_run_counts_what_says_the_schema(tmp_path: Path) -> None:
     rows = write(tmp_path / "in.jsonl", [{"prompt": "one two"}])
-    words = len(told([Message("user", ("one two",))], parse("name"))[0].text.split())
+    words = len(with_schema_prompt([Message("user", ("one two",))], parse("name"))[0].text.split())
     assert f"prompts  {words} tokens in all\n" in batch(rows, "--dry-run", "--schema", "name").stdout
 
 

@@ -16,7 +16,7 @@ from demo.questions import views as view_questions
 from demo.questions.phrases import NUMBERS
 from demo.questions.tables import ask_table
 from demo.samples import Turn
-from pixtral_cli.structured.schema import TOLD, validate
+from pixtral_cli.structured.schema import SCHEMA_PROMPT, validate
 
 SEEDS = range(120)
 
@@ -175,7 +175,7 @@ def test_a_chart_asked_for_as_a_table_is_answered_with_what_the_schema_in_the_qu
         bars = charts.Bars(values, ("red", "green", "blue"), rng.choice((None, ("Mon", "Tue", "Wed"))), None)
         asked = ask_table(rng, bars)
         told, _, schema = asked.question.rpartition("\n")
-        assert told.endswith(TOLD)
+        assert told.endswith(SCHEMA_PROMPT)
         table = validate(asked.answer, json.loads(schema))
         (rows,) = table.values() if isinstance(table, dict) else (table,)
         names = (("red", "green", "blue"), ("Mon", "Tue", "Wed"))

@@ -24,7 +24,7 @@ PICTURE = pictures.encoded(pictures.corners(), "PNG")
 
 @pytest.fixture(autouse=True)
 def nothing_kept() -> None:
-    decode.forget()
+    decode.clear_cache()
 
 
 def with_exif(kind: str, orientation: int, picture: Pillow.Image) -> bytes:
@@ -171,7 +171,7 @@ def test_a_crop_is_that_part_of_the_upright_picture(orientation: int, kind: str)
     image = images.from_bytes(with_exif(kind, orientation, pictures.photo(90, 61)), "x")
     box = Box(7, 11, 31, 23)
     expected = image.pixels().crop((7, 11, 38, 34))
-    decode.forget()
+    decode.clear_cache()
     assert image.cropped(box).pixels() == expected
     assert image.cropped(box).pixels(at_least=(4, 4)) == expected
 
@@ -218,7 +218,7 @@ def test_what_is_remembered_is_bounded() -> None:
         images.from_bytes(
             pictures.encoded(Pillow.new("RGB", (2000, 1500), (shade, 0, 0)), "PNG", compress_level=1), "x"
         )
-    assert 12_000_000 <= decode.kept_bytes() <= decode.KEEP_BYTES
+    assert 12_000_000 <= decode.cached_bytes() <= decode.CACHE_BYTES
 
 
 def test_many_threads_get_the_same_pixels() -> None:
@@ -227,7 +227,7 @@ def test_many_threads_get_the_same_pixels() -> None:
     got: list[bytes] = []
 
     def look() -> None:
-        decode.forget()
+        decode.clear_cache()
         got.append(image.pixels().tobytes())
 
     threads = [threading.Thread(target=look) for _ in range(8)]

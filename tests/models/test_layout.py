@@ -36,7 +36,7 @@ def test_a_shard_that_the_index_names_and_nobody_has_is_named(
     home = folder(tmp_path, *there)
     with pytest.raises(ModelError, match=f"{lost} is missing"):
         names.resolve(str(home))
-    findings = [step for step in verify.examine(home) if isinstance(step, verify.Finding)]
+    findings = [step for step in verify.full_check(home) if isinstance(step, verify.FileCheck)]
     assert (findings[0].file, findings[0].state) == (lost, "missing")
 
 

@@ -105,7 +105,7 @@ def test_a_snapshot_folder_is_known_by_a_name_that_finds_it_again() -> None:
     for snapshot, name in ((folder, f"org/other@{'b' * 40}"), (main, "org/other")):
         assert names.resolve(str(snapshot)).name == name
         assert names.resolve(name).folder == snapshot
-        assert names.remedy(snapshot) == f"Fetch it again: pixtral pull {name}"
+        assert names.repair_hint(snapshot) == f"Fetch it again: pixtral pull {name}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from huggingface_hub import scan_cache_dir, snapshot_download
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 from pixtral_cli.models import layout, names, verify
 from pixtral_cli.models.hub import Hub
-from pixtral_cli.models.pull import Pulled, check_here, pull
+from pixtral_cli.models.pull import Pulled, check_local, pull
 from pixtral_cli.models.verify import Progress
 from tests.hub import FakeHub, Fault, Forever, commit, digest, gated, model_files
 from tests.models.conftest import REPO
@@ -328,15 +328,15 @@ def test_offline_a_whole_model_is_checked_and_a_partial_one_is_a_network_error(
     hub: Hub, fake: FakeHub, files: dict[str, bytes]
 ) -> None:
     with pytest.raises(NetworkError, match="offline"):
-        list(check_here(names.parse("pixtral-12b")))
+        list(check_local(names.parse("pixtral-12b")))
     folder = fetch(hub).folder
     fake.log.clear()
-    *_, done = check_here(names.parse("pixtral-12b"))
+    *_, done = check_local(names.parse("pixtral-12b"))
     assert done == Pulled(folder, sum(map(len, files.values())), 0)
     blob = (folder / WEIGHTS).resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"!")
     with pytest.raises(ModelError, match=f"{WEIGHTS} is damaged"):
-        list(check_here(names.parse("pixtral-12b")))
+        list(check_local(names.parse("pixtral-12b")))
     assert not fake.log
 
 
@@ -345,7 +345,7 @@ def test_offline_nobody_claims_hashes_that_nobody_recorded(home: Path, files: di
     folder.mkdir(parents=True)
     for name in ("params.json", "tekken.json", WEIGHTS):
         (folder / name).write_bytes(files[name])
-    *_, done = check_here(names.parse("pixtral-12b"))
+    *_, done = check_local(names.parse("pixtral-12b"))
     assert isinstance(done, Pulled)
     assert (done.folder, done.compared) == (folder, False)
 
@@ -355,5 +355,7 @@ def test_the_hash_of_what_came_is_taken_while_it_comes(hub: Hub, fake: FakeHub, 
     assert {step.phase for step in steps(hub)} == {"Downloading"}
     blob = (names.resolve(None).folder / WEIGHTS).resolve()
     assert (
-        blob.name == hashlib.sha256(files[WEIGHTS]).hexdigest() == verify.recorded(names.resolve(None).folder / WEIGHTS)
+        blob.name
+        == hashlib.sha256(files[WEIGHTS]).hexdigest()
+        == verify.recorded_hash(names.resolve(None).folder / WEIGHTS)
     )

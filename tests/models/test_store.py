@@ -15,8 +15,8 @@ from tests.models.conftest import REPO
 WEIGHTS = layout.WEIGHTS
 
 
-def listed() -> dict[str, store.Installed]:
-    return {model.name: model for model in store.installed()}
+def listed() -> dict[str, store.InstalledModel]:
+    return {model.name: model for model in store.installed_models()}
 
 
 def fetch(hub: Hub, name: str = "pixtral-12b") -> None:
@@ -74,7 +74,7 @@ def test_each_revision_is_listed_under_a_name_that_finds_it(files: dict[str, byt
 def test_removing_a_model_frees_what_it_says(hub: Hub, fake: FakeHub) -> None:
     fetch(hub)
     before = bytes_in(hub.home(REPO))
-    removal = store.removal(names.parse("pixtral-12b"))
+    removal = store.plan_removal(names.parse("pixtral-12b"))
     assert bytes_in(hub.home(REPO)) == before, "nothing goes before it is asked to"
     assert removal.size == listed()["pixtral-12b"].size
     removal.run()
@@ -88,7 +88,7 @@ def test_removing_one_revision_leaves_the_files_that_the_other_shares(files: dic
         hub = Hub(names.hub_cache(), fake.url)
         fetch(hub)
         fetch(hub, "pixtral-12b@v1")
-        removal = store.removal(names.parse("pixtral-12b@v1"))
+        removal = store.plan_removal(names.parse("pixtral-12b@v1"))
         assert removal.size == len(old["params.json"])
         removal.run()
         assert set(listed()) == {"demo", "pixtral-12b"}
@@ -100,7 +100,7 @@ def test_removing_half_a_download_frees_it_too(hub: Hub, fake: FakeHub) -> None:
     fake.faults[WEIGHTS] = Forever([Fault(cut=1_000_000)])
     with pytest.raises(Exception, match="broke the connection off"):
         fetch(hub)
-    removal = store.removal(names.parse(REPO))
+    removal = store.plan_removal(names.parse(REPO))
     assert removal.size > 1_000_000
     removal.run()
     assert not hub.home(REPO).exists()
@@ -108,7 +108,7 @@ def test_removing_half_a_download_frees_it_too(hub: Hub, fake: FakeHub) -> None:
 
 def test_files_of_other_formats_in_the_same_snapshot_stay(hub: Hub, fake: FakeHub) -> None:
     snapshot_download(REPO, cache_dir=hub.cache, endpoint=fake.url)
-    store.removal(names.parse("pixtral-12b")).run()
+    store.plan_removal(names.parse("pixtral-12b")).run()
     [repo] = scan_cache_dir(hub.cache).repos
     [revision] = repo.revisions
     left = {file.file_name for file in revision.files}
@@ -122,8 +122,8 @@ def test_a_folder_that_the_hubs_client_finds_in_disorder_goes_whole(hub: Hub, fa
     (hub.home(REPO) / "refs" / "lost").write_text("f" * 40)
     assert scan_cache_dir(hub.cache).warnings
     with pytest.raises(ModelError, match="in disorder"):
-        store.removal(names.parse("pixtral-12b@main"))
-    store.removal(names.parse("pixtral-12b")).run()
+        store.plan_removal(names.parse("pixtral-12b@main"))
+    store.plan_removal(names.parse("pixtral-12b")).run()
     assert not hub.home(REPO).exists()
 
 
@@ -132,31 +132,31 @@ def test_removing_the_vendors_folder_takes_the_model_and_leaves_the_rest(home: P
     patterns = ["params.json", "tekken.json", WEIGHTS]
     snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
     (folder / "notes.txt").write_text("mine")
-    store.removal(names.parse("pixtral-12b")).run()
+    store.plan_removal(names.parse("pixtral-12b")).run()
     assert [file.name for file in folder.iterdir()] == ["notes.txt"]
     (folder / "notes.txt").unlink()
     snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
-    store.removal(names.parse(str(folder))).run()
+    store.plan_removal(names.parse(str(folder))).run()
     assert not folder.exists()
 
 
 def test_what_is_not_there_cannot_be_removed(hub: Hub, fake: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        store.removal(names.parse("demo"))
+        store.plan_removal(names.parse("demo"))
     with pytest.raises(ModelError, match="not on this machine"):
-        store.removal(names.parse("org/unknown"))
+        store.plan_removal(names.parse("org/unknown"))
     with pytest.raises(ModelError, match="no model in this folder"):
-        store.removal(names.parse(str(tmp_path)))
+        store.plan_removal(names.parse(str(tmp_path)))
     fetch(hub)
     with pytest.raises(ModelError, match="not on this machine"):
-        store.removal(names.parse("pixtral-12b@v9"))
+        store.plan_removal(names.parse("pixtral-12b@v9"))
 
 
 def test_the_demo_is_its_folder_and_not_its_name(tmp_path: Path, files: dict[str, bytes]) -> None:
     with pytest.raises(UsageError):
-        store.removal(names.parse(str(names.demo_folder())))
+        store.plan_removal(names.parse(str(names.demo_folder())))
     mine = tmp_path / "demo"
     mine.mkdir()
     (mine / WEIGHTS).write_bytes(files[WEIGHTS])
-    store.removal(names.parse(str(mine))).run()
+    store.plan_removal(names.parse(str(mine))).run()
     assert not mine.exists()

@@ -9,7 +9,7 @@ from huggingface_hub import snapshot_download
 
 from pixtral_cli.models import layout, names, verify
 from pixtral_cli.models.hub import Hub
-from pixtral_cli.models.verify import Finding, Progress, examine, glance
+from pixtral_cli.models.verify import FileCheck, Progress, full_check, quick_check
 from tests.hub import FakeHub
 from tests.models.conftest import REPO
 
@@ -23,8 +23,8 @@ def place(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-def findings(folder: Path) -> dict[str, Finding]:
-    return {step.file: step for step in examine(folder) if isinstance(step, Finding)}
+def findings(folder: Path) -> dict[str, FileCheck]:
+    return {step.file: step for step in full_check(folder) if isinstance(step, FileCheck)}
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -38,7 +38,7 @@ def flip(file: Path) -> None:
 
 
 def test_the_demo_is_sound() -> None:
-    assert glance(names.demo_folder()) is None
+    assert quick_check(names.demo_folder()) is None
     assert "damaged" not in states(names.demo_folder()).values()
 
 
@@ -49,9 +49,9 @@ def test_the_vendors_folder_is_compared_with_what_the_hubs_client_noted(home: Pa
     snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
     assert set(states(folder).values()) == {"ok"}
     flip(folder / WEIGHTS)
-    assert glance(folder) is None
+    assert quick_check(folder) is None
     assert states(folder)[WEIGHTS] == "damaged"
-    assert names.remedy(folder) == "Get a sound copy: pixtral pull pixtral-12b"
+    assert names.repair_hint(folder) == "Get a sound copy: pixtral pull pixtral-12b"
 
 
 def test_a_folder_may_bring_its_hashes(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -73,14 +73,14 @@ def test_where_no_hash_was_recorded_the_form_is_checked_and_said_to_be_all(
 
 def test_a_missing_file_is_a_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
     folder = place(tmp_path / "m", {name: data for name, data in files.items() if name != WEIGHTS})
-    assert findings(folder)[WEIGHTS] == Finding(WEIGHTS, 0, "missing", "is missing") == glance(folder)
+    assert findings(folder)[WEIGHTS] == FileCheck(WEIGHTS, 0, "missing", "is missing") == quick_check(folder)
 
 
 def test_json_cut_and_mended_in_form_is_found_by_reading_it_all(tmp_path: Path, files: dict[str, bytes]) -> None:
     folder = place(tmp_path / "m", files)
     (folder / "SHA256SUMS").unlink(missing_ok=True)
     (folder / "tekken.json").write_bytes(files["tekken.json"][:5000] + b"}")
-    assert glance(folder) is None
+    assert quick_check(folder) is None
     assert findings(folder)["tekken.json"].detail == "is no valid JSON"
 
 
@@ -101,7 +101,7 @@ def test_a_header_of_nonsense_is_refused_and_never_crashes(
 ) -> None:
     weights = len(header).to_bytes(8, "little") + header
     folder = place(tmp_path / "m", {**files, WEIGHTS: weights})
-    found = glance(folder)
+    found = quick_check(folder)
     assert found
     assert (found.file, found.detail.split(":")[0]) == (WEIGHTS, "is not a safetensors file")
 
@@ -112,15 +112,15 @@ def test_a_pickle_is_known_by_its_form(tmp_path: Path, files: dict[str, bytes]) 
     folder = place(tmp_path / "m", {name: data for name, data in files.items() if name != WEIGHTS})
     weights = folder / "consolidated.00.pth"
     torch.save({"a": torch.zeros(10_000)}, weights)
-    assert glance(folder) is None
+    assert quick_check(folder) is None
     weights.write_bytes(weights.read_bytes()[:-500])
-    found = glance(folder)
+    found = quick_check(folder)
     assert found
     assert "no PyTorch file" in found.detail
 
 
 def test_progress_counts_every_byte(files: dict[str, bytes]) -> None:
-    seen = [step for step in examine(names.demo_folder()) if isinstance(step, Progress)]
+    seen = [step for step in full_check(names.demo_folder()) if isinstance(step, Progress)]
     assert seen[-1].done == seen[-1].total == sum(file.stat().st_size for file in layout.files(names.demo_folder()))
 
 
@@ -134,6 +134,6 @@ def test_a_quick_look_is_quick(tmp_path: Path, files: dict[str, bytes]) -> None:
     with (folder / WEIGHTS).open("ab") as out:
         out.truncate(8 + len(header) + 2 * 10**10)
     begin = time.process_time()
-    assert glance(folder) is None
+    assert quick_check(folder) is None
     assert time.process_time() - begin < 0.5
-    assert verify.fault(folder / WEIGHTS) is None
+    assert verify.format_problem(folder / WEIGHTS) is None

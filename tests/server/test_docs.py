@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 
-from pixtral_cli.api.errors import KINDS
+from pixtral_cli.api.errors import API_ERRORS
 from pixtral_cli.server import metrics
 from pixtral_cli.server.openai.openapi import description
 from tests.fakes import FakeEngine
@@ -27,7 +27,7 @@ def test_every_route_is_named() -> None:
 
 
 def test_every_error_is_named() -> None:
-    codes = {code for _, _, code in KINDS.values()}
+    codes = {code for _, _, code in API_ERRORS.values()}
     for file in SOURCES:
         codes |= set(re.findall(r'code="([a-z_]+)"', file.read_text()))
     assert not {code for code in codes if f"`{code}`" not in TEXT}

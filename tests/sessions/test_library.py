@@ -23,7 +23,7 @@ from pixtral_cli.sessions.database import MIGRATIONS, Database
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.sessions.rows import Header, Stamp, title, write
 from pixtral_cli.sessions.session import Session
-from pixtral_cli.util.locks import Lock, held
+from pixtral_cli.util.locks import FileLock, is_held
 from tests.fakes import FakeEngine
 from tests.images.colours import BLUE, GREEN, RED, picture
 
@@ -320,12 +320,12 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
-    assert held(file)
-    assert Lock.acquire(file) is None
+    assert is_held(file)
+    assert FileLock.acquire(file) is None
     child.kill()
     child.communicate()
-    assert not held(file)
-    lock = Lock.acquire(file)
+    assert not is_held(file)
+    lock = FileLock.acquire(file)
     assert lock is not None
     lock.release()
     assert not file.exists()

@@ -14,7 +14,7 @@ from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.transform import Box
 from pixtral_cli.sessions import transcript
-from pixtral_cli.sessions.transcript import Form, Transcript
+from pixtral_cli.sessions.transcript import Format, Transcript
 from tests.images.colours import GREEN, RED, picture
 
 CROP = RED.cropped(Box(1, 1, 4, 3))
@@ -45,7 +45,7 @@ def test_json_comes_back_with_names_crops_and_interruptions(tmp_path: Path, name
 
 
 def test_json_is_in_openais_shape(tmp_path: Path) -> None:
-    lines = [json.loads(line) for line in transcript.render(TALK, Form.jsonl).splitlines()]
+    lines = [json.loads(line) for line in transcript.render(TALK, Format.jsonl).splitlines()]
     assert [line["role"] for line in lines] == ["system", "user", "assistant", "user", "assistant"]
     assert lines[1]["content"][0]["image_url"]["url"].startswith("data:image/png;base64,")
     (tmp_path / "bare.json").write_text(json.dumps(lines))
@@ -85,7 +85,7 @@ def test_markdown_has_its_images_in_a_folder_beside_it(tmp_path: Path) -> None:
 
 
 def test_markdown_in_one_piece_has_its_images_inside() -> None:
-    assert transcript.render(TALK, Form.md).count("](<data:image/") == 4
+    assert transcript.render(TALK, Format.md).count("](<data:image/") == 4
 
 
 class Page(HTMLParser):
@@ -108,7 +108,7 @@ class Page(HTMLParser):
 
 
 def test_html_is_one_file_with_its_images_inside() -> None:
-    text = transcript.render(TALK, Form.html)
+    text = transcript.render(TALK, Format.html)
     page = Page(text)
     sources = [image["src"] or "" for image in page.all("img")]
     assert [source.partition(";")[0] for source in sources] == ["data:image/png", "data:image/jpeg", "data:image/png"]
@@ -132,7 +132,7 @@ def test_html_lets_nothing_act_and_fetches_nothing() -> None:
     talk = Transcript(
         (user(HOSTILE, [picture("blue", name)]), assistant(HOSTILE)), HOSTILE, HOSTILE, HOSTILE, HOSTILE, None
     )
-    text = transcript.render(talk, Form.html)
+    text = transcript.render(talk, Format.html)
     page = Page(text)
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "iframe", "object", "link", "form"})
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
@@ -160,15 +160,17 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     ("name", "form"), [("a.MD", "md"), ("a.markdown", "md"), ("a.htm", "html"), ("a.jsonl", "jsonl")]
 )
 def test_the_ending_names_the_form(name: str, form: str) -> None:
-    assert transcript.form_of(Path(name)) == form
+    assert transcript.format_of(Path(name)) == form
 
 
 def test_another_ending_is_asked_about() -> None:
     with pytest.raises(UsageError, match="which format") as error:
-        transcript.form_of(Path("talk.docx"))
+        transcript.format_of(Path("talk.docx"))
     assert ".md, .html, .json, .jsonl" in error.value.hint
 
 
 def test_an_empty_conversation_has_transcripts_too() -> None:
-    assert [bool(transcript.render(Transcript(()), form)) for form in (Form.md, Form.html, Form.json)] == [True] * 3
+    assert [bool(transcript.render(Transcript(()), form)) for form in (Format.md, Format.html, Format.json)] == [
+        True
+    ] * 3
     assert GREEN.key not in Transcript(SAID).numbers

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtral_cli.structured.records import Table, table, to_csv
+from pixtral_cli.structured.records import Table, to_csv, to_table
 from pixtral_cli.structured.schema import parse
 from pixtral_cli.util.sanitize import clean
 
@@ -38,7 +38,7 @@ ROWS = [{"name": "a", "n": 1}, {"name": "b", "n": 2}]
 def test_the_list_in_a_value_is_the_table(
     value: Any, schema: Any, rows: Any, columns: tuple[str, ...], beside: tuple[str, ...]
 ) -> None:
-    assert table(value, schema) == Table(rows, columns, beside)
+    assert to_table(value, schema) == Table(rows, columns, beside)
 
 
 def test_columns_of_an_empty_list_are_found_behind_references() -> None:
@@ -48,13 +48,15 @@ def test_columns_of_an_empty_list_are_found_behind_references() -> None:
         "$defs": {"items": {"items": {"$ref": "#/$defs/line"}}},
     }
     schema["$defs"]["line"] = line
-    assert table({"items": []}, schema).columns == ("name", "n")
-    assert table({"items": []}, {"properties": {"items": {"$ref": "#/properties/items"}}}).columns == ("items",)
-    assert table([], {"items": {"$ref": "#/no/where"}}).columns == ("value",)
+    assert to_table({"items": []}, schema).columns == ("name", "n")
+    assert to_table({"items": []}, {"properties": {"items": {"$ref": "#/properties/items"}}}).columns == ("items",)
+    assert to_table([], {"items": {"$ref": "#/no/where"}}).columns == ("value",)
 
 
 def test_values_are_written_as_in_json() -> None:
-    text, guarded = to_csv(table([{"a": None, "b": True, "c": 1.5, "d": [1, "x"], "e": {"ü": 2}, "f": 'say "a, b"'}]))
+    text, guarded = to_csv(
+        to_table([{"a": None, "b": True, "c": 1.5, "d": [1, "x"], "e": {"ü": 2}, "f": 'say "a, b"'}])
+    )
     assert text == 'a,b,c,d,e,f\n,true,1.5,"[1, ""x""]","{""ü"": 2}","say ""a, b"""\n'
     assert guarded == 0
 
@@ -65,26 +67,26 @@ def test_values_are_written_as_in_json() -> None:
      "=\n1", "-\n=1|x", "+\u202e=1"],
 )  # fmt: skip
 def test_what_a_spreadsheet_would_run_is_text_to_it(cell: str) -> None:
-    text, guarded = to_csv(table([{"a": cell, "b": "fine"}]))
+    text, guarded = to_csv(to_table([{"a": cell, "b": "fine"}]))
     assert next(csv.DictReader(io.StringIO(text, newline="")))["a"] == f"'{clean(cell)}"
     assert guarded == 1
 
 
 def test_a_name_that_is_a_formula_is_none_either() -> None:
-    assert to_csv(table([{"=1+1": 1}])) == ("'=1+1\n1\n", 1)
+    assert to_csv(to_table([{"=1+1": 1}])) == ("'=1+1\n1\n", 1)
 
 
 @pytest.mark.parametrize(
     "cell", ["-5", "+49 (30) 123-45", "-20 °C", "- two", "-", "a=b", "1-2", "a@b.example", "-3.5%"]
 )
 def test_numbers_telephones_and_dashes_stay_as_they_are(cell: str) -> None:
-    assert to_csv(table([{"a": cell}])) == (f"a\n{cell}\n", 0)
-    assert to_csv(table([{"a": -5}])) == ("a\n-5\n", 0)
+    assert to_csv(to_table([{"a": cell}])) == (f"a\n{cell}\n", 0)
+    assert to_csv(to_table([{"a": -5}])) == ("a\n-5\n", 0)
 
 
 @given(st.lists(st.fixed_dictionaries({"a": st.text(), "b": st.text(min_size=1)}), min_size=1, max_size=4))
 def test_every_text_is_read_back_as_it_was_but_for_the_apostrophe(rows: list[dict[str, str]]) -> None:
-    text, guarded = to_csv(table(rows))
+    text, guarded = to_csv(to_table(rows))
     back = list(csv.DictReader(io.StringIO(text, newline="")))
     changed = 0
     for row, read in zip(rows, back, strict=True):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.errors import UsageError
-from pixtral_cli.structured.schema import Unfit, check, parse, validate
+from pixtral_cli.structured.schema import AnswerMismatch, check, parse, validate
 
 STRING: dict[str, Any] = {"type": "string"}
 
@@ -220,7 +220,7 @@ def test_a_bare_word_is_a_field_also_beside_a_folder_of_that_name(
     ],
 )
 def test_an_answer_that_does_not_fit_says_where(text: str, why: str) -> None:
-    with pytest.raises(Unfit) as error:
+    with pytest.raises(AnswerMismatch) as error:
         validate(text, TREE)
     assert why in error.value.message
     assert error.value.status == 1 and len(error.value.message) <= 120

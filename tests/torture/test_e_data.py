@@ -25,7 +25,7 @@ from pixtral_cli.images.image import Image
 from pixtral_cli.sessions import transcript
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.sessions.repair import LOST
-from pixtral_cli.sessions.transcript import Form, Transcript
+from pixtral_cli.sessions.transcript import Format, Transcript
 from tests.fakes import FakeEngine
 from tests.images.colours import BLUE, GREEN, RED
 from tests.server.processes import until
@@ -404,7 +404,7 @@ def chat(sessions: Sessions, elsewhere: Path) -> list[str]:
             list(conversation.ask(FakeEngine([f"answer {number}"]), f"question {number}", [RED]))
             notes += session.take_notes()
         assert len(conversation.turns) == 6
-        transcript.write(Transcript(conversation.turns), elsewhere, Form.json)
+        transcript.write(Transcript(conversation.turns), elsewhere, Format.json)
     read, _ = transcript.read(elsewhere)
     assert read.messages == conversation.turns
     return notes

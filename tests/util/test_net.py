@@ -190,6 +190,6 @@ def test_tls_is_checked_by_the_name_though_the_address_is_dialled(tmp_path: Path
 
 
 def test_a_url_is_shown_without_credentials_and_query() -> None:
-    assert net.shown("https://user:secret@host:81/a/b.png?token=secret#x") == "host:81/a/b.png"
-    assert net.shown("http://host/") == "host"
-    assert net.shown("http://host/\x1b[2J") == r"host/\x1b[2J"
+    assert net.redacted_url("https://user:secret@host:81/a/b.png?token=secret#x") == "host:81/a/b.png"
+    assert net.redacted_url("http://host/") == "host"
+    assert net.redacted_url("http://host/\x1b[2J") == r"host/\x1b[2J"

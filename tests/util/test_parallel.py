@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixtral_cli.util.durations import clock
-from pixtral_cli.util.parallel import Pace, Stop, Stopped, in_order
+from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map_in_order
 
 
 @given(st.lists(st.integers()), st.integers(1, 9), st.integers(1, 9))
 def test_results_come_in_the_order_of_their_items(items: list[int], workers: int, ahead: int) -> None:
-    assert list(in_order(lambda item: item * 2, items, workers=workers, ahead=ahead)) == [2 * item for item in items]
+    assert list(map_in_order(lambda item: item * 2, items, workers=workers, ahead=ahead)) == [
+        2 * item for item in items
+    ]
 
 
 def test_items_are_worked_on_at_the_same_time_and_the_last_may_be_first() -> None:
@@ -26,7 +28,7 @@ def test_items_are_worked_on_at_the_same_time_and_the_last_may_be_first() -> Non
         assert first.wait(120)
         return item
 
-    assert list(in_order(work, range(4), workers=4, ahead=4)) == [0, 1, 2, 3]
+    assert list(map_in_order(work, range(4), workers=4, ahead=4)) == [0, 1, 2, 3]
 
 
 def test_no_more_are_taken_than_may_lie_ahead_of_a_slow_one() -> None:
@@ -44,7 +46,7 @@ def test_no_more_are_taken_than_may_lie_ahead_of_a_slow_one() -> None:
         done.release()
         return item
 
-    made = in_order(work, source(), workers=3, ahead=8)
+    made = map_in_order(work, source(), workers=3, ahead=8)
     results: list[int] = []
     reader = threading.Thread(target=lambda: results.append(next(made)))
     reader.start()
@@ -64,7 +66,7 @@ def test_a_source_that_makes_wait_holds_up_no_result() -> None:
         assert more.wait(120)
         yield 2
 
-    made = in_order(lambda item: item, source(), workers=2, ahead=4)
+    made = map_in_order(lambda item: item, source(), workers=2, ahead=4)
     assert next(made) == 1
     more.set()
     assert list(made) == [2]
@@ -74,7 +76,7 @@ def test_errors_of_work_and_source_are_raised_in_their_place() -> None:
     def source() -> Iterator[int]:
         yield from (1, 2, 0, 4)
 
-    made = in_order(lambda item: 8 // item, source(), workers=2, ahead=4)
+    made = map_in_order(lambda item: 8 // item, source(), workers=2, ahead=4)
     assert [next(made), next(made)] == [8, 4]
     with pytest.raises(ZeroDivisionError):
         next(made)
@@ -83,7 +85,7 @@ def test_errors_of_work_and_source_are_raised_in_their_place() -> None:
         yield 1
         raise OSError("gone")
 
-    made = in_order(lambda item: item, broken(), workers=2, ahead=4)
+    made = map_in_order(lambda item: item, broken(), workers=2, ahead=4)
     assert next(made) == 1
     with pytest.raises(OSError, match="gone"):
         next(made)
@@ -98,7 +100,7 @@ def test_closing_takes_no_more_and_leaves_no_thread() -> None:
             yield item
 
     before = threading.active_count()
-    made = in_order(lambda item: item, source(), workers=3, ahead=6)
+    made = map_in_order(lambda item: item, source(), workers=3, ahead=6)
     next(made)
     made.close()
     assert len(taken) <= 7
@@ -106,7 +108,7 @@ def test_closing_takes_no_more_and_leaves_no_thread() -> None:
 
 
 def test_a_stop_ends_the_streams_that_are_watched_and_those_to_come() -> None:
-    stop, closed = Stop(), []
+    stop, closed = Cancellation(), []
 
     def stream() -> Iterator[int]:
         try:
@@ -118,19 +120,19 @@ def test_a_stop_ends_the_streams_that_are_watched_and_those_to_come() -> None:
         assert next(watched) == 0
         stop.now()
         assert list(watched) == []
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             stop.check()
-    with pytest.raises(Stopped), stop.watching(stream()) as watched:
+    with pytest.raises(Cancelled), stop.watching(stream()) as watched:
         raise AssertionError("it began")
 
 
 def test_a_pace_counts_what_came_since_it_began() -> None:
     now = 100.0
-    pace = Pace(50, 10, clock=lambda: now)
+    pace = ProgressRate(50, 10, clock=lambda: now)
     assert (pace.rate(10), pace.left(10)) == (None, None)
     now = 110.0
     assert (pace.rate(30), pace.left(30), pace.left(50)) == (2.0, 10.0, 0.0)
-    assert Pace(None, clock=lambda: now).left(5) is None
+    assert ProgressRate(None, clock=lambda: now).left(5) is None
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0:00"), (7, "0:07"), (200, "3:20"), (3723, "1:02:03")])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtral_cli.util.sanitize import Cleaner, clean, suspicious, visible
+from pixtral_cli.util.sanitize import Cleaner, clean, deception_warnings, visible
 
 ATTACKS = {
     "OSC 52 (clipboard)": "\x1b]52;c;ZXZpbA==\x07",
@@ -202,7 +202,7 @@ def test_a_long_name_keeps_its_start_and_its_end() -> None:
     ],
 )
 def test_code_that_deceives_is_warned_of(code: str, says: str) -> None:
-    assert any(warning.startswith(says) for warning in suspicious(code)), suspicious(code)
+    assert any(warning.startswith(says) for warning in deception_warnings(code)), deception_warnings(code)
 
 
 @pytest.mark.parametrize(
@@ -210,4 +210,4 @@ def test_code_that_deceives_is_warned_of(code: str, says: str) -> None:
     ["print('hello')\n", "a = 1\r\nb = 2\r\n", "# 👩‍👩‍👧 family, ☺️", "\ufeffusing System;", "# نمی‌خواهم", "\tx = 'é'"],
 )
 def test_honest_code_raises_no_warning(code: str) -> None:
-    assert suspicious(code) == []
+    assert deception_warnings(code) == []

@@ -22,14 +22,14 @@ def models() -> list[Candidate]:
     """The models on this machine."""
     from pixtral_cli.models import store
 
-    return _shell_safe((model.name, model.state) for model in store.installed())
+    return _shell_safe((model.name, model.state) for model in store.installed_models())
 
 
 def full_model() -> list[Candidate]:
     """The model that `pull` is mostly for."""
     from pixtral_cli.models import names
 
-    return [(names.FULL, names.REPOS[names.FULL])]
+    return [(names.PIXTRAL_12B, names.REPOS[names.PIXTRAL_12B])]
 
 
 def sessions() -> list[Candidate]:

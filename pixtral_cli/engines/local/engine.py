@@ -19,7 +19,7 @@ from pixtral_cli.engines.local.runtime.gc_pause import uncollected
 from pixtral_cli.engines.local.runtime.interrupts import undisturbed
 from pixtral_cli.engines.local.runtime.timing import Clock
 from pixtral_cli.errors import ContextError, UsageError
-from pixtral_cli.structured.schema import told
+from pixtral_cli.structured.schema import with_schema_prompt
 
 if TYPE_CHECKING:
     import torch
@@ -85,7 +85,7 @@ class LocalEngine:
             tokenizer = self.tokenizer
             guide = self._guide(sampling.schema)
         with clock.time("encode"):
-            prompt = self._encode(told(messages, sampling.schema))
+            prompt = self._encode(with_schema_prompt(messages, sampling.schema))
         room = self._room(prompt, sampling)
         with clock.time("load"):
             runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or ANSWER, ANSWER))

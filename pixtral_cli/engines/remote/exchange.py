@@ -10,7 +10,7 @@ from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling, Timings, Usag
 from pixtral_cli.chat.message import Message
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import LONGEST, size_in_patches
-from pixtral_cli.structured.schema import told
+from pixtral_cli.structured.schema import with_schema_prompt
 
 REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length"}
 
@@ -23,7 +23,7 @@ def request(
     With a schema, the question says so too: vLLM holds the answer to it and tells the model nothing. La Plateforme tells.
     """
     if not mistral:
-        messages = told(messages, sampling.schema)
+        messages = with_schema_prompt(messages, sampling.schema)
     body: dict[str, Any] = {
         "model": model,
         "messages": [_message(message, url) for message in messages if message.text or message.role == "user"],

@@ -28,7 +28,7 @@ from pixtral_cli.engines.vllm.log import LOADING
 from pixtral_cli.engines.vllm.process import Process, start
 from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
-from pixtral_cli.structured.schema import told
+from pixtral_cli.structured.schema import with_schema_prompt
 
 PATIENCE = 900.0  # seconds in which a vLLM that starts writes something into its log
 LAST_WORDS = 15.0  # seconds that a vLLM which breaks off takes to end
@@ -161,7 +161,7 @@ class VllmEngine(RemoteEngine):
 
     def _room(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
         """What it costs. Raises ContextError when prompt and answer do not fit."""
-        cost = self.measure(told(messages, sampling.schema))
+        cost = self.measure(with_schema_prompt(messages, sampling.schema))
         if cost.left < (sampling.max_tokens or 1):
             answer = f" and {sampling.max_tokens:,} for the answer" if sampling.max_tokens else ""
             raise ContextError(

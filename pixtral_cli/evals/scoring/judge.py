@@ -8,7 +8,7 @@ from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message, Part, system
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.evals.task import Question
-from pixtral_cli.util.parallel import Stop
+from pixtral_cli.util.parallel import Cancellation
 
 GREEDY = Sampling(temperature=0.0, max_tokens=2048)
 TRIES = 3
@@ -27,7 +27,7 @@ class Judge:
     instructions: str
     best: float
 
-    def __call__(self, question: Question, answers: Sequence[str], stop: Stop) -> tuple[float, str]:
+    def __call__(self, question: Question, answers: Sequence[str], stop: Cancellation) -> tuple[float, str]:
         """The rating of the last answer, and what the judge wrote. Raises NoRating, the engine's errors, Stopped."""
         shown = (system(self.instructions), Message("user", tuple(conversation(question, answers))))
         for _ in range(TRIES):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pixtral_cli.api.errors import INVALID, KINDS, SERVER, kind
+from pixtral_cli.api.errors import API_ERRORS, INVALID, SERVER, known_class
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 
 
@@ -37,8 +37,8 @@ UNTOLD = {ModelError: "The model cannot answer.", PixtralError: "The server cann
 
 def of_engine(error: PixtralError, *, trusted: bool) -> Fault:
     """The fault an engine's error is. Errors that may name files of this machine are told in full to its owner only."""
-    found = kind(error)
-    status, type_, code = KINDS[found]
+    found = known_class(error)
+    status, type_, code = API_ERRORS[found]
     message = error.message if trusted or found not in UNTOLD else UNTOLD[found]
     retry = {"Retry-After": "5"} if status == 503 else {}
     return Fault(status, message, type_, code=code, headers=retry, hint=error.hint if trusted else "")

@@ -27,7 +27,7 @@ from pixtral_cli.server.openai.request_schema import (
     UserMessage,
 )
 from pixtral_cli.structured.schema import check
-from pixtral_cli.util.lru import Lru
+from pixtral_cli.util.lru import LruCache
 
 MAX_IMAGES = 128
 MAX_URLS = 16
@@ -189,7 +189,7 @@ def loader(*, urls: bool, allow_private: bool = False) -> Load:
     Every turn sends every image again: data URLs that were checked of late are not checked anew.
     """
 
-    checked: Lru[bytes, Image] = Lru(REMEMBERED)
+    checked: LruCache[bytes, Image] = LruCache(REMEMBERED)
 
     def load(source: str) -> Image:
         from pixtral_cli import images

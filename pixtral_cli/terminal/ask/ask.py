@@ -11,20 +11,20 @@ from pixtral_cli import images
 from pixtral_cli.chat import codeblocks
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Cost, Engine, Sampling
-from pixtral_cli.chat.image_refs import place
+from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.structured.schema import told
+from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.ask import stdin as piped
 from pixtral_cli.terminal.ask import watch as watching
 from pixtral_cli.terminal.output.output import dumps
 from pixtral_cli.terminal.output.render import Answer, Output, as_json, collect, render, show, statistics
 from pixtral_cli.terminal.output.structured import Layout, describe_schema, structured_text
-from pixtral_cli.util.sanitize import clean, suspicious, visible
+from pixtral_cli.util.sanitize import clean, deception_warnings, visible
 
 STDIN = "-"
 
@@ -62,7 +62,7 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
     if request.sources.count(STDIN) > 1:
         raise UsageError("Only one image can come on stdin", "Name --image - once")
     found = [_load_image(source, request.offline, stdin) for source in request.sources]
-    parts = place(request.question, found)
+    parts = place_images(request.question, found)
     text = read_piped(request, out, stdin).piped or ""
     if not request.question.strip() and not text:
         raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
@@ -141,7 +141,7 @@ def _note_cut_or_empty(given: Answer, out: Output) -> None:
 def watch(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Answer, and answer anew whenever a picture changes, each time as if for the first time. Ends with Ctrl-C.
 
-    A picture that cannot be read, or an answer that fails, is told and waited out.
+    A picture that cannot be read, or an answer that fails, is reported and waited out.
     """
     changes = watching.changes(watching.watched_files(request.sources))
     while True:
@@ -165,7 +165,7 @@ def _changed_message(request: Request, changes: Iterator[None], out: Output) -> 
 def dry_run(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Print what would be sent and what it costs. Raises ContextError when it does not fit."""
     schema = request.sampling.schema
-    cost = engine.measure(told([*conversation.messages, asked], schema))
+    cost = engine.measure(with_schema_prompt([*conversation.messages, asked], schema))
     wanted = request.sampling.max_tokens or 1
     if cost.left < wanted:
         raise ContextError(
@@ -225,10 +225,10 @@ def _result_text(given: Answer, request: Request, out: Output) -> str:
         return structured_text(given, request.sampling, request.layout, out, file=request.file is not None)
     if not request.extract:
         text = given.text if out.format == "text" else dumps(as_json(given, out.model))
-        tricks = suspicious(text)
+        tricks = deception_warnings(text)
     else:
         block = codeblocks.pick(given.text, request.extract)
-        text, tricks = block.text, suspicious(block.text)
+        text, tricks = block.text, deception_warnings(block.text)
         if not block.closed:
             out.note("The code block has no end: the answer stopped within it")
     for trick in tricks:

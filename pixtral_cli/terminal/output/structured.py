@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.structured import schema as schemas
-from pixtral_cli.structured.records import Table, table, to_csv
-from pixtral_cli.structured.schema import Unfit
+from pixtral_cli.structured.records import Table, to_csv, to_table
+from pixtral_cli.structured.schema import AnswerMismatch
 from pixtral_cli.terminal.output.output import Output, dumps
 from pixtral_cli.terminal.output.render import Answer, as_json
 
@@ -22,7 +22,7 @@ def structured_text(given: Answer, sampling: Sampling, layout: Layout, out: Outp
     encoding = "utf-8" if file else out.stdout.encoding
     value = _checked_value(given, sampling)
     if layout:
-        found = table(value, sampling.schema)
+        found = to_table(value, sampling.schema)
         if found.beside:
             out.note(f"Not in the table: {', '.join(found.beside)} (--format json has all)")
         return _csv_text(found, out) if layout == "csv" else "".join(f"{dumps(row, encoding)}\n" for row in found.rows)
@@ -45,12 +45,12 @@ def _checked_value(given: Answer, sampling: Sampling) -> Any:
     assert sampling.schema is not None
     try:
         return schemas.validate(given.text, sampling.schema, cut=given.finish_reason == "length")
-    except Unfit as error:
+    except AnswerMismatch as error:
         if error.hint:
             raise
         stopped = "A --stop string may have cut it: leave that out"
         hint = stopped if sampling.stop else "Whoever answered does not hold its answers to schemas"
-        raise Unfit(error.message, hint) from None
+        raise AnswerMismatch(error.message, hint) from None
 
 
 def _csv_text(found: Table, out: Output) -> str:

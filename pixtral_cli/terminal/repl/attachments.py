@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(%?)")
 
 def path_exists(name: str) -> bool:
     """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages set aside)."""
-    found = pdf.split(name)
+    found = pdf.split_pages(name)
     try:
         return any(Path(path).expanduser().exists() for path in {name, found[0] if found else name})
     except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~nobody: no path
@@ -29,10 +29,12 @@ def path_exists(name: str) -> bool:
 
 def load_images(name: str) -> list[Image]:
     """The image that a path or URL means, or the pages of a PDF. Raises ImageError, NetworkError."""
-    document = None if _REMOTE.match(name) else pdf.split(_local_path(name))
+    document = None if _REMOTE.match(name) else pdf.split_pages(_local_path(name))
     if document is None:
         return [images.load(name, typed=True)]
-    return [images.from_bytes(data, shown) for data, shown in pdf.pages(Path(document[0]).expanduser(), document[1])]
+    return [
+        images.from_bytes(data, shown) for data, shown in pdf.render_pages(Path(document[0]).expanduser(), document[1])
+    ]
 
 
 def image_names(argument: str) -> Iterator[str]:

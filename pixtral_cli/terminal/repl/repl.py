@@ -190,7 +190,7 @@ class Repl:
 
         try:
             schema.validate(answer.text, wanted, cut=answer.finish_reason == "length")
-        except schema.Unfit as error:
+        except schema.AnswerMismatch as error:
             self.state.notes.say(f"{error.message}.")
 
     def _screen(self) -> Output:

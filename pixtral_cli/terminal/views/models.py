@@ -10,10 +10,10 @@ from pixtral_cli import config
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import names, pull, store, verify
 from pixtral_cli.models.hub import Hub, offline
-from pixtral_cli.models.layout import human
 from pixtral_cli.models.verify import Progress
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.util.sanitize import visible
+from pixtral_cli.util.sizes import format_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Task, TaskID
@@ -30,20 +30,20 @@ def pull_model(name: str, out: Output, *, stay_offline: bool = False) -> None:
         return out.note("The demo is part of pixtral: there is nothing to download")
     if reference.repo is None:
         raise UsageError(f"{name} is a folder: there is nothing to download", f"Check it: pixtral models verify {name}")
-    steps = pull.check_here(reference) if stay_offline or offline() else pull.pull(reference, Hub.of())
+    steps = pull.check_local(reference) if stay_offline or offline() else pull.pull(reference, Hub.of())
     try:
         [done] = _run_with_progress(steps, out)
     except KeyboardInterrupt:
         out.note(f"Stopped. What came is kept; go on with: pixtral pull {name}")
         raise
-    fetched = f"{human(done.fetched)} fetched" if done.fetched else "nothing to fetch"
+    fetched = f"{format_bytes(done.fetched)} fetched" if done.fetched else "nothing to fetch"
     hashes = "every hash is right" if done.compared else "no hashes to compare with"
-    return out.note(f"{name} is whole: {human(done.size)}, {fetched}, {hashes}. It lies in {done.folder}")
+    return out.note(f"{name} is whole: {format_bytes(done.size)}, {fetched}, {hashes}. It lies in {done.folder}")
 
 
 def list_models(out: Output, *, as_json: bool = False) -> None:
     """List every model on this machine; the one that runs by default has a star."""
-    models = list(store.installed())
+    models = list(store.installed_models())
     default = _default_folder()
     if as_json:
         keys = ("name", "size", "state", "revision", "detail")
@@ -57,7 +57,7 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
     for model in models:
         state = f"{model.state}: {model.detail}" if model.detail else model.state
         star = "*" if model.folder == default else ""
-        rows.append((star, model.name, human(model.size), state, str(model.folder)))
+        rows.append((star, model.name, format_bytes(model.size), state, str(model.folder)))
     for line in _table(rows):
         out.write(line + "\n")
     return None
@@ -66,18 +66,18 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
 def verify_model(name: str | None, out: Output) -> None:
     """Compare every byte of a model with what was recorded; raises ModelError for the first damaged file."""
     model = names.resolve(name, configured=config.load().model)
-    findings = _run_with_progress(verify.examine(model.folder), out)
+    findings = _run_with_progress(verify.full_check(model.folder), out)
     for finding in findings:
-        out.write(f"{finding.state:<8} {human(finding.size):>10}  {visible(finding.file)} {finding.detail}\n")
+        out.write(f"{finding.state:<8} {format_bytes(finding.size):>10}  {visible(finding.file)} {finding.detail}\n")
     for finding in findings:
         if finding.state in ("damaged", "missing"):
-            raise pull.damaged(model.folder, finding)
+            raise pull.damaged_error(model.folder, finding)
 
 
 def remove_model(name: str, out: Output, *, sure: bool = False) -> None:
     """Remove a model from this machine; asks first."""
-    removal = store.removal(names.parse(name))
-    what = f"{name}, {human(removal.size)} in {removal.places[0]}"
+    removal = store.plan_removal(names.parse(name))
+    what = f"{name}, {format_bytes(removal.size)} in {removal.places[0]}"
     if not sure and not confirm(f"Remove {what}?", out):
         return out.note("Nothing was removed")
     removal.run()
@@ -140,7 +140,7 @@ def _lines(out: Output) -> ShowProgress:
             out.note(step.note)
         elif (fresh and phase == "Downloading") or (now > began + 1 and (part > tenth or now > last + LINE_INTERVAL)):
             tenth, last = part, now
-            out.note(f"{step.phase} {step.file}: {human(step.done)} of {human(step.total)}{rate}")
+            out.note(f"{step.phase} {step.file}: {format_bytes(step.done)} of {format_bytes(step.total)}{rate}")
 
     return see
 
@@ -159,7 +159,7 @@ class Rate:
     def __str__(self) -> str:
         if self._begin is None or self._last[0] - self._begin[0] < 0.5:
             return ""
-        return f", {human((self._last[1] - self._begin[1]) / (self._last[0] - self._begin[0]))}/s"
+        return f", {format_bytes((self._last[1] - self._begin[1]) / (self._last[0] - self._begin[0]))}/s"
 
 
 @contextmanager
@@ -172,8 +172,8 @@ def _bar(out: Output) -> Iterator[ShowProgress]:
 
     class Amount(ProgressColumn):
         def render(self, task: "Task") -> Text:
-            speed = f"  {human(task.speed)}/s" if task.speed else ""
-            return Text(f"{human(task.completed)} of {human(task.total or 0)}{speed}")
+            speed = f"  {format_bytes(task.speed)}/s" if task.speed else ""
+            return Text(f"{format_bytes(task.completed)} of {format_bytes(task.total or 0)}{speed}")
 
     console = Console(file=out.stderr)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), Amount(), TimeRemainingColumn(compact=True))

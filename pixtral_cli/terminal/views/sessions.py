@@ -11,8 +11,8 @@ from typing import Any
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions import transcript
-from pixtral_cli.sessions.library import Saved, Sessions, Summary
-from pixtral_cli.sessions.transcript import Form, Transcript
+from pixtral_cli.sessions.library import SavedSession, Sessions, Summary
+from pixtral_cli.sessions.transcript import Format, Transcript
 from pixtral_cli.terminal.output.notes import format_table
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.terminal.output.render import Answer
@@ -47,7 +47,7 @@ def show_session(prefix: str, out: Output, *, as_json: bool = False) -> None:
     """One session's words; its images are named."""
     saved = _load_session(prefix, out)
     if as_json:
-        return out.write(transcript.render(_transcript(saved), Form.json))
+        return out.write(transcript.render(_transcript(saved), Format.json))
     text = transcript.markdown(_transcript(saved), None)
     return show_markdown(Answer(text), out)
 
@@ -68,13 +68,13 @@ def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool =
     return _print_table([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
 
 
-def export_session(prefix: str, out: Output, *, file: Path | None, form: Form | None) -> None:
+def export_session(prefix: str, out: Output, *, file: Path | None, form: Format | None) -> None:
     """Write a session to a file, or to stdout with its images inside."""
     saved = _load_session(prefix, out)
     if file:
         transcript.write(_transcript(saved), file, form)
         return out.note(f"Written to {file}")
-    text = transcript.render(_transcript(saved), form or Form.md)
+    text = transcript.render(_transcript(saved), form or Format.md)
     return out.write(clean(text) if out.stdout.isatty() else text)
 
 
@@ -127,14 +127,14 @@ def prune_sessions(out: Output, *, older: str | None, keep: int | None, dry: boo
     return out.note(f"Removed {_session_count(len(done.sessions))}{_with_images(done.images)}")
 
 
-def _load_session(prefix: str, out: Output) -> Saved:
+def _load_session(prefix: str, out: Output) -> SavedSession:
     sessions = open_sessions()
     saved = sessions.load(sessions.find(prefix).id)
     _show_notes(sessions, out)
     return saved
 
 
-def _transcript(saved: Saved) -> Transcript:
+def _transcript(saved: SavedSession) -> Transcript:
     about = saved.summary
     return Transcript(saved.messages, about.system, about.title, about.model, about.id, about.created)
 

@@ -1,6 +1,6 @@
 """What `pixtral templates` shows, and its way into the editor. Leaves the templates to `chat.templates`."""
 
-from pixtral_cli.chat.templates import EXAMPLE, gist, open_templates
+from pixtral_cli.chat.templates import EXAMPLE, one_line_summary, open_templates
 from pixtral_cli.sessions.database import make_folder
 from pixtral_cli.terminal.output.notes import format_table
 from pixtral_cli.terminal.output.output import choose_output
@@ -10,7 +10,7 @@ from pixtral_cli.util.sanitize import clean
 def list_templates() -> None:
     """The templates with what they ask; one that cannot be read says why."""
     templates, out = open_templates(), choose_output()
-    rows = [(name, gist(templates, name)) for name in templates.names()]
+    rows = [(name, one_line_summary(templates, name)) for name in templates.names()]
     for line in format_table(rows, 10_000):
         out.write(f"{line}\n")
     if not rows:

@@ -6,7 +6,7 @@ from pixtral_cli import images
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.evals.scoring.judge import Judge, NoRating, rating
 from pixtral_cli.evals.task import Question
-from pixtral_cli.util.parallel import Stop
+from pixtral_cli.util.parallel import Cancellation
 from tests.evals.answering import in_turn
 from tests.evals.sets import png
 
@@ -16,7 +16,7 @@ QUESTION = Question("1", (user("What colour?", [PICTURE]), assistant("Red."), us
 
 def test_the_judge_sees_the_conversation_its_pictures_the_reference_and_the_answer() -> None:
     engine = in_turn("Right. Rating: [[9]]")
-    assert Judge(engine, "Be fair.", 10)(QUESTION, ["Yes."], Stop()) == (9.0, "Right. Rating: [[9]]")
+    assert Judge(engine, "Be fair.", 10)(QUESTION, ["Yes."], Cancellation()) == (9.0, "Right. Rating: [[9]]")
     told, shown = engine.asked[0]
     assert told == Message("system", ("Be fair.",))
     assert shown.images == (PICTURE,)
@@ -27,7 +27,7 @@ def test_the_judge_sees_the_conversation_its_pictures_the_reference_and_the_answ
 
 def test_the_models_own_earlier_answers_stand_between_its_follow_ups() -> None:
     engine = in_turn("[[5]]")
-    Judge(engine, "", 10)(Question("1", (user("First?"),), follow_ups=("Second?",)), ["One.", "Two."], Stop())
+    Judge(engine, "", 10)(Question("1", (user("First?"),), follow_ups=("Second?",)), ["One.", "Two."], Cancellation())
     assert (
         engine.asked[0][1].text.index("One.")
         < engine.asked[0][1].text.index("Second?")
@@ -47,6 +47,6 @@ def test_the_rating_is_read_as_published(verdict: str, score: float | None) -> N
 
 
 def test_a_judge_without_a_rating_is_asked_again_and_then_given_up() -> None:
-    assert Judge(in_turn("hm", "[[11]]", "[[10]]"), "", 10)(QUESTION, ["Yes."], Stop())[0] == 10
+    assert Judge(in_turn("hm", "[[11]]", "[[10]]"), "", 10)(QUESTION, ["Yes."], Cancellation())[0] == 10
     with pytest.raises(NoRating):
-        Judge(in_turn("hm", "[[0]]", "no"), "", 10)(QUESTION, ["Yes."], Stop())
+        Judge(in_turn("hm", "[[0]]", "no"), "", 10)(QUESTION, ["Yes."], Cancellation())

@@ -12,7 +12,7 @@ import pytest
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling
 from pixtral_cli.chat.message import Message
-from pixtral_cli.structured.schema import TOLD, Unfit, parse
+from pixtral_cli.structured.schema import SCHEMA_PROMPT, AnswerMismatch, parse
 from pixtral_cli.terminal.ask.ask import Request, answer, build_message, dry_run
 from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from pixtral_cli.terminal.output.structured import Layout, describe_schema
@@ -137,7 +137,7 @@ def test_what_does_not_fit_leaves_nothing_on_stdout_and_is_not_lost(
     tmp_path: Path, said: str, why: str, format: Format
 ) -> None:
     asked = ask(said, replace(WANTED, file=tmp_path / "bars"), format=format)
-    assert isinstance(asked.error, Unfit)
+    assert isinstance(asked.error, AnswerMismatch)
     assert asked.error.message.startswith(why)
     assert asked.error.hint == "Whoever answered does not hold its answers to schemas"
     assert asked.error.status == 1
@@ -150,7 +150,7 @@ def test_what_does_not_fit_leaves_nothing_on_stdout_and_is_not_lost(
 @pytest.mark.parametrize("said", [TABLE[:40], TABLE[:-1], ""])
 def test_one_that_was_cut_says_so(said: str) -> None:
     asked = ask(said, engine=Ending())
-    assert isinstance(asked.error, Unfit)
+    assert isinstance(asked.error, AnswerMismatch)
     assert asked.error.message == "The answer was cut off before its JSON was complete"
     assert "--max-tokens" in asked.error.hint
     assert asked.out == ""
@@ -167,7 +167,7 @@ def test_one_that_was_complete_when_it_was_cut_is_taken_but_a_number_may_go_on()
 def test_a_stop_string_is_named_when_it_may_be_the_cause() -> None:
     request = replace(WANTED, sampling=replace(WANTED.sampling, stop=("blue",)))
     error = ask('[{"colour": "red", "value": 7},{"colour":"', request).error
-    assert isinstance(error, Unfit)
+    assert isinstance(error, AnswerMismatch)
     assert error.hint == "A --stop string may have cut it: leave that out"
 
 
@@ -197,7 +197,7 @@ def test_a_dry_run_counts_the_schema_too_and_names_its_fields() -> None:
     output = choose_output(stdout=stdout, stderr=io.StringIO(), model="fake", env={})
     dry_run(WANTED, build_message(WANTED, output, None), Conversation(), engine, output)
     assert "schema   a list of colour, value\n" in stdout.getvalue()
-    told = len(f"Read it. {TOLD} {json.dumps(WANTED.sampling.schema)}".split())
+    told = len(f"Read it. {SCHEMA_PROMPT} {json.dumps(WANTED.sampling.schema)}".split())
     assert f"prompt   {told} tokens" in stdout.getvalue()
     stdout.truncate(stdout.seek(0))
     dry_run(WANTED, build_message(WANTED, output, None), Conversation(), engine, replace(output, format="json"))

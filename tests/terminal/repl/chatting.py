@@ -11,7 +11,7 @@ from typing import BinaryIO
 from PIL import Image as PIL
 from PIL import ImageDraw
 
-from pixtral_cli.sessions.library import Saved, Sessions
+from pixtral_cli.sessions.library import SavedSession, Sessions
 from tests.terminal.emulator import Terminal, lines_of
 
 ROOT = Path(__file__).parents[3]
@@ -101,7 +101,7 @@ def draw_pair(file: Path, left: str, right: str) -> None:
     picture.save(file)
 
 
-def saved(home: Path) -> Saved:
+def saved(home: Path) -> SavedSession:
     """The newest session of the user who lives there."""
     sessions = Sessions(home / "pixtral" / "data")
     return sessions.load(sessions.newest().id)

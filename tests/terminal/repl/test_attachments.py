@@ -60,7 +60,7 @@ def test_a_pattern_without_files_is_an_error() -> None:
 def test_pages_of_a_pdf_are_images(folder: Path, name: str, pages: list[str]) -> None:
     images = attachments.load_images(name.format(folder=folder))
     assert [image.name[image.name.index("#") :] for image in images] == pages
-    assert all(max(image.size) == pdf.SIDE for image in images)
+    assert all(max(image.size) == pdf.RENDERED_SIDE for image in images)
 
 
 @pytest.mark.parametrize(

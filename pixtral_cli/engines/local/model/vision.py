@@ -11,7 +11,7 @@ from pixtral_cli.engines.local.model.block import norm, run_block
 from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.runtime.cancellation import Check, go_on
 from pixtral_cli.engines.local.tokens.encode import Placed
-from pixtral_cli.util.lru import Lru
+from pixtral_cli.util.lru import LruCache
 
 KEPT = 1 << 30  # bytes of features
 
@@ -24,7 +24,7 @@ class Vision:
         self._model: Any = weights.model
         self._params = params.vision
         self._device, self._dtype = weights.device, weights.dtype
-        self._kept: Lru[tuple[str, int, int], Tensor] = Lru(keep)
+        self._kept: LruCache[tuple[str, int, int], Tensor] = LruCache(keep)
 
     def features(self, placed: Placed, check: Check = go_on) -> Tensor:
         """One row an image token, in reading order: (rows * columns, dim)."""

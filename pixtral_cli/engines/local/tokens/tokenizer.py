@@ -29,7 +29,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from pixtral_cli.engines.local.config import OTHER, Params, verify_hint
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.images.transform import size_in_patches
-from pixtral_cli.util.lru import Lru
+from pixtral_cli.util.lru import LruCache
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
@@ -53,7 +53,7 @@ class Tekken(Tekkenizer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._encoded: Lru[str, list[int]] = Lru(REMEMBERED)
+        self._encoded: LruCache[str, list[int]] = LruCache(REMEMBERED)
         self._read = True
 
     def id_to_piece(self, token_id: int) -> str:

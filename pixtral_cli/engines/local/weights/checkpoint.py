@@ -32,7 +32,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     whole = folder / layout.WEIGHTS
     if whole.exists() or whole.is_symlink():
         return [whole]
-    named = [folder / shard for shard in layout.indexed(folder)]
+    named = [folder / shard for shard in layout.indexed_shards(folder)]
     if any(shard.exists() for shard in named):
         return named
     shards = {

@@ -23,9 +23,9 @@ from pixtral_cli.engines.local.weights import quantized_linear
 from pixtral_cli.engines.local.weights.quantized_linear import BITS
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import quantized_files
-from pixtral_cli.models.layout import human
 from pixtral_cli.util import atomic
-from pixtral_cli.util.locks import Lock
+from pixtral_cli.util.locks import FileLock
+from pixtral_cli.util.sizes import format_bytes
 
 NONE, AUTO = "none", "auto"
 LAYOUT = "1"  # of the file; another one is made again
@@ -122,19 +122,19 @@ def load(making: Making, folder: Path, name: str, cache: Path | None) -> dict[st
     """
     if cache is None:
         return dict(making.pairs())
-    file = quantized_files.place(cache, folder, making.scheme)
-    about = {"layout": LAYOUT, "source": quantized_files.source(folder)}
+    file = quantized_files.quantized_path(cache, folder, making.scheme)
+    about = {"layout": LAYOUT, "source": quantized_files.weights_fingerprint(folder)}
     if found := _map(file, making, about):
         return found
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with Lock.acquire(file.with_suffix(".lock"), wait=True) or nullcontext():
+        with FileLock.acquire(file.with_suffix(".lock"), wait=True) or nullcontext():
             if found := _map(file, making, about):  # another process has made it by now
                 return found
             making.write(file, about)
     except OSError as error:
         size = sum(_bytes(shape, making.bits) for shape in making.shapes.values())
-        message = f"No room for {human(size)} of quantized weights of {name}: {error.strerror}"
+        message = f"No room for {format_bytes(size)} of quantized weights of {name}: {error.strerror}"
         raise ModelError(message[:120], f"They are kept in {file.parent}; PIXTRAL_HOME moves it") from error
     if found := _map(file, making, about):
         return found

@@ -87,9 +87,9 @@ def _start_saving(state: State) -> None:
 
 
 def _export(state: State, file: Path) -> None:
-    from pixtral_cli.sessions.transcript import Transcript, form_of, write
+    from pixtral_cli.sessions.transcript import Transcript, format_of, write
 
-    form = form_of(file)
+    form = format_of(file)
     if file.exists():
         raise UsageError(f"{file} exists already", "Choose another name")
     name = state.session.id if state.session else ""

@@ -2,7 +2,7 @@
 
 import shlex
 
-from pixtral_cli.chat.templates import gist, open_templates
+from pixtral_cli.chat.templates import one_line_summary, open_templates
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 from pixtral_cli.terminal.repl.state import Draft, State
@@ -73,7 +73,7 @@ def _show_use(state: State, chosen: ChosenTemplate) -> None:
 def _list_templates(state: State) -> None:
     there = open_templates()
     now = state.template.template.name if state.template else ""
-    state.notes.rows([("*" if name == now else " ", name, gist(there, name)) for name in there.names()])
+    state.notes.rows([("*" if name == now else " ", name, one_line_summary(there, name)) for name in there.names()])
     if not there.names():
         state.notes.say("There are no templates yet. Write one: pixtral templates edit NAME")
 

@@ -23,7 +23,7 @@ from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.engines.local.generation.sampling import Sampler, make_sampler
 from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.structured.schema import TOLD, parse, validate
+from pixtral_cli.structured.schema import SCHEMA_PROMPT, parse, validate
 from tests.engines.local.checkpoints import SPECIALS, TRUE_TEKKEN, Sizes, build, image
 from tests.engines.local.test_engine import successor
 
@@ -164,7 +164,7 @@ def test_the_question_tells_the_schema_at_its_end_and_costs_no_prefix(engine: Lo
     assert last.usage.cached_tokens >= before.prompt_tokens - 3
     talk = [*ASKED, assistant("[]"), user("And now?")]
     prompt = engine.tokenizer._tekken.decode(engine._encode(talk).tokens)
-    assert TOLD not in prompt, "what was told for one answer is no part of the conversation"
+    assert SCHEMA_PROMPT not in prompt, "what was told for one answer is no part of the conversation"
 
 
 @pytest.mark.parametrize(

@@ -290,9 +290,9 @@ def test_another_checkpoint_in_the_same_place_is_packed_anew(tmp_path: Path) -> 
 
 def test_removing_a_model_removes_what_was_made_of_it(tmp_path: Path, home: Path) -> None:
     folder, cache = build(tmp_path / "model"), home / "pixtral" / "cache"
-    plain = store.removal(names.parse(str(folder))).size
+    plain = store.plan_removal(names.parse(str(folder))).size
     engine(folder, cache=cache).load()
-    removal = store.removal(names.parse(str(folder)))
+    removal = store.plan_removal(names.parse(str(folder)))
     assert removal.size == plain + file_of(cache).stat().st_size
     removal.run()
     assert not folder.exists()
@@ -371,7 +371,7 @@ def test_the_flag_quantizes_and_keeps_what_it_made(scheme: str, home: Path) -> N
     done = ask("--quantize", scheme, "--format", "json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["answer"] == DEMO_ANSWER
-    kept = quantized_files.kept(home / "pixtral" / "cache", names.demo_folder())
+    kept = quantized_files.existing_files(home / "pixtral" / "cache", names.demo_folder())
     assert [file.name.partition("-")[2] for file in kept] == [f"{scheme}.safetensors"]
 
 
