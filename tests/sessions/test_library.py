@@ -316,7 +316,7 @@ def test_a_session_another_process_removed_is_saved_again_whole(sessions: Sessio
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
     file = tmp_path / "lock"
-    code = f"from pathlib import Path\nfrom pixtral_cli.util.locks import Lock\nlock = Lock.acquire(Path({str(file)!r}))\nprint(flush=True)\ninput()"
+    code = f"from pathlib import Path\nfrom pixtral_cli.util.locks import FileLock\nlock = FileLock.acquire(Path({str(file)!r}))\nprint(flush=True)\ninput()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
