@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pixtral_cli.evals import report, run_folder, task_registry
 
-NAMES = [name for name in task_registry.names() if name.startswith("demo-")]
+NAMES = [name for name in task_registry.task_names() if name.startswith("demo-")]
 ABOUT = {
     "demo-shapes": "coloured shapes: which, how many, where",
     "demo-charts": "bar and line charts: values, extremes, where a run goes wrong",
@@ -32,7 +32,7 @@ def measure(name: str, folder: Path) -> report.Summary:
         check=True,
     )
     run = run_folder.open_run(folder / name)
-    return report.summary(task_registry.get(name), run.records())
+    return report.summarize(task_registry.get_task(name), run.records())
 
 
 def table(scores: dict[str, report.Summary]) -> Iterator[str]:
@@ -40,12 +40,12 @@ def table(scores: dict[str, report.Summary]) -> Iterator[str]:
     yield "| `pixtral eval` | what is asked | questions | right answers, % | 95 % interval | by kind, % |"
     yield "| --- | --- | ---: | ---: | ---: | --- |"
     for name, total in scores.items():
-        task, score = task_registry.get(name), total.metrics["stated"]
+        task, score = task_registry.get_task(name), total.metrics["stated"]
         kinds = ", ".join(f"{kind} {100 * mean:.0f}" for kind, (mean, _) in total.groups.items())
-        interval = f"{report.shown(task, score.low)}–{report.shown(task, score.high)}"
+        interval = f"{report.format_score(task, score.low)}–{report.format_score(task, score.high)}"
         yield (
             f"| `{name}` | {ABOUT.get(name, task.title)} | {total.questions} | "
-            f"{report.shown(task, score.mean)} | {interval} | {kinds} |"
+            f"{report.format_score(task, score.mean)} | {interval} | {kinds} |"
         )
 
 

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.peers.answering import Conversation
-from pixtral_cli.engines.vllm.command import Launch
+from pixtral_cli.engines.vllm.command import VllmOptions
 from pixtral_cli.engines.vllm.engine import VllmEngine
 
 PROGRAM = Path(__file__).parent.parent.parent / ".venv-vllm" / "bin" / "vllm"
@@ -27,7 +27,7 @@ class Vllm(Conversation):
     def __init__(self, folder: Path, context: int) -> None:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         self._own = tempfile.TemporaryDirectory()
-        launch = Launch(self._own.name, self._own.name, str(PROGRAM), arguments=("--max-model-len", str(context)))
+        launch = VllmOptions(self._own.name, self._own.name, str(PROGRAM), arguments=("--max-model-len", str(context)))
         self._server = VllmEngine(folder, name="model", launch=launch, dtype="bf16")
         super().__init__(self._server)
         self.alone("Begin.", 2)  # starts it

@@ -3,8 +3,8 @@
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
-from pixtral_cli.batch.input import Row
-from pixtral_cli.batch.runner import AHEAD, Plan
+from pixtral_cli.batch.input import InputRow
+from pixtral_cli.batch.runner import ROWS_AHEAD, BatchPlan
 from pixtral_cli.chat.engine import Cost
 from pixtral_cli.errors import ContextError, PixtralError
 from pixtral_cli.structured.schema import with_schema_prompt
@@ -12,7 +12,7 @@ from pixtral_cli.util.parallel import map_in_order
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class CostTotal:
     """What the rows cost so far; `failed` of them could not be answered, the last for the reason `failure` if it is one."""
 
     rows: int = 0
@@ -23,23 +23,23 @@ class Sum:
     failure: str = ""
 
 
-def preview(plan: Plan, rows: Iterable[Row]) -> Generator[Sum, None, None]:
+def total_costs(plan: BatchPlan, rows: Iterable[InputRow]) -> Generator[CostTotal, None, None]:
     """The sum, anew after every row. Loads no weights."""
-    sum = Sum()
+    sum = CostTotal()
     for cost in map_in_order(
-        lambda row: _cost(plan, row), rows, workers=plan.concurrency, ahead=AHEAD * plan.concurrency
+        lambda row: _row_cost(plan, row), rows, workers=plan.concurrency, ahead=ROWS_AHEAD * plan.concurrency
     ):
         if isinstance(cost, PixtralError):
             sum = replace(sum, rows=sum.rows + 1, failed=sum.failed + 1, failure=cost.message)
         else:
-            sum = Sum(
+            sum = CostTotal(
                 sum.rows + 1, sum.failed, sum.images + len(cost.images), sum.image_tokens + cost.image_tokens,
                 sum.prompt_tokens + cost.prompt_tokens,
             )  # fmt: skip
         yield sum
 
 
-def _cost(plan: Plan, row: Row) -> Cost | PixtralError:
+def _row_cost(plan: BatchPlan, row: InputRow) -> Cost | PixtralError:
     try:
         _, request = plan.open(row)
         wanted = request()

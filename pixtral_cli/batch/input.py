@@ -11,12 +11,12 @@ from typing import BinaryIO, Protocol
 from pixtral_cli.errors import UsageError
 from pixtral_cli.util.sanitize import visible
 
-LONGEST = 64_000_000  # bytes of a line, as of a request to the server
+MAX_LINE = 64_000_000  # bytes of a line, as of a request to the server
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InputRow:
     """A line, or the path of a picture. `number` counts from 1, `digest` tells its bytes; `data` is None of one too long."""
 
     number: int
@@ -24,7 +24,7 @@ class Row:
     digest: str
 
 
-class Source(Protocol):
+class RowSource(Protocol):
     """Rows in order. `folder` is where relative paths in them begin; `count` is None where nobody knows before the end."""
 
     @property
@@ -35,11 +35,11 @@ class Source(Protocol):
 
     def count(self) -> int | None: ...
 
-    def rows(self) -> Iterator[Row]: ...
+    def rows(self) -> Iterator[InputRow]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class FileLines:
     """The lines of a file, or of a named pipe. Blank ones are no rows. Raises UsageError when it cannot be read."""
 
     path: Path
@@ -55,17 +55,17 @@ class Lines:
     def count(self) -> int | None:
         return None if self.path.is_fifo() else sum(1 for _ in self.rows())  # what is read of a pipe has gone
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[InputRow]:
         try:
             with self.path.open("rb") as stream:
-                yield from _lines(stream)
+                yield from _read_lines(stream)
         except OSError as error:
             why = f"{visible(str(self.path), 80)} cannot be read: {error.strerror}"
             raise UsageError(why, "Check the name") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Piped:
+class StdinLines:
     """The lines that come on stdin, each as it comes."""
 
     stream: BinaryIO
@@ -75,12 +75,12 @@ class Piped:
     def count(self) -> int | None:
         return None
 
-    def rows(self) -> Iterator[Row]:
-        return _lines(self.stream)
+    def rows(self) -> Iterator[InputRow]:
+        return _read_lines(self.stream)
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ImageFiles:
     """Files, each a row of its own."""
 
     files: Sequence[str]
@@ -90,40 +90,40 @@ class Pictures:
     def count(self) -> int | None:
         return len(self.files)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[InputRow]:
         for number, file in enumerate(self.files, 1):
             data = file.encode("utf-8", "surrogateescape")
-            yield Row(number, data, hashlib.sha256(data).hexdigest())
+            yield InputRow(number, data, hashlib.sha256(data).hexdigest())
 
 
-def found(patterns: Sequence[str]) -> Pictures:
+def match_files(patterns: Sequence[str]) -> ImageFiles:
     """The files that match: a pattern's in the order of their names, page2 before page10. Raises UsageError without any."""
     whole = [str(Path(pattern).expanduser()) for pattern in patterns]
-    matched = [sorted(glob.glob(pattern, recursive=True), key=_natural) for pattern in whole]  # noqa: PTH207  absolute ones too
+    matched = [sorted(glob.glob(pattern, recursive=True), key=_natural_order) for pattern in whole]  # noqa: PTH207  absolute ones too
     files = [file for names in matched for file in names if not Path(file).is_dir()]
     if not files:
         shown = visible(", ".join(patterns), 80)
         raise UsageError(f"No file matches {shown}", "** reaches into folders: --glob 'scans/**/*.png'")
-    return Pictures(tuple(dict.fromkeys(files)))
+    return ImageFiles(tuple(dict.fromkeys(files)))
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def _natural_order(name: str) -> list[tuple[int, str]]:
     """Sorts numbers in names by their value."""
     return [(int(part), part) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
-def _lines(stream: BinaryIO) -> Iterator[Row]:
+def _read_lines(stream: BinaryIO) -> Iterator[InputRow]:
     number = 0
-    while data := stream.readline(LONGEST + 1):
+    while data := stream.readline(MAX_LINE + 1):
         digest = hashlib.sha256(data.removeprefix(BOM).strip())
         whole: bytes | None = data
-        while len(data) > LONGEST and not data.endswith(b"\n"):
-            whole, data = None, stream.readline(LONGEST + 1)
+        while len(data) > MAX_LINE and not data.endswith(b"\n"):
+            whole, data = None, stream.readline(MAX_LINE + 1)
             digest.update(data)
-        if whole is None or (whole := _text(whole)):
+        if whole is None or (whole := _strip(whole)):
             number += 1
-            yield Row(number, whole, digest.hexdigest())
+            yield InputRow(number, whole, digest.hexdigest())
 
 
-def _text(line: bytes) -> bytes:
+def _strip(line: bytes) -> bytes:
     return line.removeprefix(BOM).strip()

@@ -11,13 +11,15 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
-from pixtral_cli.batch.input import Row
-from pixtral_cli.batch.results import KEY, ROW, STARTS, key
+from pixtral_cli.batch.input import InputRow
+from pixtral_cli.batch.results import LINE_KEY, LINE_STARTS, ROW_DIGITS, row_key
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.util import atomic
 from pixtral_cli.util.sanitize import visible
 
-EVERY = 1.0  # seconds from one sync to the next line that makes one; a killed process loses nothing even between them
+SYNC_INTERVAL = (
+    1.0  # seconds from one sync to the next line that makes one; a killed process loses nothing even between them
+)
 
 
 class Output(Protocol):
@@ -27,7 +29,7 @@ class Output(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class ResumeState:
     """What an earlier run left: its lines, and the numbers of those that are failures."""
 
     lines: int = 0
@@ -37,14 +39,16 @@ class Before:
 class Journal:
     """A file that grows by whole lines. What cannot be written leaves no part of a line behind."""
 
-    def __init__(self, path: Path, *, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, path: Path, *, every: float = SYNC_INTERVAL, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.path = path
         self._every, self._clock = every, clock
-        self._file = _opened(path)
+        self._file = _open_append(path)
         self._end = os.fstat(self._file).st_size
         self._synced = clock()
 
-    def resume(self, rows: Iterator[Row], settings: str, source: str) -> Before:
+    def resume(self, rows: Iterator[InputRow], settings: str, source: str) -> ResumeState:
         """Take as many of the rows as there are lines, each its row's; cut off what a kill has left of a last one.
 
         Raises UsageError when the file is not a batch's, or that of other rows or other settings.
@@ -52,34 +56,34 @@ class Journal:
         lines, whole, failed = 0, 0, array("Q")
         with self.path.open("rb") as stream:
             for line in stream:
-                found = KEY.match(line)
+                found = LINE_KEY.match(line)
                 if not line.endswith(b"\n") or found is None:
                     self._check_torn(line, whole, self._end)
                     break
                 self._check_row(next(rows, None), found[1].decode(), settings, lines + 1, source)
                 lines, whole = lines + 1, whole + len(line)
-                if _failed(line):
+                if _is_failure(line):
                     failed.append(lines)
         self._cut(whole)
-        return Before(lines, failed)
+        return ResumeState(lines, failed)
 
     def amend(self, other: "Journal") -> None:
         """Put the lines of another journal in the place of the failures here, in order; all at once or not at all."""
         try:
             with self.path.open("rb") as old, other.path.open("rb") as mended, atomic.replacing(self.path) as new:
-                new.writelines(next(mended) if _failed(line) else line for line in old)
+                new.writelines(next(mended) if _is_failure(line) else line for line in old)
         except OSError as error:
             raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}") from error
         other.path.unlink()
         os.close(self._file)
-        self._file = _opened(self.path)
+        self._file = _open_append(self.path)
         self._end = os.fstat(self._file).st_size
 
     def check(self) -> None:
         """Raises UsageError when the file is not a batch's."""
         with self.path.open("rb") as stream:
             first = stream.readline()
-        if first and not KEY.match(first):
+        if first and not LINE_KEY.match(first):
             self._check_torn(first, 0, self._end)
 
     def forget(self) -> None:
@@ -89,19 +93,19 @@ class Journal:
 
     def _check_torn(self, line: bytes, before: int, size: int) -> None:
         """A line without its end is what a kill leaves, if it is the last and begins as ours do."""
-        ours = any(line[: len(start)] == start[: len(line)] for start in STARTS)
+        ours = any(line[: len(start)] == start[: len(line)] for start in LINE_STARTS)
         if before + len(line) == size and ours and not line.endswith(b"\n"):
             return
         if before == 0 and not ours:
             raise UsageError(f"{self._name} holds something else than a batch's output", "Name another file: -o FILE")
         raise UsageError(f"{self._name} is damaged {before:,} bytes in", "Cut it off there, or begin anew: --fresh")
 
-    def _check_row(self, row: Row | None, written: str, settings: str, number: int, source: str) -> None:
+    def _check_row(self, row: InputRow | None, written: str, settings: str, number: int, source: str) -> None:
         if row is None:
-            raise UsageError(f"{self._name} has more lines than {source} has rows", _OTHERS)
-        wanted = key(row, settings)
-        if written[:ROW] != wanted[:ROW]:
-            raise UsageError(f"Row {number} of {source} is not the one that {self._name} answers", _OTHERS)
+            raise UsageError(f"{self._name} has more lines than {source} has rows", _OTHER_FILE)
+        wanted = row_key(row, settings)
+        if written[:ROW_DIGITS] != wanted[:ROW_DIGITS]:
+            raise UsageError(f"Row {number} of {source} is not the one that {self._name} answers", _OTHER_FILE)
         if written != wanted:
             raise UsageError(
                 f"{self._name} was answered by another model or with other settings",
@@ -144,10 +148,10 @@ class Journal:
         return visible(str(self.path), 60)
 
 
-_OTHERS = "Name another file, or begin anew: --fresh"
+_OTHER_FILE = "Name another file, or begin anew: --fresh"
 
 
-class Stream:
+class StreamOutput:
     """What somebody else writes to: a line has gone when it is written, and nothing can be resumed."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
@@ -157,7 +161,7 @@ class Stream:
         self._write(line.decode())
 
 
-class Device:
+class DeviceOutput:
     """A named pipe or a device: as with `Stream`, nothing can be resumed."""
 
     def __init__(self, device: RawIOBase, path: Path) -> None:
@@ -174,11 +178,11 @@ class Device:
             raise PixtralError(f"{visible(str(self._path), 60)} cannot be written: {error.strerror}") from error
 
 
-def _opened(path: Path) -> int:
+def _open_append(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
 
-def _failed(line: bytes) -> bool:
+def _is_failure(line: bytes) -> bool:
     try:
         return json.loads(line).get("error") is not None
     except (ValueError, AttributeError):

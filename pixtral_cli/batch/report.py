@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from pixtral_cli.batch.dry_run import Sum
-from pixtral_cli.batch.runner import Progress
+from pixtral_cli.batch.dry_run import CostTotal
+from pixtral_cli.batch.runner import BatchProgress
 from pixtral_cli.util.durations import clock
 from pixtral_cli.util.sanitize import visible
 
-TOLD = 5  # failures that are told one by one; the output tells them all
+MAX_FAILURES_SHOWN = 5  # failures that are told one by one; the output tells them all
 
 
-def progress(now: Progress) -> list[str]:
+def progress_parts(now: BatchProgress) -> list[str]:
     """What follows the count of rows, the most important first."""
     pieces = [f"{clock(now.left)} left"] if now.left else []
     if now.failed:
@@ -20,39 +20,43 @@ def progress(now: Progress) -> list[str]:
     return pieces
 
 
-def news(first: Progress, now: Progress, model: str) -> str:
+def row_note(first: BatchProgress, now: BatchProgress, model: str) -> str:
     """What is to be told of the newest row: that it failed, or asked for another model than the one that answers all."""
     if now.failure:
-        return failure(now.row, now.failure, now.failed - first.failed)
+        return failure_note(now.row, now.failure, now.failed - first.failed)
     if now.model not in ("", model) and now.done == first.done + 1:
         return f"The rows ask for {now.model}; {model} answers them"
     return ""
 
 
-def failure(row: int, why: str, count: int) -> str:
+def failure_note(row: int, why: str, count: int) -> str:
     """A line for a row that failed, the `count`th; "" when enough have been told."""
-    if count > TOLD:
+    if count > MAX_FAILURES_SHOWN:
         return ""
     return f"Row {row} failed: {visible(why, 100)}" + (
-        ". Of more failures the output alone tells" if count == TOLD else ""
+        ". Of more failures the output alone tells" if count == MAX_FAILURES_SHOWN else ""
     )
 
 
-def stopped(now: Progress, total: int | None, file: Path | None, *, fresh: bool = False) -> str:
+def stopped_note(now: BatchProgress, total: int | None, file: Path | None, *, fresh: bool = False) -> str:
     """How to go on. `fresh`: the command began the output anew, and would again."""
-    done = f"Stopped after {now.done:,} of {rows(total)}" if total is not None else f"Stopped after {rows(now.done)}"
+    done = (
+        f"Stopped after {now.done:,} of {count_rows(total)}"
+        if total is not None
+        else f"Stopped after {count_rows(now.done)}"
+    )
     if not file:
         return f"{done}. With -o FILE, a batch goes on where it was stopped"
     return f"{done}. " + ("Without --fresh it goes on from there" if fresh else "The same command goes on from there")
 
 
-def finished(first: Progress, last: Progress, seconds: float, file: Path | None) -> str:
+def finished_note(first: BatchProgress, last: BatchProgress, seconds: float, file: Path | None) -> str:
     """What this run did."""
     where = f", in {file}" if file else ""
-    return f"Answered {rows(last.done - first.done)} in {clock(seconds)}{where}"
+    return f"Answered {count_rows(last.done - first.done)} in {clock(seconds)}{where}"
 
 
-def costs(sum: Sum, model: str) -> str:
+def cost_table(sum: CostTotal, model: str) -> str:
     """What `--dry-run` prints."""
     failing = f", {sum.failed:,} of them would fail" if sum.failed else ""
     return (
@@ -63,5 +67,5 @@ def costs(sum: Sum, model: str) -> str:
     )
 
 
-def rows(count: int) -> str:
+def count_rows(count: int) -> str:
     return f"{count:,} row" + ("" if count == 1 else "s")

@@ -14,29 +14,29 @@ from typing import Any, Literal, TypeAlias
 
 from pixtral_cli.api import errors
 from pixtral_cli.api.messages import FieldError
-from pixtral_cli.batch.input import Row
+from pixtral_cli.batch.input import InputRow
 from pixtral_cli.chat.engine import FinishReason, Usage
 from pixtral_cli.errors import NetworkError, PixtralError
 from pixtral_cli.structured.schema import AnswerMismatch
 
-Form: TypeAlias = Literal["openai", "plain"]
+Shape: TypeAlias = Literal["openai", "plain"]
 Encode: TypeAlias = Callable[[Mapping[str, Any]], str]
 
-KEY = re.compile(rb'\{"(?:id": "batch_req_|row": \d+, "key": ")([0-9a-f]{32})"')
-STARTS = (b'{"id": "batch_req_', b'{"row": ')
-ROW, SETTINGS = 20, 12  # hexadecimal digits of a key that tell the row, and how it was asked
+LINE_KEY = re.compile(rb'\{"(?:id": "batch_req_|row": \d+, "key": ")([0-9a-f]{32})"')
+LINE_STARTS = (b'{"id": "batch_req_', b'{"row": ')
+ROW_DIGITS, SETTINGS_DIGITS = 20, 12  # hexadecimal digits of a key that tell the row, and how it was asked
 
 
 @dataclass(frozen=True, slots=True)
-class Label:
+class ResultShape:
     """In which shape a row is answered, and what of it is repeated so that it can be told from others."""
 
-    form: Form
+    form: Shape
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RowAnswer:
     """What an engine said to a row. `value` is what its JSON means, where a schema was wanted."""
 
     text: str
@@ -65,40 +65,42 @@ def encode(line: Mapping[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False)
 
 
-def key(row: Row, settings: str) -> str:
+def row_key(row: InputRow, settings: str) -> str:
     """Names a row and how it was asked; `settings` is the digest of what holds for all rows."""
-    return row.digest[:ROW] + settings[:SETTINGS]
+    return row.digest[:ROW_DIGITS] + settings[:SETTINGS_DIGITS]
 
 
-def answered(row: Row, named: str, label: Label, answer: Answer, model: str = "") -> Result:
+def success(row: InputRow, named: str, label: ResultShape, answer: RowAnswer, model: str = "") -> Result:
     """The line of an answer to a row that asked for `model`."""
     if label.form == "openai":
         body = _completion(named, answer)
         response = {"status_code": 200, "request_id": f"req_{named}", "body": body}
-        return Result(row.number, _openai(named, label, response, None), model=model)
+        return Result(row.number, _openai_line(named, label, response, None), model=model)
     line: dict[str, Any] = {"answer": answer.text}
     if answer.value is not None:
         line["value"] = answer.value
     line |= {
         "model": answer.model,
         "finish_reason": answer.finish_reason,
-        "usage": _counts(answer.usage) | {"image_tokens": answer.usage.image_tokens},
+        "usage": _token_counts(answer.usage) | {"image_tokens": answer.usage.image_tokens},
     }
-    return Result(row.number, _plain(row, named, label, line, None))
+    return Result(row.number, _plain_line(row, named, label, line, None))
 
 
-def failed(row: Row, named: str, label: Label, error: PixtralError, *, asked: bool, outage: bool = False) -> Result:
+def failure(
+    row: InputRow, named: str, label: ResultShape, error: PixtralError, *, asked: bool, outage: bool = False
+) -> Result:
     """The line of a row without an answer. `asked`: the engine had it already, so that it is the engine's error."""
-    status, told = _told(error, asked)
+    status, told = _error_object(error, asked)
     if label.form == "plain":
-        return Result(row.number, _plain(row, named, label, {"answer": None}, told), error, asked, outage)
+        return Result(row.number, _plain_line(row, named, label, {"answer": None}, told), error, asked, outage)
     body = {"status_code": status, "request_id": f"req_{named}", "body": {"error": told}}
     response = body if "custom_id" in label.fields else None  # what is no request has no response
     short = {"code": told["code"], "message": told["message"]}
-    return Result(row.number, _openai(named, label, response, short), error, asked, outage)
+    return Result(row.number, _openai_line(named, label, response, short), error, asked, outage)
 
 
-def _told(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
+def _error_object(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
     """Status and OpenAI's error object."""
     status, kind, code = errors.API_ERRORS[errors.known_class(error)]
     if isinstance(error, NetworkError) and not asked:
@@ -113,16 +115,16 @@ def _told(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
     return status, {"message": message, "type": kind, "param": param, "code": code}
 
 
-def _openai(named: str, label: Label, response: Any, error: Any) -> dict[str, Any]:
+def _openai_line(named: str, label: ResultShape, response: Any, error: Any) -> dict[str, Any]:
     custom_id = label.fields.get("custom_id")
     return {"id": f"batch_req_{named}", "custom_id": custom_id, "response": response, "error": error}
 
 
-def _plain(row: Row, named: str, label: Label, said: Mapping[str, Any], error: Any) -> dict[str, Any]:
+def _plain_line(row: InputRow, named: str, label: ResultShape, said: Mapping[str, Any], error: Any) -> dict[str, Any]:
     return {"row": row.number, "key": named, **label.fields, **said, "error": error}
 
 
-def _completion(named: str, answer: Answer) -> dict[str, Any]:
+def _completion(named: str, answer: RowAnswer) -> dict[str, Any]:
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     reason = "length" if answer.finish_reason == "length" else "stop"
     images = {"prompt_tokens_details": {"image_tokens": answer.usage.image_tokens}}
@@ -132,11 +134,11 @@ def _completion(named: str, answer: Answer) -> dict[str, Any]:
         "created": int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()),
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
-        "usage": _counts(answer.usage) | images,
+        "usage": _token_counts(answer.usage) | images,
     }
 
 
-def _counts(usage: Usage) -> dict[str, int]:
+def _token_counts(usage: Usage) -> dict[str, int]:
     """What the answer cost. How much of it was cached hangs on what was asked before, and is left out."""
     total = usage.prompt_tokens + usage.completion_tokens
     return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "total_tokens": total}

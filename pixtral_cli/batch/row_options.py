@@ -9,42 +9,45 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import UsageError
 from pixtral_cli.structured import schema, shorthand
 
-SAMPLED = frozenset({"temperature", "top_p", "max_tokens", "seed", "stop"})
-NAMES = {"max_completion_tokens": "max_tokens", "random_seed": "seed"}  # OpenAI's newer name, La Plateforme's name
-NO_EFFECT = frozenset(
+SAMPLING_FIELDS = frozenset({"temperature", "top_p", "max_tokens", "seed", "stop"})
+FIELD_ALIASES = {
+    "max_completion_tokens": "max_tokens",
+    "random_seed": "seed",
+}  # OpenAI's newer name, La Plateforme's name
+IGNORED_FIELDS = frozenset(
     {"model", "messages", "response_format", "stream", "stream_options", "user", "metadata", "safety_identifier",
      "prompt_cache_key", "service_tier", "parallel_tool_calls"}
 )  # fmt: skip
 # Values that ask for nothing, beside null, false, 0 and what is empty.
-NOTHING: Mapping[str, Sequence[Any]] = {
+NEUTRAL_VALUES: Mapping[str, Sequence[Any]] = {
     "n": [1], "tool_choice": ["none", "auto"], "modalities": [["text"]], "reasoning_effort": ["none"],
 }  # fmt: skip
-MAX_STOPS, LONGEST_STOP = 16, 256
+MAX_STOPS, MAX_STOP_LENGTH = 16, 256
 MAX_TOKENS = 10_000_000
 
 
-def check(body: Mapping[str, Any]) -> None:
+def check_supported(body: Mapping[str, Any]) -> None:
     """Raises FieldError for a field that asks for what no engine here does."""
     for name, value in body.items():
-        if name in SAMPLED or name in NAMES or name in NO_EFFECT or not value:
+        if name in SAMPLING_FIELDS or name in FIELD_ALIASES or name in IGNORED_FIELDS or not value:
             continue
-        if value not in NOTHING.get(name, ()):
+        if value not in NEUTRAL_VALUES.get(name, ()):
             raise FieldError(f"body.{name}", "is not supported")
 
 
-def sampling(values: Mapping[str, Any], otherwise: Sampling, prefix: str = "") -> Sampling:
+def parse_sampling(values: Mapping[str, Any], otherwise: Sampling, prefix: str = "") -> Sampling:
     """What a row says of its sampling over what holds for all. Raises FieldError; `prefix` leads to the fields."""
     given: dict[str, Any] = {
         "temperature": _number(values, "temperature", 0, 2, prefix),
         "top_p": _number(values, "top_p", 0, 1, prefix),
-        "max_tokens": _whole(values, "max_tokens", 1, MAX_TOKENS, prefix),
-        "seed": _whole(values, "seed", -(2**63), 2**63 - 1, prefix),
+        "max_tokens": _integer(values, "max_tokens", 1, MAX_TOKENS, prefix),
+        "seed": _integer(values, "seed", -(2**63), 2**63 - 1, prefix),
         "stop": _stop(values.get("stop"), f"{prefix}stop"),
     }
-    for other, name in NAMES.items():
+    for other, name in FIELD_ALIASES.items():
         if values.get(other) is not None:
             low, high = (1, MAX_TOKENS) if name == "max_tokens" else (-(2**63), 2**63 - 1)
-            given[name] = _whole(values, other, low, high, prefix)
+            given[name] = _integer(values, other, low, high, prefix)
     return replace(otherwise, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -58,7 +61,7 @@ def _number(values: Mapping[str, Any], name: str, low: float, high: float, prefi
     return float(number)
 
 
-def _whole(values: Mapping[str, Any], name: str, low: int, high: int, prefix: str) -> int | None:
+def _integer(values: Mapping[str, Any], name: str, low: int, high: int, prefix: str) -> int | None:
     value = values.get(name)
     if value is None:
         return None
@@ -76,12 +79,12 @@ def _stop(value: object, field: str) -> tuple[str, ...] | None:
     if len(texts) > MAX_STOPS:
         raise FieldError(field, f"holds more than {MAX_STOPS} texts")
     for text in texts:
-        if not isinstance(text, str) or not 0 < len(text) <= LONGEST_STOP:
-            raise FieldError(field, f"must be a text of 1 to {LONGEST_STOP} characters, or an array of such")
+        if not isinstance(text, str) or not 0 < len(text) <= MAX_STOP_LENGTH:
+            raise FieldError(field, f"must be a text of 1 to {MAX_STOP_LENGTH} characters, or an array of such")
     return tuple(texts)
 
 
-def response_format(value: object, field: str) -> dict[str, Any] | None:
+def parse_response_format(value: object, field: str) -> dict[str, Any] | None:
     """The schema of an OpenAI `response_format`; None for plain text. Raises FieldError."""
     held = expect(value, dict, field)
     kind = expect(held.get("type"), str, f"{field}.type")
@@ -92,10 +95,10 @@ def response_format(value: object, field: str) -> dict[str, Any] | None:
     if kind != "json_schema":
         raise FieldError(f"{field}.type", "must be text, json_object or json_schema")
     inner = expect(held.get("json_schema"), dict, f"{field}.json_schema")
-    return checked(inner.get("schema"), f"{field}.json_schema.schema")
+    return parse_schema(inner.get("schema"), f"{field}.json_schema.schema")
 
 
-def checked(value: object, field: str) -> dict[str, Any]:
+def parse_schema(value: object, field: str) -> dict[str, Any]:
     """A JSON schema, or its short form; a file is not read. Raises FieldError."""
     try:
         return shorthand.parse(value) if isinstance(value, str) else schema.check(value, "it")

@@ -15,8 +15,8 @@ from pixtral_cli import images
 from pixtral_cli.api import messages as wire
 from pixtral_cli.api.messages import FieldError, Loader, expect
 from pixtral_cli.batch import row_options
-from pixtral_cli.batch.input import LONGEST, Row
-from pixtral_cli.batch.results import Label
+from pixtral_cli.batch.input import MAX_LINE, InputRow
+from pixtral_cli.batch.results import ResultShape
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, system
@@ -26,11 +26,11 @@ from pixtral_cli.images.image import Image
 ENDPOINT = "/v1/chat/completions"
 MAX_IMAGES = 128
 MAX_URLS = 16  # of them, as at the server
-PLAIN = frozenset({"id", "metadata", "prompt", "images", "system", "schema"})
+PLAIN_FIELDS = frozenset({"id", "metadata", "prompt", "images", "system", "schema"})
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RowRequest:
     """What is asked of an engine. `model` is the one that the row names, which need not be the one that answers.
 
     `extract` is a language, when of the answer the code block in it is wanted.
@@ -42,12 +42,12 @@ class Request:
     extract: str = ""
 
 
-Opened: TypeAlias = tuple[Label, Callable[[], Request]]
-Open: TypeAlias = Callable[[Row], Opened]
+OpenedRow: TypeAlias = tuple[ResultShape, Callable[[], RowRequest]]
+RowOpener: TypeAlias = Callable[[InputRow], OpenedRow]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class RowReader:
     """Opens rows. Holds what is meant where a row says nothing: sampling, system prompt, `folder` of relative paths.
 
     `question` is asked about each picture; `fill` puts a row's prompt into the words around it, if there are any.
@@ -62,39 +62,41 @@ class Reader:
     offline: bool = False
     extract: str = ""  # of the answer to what `fill` or `question` asks, unless a schema is wanted
 
-    def picture(self, row: Row) -> Opened:
+    def picture(self, row: InputRow) -> OpenedRow:
         """A row that is a file's path."""
         path = os.fsdecode(row.data or b"")
 
-        def request() -> Request:
+        def request() -> RowRequest:
             return self._asked(place_images(self.question, [images.load(path)]), self.system, self.sampling)
 
-        return Label("plain", {"file": path}), request
+        return ResultShape("plain", {"file": path}), request
 
-    def line(self, row: Row) -> Opened:
+    def line(self, row: InputRow) -> OpenedRow:
         """A row that is a line of JSON. Raises FieldError for what is none."""
         if row.data is None:
-            raise FieldError("", f"the line is longer than {LONGEST // 10**6} MB")
+            raise FieldError("", f"the line is longer than {MAX_LINE // 10**6} MB")
         value = expect(wire.parse(row.data), dict, "the line")
         if "body" in value or "custom_id" in value:
             name = value.get("custom_id")
-            return Label("openai", {"custom_id": name if isinstance(name, str) else None}), lambda: self._openai(value)
+            return ResultShape("openai", {"custom_id": name if isinstance(name, str) else None}), lambda: self._openai(
+                value
+            )
         if "prompt" in value or "images" in value:
             repeated = {name: value[name] for name in ("id", "metadata") if name in value}
-            return Label("plain", repeated), lambda: self._plain(value)
+            return ResultShape("plain", repeated), lambda: self._plain(value)
         raise FieldError("", "the line holds neither a prompt nor a custom_id with a body")
 
-    def _openai(self, value: Mapping[str, Any]) -> Request:
+    def _openai(self, value: Mapping[str, Any]) -> RowRequest:
         expect(value.get("custom_id"), str, "custom_id")
         if value.get("method", "POST") != "POST":
             raise FieldError("method", "must be POST")
         if value.get("url", ENDPOINT) != ENDPOINT:
             raise FieldError("url", f"must be {ENDPOINT}")
         body = expect(value.get("body"), dict, "body")
-        row_options.check(body)
-        sampling = row_options.sampling(body, self.sampling, "body.")
+        row_options.check_supported(body)
+        sampling = row_options.parse_sampling(body, self.sampling, "body.")
         if body.get("response_format") is not None:
-            schema = row_options.response_format(body["response_format"], "body.response_format")
+            schema = row_options.parse_response_format(body["response_format"], "body.response_format")
             sampling = replace(sampling, schema=schema)
         model = "" if body.get("model") is None else expect(body["model"], str, "body.model")
         said = wire.messages(body.get("messages"), "body.messages", load=self._web())
@@ -102,26 +104,26 @@ class Reader:
             raise FieldError(f"body.messages[{len(said) - 1}].role", "must be user in the last message")
         if self.system and not any(message.role == "system" for message in said):
             said.insert(0, system(self.system))
-        return Request(said, sampling, model)
+        return RowRequest(said, sampling, model)
 
-    def _plain(self, value: Mapping[str, Any]) -> Request:
-        if unknown := [name for name in value if name not in PLAIN | row_options.SAMPLED]:
+    def _plain(self, value: Mapping[str, Any]) -> RowRequest:
+        if unknown := [name for name in value if name not in PLAIN_FIELDS | row_options.SAMPLING_FIELDS]:
             raise FieldError(unknown[0], "is not known", "What a row carries along goes into its metadata")
         prompt = self.fill(expect(value.get("prompt", ""), str, "prompt"))
         if not prompt.strip():
             raise FieldError("prompt", "is empty")
-        sampling = row_options.sampling(value, self.sampling)
+        sampling = row_options.parse_sampling(value, self.sampling)
         if value.get("schema") is not None:
-            sampling = replace(sampling, schema=row_options.checked(value["schema"], "schema"))
+            sampling = replace(sampling, schema=row_options.parse_schema(value["schema"], "schema"))
         instructions = self.system if value.get("system") is None else expect(value["system"], str, "system")
         load = self._any()
-        shown = [load(source, f"images[{number}]", {}) for number, source in enumerate(_sources(value))]
+        shown = [load(source, f"images[{number}]", {}) for number, source in enumerate(_image_sources(value))]
         return self._asked(place_images(prompt, shown), instructions, sampling)
 
-    def _asked(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> Request:
+    def _asked(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> RowRequest:
         asked = Message("user", parts)
         extract = self.extract if sampling.schema is None else ""
-        return Request([system(instructions), asked] if instructions else [asked], sampling, extract=extract)
+        return RowRequest([system(instructions), asked] if instructions else [asked], sampling, extract=extract)
 
     def _any(self) -> Loader:
         """Images of one plain row: files too."""
@@ -153,7 +155,7 @@ class Reader:
         return load
 
 
-def _sources(value: Mapping[str, Any]) -> list[str]:
+def _image_sources(value: Mapping[str, Any]) -> list[str]:
     held = value.get("images")
     if held is None:
         return []

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pixtral_cli.batch import dry_run as costs
 from pixtral_cli.batch import report
-from pixtral_cli.batch.input import Lines, Piped, Row, Source, found
-from pixtral_cli.batch.journal import Before, Device, Journal, Output, Stream
-from pixtral_cli.batch.row_reader import Open, Reader
-from pixtral_cli.batch.runner import Plan, Progress, run
+from pixtral_cli.batch.input import FileLines, InputRow, RowSource, StdinLines, match_files
+from pixtral_cli.batch.journal import DeviceOutput, Journal, Output, ResumeState, StreamOutput
+from pixtral_cli.batch.row_reader import RowOpener, RowReader
+from pixtral_cli.batch.runner import BatchPlan, BatchProgress, run_batch
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.templates import FilledTemplate, Template
 from pixtral_cli.cli.common import engine_setup, template_options
@@ -65,15 +65,15 @@ class BatchRequest:
 class Job:
     """A batch that can be run. `total` is how many rows there are, where anyone knows; `settings` tells what decides answers."""
 
-    source: Source
+    source: RowSource
     total: int | None
-    open: Open
+    open: RowOpener
     model: str
     settings: str
     concurrency: int
 
-    def plan(self, engine: Engine) -> Plan:
-        return Plan(self.open, engine, self.model, self.settings, self.concurrency, screen.dumps)
+    def plan(self, engine: Engine) -> BatchPlan:
+        return BatchPlan(self.open, engine, self.model, self.settings, self.concurrency, screen.dumps)
 
 
 def check(wanted: BatchRequest) -> None:
@@ -106,21 +106,21 @@ def _same_file(one: Path, other: Path) -> bool:
 def preview(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
     """Print what the batch would cost. Raises BatchError when rows would fail."""
     job = _build_job(wanted, chosen, settings)
-    sum = costs.Sum()
+    sum = costs.CostTotal()
     rows = islice(job.source.rows(), wanted.limit)
     with (
         closing(chosen.open()) as engine,
-        closing(costs.preview(job.plan(engine), rows)) as going,
+        closing(costs.total_costs(job.plan(engine), rows)) as going,
         progress_bar(out, job.total, "rows") as see,
     ):
         for now in going:
-            told = report.failure(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
+            told = report.failure_note(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
             see(now.rows, [f"{now.failed:,} failed"] if now.failed else [], told)
             sum = now
     _check_not_empty(sum.rows, job.source)
-    out.write(report.costs(sum, chosen.name))
+    out.write(report.cost_table(sum, chosen.name))
     if sum.failed:
-        raise BatchError(f"{sum.failed:,} of {report.rows(sum.rows)} would fail")
+        raise BatchError(f"{sum.failed:,} of {report.count_rows(sum.rows)} would fail")
 
 
 def answer(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
@@ -129,7 +129,7 @@ def answer(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: sc
     with _open_output(wanted, out) as output, closing(chosen.open()) as engine:
         if settings.engine == engine_setup.VLLM:  # it takes minutes: not only once there is a row to ask
             engine_setup.load_with_spinner(engine, out)
-        rows, before = job.source.rows(), Before()
+        rows, before = job.source.rows(), ResumeState()
         if isinstance(output, Journal) and not wanted.fresh:
             before = output.resume(rows, job.settings, job.source.name)
             if wanted.retry and before.failed:
@@ -137,9 +137,9 @@ def answer(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: sc
                 rows = job.source.rows()
                 before = output.resume(rows, job.settings, job.source.name)
         if before.lines:
-            out.note(f"{visible(str(wanted.file), 60)} answers {report.rows(before.lines)} already")
+            out.note(f"{visible(str(wanted.file), 60)} answers {report.count_rows(before.lines)} already")
         rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
-        going = run(
+        going = run_batch(
             job.plan(engine),
             rest,
             output,
@@ -153,7 +153,7 @@ def answer(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: sc
     _check_not_empty(last.done, job.source)
     if last.failed:
         hint = "Their lines say why; --retry-failed asks them again" if wanted.file else ""
-        raise BatchError(f"{last.failed:,} of {report.rows(last.done)} failed", hint)
+        raise BatchError(f"{last.failed:,} of {report.count_rows(last.done)} failed", hint)
 
 
 def _forget_old_answers(wanted: BatchRequest, output: Output) -> None:
@@ -169,28 +169,28 @@ def _retry_path(output: Journal) -> Path:
     return path.with_name(f".{path.name[:200]}.retry")
 
 
-def _retry_failed_rows(job: Job, engine: Engine, output: Journal, before: Before, out: screen.Output) -> None:
+def _retry_failed_rows(job: Job, engine: Engine, output: Journal, before: ResumeState, out: screen.Output) -> None:
     """Answer the rows that failed anew, in a file beside the output until all of them are."""
-    out.note(f"Asking {report.rows(len(before.failed))} again")
+    out.note(f"Asking {report.count_rows(len(before.failed))} again")
     wanted = set(before.failed)
     with closing(Journal(_retry_path(output))) as journal:
         rows = _failed_rows(job, wanted)
         done = _resume_retry(journal, rows, job)
         if done is None or len(done.failed) == len(wanted):  # left behind, or every row failed anew
             journal.forget()
-            rows, done = _failed_rows(job, wanted), Before()
+            rows, done = _failed_rows(job, wanted), ResumeState()
         again = replace(job, total=len(wanted))
         _run_with_progress(
-            run(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path
+            run_batch(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path
         )
         output.amend(journal)
 
 
-def _failed_rows(job: Job, wanted: set[int]) -> Iterator[Row]:
+def _failed_rows(job: Job, wanted: set[int]) -> Iterator[InputRow]:
     return (row for row in job.source.rows() if row.number in wanted)
 
 
-def _resume_retry(journal: Journal, rows: Iterator[Row], job: Job) -> Before | None:
+def _resume_retry(journal: Journal, rows: Iterator[InputRow], job: Job) -> ResumeState | None:
     """How far an earlier --retry-failed came with these rows; None when its answers are to others."""
     try:
         return journal.resume(rows, job.settings, job.source.name)
@@ -199,31 +199,31 @@ def _resume_retry(journal: Journal, rows: Iterator[Row], job: Job) -> Before | N
 
 
 def _run_with_progress(
-    going: Generator[Progress, None, None], job: Job, out: screen.Output, kept: Path | None, *, fresh: bool = False
-) -> Progress:
+    going: Generator[BatchProgress, None, None], job: Job, out: screen.Output, kept: Path | None, *, fresh: bool = False
+) -> BatchProgress:
     """Show the run to its end. When it is stopped before, say how it goes on from the file that it is kept in."""
     began, whole = time.monotonic(), False
     first = last = next(going)
     try:
         with closing(going), progress_bar(out, job.total, "rows") as see:
-            see(first.done, report.progress(first), "")
+            see(first.done, report.progress_parts(first), "")
             for last in going:
-                see(last.done, report.progress(last), report.news(first, last, job.model))
+                see(last.done, report.progress_parts(last), report.row_note(first, last, job.model))
         whole = True
     except BrokenPipeError:
         whole = True
         raise
     finally:
         if not whole and (last.done or not fresh):
-            out.note(report.stopped(last, job.total, kept, fresh=fresh))
+            out.note(report.stopped_note(last, job.total, kept, fresh=fresh))
     if last.done > first.done:
-        out.note(report.finished(first, last, time.monotonic() - began, kept))
+        out.note(report.finished_note(first, last, time.monotonic() - began, kept))
     return last
 
 
 def _build_job(wanted: BatchRequest, chosen: EngineChoice, settings: Config) -> Job:
     question = wanted.filled("".join(wanted.words) if wanted.patterns else "").prompt
-    source = found(wanted.patterns) if wanted.patterns else _row_source(wanted.words[0])
+    source = match_files(wanted.patterns) if wanted.patterns else _row_source(wanted.words[0])
     count = source.count()
     if count is not None:
         _check_not_empty(count, source)
@@ -232,7 +232,7 @@ def _build_job(wanted: BatchRequest, chosen: EngineChoice, settings: Config) -> 
     text, extract = template_options.schema_and_extract(wanted.template, wanted.schema, None)
     if text is not None:
         sampling = replace(sampling, schema=schemas.parse(text))
-    reader = Reader(
+    reader = RowReader(
         sampling, settings.system, question, lambda prompt: wanted.filled(prompt).prompt, source.folder,
         wanted.allow_private, bool(settings.offline), extract or "",
     )  # fmt: skip
@@ -244,15 +244,15 @@ def _build_job(wanted: BatchRequest, chosen: EngineChoice, settings: Config) -> 
     )  # fmt: skip
 
 
-def _row_source(name: str) -> Source:
+def _row_source(name: str) -> RowSource:
     if name != "-":
-        return Lines(Path(name))
+        return FileLines(Path(name))
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("- reads rows from stdin, and stdin is a terminal", "Pipe rows into it, or name a file")
-    return Piped(sys.stdin.buffer)
+    return StdinLines(sys.stdin.buffer)
 
 
-def _check_not_empty(count: int, source: Source) -> None:
+def _check_not_empty(count: int, source: RowSource) -> None:
     if not count:
         raise UsageError(f"There are no rows in {source.name}", EXAMPLE)
 
@@ -270,10 +270,10 @@ def _open_output(wanted: BatchRequest, out: screen.Output) -> Iterator[Output]:
     """Where lines go: stdout, a device, or a file that this process alone writes to."""
     file = wanted.file
     if file is None:
-        yield Stream(out.write)
+        yield StreamOutput(out.write)
     elif file.exists() and not file.is_file():
         with file.open("wb", buffering=0) as device:
-            yield Device(device, file)
+            yield DeviceOutput(device, file)
     else:
         lock = FileLock.acquire(file.resolve().with_name(f".{file.name[:200]}.lock"))
         if lock is None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pixtral_cli.chat.engine import Engine
     from pixtral_cli.config import Config
     from pixtral_cli.evals.run_folder import Run
-    from pixtral_cli.evals.runner import Plan
+    from pixtral_cli.evals.runner import EvalPlan
     from pixtral_cli.evals.task import Task
     from pixtral_cli.terminal.output.output import Output
 
@@ -34,7 +34,7 @@ class TaskGroup(typer.core.TyperGroup):
 def _task_names() -> list[str]:
     from pixtral_cli.evals import task_registry
 
-    return task_registry.names()
+    return task_registry.task_names()
 
 
 def _run_names() -> list[str]:
@@ -138,7 +138,7 @@ def run_(
     from pixtral_cli.evals import runner, setup, task_registry
     from pixtral_cli.terminal.output.output import choose_output as screen
 
-    chosen = task_registry.get(task)
+    chosen = task_registry.get_task(task)
     settings = config.load().override(
         engine=engine,
         base_url=base_url,
@@ -153,16 +153,16 @@ def run_(
     opened, about = _open_engine(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
-        wanted = setup.Wanted(
+        wanted = setup.EvalOptions(
             chosen, about, sampling, data, prompts, judge, judge_url, limit, seed, allow_exec, bool(settings.offline)
         )
         paths = config.paths()
-        planned = setup.plan(wanted, opened, paths.config_file.with_name("keys.json"))
-        run = setup.begin(wanted, planned, paths.data / "evals", output, fresh=fresh)
+        planned = setup.make_plan(wanted, opened, paths.config_file.with_name("keys.json"))
+        run = setup.open_or_create_run(wanted, planned, paths.data / "evals", output, fresh=fresh)
         out = screen(plain=bool(settings.plain), quiet=quiet)
-        if runner.left(planned, run):
+        if runner.remaining_rows(planned, run):
             engine_setup.load_with_spinner(opened, out)  # before the first row, whose time is measured
-            run = _note_changed_versions(run, run.ran_with(setup.ran_with(planned)), out)
+            run = _note_changed_versions(run, run.ran_with(setup.current_versions(planned)), out)
         _run_and_report(planned, run, concurrency, out)
     if not quiet:
         typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {output or run.folder.name}", err=True)
@@ -174,12 +174,12 @@ def _note_changed_versions(before: "Run", run: "Run", out: "Output") -> "Run":
     """The run; what has changed since it was last gone on with is told."""
     from pixtral_cli.evals import report
 
-    if before.versions and (said := report.changed(before.versions[-1], run.versions[-1])):
+    if before.versions and (said := report.changed_versions(before.versions[-1], run.versions[-1])):
         out.note(said)
     return run
 
 
-def _run_and_report(planned: "Plan", run: "Run", concurrency: int, out: "Output") -> None:
+def _run_and_report(planned: "EvalPlan", run: "Run", concurrency: int, out: "Output") -> None:
     import sys
     from contextlib import closing
 
@@ -189,16 +189,16 @@ def _run_and_report(planned: "Plan", run: "Run", concurrency: int, out: "Output"
     counter = ProgressLine(sys.stderr, quiet=out.quiet, plain=not out.spinner)
     last = None
     try:
-        with closing(runner.run(planned, run, concurrency=concurrency)) as going:
+        with closing(runner.run_eval(planned, run, concurrency=concurrency)) as going:
             for last in going:
-                counter.show(report.progress(planned.task, last))
+                counter.show(report.progress_text(planned.task, last))
     finally:
         counter.end()
         if last and last.done < last.total:
-            out.note(report.stopped(last))
+            out.note(report.stopped_text(last))
         if planned.judge:
             planned.judge.engine.close()
-    _print(report.table(planned.task, run, run.records()))
+    _print(report.run_table(planned.task, run, run.records()))
 
 
 def _print(text: str) -> None:
@@ -211,7 +211,7 @@ def _print(text: str) -> None:
 def _open_engine(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
     """The engine, and what the record says of model and engine."""
     from pixtral_cli.cli.common.engine_setup import API, choose_engine, choose_model, note_printer, open_model
-    from pixtral_cli.evals.setup import revision
+    from pixtral_cli.evals.setup import weights_revision
 
     if settings.base_url or settings.engine == API:
         remote, _ = choose_engine(model, settings)
@@ -221,7 +221,7 @@ def _open_engine(model: str | None, settings: "Config", quiet: bool) -> "tuple[E
     if chosen.note and not quiet:
         typer.echo(chosen.note, err=True)
     return open_model(chosen, settings, note_printer(quiet=quiet)), {
-        "name": chosen.name, "revision": chosen.revision or revision(chosen.folder), "engine": settings.engine or "local",
+        "name": chosen.name, "revision": chosen.revision or weights_revision(chosen.folder), "engine": settings.engine or "local",
         "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_quantize_setting(settings), **_vllm_settings(settings),
     }  # fmt: skip
 
@@ -247,8 +247,8 @@ def tasks_() -> None:
     """List the tasks."""
     from pixtral_cli.evals import task_registry
 
-    for name in task_registry.names():
-        typer.echo(f"{name:14} {task_registry.get(name).title}")
+    for name in task_registry.task_names():
+        typer.echo(f"{name:14} {task_registry.get_task(name).title}")
 
 
 @app.command("list")
@@ -260,7 +260,7 @@ def list_() -> None:
 
     for file in sorted((config.paths().data / "evals").glob("*/run.json"), key=lambda file: file.stat().st_mtime):
         try:
-            said = report.short(*_open_run(str(file.parent)))
+            said = report.short_text(*_open_run(str(file.parent)))
         except UsageError as error:  # of a task that is no more, or damaged: the others are listed all the same
             said = f"     –  {error.message}"
         _print(f"{file.parent.name:40} {said}")
@@ -285,9 +285,9 @@ def show(
 
     task, found = _open_run(run)
     listed = found.records()
-    _print(report.table(task, found, listed))
+    _print(report.run_table(task, found, listed))
     target = output or found.folder / "report.html"
-    target.write_text(report_html.html(task, found, listed, most=most), encoding="utf-8")
+    target.write_text(report_html.render_html(task, found, listed, most=most), encoding="utf-8")
     typer.echo(f"Wrote {target}", err=True)
 
 
@@ -308,7 +308,7 @@ def compare(
     found = [_open_run(run) for run in runs]
     if len({task.name for task, _ in found}) > 1:
         raise UsageError("These are runs of different tasks", "Compare runs of one task")
-    _print(report.side_by_side(found[0][0], [run for _, run in found]))
+    _print(report.comparison_table(found[0][0], [run for _, run in found]))
 
 
 def _open_run(name: str) -> "tuple[Task, Run]":
@@ -316,6 +316,6 @@ def _open_run(name: str) -> "tuple[Task, Run]":
     from pixtral_cli.evals import run_folder, task_registry
 
     here = Path(name)
-    folder = here if (here / run_folder.ABOUT).exists() else config.paths().data / "evals" / name
+    folder = here if (here / run_folder.SETTINGS_FILE).exists() else config.paths().data / "evals" / name
     run = run_folder.open_run(folder)
-    return task_registry.get(run.about["task"]), run
+    return task_registry.get_task(run.about["task"]), run

@@ -7,7 +7,7 @@ import typer
 from pixtral_cli.cli.common import options
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.remote.errors import Server
+    from pixtral_cli.engines.remote.errors import Endpoint
 
 
 NO_PROCESS = "No process keeps a model."
@@ -57,7 +57,7 @@ def serve(
     from pixtral_cli.cli.common import engine_setup
     from pixtral_cli.engines import resident
     from pixtral_cli.errors import UsageError
-    from pixtral_cli.server.serve import Front, run
+    from pixtral_cli.server.serve import ServeOptions, run
     from pixtral_cli.terminal.output.progress_line import ProgressLine
 
     settings = config.load().override(
@@ -76,8 +76,8 @@ def serve(
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
     if chosen.note:
         typer.echo(chosen.note, err=True)
-    front = Front(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
-    what = resident.wanted(
+    front = ServeOptions(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
+    what = resident.model_spec(
         chosen, device=settings.device or "auto", dtype=settings.dtype or "auto",
         quantize=settings.quantize or "auto", cache=config.paths().cache, running=concurrency,
         engine=settings.engine or "local", launch=engine_setup.vllm_launch(settings),
@@ -95,7 +95,7 @@ def serve(
         if open_page:
             webbrowser.open(url)
 
-    home = resident.room(config.paths().state)
+    home = resident.socket_folder(config.paths().state)
     try:
         run(front, what, home, engine_setup.sampling(settings, chosen.name), loading=loading, ready=ready)
     finally:
@@ -117,7 +117,7 @@ def ps() -> None:
     from pixtral_cli.engines import resident
     from pixtral_cli.util.sanitize import visible
 
-    rows = [status for _, status in resident.statuses(resident.room(config.paths().state))]
+    rows = [status for _, status in resident.running_workers(resident.socket_folder(config.paths().state))]
     for status in rows:
         kept = "serve" if status["owner"] else f"leaves after {status['keep_alive']:.0f} s"
         doing = f"{status['inside']} running" if status["inside"] else f"idle for {status['idle']:.0f} s"
@@ -140,13 +140,13 @@ def stop(
 
     found = [
         (socket, status)
-        for socket, status in resident.statuses(resident.room(config.paths().state))
+        for socket, status in resident.running_workers(resident.socket_folder(config.paths().state))
         if model in (None, status["name"])
     ]
     if model and not found:
         raise ModelError(f"No process keeps {model}", "See: pixtral ps")
     for socket, status in found:
-        resident.stop(socket, status)
+        resident.stop_worker(socket, status)
         typer.echo(f"Stopped {visible(status['name'])}.", err=True)
     if not found:
         typer.echo(NO_PROCESS, err=True)
@@ -165,9 +165,9 @@ def login(
     from pixtral_cli import config
     from pixtral_cli.engines.remote import keys
     from pixtral_cli.engines.remote.engine import LA_PLATEFORME
-    from pixtral_cli.engines.remote.errors import server
+    from pixtral_cli.engines.remote.errors import parse_endpoint
 
-    target = server(base_url or LA_PLATEFORME)
+    target = parse_endpoint(base_url or LA_PLATEFORME)
     file = config.paths().config_file.with_name("keys.json")
     if remove:
         keys.save(target.host, None, file)
@@ -176,20 +176,20 @@ def login(
     key = (
         typer.prompt(f"API key of {target.host}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     )
-    _try_key(server(target.base_url, keys.checked(key.strip(), "What was entered")))
+    _try_key(parse_endpoint(target.base_url, keys.checked(key.strip(), "What was entered")))
     keys.save(target.host, key, file)
     typer.echo(f"Stored the key of {target.host} in {file}.", err=True)
 
 
-def _try_key(target: "Server") -> None:
+def _try_key(target: "Endpoint") -> None:
     """Raises NetworkError when the server refuses the key; a server that cannot be reached proves nothing."""
     from contextlib import closing
 
+    from pixtral_cli.engines.remote.client import ApiClient
     from pixtral_cli.engines.remote.errors import Refused
-    from pixtral_cli.engines.remote.http import Link
     from pixtral_cli.errors import PixtralError
 
-    with closing(Link(target, patience=10)) as link:
+    with closing(ApiClient(target, patience=10)) as link:
         try:
             link.get("/models")
         except Refused:

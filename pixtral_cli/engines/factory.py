@@ -8,9 +8,9 @@ from pixtral_cli.chat.engine import Engine
 from pixtral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.vllm.command import Launch
+    from pixtral_cli.engines.vllm.command import VllmOptions
 
-NAMES = ("local", "vllm", "api")  # api: `engines.remote` connects to it
+ENGINES = ("local", "vllm", "api")  # api: `engines.remote` connects to it
 
 
 def open_engine(
@@ -23,7 +23,7 @@ def open_engine(
     quantize: str = "auto",
     cache: Path | None = None,
     note: Callable[[str], None] = lambda line: None,
-    launch: "Launch | None" = None,
+    launch: "VllmOptions | None" = None,
 ) -> Engine:
     """An engine of that kind; `launch` says how to start vLLM; see `LocalEngine` for the rest. Loads no weights; raises UsageError for an unknown kind."""
     if kind == "local":
@@ -34,4 +34,4 @@ def open_engine(
         from pixtral_cli.engines.vllm.engine import VllmEngine
 
         return VllmEngine(folder, name=name or folder.name, launch=launch, device=device, dtype=dtype)
-    raise UsageError(f"There is no engine named {kind!r}", f"Engines: {', '.join(NAMES)}")
+    raise UsageError(f"There is no engine named {kind!r}", f"Engines: {', '.join(ENGINES)}")

@@ -18,23 +18,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pixtral_cli import __version__, errors
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
 from pixtral_cli.chat.message import Message
-from pixtral_cli.engines.remote.engine import Answer, RemoteEngine
-from pixtral_cli.engines.remote.errors import Busy, Server, Unreachable
-from pixtral_cli.engines.remote.http import Cut, Link
+from pixtral_cli.engines.remote.client import ApiClient, Cancellation
+from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
+from pixtral_cli.engines.remote.errors import Endpoint, QueueFull, Unreachable
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 from pixtral_cli.models.names import Model
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.vllm.command import Launch
+    from pixtral_cli.engines.vllm.command import VllmOptions
 
-COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.worker")
-LONGEST_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
-STOPPED = 35.0  # seconds after which a process that was asked to stop has stopped
-PATIENCE = 10.0  # seconds in which a process that is there says so
+WORKER_COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.worker")
+MAX_SOCKET_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
+STOP_TIMEOUT = 35.0  # seconds after which a process that was asked to stop_worker has stopped
+STATUS_TIMEOUT = 10.0  # seconds in which a process that is there says so
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ModelSpec:
     """What a resident process is asked to keep. `keep_alive`: seconds of idling after which it leaves."""
 
     name: str
@@ -46,7 +46,7 @@ class Wanted:
     keep_alive: float | None = None
     running: int = 4
     engine: str = "local"
-    launch: "Launch | None" = None
+    launch: "VllmOptions | None" = None
 
     @property
     def key(self) -> str:
@@ -56,7 +56,7 @@ class Wanted:
         return hashlib.sha256(same.encode()).hexdigest()[:16]
 
 
-def wanted(
+def model_spec(
     model: Model,
     *,
     device: str = "auto",
@@ -66,19 +66,19 @@ def wanted(
     keep_alive: float | None = None,
     running: int = 4,
     engine: str = "local",
-    launch: "Launch | None" = None,
-) -> Wanted:
+    launch: "VllmOptions | None" = None,
+) -> ModelSpec:
     """What to ask of a process for this model."""
-    return Wanted(
+    return ModelSpec(
         model.name, str(model.folder.resolve()), device, dtype, quantize, str(cache) if cache else None, keep_alive,
         running, engine, launch,
     )  # fmt: skip
 
 
-def room(state: Path) -> Path:
+def socket_folder(state: Path) -> Path:
     """The folder of the sockets, which its owner alone can enter. Raises PixtralError when it isn't so."""
     folder = state / "run"
-    if len(os.fsencode(folder)) + 40 > LONGEST_PATH:
+    if len(os.fsencode(folder)) + 40 > MAX_SOCKET_PATH:
         short = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
         folder = Path(tempfile.gettempdir()) / f"pixtral-{os.getuid()}-{short}"
     try:
@@ -94,12 +94,12 @@ def room(state: Path) -> Path:
     return folder
 
 
-def link(socket: Path, *, patience: float | None = None) -> Link:
+def connect_client(socket: Path, *, patience: float | None = None) -> ApiClient:
     """To the process behind a socket. Without `patience` there is no time limit: a process that dies closes it."""
-    return Link(Server("http://localhost/v1", socket=socket), patience=patience)
+    return ApiClient(Endpoint("http://localhost/v1", socket=socket), patience=patience)
 
 
-def answers(asked: Link) -> bool:
+def is_responding(asked: ApiClient) -> bool:
     """Whether the process behind a link answers in the time the link has patience for."""
     try:
         asked.get("/status")
@@ -108,15 +108,15 @@ def answers(asked: Link) -> bool:
     return True
 
 
-def engine(socket: Path, model: str) -> RemoteEngine:
+def connect_engine(socket: Path, model: str) -> RemoteEngine:
     """The engine of the process behind a socket, which calls its model so."""
-    return RemoteEngine(link(socket), model, originals=True)
+    return RemoteEngine(connect_client(socket), model, originals=True)
 
 
-def statuses(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
+def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
     """The processes that answer, each with what it says of itself. Sockets of those that are gone are removed."""
     for socket in sorted(folder.glob(f"{key}*.sock")):
-        asked = link(socket, patience=PATIENCE)
+        asked = connect_client(socket, patience=STATUS_TIMEOUT)
         try:
             yield socket, asked.get("/status")
         except Unreachable:
@@ -127,18 +127,22 @@ def statuses(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]
             asked.close()
 
 
-def find(what: Wanted, folder: Path) -> RemoteEngine | None:
+def find_worker(what: ModelSpec, folder: Path) -> RemoteEngine | None:
     """The engine of a running process for this model, device, dtype and quantization."""
-    return next((engine(socket, status["name"]) for socket, status in statuses(folder, what.key)), None)
+    return next((connect_engine(socket, status["name"]) for socket, status in running_workers(folder, what.key)), None)
 
 
-Told: TypeAlias = Callable[[int, str], None]  # percent of the weights that are loaded, and what the engine says it does
+ProgressCallback: TypeAlias = Callable[
+    [int, str], None
+]  # percent of the weights that are loaded, and what the engine says it does
 
 
-def seek(what: Wanted, state: Path, told: Told = lambda percent, doing: None) -> RemoteEngine | None:
+def find_or_start_if_possible(
+    what: ModelSpec, state: Path, told: ProgressCallback = lambda percent, doing: None
+) -> RemoteEngine | None:
     """`find_or_start` in the room there. A home that cannot hold one holds no process: an error only if one is wanted."""
     try:
-        folder = room(state)
+        folder = socket_folder(state)
     except PixtralError:
         if what.keep_alive is None:
             return None
@@ -147,33 +151,33 @@ def seek(what: Wanted, state: Path, told: Told = lambda percent, doing: None) ->
 
 
 def find_or_start(
-    what: Wanted,
+    what: ModelSpec,
     folder: Path,
     *,
-    told: Told = lambda percent, doing: None,
-    command: Sequence[str] = COMMAND,
+    told: ProgressCallback = lambda percent, doing: None,
+    command: Sequence[str] = WORKER_COMMAND,
 ) -> RemoteEngine | None:
     """The engine of a process for this model; started when `keep_alive` asks for one, else None if there is none.
 
     `told` hears how far the process that is started has come. Raises what loading the model raises.
     """
-    if found := find(what, folder):
+    if found := find_worker(what, folder):
         return found
     if what.keep_alive is None:
         return None
-    with _locked(folder / f"{what.key}.lock"):
-        if found := find(what, folder):
+    with _start_lock(folder / f"{what.key}.lock"):
+        if found := find_worker(what, folder):
             return found
         socket = folder / f"{what.key}.sock"
         log = folder / f"{what.key}.log"
         with log.open("wb") as stderr:
-            process = spawn(what, socket, stderr=stderr.fileno(), command=command)
+            process = spawn_worker(what, socket, stderr=stderr.fileno(), command=command)
         process.detach(log, told)
-        return engine(socket, what.name)
+        return connect_engine(socket, what.name)
 
 
 @contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def _start_lock(file: Path) -> Iterator[None]:
     """One starts, the others wait for it."""
     import fcntl
 
@@ -182,14 +186,14 @@ def _locked(file: Path) -> Iterator[None]:
         yield
 
 
-class Process:
+class WorkerProcess:
     """A process that was started to keep a model, until its model is loaded and after."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.loaded, self.doing = 0, ""  # percent of the weights, and what its engine says; `ready` keeps them true
         self._process = process
 
-    def ready(self, log: Path | None = None, told: Told = lambda percent, doing: None) -> dict[str, Any]:
+    def ready(self, log: Path | None = None, told: ProgressCallback = lambda percent, doing: None) -> dict[str, Any]:
         """Wait until the model is loaded; what the process then says. Raises what loading raised there."""
         while "loaded" in (said := self._said(log)):
             self.loaded, self.doing = said["loaded"], said.get("doing", "")
@@ -212,7 +216,7 @@ class Process:
         assert isinstance(said, dict)
         return said
 
-    def detach(self, log: Path, told: Told = lambda percent, doing: None) -> None:
+    def detach(self, log: Path, told: ProgressCallback = lambda percent, doing: None) -> None:
         """Wait until it's ready and leave it to itself; interrupted before that, it ends."""
         try:
             self.ready(log, told)
@@ -231,7 +235,7 @@ class Process:
         except subprocess.TimeoutExpired:
             return None
 
-    def end(self, seconds: float = STOPPED) -> None:
+    def end(self, seconds: float = STOP_TIMEOUT) -> None:
         """Let it finish what it computes, within so many seconds."""
         if self._process.stdin:
             with contextlib.suppress(OSError):
@@ -246,9 +250,14 @@ class Process:
         self._process.kill()
 
 
-def spawn(
-    what: Wanted, socket: Path, *, attached: bool = False, stderr: int | None = None, command: Sequence[str] = COMMAND
-) -> Process:
+def spawn_worker(
+    what: ModelSpec,
+    socket: Path,
+    *,
+    attached: bool = False,
+    stderr: int | None = None,
+    command: Sequence[str] = WORKER_COMMAND,
+) -> WorkerProcess:
     """Start a process that listens on `socket` once its model is loaded. An `attached` one ends with this process."""
     order = {**asdict(what), "socket": str(socket), "owner": os.getpid() if attached else None}
     process = subprocess.Popen(
@@ -258,10 +267,10 @@ def spawn(
         stderr=stderr,
         start_new_session=True,  # Ctrl-C is meant for us
     )
-    return Process(process)
+    return WorkerProcess(process)
 
 
-def stop(socket: Path, status: dict[str, Any], seconds: float = STOPPED) -> None:
+def stop_worker(socket: Path, status: dict[str, Any], seconds: float = STOP_TIMEOUT) -> None:
     """End a process: it finishes what it computes. Raises PixtralError when it doesn't within so many seconds."""
     pid = int(status["stop"])
     with contextlib.suppress(ProcessLookupError):
@@ -273,7 +282,7 @@ def stop(socket: Path, status: dict[str, Any], seconds: float = STOPPED) -> None
         time.sleep(0.05)
 
 
-class _CutThrough(Cut):
+class _ForwardedCancellation(Cancellation):
     """Ends an answer that another engine's answer is passed on as."""
 
     def __init__(self) -> None:
@@ -294,7 +303,7 @@ class _CutThrough(Cut):
                 self._inner.close()
 
 
-class Resident:
+class ResidentEngine:
     """A resident process's engine. When the process has gone, says so by `note` and answers with `otherwise` instead.
 
     One that is there but full is asked again until it has room.
@@ -308,13 +317,13 @@ class Resident:
         self._lock = threading.Lock()
         self._closed = threading.Event()
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
         """See `Engine`. An answer that has begun is not begun again; any thread may close one."""
-        cut = _CutThrough()
-        return Answer(self._answer(messages, sampling, cut), cut)
+        cut = _ForwardedCancellation()
+        return AnswerStream(self._answer(messages, sampling, cut), cut)
 
     def _answer(
-        self, messages: Sequence[Message], sampling: Sampling, cut: "_CutThrough"
+        self, messages: Sequence[Message], sampling: Sampling, cut: _ForwardedCancellation
     ) -> Generator[Chunk, None, None]:
         while True:
             engine, begun = self._engine, False
@@ -344,7 +353,7 @@ class Resident:
 
     def _worth_another(self, error: NetworkError, failed: Engine, unwanted: threading.Event) -> bool:
         """Whether to ask again: the process once it may have room, or what answers in its place."""
-        if isinstance(error, Busy):
+        if isinstance(error, QueueFull):
             return not unwanted.wait(error.after) and not self._closed.is_set()
         return self._replaced(failed)
 
@@ -360,8 +369,8 @@ class Resident:
             return True
 
     def _alive(self) -> bool:
-        with contextlib.closing(Link(self._remote.server, patience=PATIENCE)) as asked:
-            return answers(asked)
+        with contextlib.closing(ApiClient(self._remote.server, patience=STATUS_TIMEOUT)) as asked:
+            return is_responding(asked)
 
     def close(self) -> None:
         self._closed.set()

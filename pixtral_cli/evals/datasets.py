@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.errors import ImageError, NetworkError, UsageError
-from pixtral_cli.evals.task import Row, Source
+from pixtral_cli.evals.task import DatasetRow, HubSource
 
 if TYPE_CHECKING:
     from pixtral_cli.images.image import Image
 
 PARQUET, JSONL = ".parquet", ".jsonl"
-EXTRA = "Get it: pip install 'pixtral[evals]'"
+EXTRA_HINT = "Get it: pip install 'pixtral[evals]'"
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
+class Dataset:
     """Files of rows in a folder, in order; `revision` changes when a byte of them does."""
 
     folder: Path
@@ -30,16 +30,16 @@ class Data:
     revision: str
 
     def __len__(self) -> int:
-        return sum(_count(file) for file in self.files)
+        return sum(_count_rows(file) for file in self.files)
 
-    def rows(self, wanted: Collection[int]) -> Iterator[Row]:
+    def rows(self, wanted: Collection[int]) -> Iterator[DatasetRow]:
         """The rows with these indices, in order; of others no more is read than must be."""
         before = 0
         for file in self.files:
-            count = _count(file)
+            count = _count_rows(file)
             here = {index - before for index in wanted if before <= index < before + count}
-            for index, values in _parquet(file, here) if file.suffix == PARQUET else _jsonl(file, here):
-                yield Row(before + index, values, self._image)
+            for index, values in _read_parquet(file, here) if file.suffix == PARQUET else _read_jsonl(file, here):
+                yield DatasetRow(before + index, values, self._image)
             before += count
 
     def _image(self, value: Any, name: str) -> "Image":
@@ -57,10 +57,10 @@ class Data:
         path = (self.folder / value).resolve()
         if not path.is_relative_to(self.folder.resolve()):
             raise ImageError(f"{name}: the path {value[:60]!r} leads out of the data folder", "Copy the image into it")
-        return images.load(str(path)) if path.exists() else _encoded(value, path, name)
+        return images.load(str(path)) if path.exists() else _decode_base64(value, path, name)
 
 
-def _encoded(value: str, path: Path, name: str) -> "Image":
+def _decode_base64(value: str, path: Path, name: str) -> "Image":
     """The picture whose bytes a text holds in base64."""
     from pixtral_cli import images
 
@@ -72,7 +72,7 @@ def _encoded(value: str, path: Path, name: str) -> "Image":
         ) from None
 
 
-def local(folder: Path, source: Source | None = None) -> Data:
+def open_local(folder: Path, source: HubSource | None = None) -> Dataset:
     """The rows in a folder: the files that the source's pattern finds, else every one. Raises UsageError without any."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", "--data wants a folder with parquet or JSONL files")
@@ -80,10 +80,10 @@ def local(folder: Path, source: Source | None = None) -> Data:
     found = found or sorted(file for file in folder.rglob("*") if file.suffix in (PARQUET, JSONL) and file.is_file())
     if not found:
         raise UsageError(f"{folder} holds no parquet and no JSONL file", "--data wants a folder with rows of the task")
-    return Data(folder, tuple(found), str(folder), _hash(folder, found))
+    return Dataset(folder, tuple(found), str(folder), _hash_files(folder, found))
 
 
-def _hash(folder: Path, files: Sequence[Path]) -> str:
+def _hash_files(folder: Path, files: Sequence[Path]) -> str:
     whole = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -92,7 +92,7 @@ def _hash(folder: Path, files: Sequence[Path]) -> str:
     return f"sha256:{whole.hexdigest()}"
 
 
-def from_hub(source: Source, *, offline: bool = False) -> Data:
+def open_hub(source: HubSource, *, offline: bool = False) -> Dataset:
     """A data set of the hub, downloaded unless it is in the cache. Raises NetworkError, UsageError."""
     import os
 
@@ -122,25 +122,25 @@ def from_hub(source: Source, *, offline: bool = False) -> Data:
     files = sorted(Path(folder).glob(source.files))
     if not files:
         raise UsageError(f"The data set {source.repo} has no file {source.files} here", elsewhere)
-    return Data(Path(folder), tuple(files), source.repo, Path(folder).name)
+    return Dataset(Path(folder), tuple(files), source.repo, Path(folder).name)
 
 
-def _count(file: Path) -> int:
+def _count_rows(file: Path) -> int:
     if file.suffix == PARQUET:
-        return int(_open(file).metadata.num_rows)
+        return int(_open_parquet(file).metadata.num_rows)
     with file.open("rb") as stream:
         return sum(1 for line in stream if line.strip())
 
 
-def _jsonl(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_jsonl(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open("rb") as stream:
         lines = (line for line in stream if line.strip())
         for index, line in enumerate(lines):
             if index in wanted:
-                yield index, _object(line, f"{file.name}, row {index}")
+                yield index, _parse_object(line, f"{file.name}, row {index}")
 
 
-def _object(line: bytes, where: str) -> dict[str, Any]:
+def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -150,9 +150,9 @@ def _object(line: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _parquet(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_parquet(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows one after another; row groups without a wanted row are not read."""
-    opened = _open(file)
+    opened = _open_parquet(file)
     before = 0
     for group in range(opened.num_row_groups):
         count = opened.metadata.row_group(group).num_rows
@@ -166,12 +166,12 @@ def _parquet(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[st
         before += count
 
 
-def _open(file: Path) -> Any:
+def _open_parquet(file: Path) -> Any:
     try:
         arrow: Any = import_module("pyarrow")  # an extra, and untyped
         parquet: Any = import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
-        raise UsageError("Reading parquet needs one more package", EXTRA) from error
+        raise UsageError("Reading parquet needs one more package", EXTRA_HINT) from error
     try:
         return parquet.ParquetFile(file)
     except (arrow.ArrowException, OSError) as error:

@@ -11,7 +11,7 @@ End with a line of exactly this form:
 Final Answer: <answer>
 Rules for <answer>:
 """
-OWN = {
+DEFAULT_PROMPTS = {
     "choice": _PROTOCOL
     + """- When options are listed, give the one right letter and nothing else, such as A.
 - Otherwise give one number or one short phrase; a number without its unit.
@@ -57,28 +57,30 @@ PUBLISHED = {
 class Prompts:
     """The prompts of one run; `source` says whose they are and is recorded with the result."""
 
-    texts: dict[str, str] = field(default_factory=lambda: dict(OWN))
+    texts: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_PROMPTS))
     source: str = "pixtral"
 
     def __getitem__(self, name: str) -> str:
         return self.texts[name]
 
 
-def published(checkout: Path, task: str) -> Prompts:
+def load_published(checkout: Path, task: str) -> Prompts:
     """Ours, and word for word the published ones of a task. Raises UsageError when it has none, or they are not there."""
     wanted = {name: place for (owner, name), place in PUBLISHED.items() if owner == task}
     if not wanted:
         tasks = ", ".join(sorted({owner for owner, _ in PUBLISHED}))
         raise UsageError(f"There are no published prompts for {task}", f"There are for {tasks}")
-    found = {name: _constant(_tasks(checkout) / file, constant) for name, (file, constant) in wanted.items()}
-    return Prompts({**OWN, **found}, "mistral-evals")
+    found = {
+        name: _read_constant(_tasks_folder(checkout) / file, constant) for name, (file, constant) in wanted.items()
+    }
+    return Prompts({**DEFAULT_PROMPTS, **found}, "mistral-evals")
 
 
-def _tasks(checkout: Path) -> Path:
+def _tasks_folder(checkout: Path) -> Path:
     return checkout / "eval" / "tasks" if (checkout / "eval" / "tasks").is_dir() else checkout
 
 
-def _constant(file: Path, name: str) -> str:
+def _read_constant(file: Path, name: str) -> str:
     """The text that a file assigns to a name, at its top or in a class; the file is parsed and not run."""
     hint = "--prompts wants a checkout of mistralai/mistral-evals"
     try:

@@ -8,13 +8,13 @@ from typing import Any
 
 from pixtral_cli.errors import UsageError
 from pixtral_cli.evals.run_folder import Record, Run
-from pixtral_cli.evals.runner import Progress, scored
+from pixtral_cli.evals.runner import EvalProgress, scores_by_question
 from pixtral_cli.evals.scoring import intervals
 from pixtral_cli.evals.scoring.intervals import Difference, Interval, Scored
 from pixtral_cli.evals.task import Task
 from pixtral_cli.util.durations import clock
 
-PLAIN = {
+METRIC_TITLES = {
     "explicit_relaxed": "relaxed correctness, explicit prompt",
     "anywhere_relaxed": "relaxed correctness, anywhere in the answer",
     "vqa_match": "VQA match", "anls": "ANLS", "judge": "judge's rating", "macro": "judge's rating, mean of groups",
@@ -38,13 +38,13 @@ class Summary:
     seconds: float
 
 
-def summary(task: Task, found: Sequence[Record]) -> Summary:
+def summarize(task: Task, found: Sequence[Record]) -> Summary:
     """The numbers of a run's records; groups by the first metric."""
     metrics = {}
     for metric in task.metrics:
-        if scores := list(scored(found, metric).values()):
+        if scores := list(scores_by_question(found, metric).values()):
             metrics[metric] = intervals.bootstrap(scores)
-    groups = _groups(task, found)
+    groups = _group_means(task, found)
     if not task.percent and groups:
         middle = math.fsum(mean for mean, _ in groups.values()) / len(groups)
         metrics["macro"] = Interval(middle, middle, middle)
@@ -53,50 +53,54 @@ def summary(task: Task, found: Sequence[Record]) -> Summary:
     return Summary(metrics, groups, len(found), len(rows), failed, math.fsum(record["seconds"] for record in found))
 
 
-def _groups(task: Task, found: Sequence[Record]) -> dict[str, tuple[float, int]]:
+def _group_means(task: Task, found: Sequence[Record]) -> dict[str, tuple[float, int]]:
     names = sorted({name for record in found for name in record["groups"]})
     groups = {}
     for name in names:
-        members = list(scored([record for record in found if name in record["groups"]], task.metrics[0]).values())
+        members = list(
+            scores_by_question([record for record in found if name in record["groups"]], task.metrics[0]).values()
+        )
         if members:
             groups[name] = (intervals.mean(members), len(members))
     return groups
 
 
-def shown(task: Task, value: float) -> str:
+def format_score(task: Task, value: float) -> str:
     """A score as people read it: shares as percent, ratings as points."""
     return f"{100 * value:.1f}" if task.percent else f"{value:.2f}"
 
 
-def table(task: Task, run: Run, found: Sequence[Record]) -> str:
+def run_table(task: Task, run: Run, found: Sequence[Record]) -> str:
     """One run: every metric with its interval, beside the published scores, and the groups."""
-    total = summary(task, found)
+    total = summarize(task, found)
     lines = [
         heading(task, run),
-        f"{total.questions} questions, {total.seconds:.0f} s of answering{unfinished(run, total.rows)}",
+        f"{total.questions} questions, {total.seconds:.0f} s of answering{unfinished_text(run, total.rows)}",
         "",
     ]
     for metric, interval in total.metrics.items():
-        lines.append(f"{PLAIN.get(metric, metric):45} {_interval(task, interval)}")
+        lines.append(f"{METRIC_TITLES.get(metric, metric):45} {_format_interval(task, interval)}")
     for who, score in task.published.items():
-        lines.append(f"{who + ', Pixtral 12B':45} {shown(task, score):>6}")
+        lines.append(f"{who + ', Pixtral 12B':45} {format_score(task, score):>6}")
     if total.failed:
         lines.append(f"{'failed':45} {total.failed:6}  (the same command asks them again)")
     if total.groups:
         lines += [
             "",
-            *(f"  {name:43} {shown(task, mean):>6}  of {count}" for name, (mean, count) in total.groups.items()),
+            *(f"  {name:43} {format_score(task, mean):>6}  of {count}" for name, (mean, count) in total.groups.items()),
         ]
     return "\n".join(lines)
 
 
-def progress(task: Task, now: Progress) -> str:
+def progress_text(task: Task, now: EvalProgress) -> str:
     """How a run goes, in a line."""
     pieces = [f"{now.done} of {now.total} rows"]
     if now.score:
         reach = (now.score.high - now.score.low) / 2
-        within = f" ± {shown(task, reach)}" if reach else ""
-        pieces.append(f"{PLAIN.get(task.metrics[0], task.metrics[0])} {shown(task, now.score.mean)}{within}")
+        within = f" ± {format_score(task, reach)}" if reach else ""
+        pieces.append(
+            f"{METRIC_TITLES.get(task.metrics[0], task.metrics[0])} {format_score(task, now.score.mean)}{within}"
+        )
     if now.failed:
         pieces.append(f"{now.failed} failed")
     if now.left is not None and now.done < now.total:
@@ -104,30 +108,30 @@ def progress(task: Task, now: Progress) -> str:
     return " · ".join(pieces)
 
 
-def stopped(now: Progress) -> str:
+def stopped_text(now: EvalProgress) -> str:
     """How a run that was left before its end goes on."""
     return f"Stopped after {now.done:,} of {now.total:,} rows. The same command goes on from there"
 
 
-def unfinished(run: Run, rows: int) -> str:
+def unfinished_text(run: Run, rows: int) -> str:
     """What stands behind a run of which there are so many rows, if that is not all of it."""
     return f"; unfinished: {rows:,} of {run.rows:,} rows" if rows < run.rows else ""
 
 
-def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def changed_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What is not as it was when a run was last gone on with; empty if all is."""
-    was, is_ = _flat(before), _flat(now)
+    was, is_ = _flatten(before), _flatten(now)
     differing = [name for name in dict.fromkeys((*was, *is_)) if was.get(name) != is_.get(name)]
     told = ", ".join(f"{name} {was.get(name, 'none')} → {is_.get(name, 'none')}" for name in differing)
     return f"Not as when this run was begun: {told}" if told else ""
 
 
-def _flat(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
+def _flatten(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
     """A table's values by their path, as text."""
     found: dict[str, str] = {}
     for name, value in table.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{name}.")
+            found |= _flatten(value, f"{before}{name}.")
         else:
             found[f"{before}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return found
@@ -140,14 +144,14 @@ def heading(task: Task, run: Run) -> str:
     return f"{task.title}: {about['model']['name']}{prompts}{subset}"
 
 
-def _interval(task: Task, interval: Interval) -> str:
+def _format_interval(task: Task, interval: Interval) -> str:
     if interval.low == interval.high:
-        return f"{shown(task, interval.mean):>6}"
-    return f"{shown(task, interval.mean):>6}  [{shown(task, interval.low)}, {shown(task, interval.high)}]"
+        return f"{format_score(task, interval.mean):>6}"
+    return f"{format_score(task, interval.mean):>6}  [{format_score(task, interval.low)}, {format_score(task, interval.high)}]"
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class RunComparison:
     """A run beside the first one; None for the first itself."""
 
     name: str
@@ -155,64 +159,64 @@ class Compared:
     difference: Difference | None
 
 
-def compare(task: Task, runs: Sequence[Run]) -> list[Compared]:
+def compare_runs(task: Task, runs: Sequence[Run]) -> list[RunComparison]:
     """Every run's first metric, and each against the first. Raises UsageError when they have no question in common."""
-    scores: list[dict[str, Scored]] = [scored(run.records(), task.metrics[0]) for run in runs]
+    scores: list[dict[str, Scored]] = [scores_by_question(run.records(), task.metrics[0]) for run in runs]
     found = []
     for run, own in zip(runs, scores, strict=True):
         if not own:
             raise UsageError(f"{run.folder.name} has no score yet", "Run it first")
-        difference = None if own is scores[0] else intervals.compare(scores[0], own)
+        difference = None if own is scores[0] else intervals.compare_scores(scores[0], own)
         if difference and not difference.questions:
             raise UsageError(
                 f"{run.folder.name} shares no question with {runs[0].folder.name}", "Compare runs of the same rows"
             )
-        found.append(Compared(run.folder.name, intervals.bootstrap(list(own.values())), difference))
+        found.append(RunComparison(run.folder.name, intervals.bootstrap(list(own.values())), difference))
     return found
 
 
-def side_by_side(task: Task, runs: Sequence[Run]) -> str:
+def comparison_table(task: Task, runs: Sequence[Run]) -> str:
     """The comparison as a table; published scores at its end, with the runs whose interval does not hold them."""
-    found = compare(task, runs)
+    found = compare_runs(task, runs)
     width = max(len(one.name) for one in found)
-    lines = [f"{task.title}: {PLAIN.get(task.metrics[0], task.metrics[0])}", ""]
+    lines = [f"{task.title}: {METRIC_TITLES.get(task.metrics[0], task.metrics[0])}", ""]
     lines += [
-        f"{one.name:{width}}  {_interval(task, one.interval):24}{_difference(task, one.difference)}".rstrip()
+        f"{one.name:{width}}  {_format_interval(task, one.interval):24}{_format_difference(task, one.difference)}".rstrip()
         for one in found
     ]
     for who, score in task.published.items():
         outside = [one.name for one in found if not one.interval.low <= score <= one.interval.high]
         note = f"  outside the interval of {', '.join(outside)}" if outside else "  inside every interval"
-        lines.append(f"{who:{width}}  {shown(task, score):>6}{note}")
-    return "\n".join([*lines, *_apart(runs)])
+        lines.append(f"{who:{width}}  {format_score(task, score):>6}{note}")
+    return "\n".join([*lines, *_differing_settings(runs)])
 
 
-def _apart(runs: Sequence[Run]) -> list[str]:
+def _differing_settings(runs: Sequence[Run]) -> list[str]:
     """What the runs do not have in common, a line for each: of models and data, but also of what makes a comparison unfair."""
-    tables = [_flat(run.about) for run in runs]
+    tables = [_flatten(run.about) for run in runs]
     names = dict.fromkeys(name for table in tables for name in table)
     differing = [name for name in names if len({table.get(name) for table in tables}) > 1]
     lines = [f"  {name:24} {'  |  '.join(table.get(name, '–')[:60] for table in tables)}" for name in differing]
     return ["", "What differs:", *lines] if lines else []
 
 
-def _difference(task: Task, difference: Difference | None) -> str:
+def _format_difference(task: Task, difference: Difference | None) -> str:
     if difference is None:
         return ""
     delta = difference.delta
-    span = f"[{_signed(task, delta.low)}, {_signed(task, delta.high)}]"
+    span = f"[{_format_signed(task, delta.low)}, {_format_signed(task, delta.high)}]"
     p = "p < 0.001" if difference.p < 0.001 else f"p = {difference.p:.3f}"
-    return f"{_signed(task, delta.mean)} {span}, {p} ({difference.test}, {difference.questions} questions)"
+    return f"{_format_signed(task, delta.mean)} {span}, {p} ({difference.test}, {difference.questions} questions)"
 
 
-def _signed(task: Task, value: float) -> str:
-    text = shown(task, value)
+def _format_signed(task: Task, value: float) -> str:
+    text = format_score(task, value)
     return text if text.startswith("-") else f"+{text}"
 
 
-def short(task: Task, run: Run) -> str:
+def short_text(task: Task, run: Run) -> str:
     """A run in a few words."""
     found = run.records()
-    scores = list(scored(found, task.metrics[0]).values())
-    mean = shown(task, intervals.mean(scores)) if scores else "–"
-    return f"{mean:>6}  {len(found)} questions{unfinished(run, len({record['row'] for record in found}))}"
+    scores = list(scores_by_question(found, task.metrics[0]).values())
+    mean = format_score(task, intervals.mean(scores)) if scores else "–"
+    return f"{mean:>6}  {len(found)} questions{unfinished_text(run, len({record['row'] for record in found}))}"

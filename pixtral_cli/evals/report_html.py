@@ -9,8 +9,8 @@ from pixtral_cli.evals import report
 from pixtral_cli.evals.run_folder import Record, Run
 from pixtral_cli.evals.task import Task
 
-MOST = 500
-HEAD = """<!doctype html>
+MAX_QUESTIONS = 500
+PAGE_HEAD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -48,16 +48,19 @@ dd {{ margin: 0 }}
 """
 
 
-def html(task: Task, run: Run, found: Sequence[Record], *, most: int = MOST) -> str:
+def render_html(task: Task, run: Run, found: Sequence[Record], *, most: int = MAX_QUESTIONS) -> str:
     """The page, with at most so many questions: the lowest scores first, then in the order of rows."""
     listed = sorted(found, key=lambda record: (_score(task, record), record["row"], record["place"]))
-    pieces = [HEAD.format(title=escape(report.heading(task, run))), f"<h1>{escape(report.heading(task, run))}</h1>"]
-    pieces += [_numbers(task, run, found), _about(run)]
+    pieces = [
+        PAGE_HEAD.format(title=escape(report.heading(task, run))),
+        f"<h1>{escape(report.heading(task, run))}</h1>",
+    ]
+    pieces += [_scores_table(task, run, found), _settings_section(run)]
     if len(listed) > most:
         pieces.append(
             f'<p class="faint">The {most} lowest scores of {len(listed)} questions; all are in answers.jsonl.</p>'
         )
-    pieces += [_question(task, run, record) for record in listed[:most]]
+    pieces += [_question_article(task, run, record) for record in listed[:most]]
     return "\n".join([*pieces, "</body>", "</html>", ""])
 
 
@@ -65,14 +68,20 @@ def _score(task: Task, record: Record) -> float:
     return float(record["scores"].get(task.metrics[0], -1.0))
 
 
-def _numbers(task: Task, run: Run, found: Sequence[Record]) -> str:
-    total = report.summary(task, found)
+def _scores_table(task: Task, run: Run, found: Sequence[Record]) -> str:
+    total = report.summarize(task, found)
     rows = []
     for metric, one in total.metrics.items():
-        span = f"{report.shown(task, one.low)} – {report.shown(task, one.high)}" if one.low < one.high else ""
-        rows.append((report.PLAIN.get(metric, metric), report.shown(task, one.mean), span))
-    rows += [(f"{who}, Pixtral 12B", report.shown(task, score), "published") for who, score in task.published.items()]
-    rows += [(name, report.shown(task, mean), f"of {count}") for name, (mean, count) in total.groups.items()]
+        span = (
+            f"{report.format_score(task, one.low)} – {report.format_score(task, one.high)}"
+            if one.low < one.high
+            else ""
+        )
+        rows.append((report.METRIC_TITLES.get(metric, metric), report.format_score(task, one.mean), span))
+    rows += [
+        (f"{who}, Pixtral 12B", report.format_score(task, score), "published") for who, score in task.published.items()
+    ]
+    rows += [(name, report.format_score(task, mean), f"of {count}") for name, (mean, count) in total.groups.items()]
     rows += [("failed", str(total.failed), "")] if total.failed else []
     rows += [("rows so far", str(total.rows), f"of {run.rows}")] if total.rows < run.rows else []
     cells = "".join(
@@ -81,24 +90,25 @@ def _numbers(task: Task, run: Run, found: Sequence[Record]) -> str:
     return f"<table>{cells}</table>"
 
 
-def _about(run: Run) -> str:
+def _settings_section(run: Run) -> str:
     import json
 
     written = json.dumps({"about": run.about, "versions": run.versions}, indent=1, ensure_ascii=False)
     return f"<details><summary>What was run</summary><pre>{escape(written)}</pre></details>"
 
 
-def _question(task: Task, run: Run, record: Record) -> str:
+def _question_article(task: Task, run: Run, record: Record) -> str:
     best = task.judged.best if task.judged else 1.0
     score = _score(task, record)
     kind = "good" if score >= best else "half" if score > 0 and not record["error"] else ""
-    pictures = "".join(_picture(run, part) for message in record["messages"] for part in message["parts"] if part)
+    pictures = "".join(_image_html(run, part) for message in record["messages"] for part in message["parts"] if part)
     verdicts = ", ".join(
-        f"{report.PLAIN.get(name, name)} {report.shown(task, value)}" for name, value in record["scores"].items()
+        f"{report.METRIC_TITLES.get(name, name)} {report.format_score(task, value)}"
+        for name, value in record["scores"].items()
     )
     facts = [
-        ("Question", _words(record)),
-        *_exchange(record),
+        ("Question", _conversation_text(record)),
+        *_answer_fields(record),
         ("Reference", "\n".join(dict.fromkeys(record["references"]))),
         ("Verdict", "\n".join(filter(None, (record["error"], verdicts, record["verdict"])))),
     ]
@@ -110,17 +120,17 @@ def _question(task: Task, run: Run, record: Record) -> str:
     return f'<article class="{kind} {text}">{f"<div>{pictures}</div>" if pictures else ""}<div>{title}<dl>{body}</dl></div></article>'
 
 
-def _words(record: Record) -> str:
+def _conversation_text(record: Record) -> str:
     """The conversation that was asked, who said what where it is more than one question."""
-    said = [(message["role"], _text(message)) for message in record["messages"]]
+    said = [(message["role"], _message_text(message)) for message in record["messages"]]
     return said[0][1] if len(said) == 1 else "\n\n".join(f"{role}: {text}" for role, text in said)
 
 
-def _text(message: dict[str, Any]) -> str:
+def _message_text(message: dict[str, Any]) -> str:
     return "".join(part if isinstance(part, str) else "[image] " for part in message["parts"]).strip()
 
 
-def _exchange(record: Record) -> list[tuple[str, str]]:
+def _answer_fields(record: Record) -> list[tuple[str, str]]:
     """Answers, with the follow-up questions between them."""
     pairs: list[tuple[str, str]] = []
     for at, answer in enumerate(record["answers"]):
@@ -129,7 +139,7 @@ def _exchange(record: Record) -> list[tuple[str, str]]:
     return pairs
 
 
-def _picture(run: Run, part: Any) -> str:
+def _image_html(run: Run, part: Any) -> str:
     if isinstance(part, str):
         return ""
     file = run.picture(part["image"])

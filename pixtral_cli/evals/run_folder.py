@@ -19,12 +19,12 @@ from pixtral_cli.images.image import Image
 from pixtral_cli.util import atomic
 from pixtral_cli.util.locks import FileLock
 
-ABOUT, ANSWERS, IMAGES, LOCK = "run.json", "answers.jsonl", "images", ".lock"
-LARGEST = 512  # pixels of a copy's longer side
+SETTINGS_FILE, ANSWERS_FILE, IMAGES_FOLDER, LOCK_FILE = "run.json", "answers.jsonl", "images", ".lock"
+MAX_IMAGE_SIDE = 512  # pixels of a copy's longer side
 Record: TypeAlias = dict[str, Any]
 
 
-def name(about: Mapping[str, Any]) -> str:
+def run_name(about: Mapping[str, Any]) -> str:
     """What a run is called: equal for equal settings, so that the same command goes on with the same run."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     model = re.sub(r"[^\w.-]+", "-", str(about["model"]["name"]).rpartition("/")[2])[:40]
@@ -46,7 +46,7 @@ class Run:
     def records(self) -> list[Record]:
         """Every question's record, in the order of rows; of a row that was asked again, the newest. No row is half there."""
         rows: dict[int, list[Record]] = {}
-        for record in _lines(self.folder / ANSWERS):
+        for record in _read_records(self.folder / ANSWERS_FILE):
             if record["place"] == 0:
                 rows[record["row"]] = []
             rows.setdefault(record["row"], []).append(record)
@@ -60,7 +60,7 @@ class Run:
     def append(self, records: Sequence[Record]) -> None:
         """Write the records of one row; on return they are on disk."""
         data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode("utf-8", "replace")
-        with (self.folder / ANSWERS).open("ab") as stream:
+        with (self.folder / ANSWERS_FILE).open("ab") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -70,14 +70,14 @@ class Run:
         file = self.picture(image.sha256)
         if file.exists():
             return
-        pixels = image.pixels((LARGEST, LARGEST))
-        pixels.thumbnail((LARGEST, LARGEST))
+        pixels = image.pixels((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE))
+        pixels.thumbnail((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE))
         buffer = io.BytesIO()
         pixels.save(buffer, "WEBP", quality=85)
         atomic.write(file, buffer.getvalue())
 
     def picture(self, sha256: str) -> Path:
-        return self.folder / IMAGES / f"{sha256}.webp"
+        return self.folder / IMAGES_FOLDER / f"{sha256}.webp"
 
     def ran_with(self, versions: Mapping[str, Any]) -> "Run":
         """The run with these versions recorded, unless the last answers were given with the same."""
@@ -89,11 +89,11 @@ class Run:
 
     def write(self) -> None:
         written = {"about": self.about, "rows": self.rows, "versions": self.versions}
-        atomic.write(self.folder / ABOUT, json.dumps(written, indent=1, ensure_ascii=False))
+        atomic.write(self.folder / SETTINGS_FILE, json.dumps(written, indent=1, ensure_ascii=False))
 
     def lock(self) -> FileLock:
         """Only one process writes to a run. Raises PixtralError when another does."""
-        if lock := FileLock.acquire(self.folder / LOCK):
+        if lock := FileLock.acquire(self.folder / LOCK_FILE):
             return lock
         raise PixtralError(f"Another process is at work on {self.folder.name}", "Let it finish, or stop it")
 
@@ -101,44 +101,44 @@ class Run:
 def open_run(folder: Path) -> Run:
     """A run that there is. Raises UsageError when the folder holds none."""
     try:
-        written = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        written = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         return Run(folder, written["about"], written["rows"], written["versions"])
     except FileNotFoundError as error:
         raise UsageError(f"There is no run in {folder}", "Runs: pixtral eval list") from error
     except (ValueError, LookupError, TypeError) as error:
-        raise UsageError(f"{folder / ABOUT} is damaged", "Run the evaluation again with --fresh") from error
+        raise UsageError(f"{folder / SETTINGS_FILE} is damaged", "Run the evaluation again with --fresh") from error
 
 
-def create(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool = False) -> Run:
+def create_run(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool = False) -> Run:
     """The run in a folder, begun where there is none; `fresh` forgets its answers.
 
     Raises UsageError when it is another, or what lies there is no run's.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "-o names the folder of the run")
-    if (folder / ANSWERS).exists() and not (folder / ABOUT).exists():
-        raise UsageError(f"{folder / ANSWERS} is there and is no run's", "Name another folder: -o DIR")
+    if (folder / ANSWERS_FILE).exists() and not (folder / SETTINGS_FILE).exists():
+        raise UsageError(f"{folder / ANSWERS_FILE} is there and is no run's", "Name another folder: -o DIR")
     run = Run(folder, about, rows)
-    (folder / IMAGES).mkdir(parents=True, exist_ok=True)
+    (folder / IMAGES_FOLDER).mkdir(parents=True, exist_ok=True)
     with run.lock():
-        if (folder / ABOUT).exists() and not fresh:
+        if (folder / SETTINGS_FILE).exists() and not fresh:
             run = open_run(folder)
             if run.about != about:
                 raise UsageError(f"{folder} holds another run", "Name another folder, or add --fresh to forget it")
-            _mend(folder / ANSWERS)
+            _drop_torn_line(folder / ANSWERS_FILE)
         else:
-            (folder / ANSWERS).unlink(missing_ok=True)
+            (folder / ANSWERS_FILE).unlink(missing_ok=True)
             run.write()
     return run
 
 
-def _mend(file: Path) -> None:
+def _drop_torn_line(file: Path) -> None:
     """Cut off a last line without an end."""
     if file.exists() and not (data := file.read_bytes()).endswith(b"\n"):
         os.truncate(file, data.rfind(b"\n") + 1)
 
 
-def _lines(file: Path) -> Iterable[Record]:
+def _read_records(file: Path) -> Iterable[Record]:
     if not file.exists():
         return
     with file.open(encoding="utf-8") as stream:
@@ -153,12 +153,12 @@ def _lines(file: Path) -> Iterable[Record]:
                 ) from error
 
 
-def said(messages: Sequence[Message]) -> list[dict[str, Any]]:
+def messages_json(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """Messages as a record keeps them: every word, images by hash."""
-    return [{"role": message.role, "parts": [_part(part) for part in message.parts]} for message in messages]
+    return [{"role": message.role, "parts": [_part_json(part) for part in message.parts]} for message in messages]
 
 
-def _part(part: str | Image) -> Any:
+def _part_json(part: str | Image) -> Any:
     if isinstance(part, str):
         return part
     return {"image": part.sha256, "name": part.name, "size": list(part.size)}

@@ -11,21 +11,21 @@ from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import ContextError, ImageError, UsageError
 from pixtral_cli.evals import run_folder
-from pixtral_cli.evals.datasets import Data
+from pixtral_cli.evals.datasets import Dataset
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.run_folder import Record, Run
-from pixtral_cli.evals.scoring.intervals import Interval, Scored, running
+from pixtral_cli.evals.scoring.intervals import Interval, Scored, standard_interval
 from pixtral_cli.evals.scoring.judge import Judge, NoRating
-from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Task
+from pixtral_cli.evals.task import BadRow, DatasetRow, Mark, Question, Task
 from pixtral_cli.util.parallel import JOIN_SECONDS, Cancellation, ProgressRate
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EvalPlan:
     """What is asked, and of whom. `judge` is there for a judged task."""
 
     task: Task
-    data: Data
+    data: Dataset
     prompts: Prompts
     sampling: Sampling
     engine: Engine
@@ -42,7 +42,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class EvalProgress:
     """How far a run is: rows; the first metric so far; `left` the seconds it will still take, None before that is known."""
 
     done: int
@@ -52,19 +52,19 @@ class Progress:
     left: float | None
 
 
-def left(plan: Plan, into: Run) -> set[int]:
+def remaining_rows(plan: EvalPlan, into: Run) -> set[int]:
     """The rows that are still to be asked, or to be asked again."""
     return set(plan.rows()) - into.done()
 
 
-def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, None, None]:
+def run_eval(plan: EvalPlan, into: Run, *, concurrency: int = 1) -> Generator[EvalProgress, None, None]:
     """Ask the rows that are not in the run yet. Closing the iterator stops every answer in the making.
 
     A row that does not fit the window or whose picture is damaged is recorded as failed, and so is one without a rating;
     any other error ends the run, and what has been recorded stays.
     """
     wanted = plan.rows()
-    done = set(wanted) - left(plan, into)
+    done = set(wanted) - remaining_rows(plan, into)
     tally = _Tally(plan.task.metrics[0], len(wanted), len(done))
     tally.add([record for record in into.records() if record["row"] in done])
     yield tally.progress()
@@ -78,7 +78,7 @@ def run(plan: Plan, into: Run, *, concurrency: int = 1) -> Generator[Progress, N
 
 
 def _in_parallel(
-    worker: "_Worker", rows: Iterator[Row], concurrency: int, ahead: int
+    worker: "_Worker", rows: Iterator[DatasetRow], concurrency: int, ahead: int
 ) -> Generator[list[Record], None, None]:
     """Every row's records as they come, those that come together in the order of rows; never more than `ahead` in memory.
 
@@ -110,11 +110,11 @@ def _in_parallel(
 class _Worker:
     """A row to its records, in a thread of the pool."""
 
-    plan: Plan
+    plan: EvalPlan
     into: Run
     stop: Cancellation
 
-    def __call__(self, row: Row) -> list[Record]:
+    def __call__(self, row: DatasetRow) -> list[Record]:
         try:
             questions = list(self.plan.task.ask(row, self.plan.prompts))
         except BadRow as error:
@@ -122,7 +122,7 @@ class _Worker:
                 f"Row {row.index} is no row of {self.plan.task.name}: {error}", "See docs/evals.md, Data"
             ) from error
         except ImageError as error:
-            return [self._record(row, Question(str(row.index), ()), 0, 1, _Answered(error=error.message))]
+            return [self._record(row, Question(str(row.index), ()), 0, 1, _Outcome(error=error.message))]
         if not questions:
             raise UsageError(f"Row {row.index} holds no question of {self.plan.task.name}", "See docs/evals.md, Data")
         answered = [self._answered(question) for question in questions]
@@ -131,13 +131,13 @@ class _Worker:
             for place, (question, answer) in enumerate(zip(questions, answered, strict=True))
         ]
 
-    def _answered(self, question: Question) -> "_Answered":
+    def _answered(self, question: Question) -> "_Outcome":
         began = time.monotonic()
         try:
             answers, lasts = self._converse(question)
         except (ContextError, ImageError) as error:
             zeros = {} if self.plan.judge else {name: Mark(0.0) for name in self.plan.task.metrics}
-            return _Answered(marks=zeros, error=error.message, seconds=time.monotonic() - began)
+            return _Outcome(marks=zeros, error=error.message, seconds=time.monotonic() - began)
         for message in question.messages:
             for image in message.images:
                 self.into.keep(image)
@@ -146,8 +146,8 @@ class _Worker:
         try:
             marks, verdict = self._marked(question, answers)
         except NoRating as error:
-            return _Answered(answers, lasts, error=error.message, seconds=seconds)
-        return _Answered(answers, lasts, marks, verdict, seconds=seconds)
+            return _Outcome(answers, lasts, error=error.message, seconds=seconds)
+        return _Outcome(answers, lasts, marks, verdict, seconds=seconds)
 
     def _converse(self, question: Question) -> tuple[list[str], list[Chunk]]:
         """The answers to the question and to each of its follow-ups; each answer's last chunk, which knows what it took."""
@@ -180,10 +180,10 @@ class _Worker:
         assert self.plan.task.mark is not None
         return self.plan.task.mark(question, answers), ""
 
-    def _record(self, row: Row, question: Question, place: int, of: int, answered: "_Answered") -> Record:
+    def _record(self, row: DatasetRow, question: Question, place: int, of: int, answered: "_Outcome") -> Record:
         return {
             "row": row.index, "key": question.key, "place": place, "of": of, "groups": list(question.groups),
-            "messages": run_folder.said(question.messages), "follow_ups": list(question.follow_ups),
+            "messages": run_folder.messages_json(question.messages), "follow_ups": list(question.follow_ups),
             "answers": list(answered.answers), "references": list(question.references),
             "scores": {name: mark.score for name, mark in answered.marks.items()},
             "weights": {name: mark.weight for name, mark in answered.marks.items() if mark.weight != 1},
@@ -195,7 +195,7 @@ class _Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
+class _Outcome:
     answers: Sequence[str] = ()
     lasts: Sequence[Chunk] = ()
     marks: Mapping[str, Mark] = field(default_factory=dict)
@@ -204,7 +204,7 @@ class _Answered:
     seconds: float = 0.0
 
 
-def scored(found: Iterable[Record], metric: str) -> dict[str, Scored]:
+def scores_by_question(found: Iterable[Record], metric: str) -> dict[str, Scored]:
     """Each question's score in a metric, by its key; the questions of a row belong together."""
     return {
         record["key"]: Scored(str(record["row"]), record["scores"][metric], record["weights"].get(metric, 1.0))
@@ -230,9 +230,9 @@ class _Tally:
         self.add(found)
 
     def add(self, found: Sequence[Record]) -> None:
-        self._scores += scored(found, self._metric).values()
+        self._scores += scores_by_question(found, self._metric).values()
         self._failed += sum(1 for record in found if record["error"])
 
-    def progress(self) -> Progress:
-        score = running(self._scores) if self._scores else None
-        return Progress(self._done, self._total, self._failed, score, self._pace.left(self._done))
+    def progress(self) -> EvalProgress:
+        score = standard_interval(self._scores) if self._scores else None
+        return EvalProgress(self._done, self._total, self._failed, score, self._pace.left(self._done))

@@ -13,15 +13,15 @@ from pixtral_cli.chat.engine import Engine, Sampling, engine_versions
 from pixtral_cli.errors import UsageError
 from pixtral_cli.evals import datasets, prompts, run_folder
 from pixtral_cli.evals.run_folder import Run
-from pixtral_cli.evals.runner import Plan
+from pixtral_cli.evals.runner import EvalPlan
 from pixtral_cli.evals.scoring.judge import Judge
 from pixtral_cli.evals.task import Task
 
-SMALL = 200_000_000  # bytes of weights that are hashed to name them
+MAX_HASHED = 200_000_000  # bytes of weights that are hashed to name them
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class EvalOptions:
     """What was asked for. `model` names model, revision and engine, as the record keeps them."""
 
     task: Task
@@ -37,7 +37,7 @@ class Wanted:
     offline: bool = False
 
 
-def plan(wanted: Wanted, engine: Engine, keys_file: Path) -> Plan:
+def make_plan(wanted: EvalOptions, engine: Engine, keys_file: Path) -> EvalPlan:
     """What will be asked. Raises UsageError, NetworkError when data, prompts or judge are not there."""
     task = wanted.task
     if task.judged is None and (wanted.judge_model or wanted.judge_url):
@@ -47,48 +47,50 @@ def plan(wanted: Wanted, engine: Engine, keys_file: Path) -> Plan:
             f"{task.name} runs programs that the model writes",
             "Add --allow-exec, best in a container: it is no sandbox",
         )
-    own = prompts.published(wanted.checkout, task.name) if wanted.checkout else prompts.Prompts()
+    own = prompts.load_published(wanted.checkout, task.name) if wanted.checkout else prompts.Prompts()
     judge = _judge(wanted, own, keys_file)
-    data = _data(wanted)
+    data = _open_dataset(wanted)
     limit = wanted.limit if wanted.limit and wanted.limit < len(data) else None
-    return Plan(task, data, own, wanted.sampling, engine, judge, limit, wanted.seed)
+    return EvalPlan(task, data, own, wanted.sampling, engine, judge, limit, wanted.seed)
 
 
-def _data(wanted: Wanted) -> datasets.Data:
+def _open_dataset(wanted: EvalOptions) -> datasets.Dataset:
     task = wanted.task
     if wanted.folder:
-        return datasets.local(wanted.folder, task.source)
+        return datasets.open_local(wanted.folder, task.source)
     if task.folder:
-        return replace(datasets.local(task.folder), name=task.name)
+        return replace(datasets.open_local(task.folder), name=task.name)
     if task.source:
-        return datasets.from_hub(task.source, offline=wanted.offline)
+        return datasets.open_hub(task.source, offline=wanted.offline)
     raise UsageError(f"{task.name} has no data of its own", "Give a folder that holds some: --data DIR")
 
 
-def _judge(wanted: Wanted, own: prompts.Prompts, keys_file: Path) -> Judge | None:
+def _judge(wanted: EvalOptions, own: prompts.Prompts, keys_file: Path) -> Judge | None:
     if wanted.task.judged is None:
         return None
     if not wanted.judge_model or not wanted.judge_url:
         raise UsageError(f"{wanted.task.name} needs a model that judges", "Name it: --judge MODEL --judge-url URL")
     from pixtral_cli.engines.remote import keys
+    from pixtral_cli.engines.remote.client import ApiClient
     from pixtral_cli.engines.remote.engine import RemoteEngine
-    from pixtral_cli.engines.remote.errors import server
-    from pixtral_cli.engines.remote.http import Link
+    from pixtral_cli.engines.remote.errors import parse_endpoint
 
-    to = server(wanted.judge_url)
+    to = parse_endpoint(wanted.judge_url)
     own_key = os.environ.get("PIXTRAL_JUDGE_KEY", "").strip()
     key = keys.checked(own_key, "PIXTRAL_JUDGE_KEY") if own_key else keys.find(to.host, keys_file)
-    engine = RemoteEngine(Link(replace(to, key=key)), wanted.judge_model)
+    engine = RemoteEngine(ApiClient(replace(to, key=key)), wanted.judge_model)
     return Judge(engine, own[wanted.task.judged.prompt], wanted.task.judged.best)
 
 
-def begin(wanted: Wanted, planned: Plan, home: Path, folder: Path | None = None, *, fresh: bool = False) -> Run:
+def open_or_create_run(
+    wanted: EvalOptions, planned: EvalPlan, home: Path, folder: Path | None = None, *, fresh: bool = False
+) -> Run:
     """The run's folder: the named one, or one in `home` whose name follows from what is run."""
-    about = described(wanted, planned)
-    return run_folder.create(folder or home / run_folder.name(about), about, len(planned.rows()), fresh=fresh)
+    about = run_settings(wanted, planned)
+    return run_folder.create_run(folder or home / run_folder.run_name(about), about, len(planned.rows()), fresh=fresh)
 
 
-def ran_with(planned: Plan) -> dict[str, Any]:
+def current_versions(planned: EvalPlan) -> dict[str, Any]:
     """What runs now, by version: here, and what the servers of engine and judge say of themselves. Raises Unreachable."""
     found: dict[str, Any] = dict(versions.local_versions())
     if there := engine_versions(planned.engine):
@@ -98,7 +100,7 @@ def ran_with(planned: Plan) -> dict[str, Any]:
     return found
 
 
-def described(wanted: Wanted, planned: Plan) -> dict[str, Any]:
+def run_settings(wanted: EvalOptions, planned: EvalPlan) -> dict[str, Any]:
     """Everything that decides an answer and its mark, as JSON."""
     judge = planned.judge
     texts = json.dumps(planned.prompts.texts, sort_keys=True).encode()
@@ -117,12 +119,12 @@ def described(wanted: Wanted, planned: Plan) -> dict[str, Any]:
     }
 
 
-def revision(folder: Path) -> str | None:
+def weights_revision(folder: Path) -> str | None:
     """What tells a checkpoint of a plain folder from another: the hash of its weights where they are small, else their size."""
     try:
         file = folder / "consolidated.safetensors"
         size = file.stat().st_size
-        if size > SMALL:
+        if size > MAX_HASHED:
             return f"{size} bytes"
         with file.open("rb") as stream:
             return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"

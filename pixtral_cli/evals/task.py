@@ -22,7 +22,7 @@ class BadRow(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DatasetRow:
     """One row of a data set: `index` counts from 0 through all of it; values as JSON has them, images apart."""
 
     index: int
@@ -77,11 +77,11 @@ class Mark:
     weight: float = 1.0
 
 
-Marking: TypeAlias = Callable[[Question, Sequence[str]], Mapping[str, Mark]]
+Marker: TypeAlias = Callable[[Question, Sequence[str]], Mapping[str, Mark]]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class HubSource:
     """A data set on the hub: the files that match `files` at `revision`."""
 
     repo: str
@@ -90,7 +90,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgeSettings:
     """Which prompt tells the judge what to do, and up to what it rates."""
 
     prompt: str
@@ -107,12 +107,12 @@ class Task:
 
     name: str
     title: str
-    source: Source | None
-    ask: "Callable[[Row, Prompts], Iterable[Question]]"
+    source: HubSource | None
+    ask: "Callable[[DatasetRow, Prompts], Iterable[Question]]"
     metrics: tuple[str, ...]
     max_tokens: int
-    mark: Marking | None = None
-    judged: Judged | None = None
+    mark: Marker | None = None
+    judged: JudgeSettings | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     executes: bool = False
     folder: Path | None = None
@@ -123,7 +123,7 @@ class Task:
         return self.judged is None
 
 
-def marking(**metrics: Metric) -> Marking:
+def marker(**metrics: Metric) -> Marker:
     """Marks by metrics of the last answer and the references."""
 
     def mark(question: Question, answers: Sequence[str]) -> dict[str, Mark]:
@@ -132,17 +132,17 @@ def marking(**metrics: Metric) -> Marking:
     return mark
 
 
-def options(choices: Sequence[str]) -> str:
+def lettered_choices(choices: Sequence[str]) -> str:
     """Choices as lettered lines."""
     return "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
 
 
-_PLACE = re.compile(r"<image (\d+)>")
+_IMAGE_MARK = re.compile(r"<image (\d+)>")
 
 
-def placed(text: str, image: "Callable[[int], Image]") -> "tuple[str | Image, ...]":
+def place_images(text: str, image: "Callable[[int], Image]") -> "tuple[str | Image, ...]":
     """Text whose `<image N>` are replaced by images; blank pieces between two of them are left out."""
-    pieces = _PLACE.split(text)
+    pieces = _IMAGE_MARK.split(text)
     parts: list[str | Image] = []
     for at, piece in enumerate(pieces):
         if at % 2:

@@ -7,15 +7,15 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.evals.task import Task
 
 
-def names() -> list[str]:
+def task_names() -> list[str]:
     """Every task's name: that of its file, with hyphens."""
     return sorted(file.stem.replace("_", "-") for file in (Path(__file__).parent / "tasks").glob("[!_]*.py"))
 
 
-def get(name: str) -> Task:
+def get_task(name: str) -> Task:
     """The task of that name. Raises UsageError that lists them."""
-    if name not in names():
-        raise UsageError(f"There is no task named {name!r}", f"Tasks: {', '.join(names())}")
+    if name not in task_names():
+        raise UsageError(f"There is no task named {name!r}", f"Tasks: {', '.join(task_names())}")
     task = import_module(f"pixtral_cli.evals.tasks.{name.replace('-', '_')}").TASK
     assert isinstance(task, Task)
     return task

@@ -11,11 +11,11 @@ from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message
 
 
-class Full(Exception):
+class QueueFull(Exception):
     """As many are being answered and are waiting as may be."""
 
 
-class Queue:
+class AnswerQueue:
     """At most `running` answers at a time, first come first served, and at most `waiting` behind them."""
 
     def __init__(self, running: int, waiting: int) -> None:
@@ -29,7 +29,7 @@ class Queue:
     async def admit(self) -> AsyncIterator[None]:
         """A place in the queue; raises Full when there is none."""
         if self.inside >= self._limit:
-            raise Full
+            raise QueueFull
         self.inside += 1
         try:
             yield
@@ -48,7 +48,7 @@ class Queue:
                 self.running -= 1
 
 
-class Answer:
+class AsyncAnswer:
     """One answer of an engine, pulled from a thread of its own. Closing it stops the computing and waits until it has stopped."""
 
     def __init__(self, engine: Engine, messages: Sequence[Message], sampling: Sampling) -> None:
@@ -57,7 +57,7 @@ class Answer:
         self._thread = ThreadPoolExecutor(1, "answer")
         self._closing = False
 
-    def __aiter__(self) -> "Answer":
+    def __aiter__(self) -> "AsyncAnswer":
         return self
 
     async def __anext__(self) -> Chunk:

@@ -21,27 +21,33 @@ from pixtral_cli import __version__, config, versions
 from pixtral_cli.api.errors import SERVER
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling, engine_versions
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.server.answer_queue import Answer, Full, Queue
-from pixtral_cli.server.http.access import Gate, Rules
-from pixtral_cli.server.http.body import Bodies
-from pixtral_cli.server.http.errors import BROKEN, Fault, busy, of_engine
-from pixtral_cli.server.http.streaming import ClientGone, Events, while_wanted
+from pixtral_cli.server.answer_queue import AnswerQueue, AsyncAnswer, QueueFull
+from pixtral_cli.server.http.access import AccessMiddleware, AccessRules
+from pixtral_cli.server.http.body import BodyReader
+from pixtral_cli.server.http.errors import INTERNAL_ERROR, ApiError, from_engine_error, queue_full
+from pixtral_cli.server.http.streaming import ClientGone, EventStreamResponse, run_while_connected
 from pixtral_cli.server.metrics import Metrics
 from pixtral_cli.server.openai import replies
 from pixtral_cli.server.openai.openapi import description
 from pixtral_cli.server.openai.request_schema import ChatRequest
-from pixtral_cli.server.openai.requests import Asked, Load, loader, parse, understand
+from pixtral_cli.server.openai.requests import (
+    EngineRequest,
+    ImageLoader,
+    build_engine_request,
+    make_image_loader,
+    parse_request,
+)
 from pixtral_cli.server.page import routes as pages
 from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
 
 MB = 1_000_000
-GONE = 499  # nobody is there to read it; nginx's number
+CLIENT_CLOSED_REQUEST = 499  # nobody is there to read it; nginx's number
 
 
 @dataclass(frozen=True)
-class Service:
+class ServiceOptions:
     """What is served, to whom, and within which limits.
 
     `trusted`: the clients are this machine's owner, who is told of files and may ask for the status.
@@ -51,9 +57,9 @@ class Service:
 
     model: str
     aliases: Sequence[str] = ()
-    rules: Rules = field(default_factory=Rules)
+    rules: AccessRules = field(default_factory=AccessRules)
     defaults: Sampling = field(default_factory=Sampling)
-    load: Load = field(default_factory=lambda: loader(urls=True))
+    load: ImageLoader = field(default_factory=lambda: make_image_loader(urls=True))
     running: int = 1
     waiting: int = 16
     body_limit: int = 64 * MB
@@ -67,9 +73,9 @@ class Service:
     status: Callable[[], dict[str, Any]] = dict
 
 
-def create_app(engine: Engine, service: Service) -> Starlette:
+def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
     """The ASGI application. `app.state.ending` is an event: once set, what still runs ends with an error."""
-    server = _Server(engine, service)
+    server = _Handlers(engine, service)
     routes = [
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
         Route("/v1/models", server.models),
@@ -84,14 +90,14 @@ def create_app(engine: Engine, service: Service) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Gate, rules=service.rules)],
+        middleware=[Middleware(AccessMiddleware, rules=service.rules)],
         exception_handlers={
-            Fault: _refuse,
+            ApiError: _send_api_error,
             PixtralError: server.fail,
-            HTTPException: _refuse_http,
-            ClientGone: _nobody,
-            ClientDisconnect: _nobody,
-            Exception: _break,
+            HTTPException: _send_http_error,
+            ClientGone: _send_nothing,
+            ClientDisconnect: _send_nothing,
+            Exception: _send_internal_error,
         },
     )
     app.router.redirect_slashes = False
@@ -100,27 +106,27 @@ def create_app(engine: Engine, service: Service) -> Starlette:
     return app
 
 
-class _Server:
-    def __init__(self, engine: Engine, service: Service) -> None:
+class _Handlers:
+    def __init__(self, engine: Engine, service: ServiceOptions) -> None:
         self._engine = engine
         self._service = service
         self._names = (service.model, *service.aliases)
         self._created = int(time.time())
-        self._bodies = Bodies(service.body_limit, service.body_seconds, service.bodies_limit)
+        self._bodies = BodyReader(service.body_limit, service.body_seconds, service.bodies_limit)
         self._metrics = Metrics()
-        self.queue = Queue(service.running, service.waiting)
+        self.queue = AnswerQueue(service.running, service.waiting)
         self.ending = asyncio.Event()
 
     async def chat(self, request: Request) -> Response:
-        status = BROKEN.status
+        status = INTERNAL_ERROR.status
         try:
             response = await self._chat(request)
             status = response.status_code
         except (ClientGone, ClientDisconnect):
-            status = GONE
+            status = CLIENT_CLOSED_REQUEST
             self._metrics.left()
             raise
-        except Fault as fault:
+        except ApiError as fault:
             status = fault.status
             raise
         finally:
@@ -130,10 +136,10 @@ class _Server:
     async def _chat(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
             wanted = await self._parsed(body)
-            return await while_wanted(request.receive, self.ending, self._respond(wanted))
+            return await run_while_connected(request.receive, self.ending, self._respond(wanted))
 
     async def _parsed(self, body: bytearray) -> ChatRequest:
-        wanted = await asyncio.to_thread(parse, body)
+        wanted = await asyncio.to_thread(parse_request, body)
         if wanted.model is not None and wanted.model not in self._names:
             raise self._unknown(wanted.model, "model")
         return wanted
@@ -142,33 +148,35 @@ class _Server:
         """Wait for the first chunk, so that what fails before it has a status of its own."""
         async with AsyncExitStack() as held:
             await held.enter_async_context(self._admitted())
-            asked = await understand(wanted, self._service.defaults, self._service.load)
+            asked = await build_engine_request(wanted, self._service.defaults, self._service.load)
             await held.enter_async_context(self.queue.turn())
-            answer = Answer(self._engine, asked.messages, asked.sampling)
+            answer = AsyncAnswer(self._engine, asked.messages, asked.sampling)
             held.push_async_callback(answer.aclose)
             chunks = self._chunks(answer)
             first = await anext(chunks)
-            reply = replies.Reply(self._service.model)
+            reply = replies.ReplyBuilder(self._service.model)
             if not asked.stream:
-                return await _whole(reply, first, chunks)
-            objects = _objects(reply, asked, first, chunks)
+                return await _complete_response(reply, first, chunks)
+            objects = _stream_objects(reply, asked, first, chunks)
             left, broke = self._metrics.left, self._metrics.broke
-            return Events(objects, self.ending, held.pop_all(), self._service.read_seconds, left=left, broke=broke)
+            return EventStreamResponse(
+                objects, self.ending, held.pop_all(), self._service.read_seconds, left=left, broke=broke
+            )
         raise AssertionError("unreachable: nothing above swallows an error")
 
     @contextlib.asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
         if not self._service.alive():
             retry = {"Retry-After": "5"}
-            raise Fault(503, "The model is not ready.", SERVER, code="engine_unavailable", headers=retry)
+            raise ApiError(503, "The model is not ready.", SERVER, code="engine_unavailable", headers=retry)
         try:
             async with self.queue.admit():
                 yield
-        except Full:
+        except QueueFull:
             turns = self._service.waiting / self._service.running
-            raise busy(min(60, math.ceil(self._metrics.mean_answer * turns / 2))) from None
+            raise queue_full(min(60, math.ceil(self._metrics.mean_answer * turns / 2))) from None
 
-    async def _chunks(self, answer: Answer) -> AsyncIterator[Chunk]:
+    async def _chunks(self, answer: AsyncAnswer) -> AsyncIterator[Chunk]:
         """The answer's chunks, its errors as faults, its usage counted."""
         try:
             async for chunk in answer:
@@ -178,21 +186,21 @@ class _Server:
         except PixtralError as error:
             raise self._fault(error) from error
 
-    def _fault(self, error: PixtralError) -> Fault:
-        fault = of_engine(error, trusted=self._service.trusted)
+    def _fault(self, error: PixtralError) -> ApiError:
+        fault = from_engine_error(error, trusted=self._service.trusted)
         if fault.status >= 500:
             log.error("%s", visible(error.message))
         return fault
 
     async def fail(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, PixtralError)
-        return await _refuse(request, self._fault(error))
+        return await _send_api_error(request, self._fault(error))
 
     async def measure(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
             wanted = await self._parsed(body)
             async with self._admitted():
-                asked = await understand(wanted, self._service.defaults, self._service.load)
+                asked = await build_engine_request(wanted, self._service.defaults, self._service.load)
                 cost = await asyncio.to_thread(self._engine.measure, asked.messages)
         return JSONResponse(replies.Cost.of(cost).model_dump())
 
@@ -207,18 +215,18 @@ class _Server:
         return JSONResponse(found.model_dump())
 
     def _listed(self) -> list[replies.Model]:
-        return replies.models(self._service.model, self._service.aliases, self._service.window(), self._created)
+        return replies.model_list(self._service.model, self._service.aliases, self._service.window(), self._created)
 
-    def _unknown(self, name: str, param: str) -> Fault:
+    def _unknown(self, name: str, param: str) -> ApiError:
         there = ", ".join(self._names)
-        return Fault(404, f"There is no model {name!r} here; there is: {there}", param=param, code="model_not_found")
+        return ApiError(404, f"There is no model {name!r} here; there is: {there}", param=param, code="model_not_found")
 
     async def health(self, request: Request) -> Response:
         return Response(status_code=200 if self._service.alive() else 503)
 
     async def status(self, request: Request) -> Response:
         if not self._service.trusted:
-            raise Fault(404, "Not Found", code="not_found")
+            raise ApiError(404, "Not Found", code="not_found")
         idle = 0.0 if self.queue.inside else time.monotonic() - self.queue.last_left
         return JSONResponse({**self._service.status(), "inside": self.queue.inside, "idle": idle})
 
@@ -239,15 +247,15 @@ class _Server:
         return JSONResponse(description())
 
 
-async def _whole(reply: replies.Reply, chunk: Chunk, chunks: AsyncIterator[Chunk]) -> Response:
+async def _complete_response(reply: replies.ReplyBuilder, chunk: Chunk, chunks: AsyncIterator[Chunk]) -> Response:
     pieces = [chunk.text]
     async for chunk in chunks:
         pieces.append(chunk.text)
     return JSONResponse(reply.whole("".join(pieces), chunk))
 
 
-async def _objects(
-    reply: replies.Reply, asked: Asked, chunk: Chunk, chunks: AsyncIterator[Chunk]
+async def _stream_objects(
+    reply: replies.ReplyBuilder, asked: EngineRequest, chunk: Chunk, chunks: AsyncIterator[Chunk]
 ) -> AsyncIterator[dict[str, Any]]:
     yield reply.first()
     if chunk.text:
@@ -259,21 +267,21 @@ async def _objects(
         yield value
 
 
-async def _refuse(request: Request, fault: Exception) -> Response:
-    assert isinstance(fault, Fault)
+async def _send_api_error(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, ApiError)
     return JSONResponse(fault.body, fault.status, dict(fault.headers))
 
 
-async def _refuse_http(request: Request, error: Exception) -> Response:
+async def _send_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    fault = Fault(error.status_code, error.detail, code=error.detail.lower().replace(" ", "_"))
+    fault = ApiError(error.status_code, error.detail, code=error.detail.lower().replace(" ", "_"))
     return JSONResponse(fault.body, fault.status, error.headers)
 
 
-async def _nobody(request: Request, error: Exception) -> Response:
-    return Response(status_code=GONE)
+async def _send_nothing(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
-async def _break(request: Request, error: Exception) -> Response:
+async def _send_internal_error(request: Request, error: Exception) -> Response:
     log.error("An error in pixtral itself: %s", type(error).__name__, exc_info=error if config.debug() else None)
-    return JSONResponse(BROKEN.body, BROKEN.status)
+    return JSONResponse(INTERNAL_ERROR.body, INTERNAL_ERROR.status)

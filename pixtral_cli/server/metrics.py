@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pixtral_cli.chat.engine import Chunk
 
-HELP = {
+COUNTERS = {
     "requests_total": "Requests to /v1/chat/completions by status.",
     "disconnects_total": "Answers stopped because the client left.",
     "stream_errors_total": "Streams that ended in an error after they had begun.",
@@ -70,7 +70,7 @@ class Metrics:
         return "\n".join(self._lines({"engine_up": int(up), "requests_running": running, "requests_waiting": waiting}))
 
     def _lines(self, gauges: dict[str, int]) -> Iterator[str]:
-        for name, about in HELP.items():
+        for name, about in COUNTERS.items():
             yield f"# HELP pixtral_{name} {about}"
             yield f"# TYPE pixtral_{name} counter"
             if name == "requests_total":

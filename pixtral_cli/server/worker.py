@@ -14,8 +14,8 @@ from pixtral_cli.chat.engine import Engine, LoadableEngine
 from pixtral_cli.chat.message import user
 from pixtral_cli.errors import PixtralError
 
-WAITING = 64
-BODY = 1_000_000_000  # its owner may send every image a context window can hold
+MAX_WAITING = 64
+MAX_BODY = 1_000_000_000  # its owner may send every image a context window can hold
 
 
 def main() -> None:
@@ -25,24 +25,24 @@ def main() -> None:
     order = json.loads(sys.argv[1])
     with os.fdopen(os.dup(1), "w") as report:
         os.dup2(2, 1)  # whatever a library prints is no report
-        keep(order, _engine(order), report)
+        keep(order, _open_engine(order), report)
 
 
-def _engine(order: dict[str, Any]) -> Engine:
+def _open_engine(order: dict[str, Any]) -> Engine:
     from pixtral_cli.engines.factory import open_engine
 
     folder, launch = Path(order["folder"]), None
     if order["launch"]:
-        from pixtral_cli.engines.vllm.command import Launch
+        from pixtral_cli.engines.vllm.command import VllmOptions
 
-        launch = Launch(**{**order["launch"], "arguments": tuple(order["launch"]["arguments"])})
+        launch = VllmOptions(**{**order["launch"], "arguments": tuple(order["launch"]["arguments"])})
     return open_engine(
         order["engine"], folder=folder, name=order["name"], device=order["device"], dtype=order["dtype"],
-        quantize=order["quantize"], cache=Path(order["cache"]) if order["cache"] else None, note=_note, launch=launch,
+        quantize=order["quantize"], cache=Path(order["cache"]) if order["cache"] else None, note=_print_note, launch=launch,
     )  # fmt: skip
 
 
-def _note(line: str) -> None:
+def _print_note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -50,14 +50,14 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
     """Load the engine's model and serve it until told to stop, idle for long enough, or left by the owner."""
     socket = Path(order["socket"])
     if order["owner"]:
-        threading.Thread(target=_follow_owner, daemon=True).start()
+        threading.Thread(target=_stop_with_owner, daemon=True).start()
     try:
         window = _load(engine, report)
-        listening, app = _listen(order, engine, window, socket)
+        listening, app = _create_app(order, engine, window, socket)
     except PixtralError as error:
-        _say(report, error=type(error).__name__, message=error.message, hint=error.hint)
+        _report(report, error=type(error).__name__, message=error.message, hint=error.hint)
         sys.exit(error.status)
-    _say(report, window=window)
+    _report(report, window=window)
     report.close()
     mine = socket.stat().st_ino
     try:
@@ -77,26 +77,26 @@ def _load(engine: Engine, report: IO[str]) -> int:
             nonlocal reported
             if (now := (int(100 * engine.loaded), engine.doing)) != reported:
                 reported = now
-                _say(report, loaded=now[0], doing=now[1])
+                _report(report, loaded=now[0], doing=now[1])
 
         engine.load(report_progress)
     return engine.measure((user("."),)).context_window
 
 
-def _listen(order: dict[str, Any], engine: Engine, window: int, socket: Path) -> tuple[Any, Any]:
-    from pixtral_cli.server.app import Service, create_app
+def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path) -> tuple[Any, Any]:
+    from pixtral_cli.server.app import ServiceOptions, create_app
     from pixtral_cli.server.http.listener import bind_unix
-    from pixtral_cli.server.openai.requests import loader
+    from pixtral_cli.server.openai.requests import make_image_loader
 
     about = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "keep_alive", "owner")}
     about |= {"version": __version__, "pid": os.getpid(), "stop": order["owner"] or os.getpid(), "since": time.time()}
-    service = Service(
+    service = ServiceOptions(
         model=order["name"],
-        load=loader(urls=False),
+        load=make_image_loader(urls=False),
         running=order["running"],
-        waiting=WAITING,
-        body_limit=BODY,
-        bodies_limit=4 * BODY,
+        waiting=MAX_WAITING,
+        body_limit=MAX_BODY,
+        bodies_limit=4 * MAX_BODY,
         trusted=True,
         window=lambda: window,
         status=lambda: about,
@@ -105,24 +105,24 @@ def _listen(order: dict[str, Any], engine: Engine, window: int, socket: Path) ->
 
 
 def _serve(app: Any, listening: Any, keep_alive: float | None) -> None:
-    from pixtral_cli.server.http.listener import Server, serve
+    from pixtral_cli.server.http.listener import HttpServer, serve
 
     queue = app.state.queue
 
-    def leave_when_idle(server: Server) -> None:
+    def leave_when_idle(server: HttpServer) -> None:
         if keep_alive and not queue.inside and time.monotonic() - queue.last_left > keep_alive:
             server.should_exit = True
 
     serve(app, listening, leave_when_idle)
 
 
-def _follow_owner() -> None:
+def _stop_with_owner() -> None:
     """The owner holds the other end of stdin: when it closes, so do we."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _say(report: IO[str], **what: Any) -> None:
+def _report(report: IO[str], **what: Any) -> None:
     print(json.dumps(what), file=report, flush=True)
 
 

@@ -8,29 +8,29 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli.batch import results
-from pixtral_cli.batch.input import Pictures, Row
-from pixtral_cli.batch.journal import Device, Journal
-from pixtral_cli.batch.results import Answer, Label, encode
+from pixtral_cli.batch.input import ImageFiles, InputRow
+from pixtral_cli.batch.journal import DeviceOutput, Journal
+from pixtral_cli.batch.results import ResultShape, RowAnswer, encode
 from pixtral_cli.chat.engine import Usage
 from pixtral_cli.errors import PixtralError, UsageError
 
 SETTINGS = "f" * 64
-ROWS = list(Pictures(("a", "b", "c")).rows())
-OPENAI, PLAIN = Label("openai", {"custom_id": "x"}), Label("plain", {"file": "é"})
+ROWS = list(ImageFiles(("a", "b", "c")).rows())
+OPENAI, PLAIN = ResultShape("openai", {"custom_id": "x"}), ResultShape("plain", {"file": "é"})
 
 
-def line(row: Row, label: Label = PLAIN, settings: str = SETTINGS) -> bytes:
-    named = results.key(row, settings)
-    result = results.answered(row, named, label, Answer("said", "fake", "stop", Usage()))
+def line(row: InputRow, label: ResultShape = PLAIN, settings: str = SETTINGS) -> bytes:
+    named = results.row_key(row, settings)
+    result = results.success(row, named, label, RowAnswer("said", "fake", "stop", Usage()))
     return f"{encode(result.line)}\n".encode()
 
 
-def failing(row: Row, label: Label = PLAIN) -> bytes:
-    result = results.failed(row, results.key(row, SETTINGS), label, PixtralError("no"), asked=True)
+def failing(row: InputRow, label: ResultShape = PLAIN) -> bytes:
+    result = results.failure(row, results.row_key(row, SETTINGS), label, PixtralError("no"), asked=True)
     return f"{encode(result.line)}\n".encode()
 
 
-def resumed(file: Path, rows: Iterator[Row] | None = None, settings: str = SETTINGS) -> tuple[int, list[int]]:
+def resumed(file: Path, rows: Iterator[InputRow] | None = None, settings: str = SETTINGS) -> tuple[int, list[int]]:
     """How many lines there are, and which of them are failures."""
     with closing(Journal(file)) as journal:
         before = journal.resume(iter(ROWS) if rows is None else rows, settings, "in.jsonl")
@@ -47,7 +47,7 @@ def test_what_was_written_is_found_again_and_its_rows_are_taken(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("label", [PLAIN, OPENAI], ids=["plain", "openai"])
-def test_a_line_torn_anywhere_is_cut_off_and_no_other(tmp_path: Path, label: Label) -> None:
+def test_a_line_torn_anywhere_is_cut_off_and_no_other(tmp_path: Path, label: ResultShape) -> None:
     file, whole, torn = tmp_path / "out", line(ROWS[0], label), line(ROWS[1], label)
     for length in range(len(torn)):
         file.write_bytes(whole + torn[:length])
@@ -113,7 +113,7 @@ def test_a_device_takes_all_of_a_line_or_says_why_not() -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as reader:
         with os.fdopen(writing, "wb", buffering=0) as pipe:
-            Device(pipe, Path("pipe")).write(b"a line\n")
+            DeviceOutput(pipe, Path("pipe")).write(b"a line\n")
         assert reader.read() == b"a line\n"
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(PixtralError, match="No space left"):
-        Device(full, Path("/dev/full")).write(b"a line\n")
+        DeviceOutput(full, Path("/dev/full")).write(b"a line\n")

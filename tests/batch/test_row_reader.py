@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixtral_cli.api.messages import FieldError
-from pixtral_cli.batch.input import Row
-from pixtral_cli.batch.row_reader import Reader, Request
+from pixtral_cli.batch.input import InputRow
+from pixtral_cli.batch.row_reader import RowReader, RowRequest
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from tests.batch.calling import request
@@ -19,9 +19,9 @@ from tests.server.serving import data_url, picture, png
 FLAGS = Sampling(0.5, 0.9, 3, ("END",), 100, {"type": "object"})
 
 
-def asked(value: Any, **reader: Any) -> Request:
+def asked(value: Any, **reader: Any) -> RowRequest:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    _, make = Reader(FLAGS, **reader).line(Row(1, data, ""))
+    _, make = RowReader(FLAGS, **reader).line(InputRow(1, data, ""))
     return make()
 
 
@@ -85,7 +85,7 @@ def test_a_templates_code_block_is_of_plain_answers_without_a_schema() -> None:
         ({"prompt": "?", "schema": "name"}, ""),
         (request("a"), ""),
     ):
-        _, make = Reader(free, extract="html").line(Row(1, json.dumps(value).encode(), ""))
+        _, make = RowReader(free, extract="html").line(InputRow(1, json.dumps(value).encode(), ""))
         assert make().extract == extract
 
 

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixtral_cli.batch import runner
-from pixtral_cli.batch.input import Lines, Row
-from pixtral_cli.batch.journal import Stream
-from pixtral_cli.batch.row_reader import Reader
-from pixtral_cli.batch.runner import AHEAD, OUTAGES, Plan, Progress
+from pixtral_cli.batch.input import FileLines, InputRow
+from pixtral_cli.batch.journal import StreamOutput
+from pixtral_cli.batch.row_reader import RowReader
+from pixtral_cli.batch.runner import MAX_OUTAGES, ROWS_AHEAD, BatchPlan, BatchProgress
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import (
@@ -45,14 +45,14 @@ def saying(messages: Sequence[Message]) -> str:
 
 def run(
     rows: Sequence[Any], folder: Path, engine: Engine | None = None, **plan: Any
-) -> tuple[list[dict[str, Any]], list[Progress]]:
+) -> tuple[list[dict[str, Any]], list[BatchProgress]]:
     """The lines and the progress of a run to its end, or to its error, which is raised with the lines so far in `lines`."""
     written: list[str] = []
-    source = Lines(write(folder / "in.jsonl", rows))
-    reader = Reader(plan.pop("sampling", Sampling()), folder=folder)
-    planned = Plan(reader.line, engine or Answering(saying), "fake", **plan)
+    source = FileLines(write(folder / "in.jsonl", rows))
+    reader = RowReader(plan.pop("sampling", Sampling()), folder=folder)
+    planned = BatchPlan(reader.line, engine or Answering(saying), "fake", **plan)
     try:
-        seen = list(runner.run(planned, source.rows(), Stream(written.append), total=len(rows)))
+        seen = list(runner.run_batch(planned, source.rows(), StreamOutput(written.append), total=len(rows)))
     except PixtralError as error:
         error.add_note(json.dumps(len(written)))
         raise
@@ -85,10 +85,10 @@ def test_whatever_fails_lines_are_the_first_rows_in_order(
         lines, _ = run(rows, folder, concurrency=concurrency)
     except PixtralError as error:
         [count] = map(int, error.__notes__)
-        held = [word for word in words[count:] if word != "{"][:OUTAGES]
+        held = [word for word in words[count:] if word != "{"][:MAX_OUTAGES]
         assert words[count] in HARD
         assert set(held) <= set(HARD)
-        assert len(held) == OUTAGES or not {"fine", *SOFT} & set(words)
+        assert len(held) == MAX_OUTAGES or not {"fine", *SOFT} & set(words)
         return
     assert [line["error"] is None for line in lines] == [word == "fine" for word in words]
     assert [line.get("row", number) for number, line in enumerate(lines, 1)] == list(range(1, len(rows) + 1))
@@ -96,10 +96,10 @@ def test_whatever_fails_lines_are_the_first_rows_in_order(
 
 def test_a_short_outage_fails_its_rows_and_a_long_one_ends_the_run_without_a_line_for_them(tmp_path: Path) -> None:
     outage = {"prompt": "network"}
-    lines, _ = run([*plain(1), *[outage] * (OUTAGES - 1), *plain(1)], tmp_path)
+    lines, _ = run([*plain(1), *[outage] * (MAX_OUTAGES - 1), *plain(1)], tmp_path)
     assert [line["error"] and line["error"]["code"] for line in lines] == [None, *["engine_unavailable"] * 4, None]
     with pytest.raises(NetworkError, match="network") as caught:
-        run([*plain(2), *[outage] * OUTAGES, *plain(1)], tmp_path)
+        run([*plain(2), *[outage] * MAX_OUTAGES, *plain(1)], tmp_path)
     assert caught.value.__notes__ == ["2"]
 
 
@@ -113,9 +113,9 @@ def test_a_last_outage_fails_its_rows_if_anything_was_answered_and_is_raised_if_
 
 def test_rows_that_were_not_asked_hide_no_outage(tmp_path: Path) -> None:
     with pytest.raises(NetworkError) as caught:
-        run([*plain(1), *[{"prompt": "network"}, "{"] * OUTAGES, *plain(1)], tmp_path)
+        run([*plain(1), *[{"prompt": "network"}, "{"] * MAX_OUTAGES, *plain(1)], tmp_path)
     assert caught.value.__notes__ == ["1"]
-    lines, _ = run([*[{"prompt": "network"}, "{", {"prompt": "usage"}] * OUTAGES], tmp_path)
+    lines, _ = run([*[{"prompt": "network"}, "{", {"prompt": "usage"}] * MAX_OUTAGES], tmp_path)
     assert [line["error"]["code"] for line in lines[:3]] == [
         "engine_unavailable",
         "invalid_json_line",
@@ -143,8 +143,8 @@ def test_weights_are_not_loaded_for_no_rows(tmp_path: Path) -> None:
         def load(self) -> None:
             raise ModelError("there are no weights")
 
-    plan = Plan(Reader(Sampling()).line, Missing(saying), "fake")
-    assert [one.done for one in runner.run(plan, [], Stream(print))] == [0]
+    plan = BatchPlan(RowReader(Sampling()).line, Missing(saying), "fake")
+    assert [one.done for one in runner.run_batch(plan, [], StreamOutput(print))] == [0]
 
 
 def test_a_schema_makes_an_answer_a_value_and_one_that_breaks_it_a_failure(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_bug_of_ours_fails_its_row_and_ends_no_batch(tmp_path: Path, monkeypat
     assert [line["error"] and line["error"]["code"] for line in lines] == [None, "internal_error", None]
     assert seen[2].failure == "Internal error: KeyError"
     with pytest.raises(PixtralError, match="KeyError") as caught:
-        run([*plain(1), *[{"prompt": "bug"}] * OUTAGES, *plain(1)], tmp_path, Answering(buggy))
+        run([*plain(1), *[{"prompt": "bug"}] * MAX_OUTAGES, *plain(1)], tmp_path, Answering(buggy))
     assert caught.value.__notes__ == ["1"]  # every answer fails of it: it is the engine's
     monkeypatch.setenv("PIXTRAL_DEBUG", "1")
     with pytest.raises(KeyError, match="bug"):
@@ -192,14 +192,14 @@ def test_a_bug_of_ours_fails_its_row_and_ends_no_batch(tmp_path: Path, monkeypat
 
 
 def test_many_rows_that_a_bug_keeps_from_being_asked_end_no_batch_either(tmp_path: Path) -> None:
-    def opened(row: Row) -> Any:
+    def opened(row: InputRow) -> Any:
         if row.number > 1:
             raise OverflowError("int too large to convert to float")
-        return Reader(Sampling()).line(row)
+        return RowReader(Sampling()).line(row)
 
     written: list[str] = []
-    source = Lines(write(tmp_path / "in.jsonl", plain(9)))
-    list(runner.run(Plan(opened, Answering(saying), "fake"), source.rows(), Stream(written.append)))
+    source = FileLines(write(tmp_path / "in.jsonl", plain(9)))
+    list(runner.run_batch(BatchPlan(opened, Answering(saying), "fake"), source.rows(), StreamOutput(written.append)))
     codes = [line["error"] and line["error"]["code"] for line in read("".join(written))]
     assert codes == [None, *["internal_error"] * 8]
 
@@ -212,11 +212,13 @@ def test_the_output_is_begun_once_there_is_a_row_and_an_engine(tmp_path: Path) -
             told.append("loaded")
 
     told: list[str] = []
-    plan = Plan(Reader(Sampling()).line, Loading(saying), "fake")
-    rows = Lines(write(tmp_path / "in.jsonl", plain(1))).rows()
-    list(runner.run(plan, [], Stream(told.append), ready=lambda: told.append("ready")))
+    plan = BatchPlan(RowReader(Sampling()).line, Loading(saying), "fake")
+    rows = FileLines(write(tmp_path / "in.jsonl", plain(1))).rows()
+    list(runner.run_batch(plan, [], StreamOutput(told.append), ready=lambda: told.append("ready")))
     assert told == []
-    list(runner.run(plan, rows, Stream(lambda line: told.append("line")), ready=lambda: told.append("ready")))
+    list(
+        runner.run_batch(plan, rows, StreamOutput(lambda line: told.append("line")), ready=lambda: told.append("ready"))
+    )
     assert told == ["loaded", "ready", "line"]
 
 
@@ -246,11 +248,11 @@ def test_a_thousand_rows_keep_their_order_in_bounded_memory(tmp_path: Path) -> N
         file.writelines(json.dumps({"prompt": f"{number}x{'x' * 100_000}"}) + "\n" for number in range(1000))
     taken = given = 0
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[InputRow]:
         nonlocal taken
-        for row in Lines(tmp_path / "in.jsonl").rows():
+        for row in FileLines(tmp_path / "in.jsonl").rows():
             taken += 1
-            assert taken - given <= AHEAD * 8 + 1
+            assert taken - given <= ROWS_AHEAD * 8 + 1
             yield row
 
     class Forgetful(Answering):
@@ -258,9 +260,11 @@ def test_a_thousand_rows_keep_their_order_in_bounded_memory(tmp_path: Path) -> N
             yield Chunk(self.answer(messages), "stop")
 
     answers: list[str] = []
-    plan = Plan(Reader(Sampling()).line, Forgetful(answer), "fake", concurrency=8)
+    plan = BatchPlan(RowReader(Sampling()).line, Forgetful(answer), "fake", concurrency=8)
     tracemalloc.start()
-    for _ in runner.run(plan, rows(), Stream(lambda line: answers.append(json.loads(line)["answer"])), total=1000):
+    for _ in runner.run_batch(
+        plan, rows(), StreamOutput(lambda line: answers.append(json.loads(line)["answer"])), total=1000
+    ):
         given = len(answers)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -285,10 +289,10 @@ def test_closing_a_run_stops_every_answer_in_the_making(tmp_path: Path) -> None:
             finally:
                 ended.release()
 
-    source = Lines(write(tmp_path / "in.jsonl", plain(9)))
+    source = FileLines(write(tmp_path / "in.jsonl", plain(9)))
     written: list[str] = []
-    plan = Plan(Reader(Sampling()).line, Endless(saying), "fake", concurrency=3)
-    going = runner.run(plan, source.rows(), Stream(written.append))
+    plan = BatchPlan(RowReader(Sampling()).line, Endless(saying), "fake", concurrency=3)
+    going = runner.run_batch(plan, source.rows(), StreamOutput(written.append))
     assert [next(going).done, next(going).done] == [0, 1]
     for _ in range(3):
         assert begun.acquire(timeout=120)

@@ -41,7 +41,7 @@ def test_a_loop_of_20_over_pictures_loads_the_weights_once() -> None:
     for number in range(20):
         shown = str(PICTURES[number % len(PICTURES)])
         answers.setdefault(shown, set()).add(ask("What is this?", "--image", shown))
-        kept |= {status["pid"] for _, status in resident.statuses(resident.room(config.paths().state))}
+        kept |= {status["pid"] for _, status in resident.running_workers(resident.socket_folder(config.paths().state))}
     assert len(kept) == 1  # one process from the first to the last, and none of the 20 has loaded anything itself
     assert len(answers) == len(PICTURES)
     assert all(len(said) == 1 and said != {""} for said in answers.values())

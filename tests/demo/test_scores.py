@@ -20,4 +20,4 @@ def test_a_row_says_what_the_command_found(tmp_path: Path) -> None:
 
 
 def test_every_set_that_ships_is_measured() -> None:
-    assert {name for name in task_registry.names() if task_registry.get(name).folder} == set(NAMES)
+    assert {name for name in task_registry.task_names() if task_registry.get_task(name).folder} == set(NAMES)

@@ -19,10 +19,10 @@ import pytest
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, user
 from pixtral_cli.engines import resident
-from pixtral_cli.engines.remote.engine import Answer, RemoteEngine
-from pixtral_cli.engines.remote.errors import Busy, Server, server
-from pixtral_cli.engines.remote.http import TRIES, Link
-from pixtral_cli.engines.resident import Resident, Wanted
+from pixtral_cli.engines.remote.client import MAX_TRIES, ApiClient
+from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
+from pixtral_cli.engines.remote.errors import Endpoint, QueueFull, parse_endpoint
+from pixtral_cli.engines.resident import ModelSpec, ResidentEngine
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 from tests.fakes import FakeEngine
 from tests.server.processes import ROOT, gone, pixtral, until
@@ -30,7 +30,7 @@ from tests.server.serving import serving
 from tests.torture.test_c_server import Endless
 
 FAKE = (sys.executable, "-m", "tests.server.fake_child")
-WANTED = Wanted("fake", "/nowhere", keep_alive=60)
+WANTED = ModelSpec("fake", "/nowhere", keep_alive=60)
 ASKED = [user("count")]
 SHORT = Sampling(max_tokens=3)
 
@@ -38,37 +38,37 @@ SHORT = Sampling(max_tokens=3)
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(ROOT)
-    folder = resident.room(tmp_path)
+    folder = resident.socket_folder(tmp_path)
     yield folder
-    for socket, status in resident.statuses(folder):
-        resident.stop(socket, status)
+    for socket, status in resident.running_workers(folder):
+        resident.stop_worker(socket, status)
     shutil.rmtree(folder, ignore_errors=True)  # what ends may just be removing a file of its own
 
 
-def started(folder: Path, what: Wanted = WANTED) -> RemoteEngine:
+def started(folder: Path, what: ModelSpec = WANTED) -> RemoteEngine:
     engine = resident.find_or_start(what, folder, command=FAKE)
     assert engine
     return engine
 
 
-def said(engine: RemoteEngine | Resident) -> str:
+def said(engine: RemoteEngine | ResidentEngine) -> str:
     return "".join(chunk.text for chunk in engine.stream(ASKED, SHORT))
 
 
 def pids(folder: Path) -> list[int]:
-    return [status["pid"] for _, status in resident.statuses(folder)]
+    return [status["pid"] for _, status in resident.running_workers(folder)]
 
 
 def test_one_process_serves_all_who_want_its_model(folder: Path) -> None:
-    assert resident.find(WANTED, folder) is None
+    assert resident.find_worker(WANTED, folder) is None
     assert resident.find_or_start(replace(WANTED, keep_alive=None), folder) is None
     with ThreadPoolExecutor(3) as threads:
         engines = list(threads.map(lambda n: started(folder), range(3)))
     assert [said(engine) for engine in engines] == ["0 1 2 "] * 3
     assert len(pids(folder)) == 1
-    assert resident.find(replace(WANTED, keep_alive=None), folder)
-    assert resident.find(replace(WANTED, folder="/elsewhere"), folder) is None
-    assert resident.find(replace(WANTED, dtype="fp32"), folder) is None
+    assert resident.find_worker(replace(WANTED, keep_alive=None), folder)
+    assert resident.find_worker(replace(WANTED, folder="/elsewhere"), folder) is None
+    assert resident.find_worker(replace(WANTED, dtype="fp32"), folder) is None
 
 
 def test_its_socket_is_its_owners_alone(folder: Path) -> None:
@@ -79,19 +79,19 @@ def test_its_socket_is_its_owners_alone(folder: Path) -> None:
 
 
 def test_a_room_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    room = resident.room(tmp_path)
+    room = resident.socket_folder(tmp_path)
     room.rmdir()
     room.symlink_to(tmp_path)
     with pytest.raises(PixtralError, match="belongs to somebody else"):
-        resident.room(tmp_path)
+        resident.socket_folder(tmp_path)
     room.unlink()
 
 
 def test_a_long_path_gets_a_short_room(tmp_path: Path) -> None:
-    room = resident.room(tmp_path / ("x" * 120))
+    room = resident.socket_folder(tmp_path / ("x" * 120))
     assert len(os.fsencode(room)) < 60
     assert stat.S_IMODE(room.stat().st_mode) == 0o700
-    assert room == resident.room(tmp_path / ("x" * 120))
+    assert room == resident.socket_folder(tmp_path / ("x" * 120))
     room.rmdir()
 
 
@@ -120,7 +120,7 @@ def test_whoever_starts_a_process_hears_how_far_it_has_loaded(folder: Path) -> N
 
 
 def test_a_process_tells_how_far_it_has_loaded(folder: Path) -> None:
-    process = resident.spawn(WANTED, folder / "fake.sock", attached=True, command=FAKE)
+    process = resident.spawn_worker(WANTED, folder / "fake.sock", attached=True, command=FAKE)
     assert process.ready()["window"] == 4321
     assert process.loaded == 50
     process.end()
@@ -149,7 +149,7 @@ def test_it_counts_tokens(folder: Path) -> None:
 
 def test_when_it_has_gone_the_next_answer_comes_from_here(folder: Path) -> None:
     told: list[str] = []
-    engine = Resident(started(folder), lambda: FakeEngine(["from here", "again"]), told.append)
+    engine = ResidentEngine(started(folder), lambda: FakeEngine(["from here", "again"]), told.append)
     assert said(engine) == "0 1 2 "
     os.kill(pids(folder)[0], signal.SIGKILL)
     assert said(engine) == "from here"
@@ -161,7 +161,7 @@ def test_when_it_has_gone_the_next_answer_comes_from_here(folder: Path) -> None:
 
 def test_when_it_dies_in_the_middle_the_answer_is_not_begun_again(folder: Path) -> None:
     here = FakeEngine(["from here"])
-    engine = Resident(started(folder), lambda: here, lambda note: None)
+    engine = ResidentEngine(started(folder), lambda: here, lambda note: None)
     answer = engine.stream(ASKED, Sampling(max_tokens=100))
     assert next(answer).text == "0 "
     os.kill(pids(folder)[0], signal.SIGKILL)
@@ -177,7 +177,7 @@ def test_when_it_has_gone_under_several_threads_one_engine_here_answers_them_all
     asked = threading.Barrier(8)
 
     class Together(RemoteEngine):
-        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
             asked.wait(30)
             return super().stream(messages, sampling)
 
@@ -187,8 +187,8 @@ def test_when_it_has_gone_under_several_threads_one_engine_here_answers_them_all
         return here[-1]
 
     started(folder)
-    ((socket, status),) = resident.statuses(folder)
-    engine = Resident(Together(resident.link(socket), "fake"), otherwise, told.append)
+    ((socket, status),) = resident.running_workers(folder)
+    engine = ResidentEngine(Together(resident.connect_client(socket), "fake"), otherwise, told.append)
     os.kill(status["pid"], signal.SIGKILL)
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda n: said(engine), range(8))) == ["from here"] * 8
@@ -198,10 +198,10 @@ def test_when_it_has_gone_under_several_threads_one_engine_here_answers_them_all
 
 def test_one_that_is_there_is_not_replaced_whatever_it_answers(folder: Path) -> None:
     started(folder)
-    ((socket, _),) = resident.statuses(folder)
-    asked = Link(Server("http://localhost/v1", socket=socket), wait=lambda done, seconds: False, patience=None)
+    ((socket, _),) = resident.running_workers(folder)
+    asked = ApiClient(Endpoint("http://localhost/v1", socket=socket), wait=lambda done, seconds: False, patience=None)
     here = FakeEngine(["from here"])
-    engine = Resident(RemoteEngine(asked, "fake"), lambda: here, lambda note: None)
+    engine = ResidentEngine(RemoteEngine(asked, "fake"), lambda: here, lambda note: None)
     with pytest.raises(NetworkError, match="it went wrong"):
         list(engine.stream([user("NetworkError")], SHORT))
     assert said(engine) == "0 1 2 "
@@ -213,7 +213,7 @@ def test_one_whose_queue_is_full_is_asked_until_it_has_room() -> None:
 
     def wait(done: threading.Event, seconds: float) -> bool:
         waits.append(seconds)
-        if len(waits) == TRIES:  # it was given up once
+        if len(waits) == MAX_TRIES:  # it was given up once
             gate.set()
         return done.wait(0.1)
 
@@ -221,14 +221,16 @@ def test_one_whose_queue_is_full_is_asked_until_it_has_room() -> None:
     with serving(Endless(gate=gate), running=1, waiting=0) as running, ThreadPoolExecutor(1) as other:
         first = other.submit(running.ask, max_tokens=3)
         until(lambda: running.app.state.queue.inside == 1)
-        engine = Resident(RemoteEngine(Link(server(running.url), wait=wait)), lambda: here, lambda note: None)
+        engine = ResidentEngine(
+            RemoteEngine(ApiClient(parse_endpoint(running.url), wait=wait)), lambda: here, lambda note: None
+        )
         assert said(engine)
         assert first.result().status_code == 200
-    assert len(waits) >= TRIES
+    assert len(waits) >= MAX_TRIES
     assert not here.seen
 
 
-def pulled(answer: Answer, asked: Callable[[], object]) -> list[str]:
+def pulled(answer: AnswerStream, asked: Callable[[], object]) -> list[str]:
     """What a thread is given by an answer that another closes once it has been `asked`."""
     with ThreadPoolExecutor(1) as other:
         pulling = other.submit(lambda: [chunk.text for chunk in answer])
@@ -240,14 +242,14 @@ def pulled(answer: Answer, asked: Callable[[], object]) -> list[str]:
 def test_an_answer_that_is_waited_for_can_be_closed_from_another_thread() -> None:
     gate = threading.Event()
     with serving(Endless(gate=gate), running=1) as running:
-        engine = Resident(RemoteEngine(Link(server(running.url))), FakeEngine, lambda note: None)
+        engine = ResidentEngine(RemoteEngine(ApiClient(parse_endpoint(running.url))), FakeEngine, lambda note: None)
         assert pulled(engine.stream(ASKED, SHORT), lambda: running.app.state.queue.inside) == []
         gate.set()
 
 
 def test_one_that_waits_for_room_can_be_closed_from_another_thread() -> None:
-    full = FakeEngine([Busy("full", 600.0)])
-    engine = Resident(cast(RemoteEngine, full), FakeEngine, lambda note: None)
+    full = FakeEngine([QueueFull("full", 600.0)])
+    engine = ResidentEngine(cast(RemoteEngine, full), FakeEngine, lambda note: None)
     assert pulled(engine.stream(ASKED, SHORT), lambda: full.seen) == []
     engine.stream(ASKED, SHORT).close()  # one that nobody has pulled yet
 
@@ -275,8 +277,8 @@ def test_stopping_lets_it_finish(folder: Path) -> None:
     engine = started(folder)
     answer = engine.stream(ASKED, Sampling(max_tokens=30))
     next(answer)
-    ((socket, status),) = resident.statuses(folder)
-    stopping = threading.Thread(target=resident.stop, args=(socket, status))
+    ((socket, status),) = resident.running_workers(folder)
+    stopping = threading.Thread(target=resident.stop_worker, args=(socket, status))
     stopping.start()
     assert [chunk.text for chunk in answer][-2] == "29 "
     stopping.join(120)

@@ -8,7 +8,7 @@ from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.evals import datasets, run_folder, runner, task_registry
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.runner import Plan
+from pixtral_cli.evals.runner import EvalPlan
 from pixtral_cli.evals.scoring.judge import Judge
 from tests.evals.sets import folder
 
@@ -19,12 +19,12 @@ ITS_OWN = ("seconds", "completion_tokens")  # vLLM counts the end of text as a t
 def run(
     name: str, at: Path, engine: Engine, judge: Engine | None = None, max_tokens: int = 2048, limit: int | None = None
 ) -> list[dict[str, Any]]:
-    task = task_registry.get(name)
+    task = task_registry.get_task(name)
     judging = Judge(judge, "Be fair.", 10) if judge else None
     sampling = Sampling(temperature=0.0, seed=0, max_tokens=max_tokens)
-    data = datasets.local(task.folder or folder(name, at / "data"), task.source)
-    into = run_folder.create(at / "run", {"task": name, "model": {"name": "m"}}, len(data))
-    list(runner.run(Plan(task, data, Prompts(), sampling, engine, judging, limit), into))
+    data = datasets.open_local(task.folder or folder(name, at / "data"), task.source)
+    into = run_folder.create_run(at / "run", {"task": name, "model": {"name": "m"}}, len(data))
+    list(runner.run_eval(EvalPlan(task, data, Prompts(), sampling, engine, judging, limit), into))
     return into.records()
 
 

@@ -17,15 +17,15 @@ from werkzeug import Request, Response
 
 from pixtral_cli.errors import ImageError, UsageError
 from pixtral_cli.evals import datasets
-from pixtral_cli.evals.task import Source
+from pixtral_cli.evals.task import HubSource
 from tests.evals.sets import picture, png
 
-SOURCE = Source("org/set", "data/test-*.parquet")
+SOURCE = HubSource("org/set", "data/test-*.parquet")
 
 
-def jsonl(folder: Path, *values: dict[str, Any]) -> datasets.Data:
+def jsonl(folder: Path, *values: dict[str, Any]) -> datasets.Dataset:
     (folder / "rows.jsonl").write_text("".join(json.dumps(value) + "\n" for value in values))
-    return datasets.local(folder)
+    return datasets.open_local(folder)
 
 
 def parquet(file: Path, values: list[dict[str, Any]], **options: Any) -> None:
@@ -38,7 +38,7 @@ def test_rows_count_through_all_files_and_only_the_wanted_ones_come(tmp_path: Pa
         values = [{"n": 10 * part + i, "image": picture()} for i in range(10)]
         parquet(tmp_path / "data" / f"test-{part}.parquet", values, row_group_size=3)
     parquet(tmp_path / "data" / "train-0.parquet", [{"n": -1}])
-    data = datasets.local(tmp_path, SOURCE)
+    data = datasets.open_local(tmp_path, SOURCE)
     assert len(data) == 30
     assert [(row.index, row.values["n"]) for row in data.rows({0, 2, 3, 9, 10, 28})] == [
         (i, i) for i in (0, 2, 3, 9, 10, 28)
@@ -84,18 +84,18 @@ def test_the_revision_changes_with_any_byte(tmp_path: Path) -> None:
 def test_a_line_that_is_no_object_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "rows.jsonl").write_text('{"n": 1}\n' + line + "\n")
     with pytest.raises(UsageError, match=r"rows\.jsonl, row 1"):
-        list(datasets.local(tmp_path).rows({0, 1}))
+        list(datasets.open_local(tmp_path).rows({0, 1}))
 
 
 def test_damaged_parquet_and_empty_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no parquet and no JSONL"):
-        datasets.local(tmp_path)
+        datasets.open_local(tmp_path)
     with pytest.raises(UsageError, match="not a folder"):
-        datasets.local(tmp_path / "nowhere")
+        datasets.open_local(tmp_path / "nowhere")
     parquet(tmp_path / "rows.parquet", [{"n": 1}])
     (tmp_path / "rows.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:-9])
     with pytest.raises(UsageError, match="no sound parquet"):
-        len(datasets.local(tmp_path))
+        len(datasets.open_local(tmp_path))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from pixtral_cli import __main__, config
 from pixtral_cli.chat.message import Message
 from pixtral_cli.cli import evaluate
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.server.http.access import Rules
+from pixtral_cli.server.http.access import AccessRules
 from tests.evals.answering import Answering
 from tests.evals.sets import folder
 from tests.server.serving import serving
@@ -191,7 +191,7 @@ def test_a_judge_of_its_own_with_its_own_key(call: Call, tmp_path: Path, monkeyp
     data = str(folder("mm-mt-bench", tmp_path / "data"))
     judge = Answering(lambda messages: "Fine. Rating: [[7]]")
     monkeypatch.setenv("PIXTRAL_JUDGE_KEY", "secret")
-    with serving(Answering(knows_peru)) as running, serving(judge, rules=Rules(api_key="secret")) as judging:
+    with serving(Answering(knows_peru)) as running, serving(judge, rules=AccessRules(api_key="secret")) as judging:
         status, out, err = call(
             "mm-mt-bench", "--data", data, "--base-url", f"{running.url}/v1", "--judge", "fake", "--judge-url", judging.url
         )  # fmt: skip

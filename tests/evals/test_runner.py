@@ -17,7 +17,7 @@ from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageEr
 from pixtral_cli.evals import datasets, run_folder, runner, task_registry
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.run_folder import Run
-from pixtral_cli.evals.runner import Plan
+from pixtral_cli.evals.runner import EvalPlan
 from pixtral_cli.evals.scoring.judge import Judge
 from tests.evals.answering import Answering
 from tests.evals.sets import folder, png
@@ -40,12 +40,14 @@ def knowing(messages: Sequence[Message]) -> str:
     return "no idea" if number == "3" else f"It is {number}."
 
 
-def plan(folder: Path, engine: Engine, **more: Any) -> Plan:
-    return Plan(task_registry.get("demo-shapes"), datasets.local(folder), Prompts(), GREEDY, engine, **more)
+def plan(folder: Path, engine: Engine, **more: Any) -> EvalPlan:
+    return EvalPlan(
+        task_registry.get_task("demo-shapes"), datasets.open_local(folder), Prompts(), GREEDY, engine, **more
+    )
 
 
 def begun(folder: Path) -> Run:
-    return run_folder.create(folder, ABOUT, 8)
+    return run_folder.create_run(folder, ABOUT, 8)
 
 
 def told(run: Run) -> list[dict[str, Any]]:
@@ -56,13 +58,13 @@ def told(run: Run) -> list[dict[str, Any]]:
 def whole(tmp_path: Path, **more: Any) -> list[dict[str, Any]]:
     """What a run that nothing disturbs records."""
     run = begun(tmp_path / "whole")
-    list(runner.run(plan(data(tmp_path / "data"), Answering(knowing), **more), run))
+    list(runner.run_eval(plan(data(tmp_path / "data"), Answering(knowing), **more), run))
     return told(run)
 
 
 def test_every_row_is_asked_and_marked_and_progress_says_how_it_goes(tmp_path: Path) -> None:
     run, engine = begun(tmp_path / "run"), Answering(knowing)
-    seen = list(runner.run(plan(data(tmp_path / "data"), engine), run))
+    seen = list(runner.run_eval(plan(data(tmp_path / "data"), engine), run))
     assert [(one.done, one.total, one.failed) for one in seen] == [(i, 8, 0) for i in range(9)]
     assert seen[0].left is None
     assert seen[-1].left == 0
@@ -85,24 +87,24 @@ class Loading(Answering):
 
 def test_reading_the_weights_is_not_answering(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
-    list(runner.run(plan(data(tmp_path / "data"), Loading(knowing)), run))
+    list(runner.run_eval(plan(data(tmp_path / "data"), Loading(knowing)), run))
     assert {record["seconds"] for record in run.records()} == {0.0}
 
 
 def test_a_run_that_stopped_goes_on_at_the_row_where_it_stopped(tmp_path: Path) -> None:
     run, folder = begun(tmp_path / "run"), data(tmp_path / "data")
-    going = runner.run(plan(folder, Answering(knowing)), run)
+    going = runner.run_eval(plan(folder, Answering(knowing)), run)
     for _ in range(4):
         next(going)
     going.close()
-    with (run.folder / run_folder.ANSWERS).open("ab") as torn:
+    with (run.folder / run_folder.ANSWERS_FILE).open("ab") as torn:
         torn.write(b'{"row": 3, "key": "3", "pla')
     again, engine = begun(tmp_path / "run"), Answering(knowing)
-    seen = list(runner.run(plan(folder, engine), again))
+    seen = list(runner.run_eval(plan(folder, engine), again))
     assert seen[0].done == 3
     assert [messages[-1].text for messages in engine.asked] == [f"What is {i}?" for i in range(3, 8)]
     assert told(again) == whole(tmp_path)
-    written = [json.loads(line)["row"] for line in (run.folder / run_folder.ANSWERS).read_text().splitlines()]
+    written = [json.loads(line)["row"] for line in (run.folder / run_folder.ANSWERS_FILE).read_text().splitlines()]
     assert written == list(range(8))
 
 
@@ -134,7 +136,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
     assert run.done() == {0, 1, 2, 3, 4, 6, 7}
     engine = Answering(knowing)
-    list(runner.run(plan(folder, engine), run))
+    list(runner.run_eval(plan(folder, engine), run))
     assert len(engine.asked) == 1
     assert told(run) == whole(tmp_path)
 
@@ -142,7 +144,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize("concurrency", [2, 5, 20])
 def test_asking_several_at_a_time_changes_nothing(tmp_path: Path, concurrency: int) -> None:
     run = begun(tmp_path / "run")
-    list(runner.run(plan(data(tmp_path / "data"), Answering(knowing)), run, concurrency=concurrency))
+    list(runner.run_eval(plan(data(tmp_path / "data"), Answering(knowing)), run, concurrency=concurrency))
     assert told(run) == whole(tmp_path)
 
 
@@ -154,7 +156,13 @@ def test_rows_are_asked_at_the_same_time(tmp_path: Path) -> None:
         return knowing(messages)
 
     assert (
-        len(list(runner.run(plan(data(tmp_path / "data"), Answering(answer)), begun(tmp_path / "run"), concurrency=4)))
+        len(
+            list(
+                runner.run_eval(
+                    plan(data(tmp_path / "data"), Answering(answer)), begun(tmp_path / "run"), concurrency=4
+                )
+            )
+        )
         == 9
     )
 
@@ -174,11 +182,11 @@ def test_a_question_that_does_not_fit_counts_as_wrong_and_is_asked_again(tmp_pat
         return knowing(messages)
 
     run, folder = begun(tmp_path / "run"), data(tmp_path / "data")
-    last = list(runner.run(plan(folder, Answering(answer)), run))[-1]
+    last = list(runner.run_eval(plan(folder, Answering(answer)), run))[-1]
     assert (last.done, last.failed) == (8, 1)
     assert (run.records()[2]["error"], run.records()[2]["scores"]) == ("too long", {"stated": 0.0})
     engine = Answering(knowing)
-    list(runner.run(plan(folder, engine), run))
+    list(runner.run_eval(plan(folder, engine), run))
     assert len(engine.asked) == 1
     assert told(run) == whole(tmp_path)
 
@@ -189,7 +197,7 @@ def test_a_damaged_picture_fails_its_row_alone(tmp_path: Path) -> None:
     text = (folder / "rows.jsonl").read_text()
     (folder / "rows.jsonl").write_text(text.replace("a.png", "bad.png", 1))
     run = begun(tmp_path / "run")
-    last = list(runner.run(plan(folder, Answering(knowing)), run))[-1]
+    last = list(runner.run_eval(plan(folder, Answering(knowing)), run))[-1]
     assert (last.done, last.failed) == (2, 1)
     assert "bad.png" in run.records()[0]["error"]
 
@@ -202,7 +210,7 @@ def test_a_lost_server_ends_the_run_and_keeps_what_there_is(tmp_path: Path) -> N
 
     run = begun(tmp_path / "run")
     with pytest.raises(NetworkError, match="gone"):
-        list(runner.run(plan(data(tmp_path / "data"), Answering(answer)), run))
+        list(runner.run_eval(plan(data(tmp_path / "data"), Answering(answer)), run))
     assert run.done() >= {0, 1, 2, 3}
     assert 4 not in run.done()
 
@@ -232,7 +240,7 @@ class Endless:
 
 
 def test_a_judge_that_is_writing_is_stopped_with_the_run(tmp_path: Path) -> None:
-    judge, run = Endless(), run_folder.create(tmp_path / "run", ABOUT, 2)
+    judge, run = Endless(), run_folder.create_run(tmp_path / "run", ABOUT, 2)
 
     def answer(messages: Sequence[Message]) -> str:
         if "Write" in messages[0].text:
@@ -240,10 +248,12 @@ def test_a_judge_that_is_writing_is_stopped_with_the_run(tmp_path: Path) -> None
             raise NetworkError("gone")
         return "2"
 
-    data = datasets.local(folder("mt-bench", tmp_path / "data"))
-    judged = Plan(task_registry.get("mt-bench"), data, Prompts(), GREEDY, Answering(answer), Judge(judge, "", 10))
+    data = datasets.open_local(folder("mt-bench", tmp_path / "data"))
+    judged = EvalPlan(
+        task_registry.get_task("mt-bench"), data, Prompts(), GREEDY, Answering(answer), Judge(judge, "", 10)
+    )
     with pytest.raises(NetworkError, match="gone"):
-        list(runner.run(judged, run, concurrency=2))
+        list(runner.run_eval(judged, run, concurrency=2))
     assert judge.closed.is_set()
     assert run.records() == []
 
@@ -252,16 +262,16 @@ def test_rows_of_another_task_are_refused_by_the_column(tmp_path: Path) -> None:
     folder = data(tmp_path / "data")
     (folder / "rows.jsonl").write_text('{"image": "a.png", "query": "?"}\n')
     with pytest.raises(UsageError, match="Row 0 is no row of demo-shapes: column 'question' is missing"):
-        list(runner.run(plan(folder, Answering(knowing)), begun(tmp_path / "run")))
+        list(runner.run_eval(plan(folder, Answering(knowing)), begun(tmp_path / "run")))
 
 
 def test_two_processes_do_not_write_one_run(tmp_path: Path) -> None:
     run = begun(tmp_path / "run")
     with run.lock(), pytest.raises(PixtralError, match="Another process"):
-        list(runner.run(plan(data(tmp_path / "data"), Answering(knowing)), run))
+        list(runner.run_eval(plan(data(tmp_path / "data"), Answering(knowing)), run))
 
 
 def test_a_folder_with_another_run_is_not_touched(tmp_path: Path) -> None:
     begun(tmp_path / "run").append([])
     with pytest.raises(UsageError, match="another run"):
-        run_folder.create(tmp_path / "run", {**ABOUT, "seed": 2}, 8)
+        run_folder.create_run(tmp_path / "run", {**ABOUT, "seed": 2}, 8)

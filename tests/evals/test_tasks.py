@@ -9,9 +9,9 @@ import pytest
 
 from pixtral_cli.chat.engine import Engine
 from pixtral_cli.engines.factory import open_engine
+from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
-from pixtral_cli.engines.remote.errors import server
-from pixtral_cli.engines.remote.http import Link
+from pixtral_cli.engines.remote.errors import parse_endpoint
 from pixtral_cli.evals import datasets, report, task_registry
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring import execution
@@ -24,7 +24,7 @@ from tests.server.serving import serving
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
 def test_right_answers_score_all_and_wrong_ones_nothing(name: str, tmp_path: Path) -> None:
-    metric = task_registry.get(name).metrics[0]
+    metric = task_registry.get_task(name).metrics[0]
     right = run(name, tmp_path / "right", in_turn(*RIGHT[name]))
     assert [record["scores"][metric] for record in right] == [1.0] * len(RIGHT[name])
     wrong = run(name, tmp_path / "wrong", Answering(lambda messages: "no, no, not at all"))
@@ -32,9 +32,9 @@ def test_right_answers_score_all_and_wrong_ones_nothing(name: str, tmp_path: Pat
 
 
 def test_every_task_with_a_schema_is_tested() -> None:
-    demos = {name for name in task_registry.names() if name.startswith("demo-")}
-    assert {*RIGHT, *JUDGED, *demos} == set(task_registry.names())
-    assert set(SCHEMAS) >= {name for name in task_registry.names() if task_registry.get(name).source}
+    demos = {name for name in task_registry.task_names() if name.startswith("demo-")}
+    assert {*RIGHT, *JUDGED, *demos} == set(task_registry.task_names())
+    assert set(SCHEMAS) >= {name for name in task_registry.task_names() if task_registry.get_task(name).source}
 
 
 def test_mmmu_puts_each_image_where_the_question_names_it(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_mm_mt_bench_asks_every_turn_with_the_reference_replies_before_it(tmp_pa
     assert [[message.role for message in asked] for asked in engine.asked] == [["user"], ["user", "assistant", "user"]]
     assert engine.asked[1][1].text == "It is red."
     assert [record["scores"] for record in found] == [{"judge": 8.0}, {"judge": 6.0}]
-    total = report.summary(task_registry.get("mm-mt-bench"), found)
+    total = report.summarize(task_registry.get_task("mm-mt-bench"), found)
     assert total.metrics["judge"].mean == 7.0
     assert total.groups == {"Charts": (7.0, 2), "turn 1": (8.0, 1), "turn 2": (6.0, 1)}
     assert total.metrics["macro"].mean == 7.0
@@ -73,7 +73,7 @@ def test_a_question_without_a_rating_is_failed_and_has_no_score(tmp_path: Path) 
     found = run("mm-mt-bench", tmp_path, in_turn("Red.", "I am."), in_turn("[[8]]", "hm", "hm", "hm"))
     assert found[1]["scores"] == {}
     assert "no rating" in found[1]["error"]
-    total = report.summary(task_registry.get("mm-mt-bench"), found)
+    total = report.summarize(task_registry.get_task("mm-mt-bench"), found)
     assert (total.failed, total.metrics["judge"].mean) == (1, 8.0)
 
 
@@ -96,12 +96,15 @@ def test_an_instruction_counts_as_often_as_it_is_given(tmp_path: Path) -> None:
 def test_a_program_passes_when_its_tests_do(code: str, passed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "SECONDS", 3)
     row = HUMANEVAL[0]
-    assert execution.passes(execution.program(row["prompt"], code, row["test"], row["entry_point"])) is passed
+    assert (
+        execution.program_passes(execution.build_program(row["prompt"], code, row["test"], row["entry_point"]))
+        is passed
+    )
 
 
 def test_a_file_of_a_task_is_short() -> None:
-    for name in task_registry.names():
-        module = inspect.getmodule(task_registry.get(name).ask)
+    for name in task_registry.task_names():
+        module = inspect.getmodule(task_registry.get_task(name).ask)
         assert module is not None
         assert len(inspect.getsource(module).splitlines()) < 80, name
 
@@ -118,7 +121,7 @@ def test_a_task_scores_the_same_here_and_behind_a_server(name: str, tmp_path: Pa
     here = run(name, tmp_path / "here", demo, judge, 24)
     with (
         serving(demo, model="demo") as running,
-        closing(RemoteEngine(Link(server(f"{running.url}/v1")), "demo")) as remote,
+        closing(RemoteEngine(ApiClient(parse_endpoint(f"{running.url}/v1")), "demo")) as remote,
     ):
         there = run(name, tmp_path / "there", remote, judge, 24)
     assert alike(here) == alike(there)
@@ -130,7 +133,7 @@ def test_the_demo_model_answers_the_demo_sets_and_alike_behind_a_server(tmp_path
     assert sum(record["scores"]["stated"] for record in here) / len(here) > 0.2
     with (
         serving(demo, model="demo") as running,
-        closing(RemoteEngine(Link(server(f"{running.url}/v1")), "demo")) as remote,
+        closing(RemoteEngine(ApiClient(parse_endpoint(f"{running.url}/v1")), "demo")) as remote,
     ):
         there = run("demo-shapes", tmp_path / "there", remote)
     assert [record["answers"] for record in here] == [record["answers"] for record in there]
@@ -139,9 +142,9 @@ def test_the_demo_model_answers_the_demo_sets_and_alike_behind_a_server(tmp_path
 @pytest.mark.parametrize("name", ["demo-shapes", "demo-charts", "demo-reading"])
 def test_every_row_of_a_demo_set_can_be_asked_and_its_answer_is_right(name: str, tmp_path: Path) -> None:
     found = run(name, tmp_path, Answering(lambda messages: "-"))
-    task = task_registry.get(name)
+    task = task_registry.get_task(name)
     assert len(found) >= 30
-    for row in datasets.local(task.folder or tmp_path).rows(range(len(found))):
+    for row in datasets.open_local(task.folder or tmp_path).rows(range(len(found))):
         question = next(iter(task.ask(row, Prompts())))
         assert task.mark is not None
         assert task.mark(question, [f"It is {question.references[0]}."])["stated"].score == 1.0, row.values

@@ -47,7 +47,7 @@ def pixtral(*arguments: str, given: str = "", seconds: float = 240) -> "subproce
 def tidy() -> None:
     """The test's home has a long path, so its sockets' folder lies elsewhere."""
     with suppress(OSError):
-        resident.room(config.paths().state).rmdir()
+        resident.socket_folder(config.paths().state).rmdir()
 
 
 @contextmanager
@@ -59,12 +59,12 @@ def faked(state: Path) -> Iterator[tuple["subprocess.Popen[str]", httpx2.Client]
         assert url, process.communicate()
         with httpx2.Client(base_url=url, timeout=120, trust_env=False) as client:
             yield process, client
-    until(lambda: not list(resident.room(state).glob("*.sock")))
-    shutil.rmtree(resident.room(state), ignore_errors=True)  # what ends may just be removing a file of its own
+    until(lambda: not list(resident.socket_folder(state).glob("*.sock")))
+    shutil.rmtree(resident.socket_folder(state), ignore_errors=True)  # what ends may just be removing a file of its own
 
 
 def children(state: Path) -> Sequence[int]:
-    return [status["pid"] for _, status in resident.statuses(resident.room(state))]
+    return [status["pid"] for _, status in resident.running_workers(resident.socket_folder(state))]
 
 
 def until(true: Callable[[], bool], seconds: float = 120) -> None:

@@ -13,15 +13,15 @@ from typing import Any
 import httpx2
 
 from pixtral_cli.chat.engine import Engine
-from pixtral_cli.server.app import Service, create_app
-from pixtral_cli.server.http.listener import Server, bind
+from pixtral_cli.server.app import ServiceOptions, create_app
+from pixtral_cli.server.http.listener import HttpServer, bind
 
 
 @dataclass
 class Running:
     url: str
     port: int
-    server: Server
+    server: HttpServer
     app: Any
 
     @property
@@ -44,10 +44,10 @@ class Running:
 
 @contextmanager
 def serving(engine: Engine, *, arrive: float = 20, finish: float = 20, **service: Any) -> Iterator[Running]:
-    app = create_app(engine, Service(**{"model": "fake", **service}))
+    app = create_app(engine, ServiceOptions(**{"model": "fake", **service}))
     listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = Server(app, arrive=arrive, finish=finish)
+    server = HttpServer(app, arrive=arrive, finish=finish)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

@@ -18,7 +18,7 @@ from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.engine import connect
 from pixtral_cli.errors import NetworkError
 from pixtral_cli.models.names import demo_folder
-from pixtral_cli.server.http.access import Rules
+from pixtral_cli.server.http.access import AccessRules
 from tests.fakes import FakeEngine
 from tests.server.processes import ROOT, launched, pixtral
 from tests.server.serving import data_url, picture, serving
@@ -110,7 +110,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
 
 
 def test_a_key_is_tried_and_stored_for_its_server_alone(home: Path) -> None:
-    with serving(FakeEngine(["hello"]), rules=Rules(api_key="right")) as running:
+    with serving(FakeEngine(["hello"]), rules=AccessRules(api_key="right")) as running:
         wrong = pixtral("login", "--base-url", running.url, given="wrong-key\n")
         assert wrong.returncode == 5
         assert "refuses" in wrong.stderr

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pixtral_cli.engines.resident import Process
-from pixtral_cli.server.supervisor import Child
+from pixtral_cli.engines.resident import WorkerProcess
+from pixtral_cli.server.supervisor import WorkerSupervisor
 from tests.server.processes import until
 
 
-class Running(Process):
+class Running(WorkerProcess):
     """A process that has loaded and runs until it is ended."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Running(Process):
 
 def test_a_process_that_hangs_counts_as_dead_until_it_answers_again(caplog: pytest.LogCaptureFixture) -> None:
     said: queue.Queue[bool] = queue.Queue()
-    child = Child(Running, said.get, every=0.01)
+    child = WorkerSupervisor(Running, said.get, every=0.01)
     child.start()
     try:
         for answers in (True, False, False, True):
@@ -48,5 +48,5 @@ def test_a_process_that_hangs_counts_as_dead_until_it_answers_again(caplog: pyte
     assert child.deaths == 0
 
 
-def _settled(said: "queue.Queue[bool]", child: Child, alive: bool) -> Callable[[], bool]:
+def _settled(said: "queue.Queue[bool]", child: WorkerSupervisor, alive: bool) -> Callable[[], bool]:
     return lambda: said.empty() and child.alive is alive

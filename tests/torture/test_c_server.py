@@ -16,7 +16,7 @@ import pytest
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.server.openai.requests import Load, loader
+from pixtral_cli.server.openai.requests import ImageLoader, make_image_loader
 from pixtral_cli.util import net
 from pixtral_cli.util.net import Network
 from tests.fakes import FakeEngine
@@ -183,14 +183,14 @@ def test_a_public_picture_is_fetched_within_its_limits() -> None:
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "image_unreachable")
 
 
-def over(network: Network, **limits: int) -> Load:
+def over(network: Network, **limits: int) -> ImageLoader:
     """As the server has an image of a URL, over a network of the test's."""
     return lambda url: images.from_bytes(net.fetch(url, allow_private=False, network=network, **limits).data, url)
 
 
 def test_no_image_urls_refuses_all_but_data_urls() -> None:
     engine = FakeEngine(["yes"])
-    with serving(engine, load=loader(urls=False)) as running:
+    with serving(engine, load=make_image_loader(urls=False)) as running:
         refused = running.ask([picture("https://example.com/x.png")])
         assert refused.status_code == 400
         assert "data URL" in refused.json()["error"]["message"]

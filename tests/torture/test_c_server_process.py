@@ -41,7 +41,7 @@ def test_the_engine_process_stops_computing_when_the_client_leaves(tmp_path: Pat
 
 def inside(state: Path) -> int:
     """How many answers the engine's process has in hand."""
-    ((_, status),) = resident.statuses(resident.room(state))
+    ((_, status),) = resident.running_workers(resident.socket_folder(state))
     return int(status["inside"])
 
 
@@ -197,7 +197,7 @@ def test_when_the_server_is_killed_its_engine_leaves_too(tmp_path: Path) -> None
         (child,) = children(tmp_path)
         process.kill()
         until(lambda: gone(child))
-        assert not list(resident.room(tmp_path).glob("*.sock"))
+        assert not list(resident.socket_folder(tmp_path).glob("*.sock"))
 
 
 # 44

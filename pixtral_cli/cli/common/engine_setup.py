@@ -13,7 +13,7 @@ from pixtral_cli.models import names
 from pixtral_cli.util import durations
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.vllm.command import Launch
+    from pixtral_cli.engines.vllm.command import VllmOptions
     from pixtral_cli.terminal.output.output import Output
 
 API = "api"
@@ -108,7 +108,7 @@ def open_model(
 ) -> Engine:
     """The engine for a model on this machine: a process that keeps it, if there is one or one is wanted, else our own."""
     from pixtral_cli.engines import resident
-    from pixtral_cli.engines.factory import NAMES, open_engine
+    from pixtral_cli.engines.factory import ENGINES, open_engine
 
     kind, device, dtype = settings.engine or "local", settings.device or "auto", settings.dtype or "auto"
     quantize, cache = settings.quantize or "auto", config.paths().cache
@@ -121,26 +121,26 @@ def open_model(
             note=note, launch=started,
         )  # fmt: skip
 
-    if kind not in NAMES:
+    if kind not in ENGINES:
         return here()
     idle = durations.parse(settings.keep_alive, "--keep-alive") or None if settings.keep_alive else None
-    wanted = resident.wanted(
+    wanted = resident.model_spec(
         model, device=device, dtype=dtype, quantize=quantize, cache=cache, keep_alive=idle, engine=kind, launch=started
     )
-    kept = resident.seek(wanted, config.paths().state, told)
-    return resident.Resident(kept, here, note) if kept else here()
+    kept = resident.find_or_start_if_possible(wanted, config.paths().state, told)
+    return resident.ResidentEngine(kept, here, note) if kept else here()
 
 
-def vllm_launch(settings: Config) -> "Launch | None":
+def vllm_launch(settings: Config) -> "VllmOptions | None":
     """How vLLM is to be started, if it is the engine."""
     if settings.engine != VLLM:
         return None
-    from pixtral_cli.engines.vllm.command import Launch, arguments
+    from pixtral_cli.engines.vllm.command import VllmOptions, parse_arguments
 
     where = config.paths()
-    return Launch(
+    return VllmOptions(
         str(where.state), str(where.cache), settings.vllm or "", settings.tensor_parallel_size or 1,
-        settings.pipeline_parallel_size or 1, settings.ray or "", arguments(settings.vllm_args or ""),
+        settings.pipeline_parallel_size or 1, settings.ray or "", parse_arguments(settings.vllm_args or ""),
     )  # fmt: skip
 
 

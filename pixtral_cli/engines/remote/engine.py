@@ -10,17 +10,25 @@ from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, ImageCost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.engines.remote import exchange, keys
-from pixtral_cli.engines.remote.errors import LOGIN, Refused, Server, Unreachable, refusal, server, told
-from pixtral_cli.engines.remote.http import Cut, Link
+from pixtral_cli.engines.remote import keys, wire_format
+from pixtral_cli.engines.remote.client import ApiClient, Cancellation
+from pixtral_cli.engines.remote.errors import (
+    LOGIN_HINT,
+    Endpoint,
+    Refused,
+    Unreachable,
+    error_details,
+    error_from_status,
+    parse_endpoint,
+)
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 from pixtral_cli.images.image import Image
 
 LA_PLATEFORME = "https://api.mistral.ai/v1"
-WINDOW = 128_000
-LONGEST_ANSWER = 8_000_000  # characters, far beyond any context window
-OFFERED = 5  # names that an error lists
-LISTED, PATIENCE = 30, 10.0  # versions that are taken from a server, and seconds in which it tells them
+DEFAULT_WINDOW = 128_000
+MAX_ANSWER = 8_000_000  # characters, far beyond any context window
+MODELS_LISTED = 5  # names that an error lists
+MAX_VERSIONS, VERSION_TIMEOUT = 30, 10.0  # versions that are taken from a server, and seconds in which it tells them
 
 
 def connect(base_url: str | None, model: str | None, keys_file: Path) -> "RemoteEngine":
@@ -28,11 +36,11 @@ def connect(base_url: str | None, model: str | None, keys_file: Path) -> "Remote
 
     Asks the network nothing. Raises UsageError for what is no URL and NetworkError when La Plateforme's key is missing.
     """
-    to = server(base_url or LA_PLATEFORME)
+    to = parse_endpoint(base_url or LA_PLATEFORME)
     to = replace(to, key=keys.find(to.host, keys_file))
     if to.mistral and not to.key:
-        raise Refused("There is no API key for La Plateforme", LOGIN)
-    return RemoteEngine(Link(to), model)
+        raise Refused("There is no API key for La Plateforme", LOGIN_HINT)
+    return RemoteEngine(ApiClient(to), model)
 
 
 class RemoteEngine:
@@ -41,15 +49,15 @@ class RemoteEngine:
     `originals`: send images as they are, to a server of our own; otherwise upright, and no larger than they are seen.
     """
 
-    def __init__(self, link: Link, model: str | None = None, *, originals: bool = False) -> None:
+    def __init__(self, link: ApiClient, model: str | None = None, *, originals: bool = False) -> None:
         self._link = link
         self._model = model
-        self._encode = exchange.original if originals else exchange.scaled
+        self._encode = wire_format.encode_original if originals else wire_format.encode_resized
         self._urls: dict[str, str] = {}  # of the images of the last conversation
         self._measures = not link.server.mistral
 
     @property
-    def server(self) -> Server:
+    def server(self) -> Endpoint:
         return self._link.server
 
     @cached_property
@@ -61,14 +69,16 @@ class RemoteEngine:
             return found
         raise ModelError(f"{self._link.server.name} offers no vision model", "Name one: --model")
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> "Answer":
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> "AnswerStream":
         """See `Engine`. Closing the answer closes the connection, and the far side stops computing."""
-        cut = Cut()
-        return Answer(self._answer(messages, sampling, cut), cut)
+        cut = Cancellation()
+        return AnswerStream(self._answer(messages, sampling, cut), cut)
 
-    def _answer(self, messages: Sequence[Message], sampling: Sampling, cut: Cut) -> Generator[Chunk, None, None]:
+    def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, cut: Cancellation
+    ) -> Generator[Chunk, None, None]:
         mistral = self._link.server.mistral
-        body = exchange.request(self.model, messages, sampling, self._url, mistral=mistral)
+        body = wire_format.build_request(self.model, messages, sampling, self._url, mistral=mistral)
         self._forget(messages)
         started = time.monotonic()
         events = self._link.events("/chat/completions", body, cut)
@@ -84,9 +94,9 @@ class RemoteEngine:
             chunk = self._read(event)
             first = first or (time.monotonic() if chunk.text else 0.0)
             length += len(chunk.text)
-            if length > LONGEST_ANSWER:
+            if length > MAX_ANSWER:
                 raise self._link.broken("sent an answer without end")
-            last = _merged(last, chunk)
+            last = _merge(last, chunk)
             if chunk.text:
                 yield Chunk(chunk.text)
         if last.finish_reason is None:
@@ -97,10 +107,10 @@ class RemoteEngine:
 
     def _read(self, event: Any) -> Chunk:
         if isinstance(event, dict) and event.get("error"):
-            raise refusal(self._link.server, 500, told(event))
+            raise error_from_status(self._link.server, 500, error_details(event))
         try:
-            return exchange.read(event)
-        except exchange.Unreadable as error:
+            return wire_format.parse_event(event)
+        except wire_format.MalformedEvent as error:
             raise self._link.broken("sent something that is no answer") from error
 
     @contextlib.contextmanager
@@ -118,8 +128,8 @@ class RemoteEngine:
             names = self._offered()
         except PixtralError:
             return ""
-        more = f" and {len(names) - OFFERED} more" if len(names) > OFFERED else ""
-        return f"It offers: {', '.join(names[:OFFERED])}{more}" if names else ""
+        more = f" and {len(names) - MODELS_LISTED} more" if len(names) > MODELS_LISTED else ""
+        return f"It offers: {', '.join(names[:MODELS_LISTED])}{more}" if names else ""
 
     def _offered(self) -> list[str]:
         """The names of the models that see; of all, where the server says nothing of seeing."""
@@ -141,12 +151,12 @@ class RemoteEngine:
                 if self._link.server.socket:
                     raise
                 self._measures = not isinstance(error, ModelError)
-        from pixtral_cli.engines.remote.estimate import estimate
+        from pixtral_cli.engines.remote.estimate import estimate_cost
 
-        return estimate(messages, WINDOW)
+        return estimate_cost(messages, DEFAULT_WINDOW)
 
     def _measured(self, messages: Sequence[Message]) -> Cost:
-        body = exchange.request(self.model, messages, Sampling(), self._url)
+        body = wire_format.build_request(self.model, messages, Sampling(), self._url)
         self._forget(messages)
         cost = self._link.post("/measure", {"model": self.model, "messages": body["messages"]})
         try:
@@ -161,7 +171,7 @@ class RemoteEngine:
         """What the server says it runs, as vLLM and ours do; nothing where it does not say. Raises Unreachable."""
         if self._link.server.mistral:
             return {}
-        with contextlib.closing(Link(self._link.server, patience=PATIENCE)) as asked:
+        with contextlib.closing(ApiClient(self._link.server, patience=VERSION_TIMEOUT)) as asked:
             try:
                 said = asked.outside("/version")
             except Unreachable:
@@ -169,7 +179,7 @@ class RemoteEngine:
             except PixtralError:
                 return {}
         told = said.items() if isinstance(said, dict) else ()
-        return {name[:50]: value[:200] for name, value in list(told)[:LISTED] if isinstance(value, str)}
+        return {name[:50]: value[:200] for name, value in list(told)[:MAX_VERSIONS] if isinstance(value, str)}
 
     def _url(self, image: Image) -> str:
         url = self._urls.get(image.key)
@@ -186,7 +196,7 @@ class RemoteEngine:
         self._link.close()
 
 
-def _merged(last: Chunk, chunk: Chunk) -> Chunk:
+def _merge(last: Chunk, chunk: Chunk) -> Chunk:
     return Chunk(
         finish_reason=chunk.finish_reason or last.finish_reason,
         usage=chunk.usage or last.usage,
@@ -194,10 +204,10 @@ def _merged(last: Chunk, chunk: Chunk) -> Chunk:
     )
 
 
-class Answer(Iterator[Chunk]):
+class AnswerStream(Iterator[Chunk]):
     """The chunks of one answer. `close` may be called from any thread: also one that is not pulling the answer."""
 
-    def __init__(self, chunks: Generator[Chunk, None, None], cut: Cut) -> None:
+    def __init__(self, chunks: Generator[Chunk, None, None], cut: Cancellation) -> None:
         self._chunks = chunks
         self._cut = cut
 

@@ -15,7 +15,7 @@ from pixtral_cli.errors import (
     UsageError,
 )
 
-CODES: dict[str, type[PixtralError]] = {
+ERROR_CODES: dict[str, type[PixtralError]] = {
     "context_length_exceeded": ContextError,
     "invalid_image": ImageError,
     "image_unreachable": ImageError,
@@ -26,7 +26,7 @@ CODES: dict[str, type[PixtralError]] = {
 
 
 @dataclass(frozen=True)
-class Server:
+class Endpoint:
     """Where an API is, and the key for it. With `socket`, it is on that Unix socket of this machine.
 
     `called`: the name of a program that isn't ours, behind a socket.
@@ -62,13 +62,13 @@ class Server:
         return self.host == "mistral.ai" or self.host.endswith(".mistral.ai")
 
 
-def server(base_url: str, key: str | None = None) -> Server:
+def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
     """The server at a URL; `/v1` is added to a bare host. Raises UsageError for what is no http(s) URL."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise UsageError(f"--base-url wants an http(s) URL, not {base_url!r}", "Such as http://localhost:8000/v1")
     path = parts.path.rstrip("/") or "/v1"
-    return Server(f"{parts.scheme}://{parts.netloc}{path}", key)
+    return Endpoint(f"{parts.scheme}://{parts.netloc}{path}", key)
 
 
 class Unreachable(NetworkError):
@@ -79,7 +79,7 @@ class Refused(NetworkError):
     """The server wants a key, or another."""
 
 
-class Busy(NetworkError):
+class QueueFull(NetworkError):
     """The server's queue is full. `after`: the seconds in which to come again."""
 
     def __init__(self, message: str, after: float) -> None:
@@ -87,11 +87,11 @@ class Busy(NetworkError):
         self.after = after
 
 
-LOGIN = "Store one: pixtral login; or set MISTRAL_API_KEY (for another server, PIXTRAL_API_KEY)"
+LOGIN_HINT = "Store one: pixtral login; or set MISTRAL_API_KEY (for another server, PIXTRAL_API_KEY)"
 
 
 @dataclass(frozen=True)
-class Told:
+class ErrorDetails:
     """What a server says about an error."""
 
     message: str = ""
@@ -99,33 +99,33 @@ class Told:
     hint: str = ""
 
 
-def told(error: Any) -> Told:
+def error_details(error: Any) -> ErrorDetails:
     """The words of an error object, in OpenAI's form, La Plateforme's or FastAPI's."""
     if isinstance(error, str):
-        return Told(error)
+        return ErrorDetails(error)
     if not isinstance(error, dict):
-        return Told()
+        return ErrorDetails()
     inner = error.get("error", error.get("detail", error.get("message")))
     if isinstance(inner, list) and inner and isinstance(inner[0], dict):
         inner = inner[0].get("msg")
     if isinstance(inner, dict):
-        return told({"message": inner.get("message"), "code": inner.get("code"), "hint": inner.get("hint")})
-    return Told(*(one if isinstance(one, str) else "" for one in (inner, error.get("code"), error.get("hint"))))
+        return error_details({"message": inner.get("message"), "code": inner.get("code"), "hint": inner.get("hint")})
+    return ErrorDetails(*(one if isinstance(one, str) else "" for one in (inner, error.get("code"), error.get("hint"))))
 
 
-def refusal(server: Server, status: int, told: Told, after: float | None = None) -> PixtralError:
+def error_from_status(server: Endpoint, status: int, told: ErrorDetails, after: float | None = None) -> PixtralError:
     """The error that a status and the server's words are; `after`: the seconds in which to come again."""
     why = told.message.replace(server.key, "***") if server.key else told.message
     if told.code == "queue_full":
-        return Busy(_line(f"{server.name}: {why}"), after or 1.0)
-    kind = CODES.get(told.code) or (ContextError if _too_long(status, why) else None)
+        return QueueFull(_shorten(f"{server.name}: {why}"), after or 1.0)
+    kind = ERROR_CODES.get(told.code) or (ContextError if _is_context_error(status, why) else None)
     if server.socket and not server.called and why:
         return (kind or (UsageError if status < 500 else NetworkError))(why, told.hint)
     message = f"{server.name}: {why}" if why else f"{server.name} answered with status {status}"
-    message = _line(message)
+    message = _shorten(message)
     if status in (401, 403):
         refused = "refuses the API key" if server.key else "wants an API key"
-        return Refused(f"{server.name} {refused}", LOGIN)
+        return Refused(f"{server.name} {refused}", LOGIN_HINT)
     if status == 404:
         return ModelError(message, "Check --model and --base-url")
     if kind:
@@ -140,10 +140,10 @@ def refusal(server: Server, status: int, told: Told, after: float | None = None)
     return NetworkError(message, "Try again later")
 
 
-def _line(message: str) -> str:
+def _shorten(message: str) -> str:
     return message if len(message) <= 120 else f"{message[:119]}…"
 
 
-def _too_long(status: int, why: str) -> bool:
+def _is_context_error(status: int, why: str) -> bool:
     words = why.lower()
     return status in (400, 413, 422) and "token" in words and any(w in words for w in ("context", "maximum", "too l"))

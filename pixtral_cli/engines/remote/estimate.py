@@ -10,11 +10,11 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.images.transform import PATCH, size_in_patches
 
 TOKENIZER = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
-LONG = 100_000  # characters beyond which text is not tokenised but reckoned
-CHARACTERS = 4  # a token, about
+MAX_TOKENIZED = 100_000  # characters beyond which text is not tokenised but reckoned
+CHARACTERS_PER_TOKEN = 4  # a token, about
 
 
-def estimate(messages: Sequence[Message], window: int) -> Cost:
+def estimate_cost(messages: Sequence[Message], window: int) -> Cost:
     """Prompt tokens by the chat template: a beginning, brackets around each question, an end after each answer.
 
     The system prompt stands in the last question, before its text.
@@ -35,7 +35,11 @@ def _cost(size: tuple[int, int]) -> ImageCost:
 
 
 def _count(text: str) -> int:
-    return len(text) // CHARACTERS if len(text) > LONG else len(_tokenizer().encode(text, bos=False, eos=False))
+    return (
+        len(text) // CHARACTERS_PER_TOKEN
+        if len(text) > MAX_TOKENIZED
+        else len(_tokenizer().encode(text, bos=False, eos=False))
+    )
 
 
 @cache

@@ -19,20 +19,20 @@ from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.remote.client import ApiClient, Cancellation
 from pixtral_cli.engines.remote.engine import RemoteEngine
-from pixtral_cli.engines.remote.errors import Refused, Server
-from pixtral_cli.engines.remote.http import Cut, Link
-from pixtral_cli.engines.vllm.command import Launch
-from pixtral_cli.engines.vllm.folder import prepared
+from pixtral_cli.engines.remote.errors import Endpoint, Refused
+from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
+from pixtral_cli.engines.vllm.command import VllmOptions
 from pixtral_cli.engines.vllm.log import LOADING
-from pixtral_cli.engines.vllm.process import Process, start
+from pixtral_cli.engines.vllm.process import VllmProcess, start_vllm
 from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.structured.schema import with_schema_prompt
 
-PATIENCE = 900.0  # seconds in which a vLLM that starts writes something into its log
-LAST_WORDS = 15.0  # seconds that a vLLM which breaks off takes to end
-LOOK = 0.2
+MAX_LOG_SILENCE = 900.0  # seconds in which a vLLM that starts writes something into its log
+EXIT_TIMEOUT = 15.0  # seconds that a vLLM which breaks off takes to end
+POLL_INTERVAL = 0.2
 DEVICES = ("auto", "cuda")
 
 
@@ -47,25 +47,25 @@ class VllmEngine(RemoteEngine):
         folder: Path,
         *,
         name: str,
-        launch: Launch,
+        launch: VllmOptions,
         device: str = "auto",
         dtype: str = "auto",
-        patience: float = PATIENCE,
+        patience: float = MAX_LOG_SILENCE,
     ) -> None:
         if device not in DEVICES:
             raise UsageError(
                 f"vLLM chooses its devices itself, not --device {device}", "Name GPUs: CUDA_VISIBLE_DEVICES"
             )
-        socket = resident.room(Path(launch.state)) / f"{os.getpid()}-{secrets.token_hex(4)}.vllm"
-        self._at = Server("http://localhost/v1", secrets.token_urlsafe(32), socket, "vLLM")
-        super().__init__(Link(self._at, patience=None), name)
+        socket = resident.socket_folder(Path(launch.state)) / f"{os.getpid()}-{secrets.token_hex(4)}.vllm"
+        self._at = Endpoint("http://localhost/v1", secrets.token_urlsafe(32), socket, "vLLM")
+        super().__init__(ApiClient(self._at, patience=None), name)
         self._encode = self._exact
         self._counter = LocalEngine(folder, name=name)
         self._launch, self._dtype, self._patience = launch, dtype, patience
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._process: Process | None = None
-        self._left: Process | None = None  # one that is ending, which nobody waited for
+        self._process: VllmProcess | None = None
+        self._left: VllmProcess | None = None  # one that is ending, which nobody waited for
         self._window: int | None = None
 
     @property
@@ -103,7 +103,7 @@ class VllmEngine(RemoteEngine):
             if self._left:  # its guard removes the socket, which is the next one's too
                 self._left.stop()
             self._window = self._left = None
-            self._process = start(self._launch, self._folder(), self.model, self._dtype, self._at)
+            self._process = start_vllm(self._launch, self._folder(), self.model, self._dtype, self._at)
             try:
                 self._window = self._wait(self._process, check)
             except PixtralError:
@@ -119,12 +119,12 @@ class VllmEngine(RemoteEngine):
         folder = self._counter.folder
         if self._launch.ray:
             return folder.resolve()
-        return prepared(folder, self._counter.params.context_window, Path(self._launch.cache))
+        return prepare_checkpoint(folder, self._counter.params.context_window, Path(self._launch.cache))
 
-    def _wait(self, process: Process, check: Callable[[], None]) -> int:
+    def _wait(self, process: VllmProcess, check: Callable[[], None]) -> int:
         """Until it answers; the context window it then tells."""
-        with contextlib.closing(Link(self._at, patience=10)) as asked:
-            while not self._closing.wait(LOOK):
+        with contextlib.closing(ApiClient(self._at, patience=10)) as asked:
+            while not self._closing.wait(POLL_INTERVAL):
                 check()
                 if process.ended:
                     raise process.failure()
@@ -136,7 +136,7 @@ class VllmEngine(RemoteEngine):
                     raise PixtralError(silent, f"It was ended. Its log: {process.log}")
         raise NetworkError("vLLM is no longer wanted")
 
-    def _answered(self, asked: Link) -> int | None:
+    def _answered(self, asked: ApiClient) -> int | None:
         """The window that vLLM tells; None while it doesn't listen, or is too busy."""
         try:
             listed = asked.get("/models")
@@ -149,7 +149,9 @@ class VllmEngine(RemoteEngine):
         except (KeyError, IndexError, TypeError, ValueError):
             return self._counter.params.context_window
 
-    def _answer(self, messages: Sequence[Message], sampling: Sampling, cut: Cut) -> Generator[Chunk, None, None]:
+    def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, cut: Cancellation
+    ) -> Generator[Chunk, None, None]:
         began = time.monotonic()
         self._room(messages, sampling)
         self.load()
@@ -157,7 +159,7 @@ class VllmEngine(RemoteEngine):
         cost = self._room(messages, sampling)  # its window may be smaller than the checkpoint's
         with self._telling_its_end(cut):
             for chunk in super()._answer(messages, sampling, cut):
-                yield _completed(chunk, cost.image_tokens, waited)
+                yield _with_local_counts(chunk, cost.image_tokens, waited)
 
     def _room(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
         """What it costs. Raises ContextError when prompt and answer do not fit."""
@@ -171,13 +173,13 @@ class VllmEngine(RemoteEngine):
         return cost
 
     @contextlib.contextmanager
-    def _telling_its_end(self, cut: Cut) -> Iterator[None]:
+    def _telling_its_end(self, cut: Cancellation) -> Iterator[None]:
         """When vLLM breaks off because it ended, say why it ended. The next question starts it anew."""
         try:
             yield
         except NetworkError as error:
             process = self._process
-            if cut.done.is_set() or self._closing.is_set() or not process or not process.over(LAST_WORDS):
+            if cut.done.is_set() or self._closing.is_set() or not process or not process.over(EXIT_TIMEOUT):
                 raise
             raise process.failure() from error
 
@@ -197,16 +199,16 @@ class VllmEngine(RemoteEngine):
         self._closing.set()
         with self._lock:
             if self._process:
-                (self._process.leave if _leaving(sys.exception()) else self._process.stop)()
+                (self._process.leave if _is_exit_signal(sys.exception()) else self._process.stop)()
         super().close()
 
 
-def _leaving(error: BaseException | None) -> bool:
+def _is_exit_signal(error: BaseException | None) -> bool:
     """Whether what is being raised is no error but Ctrl-C, or a signal that ends the program."""
     return error is not None and not isinstance(error, Exception | GeneratorExit)
 
 
-def _completed(chunk: Chunk, image_tokens: int, waited: float) -> Chunk:
+def _with_local_counts(chunk: Chunk, image_tokens: int, waited: float) -> Chunk:
     """The last chunk, with what vLLM doesn't tell: the images' tokens, and what waiting for it took."""
     if not chunk.usage or not chunk.timings:
         return chunk

@@ -17,8 +17,8 @@ def main() -> int:
     seconds, socket, *command = sys.argv[1:]
     for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_as_usual)
-    threading.Thread(target=_follow, args=(process.pid, float(seconds)), daemon=True).start()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_default_signals)
+    threading.Thread(target=_stop_with_parent, args=(process.pid, float(seconds)), daemon=True).start()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # not reaped yet: its number is still its group's
     _signal(process.pid, signal.SIGKILL)
     status = process.wait()
@@ -27,13 +27,13 @@ def main() -> int:
     return status if status >= 0 else 128 - status
 
 
-def _as_usual() -> None:
+def _default_signals() -> None:
     """Signals that the guard ignores must reach what it starts."""
     for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(name, signal.SIG_DFL)
 
 
-def _follow(group: int, seconds: float) -> None:
+def _stop_with_parent(group: int, seconds: float) -> None:
     """When the other end of stdin closes, ask the command to end; in so many seconds it has."""
     while os.read(0, 1024):
         pass

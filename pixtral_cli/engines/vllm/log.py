@@ -17,20 +17,26 @@ PHASES = (  # what a line says, and what vLLM does from then on; later ones win
     (re.compile(r"KV cache size"), "warming up"),
     (re.compile(r"Starting vLLM (API )?server"), "opening its door"),
 )
-SHARE = re.compile(r"[Ll]oading .*?(\d+)% Completed")
+LOADED_PERCENT = re.compile(r"[Ll]oading .*?(\d+)% Completed")
 PREFIX = re.compile(r"^(?:\([\w. -]+?(?: pid=\d+)?(?:, ip=[\w.:]+)?\)\s*)*(?:[A-Z]+ [\d-]+ [\d:.]+ \[[^\]]*\]\s*)?")
-RAISED = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit|Interrupt|Died))(?:: (.*))?$")
-INNER = re.compile(r"^\s*(?:Value|Assertion) error, (.*?)(?: \[type=|$)")
-HARMLESS = re.compile(r"^[^\[]{0,60}?\b(?:WARNING|INFO|DEBUG) [\d-]+ [\d:.]+ \[")
-SECONDARY = ("initialization failed", "EngineDeadError", "encountered an issue", "proc died", "died unexpectedly")
-LESS = "Give it less: --vllm-args '--max-model-len 16384', or more GPUs: --tensor-parallel-size"
+EXCEPTION_LINE = re.compile(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Exit|Interrupt|Died))(?:: (.*))?$")
+VALIDATION_ERROR = re.compile(r"^\s*(?:Value|Assertion) error, (.*?)(?: \[type=|$)")
+LOG_LEVEL_LINE = re.compile(r"^[^\[]{0,60}?\b(?:WARNING|INFO|DEBUG) [\d-]+ [\d:.]+ \[")
+FOLLOW_UP_ERRORS = (
+    "initialization failed",
+    "EngineDeadError",
+    "encountered an issue",
+    "proc died",
+    "died unexpectedly",
+)
+LESS_MEMORY_HINT = "Give it less: --vllm-args '--max-model-len 16384', or more GPUs: --tensor-parallel-size"
 
 Cause = tuple[re.Pattern[str], Callable[[re.Match[str]], PixtralError]]
 
 
-def _window(found: re.Match[str]) -> PixtralError:
+def _window_error(found: re.Match[str]) -> PixtralError:
     fits = re.search(r"maximum model length is (\d+)", found.string)
-    hint = f"Ask for less: --vllm-args '--max-model-len {fits[1]}', or more GPUs" if fits else LESS
+    hint = f"Ask for less: --vllm-args '--max-model-len {fits[1]}', or more GPUs" if fits else LESS_MEMORY_HINT
     return OutOfMemory(
         f"The KV cache of a window of {int(found[1]):,} tokens takes {found[2]} GiB, and {found[3]} are left", hint
     )
@@ -39,7 +45,7 @@ def _window(found: re.Match[str]) -> PixtralError:
 CAUSES: tuple[Cause, ...] = (
     (
         re.compile(r"max seq len \((\d+)\), \((\S+) GiB KV.*?cache memory \((\S+) GiB\)", re.S),
-        _window,
+        _window_error,
     ),
     (
         re.compile(r"Free memory on device \S+ \((\S+)/(\S+) GiB\)"),
@@ -50,15 +56,15 @@ CAUSES: tuple[Cause, ...] = (
     ),
     (
         re.compile(r"No available memory for the cache blocks"),
-        lambda _: OutOfMemory("The weights leave no memory for vLLM's KV cache", LESS),
+        lambda _: OutOfMemory("The weights leave no memory for vLLM's KV cache", LESS_MEMORY_HINT),
     ),
     (
         re.compile(r"(?:CUDA|HIP|XPU) out of memory|OutOfMemoryError|DefaultCPUAllocator|MemoryError|std::bad_alloc"),
-        lambda _: OutOfMemory("vLLM ran out of memory", LESS),
+        lambda _: OutOfMemory("vLLM ran out of memory", LESS_MEMORY_HINT),
     ),
     (
         re.compile(r"Available (?:node )?memory|larger than the available (?:CPU )?memory"),
-        lambda _: OutOfMemory("The machine has too little free memory for vLLM's KV cache", LESS),
+        lambda _: OutOfMemory("The machine has too little free memory for vLLM's KV cache", LESS_MEMORY_HINT),
     ),
     (
         re.compile(r"World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)"),
@@ -121,17 +127,17 @@ CAUSES: tuple[Cause, ...] = (
 )
 
 
-def heard(line: str) -> tuple[str, float | None]:
+def parse_progress(line: str) -> tuple[str, float | None]:
     """What vLLM does as of this line ("" if it doesn't say), and the part of the weights it has loaded."""
     doing = next((doing for pattern, doing in reversed(PHASES) if pattern.search(line)), "")
-    share = SHARE.search(line)
+    share = LOADED_PERCENT.search(line)
     return doing, int(share[1]) / 100 if share else None
 
 
-def failure(text: str, status: int) -> PixtralError:
+def explain_failure(text: str, status: int) -> PixtralError:
     """Why a vLLM that wrote this log ended with this status."""
-    raised = _raised(text)
-    words = RAISED.sub(r"\2", raised[-1]) if raised else ""
+    raised = _exceptions(text)
+    words = EXCEPTION_LINE.sub(r"\2", raised[-1]) if raised else ""
     for said in ("\n".join(raised), "\n".join(text.splitlines()[-4:])):  # what it raised; what only its last lines tell
         for pattern, error in CAUSES:
             if found := pattern.search(said):
@@ -144,15 +150,15 @@ def failure(text: str, status: int) -> PixtralError:
     return PixtralError(f"vLLM failed: {words}"[:120] if words else f"vLLM ended with status {status}")
 
 
-def _raised(text: str) -> list[str]:
+def _exceptions(text: str) -> list[str]:
     """The exceptions in a log, each as one line, in their order; without those that only report another."""
     found = []
     for line in text.splitlines():
         bare = PREFIX.sub("", line)
-        if HARMLESS.match(line) or any(word in bare for word in SECONDARY):
+        if LOG_LEVEL_LINE.match(line) or any(word in bare for word in FOLLOW_UP_ERRORS):
             continue
-        if inner := INNER.match(bare):
+        if inner := VALIDATION_ERROR.match(bare):
             found.append(f"ValueError: {inner[1]}")
-        elif RAISED.match(bare):
+        elif EXCEPTION_LINE.match(bare):
             found.append(bare.strip())
     return found

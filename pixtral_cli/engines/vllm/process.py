@@ -8,18 +8,18 @@ import sys
 import time
 from pathlib import Path
 
-from pixtral_cli.engines.remote.errors import Server
+from pixtral_cli.engines.remote.errors import Endpoint
 from pixtral_cli.engines.vllm import log as said
-from pixtral_cli.engines.vllm.command import Launch, command, environment
+from pixtral_cli.engines.vllm.command import VllmOptions, build_command, build_environment
 from pixtral_cli.errors import PixtralError
 
 GUARD = Path(__file__).with_name("guard.py")
-STOPPED = 15.0  # seconds in which a vLLM that was asked to end has ended
-LOGS = 10  # that are kept
-TAIL = 400_000  # bytes of a log that are searched for a reason
+STOP_TIMEOUT = 15.0  # seconds in which a vLLM that was asked to end has ended
+LOGS_KEPT = 10  # that are kept
+FAILURE_TAIL = 400_000  # bytes of a log that are searched for a reason
 
 
-class Process:
+class VllmProcess:
     """A vLLM that is starting or serves. `doing` and `loaded` are as its log last told, `heard_at` when it last told anything."""
 
     def __init__(self, words: list[str], env: dict[str, str], socket: Path, log: Path) -> None:
@@ -28,7 +28,7 @@ class Process:
         self.loaded = 0.0
         self.heard_at = time.monotonic()
         self._read = 0
-        guard = [sys.executable, "-I", "-S", str(GUARD), str(STOPPED), str(socket)]
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(STOP_TIMEOUT), str(socket)]
         with log.open("wb") as file:
             self._guard = subprocess.Popen(
                 [*guard, *words],
@@ -54,15 +54,15 @@ class Process:
         self._read += len(whole) + 1
         self.heard_at = time.monotonic()
         for line in whole.decode(errors="replace").splitlines():
-            doing, loaded = said.heard(line)
+            doing, loaded = said.parse_progress(line)
             self.doing = doing or self.doing
             self.loaded = loaded or self.loaded
 
     def failure(self) -> PixtralError:
         """Why it has ended, in one line, with its log's place."""
         with self.log.open("rb") as file:
-            file.seek(max(0, self.log.stat().st_size - TAIL))
-            error = said.failure(file.read().decode(errors="replace"), self._guard.wait())
+            file.seek(max(0, self.log.stat().st_size - FAILURE_TAIL))
+            error = said.explain_failure(file.read().decode(errors="replace"), self._guard.wait())
         hint = f"{error.hint}. " if error.hint else ""
         return type(error)(error.message, f"{hint}Its log: {self.log}")
 
@@ -84,15 +84,15 @@ class Process:
         self._guard.wait()
 
 
-def start(launch: Launch, folder: Path, name: str, dtype: str, at: Server) -> Process:
+def start_vllm(launch: VllmOptions, folder: Path, name: str, dtype: str, at: Endpoint) -> VllmProcess:
     """Start a vLLM that serves `folder` on a server's socket, for its key.
 
     Raises UsageError when there is none, PixtralError when it cannot be started.
     """
     assert at.socket and at.key
-    words = command(launch, folder, name, dtype, at.socket)
+    words = build_command(launch, folder, name, dtype, at.socket)
     try:
-        return Process(words, environment(launch, at.key), at.socket, _new_log(Path(launch.state) / "vllm"))
+        return VllmProcess(words, build_environment(launch, at.key), at.socket, _new_log(Path(launch.state) / "vllm"))
     except OSError as error:
         raise PixtralError(f"vLLM cannot be started: {error.strerror}", f"Try it: {words[0]} --version") from error
 
@@ -100,6 +100,6 @@ def start(launch: Launch, folder: Path, name: str, dtype: str, at: Server) -> Pr
 def _new_log(folder: Path) -> Path:
     """A fresh log's place; the oldest go."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for old in sorted(folder.glob("*.log"))[: 1 - LOGS]:
+    for old in sorted(folder.glob("*.log"))[: 1 - LOGS_KEPT]:
         old.unlink(missing_ok=True)
     return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{secrets.token_hex(2)}.log"

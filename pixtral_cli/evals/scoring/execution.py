@@ -10,18 +10,18 @@ import tempfile
 
 from pixtral_cli.chat.codeblocks import blocks
 
-SECONDS = 10
-MEMORY = 2 << 30
+TIMEOUT = 10
+MEMORY_LIMIT = 2 << 30
 _LIMITS = (
     "import resource\n"
     "import ctypes; ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG: it ends with the thread that waits for it
-    f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))\n"
-    f"resource.setrlimit(resource.RLIMIT_CPU, ({SECONDS}, {SECONDS}))\n"
+    f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY_LIMIT}, {MEMORY_LIMIT}))\n"
+    f"resource.setrlimit(resource.RLIMIT_CPU, ({TIMEOUT}, {TIMEOUT}))\n"
     "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
 )
 
 
-def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
+def build_program(prompt: str, answer: str, test: str, entry_point: str) -> str:
     """The answer's code (what it shows as code, else all of it) after the prompt's own, and the check of it."""
     shown = [block.text for block in blocks(answer)]
     code = next((one for one in shown if f"def {entry_point}" in one), shown[0] if shown else answer)
@@ -30,7 +30,7 @@ def program(prompt: str, answer: str, test: str, entry_point: str) -> str:
     return f"{imports}\n{body}\n{test}\ncheck({entry_point})\n"
 
 
-def passes(code: str) -> bool:
+def program_passes(code: str) -> bool:
     """Whether a program comes to its end: a word that only its end knows is on stdout."""
     limits = _LIMITS if sys.platform == "linux" else ""
     word = secrets.token_hex(16)
@@ -41,7 +41,7 @@ def passes(code: str) -> bool:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            said, _ = process.communicate(f"{code}\nprint({word!r})\n", timeout=SECONDS)
+            said, _ = process.communicate(f"{code}\nprint({word!r})\n", timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             return False
         finally:

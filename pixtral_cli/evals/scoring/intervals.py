@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RESAMPLES = 10_000
-LEVEL = 0.95
-AT_ONCE = 4_000_000  # numbers of one block of resamples
+CONFIDENCE = 0.95
+BLOCK_SIZE = 4_000_000  # numbers of one block of resamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def mean(scores: Sequence[Scored]) -> float:
     return math.fsum(one.score * one.weight for one in scores) / total if total else math.nan
 
 
-def running(scores: Sequence[Scored]) -> Interval:
+def standard_interval(scores: Sequence[Scored]) -> Interval:
     """Mean and interval by the standard error: cheap, for while a run goes on."""
     middle = mean(scores)
     if len(scores) < 2:
@@ -66,17 +66,17 @@ def bootstrap(scores: Sequence[Scored], *, seed: int = 0, resamples: int = RESAM
     middle = mean(scores)
     if len(sums) < 2:
         return Interval(middle, middle, middle)
-    low, high = _percentiles(_resampled([sums[name] for name in sorted(sums)], seed, resamples))
+    low, high = _percentiles(_resampled_means([sums[name] for name in sorted(sums)], seed, resamples))
     return Interval(middle, min(low, middle), max(high, middle))
 
 
-def _resampled(clusters: Sequence[Sequence[float]], seed: int, resamples: int) -> Sequence[float]:
+def _resampled_means(clusters: Sequence[Sequence[float]], seed: int, resamples: int) -> Sequence[float]:
     """The means of so many resamples of clusters, each a sum of weighted scores and of weights."""
     import numpy as np
 
     table = np.asarray(clusters, dtype=np.float64)
     rng = np.random.default_rng(seed)
-    block = max(1, AT_ONCE // len(table))
+    block = max(1, BLOCK_SIZE // len(table))
     means: list[float] = []
     while len(means) < resamples:
         chosen = table[rng.integers(len(table), size=(min(block, resamples - len(means)), len(table)))].sum(axis=1)
@@ -87,11 +87,11 @@ def _resampled(clusters: Sequence[Sequence[float]], seed: int, resamples: int) -
 def _percentiles(means: Sequence[float]) -> tuple[float, float]:
     import numpy as np
 
-    low, high = np.quantile(np.asarray(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(np.asarray(means), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
-def compare(a: Mapping[str, Scored], b: Mapping[str, Scored], *, seed: int = 0) -> Difference:
+def compare_scores(a: Mapping[str, Scored], b: Mapping[str, Scored], *, seed: int = 0) -> Difference:
     """B against A, question by question where both have one (keys are the questions')."""
     common = sorted(a.keys() & b.keys())
     pairs = [(a[key].score, b[key].score) for key in common]
@@ -100,7 +100,7 @@ def compare(a: Mapping[str, Scored], b: Mapping[str, Scored], *, seed: int = 0) 
     alone = len({one.cluster for one in deltas}) == len(deltas)
     if alone and all(score in (0.0, 1.0) for pair in pairs for score in pair):
         return Difference(delta, mcnemar(pairs), "McNemar", len(common))
-    return Difference(delta, _shifted(deltas, seed), "paired bootstrap", len(common))
+    return Difference(delta, _shifted_p(deltas, seed), "paired bootstrap", len(common))
 
 
 def mcnemar(pairs: Sequence[tuple[float, float]]) -> float:
@@ -112,17 +112,17 @@ def mcnemar(pairs: Sequence[tuple[float, float]]) -> float:
     return min(1.0, 2 * tail / int(2**discordant))
 
 
-def _shifted(deltas: Sequence[Scored], seed: int) -> float:
+def _shifted_p(deltas: Sequence[Scored], seed: int) -> float:
     """Two-sided bootstrap p: how often the resampled difference, moved to 0, is as large as the one seen."""
     middle = mean(deltas)
     if not deltas or all(one.score == 0 for one in deltas):
         return 1.0
-    centred = [[(one.score - middle) * one.weight, one.weight] for one in _clustered(deltas)]
-    means = _resampled(centred, seed, RESAMPLES)
+    centred = [[(one.score - middle) * one.weight, one.weight] for one in _cluster_means(deltas)]
+    means = _resampled_means(centred, seed, RESAMPLES)
     return (1 + sum(abs(value) >= abs(middle) - 1e-12 for value in means)) / (1 + len(means))
 
 
-def _clustered(scores: Sequence[Scored]) -> list[Scored]:
+def _cluster_means(scores: Sequence[Scored]) -> list[Scored]:
     """One entry a cluster: its mean and its whole weight."""
     members: dict[str, list[Scored]] = {}
     for one in scores:

@@ -11,7 +11,7 @@ from pixtral_cli.evals.task import Question
 from pixtral_cli.util.parallel import Cancellation
 
 GREEDY = Sampling(temperature=0.0, max_tokens=2048)
-TRIES = 3
+MAX_TRIES = 3
 RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 
 
@@ -29,12 +29,12 @@ class Judge:
 
     def __call__(self, question: Question, answers: Sequence[str], stop: Cancellation) -> tuple[float, str]:
         """The rating of the last answer, and what the judge wrote. Raises NoRating, the engine's errors, Stopped."""
-        shown = (system(self.instructions), Message("user", tuple(conversation(question, answers))))
-        for _ in range(TRIES):
+        shown = (system(self.instructions), Message("user", tuple(judge_prompt(question, answers))))
+        for _ in range(MAX_TRIES):
             with stop.watching(self.engine.stream(shown, GREEDY)) as chunks:
                 verdict = "".join(chunk.text for chunk in chunks)
             stop.check()  # a verdict that was cut short is none
-            score = rating(verdict)
+            score = parse_rating(verdict)
             if score is not None and 1 <= score <= self.best:
                 return score, verdict
         raise NoRating(
@@ -42,13 +42,13 @@ class Judge:
         )
 
 
-def rating(verdict: str) -> float | None:
+def parse_rating(verdict: str) -> float | None:
     """The first number in double square brackets."""
     found = RATING.search(verdict)
     return float(found[1]) if found else None
 
 
-def conversation(question: Question, answers: Sequence[str]) -> list[Part]:
+def judge_prompt(question: Question, answers: Sequence[str]) -> list[Part]:
     """The conversation as one message: questions with their images, replies before the last, reference, and the reply to mark."""
     parts: list[Part] = ["The conversation:\n\n"]
     for message in question.messages:
@@ -58,10 +58,10 @@ def conversation(question: Question, answers: Sequence[str]) -> list[Part]:
     for reference in question.references:
         parts += [f"### Reference reply to the last question\n{reference}\n\n"]
     parts += [f"### Reply to mark\n{answers[-1]}\n"]
-    return _joined(parts)
+    return _join_texts(parts)
 
 
-def _joined(parts: Sequence[Part]) -> list[Part]:
+def _join_texts(parts: Sequence[Part]) -> list[Part]:
     joined: list[Part] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):

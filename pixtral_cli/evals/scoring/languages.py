@@ -36,7 +36,7 @@ WORDS = {
 }  # fmt: skip
 
 
-def language(text: str) -> str | None:
+def detect_language(text: str) -> str | None:
     """A two-letter code; None where nothing tells."""
     letters = Counter(_script(char) for char in text if char.isalpha())
     letters.pop(None, None)

@@ -9,7 +9,7 @@ import string
 from collections.abc import Iterable, Sequence
 
 TOLERANCE = 0.05  # relaxed correctness: a number may be off by so much of the reference
-VOTES = 3  # VQA match: so many people of ten must have said it
+VQA_VOTES = 3  # VQA match: so many people of ten must have said it
 TINY = 1e-10
 
 _MARKED = re.compile(r"([aA]nswer)\**:\**")
@@ -18,20 +18,20 @@ _MARKUP = re.compile(r"[*_\[\]()]")
 
 def vqa_match(answer: str, references: Sequence[str]) -> float:
     """A third for everybody who gave this answer, at most 1 (Antol et al. 2015, as the report uses it)."""
-    said = unquoted(answer)
-    return min(1.0, sum(unquoted(reference) == said for reference in references) / VOTES)
+    said = strip_quotes(answer)
+    return min(1.0, sum(strip_quotes(reference) == said for reference in references) / VQA_VOTES)
 
 
 def anls(answer: str, references: Sequence[str]) -> float:
     """1 - normalised edit distance to the nearest reference; without a threshold, as published."""
-    said = _plain(answer)
-    return max((_similarity(said, _plain(reference)) for reference in references), default=0.0)
+    said = _normalize(answer)
+    return max((_similarity(said, _normalize(reference)) for reference in references), default=0.0)
 
 
 def relaxed(answer: str, references: Sequence[str]) -> float:
     """1 when the whole answer is a reference: numbers within 5 %, a letter by its first character, text but for case."""
     said = _value_text(answer)
-    return max((_agrees(said, _value_text(reference)) for reference in references), default=0.0)
+    return max((_relaxed_match(said, _value_text(reference)) for reference in references), default=0.0)
 
 
 def explicit_relaxed(answer: str, references: Sequence[str]) -> float:
@@ -44,7 +44,7 @@ def anywhere_relaxed(answer: str, references: Sequence[str]) -> float:
     """As `explicit_relaxed`, and where nothing stands there, 1 when a reference appears anywhere. Too generous by design."""
     if final := final_answer(answer):
         return relaxed(final, references)
-    return float(any(_appears(reference, answer, references) for reference in references))
+    return float(any(_appears_in(reference, answer, references) for reference in references))
 
 
 def final_answer(text: str) -> str:
@@ -57,12 +57,12 @@ def final_answer(text: str) -> str:
     return _MARKUP.sub("", next(filter(None, lines), ""))
 
 
-def unquoted(text: str) -> str:
+def strip_quotes(text: str) -> str:
     """Without one pair of quotes around all of it."""
     return text[1:-1] if any(text.startswith(mark) and text.endswith(mark) for mark in "\"'") else text
 
 
-def _without_end(text: str) -> str:
+def _strip_end(text: str) -> str:
     """Without punctuation and space at its end; a percent sign stays and guards what is before it."""
     end = len(text)
     while end and text[end - 1] != "%" and (text[end - 1] in string.punctuation or text[end - 1].isspace()):
@@ -70,8 +70,8 @@ def _without_end(text: str) -> str:
     return text[:end]
 
 
-def _plain(text: str) -> str:
-    return _without_end(" ".join(text.lower().split()))
+def _normalize(text: str) -> str:
+    return _strip_end(" ".join(text.lower().split()))
 
 
 def _similarity(one: str, other: str) -> float:
@@ -91,15 +91,15 @@ def edit_distance(one: str, other: str) -> int:
 
 def _value_text(text: str) -> str:
     if any(char.isdigit() for char in text):
-        return _without_end(text).replace(",", "").replace("$", "")
-    return unquoted(text)
+        return _strip_end(text).replace(",", "").replace("$", "")
+    return strip_quotes(text)
 
 
-def _agrees(said: str, wanted: str) -> float:
+def _relaxed_match(said: str, wanted: str) -> float:
     number, reference = _number(said), _number(wanted)
     if number is not None and reference is not None:
         percents = said.strip().endswith("%"), wanted.strip().endswith("%")
-        return float(any(_near(*pair) for pair in _readings(number, reference, percents)))
+        return float(any(_within_tolerance(*pair) for pair in _percent_readings(number, reference, percents)))
     if len(wanted) == 1 and wanted.isalpha() and said:
         return float(said[0].lower() == wanted.lower())
     return float(said.lower() == wanted.lower())
@@ -112,7 +112,7 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _readings(number: float, reference: float, percents: tuple[bool, bool]) -> Iterable[tuple[float, float]]:
+def _percent_readings(number: float, reference: float, percents: tuple[bool, bool]) -> Iterable[tuple[float, float]]:
     """The two as they are, and each as the share that its percent sign means."""
     yield number, reference
     if percents[0]:
@@ -121,11 +121,11 @@ def _readings(number: float, reference: float, percents: tuple[bool, bool]) -> I
         yield number, reference / 100
 
 
-def _near(number: float, reference: float) -> bool:
+def _within_tolerance(number: float, reference: float) -> bool:
     return abs(number - reference) / max(abs(reference), TINY) <= TOLERANCE
 
 
-def _appears(reference: str, answer: str, references: Sequence[str]) -> bool:
+def _appears_in(reference: str, answer: str, references: Sequence[str]) -> bool:
     try:
         number = float(reference)
         whole = int(number) == number
@@ -141,8 +141,8 @@ def _appears(reference: str, answer: str, references: Sequence[str]) -> bool:
 
 def exact(answer: str, references: Sequence[str]) -> float:
     """1 when the answer is a reference but for case, outer quotes, spaces and the punctuation at its end."""
-    said = _plain(unquoted(answer.strip()))
-    return float(any(said == _plain(unquoted(reference.strip())) for reference in references))
+    said = _normalize(strip_quotes(answer.strip()))
+    return float(any(said == _normalize(strip_quotes(reference.strip())) for reference in references))
 
 
 def explicit_exact(answer: str, references: Sequence[str]) -> float:
@@ -177,12 +177,12 @@ _BOXED = r"\boxed{"
 
 def mathematics(answer: str, references: Sequence[str]) -> float:
     """1 when the last boxed expression, else what stands after the last "Answer:", equals a reference, as LaTeX or number."""
-    said = _formula(boxed(answer) or _after_answer(answer))
-    wanted = [_formula(reference) for reference in references]
-    return float(bool(said) and any(said == one or _equal(said, one) for one in wanted))
+    said = _normalize_latex(last_boxed(answer) or _after_answer(answer))
+    wanted = [_normalize_latex(reference) for reference in references]
+    return float(bool(said) and any(said == one or _same_number(said, one) for one in wanted))
 
 
-def boxed(text: str) -> str:
+def last_boxed(text: str) -> str:
     """What stands in the last \\boxed{…}; "" when there is none or it does not end."""
     begin = text.rfind(_BOXED)
     if begin < 0:
@@ -204,18 +204,18 @@ def _after_answer(text: str) -> str:
     return next(filter(None, (line.strip().strip("*") for line in lines)), "")
 
 
-def _formula(text: str) -> str:
+def _normalize_latex(text: str) -> str:
     for pattern, replacement in _LATEX:
         text = pattern.sub(replacement, text)
     return text.rstrip(".")
 
 
-def _equal(one: str, other: str) -> bool:
-    numbers = _quantity(one), _quantity(other)
+def _same_number(one: str, other: str) -> bool:
+    numbers = _parse_quantity(one), _parse_quantity(other)
     return numbers[0] is not None and numbers[0] == numbers[1]
 
 
-def _quantity(text: str) -> float | None:
+def _parse_quantity(text: str) -> float | None:
     if found := _FRACTION.fullmatch(text):
         sign, above, below = (found[1], found[2], found[3]) if found[2] else (found[4], found[5], found[6])
         return (-1 if sign else 1) * int(above) / int(below) if int(below) else None
@@ -229,13 +229,13 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 _WORD = re.compile(r"-?\d+(?:[.,]\d+)*|\w+|[^\w\s]")
 
 
-def stated(answer: str, reference: str, others: Sequence[str] = ()) -> float:
+def states(answer: str, reference: str, others: Sequence[str] = ()) -> float:
     """1 when the answer names the reference, as whole words, and none of the others; of numbers, when it is the only one.
 
     What stands after "Answer:" is the answer where there is one. Number words are numbers; a plural is its singular.
     """
     said, wanted = _words(final_answer(answer) or answer), _words(reference)
-    if not wanted or not _holds(said, wanted) or any(_holds(said, _words(other)) for other in others):
+    if not wanted or not _contains_words(said, wanted) or any(_contains_words(said, _words(other)) for other in others):
         return 0.0
     if len(wanted) == 1 and _number(wanted[0]) is not None:
         return float({word for word in said if _number(word) is not None} == set(wanted))
@@ -248,5 +248,5 @@ def _words(text: str) -> list[str]:
     return [word.removesuffix("s") if len(word) > 3 else word for word in words]
 
 
-def _holds(said: Sequence[str], wanted: Sequence[str]) -> bool:
+def _contains_words(said: Sequence[str], wanted: Sequence[str]) -> bool:
     return any(list(said[at : at + len(wanted)]) == list(wanted) for at in range(len(said) - len(wanted) + 1))

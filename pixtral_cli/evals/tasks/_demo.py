@@ -5,20 +5,20 @@ from pathlib import Path
 
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.scoring.metrics import stated
-from pixtral_cli.evals.task import Mark, Question, Row, Task
+from pixtral_cli.evals.scoring.metrics import states
+from pixtral_cli.evals.task import DatasetRow, Mark, Question, Task
 
 SETS = Path(__file__).parent.parent / "sets"
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     others = row.texts("others") if row.values.get("others") else []
     message = user(row.text("question"), [row.image("image")])
     yield Question(str(row.index), (message,), (row.text("answer"),), (row.text("kind"),), given={"others": others})
 
 
 def mark(question: Question, answers: Sequence[str]) -> Mapping[str, Mark]:
-    return {"stated": Mark(stated(answers[-1], question.references[0], question.given["others"]))}
+    return {"stated": Mark(states(answers[-1], question.references[0], question.given["others"]))}
 
 
 def task(name: str, title: str) -> Task:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import anls
-from pixtral_cli.evals.task import Question, Row, Source, Task, marking
+from pixtral_cli.evals.task import DatasetRow, HubSource, Question, Task, marker
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     message = user(f"{row.text('question')}\n{prompts['word']}", [row.image("image")])
     kinds = row.values.get("question_types")
     groups = tuple(map(str, kinds)) if isinstance(kinds, list) else ()
@@ -18,10 +18,10 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
 TASK = Task(
     name="docvqa",
     title="DocVQA (validation)",
-    source=Source("lmms-lab/DocVQA", "DocVQA/validation-*.parquet"),
+    source=HubSource("lmms-lab/DocVQA", "DocVQA/validation-*.parquet"),
     ask=ask,
     metrics=("anls",),
-    mark=marking(anls=anls),
+    mark=marker(anls=anls),
     max_tokens=10,
     published={"Pixtral report": 0.907},
 )

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring import execution
-from pixtral_cli.evals.task import Mark, Question, Row, Source, Task
+from pixtral_cli.evals.task import DatasetRow, HubSource, Mark, Question, Task
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     prompt = row.text("prompt")
     given = {"prompt": prompt, "test": row.text("test"), "entry_point": row.text("entry_point")}
     message = user(f"{prompts['code']}\n```python\n{prompt}\n```")
@@ -17,14 +17,16 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
 
 def mark(question: Question, answers: Sequence[str]) -> Mapping[str, Mark]:
     given = question.given
-    passed = execution.passes(execution.program(given["prompt"], answers[-1], given["test"], given["entry_point"]))
+    passed = execution.program_passes(
+        execution.build_program(given["prompt"], answers[-1], given["test"], given["entry_point"])
+    )
     return {"pass_at_1": Mark(float(passed))}
 
 
 TASK = Task(
     name="humaneval",
     title="HumanEval (runs what the model writes)",
-    source=Source("openai/openai_humaneval", "openai_humaneval/test-*.parquet"),
+    source=HubSource("openai/openai_humaneval", "openai_humaneval/test-*.parquet"),
     ask=ask,
     metrics=("pass_at_1",),
     mark=mark,

@@ -6,12 +6,12 @@ from typing import Any
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.instructions import CHECKS, follows, follows_loosely
-from pixtral_cli.evals.task import BadRow, Mark, Question, Row, Source, Task
+from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, Mark, Question, Task
 
 METRICS = ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose")
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     wanted = instructions(row)
     groups = tuple(dict.fromkeys(kind.split(":")[0] for kind, _ in wanted))
     given = {"instructions": wanted}
@@ -19,7 +19,7 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
     yield Question(row.text("key", str(row.index)), (user(row.text("prompt"), images),), (), groups, given=given)
 
 
-def instructions(row: Row) -> list[tuple[str, dict[str, Any]]]:
+def instructions(row: DatasetRow) -> list[tuple[str, dict[str, Any]]]:
     """Each instruction with what it is given; values that the data set fills with null are left out."""
     kinds, given = row.texts("instruction_id_list"), row.values.get("kwargs")
     if not isinstance(given, list) or len(given) != len(kinds):
@@ -52,7 +52,7 @@ def mark(question: Question, answers: Sequence[str]) -> Mapping[str, Mark]:
 TASK = Task(
     name="if-eval",
     title="IF-Eval",
-    source=Source("google/IFEval", "*.jsonl"),
+    source=HubSource("google/IFEval", "*.jsonl"),
     ask=ask,
     metrics=METRICS,
     mark=mark,

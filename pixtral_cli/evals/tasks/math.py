@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.scoring.metrics import boxed, mathematics
-from pixtral_cli.evals.task import BadRow, Question, Row, Source, Task, marking
+from pixtral_cli.evals.scoring.metrics import last_boxed, mathematics
+from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, Question, Task, marker
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
-    answer = row.text("answer", "") or boxed(row.text("solution"))
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
+    answer = row.text("answer", "") or last_boxed(row.text("solution"))
     if not answer:
         raise BadRow("column 'solution' has no boxed answer")
     groups = tuple(
@@ -24,10 +24,10 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
 TASK = Task(
     name="math",
     title="MATH (500 problems of its test set)",
-    source=Source("HuggingFaceH4/MATH-500", "test.jsonl"),
+    source=HubSource("HuggingFaceH4/MATH-500", "test.jsonl"),
     ask=ask,
     metrics=("mathematics",),
-    mark=marking(mathematics=mathematics),
+    mark=marker(mathematics=mathematics),
     max_tokens=2048,
     published={"Pixtral report (whole test set)": 0.481},
 )

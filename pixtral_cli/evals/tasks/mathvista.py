@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import anywhere_relaxed, explicit_relaxed
-from pixtral_cli.evals.task import LETTERS, BadRow, Question, Row, Source, Task, marking
+from pixtral_cli.evals.task import LETTERS, BadRow, DatasetRow, HubSource, Question, Task, marker
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     answer = row.text("answer")
     if row.values.get("choices"):
         choices = row.texts("choices")
@@ -26,10 +26,10 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
 TASK = Task(
     name="mathvista",
     title="MathVista (testmini)",
-    source=Source("AI4Math/MathVista", "data/testmini-*.parquet"),
+    source=HubSource("AI4Math/MathVista", "data/testmini-*.parquet"),
     ask=ask,
     metrics=("explicit_relaxed", "anywhere_relaxed"),
-    mark=marking(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
+    mark=marker(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
     max_tokens=2048,
     published={"Pixtral report": 0.583, "model card": 0.580},
 )

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.task import BadRow, Question, Row, Task
+from pixtral_cli.evals.task import BadRow, DatasetRow, Question, Task
 from pixtral_cli.evals.tasks import if_eval
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     if not row.values.get("image"):
         raise BadRow("column 'image' holds no image")
     return if_eval.ask(row, prompts)

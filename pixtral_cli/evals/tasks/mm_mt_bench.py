@@ -6,10 +6,10 @@ from typing import Any
 
 from pixtral_cli.chat.message import Message, Part, Role
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.task import BadRow, Judged, Question, Row, Source, Task
+from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, JudgeSettings, Question, Task
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     try:
         said = json.loads(row.text("conversation"))
         messages = [_message(one, row) for one in said]
@@ -22,24 +22,24 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
         yield Question(f"{row.index}.{turn + 1}", tuple(asked), (reply.text,), groups)
 
 
-def _message(said: dict[str, Any], row: Row) -> Message:
+def _message(said: dict[str, Any], row: DatasetRow) -> Message:
     roles: dict[str, Role] = {"user": "user", "assistant": "assistant"}
     content = said["content"]
     parts: list[Part] = [content] if isinstance(content, str) else [_part(chunk, row) for chunk in content]
     return Message(roles[said["role"]], tuple(parts))
 
 
-def _part(chunk: dict[str, Any], row: Row) -> Part:
+def _part(chunk: dict[str, Any], row: DatasetRow) -> Part:
     return row.image("image") if chunk["type"] == "image" else str(chunk["text"])
 
 
 TASK = Task(
     name="mm-mt-bench",
     title="MM-MT-Bench",
-    source=Source("mistralai/MM-MT-Bench", "data/eval-*.parquet"),
+    source=HubSource("mistralai/MM-MT-Bench", "data/eval-*.parquet"),
     ask=ask,
     metrics=("judge",),
-    judged=Judged("judge"),
+    judged=JudgeSettings("judge"),
     max_tokens=4096,
     published={"Pixtral report": 6.05},
 )

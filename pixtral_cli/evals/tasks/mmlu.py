@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import multiple_choice
-from pixtral_cli.evals.task import LETTERS, BadRow, Question, Row, Source, Task, marking, options
+from pixtral_cli.evals.task import LETTERS, BadRow, DatasetRow, HubSource, Question, Task, lettered_choices, marker
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     choices = row.texts("choices")
     answer = row.values.get("answer")
     if not isinstance(answer, int) or not 0 <= answer < len(choices):
         raise BadRow("column 'answer' is no index of a choice")
-    text = f"{row.text('question')}\n{options(choices)}\n{prompts['letter']}"
+    text = f"{row.text('question')}\n{lettered_choices(choices)}\n{prompts['letter']}"
     subject = row.text("subject", "")
     yield Question(str(row.index), (user(text),), (LETTERS[answer],), (subject,) if subject else ())
 
@@ -21,10 +21,10 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
 TASK = Task(
     name="mmlu",
     title="MMLU (test; asked with reasoning and without examples)",
-    source=Source("cais/mmlu", "all/test-*.parquet"),
+    source=HubSource("cais/mmlu", "all/test-*.parquet"),
     ask=ask,
     metrics=("multiple_choice",),
-    mark=marking(multiple_choice=multiple_choice),
+    mark=marker(multiple_choice=multiple_choice),
     max_tokens=1024,
     published={"Pixtral report (5 examples)": 0.692},
 )

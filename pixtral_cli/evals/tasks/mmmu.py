@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import Message
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import anywhere_relaxed, explicit_relaxed
-from pixtral_cli.evals.task import BadRow, Question, Row, Source, Task, marking, options, placed
+from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, Question, Task, lettered_choices, marker, place_images
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     text = row.text("question")
     if row.text("question_type") == "multiple-choice":
-        text += "\n" + options(_listed(row.text("options")))
+        text += "\n" + lettered_choices(_listed(row.text("options")))
     answer = row.text("answer")
     references = _listed(answer) if "[" in answer else [answer]
-    parts = placed(text, lambda number: row.image(f"image_{number}"))
+    parts = place_images(text, lambda number: row.image(f"image_{number}"))
     if parts and isinstance(parts[-1], str):
         parts = (*parts[:-1], f"{parts[-1]}\n{prompts['choice']}")
     else:
@@ -38,10 +38,10 @@ def _listed(text: str) -> list[str]:
 TASK = Task(
     name="mmmu",
     title="MMMU (validation)",
-    source=Source("lmms-lab/MMMU", "data/validation-*.parquet"),
+    source=HubSource("lmms-lab/MMMU", "data/validation-*.parquet"),
     ask=ask,
     metrics=("explicit_relaxed", "anywhere_relaxed"),
-    mark=marking(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
+    mark=marker(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
     max_tokens=2048,
     published={"Pixtral report": 0.520, "model card": 0.525},
 )

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
-from pixtral_cli.evals.task import BadRow, Judged, Question, Row, Source, Task
+from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, JudgeSettings, Question, Task
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     turns = row.texts("prompt" if "prompt" in row.values else "turns")
     if not turns:
         raise BadRow("column 'prompt' is empty")
@@ -23,10 +23,10 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
 TASK = Task(
     name="mt-bench",
     title="MT-Bench",
-    source=Source("HuggingFaceH4/mt_bench_prompts", "raw/question.jsonl"),
+    source=HubSource("HuggingFaceH4/mt_bench_prompts", "raw/question.jsonl"),
     ask=ask,
     metrics=("judge",),
-    judged=Judged("judge-text"),
+    judged=JudgeSettings("judge-text"),
     max_tokens=1024,
     published={"Pixtral report": 7.68},
 )

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import vqa_match
-from pixtral_cli.evals.task import Question, Row, Source, Task, marking
+from pixtral_cli.evals.task import DatasetRow, HubSource, Question, Task, marker
 
 
-def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
+def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     message = user(f"{row.text('question')}\n{prompts['vqa']}", [row.image("image")])
     kind = row.text("answer_type", "")
     yield Question(
@@ -19,10 +19,10 @@ def ask(row: Row, prompts: Prompts) -> Iterator[Question]:
 TASK = Task(
     name="vqav2",
     title="VQAv2 (validation)",
-    source=Source("lmms-lab/VQAv2", "data/validation-*.parquet"),
+    source=HubSource("lmms-lab/VQAv2", "data/validation-*.parquet"),
     ask=ask,
     metrics=("vqa_match",),
-    mark=marking(vqa_match=vqa_match),
+    mark=marker(vqa_match=vqa_match),
     max_tokens=10,
     published={"Pixtral report": 0.786},
 )

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pixtral_cli.server.http.errors import Fault
+from pixtral_cli.server.http.errors import ApiError
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OPEN = frozenset({"/", "/health"})
-OPEN_FOLDER = "/page/"
+PUBLIC_PATHS = frozenset({"/", "/health"})
+PUBLIC_FOLDER = "/page/"
 
 
 @dataclass(frozen=True)
-class Rules:
+class AccessRules:
     """`hosts` are names without port, lower case; `any_address` lets in every IP literal (nobody can rebind those)."""
 
     hosts: Collection[str] = LOOPBACK
@@ -24,10 +24,10 @@ class Rules:
     api_key: str | None = field(default=None, repr=False)
 
 
-class Gate:
+class AccessMiddleware:
     """Refuses what a foreign page or a stranger sends."""
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
         self._app = app
         self._rules = rules
 
@@ -39,19 +39,19 @@ class Gate:
         else:
             await self._app(scope, receive, send)
 
-    def _fault(self, scope: Scope) -> Fault | None:
+    def _fault(self, scope: Scope) -> ApiError | None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get("host", "").lower()
         if not self._known(host):
-            return Fault(403, "This server does not answer to that Host.", code="host_not_allowed")
+            return ApiError(403, "This server does not answer to that Host.", code="host_not_allowed")
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
-            return Fault(403, "Requests from other sites' pages are refused.", code="origin_not_allowed")
+            return ApiError(403, "Requests from other sites' pages are refused.", code="origin_not_allowed")
         path = scope["path"]
-        if path in OPEN or path.startswith(OPEN_FOLDER) or self._has_key(headers):
+        if path in PUBLIC_PATHS or path.startswith(PUBLIC_FOLDER) or self._has_key(headers):
             return None
         refusal = {"WWW-Authenticate": "Bearer"}
-        return Fault(401, "The API key is missing or wrong.", code="invalid_api_key", headers=refusal)
+        return ApiError(401, "The API key is missing or wrong.", code="invalid_api_key", headers=refusal)
 
     def _known(self, host: str) -> bool:
         name = host if host.endswith("]") else host.rpartition(":")[0] or host

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
-from pixtral_cli.server.http.errors import Fault, busy
+from pixtral_cli.server.http.errors import ApiError, queue_full
 
 MAX_VALUES = 100_000
-STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
-class Bodies:
+class BodyReader:
     """`limit` bytes a request within `seconds`; `total` bytes of all requests whose body is still held."""
 
     def __init__(self, limit: int, seconds: float, total: int) -> None:
@@ -25,7 +25,7 @@ class Bodies:
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
         """The body, counted as held until the block is left. Raises Fault 400, 408, 413, 415 or 503."""
-        _check_type(request)
+        _check_content_type(request)
         self._check_size(int(request.headers.get("content-length", 0)))
         body = bytearray()
         try:
@@ -35,13 +35,13 @@ class Bodies:
                     body += chunk
                     self._check_size(len(body))
                     if self._held > self._total:
-                        raise busy(5)
-            await asyncio.to_thread(_check_values, body)
+                        raise queue_full(5)
+            await asyncio.to_thread(_check_value_count, body)
             yield body
         except TimeoutError:
             if not deadline.expired():
                 raise
-            raise Fault(
+            raise ApiError(
                 408, "The request took too long to arrive.", code="request_timeout", headers={"Connection": "close"}
             ) from None
         finally:
@@ -50,20 +50,20 @@ class Bodies:
     def _check_size(self, size: int) -> None:
         if size > self._limit:
             why = f"The request is larger than {self._limit:,} bytes."
-            raise Fault(413, why, code="request_too_large")
+            raise ApiError(413, why, code="request_too_large")
 
 
-def _check_values(body: bytearray) -> None:
+def _check_value_count(body: bytearray) -> None:
     """Refuse what would be far larger in memory than it is as text. A long text may hold as many commas as it likes."""
-    if _structure(body) > MAX_VALUES and _structure(STRING.sub(b"", body)) > MAX_VALUES:
-        raise Fault(400, f"The body holds more than {MAX_VALUES:,} values.", code="too_many_values")
+    if _count_values(body) > MAX_VALUES and _count_values(JSON_STRING.sub(b"", body)) > MAX_VALUES:
+        raise ApiError(400, f"The body holds more than {MAX_VALUES:,} values.", code="too_many_values")
 
 
-def _structure(body: bytes | bytearray) -> int:
+def _count_values(body: bytes | bytearray) -> int:
     return sum(map(body.count, (b",", b"[", b"{")))
 
 
-def _check_type(request: Request) -> None:
+def _check_content_type(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        raise Fault(415, "Content-Type must be application/json.", code="unsupported_media_type")
+        raise ApiError(415, "Content-Type must be application/json.", code="unsupported_media_type")

@@ -10,7 +10,7 @@ from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 
 
 @dataclass(eq=False)
-class Fault(Exception):
+class ApiError(Exception):
     """An answer that is an error. `param` names the field of the request it is about."""
 
     status: int
@@ -28,30 +28,30 @@ class Fault(Exception):
         return {"error": error | ({"hint": self.hint} if self.hint else {})}
 
 
-BROKEN = Fault(500, "The server failed.", SERVER, code="internal_error")  # by an error of our own
+INTERNAL_ERROR = ApiError(500, "The server failed.", SERVER, code="internal_error")  # by an error of our own
 
-COMMANDS = re.compile(r"--|`|pixtral")  # hints for who types commands, not for who sends requests
+CLI_HINT = re.compile(r"--|`|pixtral")  # hints for who types commands, not for who sends requests
 
-UNTOLD = {ModelError: "The model cannot answer.", PixtralError: "The server cannot answer."}
+PUBLIC_MESSAGES = {ModelError: "The model cannot answer.", PixtralError: "The server cannot answer."}
 
 
-def of_engine(error: PixtralError, *, trusted: bool) -> Fault:
+def from_engine_error(error: PixtralError, *, trusted: bool) -> ApiError:
     """The fault an engine's error is. Errors that may name files of this machine are told in full to its owner only."""
     found = known_class(error)
     status, type_, code = API_ERRORS[found]
-    message = error.message if trusted or found not in UNTOLD else UNTOLD[found]
+    message = error.message if trusted or found not in PUBLIC_MESSAGES else PUBLIC_MESSAGES[found]
     retry = {"Retry-After": "5"} if status == 503 else {}
-    return Fault(status, message, type_, code=code, headers=retry, hint=error.hint if trusted else "")
+    return ApiError(status, message, type_, code=code, headers=retry, hint=error.hint if trusted else "")
 
 
-def of_image(error: PixtralError, param: str) -> Fault:
+def from_image_error(error: PixtralError, param: str) -> ApiError:
     """An image of the request that cannot be had or read."""
     code = "image_unreachable" if isinstance(error, NetworkError) else "invalid_image"
-    hint = "" if COMMANDS.search(error.hint) else f" {error.hint}"
-    return Fault(400, f"{error.message.rstrip('.')}.{hint}".rstrip(), param=param, code=code)
+    hint = "" if CLI_HINT.search(error.hint) else f" {error.hint}"
+    return ApiError(400, f"{error.message.rstrip('.')}.{hint}".rstrip(), param=param, code=code)
 
 
-def busy(seconds: int) -> Fault:
+def queue_full(seconds: int) -> ApiError:
     """The queue is full; `seconds` is a fair time to come again."""
     headers = {"Retry-After": str(seconds)}
-    return Fault(503, "The server is busy: its queue is full.", SERVER, code="queue_full", headers=headers)
+    return ApiError(503, "The server is busy: its queue is full.", SERVER, code="queue_full", headers=headers)

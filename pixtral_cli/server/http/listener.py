@@ -18,11 +18,11 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pixtral_cli import compat, config
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.server.http.errors import Fault
+from pixtral_cli.server.http.errors import ApiError
 
-ARRIVE = 26.0  # seconds for a whole request; the body alone has a little less, so that its error is the app's
-FINISH = 28.0  # seconds that running answers have after SIGTERM
-LATE = Fault(408, "The request took too long to arrive.", code="request_timeout")
+REQUEST_TIMEOUT = 26.0  # seconds for a whole request; the body alone has a little less, so that its error is the app's
+SHUTDOWN_TIMEOUT = 28.0  # seconds that running answers have after SIGTERM
+TIMEOUT_ERROR = ApiError(408, "The request took too long to arrive.", code="request_timeout")
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -58,7 +58,7 @@ def bind_unix(path: Path) -> socket.socket:
 class TimedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 with a deadline for each request, headers and body together."""
 
-    arrive = ARRIVE
+    arrive = REQUEST_TIMEOUT
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -93,22 +93,22 @@ class TimedProtocol(H11Protocol):
     def _late(self) -> None:
         connection = compat.h11_connection(self)
         if connection.our_state is h11.IDLE and connection.their_state is h11.IDLE and connection.trailing_data[0]:
-            response = JSONResponse(LATE.body, LATE.status, {"Connection": "close"})
+            response = JSONResponse(TIMEOUT_ERROR.body, TIMEOUT_ERROR.status, {"Connection": "close"})
             self.transport.write(connection.send(h11.Response(status_code=408, headers=response.raw_headers)) or b"")
             self.transport.write(connection.send(h11.Data(data=bytes(response.body))) or b"")
         self.transport.close()
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """Ends by itself on the first SIGTERM or SIGINT, with what runs finished or told; at once on the second."""
 
     def __init__(
         self,
         app: Starlette,
         *,
-        arrive: float = ARRIVE,
-        finish: float = FINISH,
-        tick: "Callable[[Server], None] | None" = None,
+        arrive: float = REQUEST_TIMEOUT,
+        finish: float = SHUTDOWN_TIMEOUT,
+        tick: "Callable[[HttpServer], None] | None" = None,
     ) -> None:
         protocol = type("Protocol", (TimedProtocol,), {"arrive": arrive})
         super().__init__(
@@ -144,9 +144,9 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: Starlette, listening: socket.socket, tick: Callable[[Server], None] | None = None, **limits: Any
+    app: Starlette, listening: socket.socket, tick: Callable[[HttpServer], None] | None = None, **limits: Any
 ) -> None:
     """Serve until a signal. `tick` is called ten times a second and may set `should_exit`."""
     if not config.debug():
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it would show tracebacks
-    Server(app, tick=tick, **limits).run([listening])
+    HttpServer(app, tick=tick, **limits).run([listening])

@@ -11,25 +11,25 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from pixtral_cli.api.errors import SERVER
-from pixtral_cli.server.http.errors import BROKEN, Fault
+from pixtral_cli.server.http.errors import INTERNAL_ERROR, ApiError
 
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
-NOTHING = b""
+EMPTY = b""
 
 
 class ClientGone(Exception):
     """Nobody is there to read the answer."""
 
 
-async def while_wanted(receive: Receive, ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
+async def run_while_connected(receive: Receive, ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled, and has ended, when the client leaves or the server's time is up.
 
     Raises ClientGone or Fault 503 then. The request's body must have been read.
     """
     working = asyncio.ensure_future(work)
-    left = asyncio.ensure_future(_until_gone(receive))
+    left = asyncio.ensure_future(_until_disconnect(receive))
     ended = asyncio.ensure_future(ending.wait())
     try:
         await asyncio.wait({working, left, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -37,19 +37,19 @@ async def while_wanted(receive: Receive, ending: asyncio.Event, work: Coroutine[
             return working.result()
         if left.done():
             raise ClientGone
-        raise Fault(503, "The server is shutting down.", SERVER, code="shutting_down", headers={"Retry-After": "10"})
+        raise ApiError(503, "The server is shutting down.", SERVER, code="shutting_down", headers={"Retry-After": "10"})
     finally:
         for task in (working, left, ended):
             task.cancel()
         await asyncio.gather(working, left, ended, return_exceptions=True)
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _until_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-class Events(Response):
+class EventStreamResponse(Response):
     """Server-sent events. What `held` holds is released when the last is sent or the client has gone."""
 
     media_type = "text/event-stream"
@@ -76,40 +76,40 @@ class Events(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._held:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            end: Fault | bytes = BROKEN  # a bug is told here and goes on to where it is logged
+            end: ApiError | bytes = INTERNAL_ERROR  # a bug is told here and goes on to where it is logged
             try:
-                await while_wanted(receive, self._ending, self._send(send))
+                await run_while_connected(receive, self._ending, self._send(send))
                 end = DONE
-            except Fault as fault:
+            except ApiError as fault:
                 end = fault
             except ClientGone:
-                end = NOTHING
+                end = EMPTY
                 self._left()
             finally:
                 await self._finish(send, end)
 
-    async def _finish(self, send: Callable[[Message], Awaitable[None]], end: Fault | bytes) -> None:
-        if isinstance(end, Fault):
+    async def _finish(self, send: Callable[[Message], Awaitable[None]], end: ApiError | bytes) -> None:
+        if isinstance(end, ApiError):
             self._broke()
-            end = event(end.body)
+            end = encode_event(end.body)
         if end:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._patience):
-                    await send(_body(end, more=False))
+                    await send(_body_message(end, more=False))
 
     async def _send(self, send: Callable[[Message], Awaitable[None]]) -> None:
         async for value in self._objects:
             try:
                 async with asyncio.timeout(self._patience):
-                    await send(_body(event(value), more=True))
+                    await send(_body_message(encode_event(value), more=True))
             except TimeoutError:
                 raise ClientGone from None
 
 
-def event(value: dict[str, Any]) -> bytes:
+def encode_event(value: dict[str, Any]) -> bytes:
     """One event. Newlines are escaped by JSON; U+2028 and control characters too, for ASCII is kept to."""
     return b"data: " + json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 
-def _body(data: bytes, *, more: bool) -> Message:
+def _body_message(data: bytes, *, more: bool) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": more}

@@ -33,42 +33,48 @@ def description() -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
-    completion = {"application/json": _schema("Completion"), "text/event-stream": {"schema": {"type": "string"}}}
+    completion = {"application/json": _schema_ref("Completion"), "text/event-stream": {"schema": {"type": "string"}}}
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     return {
-        "/v1/chat/completions": {"post": _posts("Answer a conversation", completion)},
-        "/v1/measure": {"post": _posts("Count the tokens of a conversation", {"application/json": _schema("Cost")})},
-        "/v1/models": {"get": _gets("The model served", {"application/json": _schema("Models")}, ())},
+        "/v1/chat/completions": {"post": _post_operation("Answer a conversation", completion)},
+        "/v1/measure": {
+            "post": _post_operation("Count the tokens of a conversation", {"application/json": _schema_ref("Cost")})
+        },
+        "/v1/models": {"get": _operation("The model served", {"application/json": _schema_ref("Models")}, ())},
         "/v1/models/{name}": {
-            "get": _gets("One name of the model", {"application/json": _schema("Model")}, (404,))
+            "get": _operation("One name of the model", {"application/json": _schema_ref("Model")}, (404,))
             | {"parameters": [name]}
         },
         "/health": {
             "get": {
                 "summary": "Whether the engine is alive",
                 "security": [],
-                "responses": {"200": {"description": "Alive"}, "503": {"description": "Not alive"}, **_errors((403,))},
+                "responses": {
+                    "200": {"description": "Alive"},
+                    "503": {"description": "Not alive"},
+                    **_error_responses((403,)),
+                },
             }
         },
-        "/version": {"get": _gets("What runs, by version", {"application/json": _schema("Versions")}, ())},
-        "/metrics": {"get": _gets("Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}}, ())},
+        "/version": {"get": _operation("What runs, by version", {"application/json": _schema_ref("Versions")}, ())},
+        "/metrics": {"get": _operation("Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}}, ())},
     }
 
 
-def _posts(summary: str, content: dict[str, Any]) -> dict[str, Any]:
-    body = {"required": True, "content": {"application/json": _schema("ChatRequest")}}
-    return _gets(summary, content, (400, 404, 408, 413, 415, 500, 503)) | {"requestBody": body}
+def _post_operation(summary: str, content: dict[str, Any]) -> dict[str, Any]:
+    body = {"required": True, "content": {"application/json": _schema_ref("ChatRequest")}}
+    return _operation(summary, content, (400, 404, 408, 413, 415, 500, 503)) | {"requestBody": body}
 
 
-def _gets(summary: str, content: dict[str, Any], errors: tuple[int, ...]) -> dict[str, Any]:
-    responses = {"200": {"description": "OK", "content": content}, **_errors((401, 403, *errors))}
+def _operation(summary: str, content: dict[str, Any], errors: tuple[int, ...]) -> dict[str, Any]:
+    responses = {"200": {"description": "OK", "content": content}, **_error_responses((401, 403, *errors))}
     return {"summary": summary, "responses": responses}
 
 
-def _errors(statuses: tuple[int, ...]) -> dict[str, Any]:
-    error = {"description": "An error", "content": {"application/json": _schema("ErrorBody")}}
+def _error_responses(statuses: tuple[int, ...]) -> dict[str, Any]:
+    error = {"description": "An error", "content": {"application/json": _schema_ref("ErrorBody")}}
     return {str(status): error for status in statuses}
 
 
-def _schema(name: str) -> dict[str, Any]:
+def _schema_ref(name: str) -> dict[str, Any]:
     return {"schema": {"$ref": f"#/components/schemas/{name}"}}

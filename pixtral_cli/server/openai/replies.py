@@ -32,10 +32,10 @@ class Usage(BaseModel):
         )
 
 
-Reason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length"]
 
 
-class Answered(BaseModel):
+class ResponseMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
     refusal: None = None
@@ -43,8 +43,8 @@ class Answered(BaseModel):
 
 class Choice(BaseModel):
     index: Literal[0] = 0
-    message: Answered
-    finish_reason: Reason
+    message: ResponseMessage
+    finish_reason: FinishReason
     logprobs: None = None
 
 
@@ -108,7 +108,7 @@ class ErrorBody(BaseModel):
     error: Error
 
 
-class Reply:
+class ReplyBuilder:
     """The identity one answer keeps over all its chunks, and the forms it takes."""
 
     def __init__(self, model: str) -> None:
@@ -116,7 +116,7 @@ class Reply:
 
     def whole(self, text: str, last: engine.Chunk) -> dict[str, Any]:
         """The answer as one object."""
-        choice = Choice(message=Answered(content=text), finish_reason=_reason(last))
+        choice = Choice(message=ResponseMessage(content=text), finish_reason=_finish_reason(last))
         usage = Usage.of(last.usage or engine.Usage())
         return Completion(choices=[choice], usage=usage, timings=_timings(last), **self._same).model_dump()
 
@@ -130,18 +130,18 @@ class Reply:
 
     def last(self, chunk: engine.Chunk, *, usage_apart: bool | None) -> list[dict[str, Any]]:
         """The chunk with the finish reason; `usage` in it (None), in a chunk of its own (True) or left out (False)."""
-        last = self._chunk({}, _reason(chunk)) | {"timings": _timings(chunk)}
+        last = self._chunk({}, _finish_reason(chunk)) | {"timings": _timings(chunk)}
         usage = {"usage": Usage.of(chunk.usage or engine.Usage()).model_dump()}
         if usage_apart is None:
             return [last | usage]
         return [last, self._chunk({}) | {"choices": []} | usage] if usage_apart else [last]
 
-    def _chunk(self, delta: dict[str, Any], reason: Reason | None = None) -> dict[str, Any]:
+    def _chunk(self, delta: dict[str, Any], reason: FinishReason | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
         return {**self._same, "object": "chat.completion.chunk", "choices": [choice]}
 
 
-def _reason(chunk: engine.Chunk) -> Reason:
+def _finish_reason(chunk: engine.Chunk) -> FinishReason:
     return "length" if chunk.finish_reason == "length" else "stop"
 
 
@@ -149,7 +149,7 @@ def _timings(chunk: engine.Chunk) -> dict[str, float]:
     return asdict(chunk.timings or engine.Timings())
 
 
-def models(name: str, aliases: Sequence[str], window: int | None, created: int) -> list[Model]:
+def model_list(name: str, aliases: Sequence[str], window: int | None, created: int) -> list[Model]:
     """The served model under each of its names."""
     can = {"completion_chat": True, "vision": True, "completion_fim": False, "function_calling": False}
     capabilities = {**can, "fine_tuning": False, "classification": False}

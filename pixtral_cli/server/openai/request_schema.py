@@ -16,9 +16,9 @@ class Strict(BaseModel):
 
 
 Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT)]
-Label: TypeAlias = Annotated[str, Field(max_length=512)]
-Zero: TypeAlias = Annotated[float, Field(ge=0, le=0)]
-Nothing: TypeAlias = Annotated[list[Any], Field(max_length=0)]
+ShortText: TypeAlias = Annotated[str, Field(max_length=512)]
+ZeroNumber: TypeAlias = Annotated[float, Field(ge=0, le=0)]
+EmptyList: TypeAlias = Annotated[list[Any], Field(max_length=0)]
 
 
 class TextPart(Strict):
@@ -49,13 +49,13 @@ Parts: TypeAlias = Annotated[
 class SystemMessage(Strict):
     role: Literal["system", "developer"]
     content: Text | Texts
-    name: Label | None = None
+    name: ShortText | None = None
 
 
 class UserMessage(Strict):
     role: Literal["user"]
     content: Text | Parts
-    name: Label | None = None
+    name: ShortText | None = None
 
 
 class AssistantMessage(Strict):
@@ -63,10 +63,10 @@ class AssistantMessage(Strict):
 
     role: Literal["assistant"]
     content: Text | Texts | None = None
-    name: Label | None = None
+    name: ShortText | None = None
     prefix: Literal[False] | None = None
-    tool_calls: Nothing | None = None
-    annotations: Nothing | None = None
+    tool_calls: EmptyList | None = None
+    annotations: EmptyList | None = None
     function_call: None = None
     refusal: None = None
     audio: None = None
@@ -74,7 +74,7 @@ class AssistantMessage(Strict):
     reasoning_content: None = None
 
 
-Said: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
+RequestMessage: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
 
 
 class StreamOptions(Strict):
@@ -99,8 +99,8 @@ class ResponseFormat(Strict):
 class ChatRequest(Strict):
     """A chat completion request. Fields that ask for what no Pixtral can do are taken only with a value that asks for nothing."""
 
-    model: Label | None = None
-    messages: list[Said] = Field(min_length=1, max_length=MAX_MESSAGES)
+    model: ShortText | None = None
+    messages: list[RequestMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2)
@@ -117,11 +117,11 @@ class ChatRequest(Strict):
     response_format: ResponseFormat | None = None
     n: int | None = Field(None, ge=1, le=1)
     # Taken and of no effect.
-    user: Label | None = None
+    user: ShortText | None = None
     metadata: Annotated[dict[str, Any], Field(max_length=64)] | None = None
-    safety_identifier: Label | None = None
-    prompt_cache_key: Label | None = None
-    service_tier: Label | None = None
+    safety_identifier: ShortText | None = None
+    prompt_cache_key: ShortText | None = None
+    service_tier: ShortText | None = None
     parallel_tool_calls: bool | None = None
     # Taken when they ask for nothing.
     store: Literal[False] | None = None
@@ -129,11 +129,11 @@ class ChatRequest(Strict):
     prompt_mode: None = None
     reasoning_effort: Literal["none"] | None = None
     prediction: None = None
-    frequency_penalty: Zero | None = None
-    presence_penalty: Zero | None = None
+    frequency_penalty: ZeroNumber | None = None
+    presence_penalty: ZeroNumber | None = None
     logprobs: Literal[False] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
     logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
-    tools: Nothing | None = None
+    tools: EmptyList | None = None
     tool_choice: Literal["none", "auto"] | None = None
     modalities: list[Literal["text"]] | None = None

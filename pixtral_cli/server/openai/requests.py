@@ -15,13 +15,13 @@ from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.errors import ImageError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
-from pixtral_cli.server.http.errors import Fault, of_image
+from pixtral_cli.server.http.errors import ApiError, from_image_error
 from pixtral_cli.server.openai.request_schema import (
     AssistantMessage,
     ChatRequest,
     ImagePart,
+    RequestMessage,
     ResponseFormat,
-    Said,
     SystemMessage,
     TextPart,
     UserMessage,
@@ -33,13 +33,13 @@ MAX_IMAGES = 128
 MAX_URLS = 16
 MAX_SCHEMA = 40_000  # characters
 SECONDS_FOR_IMAGES = 60
-REMEMBERED = 128_000_000  # bytes of images
+IMAGE_CACHE_BYTES = 128_000_000  # bytes of images
 
-Load: TypeAlias = Callable[[str], Image]
+ImageLoader: TypeAlias = Callable[[str], Image]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EngineRequest:
     """A request that can be handed to an engine."""
 
     messages: tuple[Message, ...]
@@ -48,32 +48,37 @@ class Asked:
     usage_apart: bool | None  # True: in a chunk of its own, False: not at all, None: in the last chunk
 
 
-def parse(body: bytes | bytearray) -> ChatRequest:
+def parse_request(body: bytes | bytearray) -> ChatRequest:
     """Raises Fault 400, naming the field, for whatever is not a chat completion request."""
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        raise _fault(error, body) from None
+        raise _validation_error(error, body) from None
 
 
-def _fault(error: ValidationError, body: bytes | bytearray) -> Fault:
+def _validation_error(error: ValidationError, body: bytes | bytearray) -> ApiError:
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         why = details[0]["msg"].removeprefix("Invalid JSON: ")
-        return Fault(400, _cut(f"The body is not valid JSON: {why}"), code="invalid_json")
+        return ApiError(400, _shorten(f"The body is not valid JSON: {why}"), code="invalid_json")
     request = from_json(body)
-    told = [(_path(detail["loc"], request, detail["type"]), detail) for detail in details]
+    told = [(_field_path(detail["loc"], request, detail["type"]), detail) for detail in details]
     param, detail = max(told, key=lambda one: len(one[0]))  # of a union's complaints, the one that got furthest
     name = ".".join(map(str, param))
     if detail["type"] == "extra_forbidden":
-        return Fault(400, _cut(f"Unrecognized request argument: {name}"), param=_cut(name), code="unknown_parameter")
+        return ApiError(
+            400, _shorten(f"Unrecognized request argument: {name}"), param=_shorten(name), code="unknown_parameter"
+        )
     why = detail["msg"][:1].lower() + detail["msg"][1:]
-    return Fault(
-        400, _cut(f"Invalid value for {name or 'the body'}: {why}"), param=_cut(name) or None, code="invalid_value"
+    return ApiError(
+        400,
+        _shorten(f"Invalid value for {name or 'the body'}: {why}"),
+        param=_shorten(name) or None,
+        code="invalid_value",
     )
 
 
-def _path(location: Sequence[int | str], value: Any, kind: str) -> tuple[int | str, ...]:
+def _field_path(location: Sequence[int | str], value: Any, kind: str) -> tuple[int | str, ...]:
     """The location in the request itself: without the names that a union's branches have."""
     path: list[int | str] = []
     for place, step in enumerate(location):
@@ -87,24 +92,28 @@ def _path(location: Sequence[int | str], value: Any, kind: str) -> tuple[int | s
     return tuple(path)
 
 
-def _cut(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 300 else text[:299] + "…"
 
 
-async def understand(request: ChatRequest, defaults: Sampling, load: Load) -> Asked:
+async def build_engine_request(request: ChatRequest, defaults: Sampling, load: ImageLoader) -> EngineRequest:
     """Fetch and check the images and choose the sampling. Raises Fault 400 for what cannot be had or done."""
-    _check(request)
+    _check_messages(request)
     async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
         try:
             messages = [await _message(said, f"messages.{place}", load) for place, said in enumerate(request.messages)]
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Fault(400, "The images took too long to fetch.", param="messages", code="image_unreachable") from None
+            raise ApiError(
+                400, "The images took too long to fetch.", param="messages", code="image_unreachable"
+            ) from None
     options = request.stream_options
     apart = options.include_usage if options else None
     schema = await asyncio.to_thread(_schema, request.response_format)
-    return Asked(tuple(messages), replace(_sampling(request, defaults), schema=schema), bool(request.stream), apart)
+    return EngineRequest(
+        tuple(messages), replace(_sampling(request, defaults), schema=schema), bool(request.stream), apart
+    )
 
 
 def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
@@ -115,7 +124,7 @@ def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
     if wanted.type == "json_schema":
         if wanted.json_schema is None:
             field = "response_format.json_schema"
-            raise Fault(400, f"Missing required parameter: {field}", param=field, code="missing_required_parameter")
+            raise ApiError(400, f"Missing required parameter: {field}", param=field, code="missing_required_parameter")
         schema = schema if wanted.json_schema.schema_ is None else wanted.json_schema.schema_
     try:
         if len(json.dumps(schema)) > MAX_SCHEMA:
@@ -124,26 +133,26 @@ def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
     except (UsageError, RecursionError) as error:
         why = error.message if isinstance(error, UsageError) else "The schema nests too deep"
         said = f"response_format: {why}."
-        raise Fault(400, said, param="response_format", code="invalid_json_schema") from None
+        raise ApiError(400, said, param="response_format", code="invalid_json_schema") from None
     return schema
 
 
-def _check(request: ChatRequest) -> None:
+def _check_messages(request: ChatRequest) -> None:
     if request.messages[-1].role != "user":
         last = f"messages.{len(request.messages) - 1}.role"
-        raise Fault(400, "The last message must be the user's.", param=last, code="invalid_value")
-    urls = [part.url for said in request.messages for part in _parts(said) if isinstance(part, ImagePart)]
+        raise ApiError(400, "The last message must be the user's.", param=last, code="invalid_value")
+    urls = [part.url for said in request.messages for part in _content_parts(said) if isinstance(part, ImagePart)]
     fetched = [url for url in urls if url[:5].lower() != "data:"]
     if len(urls) > MAX_IMAGES or len(fetched) > MAX_URLS:
         limits = f"at most {MAX_IMAGES} images, {MAX_URLS} of them by URL"
-        raise Fault(400, f"Too many images: {limits}.", param="messages", code="too_many_images")
+        raise ApiError(400, f"Too many images: {limits}.", param="messages", code="too_many_images")
 
 
-def _parts(said: Said) -> Sequence[TextPart | ImagePart]:
+def _content_parts(said: RequestMessage) -> Sequence[TextPart | ImagePart]:
     return said.content if isinstance(said.content, list) else ()
 
 
-async def _message(said: Said, where: str, load: Load) -> Message:
+async def _message(said: RequestMessage, where: str, load: ImageLoader) -> Message:
     match said:
         case SystemMessage():
             return Message("system", _texts(said.content))
@@ -162,13 +171,13 @@ def _texts(content: str | Sequence[TextPart]) -> tuple[str, ...]:
     return (content,) if isinstance(content, str) else tuple(part.text for part in content)
 
 
-async def _part(part: Any, where: str, load: Load) -> Part:
+async def _part(part: Any, where: str, load: ImageLoader) -> Part:
     if isinstance(part, TextPart):
         return part.text
     try:
         return await asyncio.to_thread(load, part.url)
     except PixtralError as error:
-        raise of_image(error, f"{where}.image_url") from None
+        raise from_image_error(error, f"{where}.image_url") from None
 
 
 def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
@@ -183,13 +192,13 @@ def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
     return replace(defaults, stop=stop or defaults.stop, **given)
 
 
-def loader(*, urls: bool, allow_private: bool = False) -> Load:
+def make_image_loader(*, urls: bool, allow_private: bool = False) -> ImageLoader:
     """How an image of a request is had: a data URL always, an http(s) URL when `urls`, never a file of this machine.
 
     Every turn sends every image again: data URLs that were checked of late are not checked anew.
     """
 
-    checked: LruCache[bytes, Image] = LruCache(REMEMBERED)
+    checked: LruCache[bytes, Image] = LruCache(IMAGE_CACHE_BYTES)
 
     def load(source: str) -> Image:
         from pixtral_cli import images

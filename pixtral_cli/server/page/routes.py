@@ -9,10 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pixtral_cli.server.http.errors import Fault
+from pixtral_cli.server.http.errors import ApiError
 
 FOLDER = Path(__file__).parent
-KINDS = {
+MEDIA_TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
@@ -20,17 +20,15 @@ KINDS = {
     ".svg": "image/svg+xml",
 }
 PREVIEW = "preview.html"
-PREVIEW_SCRIPTS = "preview-scripts.html"
+PREVIEW_WITH_SCRIPTS = "preview-scripts.html"
 
-NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'"
-OWN = (
-    f"{NOTHING}; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'"
-)
-POLICY = f"{OWN}; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
+NO_SOURCES = "default-src 'none'; base-uri 'none'; form-action 'none'"
+PAGE_SOURCES = f"{NO_SOURCES}; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'"
+PAGE_POLICY = f"{PAGE_SOURCES}; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
 # A page the model wrote: of no origin, and without a way to ask anybody for anything.
-FRAMED = f"{NOTHING}; sandbox allow-scripts; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'"
+PREVIEW_POLICY = f"{NO_SOURCES}; sandbox allow-scripts; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'"
 
-SAME = {
+COMMON_HEADERS = {
     "Cache-Control": "no-cache",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -41,30 +39,32 @@ SAME = {
 
 def routes() -> list[Route]:
     """The page at `/`, its files under `/page/`."""
-    names = {f"page/{file.relative_to(FOLDER).as_posix()}": file for file in FOLDER.rglob("*") if file.suffix in KINDS}
-    names |= {"": FOLDER / "index.html", f"page/{PREVIEW_SCRIPTS}": FOLDER / PREVIEW}
+    names = {
+        f"page/{file.relative_to(FOLDER).as_posix()}": file for file in FOLDER.rglob("*") if file.suffix in MEDIA_TYPES
+    }
+    names |= {"": FOLDER / "index.html", f"page/{PREVIEW_WITH_SCRIPTS}": FOLDER / PREVIEW}
 
     async def send(request: Request) -> Response:
         name = request.url.path.removeprefix("/")
         if name not in names:
-            raise Fault(404, "Not Found", code="not_found")
+            raise ApiError(404, "Not Found", code="not_found")
         file = names[name]
-        headers = {**SAME, "Content-Security-Policy": policy(name)}
-        return Response(file.read_bytes(), media_type=KINDS[file.suffix], headers=headers)
+        headers = {**COMMON_HEADERS, "Content-Security-Policy": content_security_policy(name)}
+        return Response(file.read_bytes(), media_type=MEDIA_TYPES[file.suffix], headers=headers)
 
     return [Route("/", send), Route("/page/{name:path}", send)]
 
 
-def policy(name: str) -> str:
+def content_security_policy(name: str) -> str:
     """The content security policy of a file: the preview's scripts are its own one, or all when they were asked for."""
     if name == f"page/{PREVIEW}":
-        return f"{FRAMED}; script-src '{_hash()}'"
-    if name == f"page/{PREVIEW_SCRIPTS}":
-        return f"{FRAMED}; script-src 'unsafe-inline'"
-    return POLICY
+        return f"{PREVIEW_POLICY}; script-src '{_preview_script_hash()}'"
+    if name == f"page/{PREVIEW_WITH_SCRIPTS}":
+        return f"{PREVIEW_POLICY}; script-src 'unsafe-inline'"
+    return PAGE_POLICY
 
 
-def _hash() -> str:
+def _preview_script_hash() -> str:
     """Of the one script that stands in the preview's page."""
     script = re.search(r"<script>(.*)</script>", (FOLDER / PREVIEW).read_text(encoding="utf-8"), re.DOTALL)
     assert script

@@ -13,9 +13,9 @@ from werkzeug import Request, Response
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
+from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
-from pixtral_cli.engines.remote.errors import Server, server
-from pixtral_cli.engines.remote.http import Link
+from pixtral_cli.engines.remote.errors import Endpoint, parse_endpoint
 from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 from pixtral_cli.images.transform import size_in_patches
 from tests.fakes import FakeEngine
@@ -30,7 +30,9 @@ def remote(url: str, model: str | None = "fake", *, waits: list[float] | None = 
             waits.append(seconds)
         return stopped.is_set()
 
-    return RemoteEngine(Link(server(url, options.pop("key", None)), wait=wait, patience=10), model, **options)
+    return RemoteEngine(
+        ApiClient(parse_endpoint(url, options.pop("key", None)), wait=wait, patience=10), model, **options
+    )
 
 
 def said(chunks: Iterator[Chunk]) -> str:
@@ -101,15 +103,15 @@ def test_an_engines_error_keeps_its_kind_on_the_way(error: PixtralError) -> None
 
 
 def test_a_wrong_key_is_refused_and_not_repeated() -> None:
-    from pixtral_cli.server.http.access import Rules
+    from pixtral_cli.server.http.access import AccessRules
 
-    with serving(FakeEngine(), rules=Rules(api_key="right")) as running:
+    with serving(FakeEngine(), rules=AccessRules(api_key="right")) as running:
         for key, why in ((KEY, "refuses"), (None, "wants")):
             with pytest.raises(NetworkError, match=why) as caught:
                 list(remote(running.url, key=key).stream([user("?")], Sampling()))
             assert "pixtral login" in caught.value.hint
             assert KEY not in str(caught.value)
-        assert KEY not in repr(server(running.url, KEY))
+        assert KEY not in repr(parse_endpoint(running.url, KEY))
 
 
 def test_closing_an_answer_that_another_thread_waits_for_ends_it_at_once() -> None:
@@ -168,9 +170,9 @@ def test_the_image_of_an_earlier_turn_is_encoded_once(httpserver: HTTPServer) ->
 
 
 def test_la_plateforme_is_spoken_to_in_its_own_words() -> None:
-    from pixtral_cli.engines.remote.exchange import request
+    from pixtral_cli.engines.remote.wire_format import build_request
 
-    body = request("m", [user("?")], Sampling(seed=3), str, mistral=True)
+    body = build_request("m", [user("?")], Sampling(seed=3), str, mistral=True)
     assert body["random_seed"] == 3
     assert not {"seed", "stream_options"} & set(body)
 
@@ -444,10 +446,10 @@ URLS: list[tuple[str, str | None]] = [
 
 @pytest.mark.parametrize(("url", "base"), URLS)
 def test_a_base_url_is_checked_and_completed(url: str, base: str | None) -> None:
-    def call() -> Server:
-        return server(url)
+    def call() -> Endpoint:
+        return parse_endpoint(url)
 
-    check: Callable[[], Server] = call
+    check: Callable[[], Endpoint] = call
     if base is None:
         with pytest.raises(UsageError):
             check()

@@ -19,9 +19,9 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, user
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.vllm.command import Launch, arguments, environment, find
+from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
+from pixtral_cli.engines.vllm.command import VllmOptions, build_environment, find_executable, parse_arguments
 from pixtral_cli.engines.vllm.engine import VllmEngine
-from pixtral_cli.engines.vllm.folder import prepared
 from pixtral_cli.errors import ContextError, NetworkError, OutOfMemory, PixtralError, UsageError
 from pixtral_cli.images.image import load as load_image
 from pixtral_cli.models.names import demo_folder
@@ -50,7 +50,7 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     if told.exists():
         pids = json.loads(told.read_text(encoding="utf-8"))
         until(lambda: gone(pids["pid"]) and gone(pids["worker"]))
-    run = resident.room(config.paths().state)
+    run = resident.socket_folder(config.paths().state)
     until(lambda: not list(run.glob("*.vllm")))
     run.rmdir()
 
@@ -64,7 +64,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def engine(tmp_path: Path, patience: float = 60) -> VllmEngine:
-    launch = Launch(str(config.paths().state), str(tmp_path / "cache"), os.environ["PIXTRAL_VLLM"])
+    launch = VllmOptions(str(config.paths().state), str(tmp_path / "cache"), os.environ["PIXTRAL_VLLM"])
     return VllmEngine(demo_folder(), name="demo", launch=launch, patience=patience)
 
 
@@ -254,7 +254,7 @@ def test_one_that_does_not_listen_to_an_end_is_killed(
     vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_VLLM", "stubborn")
-    monkeypatch.setattr("pixtral_cli.engines.vllm.process.STOPPED", 0.2)
+    monkeypatch.setattr("pixtral_cli.engines.vllm.process.STOP_TIMEOUT", 0.2)
     answering = engine(tmp_path)
     words(answering)
     answering.close()
@@ -385,7 +385,7 @@ def test_a_process_kept_alive_keeps_vllm_for_the_next_question(vllm: Called) -> 
     assert "demo" in pixtral("ps").stdout
     assert pixtral("stop").status == 0
     until(lambda: gone(began))
-    run = resident.room(config.paths().state)
+    run = resident.socket_folder(config.paths().state)
     for left in run.iterdir():
         left.unlink(missing_ok=True)  # its guard may just be removing its socket
 
@@ -435,16 +435,16 @@ def test_without_vllm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     assert "There is no program" in named.stderr
     assert "pip install 'pixtral[vllm]'" in named.stderr
     with pytest.raises(UsageError, match="not installed"):
-        find("", {"PATH": str(tmp_path)})
-    resident.room(config.paths().state).rmdir()
+        find_executable("", {"PATH": str(tmp_path)})
+    resident.socket_folder(config.paths().state).rmdir()
 
 
 def test_it_is_found_on_the_path(tmp_path: Path) -> None:
     program = tmp_path / "vllm"
     program.write_text("#!/bin/sh\n", encoding="utf-8")
     program.chmod(0o755)
-    assert find("", {"PATH": str(tmp_path)}) == str(program)
-    assert find(str(program), {}) == str(program)
+    assert find_executable("", {"PATH": str(tmp_path)}) == str(program)
+    assert find_executable(str(program), {}) == str(program)
 
 
 @pytest.mark.parametrize(
@@ -466,13 +466,13 @@ def test_what_makes_no_sense_is_refused_at_once(flags: tuple[str, ...], why: str
 
 
 def test_the_users_own_environment_wins_over_ours_but_not_over_the_key() -> None:
-    launch = Launch("state", "cache")
-    given = environment(launch, "key", {"HF_HUB_OFFLINE": "0", "VLLM_API_KEY": "theirs"})
+    launch = VllmOptions("state", "cache")
+    given = build_environment(launch, "key", {"HF_HUB_OFFLINE": "0", "VLLM_API_KEY": "theirs"})
     assert given["HF_HUB_OFFLINE"] == "0"
     assert given["VLLM_API_KEY"] == "key"
     assert "RAY_ADDRESS" not in given
-    assert environment(replace(launch, ray="auto"), "key", {})["RAY_ADDRESS"] == "auto"
-    assert arguments("--a 'b c' --d=1") == ("--a", "b c", "--d=1")
+    assert build_environment(replace(launch, ray="auto"), "key", {})["RAY_ADDRESS"] == "auto"
+    assert parse_arguments("--a 'b c' --d=1") == ("--a", "b c", "--d=1")
 
 
 def test_a_checkpoint_is_prepared_beside_it_and_stays_as_it_is(tmp_path: Path) -> None:
@@ -481,7 +481,7 @@ def test_a_checkpoint_is_prepared_beside_it_and_stays_as_it_is(tmp_path: Path) -
     (folder / "params.json").write_text('{"dim": 8}', encoding="utf-8")
     (folder / "consolidated.safetensors").write_bytes(b"weights")
     (folder / "other").touch()
-    ours = prepared(folder, 128_000, cache)
+    ours = prepare_checkpoint(folder, 128_000, cache)
     assert json.loads((ours / "params.json").read_text(encoding="utf-8")) == {
         "dim": 8,
         "max_position_embeddings": 128_000,
@@ -489,10 +489,10 @@ def test_a_checkpoint_is_prepared_beside_it_and_stays_as_it_is(tmp_path: Path) -
     assert (ours / "consolidated.safetensors").resolve() == folder / "consolidated.safetensors"
     assert (folder / "params.json").read_text(encoding="utf-8") == '{"dim": 8}'
     (folder / "other").unlink()
-    assert prepared(folder, 128_000, cache) == ours
+    assert prepare_checkpoint(folder, 128_000, cache) == ours
     assert {file.name for file in ours.iterdir()} == {"params.json", "consolidated.safetensors"}
     (folder / "params.json").write_text('{"max_position_embeddings": 9}', encoding="utf-8")
-    assert prepared(folder, 9, cache) == folder
+    assert prepare_checkpoint(folder, 9, cache) == folder
 
 
 def test_few_logs_are_kept(vllm: Called) -> None:

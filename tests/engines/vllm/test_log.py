@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli.engines.vllm.log import failure, heard
+from pixtral_cli.engines.vllm.log import explain_failure, parse_progress
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 
 LOGS = Path(__file__).parent / "vllm_logs"
@@ -70,7 +70,7 @@ LINES: list[tuple[str, type[PixtralError], str]] = [
 @pytest.mark.parametrize("name", WRITTEN)
 def test_the_reason_is_found_in_what_vllm_wrote(name: str) -> None:
     kind, message, hint = WRITTEN[name]
-    error = failure((LOGS / f"{name}.log").read_text(encoding="utf-8"), 1)
+    error = explain_failure((LOGS / f"{name}.log").read_text(encoding="utf-8"), 1)
     assert type(error) is kind
     assert message in error.message
     assert hint in error.hint
@@ -82,28 +82,35 @@ def test_the_reason_is_found_before_the_lines_that_only_report_it(
     line: str, kind: type[PixtralError], message: str
 ) -> None:
     later = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
-    error = failure(f"INFO 11-23 14:02:44 [core.py:1] all is well\n{line}\n{later}\n", 1)
+    error = explain_failure(f"INFO 11-23 14:02:44 [core.py:1] all is well\n{line}\n{later}\n", 1)
     assert type(error) is kind
     assert message in error.message
 
 
 def test_a_warning_is_no_reason() -> None:
     text = "(APIServer pid=2) WARNING 11-23 14:01:32 [config.py:1437] ValueError: Unrecognized model in /models/demo.\n"
-    assert failure(text, 3).message == "vLLM ended with status 3"
+    assert explain_failure(text, 3).message == "vLLM ended with status 3"
 
 
 def test_a_signal_is_told() -> None:
-    assert "signal 9" in failure("", 137).message
+    assert "signal 9" in explain_failure("", 137).message
 
 
 def test_a_log_tells_how_far_it_has_come() -> None:
-    assert heard("(EngineCore pid=7) INFO 11-23 14:02:18 [core.py:133] Initializing a V1 LLM engine (v0.32.0)") == (
+    assert parse_progress(
+        "(EngineCore pid=7) INFO 11-23 14:02:18 [core.py:133] Initializing a V1 LLM engine (v0.32.0)"
+    ) == (
         "starting the engine",
         None,
     )
-    assert heard("(Worker pid=1) Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01]\n") == (
+    assert parse_progress(
+        "(Worker pid=1) Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01]\n"
+    ) == (
         "loading the weights",
         0.5,
     )
-    assert heard("Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  10%|") == ("capturing graphs", None)
-    assert heard("something else") == ("", None)
+    assert parse_progress("Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  10%|") == (
+        "capturing graphs",
+        None,
+    )
+    assert parse_progress("something else") == ("", None)

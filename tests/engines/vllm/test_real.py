@@ -19,10 +19,10 @@ from pixtral_cli.cli.common.engine_setup import choose_engine
 from pixtral_cli.config import Config
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
-from pixtral_cli.engines.remote.errors import server
-from pixtral_cli.engines.remote.http import Link
-from pixtral_cli.engines.resident import Resident
+from pixtral_cli.engines.remote.errors import parse_endpoint
+from pixtral_cli.engines.resident import ResidentEngine
 from pixtral_cli.evals import task_registry
 from pixtral_cli.images.image import load
 from pixtral_cli.models.names import demo_folder
@@ -71,7 +71,7 @@ def _stopped(own_home: Path) -> Iterator[None]:
     yield
     environment = {**os.environ, "PIXTRAL_HOME": str(own_home)}
     subprocess.run([sys.executable, "-m", "pixtral_cli", "stop"], env=environment, cwd=ROOT, check=True)
-    room = resident.room(own_home / "state")
+    room = resident.socket_folder(own_home / "state")
     for left in room.iterdir():
         left.unlink()
     room.rmdir()
@@ -102,7 +102,7 @@ def conversations() -> list[list[Message]]:
 def test_greedy_answers_are_the_local_engines(kept: None, number: int) -> None:
     chosen, _ = choose_engine("demo", Config(engine="vllm", dtype="float32", vllm=str(PROGRAM), vllm_args=ARGUMENTS))
     there, here = chosen.open(), LocalEngine(demo_folder(), name="demo", dtype="float32")
-    assert isinstance(there, Resident)
+    assert isinstance(there, ResidentEngine)
     messages = conversations()[number]
     assert there.measure(messages).prompt_tokens == here.measure(messages).prompt_tokens
     said = ["".join(chunk.text for chunk in engine.stream(messages, GREEDY)) for engine in (there, here)]
@@ -141,13 +141,13 @@ def test_every_task_scores_the_same_through_all_three_engines(kept: None, tmp_pa
     with launched("pixtral_cli", "serve", *LIKE, "--port", "0") as process, serving(Answering(rating)) as judging:
         assert process.stderr
         url = next(line for line in process.stderr if "answers at" in line).split("answers at ")[1].split()[0]
-        judge = RemoteEngine(Link(server(f"{judging.url}/v1")), "fake")
+        judge = RemoteEngine(ApiClient(parse_endpoint(f"{judging.url}/v1")), "fake")
         engines: dict[str, Engine] = {
             "local": LocalEngine(demo_folder(), name="demo", dtype="float32"),
-            "serve": RemoteEngine(Link(server(url)), "demo"),
+            "serve": RemoteEngine(ApiClient(parse_endpoint(url)), "demo"),
             "vllm": chosen.open(),
         }
-        for name in task_registry.names():
+        for name in task_registry.task_names():
             asking = judge if name in JUDGED else None
             told = {way: alike(run(name, tmp_path / way / name, one, asking, 24, 4)) for way, one in engines.items()}
             assert told["local"] == told["serve"] == told["vllm"], name

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixtral_cli.evals.scoring.instructions import CHECKS, follows, follows_loosely
-from pixtral_cli.evals.scoring.languages import language
+from pixtral_cli.evals.scoring.languages import detect_language
 
 CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("keywords:existence", {"keywords": ["Blue", "sky"]}, "The BLUE sky.", "The sky."),
@@ -91,4 +91,4 @@ def test_loosely_forgives_a_first_line_and_asterisks() -> None:
     ],
 )  # fmt: skip
 def test_a_language_is_told(code: str | None, text: str) -> None:
-    assert language(text) == code
+    assert detect_language(text) == code

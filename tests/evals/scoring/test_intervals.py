@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixtral_cli.evals.scoring.intervals import Scored, bootstrap, compare, mcnemar, mean, running
+from pixtral_cli.evals.scoring.intervals import Scored, bootstrap, compare_scores, mcnemar, mean, standard_interval
 
 lean = settings(deadline=None, max_examples=60)
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=40)
@@ -30,7 +30,7 @@ def test_the_bootstrap_is_as_wide_as_theory_says_and_repeats_itself() -> None:
     assert found == bootstrap(values)
     assert found.low == pytest.approx(0.75 - 1.96 * error, abs=0.006)
     assert found.high == pytest.approx(0.75 + 1.96 * error, abs=0.006)
-    assert running(values).low == pytest.approx(found.low, abs=0.006)
+    assert standard_interval(values).low == pytest.approx(found.low, abs=0.006)
 
 
 def test_questions_of_one_conversation_count_as_one_draw() -> None:
@@ -53,14 +53,14 @@ def test_mcnemar_is_the_binomial_test(only_a: int, only_b: int, p: float) -> Non
 def test_a_clear_difference_is_found_and_none_is_not() -> None:
     a = {str(i): Scored(str(i), i % 10 / 10) for i in range(100)}
     better = {key: Scored(one.cluster, min(1.0, one.score + 0.2)) for key, one in a.items()}
-    assert compare(a, better).p < 0.001
-    assert compare(a, better).delta.low > 0.1
-    assert compare(a, a).p == 1.0
-    assert compare(a, better).test == "paired bootstrap"
+    assert compare_scores(a, better).p < 0.001
+    assert compare_scores(a, better).delta.low > 0.1
+    assert compare_scores(a, a).p == 1.0
+    assert compare_scores(a, better).test == "paired bootstrap"
 
 
 def test_only_common_questions_are_compared() -> None:
     a = {"1": Scored("1", 1.0), "2": Scored("2", 0.0)}
     b = {"2": Scored("2", 1.0), "3": Scored("3", 0.0)}
-    found = compare(a, b)
+    found = compare_scores(a, b)
     assert (found.questions, found.delta.mean, found.test) == (1, 1.0, "McNemar")

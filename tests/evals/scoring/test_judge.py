@@ -4,7 +4,7 @@ import pytest
 
 from pixtral_cli import images
 from pixtral_cli.chat.message import Message, assistant, user
-from pixtral_cli.evals.scoring.judge import Judge, NoRating, rating
+from pixtral_cli.evals.scoring.judge import Judge, NoRating, parse_rating
 from pixtral_cli.evals.task import Question
 from pixtral_cli.util.parallel import Cancellation
 from tests.evals.answering import in_turn
@@ -43,7 +43,7 @@ def test_the_models_own_earlier_answers_stand_between_its_follow_ups() -> None:
     ],
 )  # fmt: skip
 def test_the_rating_is_read_as_published(verdict: str, score: float | None) -> None:
-    assert rating(verdict) == score
+    assert parse_rating(verdict) == score
 
 
 def test_a_judge_without_a_rating_is_asked_again_and_then_given_up() -> None:

@@ -132,10 +132,10 @@ def test_mathematics_sees_through_notation(said: str, reference: str, score: flo
 def test_an_answer_states_the_reference_and_no_other(
     said: str, reference: str, others: list[str], score: float
 ) -> None:
-    assert metrics.stated(said, reference, others) == score
+    assert metrics.states(said, reference, others) == score
 
 
 @lean
 @given(TEXT, TEXT, REFERENCES)
 def test_naming_another_never_helps(said: str, reference: str, others: list[str]) -> None:
-    assert metrics.stated(said, reference, others) <= metrics.stated(said, reference)
+    assert metrics.states(said, reference, others) <= metrics.states(said, reference)

@@ -12,7 +12,7 @@ from mistralai.client.models import AssistantMessage, ImageURLChunk, SystemMessa
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import ContextError, NetworkError
-from pixtral_cli.server.http.access import Rules
+from pixtral_cli.server.http.access import AccessRules
 from tests.fakes import FakeEngine
 from tests.server.processes import until
 from tests.server.serving import Running, data_url, png, serving
@@ -29,7 +29,7 @@ def engine() -> FakeEngine:
 @pytest.fixture
 def running(engine: FakeEngine) -> Iterator[Running]:
     with serving(
-        engine, model="pixtral-12b", aliases=(MODEL,), rules=Rules(api_key=KEY), window=lambda: 1000
+        engine, model="pixtral-12b", aliases=(MODEL,), rules=AccessRules(api_key=KEY), window=lambda: 1000
     ) as running:
         yield running
 
@@ -313,9 +313,9 @@ def test_events_hold_no_line_break_or_control_character_of_an_answer(engine: Fak
 
 
 def test_a_picture_that_was_checked_is_not_checked_again() -> None:
-    from pixtral_cli.server.openai.requests import loader
+    from pixtral_cli.server.openai.requests import make_image_loader
 
-    load = loader(urls=False)
+    load = make_image_loader(urls=False)
     first = load(data_url(png(7, 7)))
     assert load(data_url(png(7, 7))) is first
     assert load(data_url(png(7, 8))).size == (7, 8)

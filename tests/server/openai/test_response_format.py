@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
-from pixtral_cli.engines.remote.errors import server
-from pixtral_cli.engines.remote.http import Link
+from pixtral_cli.engines.remote.errors import parse_endpoint
 from pixtral_cli.structured.schema import parse, validate
 from tests.engines.local.checkpoints import build
 from tests.fakes import FakeEngine
@@ -187,7 +187,7 @@ def test_the_same_answer_through_a_server_as_without_and_the_schema_told_once(tm
     said, how = [user("Read it.")], Sampling(1.0, seed=5, schema=TABLE)
     alone = list(engine.stream(said, how))
     with serving(engine) as running:
-        far = RemoteEngine(Link(server(running.url)), "fake")
+        far = RemoteEngine(ApiClient(parse_endpoint(running.url)), "fake")
         through = list(far.stream(said, how))
         far.close()
     assert "".join(chunk.text for chunk in through) == "".join(chunk.text for chunk in alone)

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.models.names import demo_folder
-from pixtral_cli.server.http.access import Rules
+from pixtral_cli.server.http.access import AccessRules
 from tests.fakes import FakeEngine
 from tests.server.serving import Running, png, serving
 from tests.server.test_serve import draw
@@ -359,7 +359,7 @@ def test_what_was_said_before_an_error_stays(page: Page, engine: FakeEngine) -> 
 
 def test_a_server_with_a_key_asks_for_it(browser: Browser, engine: FakeEngine) -> None:
     engine.answers = ["Welcome."]
-    with serving(engine, rules=Rules(api_key="the-key")) as running:
+    with serving(engine, rules=AccessRules(api_key="the-key")) as running:
         for page in watched(browser, running):
             for key in ("wrong", "the-key"):
                 page.get_by_label("This server wants an API key").fill(key)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from pixtral_cli.server.http.access import Rules
+from pixtral_cli.server.http.access import AccessRules
 from pixtral_cli.server.page.routes import FOLDER
 from tests.fakes import FakeEngine
 from tests.server.serving import serving
@@ -14,7 +14,7 @@ from tests.server.serving import serving
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx2.Client]:
-    with serving(FakeEngine(), rules=Rules(api_key="k")) as running, running.client as client:
+    with serving(FakeEngine(), rules=AccessRules(api_key="k")) as running, running.client as client:
         yield client
 
 

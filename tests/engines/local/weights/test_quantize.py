@@ -393,6 +393,6 @@ def test_a_flag_that_cannot_be_meant_is_exit_2(words: list[str], says: str) -> N
 
 def test_a_process_with_another_quantization_is_another() -> None:
     model = names.find(names.parse(names.DEMO))
-    keys = [resident.wanted(model, quantize=scheme).key for scheme in ("auto", "none", "8bit", "4bit", "8bit")]
+    keys = [resident.model_spec(model, quantize=scheme).key for scheme in ("auto", "none", "8bit", "4bit", "8bit")]
     assert len(set(keys)) == 4
     assert keys[2] == keys[4]

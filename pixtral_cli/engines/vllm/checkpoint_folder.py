@@ -9,17 +9,17 @@ from pixtral_cli.errors import ModelError, PixtralError
 from pixtral_cli.util import atomic
 
 PARAMS = "params.json"
-WINDOW = "max_position_embeddings"
+WINDOW_KEY = "max_position_embeddings"
 
 
-def prepared(folder: Path, window: int, cache: Path) -> Path:
+def prepare_checkpoint(folder: Path, window: int, cache: Path) -> Path:
     """A folder for vLLM of this checkpoint, whose context window is `window`: itself, if it says its window.
 
     Without it vLLM looks for the window elsewhere, ten times, which takes it twenty seconds.
     """
     try:
         params = json.loads((folder / PARAMS).read_bytes())
-        if params.get(WINDOW):
+        if params.get(WINDOW_KEY):
             return folder
         real = folder.resolve()
         ours = cache / "vllm" / hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
@@ -30,7 +30,7 @@ def prepared(folder: Path, window: int, cache: Path) -> Path:
         for left in ours.iterdir():
             if not left.exists():
                 left.unlink()
-        atomic.write(ours / PARAMS, json.dumps({**params, WINDOW: window}, indent=1))
+        atomic.write(ours / PARAMS, json.dumps({**params, WINDOW_KEY: window}, indent=1))
     except OSError as error:
         raise PixtralError(f"The model cannot be prepared for vLLM: {error.strerror}", f"See {cache}") from error
     except (ValueError, AttributeError) as error:

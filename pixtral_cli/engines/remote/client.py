@@ -10,20 +10,20 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pixtral_cli.engines.remote.errors import Server, Told, Unreachable, refusal, told
+from pixtral_cli.engines.remote.errors import Endpoint, ErrorDetails, Unreachable, error_details, error_from_status
 from pixtral_cli.errors import NetworkError
 
 if TYPE_CHECKING:
     import httpx2
 
-TRIES = 4
-RETRIED = frozenset({429, 502, 503, 504})
-LONGEST_WAIT = 60.0  # seconds of Retry-After that are waited for
-MAX_ERROR = 64_000
-MAX_REPLY = 16_000_000
+MAX_TRIES = 4
+RETRY_STATUSES = frozenset({429, 502, 503, 504})
+MAX_RETRY_AFTER = 60.0  # seconds of Retry-After that are waited for
+MAX_ERROR_BODY = 64_000
+MAX_REPLY_BODY = 16_000_000
 
 
-class Cut:
+class Cancellation:
     """Ends one request from any thread: a wait for the next try at once, and an answer of this machine's in the making."""
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class Cut:
                 self.cut()
 
 
-class Link:
+class ApiClient:
     """Requests to one server. Its methods raise PixtralErrors; none of these holds the key."""
 
     def __init__(
         self,
-        to: Server,
+        to: Endpoint,
         *,
         wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
         patience: float | None = 600,
@@ -89,15 +89,15 @@ class Link:
         return self._got(f"{self.server.root}{path}")
 
     def _got(self, url: str) -> Any:
-        with self._opened("GET", url, None, Cut()) as response:
+        with self._opened("GET", url, None, Cancellation()) as response:
             return self._json(response)
 
     def post(self, path: str, body: Any) -> Any:
         """The JSON that a path answers to `body`."""
-        with self._opened("POST", f"{self.server.base_url}{path}", body, Cut()) as response:
+        with self._opened("POST", f"{self.server.base_url}{path}", body, Cancellation()) as response:
             return self._json(response)
 
-    def events(self, path: str, body: Any, cut: Cut) -> Generator[Any, None, None]:
+    def events(self, path: str, body: Any, cut: Cancellation) -> Generator[Any, None, None]:
         """The objects that a path streams as an answer to `body`; one whole object, if it doesn't stream.
 
         Ends at `[DONE]` or where the stream ends. Closing the iterator closes the connection.
@@ -115,10 +115,10 @@ class Link:
                     yield self._decoded(event.data)
 
     @contextlib.contextmanager
-    def _opened(self, method: str, url: str, body: Any, cut: Cut) -> Iterator["httpx2.Response"]:
+    def _opened(self, method: str, url: str, body: Any, cut: Cancellation) -> Iterator["httpx2.Response"]:
         """A response of status 200, its body unread. Tries again only where no answer has begun."""
         content = None if body is None else json.dumps(body).encode()
-        for left in reversed(range(TRIES)):
+        for left in reversed(range(MAX_TRIES)):
             response = self._sent(method, url, content, cut, last=not left)
             if response is None:
                 self._pause(0.5, cut)
@@ -127,14 +127,20 @@ class Link:
                 if response.status_code == 200 and "content-encoding" not in response.headers:
                     yield response
                     return
-                wait = self._patience_for(response, TRIES - left) if left and response.status_code in RETRIED else None
+                wait = (
+                    self._patience_for(response, MAX_TRIES - left)
+                    if left and response.status_code in RETRY_STATUSES
+                    else None
+                )
                 if wait is None:
                     self._refused(response)
             finally:
                 response.close()
             self._pause(wait, cut)
 
-    def _sent(self, method: str, url: str, content: bytes | None, cut: Cut, *, last: bool) -> "httpx2.Response | None":
+    def _sent(
+        self, method: str, url: str, content: bytes | None, cut: Cancellation, *, last: bool
+    ) -> "httpx2.Response | None":
         """None when the server cannot be reached but it's worth trying again."""
         request = self._client.build_request(
             method,
@@ -151,22 +157,24 @@ class Link:
                 raise
             return None
 
-    def _pause(self, seconds: float, cut: Cut) -> None:
+    def _pause(self, seconds: float, cut: Cancellation) -> None:
         if self._wait(cut.done, seconds):
             raise NetworkError("The answer is no longer wanted")
 
     def _patience_for(self, response: "httpx2.Response", attempt: int) -> float | None:
         """Seconds to wait before the next try; None when the server wants us to wait too long."""
-        asked = _seconds(response.headers.get("retry-after", ""))
+        asked = _parse_retry_after(response.headers.get("retry-after", ""))
         if asked is not None:
-            return asked if asked <= LONGEST_WAIT else None
+            return asked if asked <= MAX_RETRY_AFTER else None
         return float(0.5 * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
 
     def _refused(self, response: "httpx2.Response") -> NoReturn:
         """Raise what a response other than 200 means."""
         with self._failures():
-            said = _said(_read(response, MAX_ERROR))
-        raise refusal(self.server, response.status_code, said, _seconds(response.headers.get("retry-after", "")))
+            said = _parse_error(_read_limited(response, MAX_ERROR_BODY))
+        raise error_from_status(
+            self.server, response.status_code, said, _parse_retry_after(response.headers.get("retry-after", ""))
+        )
 
     def broken(self, why: str) -> NetworkError:
         """The error of an answer that is none."""
@@ -174,7 +182,7 @@ class Link:
 
     def _json(self, response: "httpx2.Response") -> Any:
         with self._failures():
-            return self._decoded(_read(response, MAX_REPLY))
+            return self._decoded(_read_limited(response, MAX_REPLY_BODY))
 
     def _decoded(self, text: str | bytes) -> Any:
         try:
@@ -194,7 +202,7 @@ class Link:
             raise Unreachable(f"{name} cannot be reached: no connection within 10 s", "Check the network") from error
         except httpx2.ConnectError as error:
             hint = "Is the server running?" if self.server.here else "Check the network and --base-url"
-            raise Unreachable(f"{name} cannot be reached: {_reason(error)}", hint) from error
+            raise Unreachable(f"{name} cannot be reached: {_root_cause(error)}", hint) from error
         except httpx2.TimeoutException as error:
             raise NetworkError(f"{name} fell silent", "Try again") from error
         except httpx2.SSEError as error:
@@ -205,14 +213,14 @@ class Link:
             raise self.broken("sent something unreadable") from error
 
 
-def _said(body: bytes) -> Told:
+def _parse_error(body: bytes) -> ErrorDetails:
     try:
-        return told(json.loads(body))
+        return error_details(json.loads(body))
     except (ValueError, RecursionError):
-        return Told()
+        return ErrorDetails()
 
 
-def _read(response: "httpx2.Response", limit: int) -> bytes:
+def _read_limited(response: "httpx2.Response", limit: int) -> bytes:
     body = b""
     for piece in response.iter_bytes():
         body += piece
@@ -221,7 +229,7 @@ def _read(response: "httpx2.Response", limit: int) -> bytes:
     return body
 
 
-def _seconds(header: str) -> float | None:
+def _parse_retry_after(header: str) -> float | None:
     """Retry-After: seconds, or a date."""
     if header.strip().isdecimal():
         return float(header)
@@ -233,7 +241,7 @@ def _seconds(header: str) -> float | None:
         return None
 
 
-def _reason(error: Exception) -> str:
+def _root_cause(error: Exception) -> str:
     """The last of a chain of exceptions, which knows the reason, in few words."""
     cause: BaseException = error
     while cause.__cause__ or cause.__context__:

@@ -12,10 +12,10 @@ from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import LONGEST, size_in_patches
 from pixtral_cli.structured.schema import with_schema_prompt
 
-REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length"}
+FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length"}
 
 
-def request(
+def build_request(
     model: str, messages: Sequence[Message], sampling: Sampling, url: Callable[[Image], str], *, mistral: bool = False
 ) -> dict[str, Any]:
     """The body of a streaming request. `mistral`: with La Plateforme's names, which refuses others.
@@ -59,7 +59,7 @@ def _message(message: Message, url: Callable[[Image], str]) -> dict[str, Any]:
     return {"role": message.role, "content": parts}
 
 
-def scaled(image: Image) -> str:
+def encode_resized(image: Image) -> str:
     """A data URL of what the model sees of an image: upright RGB, no larger than it looks at. PNG, but JPEG for a photo."""
     from PIL import Image as Pillow
 
@@ -75,7 +75,7 @@ def scaled(image: Image) -> str:
     return _data_url("image/png", file.getvalue())
 
 
-def original(image: Image) -> str:
+def encode_original(image: Image) -> str:
     """A data URL of an image as it is, for a server that treats images as we do; one that is transformed as its pixels."""
     if not image.transform:
         return _data_url(f"image/{image.format.lower()}", image.data)
@@ -88,41 +88,41 @@ def _data_url(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{b64encode(data).decode('ascii')}"
 
 
-class Unreadable(ValueError):
+class MalformedEvent(ValueError):
     """An object that no chat completions API sends."""
 
 
-def read(event: Any) -> Chunk:
+def parse_event(event: Any) -> Chunk:
     """A chunk of an answer, or a whole one. Any part may be absent. Raises Unreadable."""
     if not isinstance(event, dict):
-        raise Unreadable
+        raise MalformedEvent
     choices = event.get("choices") or []
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict):
-        raise Unreadable
+        raise MalformedEvent
     said = choice.get("delta") or choice.get("message") or {}
     reason = choice.get("finish_reason")
     return Chunk(
-        _text(said.get("content") if isinstance(said, dict) else None),
-        REASONS.get(str(reason), "stop") if reason else None,
-        _usage(event.get("usage")),
-        _timings(event.get("timings")),
+        _parse_text(said.get("content") if isinstance(said, dict) else None),
+        FINISH_REASONS.get(str(reason), "stop") if reason else None,
+        _parse_usage(event.get("usage")),
+        _parse_timings(event.get("timings")),
     )
 
 
-def _text(content: Any) -> str:
+def _parse_text(content: Any) -> str:
     """Text as a string, or as La Plateforme's list of parts, of which the thinking is left out."""
     if content is None:
         return ""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        return "".join(_text(text) for text in texts)
+        return "".join(_parse_text(text) for text in texts)
     if not isinstance(content, str):
-        raise Unreadable
+        raise MalformedEvent
     return content
 
 
-def _usage(usage: Any) -> Usage | None:
+def _parse_usage(usage: Any) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     details = usage.get("prompt_tokens_details")
@@ -140,7 +140,7 @@ def _count(table: dict[str, Any], name: str) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
-def _timings(timings: Any) -> Timings | None:
+def _parse_timings(timings: Any) -> Timings | None:
     if not isinstance(timings, dict):
         return None
     known = {one.name: timings.get(one.name) for one in fields(Timings)}
