@@ -260,7 +260,7 @@ from pathlib import Path
 from pixtral_cli.engines import resident
 slow = (sys.executable, "-c", "import sys, time; print(file=sys.stderr, flush=True); time.sleep(60)")
 folder = Path(sys.argv[1])
-resident.find_or_start(resident.Wanted("fake", "/x", keep_alive=9), folder, command=slow)
+resident.find_or_start(resident.ModelSpec("fake", "/x", keep_alive=9), folder, command=slow)
 """
 
 

@@ -136,9 +136,9 @@ FETCH = """
 import sys
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.evals import datasets
-from pixtral_cli.evals.task import Source
+from pixtral_cli.evals.task import HubSource
 try:
-    data = datasets.from_hub(Source(sys.argv[1], "data/test-*.parquet"), offline=len(sys.argv) > 2)
+    data = datasets.open_hub(HubSource(sys.argv[1], "data/test-*.parquet"), offline=len(sys.argv) > 2)
     print(data.name, data.revision, [row.values["n"] for row in data.rows({0, 1})])
 except PixtralError as error:
     print(error.status, error.message, error.hint)

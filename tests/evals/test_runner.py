@@ -117,7 +117,7 @@ def answer(messages):
         os.write(1, b"five\\n")
         threading.Event().wait()
     return knowing(messages)
-for progress in runner.run(plan(Path(sys.argv[1]), Answering(answer)), begun(Path(sys.argv[2])), concurrency=2):
+for progress in runner.run_eval(plan(Path(sys.argv[1]), Answering(answer)), begun(Path(sys.argv[2])), concurrency=2):
     os.write(1, b"%d\\n" % progress.done)
 """
 

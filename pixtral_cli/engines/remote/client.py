@@ -67,7 +67,9 @@ class ApiClient:
             headers["Authorization"] = f"Bearer {self.server.key}"
         path = self.server.socket
         here = self.server.here
-        limits = httpx2.Limits(max_keepalive_connections=0 if here else 20)  # here, a connection is an answer: see Cut
+        limits = httpx2.Limits(
+            max_keepalive_connections=0 if here else 20
+        )  # here, a connection is an answer: see Cancellation
         return httpx2.Client(
             headers=headers,
             timeout=httpx2.Timeout(self._patience, connect=10, write=60, pool=60),

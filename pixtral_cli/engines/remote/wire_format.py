@@ -93,7 +93,7 @@ class MalformedEvent(ValueError):
 
 
 def parse_event(event: Any) -> Chunk:
-    """A chunk of an answer, or a whole one. Any part may be absent. Raises Unreadable."""
+    """A chunk of an answer, or a whole one. Any part may be absent. Raises MalformedEvent."""
     if not isinstance(event, dict):
         raise MalformedEvent
     choices = event.get("choices") or []

@@ -24,7 +24,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
-        """The body, counted as held until the block is left. Raises Fault 400, 408, 413, 415 or 503."""
+        """The body, counted as held until the block is left. Raises ApiError 400, 408, 413, 415 or 503."""
         _check_content_type(request)
         self._check_size(int(request.headers.get("content-length", 0)))
         body = bytearray()

@@ -26,7 +26,7 @@ class ClientGone(Exception):
 async def run_while_connected(receive: Receive, ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled, and has ended, when the client leaves or the server's time is up.
 
-    Raises ClientGone or Fault 503 then. The request's body must have been read.
+    Raises ClientGone or ApiError 503 then. The request's body must have been read.
     """
     working = asyncio.ensure_future(work)
     left = asyncio.ensure_future(_until_disconnect(receive))

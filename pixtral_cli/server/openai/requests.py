@@ -49,7 +49,7 @@ class EngineRequest:
 
 
 def parse_request(body: bytes | bytearray) -> ChatRequest:
-    """Raises Fault 400, naming the field, for whatever is not a chat completion request."""
+    """Raises ApiError 400, naming the field, for whatever is not a chat completion request."""
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
@@ -97,7 +97,7 @@ def _shorten(text: str) -> str:
 
 
 async def build_engine_request(request: ChatRequest, defaults: Sampling, load: ImageLoader) -> EngineRequest:
-    """Fetch and check the images and choose the sampling. Raises Fault 400 for what cannot be had or done."""
+    """Fetch and check the images and choose the sampling. Raises ApiError 400 for what cannot be had or done."""
     _check_messages(request)
     async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
         try:
@@ -117,7 +117,7 @@ async def build_engine_request(request: ChatRequest, defaults: Sampling, load: I
 
 
 def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
-    """What the answer must satisfy. Raises Fault 400 for a schema that is none, or that no answer can be held to."""
+    """What the answer must satisfy. Raises ApiError 400 for a schema that is none, or that no answer can be held to."""
     if wanted is None or wanted.type == "text":
         return None
     schema: dict[str, Any] = {"type": "object"}
