@@ -9,6 +9,7 @@ from pixtral_cli.cli import config, doctor, evaluate, models, serve, sessions, t
 from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.batch import batch
 from pixtral_cli.cli.chat import chat
+from pixtral_cli.cli.common.help import GroupedCommand
 from pixtral_cli.cli.completion import completion
 
 app = typer.Typer(
@@ -40,18 +41,18 @@ def pixtral(
         typer.echo(context.get_help())
 
 
-app.command()(chat)
-app.command()(ask)
-app.command()(batch)
-app.command()(models.pull)
+app.command(cls=GroupedCommand)(chat)
+app.command(cls=GroupedCommand)(ask)
+app.command(cls=GroupedCommand)(batch)
+app.command(cls=GroupedCommand)(models.pull)
 app.add_typer(models.app, name="models")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(templates.app, name="templates")
 app.add_typer(config.app, name="config")
 app.add_typer(evaluate.app, name="eval")
-app.command()(serve.serve)
-app.command()(serve.ps)
-app.command()(serve.stop)
-app.command()(serve.login)
-app.command()(doctor.doctor)
-app.command()(completion)
+app.command(cls=GroupedCommand)(serve.serve)
+app.command(cls=GroupedCommand)(serve.ps)
+app.command(cls=GroupedCommand)(serve.stop)
+app.command(cls=GroupedCommand)(serve.login)
+app.command(cls=GroupedCommand)(doctor.doctor)
+app.command(cls=GroupedCommand)(completion)

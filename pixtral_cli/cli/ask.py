@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixtral_cli.cli.common import options
+from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags, expand_flags
+from pixtral_cli.cli.common.help import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
@@ -30,53 +32,57 @@ class AnswerFormat(StrEnum):
 Question = Annotated[str, typer.Argument(help="The question; text on stdin is added to it.", show_default=False)]
 Extract = Annotated[
     str | None,
-    typer.Option("--extract", "-x", metavar="LANG", help="Only the code block in this language; any: the first."),
+    typer.Option(
+        "--extract",
+        "-x",
+        metavar="LANG",
+        help="Only the code block in this language; any: the first.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Format = Annotated[
     AnswerFormat,
-    typer.Option("--format", help="text, json (one object) or jsonl (one a chunk); with --schema csv and records too."),
+    typer.Option(
+        "--format",
+        metavar="text|json|jsonl|csv|records",
+        rich_help_panel=OUTPUT,
+        help="json: one object; jsonl: one a chunk; csv and records: with --schema.",
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check all and show what would be sent; load no weights.")]
-NoStream = Annotated[bool, typer.Option("--no-stream", help="Show the answer when it is whole.")]
-NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Do not read stdin.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Answer again whenever a named picture changes on disk.")]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check all and show what would be sent; load no weights.", rich_help_panel=OUTPUT),
+]
+NoStream = Annotated[
+    bool, typer.Option("--no-stream", help="Show the answer when it is whole.", rich_help_panel=OUTPUT)
+]
+NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Do not read stdin.", rich_help_panel=INPUT)]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Answer again whenever a named picture changes on disk.", rich_help_panel=INPUT)
+]
 
 
+@expand_flags
 def ask(
+    *,
     question: Question = "",
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
-    template: options.Template = None,
-    param: options.Params = None,
+    template: TemplateFlags,
     output: options.Output = None,
     extract: Extract = None,
     schema: options.Schema = None,
     format: Format = AnswerFormat.text,
-    resume: options.Continue = False,
-    session: options.Session = None,
-    no_log: options.NoLog = False,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    stop: options.Stop = None,
-    engine: options.EngineName = None,
-    base_url: options.BaseURL = None,
+    conversation: ConversationFlags,
+    sampling: SamplingFlags,
+    engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = None,
-    tensor_parallel_size: options.TensorParallel = None,
-    pipeline_parallel_size: options.PipelineParallel = None,
-    ray: options.Ray = None,
-    vllm_args: options.VllmArgs = None,
     dry_run: DryRun = False,
     watch: Watch = False,
     no_stream: NoStream = False,
     no_stdin: NoStdin = False,
     plain: options.Plain = False,
-    offline: options.Offline = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -92,16 +98,14 @@ def ask(
     from pixtral_cli.terminal.ask.ask import Request
     from pixtral_cli.terminal.output.output import choose_output
 
-    settings = config.load().override(
-        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
-        base_url=base_url, keep_alive=None if dry_run else keep_alive, device=device, dtype=dtype,
-        quantize=quantize, offline=offline or None, plain=plain or None, no_log=no_log or dry_run or watch or None,
-    )  # fmt: skip
-    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_local_flags(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
-    if session == "":
+    settings = engine.apply(sampling.apply(config.load()), keep_alive).override(
+        system=system, plain=plain or None, no_log=conversation.no_log or dry_run or watch or None
+    )
+    if dry_run:
+        settings = replace(settings, keep_alive=None)
+    if conversation.session == "":
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
-    chosen_template, values = template_options.load_template(template, param or ())
+    chosen_template, values = template_options.load_template(template)
     if chosen_template:
         schema, extract = template_options.schema_and_extract(chosen_template, schema, extract)
         question, settings = _with_template(chosen_template, question, values, settings)
@@ -111,11 +115,11 @@ def ask(
     out = choose_output(format=whole, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
     file = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
-        question, image or (), replace(engine_setup.sampling(settings, chosen.name, stop), schema=wanted),
+        question, image or (), replace(engine_setup.sampling(settings, chosen.name, sampling.stop), schema=wanted),
         read_stdin=not no_stdin, extract=extract or "", layout=layout, file=file, verbose=verbose,
         offline=bool(settings.offline),
     )  # fmt: skip
-    _run(request, chosen, settings, out, session or ("" if resume else None), dry_run=dry_run, watch=watch)
+    _run(request, chosen, settings, out, conversation.chosen, dry_run=dry_run, watch=watch)
 
 
 def _with_template(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import options
+from pixtral_cli.cli.common.flags import EngineFlags, SamplingFlags, TemplateFlags, expand_flags
 
 FileOrQuestion = Annotated[
     list[str] | None,
@@ -42,37 +43,25 @@ AllowPrivate = Annotated[bool, typer.Option("--allow-private", help="Fetch image
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count rows, images and tokens; answer nothing.")]
 
 
+@expand_flags
 def batch(
+    *,
     words: FileOrQuestion = None,
     glob: Glob = None,
     output: OutputFile = None,
     model: options.Model = None,
     system: options.System = None,
     schema: Schema = None,
-    template: options.Template = None,
-    param: options.Params = None,
+    template: TemplateFlags,
     limit: Limit = None,
     concurrency: Concurrency = None,
     fresh: Fresh = False,
     retry_failed: RetryFailed = False,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    stop: options.Stop = None,
-    engine: options.EngineName = None,
-    base_url: options.BaseURL = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = None,
-    tensor_parallel_size: options.TensorParallel = None,
-    pipeline_parallel_size: options.PipelineParallel = None,
-    ray: options.Ray = None,
-    vllm_args: options.VllmArgs = None,
+    sampling: SamplingFlags,
+    engine: EngineFlags,
     allow_private: AllowPrivate = False,
     dry_run: DryRun = False,
     plain: options.Plain = False,
-    offline: options.Offline = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Answer a file of questions, or one about many files.
@@ -86,18 +75,12 @@ def batch(
     from pixtral_cli.cli.common import engine_setup, template_options
     from pixtral_cli.terminal.output.output import choose_output
 
-    chosen_template, values = template_options.load_template(template, param or ())
+    chosen_template, values = template_options.load_template(template)
     wanted = batch_job.BatchRequest(
-        words or (), glob or (), output, schema, stop or (), chosen_template, values, limit, concurrency, fresh,
+        words or (), glob or (), output, schema, sampling.stop or (), chosen_template, values, limit, concurrency, fresh,
         retry_failed, allow_private,
     )  # fmt: skip
-    settings = config.load().override(
-        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
-        base_url=base_url, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
-        plain=plain or None,
-    )  # fmt: skip
-    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_local_flags(settings, device=device, dtype=dtype, quantize=quantize)
+    settings = engine.apply(sampling.apply(config.load())).override(system=system, plain=plain or None)
     batch_job.check(wanted)
     if chosen_template:
         settings = template_options.with_template_defaults(settings, chosen_template, wanted.filled("").system)

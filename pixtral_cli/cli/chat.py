@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.cli.common import options
+from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags, expand_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,55 +15,36 @@ if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
 
+@expand_flags
 def chat(
+    *,
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
-    template: options.Template = None,
-    param: options.Params = None,
+    template: TemplateFlags,
     schema: options.Schema = None,
-    resume: options.Continue = False,
-    session: options.Session = None,
-    no_log: options.NoLog = False,
-    temperature: options.Temperature = None,
-    top_p: options.TopP = None,
-    max_tokens: options.MaxTokens = None,
-    seed: options.Seed = None,
-    stop: options.Stop = None,
-    engine: options.EngineName = None,
-    base_url: options.BaseURL = None,
+    conversation: ConversationFlags,
+    sampling: SamplingFlags,
+    engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = None,
-    tensor_parallel_size: options.TensorParallel = None,
-    pipeline_parallel_size: options.PipelineParallel = None,
-    ray: options.Ray = None,
-    vllm_args: options.VllmArgs = None,
     plain: options.Plain = False,
-    offline: options.Offline = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Talk with a model about pictures. Every conversation is saved as it happens."""
     from functools import cache
 
     from pixtral_cli import config
-    from pixtral_cli.cli.common import engine_setup, template_options
+    from pixtral_cli.cli.common import template_options
     from pixtral_cli.errors import UsageError
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.repl import setup
 
-    settings = config.load().override(
-        system=system, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, engine=engine,
-        base_url=base_url, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize, offline=offline or None,
-        plain=plain or None, no_log=no_log or None,
-    )  # fmt: skip
-    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_local_flags(settings, keep_alive=keep_alive, device=device, dtype=dtype, quantize=quantize)
-
-    in_use, settings = _with_template(*template_options.load_template(template, param or ()), settings)
+    settings = engine.apply(sampling.apply(config.load()), keep_alive).override(
+        system=system, plain=plain or None, no_log=conversation.no_log or None
+    )
+    in_use, settings = _with_template(*template_options.load_template(template), settings)
     wanted = _schema(in_use.template.schema if in_use and schema is None else schema)
-    if resume and session:
+    if conversation.resume and conversation.session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
 
     @cache
@@ -71,9 +53,15 @@ def chat(
 
         return Sessions(config.paths().data)
 
-    last = sessions().find(session) if session else sessions().newest() if resume else None
+    last = (
+        sessions().find(conversation.session)
+        if conversation.session
+        else sessions().newest()
+        if conversation.resume
+        else None
+    )
 
-    named = _model_loader(settings, stop, wanted)
+    named = _model_loader(settings, sampling.stop, wanted)
     meant = model or (in_use and in_use.template.model)
     setup.chat(
         setup.ChatOptions(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixtral_cli.cli.common import options
+from pixtral_cli.cli.common.flags import EngineFlags, expand_flags
+from pixtral_cli.cli.common.help import GroupedCommand
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.engine import Engine
@@ -95,12 +97,12 @@ def evaluate(context: typer.Context) -> None:
         typer.echo(context.get_help())
 
 
-@app.command("run", hidden=True)
+@app.command("run", hidden=True, cls=GroupedCommand)
+@expand_flags
 def run_(
+    *,
     task: TaskName,
     model: options.Model = None,
-    engine: options.EngineName = None,
-    base_url: options.BaseURL = None,
     data: DataFolder = None,
     prompts: Prompts = None,
     judge: JudgeModel = None,
@@ -111,17 +113,10 @@ def run_(
     temperature: Temperature = 0.0,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = None,
-    tensor_parallel_size: options.TensorParallel = None,
-    pipeline_parallel_size: options.PipelineParallel = None,
-    ray: options.Ray = None,
-    vllm_args: options.VllmArgs = None,
+    engine: EngineFlags,
     output: RunFolder = None,
     fresh: Fresh = False,
     allow_exec: AllowExec = False,
-    offline: options.Offline = False,
     plain: options.Plain = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -139,17 +134,7 @@ def run_(
     from pixtral_cli.terminal.output.output import choose_output as screen
 
     chosen = task_registry.get_task(task)
-    settings = config.load().override(
-        engine=engine,
-        base_url=base_url,
-        device=device,
-        dtype=dtype,
-        quantize=quantize,
-        offline=offline or None,
-        plain=plain or None,
-    )
-    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_local_flags(settings, device=device, dtype=dtype, quantize=quantize)
+    settings = engine.apply(config.load()).override(plain=plain or None)
     opened, about = _open_engine(model, settings, quiet)
     with closing(opened):
         sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pixtral_cli.cli.common import options
+from pixtral_cli.cli.common.flags import LocalEngineFlags, expand_flags
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.remote.errors import Endpoint
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
 NO_PROCESS = "No process keeps a model."
 
 
+@expand_flags
 def serve(
+    *,
     model: options.Model = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; others than this machine's need a key.")
@@ -36,14 +39,7 @@ def serve(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,
-    engine: options.EngineName = None,
-    device: options.Device = None,
-    dtype: options.Dtype = None,
-    quantize: options.Quantize = None,
-    tensor_parallel_size: options.TensorParallel = None,
-    pipeline_parallel_size: options.PipelineParallel = None,
-    ray: options.Ray = None,
-    vllm_args: options.VllmArgs = None,
+    engine: LocalEngineFlags,
 ) -> None:
     """Serve a model: OpenAI's API, and a page in the browser.
 
@@ -52,6 +48,7 @@ def serve(
     _require_server_extra()
     import sys
     import webbrowser
+    from dataclasses import replace
 
     from pixtral_cli import config
     from pixtral_cli.cli.common import engine_setup
@@ -60,29 +57,16 @@ def serve(
     from pixtral_cli.server.serve import ServeOptions, run
     from pixtral_cli.terminal.output.progress_line import ProgressLine
 
-    settings = config.load().override(
-        temperature=temperature,
-        top_p=top_p,
-        max_tokens=max_tokens,
-        engine=engine,
-        device=device,
-        dtype=dtype,
-        quantize=quantize,
+    settings = engine.apply(replace(config.load(), base_url=None)).override(
+        temperature=temperature, top_p=top_p, max_tokens=max_tokens
     )
-    settings = engine_setup.with_vllm_flags(settings, tensor_parallel_size, pipeline_parallel_size, ray, vllm_args)
-    engine_setup.check_quantize_flag(settings, quantize)
     chosen, settings = engine_setup.choose_model(model, settings)
     if settings.engine not in (None, "local", engine_setup.VLLM):
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
     if chosen.note:
         typer.echo(chosen.note, err=True)
     front = ServeOptions(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
-    what = resident.model_spec(
-        chosen, device=settings.device or "auto", dtype=settings.dtype or "auto",
-        quantize=settings.quantize or "auto", cache=config.paths().cache, running=concurrency,
-        engine=settings.engine or "local", launch=engine_setup.vllm_launch(settings),
-    )  # fmt: skip
-
+    what = resident.model_spec(chosen, engine_setup.engine_options(settings), running=concurrency)
     counter = ProgressLine(sys.stderr, plain=bool(settings.plain))
 
     def loading(percent: int, seconds: float, doing: str) -> None:

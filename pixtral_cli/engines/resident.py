@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pixtral_cli import __version__, errors
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
 from pixtral_cli.chat.message import Message
+from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.engines.remote.client import ApiClient, Cancellation
 from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
 from pixtral_cli.engines.remote.errors import Endpoint, QueueFull, Unreachable
@@ -56,22 +57,11 @@ class ModelSpec:
         return hashlib.sha256(same.encode()).hexdigest()[:16]
 
 
-def model_spec(
-    model: Model,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    quantize: str = "auto",
-    cache: Path | None = None,
-    keep_alive: float | None = None,
-    running: int = 4,
-    engine: str = "local",
-    launch: "VllmOptions | None" = None,
-) -> ModelSpec:
-    """What to ask of a process for this model."""
+def model_spec(model: Model, options: EngineOptions, *, keep_alive: float | None = None, running: int = 4) -> ModelSpec:
+    """What to ask of a process for this model. `keep_alive`: seconds of idling after which it ends."""
     return ModelSpec(
-        model.name, str(model.folder.resolve()), device, dtype, quantize, str(cache) if cache else None, keep_alive,
-        running, engine, launch,
+        model.name, str(model.folder.resolve()), options.device, options.dtype, options.quantize,
+        str(options.cache) if options.cache else None, keep_alive, running, options.kind, options.launch,
     )  # fmt: skip
 
 

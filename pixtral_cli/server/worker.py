@@ -30,16 +30,16 @@ def main() -> None:
 
 def _open_engine(order: dict[str, Any]) -> Engine:
     from pixtral_cli.engines.factory import open_engine
+    from pixtral_cli.engines.options import EngineOptions
 
     folder, launch = Path(order["folder"]), None
     if order["launch"]:
         from pixtral_cli.engines.vllm.command import VllmOptions
 
         launch = VllmOptions(**{**order["launch"], "arguments": tuple(order["launch"]["arguments"])})
-    return open_engine(
-        order["engine"], folder=folder, name=order["name"], device=order["device"], dtype=order["dtype"],
-        quantize=order["quantize"], cache=Path(order["cache"]) if order["cache"] else None, note=_print_note, launch=launch,
-    )  # fmt: skip
+    cache = Path(order["cache"]) if order["cache"] else None
+    options = EngineOptions(order["engine"], order["device"], order["dtype"], order["quantize"], cache, launch)
+    return open_engine(options, folder, name=order["name"], note=_print_note)
 
 
 def _print_note(line: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pixtral_cli.chat.engine import Engine
 from pixtral_cli.engines.factory import open_engine
+from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import parse_endpoint
@@ -111,7 +112,7 @@ def test_a_file_of_a_task_is_short() -> None:
 
 @pytest.fixture(scope="module")
 def demo() -> Any:
-    with closing(open_engine(folder=names.demo_folder(), name="demo", device="cpu")) as engine:
+    with closing(open_engine(EngineOptions(device="cpu"), names.demo_folder(), name="demo")) as engine:
         yield engine
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli.engines.factory import open_engine
+from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout, names
 from pixtral_cli.terminal.output.output import Output
@@ -124,7 +125,7 @@ def test_60_a_file_that_is_not_itself_is_named_when_the_model_is_loaded(
 ) -> None:
     folder = _installed({**files, name: BAD[bad](files[name])})
     with pytest.raises(ModelError, match=name) as caught:
-        open_engine(folder=folder, name="pixtral-12b").load()  # type: ignore[attr-defined]
+        open_engine(EngineOptions(), folder, name="pixtral-12b").load()  # type: ignore[attr-defined]
     assert caught.value.status == 4
     assert "pixtral models verify pixtral-12b" in caught.value.hint
 

@@ -6,7 +6,7 @@ could act there.
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from pixtral_cli.errors import PixtralError
@@ -16,6 +16,11 @@ Candidate: TypeAlias = tuple[str, str]  # a name, and what it is
 MAX_SESSIONS = 50  # sessions
 SHELL_SAFE = re.compile(r"[\w.@/+-]+")
 NON_WORDS = re.compile(r"[^\w.,?-]+")
+
+
+def words(*values: str) -> Callable[[], list[str]]:
+    """What offers these words."""
+    return lambda: list(values)
 
 
 def models() -> list[Candidate]:

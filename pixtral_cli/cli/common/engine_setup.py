@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Engine, LoadableEngine, Sampling
 from pixtral_cli.config import Config
+from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import NetworkError, UsageError
 from pixtral_cli.models import names
 from pixtral_cli.util import durations
@@ -37,45 +38,6 @@ def print_note(line: str) -> None:
 def note_printer(*, quiet: bool) -> Callable[[str], None]:
     """What says notes, or swallows them."""
     return (lambda line: None) if quiet else print_note
-
-
-def with_vllm_flags(
-    settings: Config,
-    tensor_parallel_size: int | None,
-    pipeline_parallel_size: int | None,
-    ray: str | None,
-    vllm_args: str | None,
-) -> Config:
-    """The settings with vLLM's own flags on top. Raises UsageError when some are given and another engine is to answer."""
-    given = {
-        "tensor_parallel_size": tensor_parallel_size,
-        "pipeline_parallel_size": pipeline_parallel_size,
-        "ray": ray,
-        "vllm_args": vllm_args,
-    }
-    first = next((flag for flag, value in given.items() if value is not None), None)
-    if first and settings.engine != VLLM:
-        raise UsageError(
-            f"--{first.replace('_', '-')} is for vLLM, and another engine is to answer", "Add --engine vllm"
-        )
-    return settings.override(**given)
-
-
-def check_local_flags(settings: Config, *, quantize: str | None = None, **flags: object) -> None:
-    """Raises UsageError for a flag about the models of this machine when another machine's is to answer."""
-    check_quantize_flag(settings, quantize)
-    flags["quantize"] = quantize
-    first = next((flag for flag, value in flags.items() if value is not None), None)
-    if first and (settings.base_url or settings.engine == API):
-        raise UsageError(
-            f"--{first.replace('_', '-')} is for models on this machine, and another's is to answer", "Leave it out"
-        )
-
-
-def check_quantize_flag(settings: Config, flag: str | None) -> None:
-    """Raises UsageError for the flag when vLLM is to answer, which runs what a checkpoint holds."""
-    if flag is not None and settings.engine == VLLM:
-        raise UsageError("--quantize is for the local engine, and vLLM is to answer", "Leave it out")
 
 
 def choose_engine(
@@ -110,25 +72,24 @@ def open_model(
     from pixtral_cli.engines import resident
     from pixtral_cli.engines.factory import ENGINES, open_engine
 
-    kind, device, dtype = settings.engine or "local", settings.device or "auto", settings.dtype or "auto"
-    quantize, cache = settings.quantize or "auto", config.paths().cache
+    options = engine_options(settings)
 
-    started = vllm_launch(settings)
+    def opened_here() -> Engine:
+        return open_engine(options, model.folder, name=model.name, note=note)
 
-    def here() -> Engine:
-        return open_engine(
-            kind, folder=model.folder, name=model.name, device=device, dtype=dtype, quantize=quantize, cache=cache,
-            note=note, launch=started,
-        )  # fmt: skip
-
-    if kind not in ENGINES:
-        return here()
+    if options.kind not in ENGINES:
+        return opened_here()
     idle = durations.parse(settings.keep_alive, "--keep-alive") or None if settings.keep_alive else None
-    wanted = resident.model_spec(
-        model, device=device, dtype=dtype, quantize=quantize, cache=cache, keep_alive=idle, engine=kind, launch=started
-    )
-    kept = resident.find_or_start_if_possible(wanted, config.paths().state, told)
-    return resident.ResidentEngine(kept, here, note) if kept else here()
+    kept = resident.find_or_start_if_possible(resident.model_spec(model, options, keep_alive=idle), config.paths().state, told)
+    return resident.ResidentEngine(kept, opened_here, note) if kept else opened_here()
+
+
+def engine_options(settings: Config) -> EngineOptions:
+    """How the settings say an engine of this machine is to run."""
+    return EngineOptions(
+        settings.engine or "local", settings.device or "auto", settings.dtype or "auto", settings.quantize or "auto",
+        config.paths().cache, vllm_launch(settings),
+    )  # fmt: skip
 
 
 def vllm_launch(settings: Config) -> "VllmOptions | None":

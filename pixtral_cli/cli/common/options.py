@@ -2,11 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pixtral_cli.cli.common import completers
+from pixtral_cli.cli.common.help import CONVERSATION, ENGINE, INPUT, OUTPUT, SAMPLING, VLLM
 
 
 class OutputFormat(StrEnum):
@@ -38,115 +39,128 @@ def called_without_subcommand(context: typer.Context) -> bool:
     return False
 
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m",
-        help="A name (`pixtral models`), a repository or a folder.",
-        autocompletion=completers.models,
-        show_default=False,
+def _option(group: str, *flags: str, **about: Any) -> Any:
+    """An option under a heading of the help, whose default its text says."""
+    return typer.Option(*flags, rich_help_panel=group, show_default=False, **about)
+
+
+def _named(group: str, flag: str, values: tuple[str, ...], help: str) -> Any:
+    """An option that takes a word, of which Tab offers the usual ones."""
+    return _option(group, flag, metavar="|".join(values), help=help, autocompletion=completers.words(*values))
+
+
+# Input
+Images = Annotated[
+    list[str] | None,
+    _option(
+        INPUT, "--image", "-a", "--attachment", metavar="PATH|URL",
+        help="A picture: a path, a URL, or - for stdin. Repeat it; the order is kept.",
     ),
 ]  # fmt: skip
+System = Annotated[str | None, _option(INPUT, "--system", "-s", metavar="TEXT", help="System prompt.")]
 Template = Annotated[
     str | None,
-    typer.Option(
-        "--template", "-t", metavar="NAME",
-        help="Ask by a template (`pixtral templates`).",
+    _option(
+        INPUT, "--template", "-t", metavar="NAME", help="Ask by a template (`pixtral templates`).",
         autocompletion=completers.templates,
-        show_default=False,
     ),
 ]  # fmt: skip
 Params = Annotated[
     list[str] | None,
-    typer.Option(
-        "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it.", show_default=False
-    ),
+    _option(INPUT, "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it."),
 ]
+
+# Output
 Schema = Annotated[
     str | None,
-    typer.Option(
-        "--schema", metavar="FILE|FIELDS",
+    _option(
+        OUTPUT, "--schema", metavar="FILE|FIELDS",
         help="The answer is JSON of this schema: a file, JSON, or 'name, price:float, [tags]'.",
-        show_default=False,
     ),
 ]  # fmt: skip
-Continue = Annotated[bool, typer.Option("--continue", "-c", help="Go on with the newest conversation.")]
+Format = Annotated[
+    OutputFormat,
+    typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).", rich_help_panel=OUTPUT),
+]
+ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
+Output = Annotated[
+    Path | None, _option(OUTPUT, "--output", "-o", metavar="FILE", help="Write the answer to this file.")
+]
+Plain = Annotated[bool, _option(OUTPUT, "--plain", help="No colours, boxes or redrawing.")]
+Verbose = Annotated[bool, _option(OUTPUT, "--verbose", "-v", help="Statistics on stderr.")]
+Quiet = Annotated[bool, _option(OUTPUT, "--quiet", "-q", help="No notes on stderr, errors alone.")]
+
+# Conversation
+Continue = Annotated[bool, _option(CONVERSATION, "--continue", "-c", help="Go on with the newest conversation.")]
 Session = Annotated[
     str | None,
-    typer.Option(
-        "--session", metavar="ID",
-        help="Go on with this one (`pixtral sessions`).",
+    _option(
+        CONVERSATION, "--session", metavar="ID", help="Go on with this one (`pixtral sessions`).",
         autocompletion=completers.sessions,
-        show_default=False,
     ),
 ]  # fmt: skip
-System = Annotated[str | None, typer.Option("--system", "-s", help="System prompt.", show_default=False)]
-Images = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--image", "-a", "--attachment",
-        help="Path, file:// or http(s) URL, data URL, or - for stdin. Repeat it; the order is kept.",
-        show_default=False,
-    ),
-]  # fmt: skip
+NoLog = Annotated[bool, _option(CONVERSATION, "--no-log", "-n", help="Do not save the conversation.")]
+
+# Sampling
 Temperature = Annotated[
     float | None,
-    typer.Option("--temperature", min=0, help="0 is greedy.  [default: 0.35; demo: 0]", show_default=False),
+    _option(SAMPLING, "--temperature", min=0, metavar="NUMBER", help="0 is greedy.  [default: 0.35; demo: 0]"),
 ]
 TopP = Annotated[
-    float | None, typer.Option("--top-p", min=0, max=1, help="Nucleus sampling.  [default: 1]", show_default=False)
+    float | None,
+    _option(SAMPLING, "--top-p", min=0, max=1, metavar="NUMBER", help="Nucleus sampling, 0 to 1.  [default: 1]"),
 ]
 MaxTokens = Annotated[
     int | None,
-    typer.Option("--max-tokens", min=1, help="Longest answer.  [default: what the window leaves]", show_default=False),
+    _option(SAMPLING, "--max-tokens", min=1, metavar="N", help="Longest answer.  [default: what the window leaves]"),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Same seed, same answer.", show_default=False)]
+Seed = Annotated[int | None, _option(SAMPLING, "--seed", metavar="N", help="Same seed, same answer.")]
 Stop = Annotated[
-    list[str] | None, typer.Option("--stop", help="End the answer before this text. Repeat it.", show_default=False)
+    list[str] | None, _option(SAMPLING, "--stop", metavar="TEXT", help="End the answer before this text. Repeat it.")
 ]
+
+# Model and engine
+Model = Annotated[
+    str | None,
+    _option(
+        ENGINE, "--model", "-m", metavar="MODEL", help="A name (`pixtral models`), a repository or a folder.",
+        autocompletion=completers.models,
+    ),
+]  # fmt: skip
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", help="local, vllm, or api: La Plateforme.  [default: local]", show_default=False),
+    _named(ENGINE, "--engine", ("local", "vllm", "api"), "Who answers; api: La Plateforme.  [default: local]"),
 ]
-TensorParallel = Annotated[
-    int | None,
-    typer.Option("--tensor-parallel-size", min=1, help="vLLM: GPUs that share each layer.", show_default=False),
+BaseURL = Annotated[
+    str | None, _option(ENGINE, "--base-url", metavar="URL", help="A server with OpenAI's API answers.")
 ]
-PipelineParallel = Annotated[
-    int | None,
-    typer.Option("--pipeline-parallel-size", min=1, help="vLLM: stages, each with its layers.", show_default=False),
-]
-Ray = Annotated[
-    str | None,
-    typer.Option("--ray", metavar="ADDRESS", help="vLLM: spread over this Ray cluster; auto.", show_default=False),
-]
-VllmArgs = Annotated[
-    str | None, typer.Option("--vllm-args", help="vLLM: more arguments, quoted as one.", show_default=False)
-]
-BaseURL = Annotated[str | None, typer.Option("--base-url", help="An OpenAI-shaped server.", show_default=False)]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cuda, cuda:1, mps or cpu.", show_default=False)]
-Dtype = Annotated[str | None, typer.Option("--dtype", help="auto, bfloat16, float16 or float32.", show_default=False)]
-Quantize = Annotated[
-    str | None,
-    typer.Option(
-        "--quantize",
-        help="The decoder's weights: auto, none, 8bit or 4bit.  [default: auto, what fits]",
-        show_default=False,
-    ),
-]
-Format = Annotated[OutputFormat, typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).")]
-ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
-Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the answer to this file.", show_default=False)
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Statistics on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr, errors alone.")]
-Plain = Annotated[bool, typer.Option("--plain", help="No colours, boxes or redrawing.")]
-NoLog = Annotated[bool, typer.Option("--no-log", "-n", help="Do not save the conversation.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask the network.")]
 KeepAlive = Annotated[
     str | None,
-    typer.Option(
-        "--keep-alive", help="Keep the model in a process of its own, until idle so long: 10m.", show_default=False
+    _option(
+        ENGINE, "--keep-alive", metavar="DURATION",
+        help="Keep the model in a process of its own, until idle so long: 10m; 0: not at all.",
+    ),
+]  # fmt: skip
+Device = Annotated[
+    str | None, _named(ENGINE, "--device", ("auto", "cuda", "mps", "cpu"), "Or cuda:1.  [default: auto]")
+]
+Dtype = Annotated[
+    str | None, _named(ENGINE, "--dtype", ("auto", "bfloat16", "float16", "float32"), "Of weights and cache.")
+]
+Quantize = Annotated[
+    str | None,
+    _named(
+        ENGINE, "--quantize", ("auto", "none", "8bit", "4bit"), "The decoder's weights.  [default: auto, what fits]"
     ),
 ]
+Offline = Annotated[bool, _option(ENGINE, "--offline", help="Never ask the network.")]
+
+# vLLM
+TensorParallel = Annotated[
+    int | None, _option(VLLM, "--tensor-parallel-size", min=1, metavar="N", help="GPUs that share each layer.")
+]
+PipelineParallel = Annotated[
+    int | None, _option(VLLM, "--pipeline-parallel-size", min=1, metavar="N", help="Stages, each with its layers.")
+]
+Ray = Annotated[str | None, _option(VLLM, "--ray", metavar="ADDRESS", help="Spread over this Ray cluster; auto.")]
+VllmArgs = Annotated[str | None, _option(VLLM, "--vllm-args", metavar="ARGS", help="More arguments, quoted as one.")]

@@ -1,9 +1,9 @@
 """From `-t NAME -p name=value` to a template and the settings it asks for. What a template means, `chat.templates` knows."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pixtral_cli.cli.common.flags import TemplateFlags
 from pixtral_cli.config import Config
 from pixtral_cli.errors import UsageError
 
@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
 
 
-def load_template(name: str | None, pairs: Sequence[str]) -> "tuple[Template | None, dict[str, str]]":
-    """The template of that name, if one is named, and what is to be put in its places. Raises UsageError."""
-    if not name:
+def load_template(flags: TemplateFlags) -> "tuple[Template | None, dict[str, str]]":
+    """The template that is named, if any, and the values of its placeholders. Raises UsageError."""
+    pairs = flags.param or ()
+    if not flags.template:
         if pairs:
             raise UsageError("--param fills a template, and none is named", "Name it: -t NAME; see: pixtral templates")
         return None, {}
@@ -21,7 +22,7 @@ def load_template(name: str | None, pairs: Sequence[str]) -> "tuple[Template | N
 
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise UsageError(f"--param wants NAME=VALUE, not {wrong[0]!r}", "For example: -p language=French")
-    return open_templates().load(name), {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
+    return open_templates().load(flags.template), {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
 
 
 def schema_and_extract(

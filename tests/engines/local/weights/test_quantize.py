@@ -24,6 +24,7 @@ from pixtral_cli.engines.local.kernels import cpu
 from pixtral_cli.engines.local.model.decoder import Span
 from pixtral_cli.engines.local.runtime.timing import Clock
 from pixtral_cli.engines.local.weights import quantized_linear
+from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
 from pixtral_cli.models import names, quantized_files, store
 from tests.engines.local.checkpoints import Sizes, build, image
@@ -393,6 +394,9 @@ def test_a_flag_that_cannot_be_meant_is_exit_2(words: list[str], says: str) -> N
 
 def test_a_process_with_another_quantization_is_another() -> None:
     model = names.find(names.parse(names.DEMO))
-    keys = [resident.model_spec(model, quantize=scheme).key for scheme in ("auto", "none", "8bit", "4bit", "8bit")]
+    keys = [
+        resident.model_spec(model, EngineOptions(quantize=scheme)).key
+        for scheme in ("auto", "none", "8bit", "4bit", "8bit")
+    ]
     assert len(set(keys)) == 4
     assert keys[2] == keys[4]

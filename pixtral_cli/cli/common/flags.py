@@ -1,0 +1,130 @@
+"""Groups of flags as dataclasses: a command takes one parameter a group, and Typer sees the single flags."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from pixtral_cli.cli.common import options
+
+if TYPE_CHECKING:
+    from pixtral_cli.config import Config
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+VLLM_FLAGS = ("tensor_parallel_size", "pipeline_parallel_size", "ray", "vllm_args")
+LOCAL_FLAGS = ("keep_alive", "device", "dtype", "quantize")
+
+
+def expand_flags(command: Callable[P, R]) -> Callable[..., R]:
+    """The command with every parameter that is a dataclass replaced by the dataclass's fields, for Typer to read."""
+    given = list(inspect.signature(command, eval_str=True).parameters.values())
+    groups: dict[str, type] = {each.name: each.annotation for each in given if is_dataclass(each.annotation)}
+
+    @functools.wraps(command)
+    def called(**values: Any) -> R:
+        made = {name: _filled(kind, values) for name, kind in groups.items()}
+        return command(**values, **made)  # type: ignore[call-arg]
+
+    parameters: list[inspect.Parameter] = []
+    for parameter in given:
+        kind = groups.get(parameter.name)
+        parameters += _parameters(kind) if kind else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return called
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return [inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type) for f in fields(kind)]
+
+
+def _filled(kind: type, values: dict[str, Any]) -> Any:
+    """A dataclass of its fields' values, which are taken out of `values`."""
+    return kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngineFlags:
+    """Which engine of this machine runs, and how. The fields bear the names of the settings."""
+
+    engine: options.EngineName = None
+    device: options.Device = None
+    dtype: options.Dtype = None
+    quantize: options.Quantize = None
+    tensor_parallel_size: options.TensorParallel = None
+    pipeline_parallel_size: options.PipelineParallel = None
+    ray: options.Ray = None
+    vllm_args: options.VllmArgs = None
+
+    def apply(self, settings: "Config", keep_alive: str | None = None) -> "Config":
+        """The settings with the flags on top. Raises UsageError for a flag that the engine chosen has no use for."""
+        flags = {field.name: getattr(self, field.name) or None for field in fields(self)}
+        settings = settings.override(**{k: v for k, v in flags.items() if k not in VLLM_FLAGS}, keep_alive=keep_alive)
+        _check(settings, flags | {"keep_alive": keep_alive})
+        return settings.override(**{name: flags[name] for name in VLLM_FLAGS})
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFlags(LocalEngineFlags):
+    """Which engine answers: one of this machine, or a server's."""
+
+    base_url: options.BaseURL = None
+    offline: options.Offline = False
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingFlags:
+    """How an answer is chosen. The fields bear the names of the settings."""
+
+    temperature: options.Temperature = None
+    top_p: options.TopP = None
+    max_tokens: options.MaxTokens = None
+    seed: options.Seed = None
+    stop: options.Stop = None
+
+    def apply(self, settings: "Config") -> "Config":
+        """The settings with the flags on top; `stop` is none of them."""
+        return settings.override(
+            temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationFlags:
+    """Which conversation goes on, and whether it is saved."""
+
+    resume: options.Continue = False
+    session: options.Session = None
+    no_log: options.NoLog = False
+
+    @property
+    def chosen(self) -> str | None:
+        """The id of the conversation to go on with, "" for the newest, None for a new one."""
+        return self.session or ("" if self.resume else None)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFlags:
+    """A template by its name, and what fills its placeholders."""
+
+    template: options.Template = None
+    param: options.Params = None
+
+
+def _check(settings: "Config", flags: dict[str, Any]) -> None:
+    """Raises UsageError for the first flag that is for another engine than the one that is to answer."""
+    from pixtral_cli.errors import UsageError
+
+    given = [name for name, value in flags.items() if value is not None]
+    for name in given:
+        flag = f"--{name.replace('_', '-')}"
+        if name in VLLM_FLAGS and settings.engine != "vllm":
+            raise UsageError(f"{flag} is for vLLM, and another engine is to answer", "Add --engine vllm")
+        if name == "quantize" and settings.engine == "vllm":
+            raise UsageError("--quantize is for the local engine, and vLLM is to answer", "Leave it out")
+        if name in LOCAL_FLAGS and (settings.base_url or settings.engine == "api"):
+            raise UsageError(f"{flag} is for models on this machine, and another's is to answer", "Leave it out")

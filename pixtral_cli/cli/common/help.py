@@ -1,0 +1,29 @@
+"""`--help` in groups: each option stands under the heading that its `rich_help_panel` names."""
+
+from typing import Any
+
+from typer.core import TyperCommand, TyperOption
+
+INPUT, OUTPUT, CONVERSATION, SAMPLING = "Input", "Output", "Conversation", "Sampling"
+ENGINE, VLLM, OTHER = "Model and engine", "vLLM", "Options"
+ORDER = ("Arguments", INPUT, OUTPUT, CONVERSATION, SAMPLING, ENGINE, VLLM, OTHER)
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help shows its options by groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if record := parameter.get_help_record(ctx):
+                groups.setdefault(_heading(parameter), []).append(record)
+        for heading in ORDER:
+            if records := groups.get(heading):
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+def _heading(parameter: Any) -> str:
+    if not isinstance(parameter, TyperOption):
+        return "Arguments" if parameter.param_type_name == "argument" else OTHER
+    return parameter.rich_help_panel or OTHER

@@ -1,0 +1,20 @@
+"""How an engine of this machine is to run a model: the one value that commands, processes and engines share."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.vllm.command import VllmOptions
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """`kind` is local or vllm; `cache` the folder of quantized weights; `launch` how vLLM is started, if it is the kind."""
+
+    kind: str = "local"
+    device: str = "auto"
+    dtype: str = "auto"
+    quantize: str = "auto"
+    cache: Path | None = None
+    launch: "VllmOptions | None" = None
