@@ -147,14 +147,14 @@ def convert(key: str, value: Any, where: str) -> Any:
         converted = kind(value)
     except (TypeError, ValueError):
         raise UsageError(f"{where}{key} wants {_TYPE_NAMES[kind]}, not {value!r}") from None
-    least, most, words = _RANGES.get(key, (None, None, ""))
+    least, most, words = RANGES.get(key, (None, None, ""))
     if least is not None and not least <= converted <= most:
         raise UsageError(f"{where}{key} wants {words}, not {value!r}")
     return converted
 
 
-_RANGES: dict[str, tuple[Any, Any, str]] = {
-    "temperature": (0, sys.float_info.max, "0 or more"),
+RANGES: dict[str, tuple[Any, Any, str]] = {
+    "temperature": (0, 10, "0 to 10"),
     "top_p": (0, 1, "0 to 1"),
     "max_tokens": (1, sys.maxsize, "1 or more"),
     "tensor_parallel_size": (1, sys.maxsize, "1 or more"),

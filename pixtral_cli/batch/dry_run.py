@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pixtral_cli.batch.input import InputRow
 from pixtral_cli.batch.runner import ROWS_AHEAD, BatchPlan
 from pixtral_cli.chat.engine import Cost
-from pixtral_cli.errors import ContextError, PixtralError
+from pixtral_cli.errors import PixtralError
 from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.util.parallel import map_in_order
 
@@ -44,11 +44,7 @@ def _row_cost(plan: BatchPlan, row: InputRow) -> Cost | PixtralError:
         _, request = plan.open(row)
         wanted = request()
         cost = plan.engine.measure(with_schema_prompt(wanted.messages, wanted.sampling.schema))
-        answer = wanted.sampling.max_tokens or 1
-        if cost.left < answer:
-            raise ContextError(
-                f"The prompt takes {cost.prompt_tokens:,} tokens, the answer {answer:,}, the window is {cost.context_window:,}"
-            )
+        cost.check_fits(wanted.sampling.max_tokens)
     except PixtralError as error:
         return error
     return cost

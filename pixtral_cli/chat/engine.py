@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import ContextError
 
 FinishReason: TypeAlias = Literal["stop", "length", "interrupted"]
 
@@ -93,6 +94,15 @@ class Cost:
     @property
     def left(self) -> int:
         return self.context_window - self.prompt_tokens
+
+    def check_fits(self, max_tokens: int | None) -> None:
+        """Raises ContextError when the prompt leaves no room for an answer of `max_tokens`; None: of one token."""
+        if self.left < (max_tokens or 1):
+            answer = f" and {max_tokens:,} for the answer" if max_tokens else ""
+            raise ContextError(
+                f"The prompt takes {self.prompt_tokens:,} tokens{answer}, the context window is {self.context_window:,}",
+                "Shorten the conversation, send fewer images or lower --max-tokens",
+            )
 
 
 class Engine(Protocol):

@@ -21,7 +21,11 @@ LOCAL_FLAGS = ("keep_alive", "device", "dtype", "quantize")
 def expand_flags(command: Callable[P, R]) -> Callable[..., R]:
     """The command with every parameter that is a dataclass replaced by the dataclass's fields, for Typer to read."""
     given = list(inspect.signature(command, eval_str=True).parameters.values())
-    groups: dict[str, type] = {each.name: each.annotation for each in given if is_dataclass(each.annotation)}
+    groups: dict[str, type] = {
+        each.name: each.annotation
+        for each in given
+        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+    }
 
     @functools.wraps(command)
     def called(**values: Any) -> R:

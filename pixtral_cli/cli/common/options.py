@@ -8,6 +8,7 @@ import typer
 
 from pixtral_cli.cli.common import completers
 from pixtral_cli.cli.common.help import CONVERSATION, ENGINE, INPUT, OUTPUT, SAMPLING, VLLM
+from pixtral_cli.config import RANGES
 
 
 class OutputFormat(StrEnum):
@@ -104,7 +105,14 @@ NoLog = Annotated[bool, _option(CONVERSATION, "--no-log", "-n", help="Do not sav
 # Sampling
 Temperature = Annotated[
     float | None,
-    _option(SAMPLING, "--temperature", min=0, metavar="NUMBER", help="0 is greedy.  [default: 0.35; demo: 0]"),
+    _option(
+        SAMPLING,
+        "--temperature",
+        min=0,
+        max=RANGES["temperature"][1],
+        metavar="NUMBER",
+        help="0 is greedy.  [default: 0.35; demo: 0]",
+    ),
 ]
 TopP = Annotated[
     float | None,

@@ -18,7 +18,7 @@ from pixtral_cli.engines.local.runtime.cancellation import Answer, Check, go_on
 from pixtral_cli.engines.local.runtime.gc_pause import uncollected
 from pixtral_cli.engines.local.runtime.interrupts import undisturbed
 from pixtral_cli.engines.local.runtime.timing import Clock
-from pixtral_cli.errors import ContextError, UsageError
+from pixtral_cli.errors import UsageError
 from pixtral_cli.structured.schema import with_schema_prompt
 
 if TYPE_CHECKING:
@@ -192,15 +192,9 @@ class LocalEngine:
 
     def _room(self, prompt: "Prompt", sampling: Sampling) -> int:
         """How many tokens the answer may take. Raises ContextError when the prompt leaves too few."""
-        window, used = self.params.context_window, len(prompt.tokens)
-        wanted = 1 if sampling.max_tokens is None else sampling.max_tokens
-        if used + wanted > window:
-            answer = f" and {wanted:,} for the answer" if sampling.max_tokens else ""
-            raise ContextError(
-                f"The prompt takes {used:,} tokens{answer}, the context window is {window:,}",
-                "Shorten the conversation, send fewer images or lower --max-tokens",
-            )
-        return sampling.max_tokens or window - used
+        cost = Cost(len(prompt.tokens), self.params.context_window)
+        cost.check_fits(sampling.max_tokens)
+        return sampling.max_tokens or cost.left
 
 
 def import_model() -> None:

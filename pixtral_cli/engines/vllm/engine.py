@@ -26,7 +26,7 @@ from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
 from pixtral_cli.engines.vllm.command import VllmOptions
 from pixtral_cli.engines.vllm.log import LOADING
 from pixtral_cli.engines.vllm.process import VllmProcess, start_vllm
-from pixtral_cli.errors import ContextError, NetworkError, PixtralError, UsageError
+from pixtral_cli.errors import NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.structured.schema import with_schema_prompt
 
@@ -164,12 +164,7 @@ class VllmEngine(RemoteEngine):
     def _room(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
         """What it costs. Raises ContextError when prompt and answer do not fit."""
         cost = self.measure(with_schema_prompt(messages, sampling.schema))
-        if cost.left < (sampling.max_tokens or 1):
-            answer = f" and {sampling.max_tokens:,} for the answer" if sampling.max_tokens else ""
-            raise ContextError(
-                f"The prompt takes {cost.prompt_tokens:,} tokens{answer}, the context window is {cost.context_window:,}",
-                "Shorten the conversation, send fewer images or lower --max-tokens",
-            )
+        cost.check_fits(sampling.max_tokens)
         return cost
 
     @contextlib.contextmanager

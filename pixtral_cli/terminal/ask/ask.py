@@ -13,7 +13,7 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Cost, Engine, Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, Part
-from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions.library import Sessions
@@ -166,12 +166,7 @@ def dry_run(request: Request, asked: Message, conversation: Conversation, engine
     """Print what would be sent and what it costs. Raises ContextError when it does not fit."""
     schema = request.sampling.schema
     cost = engine.measure(with_schema_prompt([*conversation.messages, asked], schema))
-    wanted = request.sampling.max_tokens or 1
-    if cost.left < wanted:
-        raise ContextError(
-            f"The prompt takes {cost.prompt_tokens:,} tokens, the answer {wanted:,}, the window is {cost.context_window:,}",
-            "Send fewer images or less text, or lower --max-tokens",
-        )
+    cost.check_fits(request.sampling.max_tokens)
     sent = [image for said in (*conversation.messages, asked) for image in said.images]
     if out.format == "text":
         out.write("".join(f"{clean(line)}\n" for line in _plan_lines(asked, sent, cost, out.model, schema)))

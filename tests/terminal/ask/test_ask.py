@@ -236,7 +236,7 @@ def test_a_dry_run_in_json(tmp_path: Path) -> None:
 def test_a_dry_run_refuses_what_does_not_fit() -> None:
     asked = Asked()
     for request in (Request("word " * 1000), Request("x", sampling=Sampling(max_tokens=1000))):
-        with pytest.raises(ContextError, match="the window is 1,000"):
+        with pytest.raises(ContextError, match="window is 1,000"):
             dry_run(request, build_message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
     assert asked.out == ""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pixtral_cli.config import RANGES
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.graphics.draw import METHODS
 from pixtral_cli.terminal.repl import attachments
@@ -61,8 +62,8 @@ def _schema(text: str) -> dict[str, Any] | None:
 
 
 SETTINGS = {
-    "temperature": Setting("0 to 10", "0 is greedy", _number(0, 10)),
-    "top_p": Setting("0 to 1", "nucleus sampling", _number(0, 1)),
+    "temperature": Setting(RANGES["temperature"][2], "0 is greedy", _number(*RANGES["temperature"][:2])),
+    "top_p": Setting(RANGES["top_p"][2], "nucleus sampling", _number(*RANGES["top_p"][:2])),
     "max_tokens": Setting("a whole number", "longest answer", _integer(1)),
     "seed": Setting("a whole number", "same seed, same answer", _integer(0)),
     "stop": Setting("a text", "the answer ends before it", lambda text: (text,)),

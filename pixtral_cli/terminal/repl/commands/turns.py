@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pixtral_cli import config
 from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
@@ -60,12 +61,10 @@ def clear(state: State, argument: str) -> None:
 
 def _temperature(text: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 10:
-        raise UsageError(f"A temperature is a number from 0 to 10, not {text!r}", "E.g. /regen 0.8")
-    return value
+        return float(config.convert("temperature", text, ""))
+    except UsageError as error:
+        error.hint = "E.g. /regen 0.8"
+        raise
 
 
 def _short(text: str) -> str:
