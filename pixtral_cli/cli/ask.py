@@ -83,6 +83,7 @@ def ask(
     no_stream: NoStream = False,
     no_stdin: NoStdin = False,
     plain: options.Plain = False,
+    raw: options.Raw = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -112,7 +113,9 @@ def ask(
     wanted = _answer_schema(schema, format, extract)
     chosen, settings = engine_setup.choose_engine(model, settings, engine_setup.note_printer(quiet=quiet))
     layout, whole = ANSWER_FORMATS[format]
-    out = choose_output(format=whole, plain=bool(settings.plain), stream=not no_stream, quiet=quiet, model=chosen.name)
+    out = choose_output(
+        format=whole, plain=bool(settings.plain), raw=raw, stream=not no_stream, quiet=quiet, model=chosen.name
+    )
     file = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
         question, image or (), replace(engine_setup.sampling(settings, chosen.name, sampling.stop), schema=wanted),

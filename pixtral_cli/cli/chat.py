@@ -28,6 +28,7 @@ def chat(
     engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
     plain: options.Plain = False,
+    raw: options.Raw = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Talk with a model about pictures. Every conversation is saved as it happens."""
@@ -75,6 +76,7 @@ def chat(
             plain=bool(settings.plain),
             preview=settings.preview is not False,
             stats=verbose,
+            markdown=not raw,
             template=in_use,
         ),
         choose_output(plain=bool(settings.plain)),

@@ -88,6 +88,7 @@ Output = Annotated[
     Path | None, _option(OUTPUT, "--output", "-o", metavar="FILE", help="Write the answer to this file.")
 ]
 Plain = Annotated[bool, _option(OUTPUT, "--plain", help="No colours, boxes or redrawing.")]
+Raw = Annotated[bool, _option(OUTPUT, "--raw", help="Show answers as they were written, Markdown and all.")]
 Verbose = Annotated[bool, _option(OUTPUT, "--verbose", "-v", help="Statistics on stderr.")]
 Quiet = Annotated[bool, _option(OUTPUT, "--quiet", "-q", help="No notes on stderr, errors alone.")]
 

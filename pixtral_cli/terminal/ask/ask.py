@@ -21,9 +21,10 @@ from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.ask import stdin as piped
 from pixtral_cli.terminal.ask import watch as watching
-from pixtral_cli.terminal.output.output import dumps
+from pixtral_cli.terminal.output.output import dumps, window_size
 from pixtral_cli.terminal.output.render import Answer, Output, as_json, collect, render, show, statistics
 from pixtral_cli.terminal.output.structured import Layout, describe_schema, structured_text
+from pixtral_cli.terminal.output.word_wrap import WordWrap
 from pixtral_cli.util.sanitize import clean, deception_warnings, visible
 
 STDIN = "-"
@@ -205,7 +206,7 @@ def _write_result(given: Answer, request: Request, out: Output) -> None:
             out.tell(clean(given.text))
         raise
     if request.file is None:
-        out.write(clean(text))
+        out.write(_wrapped(clean(text), request, out))
         return
     try:
         output_file.write(request.file, text)
@@ -213,6 +214,14 @@ def _write_result(given: Answer, request: Request, out: Output) -> None:
         show(given, out)
         raise
     out.note(f"Wrote {request.file} ({len(text.encode(errors='replace')):,} bytes)")
+
+
+def _wrapped(text: str, request: Request, out: Output) -> str:
+    """JSON that is shown to a person, broken between words."""
+    if request.sampling.schema is None or request.layout or not out.stdout.isatty():
+        return text
+    wrap = WordWrap(window_size(out.stdout).columns)
+    return wrap.feed(text) + wrap.close()
 
 
 def _result_text(given: Answer, request: Request, out: Output) -> str:

@@ -90,7 +90,7 @@ class MarkdownStream:
         if whole:
             self._text = self._text[whole[-1].start :]
             self._apart = self._apart or whole[-1].gap
-            if whole[-1].open:
+            if whole[-1].open and whole[-1].code.strip():  # an empty fence is shown as typed
                 finished += self._lines(whole[-1], first=True)
                 self._done = whole[-1].source.count("\n")
         tail = split(close_open_marks(self._text))

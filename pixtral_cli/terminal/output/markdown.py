@@ -1,31 +1,44 @@
 """Markdown to the lines of a terminal, a block at a time. Knows no stream: what is finished is for `live` to ask and to keep.
 
-Raw HTML, entities and references are not Markdown here but text: nothing an answer says may vanish or turn into
-something else. Text is expected sanitised; what the parser decodes (escapes in links) is sanitised once more.
+A block whose rendering would lack a character that is not markup, or in which nothing would be seen, is shown as typed.
+Text is expected sanitised.
 """
 
 import io
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
-from markdown_it import MarkdownIt
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.markdown import CodeBlock, Heading, ListElement, Markdown, MarkdownElement
+from rich.markdown import (
+    BlockQuote,
+    CodeBlock,
+    Heading,
+    HorizontalRule,
+    ListElement,
+    ListItem,
+    Markdown,
+    MarkdownElement,
+    TableElement,
+)
 from rich.segment import Segment
 from rich.syntax import Syntax
 from rich.text import Text
 from rich.theme import Theme
 
 from pixtral_cli.chat.codeblocks import language
-from pixtral_cli.util.sanitize import clean
+from pixtral_cli.terminal.output.markdown_parser import has_content, parse, parser
+from pixtral_cli.terminal.output.markdown_table import table_lines
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
+MARKS = frozenset("*~`#>|-:+[]!\\<")  # characters that rendering may take away
 STYLES = Theme(
     {
         "markdown.h1": "bold underline",
@@ -36,8 +49,6 @@ STYLES = Theme(
         "markdown.block_quote": "italic",
         "markdown.item.bullet": "cyan",
         "markdown.link": "none",
-        "markdown.table.border": "dim",
-        "markdown.table.header": "bold",
     }
 )
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -60,11 +71,11 @@ class Block:
         closing = re.fullmatch(r" {0,3}(`+|~+)", last) if newline else None
         return bool(self.fence) and not (closing and closing[1].startswith(self.fence))
 
-
-@lru_cache(1)
-def _parser() -> MarkdownIt:
-    untrusted = ["html_block", "html_inline", "entity", "autolink", "reference", "image"]
-    return MarkdownIt().enable(["strikethrough", "table"]).disable(untrusted)
+    @property
+    def code(self) -> str:
+        """What is between the opening and the closing line of a fence."""
+        code = self.source.partition("\n")[2]
+        return code if self.open else code[: code.rstrip().rfind("\n") + 1]
 
 
 def split(text: str) -> list[Block]:
@@ -86,7 +97,7 @@ def split(text: str) -> list[Block]:
 
 def _block_starts(text: str) -> Iterator[tuple[int, str]]:
     """The line each block starts at, and its fence if it is one. A list is as many blocks as it has items."""
-    for token in _parser().parse(text):
+    for token in parser().parse(text):
         listed = token.type in ("bullet_list_open", "ordered_list_open")
         item = token.type == "list_item_open" and token.level == 1
         if token.map and ((token.level == 0 and not listed) or item):
@@ -107,7 +118,7 @@ def close_open_marks(text: str) -> str:
 def _closing_marks(text: str) -> str:
     """The marks that close the code span or the bold which the last paragraph has open."""
     paragraph = text.rpartition("\n\n")[2]
-    code = "`" * (paragraph.count("`") % 2)
+    code = "`" * bool(paragraph.count("`") % 2 and re.search(r"(?<!\w)`[^`]*$", paragraph))
     opened = re.split(r"(?:^|(?<=[\s(\[\"'*]))\*\*", paragraph)[-1]
     return code + "**" * (paragraph.count("**") % 2 and "**" not in opened)
 
@@ -131,9 +142,13 @@ class BlockRenderer:
         """The block's lines; of a fence only what follows its first `skip` lines of source."""
         if block.fence:
             return [line for text in _fence_lines(block)[skip:] if text is not None for line in self._set(text)]
-        lines = self._set(_Document(block.source))
-        text = [place for place, line in enumerate(lines) if _STYLE.sub("", line).strip()]
-        return lines[text[0] : text[-1] + 1] if text else []
+        tokens = parse(block.source)
+        if has_content(tokens):
+            lines = _without_blank_ends(self._set(_Document(tokens)))
+            if _keeps_characters(block.source, lines):
+                return lines
+        style = "dim" if tokens and tokens[0].type == "hr" else ""
+        return _without_blank_ends(self._set(Text(block.source.strip("\n"), style)))
 
     def _set(self, renderable: "Text | _Document") -> list[str]:
         with self._console.capture() as captured:
@@ -143,17 +158,33 @@ class BlockRenderer:
 
 @lru_cache(1)
 def block_renderer(width: int) -> BlockRenderer:
-    """The typesetter for that width; a window seldom changes it."""
+    """The renderer for that width; a window seldom changes it."""
     return BlockRenderer(width)
 
 
+def _without_blank_ends(lines: list[str]) -> list[str]:
+    text = [place for place, line in enumerate(lines) if _STYLE.sub("", line).strip()]
+    return lines[text[0] : text[-1] + 1] if text else []
+
+
+def _keeps_characters(source: str, lines: list[str]) -> bool:
+    """Whether every character of the source that is neither blank nor markup is in the lines, as often."""
+    shown = Counter(_STYLE.sub("", "".join(lines)))
+    said = Counter(character for character in source if not character.isspace() and character not in MARKS)
+    return said <= shown
+
+
 def _fence_lines(block: Block) -> list[Text | None]:
-    """A fence line by line of its source: the language, if named, stands for the opening line, nothing for the closing."""
-    opening, _, code = block.source.partition("\n")
-    if not block.open:
-        code = code[: code.rstrip().rfind("\n") + 1]
-    named = language(opening.strip(" `~"))
-    return [Text(named, "dim") if named else None, *_highlight(code, named)]
+    """A fence line by line of its source: its words, if any, stand for the opening line, nothing for the closing.
+
+    An empty one is shown as typed.
+    """
+    code = block.code
+    if not code.strip():
+        return [Text(line) for line in block.source.rstrip("\n").split("\n")]
+    opening = block.source.partition("\n")[0]
+    words = opening.strip().lstrip("`~").strip()
+    return [Text(words, "dim") if words else None, *_highlight(code, language(words))]
 
 
 def _highlight(code: str, named: str) -> list[Text]:
@@ -173,29 +204,105 @@ def _closing_tags(code: str, named: str) -> str:
 class _Code(CodeBlock):
     """Code as it is: no frame, no padding, nothing that gets in the way of copying it."""
 
+    def __init__(self, info: str, fence: str) -> None:
+        super().__init__(info, "")
+        self._info, self._fence = info, fence
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: "Token") -> "_Code":
+        return cls(token.info.strip(), token.markup)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        if self.lexer_name != "text":
-            yield Text(language(self.lexer_name), "dim")
-        yield from _highlight(str(self.text).rstrip("\n"), language(self.lexer_name))
+        code = str(self.text).rstrip("\n")
+        if not code.strip():
+            yield Text(f"{self._fence}{self._info}\n{self._fence}")
+            return
+        if self._info:
+            yield Text(self._info, "dim")
+        yield from _highlight(code, language(self._info))
 
 
 class _Heading(Heading):
+    """A heading; one without words, such as `# 5`, keeps its marks, which may mean a number."""
+
     LEVEL_ALIGN: ClassVar = {}
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not any(character.isalpha() for character in self.text.plain):
+            self.text = Text.assemble(f"{'#' * int(self.tag[1:])} ", self.text)
+        yield from super().__rich_console__(console, options)
+
+
+class _Quote(BlockQuote):
+    """A quotation behind the mark that it was typed with."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        narrower = options.update(width=max(options.max_width - 2, 1))
+        lines = console.render_lines(self.elements, narrower, style=self.style, pad=False)
+        for line in lines or [[]]:
+            yield Segment("> ", self.style)
+            yield from line
+            yield Segment.line()
+
+
+class _Rule(HorizontalRule):
+    """A line as it was typed: it may be an answer, or a part of what was transcribed."""
+
+    def __init__(self, marks: str) -> None:
+        super().__init__()
+        self._marks = marks
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: "Token") -> "_Rule":
+        return cls(token.markup)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self._marks, "dim")
+
+
+class _Item(ListItem):
+    """An item that knows what it was marked with."""
+
+    def __init__(self, number: str, mark: str) -> None:
+        super().__init__()
+        self._number, self._mark = number, mark
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: "Token") -> "_Item":
+        return cls(token.info, token.markup)
+
+    def marker(self, content: str) -> str:
+        """The number as it was said, or a bullet; a sign before a number stays a sign, and so does a plus."""
+        if self._number:
+            return f"{self._number:>2}{self._mark} "
+        signed = self._mark == "+" or content[:1].isdigit() or content[:1] in ("$", "€", "£", ".", "")
+        return f" {self._mark if signed else '•'} "
 
 
 class _List(ListElement):
     """Items below one another; each may come as a list of its own and stands where it would in the whole."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        bullets = self.list_type == "bullet_list_open"
-        for number, item in enumerate(self.items, self.list_start or 0):
-            marker = " • " if bullets else f"{number:2}. "
-            style = console.get_style("markdown.item.bullet")
-            for line in console.render_lines(item.elements, options.update(width=options.max_width - len(marker))):
+        style = console.get_style("markdown.item.bullet")
+        for item in self.items:
+            assert isinstance(item, _Item)
+            width = options.max_width - cell_len(item.marker("x"))
+            lines = console.render_lines(item.elements, options.update(width=max(width, 1))) or [[]]
+            marker = item.marker("".join(segment.text for segment in lines[0]).strip())
+            for line in lines:
                 yield Segment(marker, style)
                 yield from line
                 yield Segment.line()
-                marker = " " * len(marker)
+                marker = " " * cell_len(marker)
+
+
+class _Table(TableElement):
+    """A table in columns, or record by record where the columns would be too narrow for their words."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        header = [cell.content for cell in self.header.row.cells] if self.header and self.header.row else []
+        rows = [[cell.content for cell in row.cells] for row in self.body.rows] if self.body else []
+        yield from table_lines(header, rows, options.max_width, console)
 
 
 class _Document(Markdown):
@@ -204,22 +311,14 @@ class _Document(Markdown):
         "heading_open": _Heading,
         "bullet_list_open": _List,
         "ordered_list_open": _List,
+        "list_item_open": _Item,
+        "blockquote_open": _Quote,
+        "table_open": _Table,
+        "hr": _Rule,
         "fence": _Code,
         "code_block": _Code,
     }
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, tokens: "tuple[Token, ...]") -> None:
         super().__init__("", hyperlinks=False)
-        self.parsed = list(_sanitized(_parser().parse(source)))
-
-
-def _sanitized(tokens: "list[Token]") -> "Iterator[Token]":
-    """Sanitised once more, for the parser decodes; a line's end is kept, since models mean it."""
-    for token in tokens:
-        token.content, token.info = clean(token.content), clean(token.info)
-        token.attrs = {name: clean(value) if isinstance(value, str) else value for name, value in token.attrs.items()}
-        if token.type == "softbreak":
-            token.type = "hardbreak"
-        if token.children:
-            token.children = list(_sanitized(token.children))
-        yield token
+        self.parsed = list(tokens)

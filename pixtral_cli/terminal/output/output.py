@@ -23,6 +23,7 @@ class Output:
     """How answers are shown; `choose` decides it once.
 
     `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
+    `wrap`: where it is not rendered it is broken between words, if stdout is a terminal.
     `stream`: text is shown as it comes; else all at its end. `model`: the name that JSON objects carry. `doing`: what
     whoever answers does before it can, if it tells.
     """
@@ -31,6 +32,7 @@ class Output:
     stderr: TextIO = field(default_factory=lambda: sys.stderr)
     format: Format = "text"
     markdown: bool = False
+    wrap: bool = False
     spinner: bool = False
     stream: bool = True
     quiet: bool = False
@@ -59,6 +61,7 @@ def choose_output(
     *,
     format: Format = "text",
     plain: bool = False,
+    raw: bool = False,
     stream: bool = True,
     quiet: bool = False,
     model: str = "",
@@ -66,7 +69,10 @@ def choose_output(
     stderr: TextIO | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Output:
-    """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file."""
+    """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file.
+
+    `raw`: answers are not rendered there either.
+    """
     stdout, stderr = stdout or sys.stdout or _ClosedStdout(), stderr or sys.stderr or io.StringIO()
     for file in (stdout, stderr):
         if reconfigure := getattr(file, "reconfigure", None):
@@ -76,7 +82,7 @@ def choose_output(
         stdout,
         stderr,
         format,
-        markdown=drawing and format == "text" and stdout.isatty(),
+        markdown=drawing and not raw and format == "text" and stdout.isatty(),
         spinner=drawing and not quiet and stderr.isatty(),
         stream=stream,
         quiet=quiet,

@@ -14,8 +14,9 @@ from typing import Any, TypeAlias
 
 from pixtral_cli.chat.engine import Chunk, FinishReason, Timings, Usage
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.output import Output, dumps
+from pixtral_cli.terminal.output.output import Output, dumps, window_size
 from pixtral_cli.terminal.output.spinner import Spinner
+from pixtral_cli.terminal.output.word_wrap import WordWrap
 from pixtral_cli.util.sanitize import Cleaner
 
 __all__ = ["Answer", "Output", "as_json", "collect", "render", "show", "statistics"]
@@ -152,14 +153,16 @@ def _markdown_feed(out: Output) -> Iterator[Feed]:
 def _plain_feed(out: Output) -> Iterator[Feed]:
     """Text as it comes, for pipes, files and terminals that don't draw; its last line is completed."""
     last = "\n"
+    wrap = WordWrap(window_size(out.stdout).columns) if out.wrap and out.stdout.isatty() else None
 
     def feed(text: str) -> None:
         nonlocal last
         last = text[-1:] or last  # first, for Ctrl-C may come in between
-        out.write(text)
+        out.write(wrap.feed(text) if wrap else text)
 
     try:
         yield feed
+        out.write(wrap.close() if wrap else "")
     except BaseException:
         if last != "\n":
             with contextlib.suppress(OSError, PixtralError):  # the first error is the one to tell

@@ -195,8 +195,9 @@ class Repl:
 
     def _screen(self) -> Output:
         """Where an answer goes. One that satisfies a schema is JSON, which no Markdown may mangle."""
-        markdown = self._out.markdown and not self.state.sampling.schema
-        return replace(self._out, model=self.state.backend.name, markdown=markdown, doing=self._waiting)
+        schema = self.state.sampling.schema is not None
+        markdown = self._out.markdown and not schema and self.state.settings.get("markdown", True)
+        return replace(self._out, model=self.state.backend.name, markdown=markdown, wrap=schema, doing=self._waiting)
 
     def _waiting(self) -> str:
         """What is said while a question waits for the model."""

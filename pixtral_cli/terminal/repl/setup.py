@@ -49,44 +49,49 @@ class ChatOptions:
     plain: bool = False
     preview: bool = True
     stats: bool = False
+    markdown: bool = True
     template: "ChosenTemplate | None" = None
 
 
-def chat(wishes: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
+def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
     """Talk until the user leaves. Raises UsageError where nobody can type."""
     if not sys.stdin.isatty():
         raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
-    colour = supports_drawing() and not wishes.plain and out.stderr.isatty()
+    colour = supports_drawing() and not options.plain and out.stderr.isatty()
     notes = Notes(out, colour)
-    session, conversation = _open_conversation(wishes, sessions)
-    state = State(conversation, Backend(wishes.opening), wishes.open, notes, sessions, session, models=wishes.models)
-    if wishes.log and not session:
+    session, conversation = _open_conversation(options, sessions)
+    state = State(conversation, Backend(options.opening), options.open, notes, sessions, session, models=options.models)
+    if options.log and not session:
         state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
-    state.template = wishes.template if wishes.template and wishes.template.template.takes_input else None
-    state.settings |= {"stats": wishes.stats, "preview": "on" if wishes.preview else "off"}
-    reader = _make_reader(state, wishes.plain or _dumb_terminal(), InputHistory(recall_file, keep=wishes.log), out)
-    _show_greeting(state, wishes)
-    if wishes.sources:
+    state.template = options.template if options.template and options.template.template.takes_input else None
+    state.settings |= {
+        "stats": options.stats,
+        "markdown": options.markdown,
+        "preview": "on" if options.preview else "off",
+    }
+    reader = _make_reader(state, options.plain or _dumb_terminal(), InputHistory(recall_file, keep=options.log), out)
+    _show_greeting(state, options)
+    if options.sources:
         from pixtral_cli.terminal.repl import attachments
 
-        state.stage([image for source in wishes.sources for image in attachments.load_images(source)])
-    draft = wishes.template.draft if wishes.template else ""
-    Repl(state, reader, out, "" if wishes.sources else PLACEHOLDER, draft).run()
+        state.stage([image for source in options.sources for image in attachments.load_images(source)])
+    draft = options.template.draft if options.template else ""
+    Repl(state, reader, out, "" if options.sources else PLACEHOLDER, draft).run()
 
 
 def _open_conversation(
-    wishes: ChatOptions, sessions: "Callable[[], Sessions]"
+    options: ChatOptions, sessions: "Callable[[], Sessions]"
 ) -> "tuple[Session | None, Conversation]":
     """The conversation to have: a new one, or one to go on with and the session it is kept in, unless that is unwanted."""
-    if wishes.resume is None:
-        return None, Conversation(wishes.system)
-    session = sessions().resume(wishes.resume or None, model=wishes.opening.name)
+    if options.resume is None:
+        return None, Conversation(options.system)
+    session = sessions().resume(options.resume or None, model=options.opening.name)
     from pixtral_cli.terminal.repl.commands.sessions import detached_conversation
 
-    conversation = session.conversation() if wishes.log else detached_conversation(session)
-    if wishes.system:
-        conversation.system = wishes.system
-    return session if wishes.log else None, conversation
+    conversation = session.conversation() if options.log else detached_conversation(session)
+    if options.system:
+        conversation.system = options.system
+    return session if options.log else None, conversation
 
 
 def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -> Reader:
@@ -156,14 +161,14 @@ def toolbar(state: State, text: str) -> str:
     return " · ".join(visible(piece) for piece in told)
 
 
-def _show_greeting(state: State, wishes: ChatOptions) -> None:
+def _show_greeting(state: State, options: ChatOptions) -> None:
     """Who answers; and of a resumed conversation, how it ended."""
-    if wishes.opening.note:
-        state.notes.say(wishes.opening.note)
+    if options.opening.note:
+        state.notes.say(options.opening.note)
     state.notes.say(f"pixtral {__version__}, {state.backend.name}. Ctrl-D leaves, /help tells more.")
-    if not wishes.log:
+    if not options.log:
         state.notes.say("This conversation is not saved; /save saves it.")
-    if wishes.resume is not None:
+    if options.resume is not None:
         from pixtral_cli.terminal.repl.commands.sessions import show_resumed
 
         show_resumed(state)

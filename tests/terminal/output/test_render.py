@@ -68,7 +68,8 @@ def test_json_is_one_object_in_the_field_s_own_names() -> None:
     assert list(told) == ["answer", "model", "usage", "timings", "finish_reason"]
     assert (told["answer"], told["model"], told["finish_reason"]) == ("A circle.", "m", "stop")
     assert set(told["usage"]) == {
-        "prompt_tokens", "completion_tokens", "total_tokens", "image_tokens", "cached_tokens"
+        "prompt_tokens", "completion_tokens", "total_tokens", "image_tokens", "cached_tokens",
+        "reasoning_tokens",
     }  # fmt: skip
     assert told["usage"]["total_tokens"] == told["usage"]["prompt_tokens"] + told["usage"]["completion_tokens"]
     assert told["timings"]["ttft"] == 0.25

@@ -11,6 +11,7 @@ from pixtral_cli.terminal.desktop import clipboard
 from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.repl.commands import sessions
 from pixtral_cli.terminal.repl.state import State
+from pixtral_cli.util.sanitize import clean
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.codeblocks import CodeBlock
@@ -67,6 +68,11 @@ def copy_text(state: State, argument: str) -> None:
     text = _block_numbered(state, argument).text if argument else _last_answer(state)
     state.notes.draw(clipboard.write_text(text, state.desktop()))
     state.notes.say(f"Copied {len(text):,} characters.")
+
+
+def show_raw(state: State, argument: str) -> None:
+    """The last answer as it was written, for a reader to copy or to check."""
+    state.notes.draw(clean(_last_answer(state)))
 
 
 def _last_answer(state: State) -> str:

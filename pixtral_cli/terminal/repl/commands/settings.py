@@ -69,6 +69,7 @@ SETTINGS = {
     "stop": Setting("a text", "the answer ends before it", lambda text: (text,)),
     "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
     "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
+    "markdown": Setting("on | off", "answers are rendered", _one_of(on=True, off=False)),
     "stats": Setting("on | off", "tokens and times after every answer", _one_of(on=True, off=False)),
 }
 
@@ -164,6 +165,7 @@ def _setting_text(state: State, name: str) -> str:
     fallback = {
         "preview": "on",
         "stats": False,
+        "markdown": True,
         "max_tokens": "what the window leaves",
         "seed": "none",
         "schema": "none",

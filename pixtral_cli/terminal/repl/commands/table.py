@@ -64,6 +64,7 @@ TABLE: Sequence[Command] = (
     Command("save", "[N] [FILE]", "Save code block N; without N, the conversation", code.save_block, "block"),
     Command("open", "[N]", "Show code block N in the browser", code.open_block, "block"),
     Command("copy", "[N]", "Copy the last answer, or code block N", code.copy_text, "block"),
+    Command("raw", "", "Show the last answer as it was written", code.show_raw),
     Command("sessions", "[WORDS]", "List the saved conversations, or search them", sessions.list_sessions),
     Command("load", "ID", "Go on with a saved conversation", sessions.load_session, "session"),
     Command("help", "[COMMAND]", "This list", show_help, "command", ("?",)),
