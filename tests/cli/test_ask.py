@@ -130,7 +130,7 @@ def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
         ),
         (["x", "-m", "demo", "-o", "."], 2, ". is a directory. Name a file: -o FILE"),
         (["x", "-m", "demo", "--session", "zzz"], 2, "There is no session 'zzz'. "),
-        (["x", "-m", "demo", "--max-tokens", "200000", "--dry-run"], 6, "The prompt takes 4 tokens, "),
+        (["x", "-m", "demo", "--max-tokens", "200000", "--dry-run"], 6, "The prompt takes 4 tokens and 200,000 "),
     ],
 )
 def test_a_mistake_is_one_line_and_its_status(
