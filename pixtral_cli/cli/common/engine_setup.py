@@ -80,7 +80,9 @@ def open_model(
     if options.kind not in ENGINES:
         return opened_here()
     idle = durations.parse(settings.keep_alive, "--keep-alive") or None if settings.keep_alive else None
-    kept = resident.find_or_start_if_possible(resident.model_spec(model, options, keep_alive=idle), config.paths().state, told)
+    kept = resident.find_or_start_if_possible(
+        resident.model_spec(model, options, keep_alive=idle), config.paths().state, told
+    )
     return resident.ResidentEngine(kept, opened_here, note) if kept else opened_here()
 
 

@@ -164,7 +164,7 @@ def test_crop_sends_a_part_of_an_image_in_pixels_or_percent(room: Room) -> None:
         ("/crop 1 60 0 10 10", "not inside the picture"),
         ("/image", "/image wants a path or a URL"),
         ("/image *.tiff", "No file matches *.tiff"),
-        ("/regen hot", "A temperature is a number"),
+        ("/regen hot", "temperature wants a number"),
         ("/set colour red", "There is no setting colour"),
         ("/set temperature hot", "temperature wants 0 to 10"),
         ("/load zzz", "There is no session 'zzz'"),
