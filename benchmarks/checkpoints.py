@@ -95,7 +95,7 @@ def write_large(sizes: Sizes, folder: Path) -> Path:
     folder.mkdir()
     (folder / "params.json").write_text(json.dumps(sizes.params))
     (folder / "tekken.json").write_text(json.dumps(cut_tekken(sizes)))
-    shapes = {key: tuple(value.shape) for key, value in upstream.transformer(sizes.params).state_dict().items()}
+    shapes = {key: tuple(value.shape) for key, value in upstream.empty_transformer(sizes.params).state_dict().items()}
     ends = list(accumulate((2 * math.prod(shape) for shape in shapes.values()), initial=0))
     header = json.dumps({
         key: {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}

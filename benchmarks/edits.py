@@ -70,7 +70,7 @@ def dictated(folder: str, rounds: int) -> dict[str, Any]:
 
 def _dictate(local: LocalEngine, messages: list[Message], answer: list[int]) -> tuple[list[int], int, float]:
     """What the model would have chosen at each token, how many those are, and how long they took."""
-    from pixtral_cli.engines.local.runtime.timing import Clock
+    from pixtral_cli.engines.local.runtime.timing import PhaseTimer
     from pixtral_cli.engines.local.tokens.encode import encode
 
     prompt, runner, script, chosen = (
@@ -84,8 +84,8 @@ def _dictate(local: LocalEngine, messages: list[Message], answer: list[int]) -> 
         chosen.append(int(logits.argmax()))
         return next(script)
 
-    with runner.sequences.lend(prompt) as (sequence, _):
-        logits = runner.prefill(prompt, sequence, Clock())
+    with runner.prefix_cache.acquire(prompt) as (sequence, _):
+        logits = runner.prefill(prompt, sequence, PhaseTimer())
         start = time.perf_counter()
         count = sum(1 for _ in runner.decode(sequence, logits, pick, len(answer)))
         return chosen, count, time.perf_counter() - start
@@ -94,13 +94,13 @@ def _dictate(local: LocalEngine, messages: list[Message], answer: list[int]) -> 
 def _both(local: LocalEngine, rounds: int, work: Any) -> dict[str, Any]:
     """Raises AssertionError when guesses change what is answered."""
     runner = local.load()
-    exact = runner._exact
+    exact = runner._drafts
     found: dict[str, Any] = {"with": [], "without": []}
     answers = []
     work()  # reads the picture and the prompt
     for _ in range(rounds):
         for way, guessing in (("without", False), ("with", exact)):
-            runner._exact = guessing
+            runner._drafts = guessing
             answer, found["tokens"], seconds = work()
             found[way].append(seconds)
             answers.append(answer)

@@ -44,10 +44,10 @@ class Alone:
     def __init__(self, program: Pixtral) -> None:
         from pixtral_cli.engines.local.model.decoder import Decoder
         from pixtral_cli.engines.local.model.kv_cache import KVCache
-        from pixtral_cli.engines.local.runtime.placement import threads, use_threads
+        from pixtral_cli.engines.local.runtime.placement import set_threads, thread_count
 
         weights = program.runner.weights
-        use_threads(threads(weights.size))  # answering left torch with one
+        set_threads(thread_count(weights.size))  # answering left torch with one
         self._decoder = Decoder(weights, program.local.params)
         self._cache = KVCache(program.local.params, weights.device, weights.dtype, lambda size: None)
 

@@ -182,9 +182,9 @@ def test_memory_is_bounded_by_the_container_we_are_in(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("4294967296\n")
     (tmp_path / "memory.current").write_text("3221225472\n")
     (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 1073741824\n")
-    assert devices.container(tmp_path) == (4 * GIB, 2 * GIB)
+    assert devices.cgroup_memory(tmp_path) == (4 * GIB, 2 * GIB)
     (tmp_path / "memory.max").write_text("max\n")
-    assert devices.container(tmp_path) == (sys.maxsize, 0)
+    assert devices.cgroup_memory(tmp_path) == (sys.maxsize, 0)
     total, free = devices.memory()
     assert 0 < free <= total
 
@@ -199,4 +199,4 @@ Pages wired down:                        100000.
 Pages purgeable:                             12.
 "Translation faults":                 123456789.
 """
-    assert devices.mac_available(report) == 16384 * (10_000 + 20_000 + 500 + 12)
+    assert devices.mac_free_memory(report) == 16384 * (10_000 + 20_000 + 500 + 12)

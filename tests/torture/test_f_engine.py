@@ -72,7 +72,7 @@ import sys, time
 from pathlib import Path
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 phase, folder = sys.argv[1:]
 engine = LocalEngine(Path(folder), device="cpu", chunk=16)
 

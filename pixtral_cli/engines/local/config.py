@@ -1,4 +1,4 @@
-"""Reads and checks a checkpoint's params.json: the sizes of the model. Knows no tensor and imports no torch."""
+"""Reads and checks a checkpoint's params.json. Imports no torch."""
 
 import json
 from dataclasses import MISSING, dataclass, fields
@@ -9,14 +9,14 @@ from pixtral_cli.errors import ModelError
 
 CONTEXT_WINDOW = 128_000
 WINDOW_KEYS = ("max_position_embeddings", "max_seq_len", "max_seqlen", "model_max_length")
-LARGEST = {int: 10_000_000, float: 1e12}  # beyond any size and any rotary base
-# Present and set, each of these changes the mathematics of the model.
+MAX_VALUES = {int: 10_000_000, float: 1e12}  # exclusive upper bounds of any size and any RoPE base
+# Keys that change the mathematics of the model when set.
 UNSUPPORTED = (
     "moe", "lora", "sliding_window", "_sliding_window", "quantization", "quantization_config", "yarn", "rope_scaling",
     "llama_4_scaling", "q_lora_rank", "kv_lora_rank", "use_biases", "multimodal",
 )  # fmt: skip
 
-OTHER = "It runs checkpoints of the architecture of Pixtral and Mistral Small 3.1"
+SUPPORTED_HINT = "It runs checkpoints of the architecture of Pixtral and Mistral Small 3.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ def read_params(folder: Path, name: str) -> Params:
     raw = _read_object(folder / "params.json", name)
     for key in UNSUPPORTED:
         if raw.get(key):
-            raise ModelError(f"params.json of {name} asks for {key!r}, which the local engine cannot run", OTHER)
+            raise ModelError(
+                f"params.json of {name} asks for {key!r}, which the local engine cannot run", SUPPORTED_HINT
+            )
     vision = raw.get("vision_encoder")
     if vision is not None and not isinstance(vision, dict):
         raise ModelError(f"params.json of {name}: 'vision_encoder' is not an object", verify_hint(name))
@@ -92,7 +94,7 @@ def _read_object(path: Path, name: str) -> dict[str, Any]:
 
 
 def _sizes(kind: type[Params] | type[VisionParams], raw: dict[str, Any], name: str) -> dict[str, Any]:
-    """The fields of `kind` that `raw` gives; each number positive, none missing that has no default."""
+    """The fields of `kind` in `raw`. Raises ModelError for a number that is not positive or a required one that is missing."""
     values = {}
     for field in fields(kind):
         value = raw.get(field.name)
@@ -100,7 +102,7 @@ def _sizes(kind: type[Params] | type[VisionParams], raw: dict[str, Any], name: s
             raise ModelError(f"params.json of {name} lacks {field.name!r}", verify_hint(name))
         if value is not None and field.type in (int, float):
             number = isinstance(value, (int, float) if field.type is float else int)
-            if not number or not 0 < value < LARGEST[field.type]:
+            if not number or not 0 < value < MAX_VALUES[field.type]:
                 raise ModelError(f"params.json of {name}: {field.name!r} is {str(value)[:30]!r}", verify_hint(name))
         if value is not None:
             values[field.name] = value

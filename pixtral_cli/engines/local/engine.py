@@ -1,4 +1,4 @@
-"""The local engine: mistral_inference's model on this machine. Leaves each stage to the module of its name.
+"""The local engine: a checkpoint on this machine behind the `Engine` protocol: encode, match, prefill, decode.
 
 Nothing heavy is imported before the first question, and no weights are read before the prompt is known to fit.
 """
@@ -14,34 +14,33 @@ from typing import TYPE_CHECKING, Any
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.local.config import Params, read_params
-from pixtral_cli.engines.local.runtime.cancellation import Answer, Check, go_on
-from pixtral_cli.engines.local.runtime.gc_pause import uncollected
-from pixtral_cli.engines.local.runtime.interrupts import undisturbed
-from pixtral_cli.engines.local.runtime.timing import Clock
+from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, CancellableStream, no_cancel
+from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
+from pixtral_cli.engines.local.runtime.interrupts import with_interrupts_deferred
+from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from pixtral_cli.errors import UsageError
 from pixtral_cli.structured.schema import with_schema_prompt
 
 if TYPE_CHECKING:
     import torch
 
-    from pixtral_cli.engines.local.generation.constraint import Guide
+    from pixtral_cli.engines.local.generation.constraint import Constraint
     from pixtral_cli.engines.local.generation.runner import Runner
     from pixtral_cli.engines.local.tokens.encode import Prompt
     from pixtral_cli.engines.local.tokens.tokenizer import Tokenizer
 
 
-QUESTION = 4_352  # tokens of the largest image and a few words
-ANSWER = 256  # tokens there must be room for before an answer is begun; most end long before --max-tokens
+TYPICAL_PROMPT = 4_352  # tokens: the largest image of Pixtral 12B and a question
+TYPICAL_ANSWER = 256  # tokens of answer that must fit before one is begun; most end long before --max-tokens
 
 
 class LocalEngine:
     """An `Engine` over a checkpoint folder in mistral format. Cheap to make; weights are loaded when first needed.
 
-    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32; `quantize` none, 8bit, 4bit, or auto:
-    what fits. Quantized weights are kept in `cache`, or made at each load; `note` hears what auto chose. `available`
-    says how many bytes a device has free, `chunk` how many positions a prefill step takes, `keep` how many bytes of KV
-    caches wait for a next turn; all have good defaults. `loaded` is the part of the weights that has been read, from 0
-    to 1, and may be looked at from any thread.
+    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32; `quantize` none, 8bit, 4bit or auto,
+    which takes what fits and reports it to `note`. Quantized weights are cached in the folder `cache`, or made at each
+    load. `available` returns a device's free bytes, `chunk` is the positions a prefill step, `keep` the most bytes of
+    idle KV caches. `loaded` is the fraction of the weights that has been read and may be read from any thread.
     """
 
     doing = ""  # `loaded` says it all
@@ -69,90 +68,94 @@ class LocalEngine:
         self._runner: Runner | None = None
         self.loaded = 0.0
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Answer:
-        """Answer the last message; the first pull loads the weights if they are not loaded.
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> CancellableStream:
+        """Answer the last message; the first `next` loads the weights unless they are loaded.
 
-        Several threads may each pull an answer, and any thread may `close` one: its computing stops within a layer.
+        Threads may stream at the same time, and any thread may `close` a stream: it stops within a layer.
         """
-        return Answer(lambda check: self._answer(messages, sampling, check))
+        return CancellableStream(lambda check: self._answer(messages, sampling, check))
 
-    def _answer(self, messages: Sequence[Message], sampling: Sampling, check: Check) -> Generator[Chunk, None, None]:
+    def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, check: CancelCheck
+    ) -> Generator[Chunk, None, None]:
         from pixtral_cli.engines.local.generation.detokenizer import Detokenizer
 
-        clock = Clock()
+        clock = PhaseTimer()
         _check_sampling(sampling)
         with clock.time("load"):
             tokenizer = self.tokenizer
-            guide = self._guide(sampling.schema)
+            constraint = self._constraint(sampling.schema)
         with clock.time("encode"):
             prompt = self._encode(with_schema_prompt(messages, sampling.schema))
-        room = self._room(prompt, sampling)
+        limit = self._answer_limit(prompt, sampling)
         with clock.time("load"):
-            runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or ANSWER, ANSWER))
+            runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or TYPICAL_ANSWER, TYPICAL_ANSWER))
         from pixtral_cli.engines.local.generation.sampling import make_sampler  # brings torch, as loading does
 
         text = Detokenizer(tokenizer.bytes_of, sampling.stop)
         count, ended = 0, False
-        with runner.sequences.lend(prompt) as (sequence, matched):
+        with runner.prefix_cache.acquire(prompt) as (sequence, matched):
             logits = runner.prefill(prompt, sequence, clock, check)
-            for token in runner.decode(sequence, logits, make_sampler(sampling, guide.over if guide else None), room):
+            for token in runner.decode(
+                sequence, logits, make_sampler(sampling, constraint.constrain if constraint else None), limit
+            ):
                 clock.first_token()
                 if token == tokenizer.eos:
                     break
                 count += 1
                 if piece := text.feed(token):
                     yield Chunk(piece)
-                if ended := text.stopped or (guide is not None and guide.ended):
+                if ended := text.stopped or (constraint is not None and constraint.complete):
                     break
                 check()
-        reason: FinishReason = "length" if count == room and not ended else "stop"
+        reason: FinishReason = "length" if count == limit and not ended else "stop"
         usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched)
         yield Chunk(text.close(), reason, usage, clock.timings(runner.peak_memory()))
 
     def measure(self, messages: Sequence[Message]) -> Cost:
-        """Count tokens; needs only params.json and tekken.json."""
+        """Count tokens. Reads only params.json and tekken.json."""
         prompt = self._encode(messages)
-        images = tuple(ImageCost(placed.grid.width, placed.grid.height, placed.grid.tokens) for placed in prompt.images)
+        images = tuple(ImageCost(image.grid.width, image.grid.height, image.grid.tokens) for image in prompt.images)
         return Cost(len(prompt.tokens), self.params.context_window, images)
 
-    def load(self, check: Check = go_on, positions: int = QUESTION + ANSWER) -> "Runner":
+    def load(self, check: CancelCheck = no_cancel, positions: int = TYPICAL_PROMPT + TYPICAL_ANSWER) -> "Runner":
         """Load the weights now unless they are loaded; `check` is called often and may raise.
 
-        Raises ModelError, or OutOfMemory when there is no room for the weights and the cache of so many positions.
+        Raises ModelError, or OutOfMemory when the weights and the KV cache of so many positions do not fit.
         """
         with self._lock:
             if self._runner is None:
-                _ = self.tokenizer  # what cannot read is refused before its weights are read
-                undisturbed(lambda: uncollected(import_model))
+                _ = self.tokenizer  # a broken tokenizer is refused before the weights are read
+                with_interrupts_deferred(lambda: with_gc_paused(import_model))
                 from pixtral_cli.engines.local.generation.runner import Runner
-                from pixtral_cli.engines.local.runtime.oom import translated
-                from pixtral_cli.engines.local.runtime.placement import Wanted, available
+                from pixtral_cli.engines.local.runtime.oom import translate_oom
+                from pixtral_cli.engines.local.runtime.placement import LoadOptions, available_memory
                 from pixtral_cli.engines.local.weights.loader import load
 
-                wanted = Wanted(
-                    self._device, self._dtype, self._available or available, self._quantize, self._cache, self._note,
+                options = LoadOptions(
+                    self._device, self._dtype, self._available or available_memory, self._quantize, self._cache, self._note,
                     min(positions, self.params.context_window),
                 )  # fmt: skip
-                with translated(f"loading {self.name}"):
-                    weights = load(self.folder, self.params, self.name, wanted, check, self._heard)
-                if weights.device.type == "cuda":  # or the second turn would wait for it
-                    undisturbed(lambda: import_module("torch.nn.attention.bias"))
-                self._runner = Runner(weights, self.params, self.name, wanted.available, self._chunk, self._keep)
+                with translate_oom(f"loading {self.name}"):
+                    weights = load(self.folder, self.params, self.name, options, check, self._set_loaded)
+                if weights.device.type == "cuda":  # imported now, or the second turn would wait for it
+                    with_interrupts_deferred(lambda: import_module("torch.nn.attention.bias"))
+                self._runner = Runner(weights, self.params, self.name, options.available, self._chunk, self._keep)
             return self._runner
 
-    def _heard(self, part: float) -> None:
-        self.loaded = part
+    def _set_loaded(self, fraction: float) -> None:
+        self.loaded = fraction
 
     def close(self) -> None:
-        """Give the memory back; the next question loads again."""
+        """Free the model; the next question loads it again."""
         with self._lock:
             self.loaded = 0.0
             if self._runner is not None:
-                from pixtral_cli.engines.local.runtime.placement import release
+                from pixtral_cli.engines.local.runtime.placement import release_memory
 
                 device = self._runner.weights.device
                 self._runner = None
-                release(device)
+                release_memory(device)
 
     @cached_property
     def params(self) -> Params:
@@ -160,7 +163,7 @@ class LocalEngine:
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
-        return undisturbed(lambda: uncollected(self._read_tokenizer))
+        return with_interrupts_deferred(lambda: with_gc_paused(self._read_tokenizer))
 
     def _read_tokenizer(self) -> "Tokenizer":
         from pixtral_cli.engines.local.tokens.tokenizer import Tokenizer
@@ -170,47 +173,47 @@ class LocalEngine:
     def _encode(self, messages: Sequence[Message]) -> "Prompt":
         tokenizer, window = self.tokenizer, self.params.context_window
 
-        def work() -> "Prompt":
+        def run() -> "Prompt":
             from pixtral_cli.engines.local.tokens.encode import encode
 
             return encode(messages, tokenizer, window)
 
-        return undisturbed(work)
+        return with_interrupts_deferred(run)
 
-    def _guide(self, schema: dict[str, Any] | None) -> "Guide | None":
-        """Raises UsageError when no answer can be held to the schema."""
+    def _constraint(self, schema: dict[str, Any] | None) -> "Constraint | None":
+        """Raises UsageError for a schema that cannot be enforced."""
         if schema is None:
             return None
 
         from pixtral_cli.engines.local.generation.grammar import compile_schema
 
         grammar = compile_schema(schema)
-        vocabulary = undisturbed(lambda: self.tokenizer.vocabulary)
-        from pixtral_cli.engines.local.generation.constraint import Guide
+        vocabulary = with_interrupts_deferred(lambda: self.tokenizer.vocabulary)
+        from pixtral_cli.engines.local.generation.constraint import Constraint
 
-        return Guide(vocabulary, grammar)
+        return Constraint(vocabulary, grammar)
 
-    def _room(self, prompt: "Prompt", sampling: Sampling) -> int:
-        """How many tokens the answer may take. Raises ContextError when the prompt leaves too few."""
+    def _answer_limit(self, prompt: "Prompt", sampling: Sampling) -> int:
+        """The most tokens the answer may have. Raises ContextError when the prompt leaves too few."""
         cost = Cost(len(prompt.tokens), self.params.context_window)
         cost.check_fits(sampling.max_tokens)
         return sampling.max_tokens or cost.left
 
 
 def import_model() -> None:
-    """Import torch and all that computes with it.
+    """Import torch and every module that needs it.
 
-    Torch's idle threads would look out for more work, and take the time from those of our kernel. How long they do is read
-    as torch is loaded, and is not said to other programs.
+    Torch's idle OpenMP threads spin and take time from our kernel's. GOMP_SPINCOUNT bounds that; it is read while torch is
+    loaded, and unset again so that child processes do not inherit it.
     """
-    chosen = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
-    if not chosen:
+    preset = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+    if not preset:
         os.environ["GOMP_SPINCOUNT"] = "10000"
     try:
         import_module("pixtral_cli.engines.local.generation.runner")
-        import_module("pixtral_cli.engines.local.model.upstream").modules()
+        import_module("pixtral_cli.engines.local.model.upstream").import_transformer()
     finally:
-        if not chosen:
+        if not preset:
             del os.environ["GOMP_SPINCOUNT"]
 
 

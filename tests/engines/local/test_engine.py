@@ -17,7 +17,7 @@ from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.model import block, decoder
-from pixtral_cli.engines.local.runtime.timing import Clock
+from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
 from tests.engines.local.checkpoints import SPECIALS, Sizes, build, image
 
@@ -282,8 +282,8 @@ def test_ctrl_c_at_a_hundred_random_moments_never_spoils_an_answer(folder: Path,
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, old)
     assert torch.backends.mkldnn.enabled
-    turns = engine.load().turns
-    assert not (turns._holder or turns._alone or turns._waiting)
+    scheduler = engine.load().scheduler
+    assert scheduler.idle
 
 
 @pytest.mark.parametrize("place", ["vision", "prefill", "decode", "kernel"])
@@ -306,7 +306,7 @@ def test_closing_between_chunks_gives_the_cache_back(engine: LocalEngine) -> Non
         next(stream)
     assert list(stream) == []
     assert text_of(engine, ASKED) == expected
-    assert len(engine.load().sequences._idle) == 1
+    assert len(engine.load().prefix_cache._idle) == 1
 
 
 def test_an_answer_that_is_dropped_ends_there_and_then(engine: LocalEngine) -> None:
@@ -315,9 +315,9 @@ def test_an_answer_that_is_dropped_ends_there_and_then(engine: LocalEngine) -> N
     try:
         dropped = engine.stream(ASKED, GREEDY)
         next(dropped)
-        assert not engine.load().sequences._idle
+        assert not engine.load().prefix_cache._idle
         del dropped
-        assert len(engine.load().sequences._idle) == 1
+        assert len(engine.load().prefix_cache._idle) == 1
     finally:
         gc.enable()
 
@@ -342,9 +342,9 @@ def test_bf16_and_fp32_on_the_cpu_agree(folder: Path) -> None:
     for dtype in ("fp32", "bf16"):
         engine = LocalEngine(folder, device="cpu", dtype=dtype)
         runner, prompt = engine.load(), engine._encode(ASKED)
-        with runner.sequences.lend(prompt) as (sequence, _):
+        with runner.prefix_cache.acquire(prompt) as (sequence, _):
             sequence.cache.grow(len(prompt.tokens))
-            runner.prefill(prompt, sequence, Clock())
+            runner.prefill(prompt, sequence, PhaseTimer())
             logits[dtype] = torch.stack([runner._extend(sequence, [token])[0] for token in (50, 60, 70)])
     assert torch.backends.mkldnn.enabled
     spread = logits["fp32"].std()

@@ -1,11 +1,11 @@
-"""Tokens to text as it grows: whole characters only, up to a stop string. Knows bytes, not the vocabulary."""
+"""Streaming detokenizer: tokens to text in whole characters, up to a stop string."""
 
 import codecs
 from collections.abc import Callable, Sequence
 
 
 class Detokenizer:
-    """Feeds on tokens and gives the text that is certain. `stopped` once a stop string has appeared; it is not given."""
+    """Turns tokens into text as soon as it is final. `stopped` is set by a stop string, which is left out of the text."""
 
     def __init__(self, bytes_of: Callable[[int], bytes], stop: Sequence[str] = ()) -> None:
         self.stopped = False
@@ -15,12 +15,12 @@ class Detokenizer:
         self._held = ""
 
     def feed(self, token: int) -> str:
-        """The text that this token makes certain, perhaps none. A token without bytes ends a character."""
+        """The text that is final after this token, perhaps none. A token without bytes ends an incomplete character."""
         data = self._bytes_of(token)
         return self._release(self._decoder.decode(data, final=not data))
 
     def close(self) -> str:
-        """What was held back in case a stop string would come. An unfinished character is left out."""
+        """The text held back as the possible beginning of a stop string. An incomplete character is dropped."""
         held, self._held = self._held, ""
         return "" if self.stopped else held
 
@@ -28,16 +28,16 @@ class Detokenizer:
         if self.stopped:
             return ""
         text = self._held + text
-        found = [place for stop in self._stop if (place := text.find(stop)) >= 0]
-        if found:
+        starts = [start for stop in self._stop if (start := text.find(stop)) >= 0]
+        if starts:
             self.stopped, self._held = True, ""
-            return text[: min(found)]
+            return text[: min(starts)]
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
 
 def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`."""
+    """The length of the longest suffix of `text` that is a proper prefix of `stop`."""
     longest = min(len(text), len(stop) - 1)
     return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)

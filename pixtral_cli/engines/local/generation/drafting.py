@@ -1,41 +1,47 @@
-"""Guesses an answer's next tokens from the conversation's own: an edit repeats most of what it edits. Knows no model."""
+"""Prompt lookup (n-gram drafting): drafts the next tokens from the conversation itself, for speculative decoding."""
 
 from collections.abc import Sequence
 
-GRAM = 3  # tokens that must have stood together before
-LONGEST = 15  # tokens guessed at a time; a step of 16 costs about three of one, on two cores
+NGRAM = 3  # tokens that must match for a draft
+MAX_DRAFT = 15  # a step of 16 tokens takes about three times as long as one of 1, on two cores
 
 
-class Lookup:
-    """What followed the last tokens where they stood before. Guesses more while it is right, and less often when wrong."""
+class PromptLookup:
+    """Drafts what followed the latest earlier occurrence of the last tokens.
+
+    Drafts grow while they are accepted; after a rejected one a longer match is required.
+    """
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = list(tokens)
-        self._follows: dict[tuple[int, ...], int] = {}  # the place after the latest such tokens
-        self._indexed = GRAM  # the places before this one are in there
-        self._length, self._needed = GRAM, GRAM
+        self._follows: dict[tuple[int, ...], int] = {}  # n-gram to the position after its last occurrence
+        self._indexed = NGRAM  # positions before this one are in `_follows`
+        self._draft_length, self._required_match = NGRAM, NGRAM
 
     def add(self, token: int) -> None:
-        """The next token of the conversation."""
+        """Append the next token of the conversation."""
         self._tokens.append(token)
 
-    def guess(self, most: int, guessed: int = 0, right: int = 0) -> list[int]:
-        """At most so many tokens that may follow; none where nothing suggests any. `right` of the last guess's were."""
-        self._learn(guessed, right)
+    def draft(self, limit: int, drafted: int = 0, accepted: int = 0) -> list[int]:
+        """At most `limit` tokens that may follow, perhaps none. Of the last `drafted` tokens `accepted` were right."""
+        self._adapt(drafted, accepted)
         self._index()
-        place = self._follows.get(tuple(self._tokens[-GRAM:]))
-        if place is None or self._tokens[max(0, place - self._needed) : place] != self._tokens[-self._needed :]:
+        position = self._follows.get(tuple(self._tokens[-NGRAM:]))
+        if (
+            position is None
+            or self._tokens[max(0, position - self._required_match) : position] != self._tokens[-self._required_match :]
+        ):
             return []
-        return self._tokens[place : place + max(0, min(self._length, most))]
+        return self._tokens[position : position + max(0, min(self._draft_length, limit))]
 
     def _index(self) -> None:
-        """Not before a guess is wanted: of a long prompt it takes a while, and the first token is not to wait for it."""
-        for place in range(self._indexed, len(self._tokens)):
-            self._follows[tuple(self._tokens[place - GRAM : place])] = place
-        self._indexed = max(GRAM, len(self._tokens))
+        """Done at the first draft: indexing a long prompt takes a while and must not delay the first token."""
+        for position in range(self._indexed, len(self._tokens)):
+            self._follows[tuple(self._tokens[position - NGRAM : position])] = position
+        self._indexed = max(NGRAM, len(self._tokens))
 
-    def _learn(self, guessed: int, right: int) -> None:
-        if guessed and right == guessed:
-            self._length, self._needed = min(2 * self._length + 1, LONGEST), GRAM
-        elif guessed and not right:
-            self._length, self._needed = GRAM, min(2 * self._needed, 8 * GRAM)
+    def _adapt(self, drafted: int, accepted: int) -> None:
+        if drafted and accepted == drafted:
+            self._draft_length, self._required_match = min(2 * self._draft_length + 1, MAX_DRAFT), NGRAM
+        elif drafted and not accepted:
+            self._draft_length, self._required_match = NGRAM, min(2 * self._required_match, 8 * NGRAM)

@@ -1,7 +1,6 @@
-"""A loaded model at work: prefills prompts and decodes tokens on kept sequences, running answers' tokens together."""
+"""Prefills prompts and decodes tokens on cached sequences; concurrent answers share their decode steps."""
 
-from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Several
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -9,141 +8,150 @@ import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params, verify_hint
-from pixtral_cli.engines.local.generation.drafting import Lookup
-from pixtral_cli.engines.local.generation.prefix_cache import Sequence, Sequences
-from pixtral_cli.engines.local.generation.sampling import NotFinite, Sampler
-from pixtral_cli.engines.local.generation.scheduler import Turn, Turns
+from pixtral_cli.engines.local.generation.drafting import PromptLookup
+from pixtral_cli.engines.local.generation.prefix_cache import CachedSequence, PrefixCache
+from pixtral_cli.engines.local.generation.sampling import NonFiniteLogits, Sampler
+from pixtral_cli.engines.local.generation.scheduler import Scheduler, WorkItem
 from pixtral_cli.engines.local.kernels.cpu import FEW, supports_products
 from pixtral_cli.engines.local.model.decoder import Decoder, Span
 from pixtral_cli.engines.local.model.kv_cache import KVCache
 from pixtral_cli.engines.local.model.loaded import Weights
-from pixtral_cli.engines.local.model.vision import Vision
+from pixtral_cli.engines.local.model.vision import VisionEncoder
 from pixtral_cli.engines.local.runtime import placement
-from pixtral_cli.engines.local.runtime.cancellation import Check, go_on
-from pixtral_cli.engines.local.runtime.oom import HINT, translated
-from pixtral_cli.engines.local.runtime.placement import Available
-from pixtral_cli.engines.local.runtime.timing import Clock
-from pixtral_cli.engines.local.tokens.encode import Placed, Prompt
-from pixtral_cli.engines.local.weights.loader import not_finite
+from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, no_cancel
+from pixtral_cli.engines.local.runtime.oom import OOM_HINT, translate_oom
+from pixtral_cli.engines.local.runtime.placement import AvailableMemory
+from pixtral_cli.engines.local.runtime.timing import PhaseTimer
+from pixtral_cli.engines.local.tokens.encode import Prompt, PromptImage
+from pixtral_cli.engines.local.weights.loader import find_non_finite
 from pixtral_cli.errors import ModelError, OutOfMemory
 
 R = TypeVar("R")
 
-CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions of a prefill step
-SHARE = 4  # idle KV caches take no more than this part of the device's memory, and no more than the weights do,
-LEAST = 1 << 27  # unless these are smaller than so many bytes
+PREFILL_CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions a prefill step
+# Idle KV caches take at most a quarter of the device's memory and at most the weights' size, if these are not tiny.
+IDLE_CACHE_DIVISOR = 4
+IDLE_CACHE_MINIMUM = 1 << 27
 
 
-class Step(Turn):
-    """Tokens to be appended to a sequence, and what came of it: the logits after each, or that memory ran out.
+class DecodeStep(WorkItem):
+    """Tokens to append to a sequence, and the result: the logits after each, or the error that memory ran out.
 
-    Those after the first are guesses; they may be left out.
+    Tokens after the first are drafts; a step may leave the last of them out.
     """
 
-    def __init__(self, sequence: Sequence, tokens: Several[int]) -> None:
+    def __init__(self, sequence: CachedSequence, tokens: Sequence[int]) -> None:
         super().__init__(key=sequence)
         self.sequence, self.tokens = sequence, tokens
         self.start = sequence.cache.length
-        self.logits: Several[Tensor] = ()
+        self.logits: Sequence[Tensor] = ()
         self.error: OutOfMemory | None = None
 
 
 class Runner:
-    """Threads take turns by the chunk and the step, each on a sequence of its own."""
+    """A loaded model's prefill and decode loops. Threads may call it at once, each with a sequence of its own."""
 
     def __init__(
         self,
         weights: Weights,
         params: Params,
         name: str,
-        available: Available,
+        available: AvailableMemory,
         chunk: int | None = None,
-        keep: int | None = None,
+        cache_bytes: int | None = None,
     ) -> None:
         self.weights = weights
         self.name = name
         self._params = params
         self._available = available
-        self._chunk = chunk or CHUNK[weights.device.type]
+        self._chunk = chunk or PREFILL_CHUNK[weights.device.type]
         self._decoder = Decoder(weights, params)
-        self._vision = Vision(weights, params) if params.vision else None
-        usual = min(placement.total(weights.device) // SHARE, max(weights.size, LEAST))
-        self.sequences = Sequences(self._new_cache, usual if keep is None else keep)
-        # Torch's last norm rounds the last few of an odd number otherwise when it has several.
-        self._exact = self._decoder.by_kernel and params.dim % 32 == 0
-        self.turns: Turns[Step] = Turns()
-        self._answering = 1 if self._decoder.by_kernel else placement.threads(weights.size)  # torch's threads
+        self._vision = VisionEncoder(weights, params) if params.vision else None
+        default = min(
+            placement.total_memory(weights.device) // IDLE_CACHE_DIVISOR, max(weights.size, IDLE_CACHE_MINIMUM)
+        )
+        self.prefix_cache = PrefixCache(self._new_cache, default if cache_bytes is None else cache_bytes)
+        # Drafting needs batched logits equal to single ones; torch's final norm rounds a dim's remainder after 32 otherwise.
+        self._drafts = self._decoder.uses_fused_step and params.dim % 32 == 0
+        self.scheduler: Scheduler[DecodeStep] = Scheduler()
+        self._decode_threads = 1 if self._decoder.uses_fused_step else placement.thread_count(weights.size)
 
-    def prefill(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check = go_on) -> Tensor:
-        """Compute what the sequence lacks of the prompt, in chunks; returns the logits (vocabulary,) of the next token.
+    def prefill(
+        self, prompt: Prompt, sequence: CachedSequence, clock: PhaseTimer, check: CancelCheck = no_cancel
+    ) -> Tensor:
+        """Compute the rest of the prompt in chunks; returns the logits (vocabulary,) of the next token.
 
         `check` is called before every layer and may raise.
         """
         length = len(prompt.tokens)
-        self._alone("growing the KV cache", lambda: sequence.cache.grow(length))
-        while (logits := self._chunk_of(prompt, sequence, clock, check)) is None:
+        self._run_exclusive("growing the KV cache", lambda: sequence.cache.grow(length))
+        while (logits := self._prefill_chunk(prompt, sequence, clock, check)) is None:
             pass
         return logits
 
-    def _chunk_of(self, prompt: Prompt, sequence: Sequence, clock: Clock, check: Check) -> Tensor | None:
-        """Compute the next chunk of the prompt; returns the logits of the next token after the last."""
+    def _prefill_chunk(
+        self, prompt: Prompt, sequence: CachedSequence, clock: PhaseTimer, check: CancelCheck
+    ) -> Tensor | None:
+        """Compute the next chunk of the prompt; after the last, returns the logits of the next token."""
         start = sequence.cache.length
         stop = min(start + self._chunk, len(prompt.tokens))
         with clock.time("encode"):
-            states = self._alone("reading the images", lambda: self._embed(prompt, start, stop, check))
+            states = self._run_exclusive("reading the images", lambda: self._embed(prompt, start, stop, check))
 
-        def read() -> Tensor | None:
+        def compute() -> Tensor | None:
             last = self._decoder.forward(states, [Span(sequence.cache, stop - start)], check)
             return self._decoder.logits(last)[0] if stop == len(prompt.tokens) else None
 
         with clock.time("prefill"):
-            return self._alone("reading the prompt", read, self._answering if stop - start <= FEW else None)
+            return self._run_exclusive(
+                "reading the prompt", compute, self._decode_threads if stop - start <= FEW else None
+            )
 
-    def decode(self, sequence: Sequence, logits: Tensor, pick: Sampler, room: int) -> Iterator[int]:
-        """At most `room` tokens, the first chosen from `logits`; each later one is computed when it is asked for.
+    def decode(self, sequence: CachedSequence, logits: Tensor, sample: Sampler, limit: int) -> Iterator[int]:
+        """At most `limit` tokens, the first chosen from `logits`; each later one is computed when it is asked for.
 
-        The end of text is a token like any other. Raises ModelError when the model computes what is not a number.
+        The end of text is a token like any other. Raises ModelError when logits are NaN or infinite.
         """
-        lookup = Lookup(sequence.tokens) if self._exact else None
-        rows: Several[Tensor] = [logits]  # after what is certain, then after each token of the guess
-        guess: list[int] = []
-        right = 0  # tokens of the guess that have come true
+        drafter = PromptLookup(sequence.tokens) if self._drafts else None
+        rows: Sequence[Tensor] = [logits]  # after the last accepted token, then after each drafted one
+        draft: list[int] = []
+        accepted = 0  # tokens of the draft that were sampled
         try:
-            for left in range(room, 0, -1):
-                token = self._pick(sequence, rows[right], pick)
+            for left in range(limit, 0, -1):
+                token = self._sample(sequence, rows[accepted], sample)
                 yield token
-                if lookup:
-                    lookup.add(token)
-                if guess[right : right + 1] == [token]:
-                    right += 1
+                if drafter:
+                    drafter.add(token)
+                if draft[accepted : accepted + 1] == [token]:
+                    accepted += 1
                 elif left > 1:
-                    sequence.cut(len(guess) - right)
-                    guess = lookup.guess(left - 2, len(guess), right) if lookup else []
-                    rows = self._extend(sequence, [token, *guess])
-                    guess, right = guess[: len(rows) - 1], 0
+                    sequence.truncate(len(draft) - accepted)
+                    draft = drafter.draft(left - 2, len(draft), accepted) if drafter else []
+                    rows = self._extend(sequence, [token, *draft])
+                    draft, accepted = draft[: len(rows) - 1], 0
         finally:
-            self.turns.gone(sequence)
+            self.scheduler.finish(sequence)
 
-    def _extend(self, sequence: Sequence, tokens: Several[int]) -> Several[Tensor]:
-        """Append a token and guesses of what follows it, of which the last may be left out; the logits after each."""
-        step = Step(sequence, tokens)
+    def _extend(self, sequence: CachedSequence, tokens: Sequence[int]) -> Sequence[Tensor]:
+        """Append a token and drafts of its successors, the last of which may be left out; the logits after each."""
+        step = DecodeStep(sequence, tokens)
         sequence.tokens += tokens
-        self.turns.together(step, self._compute)
+        self.scheduler.run_batched(step, self._compute)
         if step.error:
             raise step.error
         del sequence.tokens[sequence.cache.length :]
         return step.logits
 
-    def _compute(self, steps: Several[Step]) -> None:
-        """The logits of every step; where memory is too short for all at once, one after the other."""
-        most = max(1, FEW // len(steps))
-        tokens = [step.tokens[:most] for step in steps]
+    def _compute(self, steps: Sequence[DecodeStep]) -> None:
+        """Compute every step's logits in one batch; where memory runs out, one step at a time."""
+        limit = max(1, FEW // len(steps))
+        tokens = [step.tokens[:limit] for step in steps]
         try:
-            with self._ready("answering", self._answering), self._matrix_vector(len(steps)):
+            with self._prepared("answering", self._decode_threads), self._matrix_vector(len(steps)):
                 for step in steps:
                     step.sequence.cache.length, step.error = step.start, None
                 spans = [
-                    Span(step.sequence.cache, len(new), apart=True) for step, new in zip(steps, tokens, strict=True)
+                    Span(step.sequence.cache, len(new), separate=True) for step, new in zip(steps, tokens, strict=True)
                 ]
                 states = self._decoder.forward(self._decoder.embed([token for new in tokens for token in new]), spans)
                 logits = torch.split(self._decoder.logits(states), [len(new) for new in tokens])
@@ -156,13 +164,13 @@ class Runner:
                 for step in steps:
                     self._compute([step])
 
-    def _pick(self, sequence: Sequence, logits: Tensor, pick: Sampler) -> int:
-        placement.use_threads(self._answering)
+    def _sample(self, sequence: CachedSequence, logits: Tensor, sample: Sampler) -> int:
+        placement.set_threads(self._decode_threads)
         try:
-            return pick(logits)
-        except NotFinite as error:
-            sequence.cache.length = 0  # what it holds is no better
-            if bad := not_finite(self.weights):
+            return sample(logits)
+        except NonFiniteLogits as error:
+            sequence.cache.length = 0  # its keys and values are NaN too
+            if bad := find_non_finite(self.weights):
                 message = f"The weights of {self.name} hold values that are not numbers: {bad}"
                 raise ModelError(message[:120], verify_hint(self.name)) from error
             raise ModelError(f"{self.name} computed values that are not numbers", "Try --dtype fp32") from error
@@ -171,49 +179,49 @@ class Runner:
         return placement.peak_memory(self.weights.device)
 
     @torch.inference_mode()
-    def _embed(self, prompt: Prompt, start: int, stop: int, check: Check) -> Tensor:
-        """The prompt's positions [start, stop) as the decoder takes them, image features in their places."""
+    def _embed(self, prompt: Prompt, start: int, stop: int, check: CancelCheck) -> Tensor:
+        """Embeddings of the prompt's positions [start, stop): tokens, and image features at the image tokens."""
         states = self._decoder.embed(prompt.tokens[start:stop])
-        for placed in prompt.images:
-            if placed.start < stop and start < placed.stop:
-                self._fill(states, placed, start, stop, check)
+        for image in prompt.images:
+            if image.start < stop and start < image.stop:
+                self._insert_features(states, image, start, stop, check)
         return states
 
-    def _fill(self, states: Tensor, placed: Placed, start: int, stop: int, check: Check) -> None:
+    def _insert_features(self, states: Tensor, image: PromptImage, start: int, stop: int, check: CancelCheck) -> None:
         assert self._vision
-        first, last = max(start, placed.start), min(stop, placed.stop)
-        offsets = torch.arange(first - placed.start, last - placed.start)
-        row = placed.grid.columns + 1  # each row of patches ends in a break
-        patches = offsets % row != placed.grid.columns
-        wanted = (offsets - offsets // row)[patches].to(states.device)
-        places = (offsets + placed.start - start)[patches].to(states.device)
-        states[places] = self._vision.features(placed, check)[wanted]
+        first, last = max(start, image.start), min(stop, image.stop)
+        offsets = torch.arange(first - image.start, last - image.start)
+        width = image.grid.columns + 1  # each row of patches ends in a break token
+        patches = offsets % width != image.grid.columns
+        sources = (offsets - offsets // width)[patches].to(states.device)
+        targets = (offsets + image.start - start)[patches].to(states.device)
+        states[targets] = self._vision.features(image, check)[sources]
 
     def _new_cache(self) -> KVCache:
         return KVCache(self._params, self.weights.device, self.weights.dtype, self._reserve)
 
     def _reserve(self, size: int) -> None:
-        """Make sure that `size` bytes are free, at the cost of what is only kept; raises OutOfMemory."""
-        while (have := self._available(self.weights.device)) < size:
-            if not self.sequences.drop_one() and not (self._vision and self._vision.forget()):
-                raise placement.not_enough("The KV cache", have, size, HINT)
+        """Free `size` bytes, dropping cached sequences and features as needed; raises OutOfMemory."""
+        while (free := self._available(self.weights.device)) < size:
+            if not self.prefix_cache.drop_one() and not (self._vision and self._vision.clear_cache()):
+                raise placement.out_of_memory("The KV cache", free, size, OOM_HINT)
 
-    def _alone(self, doing: str, work: Callable[[], R], threads: int | None = None) -> R:
-        def ready() -> R:
-            with self._ready(doing, threads):
+    def _run_exclusive(self, doing: str, work: Callable[[], R], threads: int | None = None) -> R:
+        def prepared() -> R:
+            with self._prepared(doing, threads):
                 return work()
 
-        return self.turns.alone(ready)
+        return self.scheduler.run_exclusive(prepared)
 
     @contextmanager
-    def _ready(self, doing: str, threads: int | None = None) -> Iterator[None]:
-        with translated(doing):
-            placement.use_threads(threads or placement.threads(self.weights.size))
+    def _prepared(self, doing: str, threads: int | None = None) -> Iterator[None]:
+        with translate_oom(doing):
+            placement.set_threads(threads or placement.thread_count(self.weights.size))
             yield
 
     @contextmanager
     def _matrix_vector(self, count: int) -> Iterator[None]:
-        """On a CPU without our kernel, oneDNN's product of a matrix and one vector in bfloat16 is slower than torch's."""
+        """Turns oneDNN off where its bfloat16 matrix-vector product is slower than torch's: on a CPU without our kernel."""
         device, dtype = self.weights.device, self.weights.dtype
         if count > 1 or device.type != "cpu" or dtype != torch.bfloat16 or supports_products(device, dtype):
             yield

@@ -1,4 +1,4 @@
-"""How the next token is chosen: decided once, outside the loop. Knows logits and nothing else."""
+"""Samplers: functions from logits to a token, built once per answer."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,37 +9,35 @@ from torch import Tensor
 from pixtral_cli.chat.engine import Sampling
 
 Sampler = Callable[[Tensor], int]
-NUCLEUS = 1024  # how many of the likeliest tokens are tried before all are sorted
+TOP_P_CANDIDATES = 1024  # likeliest tokens tried before all are sorted
 
 
-class NotFinite(Exception):
-    """The model computed a value that is not a number."""
+class NonFiniteLogits(Exception):
+    """The model computed a logit that is NaN or infinite."""
 
 
-class Narrow(Protocol):
-    """Makes of a sampler one that chooses among fewer tokens; those left out are at minus infinity.
+class Constrain(Protocol):
+    """Restricts a sampler to some tokens; see `constraint.Constraint.constrain`."""
 
-    `trying`: a choice among all is as good where it is one of those.
-    """
-
-    def __call__(self, choose: Sampler, *, trying: bool) -> Sampler: ...
+    def __call__(self, sample: Sampler, *, unmasked_first: bool) -> Sampler: ...
 
 
-def make_sampler(sampling: Sampling, narrow: Narrow | None = None) -> Sampler:
+def make_sampler(sampling: Sampling, constrain: Constrain | None = None) -> Sampler:
     """A function from logits (vocabulary,) to a token. Equal seeds give equal tokens for equal logits.
 
-    The function raises NotFinite when a logit of the model is not a finite number.
+    The function raises NonFiniteLogits when a logit is NaN or infinite.
     """
     greedy = sampling.temperature == 0
-    choose = _greedy if greedy else _drawing(sampling)
-    return _checked(narrow(choose, trying=greedy or sampling.top_p >= 1) if narrow else choose)
+    sample = _greedy if greedy else _multinomial(sampling)
+    independent = greedy or sampling.top_p >= 1  # no token's chance depends on another's
+    return _check_logits(constrain(sample, unmasked_first=independent) if constrain else sample)
 
 
 def _greedy(logits: Tensor) -> int:
     return int(logits.argmax())
 
 
-def _drawing(sampling: Sampling) -> Sampler:
+def _multinomial(sampling: Sampling) -> Sampler:
     generator = torch.Generator()
     if sampling.seed is None:
         generator.seed()
@@ -48,8 +46,10 @@ def _drawing(sampling: Sampling) -> Sampler:
 
     def draw(logits: Tensor) -> int:
         values = logits.cpu().double()
-        probabilities = torch.softmax((values - values.max()) / sampling.temperature, dim=-1)  # no infinite quotient
-        kept, tokens = _nucleus(probabilities, sampling.top_p)
+        probabilities = torch.softmax(
+            (values - values.max()) / sampling.temperature, dim=-1
+        )  # the maximum first: no infinite quotient
+        kept, tokens = _top_p(probabilities, sampling.top_p)
         sums = kept.cumsum(0)
         point = torch.rand((), generator=generator, dtype=torch.double) * sums[-1]
         place = int(torch.searchsorted(sums, point, right=True).clamp(max=len(sums) - 1))
@@ -58,21 +58,21 @@ def _drawing(sampling: Sampling) -> Sampler:
     return draw
 
 
-def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor | None]:
+def _top_p(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor | None]:
     """The fewest tokens whose probabilities reach `top_p`, likeliest first; all in order when it is 1."""
     if top_p >= 1:
         return probabilities, None
-    values, tokens = probabilities.topk(min(NUCLEUS, len(probabilities)))
+    values, tokens = probabilities.topk(min(TOP_P_CANDIDATES, len(probabilities)))
     if float(values.sum()) < top_p:
         values, tokens = probabilities.sort(descending=True)
     count = int((values.cumsum(0) < top_p).sum()) + 1
     return values[:count], tokens[:count]
 
 
-def _checked(choose: Sampler) -> Sampler:
-    def choose_checked(logits: Tensor) -> int:
+def _check_logits(sample: Sampler) -> Sampler:
+    def checked(logits: Tensor) -> int:
         if not torch.isfinite(logits).all():
-            raise NotFinite
-        return choose(logits)
+            raise NonFiniteLogits
+        return sample(logits)
 
-    return choose_checked
+    return checked

@@ -1,6 +1,15 @@
-"""Whose turn it is to compute: a prefill's chunk alone, the running answers' next tokens together. Computes nothing itself.
+"""Decides whose computation runs next: one prefill chunk, or the next decode steps of all running answers as a batch.
 
-There is no thread behind it: of the threads that wait for a token one leads, and computes for all of them.
+There is no scheduler thread. The threads that ask for work are served one at a time; the one that is served, the leader,
+computes for itself or for the whole batch and hands leadership on. That saves two thread switches for every token.
+
+Invariants, which hold whenever `_lock` is free:
+
+1. The leader's item is queued, in `exclusive` or `waiting`. Where anything unfinished is queued, there is a leader.
+2. Only the leader's thread computes, and only it changes `running`, which is empty while a new leader is chosen.
+3. A thread does not return while its item is in `running`, not even when interrupted: another thread uses its data.
+4. `_lock` is held for bookkeeping alone, never while waiting or computing. It is re-entrant, because Python may collect
+   an abandoned answer inside of it, and collecting it calls `finish`, which changes nothing but `_expected`.
 """
 
 import threading
@@ -9,137 +18,141 @@ from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-MOST = 32  # answers in one step
-PATIENCE = 0.25  # of a step's time: how long the next one waits for those who were in it
+MAX_BATCH = 32  # decode steps computed together
+REJOIN_FRACTION = 0.25  # of a step's time: how long the next one waits for the members of the last
 
 
-class Turn:
-    """One thread's wish to compute; by `key` a turn is recognised as the same answer's next. `done` by whoever led."""
+class WorkItem:
+    """One thread's request to compute. Items of one answer share a `key`; `done` is set once a leader computed it."""
 
     def __init__(self, key: object = None) -> None:
         self.key = key
         self.done = False
-        self.left = False
+        self.removed = False
         self.wake: SimpleQueue[None] = SimpleQueue()
 
 
 R = TypeVar("R")
-T = TypeVar("T", bound=Turn)
+T = TypeVar("T", bound=WorkItem)
 
 
-class Turns(Generic[T]):
-    """Gives one turn at a time; chunks and steps alternate when both are wanted.
+class Scheduler(Generic[T]):
+    """Serialises computation: exclusive work and batches alternate when both are queued.
 
-    An exception, Ctrl-C too, ends the turn of the thread it is raised in, and nobody else's: a step that its leader did
-    not finish is computed again under the next.
+    An exception (KeyboardInterrupt too) ends the item of the thread that it is raised in and no other: a batch that its
+    leader did not finish is computed again under the next leader.
     """
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._holder: Turn | None = None
-        self._alone: list[Turn] = []
-        self._waiting: list[T] = []
-        self._running: Sequence[T] = ()
-        self._expected: set[object] = set()
-        self._until = 0.0
+        self.exclusive: list[WorkItem] = []
+        self.waiting: list[T] = []
+        self.running: Sequence[T] = ()
+        self._lock = threading.RLock()
+        self._leader: WorkItem | None = None
+        self._expected: set[object] = set()  # keys of the last batch that have not asked for their next step yet
+        self._rejoin_deadline = 0.0
 
-    def alone(self, work: Callable[[], R]) -> R:
-        """The result of `work`, during which nobody else computes."""
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued or running."""
+        return self._leader is None and not self.exclusive and not self.waiting
+
+    def run_exclusive(self, work: Callable[[], R]) -> R:
+        """The result of `work`, during which nothing else is computed."""
         results: list[R] = []
-        self._during(Turn(), self._alone, lambda: results.append(work()))
+        self._run(WorkItem(), self.exclusive, lambda: results.append(work()))
         return results[0]
 
-    def together(self, turn: T, compute: Callable[[Sequence[T]], None]) -> None:
-        """Returns when `turn` was in a call of `compute`, this thread's or another's.
+    def run_batched(self, item: T, compute: Callable[[Sequence[T]], None]) -> None:
+        """Return once `item` was in a batch that `compute` was called with, by this thread or another.
 
-        `compute` may find turns that an interrupted call has begun. What it raises is raised in its own thread alone.
+        `compute` may be given items that an interrupted call has begun. What it raises is raised in its own thread only.
         """
-        self._during(turn, self._waiting, lambda: self._lead(turn, compute))
+        self._run(item, self.waiting, lambda: self._lead_batch(item, compute))
 
-    def _during(self, turn: Turn, queue: "list[Turn] | list[T]", work: Callable[[], None]) -> None:
-        """Do the work when it is this thread's turn, if another has not done it by then; then give the turn on."""
+    def finish(self, key: object) -> None:
+        """The answer with this key asks for no more steps: no batch waits for it. May be called by the collector."""
+        with self._lock:
+            self._stop_expecting(key)
+
+    def _run(self, item: WorkItem, queue: "list[WorkItem] | list[T]", work: Callable[[], None]) -> None:
         interrupt: BaseException | None = None
         try:
-            if self._take(turn, queue):
+            if self._wait_for_lead(item, queue):
                 work()
         finally:
-            # Here and not in a function or a context manager, which Ctrl-C could cut before its first line.
-            while not turn.left:
+            # Inline, since an interrupt could end a function or context manager before its first line.
+            while not item.removed:
                 try:
-                    self._leave(turn)
+                    self._remove(item)
                 except BaseException as error:
                     interrupt = error
             if interrupt:
                 raise interrupt
 
-    def _lead(self, turn: T, compute: Callable[[Sequence[T]], None]) -> None:
-        self._gather(turn)
+    def _lead_batch(self, item: T, compute: Callable[[Sequence[T]], None]) -> None:
+        self._wait_for_expected(item)
         began = time.perf_counter()
-        with self._mutex:
-            batch = [turn, *(other for other in self._waiting if other is not turn)][:MOST]
-            self._running = batch
+        with self._lock:
+            batch = [item, *(other for other in self.waiting if other is not item)][:MAX_BATCH]
+            self.running = batch
         compute(batch)
         now = time.perf_counter()
-        self._until = now + PATIENCE * (now - began)
-        self._expected = {each.key for each in batch}
-        for each in batch:
-            each.done = True
+        with self._lock:
+            self._rejoin_deadline = now + REJOIN_FRACTION * (now - began)
+            self._expected = {each.key for each in batch}
+            for each in batch:
+                each.done = True
 
-    def gone(self, key: object) -> None:
-        """The answer of that key wants no more tokens: nobody need wait for it.
-
-        Takes no lock: a forgotten answer may be collected, and say this, inside of one.
-        """
-        self._arrived(key)
-
-    def _take(self, turn: Turn, queue: "list[Turn] | list[T]") -> bool:
-        """Wait; True when the turn is this thread's to compute, False when another has computed it."""
-        with self._mutex:
-            queue.append(turn)  # type: ignore[arg-type]
-            self._arrived(turn.key)
-            if self._holder is None:
-                self._holder = turn
+    def _wait_for_lead(self, item: WorkItem, queue: "list[WorkItem] | list[T]") -> bool:
+        """True when the item's thread is to compute, False when another has computed it."""
+        with self._lock:
+            queue.append(item)  # type: ignore[arg-type]
+            self._stop_expecting(item.key)
+            if self._leader is None:
+                self._leader = item
         while True:
-            with self._mutex:
-                if turn.done or self._holder is turn:
-                    return not turn.done
-            turn.wake.get()
+            with self._lock:
+                if item.done or self._leader is item:
+                    return not item.done
+            item.wake.get()
 
-    def _arrived(self, key: object) -> None:
+    def _stop_expecting(self, key: object) -> None:
         if key in self._expected:
             self._expected.discard(key)
-            if holder := self._holder:
-                holder.wake.put(None)
+            if leader := self._leader:
+                leader.wake.put(None)
 
-    def _gather(self, turn: Turn) -> None:
-        """Those who were in the last step ask for their next token in a moment: wait for them, but not for long."""
-        while self._expected and (left := self._until - time.perf_counter()) > 0:
+    def _wait_for_expected(self, item: WorkItem) -> None:
+        """Members of the last batch ask for their next step within moments: wait for them until the deadline."""
+        while self._expected and (left := self._rejoin_deadline - time.perf_counter()) > 0:
             try:
-                turn.wake.get(timeout=left)
+                item.wake.get(timeout=left)
             except Empty:
                 return
 
-    def _leave(self, turn: Turn) -> None:
-        """May be cut short anywhere and done again."""
+    def _remove(self, item: WorkItem) -> None:
+        """Hand leadership on and leave the queues. May be interrupted anywhere and called again."""
         while True:
-            with self._mutex:
-                if self._holder is turn:
-                    self._pass_on(turn)
-                if turn not in self._running:
-                    self._alone[:] = [other for other in self._alone if other is not turn]
-                    self._waiting[:] = [other for other in self._waiting if other is not turn]
-                    turn.left = True
+            with self._lock:
+                if self._leader is item:
+                    self._hand_over(item)
+                if item not in self.running:
+                    self.exclusive[:] = [other for other in self.exclusive if other is not item]
+                    self.waiting[:] = [other for other in self.waiting if other is not item]
+                    item.removed = True
                     return
-            turn.wake.get()  # another thread is computing with what is ours
+            item.wake.get()  # the leader is computing with this item's data
 
-    def _pass_on(self, turn: Turn) -> None:
-        waiting = [other for other in self._waiting if other is not turn and not other.done]
-        alone = [other for other in self._alone if other is not turn]
-        queue: Sequence[Turn] = alone if alone and (turn.key is not None or not waiting) else waiting
+    def _hand_over(self, item: WorkItem) -> None:
+        waiting = [other for other in self.waiting if other is not item and not other.done]
+        exclusive = [other for other in self.exclusive if other is not item]
+        after_batch = item.key is not None
+        queue: Sequence[WorkItem] = exclusive if exclusive and (after_batch or not waiting) else waiting
         following = queue[0] if queue else None
-        for running in self._running:
-            running.wake.put(None)
+        for member in self.running:
+            member.wake.put(None)
         if following:
             following.wake.put(None)
-        self._waiting[:], self._alone[:], self._running = waiting, alone, ()
-        self._holder = following
+        self.waiting[:], self.exclusive[:], self.running = waiting, exclusive, ()
+        self._leader = following

@@ -1,4 +1,4 @@
-"""One transformer block of mistral_inference's module tree, in the decoder and in the vision encoder, with our attention."""
+"""The forward pass of mistral_inference's `TransformerBlock`, for the decoder and the vision encoder."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,17 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixtral_cli.engines.local.kernels.cpu import linear
-from pixtral_cli.engines.local.model.attention import rotate
+from pixtral_cli.engines.local.model.rope import apply_rope
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def run_block(block: Any, states: Tensor, turns: Tensor, attend: Attend) -> Tensor:
-    """`states` (T, dim) after one block; `attend` is handed rotated queries (T, H, D), keys and values (T, G, D)."""
+def run_block(block: Any, states: Tensor, rotations: Tensor, attend: Attend) -> Tensor:
+    """`states` (T, dim) after one block. `attend` gets rotated queries (T, H, D) and keys, and values (T, G, D)."""
     attention, count = block.attention, len(states)
     normed = norm(block.attention_norm, states)
-    query = rotate(linear(attention.wq, normed).view(count, attention.n_heads, -1), turns)
-    key = rotate(linear(attention.wk, normed).view(count, attention.n_kv_heads, -1), turns)
+    query = apply_rope(linear(attention.wq, normed).view(count, attention.n_heads, -1), rotations)
+    key = apply_rope(linear(attention.wk, normed).view(count, attention.n_kv_heads, -1), rotations)
     value = linear(attention.wv, normed).view(count, attention.n_kv_heads, -1)
     states = states + linear(attention.wo, attend(query, key, value).flatten(1))
     feed = block.feed_forward
@@ -26,4 +26,5 @@ def run_block(block: Any, states: Tensor, turns: Tensor, attend: Attend) -> Tens
 
 
 def norm(module: Any, states: Tensor) -> Tensor:
+    """RMSNorm with the module's weight and epsilon."""
     return F.rms_norm(states, states.shape[-1:], module.weight, module.eps)

@@ -1,4 +1,4 @@
-"""All layers of the decoder fused: a few positions in one call of our kernel, `product.c`, nothing left to Python between."""
+"""A decoder step for a few positions in one call of our CPU kernel: all layers, without returning to Python between."""
 
 import ctypes
 from collections.abc import Iterable
@@ -25,26 +25,26 @@ class _Model(ctypes.Structure):
     _fields_ = [("layers", ctypes.POINTER(_Layer)), *((name, number) for name in SIZES), ("epsilon", ctypes.c_float)]
 
 
-class _Kept(ctypes.Structure):
+class _LayerCache(ctypes.Structure):
     _fields_ = [("store", address), ("capacity", number)]
 
 
 class _Span(ctypes.Structure):
-    _fields_ = [("layers", ctypes.POINTER(_Kept)), ("past", number), ("count", number)]
+    _fields_ = [("layers", ctypes.POINTER(_LayerCache)), ("past", number), ("count", number)]
 
 
-def can(weights: Weights, params: Params) -> bool:
-    """Whether the kernel computes steps of this model where it is."""
+def supports_fused_step(weights: Weights, params: Params) -> bool:
+    """Whether the kernel computes decoder steps of these weights on their device, in their dtype."""
     quantized = any(isinstance(module, cpu.HasMatrix) for module in weights.model.layers.modules())
-    place = weights.device, weights.dtype
-    return cpu.supports_attention(*place, params.head_dim) and (not quantized or cpu.supports_packed(*place))
+    key = weights.device, weights.dtype
+    return cpu.supports_attention(*key, params.head_dim) and (not quantized or cpu.supports_packed(*key))
 
 
-class Fused:
-    """The layers of a model that `can`, for up to `product.FEW` positions."""
+class FusedStep:
+    """The decoder layers of a model for which `supports_fused_step`, for up to `cpu.FEW` positions."""
 
     def __init__(self, weights: Weights, params: Params, threads: int) -> None:
-        self._weights = weights.model  # what the addresses point into
+        self._weights = weights.model  # kept alive: the kernel holds addresses into it
         layers = [_layer(block) for block in weights.model.layers.values()]
         self._model = _Model(
             (_Layer * len(layers))(*layers), len(layers), params.dim, params.hidden_dim, params.n_heads, params.n_kv_heads,
@@ -52,17 +52,17 @@ class Fused:
         )  # fmt: skip
         self._threads = threads
 
-    def __call__(self, states: Tensor, spans: Iterable[tuple[KVCache, int]], turns: Tensor) -> Tensor:
-        """Embedded positions (T, dim) after all layers, each span's following those of its cache, which has room for them.
+    def __call__(self, states: Tensor, spans: Iterable[tuple[KVCache, int]], rotations: Tensor) -> Tensor:
+        """Embedded positions (T, dim) after all layers. Each span's follow those in its cache, which has room for them.
 
-        `turns` are the positions' rotations (T, head_dim / 2), complex. Raises MemoryError.
+        `rotations` are complex, (T, head_dim / 2). Raises MemoryError.
         """
-        states, turns = states.clone(), turns.contiguous()
-        placed = []
+        states, rotations = states.clone(), rotations.contiguous()
+        spans_array = []
         for cache, count in spans:
-            kept = (_Kept * self._model.count)(*(_Kept(*place) for place in cache.places()))
-            placed.append(_Span(kept, cache.length, count))
-        cpu.step(self._model, (_Span * len(placed))(*placed), states, turns, self._threads)
+            caches = (_LayerCache * self._model.count)(*(_LayerCache(*entry) for entry in cache.addresses()))
+            spans_array.append(_Span(caches, cache.length, count))
+        cpu.step(self._model, (_Span * len(spans_array))(*spans_array), states, rotations, self._threads)
         return states
 
 

@@ -1,4 +1,4 @@
-"""The KV cache of one sequence: grown as needed, rewound by setting its length. Knows no tokens."""
+"""The KV cache of one sequence: grown as needed, rewound by setting its length."""
 
 from collections.abc import Callable
 
@@ -7,20 +7,20 @@ from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params
 
-STEP = 256  # positions by which a cache grows at least
+GROWTH_POSITIONS = 256  # a cache grows by multiples of this
 
-Reserve = Callable[[int], None]
+ReserveMemory = Callable[[int], None]
 
 
 def position_bytes(params: Params, dtype: torch.dtype) -> int:
-    """Bytes of a position's keys and values in all layers."""
+    """Bytes of one position's keys and values over all layers."""
     return 2 * params.n_kv_heads * params.head_dim * dtype.itemsize * params.n_layers
 
 
 class KVCache:
-    """Keys and values of every layer for `length` positions. What lies beyond `length` is never read."""
+    """Keys and values of every layer for `length` positions. Storage beyond `length` is never read."""
 
-    def __init__(self, params: Params, device: torch.device, dtype: torch.dtype, reserve: Reserve) -> None:
+    def __init__(self, params: Params, device: torch.device, dtype: torch.dtype, reserve: ReserveMemory) -> None:
         self.length = 0
         self._reserve = reserve
         self._empty = torch.empty(2, params.n_kv_heads, 0, params.head_dim, device=device, dtype=dtype)
@@ -39,11 +39,11 @@ class KVCache:
 
     @torch.inference_mode()
     def grow(self, length: int) -> None:
-        """Make room for `length` positions in all; `reserve` is asked first and raises OutOfMemory."""
+        """Make room for `length` positions in all. `reserve` is called with the bytes needed and raises OutOfMemory."""
         if length <= self.capacity:
             return
         capacity = max(length, min(self.capacity + self.capacity // 8, self._window))
-        capacity = (capacity + STEP - 1) // STEP * STEP
+        capacity = (capacity + GROWTH_POSITIONS - 1) // GROWTH_POSITIONS * GROWTH_POSITIONS
         largest = max(layer.nbytes for layer in self._layers)
         self._reserve(capacity * self._position_bytes - self.size + largest)
         for index, layer in enumerate(self._layers):
@@ -53,20 +53,20 @@ class KVCache:
 
     @torch.inference_mode()
     def copy(self, other: "KVCache", length: int) -> None:
-        """Become the first `length` positions of another cache."""
+        """Copy the first `length` positions of another cache."""
         self.grow(length)
         for ours, theirs in zip(self._layers, other._layers, strict=True):
             ours[:, :, :length] = theirs[:, :, :length]
         self.length = length
 
-    def places(self) -> list[tuple[int, int]]:
-        """Of each layer the address of what is kept, (2, G, capacity, D), and its capacity."""
+    def addresses(self) -> list[tuple[int, int]]:
+        """For each layer the address of its storage (2, G, capacity, D), and its capacity in positions."""
         return [(layer.data_ptr(), layer.shape[2]) for layer in self._layers]
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Write (T, G, D) after the valid positions of one layer; returns that layer's keys and values, (G, S, D) each.
+        """Write (T, G, D) after the valid positions of one layer; returns all its keys and values, (G, S, D) each.
 
-        The positions count only once `length` has been raised, after the last layer.
+        They become valid when `length` is raised, after the last layer.
         """
         store = self._layers[layer]
         stop = self.length + len(key)

@@ -1,4 +1,4 @@
-"""A loaded model as a value: the module tree and where its weights are. Leaves reading them to `weights.loader`."""
+"""A loaded model as a value; `weights.loader` makes it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,7 @@ import torch
 class Weights:
     """mistral_inference's `Transformer` with its weights.
 
-    `device` is where they are; `dtype` that of all that `scheme` ("none", "8bit", "4bit") does not quantize; `size`
-    how many bytes they take.
+    `dtype` is that of every weight that `scheme` ("none", "8bit" or "4bit") does not quantize; `size` is in bytes.
     """
 
     model: Any

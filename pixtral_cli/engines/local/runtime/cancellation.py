@@ -1,44 +1,44 @@
-"""An answer in the making, which any thread may stop. Leaves the making to the steps it is given."""
+"""Cancelling an answer from any thread while it is being computed."""
 
 import threading
 from collections.abc import Callable, Generator, Iterator
 
 from pixtral_cli.chat.engine import Chunk
 
-Check = Callable[[], None]
+CancelCheck = Callable[[], None]
 
 
-def go_on() -> None:
-    """A check for what nobody stops."""
+def no_cancel() -> None:
+    """The cancel check of work that cannot be cancelled."""
 
 
-class Stopped(BaseException):
-    """The answer was closed while it was being computed."""
+class Cancelled(BaseException):
+    """The stream was closed while it was being computed."""
 
 
-class Answer(Iterator[Chunk]):
-    """The chunks of one answer. `close` may be called from any thread: also one that is not pulling the answer."""
+class CancellableStream(Iterator[Chunk]):
+    """The chunks of one answer. `close` may be called from any thread, whichever thread is pulling the stream."""
 
-    def __init__(self, steps: Callable[[Check], Generator[Chunk, None, None]]) -> None:
-        """`steps` is handed a check that raises `Stopped` once the answer is closed, to be called often."""
+    def __init__(self, generate: Callable[[CancelCheck], Generator[Chunk, None, None]]) -> None:
+        """`generate` is handed a check that raises `Cancelled` once the stream is closed; it is to call it often."""
         self._closed = closed = threading.Event()
 
-        def check() -> None:  # knows nothing of this object, so that one that is dropped ends there and then
+        def check() -> None:  # holds no reference to the stream, so that an abandoned one is collected at once
             if closed.is_set():
-                raise Stopped
+                raise Cancelled
 
-        self._steps = steps(check)
+        self._chunks = generate(check)
 
     def __next__(self) -> Chunk:
         try:
-            return next(self._steps)
-        except Stopped:
+            return next(self._chunks)
+        except Cancelled:
             raise StopIteration from None
 
     def close(self) -> None:
-        """End the answer here. If another thread is computing it, that thread finds it ended at its next check."""
+        """End the stream. If another thread is computing it, that thread sees it ended at its next check."""
         self._closed.set()
         try:
-            self._steps.close()
-        except ValueError:  # it is running in another thread
+            self._chunks.close()
+        except ValueError:  # the generator is running in another thread
             return

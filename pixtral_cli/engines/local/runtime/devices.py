@@ -1,4 +1,4 @@
-"""What this machine can compute on, and how much memory each device has. Which one to use is decided elsewhere."""
+"""The devices that torch can use on this machine and the memory of each."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device: torch's name for it, what people call it, bytes of memory, whether it computes in bfloat16."""
+    """A device: torch's name for it, a label for people, bytes of memory, and whether it computes in bfloat16."""
 
     name: str
     label: str
@@ -25,10 +25,10 @@ def devices() -> list[Device]:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of RAM: all of it, and what this process could still get (a container's limit counts). Needs no torch."""
+    """Bytes of RAM in all and available to this process, within a container's limit. Needs no torch."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = mac_available(_vm_stat()) if sys.platform == "darwin" else _linux_available(total)
-    limit, used = container()
+    free = mac_free_memory(_vm_stat()) if sys.platform == "darwin" else _linux_available(total)
+    limit, used = cgroup_memory()
     return min(total, limit), max(0, min(free, limit - used))
 
 
@@ -37,12 +37,12 @@ def _cuda() -> list[Device]:
 
     if not torch.cuda.is_available():
         return []
-    found = []
+    gpus = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         bf16 = torch.cuda.get_device_capability(index) >= (8, 0)
-        found.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), total, free, bf16))
-    return found
+        gpus.append(Device(f"cuda:{index}", torch.cuda.get_device_name(index), total, free, bf16))
+    return gpus
 
 
 def _mps() -> list[Device]:
@@ -63,29 +63,29 @@ def _cpu() -> Device:
 
 def _linux_available(total: int) -> int:
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except OSError:
         return total
-    return int(found[1]) * 1024 if found else total
+    return int(match[1]) * 1024 if match else total
 
 
 def _vm_stat() -> str:
     return subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=True).stdout
 
 
-def mac_available(report: str) -> int:
-    """Bytes of the pages in vm_stat's report that are free, or that the system gives away when somebody wants them."""
+def mac_free_memory(report: str) -> int:
+    """Bytes of the pages in vm_stat's report that are free or that the system reclaims on demand."""
     size = re.search(r"page size of (\d+) bytes", report)
     pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
     return int(size[1] if size else 4096) * sum(map(int, pages))
 
 
-def container(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
-    """The memory limit of the control group we are in and what is used of it, page cache not counted."""
+def cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+    """Memory limit and use in bytes of this process's control group (version 2); reclaimable page cache is not counted."""
     try:
         limit = int((root / "memory.max").read_text())
         used = int((root / "memory.current").read_text())
         cache = re.search(r"^inactive_file (\d+)$", (root / "memory.stat").read_text(), re.MULTILINE)
-    except (OSError, ValueError):  # no control groups of version 2, or "max": no limit
+    except (OSError, ValueError):  # no control groups of version 2, or "max"
         return sys.maxsize, 0
     return limit, used - int(cache[1] if cache else 0)

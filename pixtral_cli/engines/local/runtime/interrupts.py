@@ -1,4 +1,4 @@
-"""Work that Ctrl-C must not cut in the middle: importing large libraries, and what they might swallow it in."""
+"""Runs work that KeyboardInterrupt must not abort half-way, such as importing C extensions."""
 
 import _thread
 import threading
@@ -9,11 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def undisturbed(work: Callable[[], T]) -> T:
-    """The result of `work`, done in a thread of its own while this one waits.
+def with_interrupts_deferred(work: Callable[[], T]) -> T:
+    """The result of `work`, which runs in a second thread while the main thread waits.
 
-    Ctrl-C ends the waiting at once, whatever the work is doing, and the work goes on for nobody. An import that is cut
-    in the middle would leave C extensions behind that cannot be loaded a second time.
+    KeyboardInterrupt ends the wait at once; the work still runs to its end and its result is dropped. An import that
+    is aborted half-way would leave C extensions behind that cannot be loaded a second time.
     """
     if threading.current_thread() is not threading.main_thread():
         return work()
@@ -22,10 +22,10 @@ def undisturbed(work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             done.put((work(), None))
-        except BaseException as error:  # raised again where it is waited for
+        except BaseException as error:  # raised again in the waiting thread
             done.put((None, error))
 
-    # Threads and futures wait on conditions written in Python, and one that Ctrl-C cuts raises RuntimeError instead.
+    # threading.Thread and Future wait on conditions written in Python; interrupting one of those raises RuntimeError.
     _thread.start_new_thread(run, ())
     result, error = done.get()
     if error:

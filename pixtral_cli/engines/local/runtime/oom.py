@@ -1,4 +1,4 @@
-"""Turns torch's ways of saying that memory ran out into our error, once."""
+"""Translates the errors that torch and Python raise when memory runs out."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,18 +7,18 @@ import torch
 
 from pixtral_cli.errors import OutOfMemory
 
-SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
-HINT = "Send fewer or smaller images, /clear the conversation, or try --dtype bf16; see pixtral doctor"
+OOM_MESSAGES = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+OOM_HINT = "Send fewer or smaller images, /clear the conversation, or try --dtype bf16; see pixtral doctor"
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Raise OutOfMemory, saying what was being done, where torch or Python ran out of memory."""
+def translate_oom(doing: str) -> Iterator[None]:
+    """Raise OutOfMemory where torch or Python ran out of memory; `doing` says at what (`loading NAME`)."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:
-        raise OutOfMemory(f"Memory ran out while {doing}", HINT) from error
+        raise OutOfMemory(f"Memory ran out while {doing}", OOM_HINT) from error
     except RuntimeError as error:
-        if not any(sign in str(error) for sign in SIGNS):
+        if not any(message in str(error) for message in OOM_MESSAGES):
             raise
-        raise OutOfMemory(f"Memory ran out while {doing}", HINT) from error
+        raise OutOfMemory(f"Memory ran out while {doing}", OOM_HINT) from error

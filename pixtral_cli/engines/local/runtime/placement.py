@@ -1,4 +1,4 @@
-"""Which device and dtype to compute with, and whether something fits there. What devices there are is in `devices`."""
+"""Chooses the device, dtype and thread count to compute with, and measures the device's memory."""
 
 import sys
 from collections.abc import Callable
@@ -19,62 +19,62 @@ DTYPES = {
     "float32": torch.float32,
 }
 GIB = 1 << 30
-THREADS = torch.get_num_threads()
-TINY = 1 << 26  # bytes of weights below which threads wait for one another longer than they compute
-SMALL = 1 << 28  # bytes of weights below which float32 costs nothing worth saving on a CPU
+TORCH_THREADS = torch.get_num_threads()
+SINGLE_THREAD_BYTES = 1 << 26  # up to this size of weights one thread is fastest
+SMALL_MODEL_BYTES = 1 << 28  # up to this size of weights a CPU computes in float32
 
-Available = Callable[[torch.device], int]
+AvailableMemory = Callable[[torch.device], int]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A device and a dtype by name, or "auto", and who says how many bytes are free there.
+class LoadOptions:
+    """How to load: device, dtype and quantization by name or "auto".
 
-    `quantize` is a quantization by name, or "auto"; `cache` where quantized weights are kept. `note` hears of a choice.
-    `positions` is for how many tokens there must be room beside the weights.
+    `available` returns a device's free bytes, `cache` is the folder for quantized weights, `note` receives a line about
+    an automatic choice, `positions` is the number of tokens whose KV cache must fit beside the weights.
     """
 
     device: str
     dtype: str
-    available: Available
+    available: AvailableMemory
     quantize: str = "none"
     cache: Path | None = None
     note: Callable[[str], None] = lambda line: None
     positions: int = 0
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises UsageError when it is not there."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if wanted == "auto":
+    if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    kind, _, index = wanted.partition(":")
-    there = {"cpu": not index, "mps": mps and not index, "cuda": cuda and (not index or index.isdigit())}
-    if kind not in there:
-        raise UsageError(f"There is no device named {wanted!r}", "Devices: auto, cpu, cuda, cuda:1, mps")
-    if not there[kind] or (index and int(index) >= torch.cuda.device_count()):
-        raise UsageError(f"This machine has no device {wanted!r} that torch can use", "Try: --device auto")
-    return torch.device(wanted)
+    kind, _, index = name.partition(":")
+    usable = {"cpu": not index, "mps": mps and not index, "cuda": cuda and (not index or index.isdigit())}
+    if kind not in usable:
+        raise UsageError(f"There is no device named {name!r}", "Devices: auto, cpu, cuda, cuda:1, mps")
+    if not usable[kind] or (index and int(index) >= torch.cuda.device_count()):
+        raise UsageError(f"This machine has no device {name!r} that torch can use", "Try: --device auto")
+    return torch.device(name)
 
 
-def choose_dtype(wanted: str, device: torch.device, stored: torch.dtype, size: int) -> torch.dtype:
-    """The dtype to compute in. On "auto": bfloat16 where the device has it; on a CPU without it, and for weights so
-    small that it does not matter, float32.
+def choose_dtype(name: str, device: torch.device, stored: torch.dtype, size: int) -> torch.dtype:
+    """The dtype of that name. "auto" is bfloat16 where the device computes in it (float16 on other GPUs); on a CPU
+    float32 for a small model, or without bfloat16 instructions when it fits.
 
-    `stored` is the dtype of the checkpoint, `size` its weights in bytes.
+    `stored` is the dtype of the checkpoint, `size` the bytes of its weights.
     """
-    if wanted != "auto":
-        if wanted not in DTYPES:
-            raise UsageError(f"There is no dtype named {wanted!r}", f"Dtypes: auto, {', '.join(DTYPES)}")
-        return DTYPES[wanted]
+    if name != "auto":
+        if name not in DTYPES:
+            raise UsageError(f"There is no dtype named {name!r}", f"Dtypes: auto, {', '.join(DTYPES)}")
+        return DTYPES[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "mps":
         return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float16
-    if size <= SMALL:
+    if size <= SMALL_MODEL_BYTES:
         return torch.float32
     converted = 4 * size // stored.itemsize
-    return torch.bfloat16 if _cpu_has_bfloat16() or converted > available(device) else torch.float32
+    return torch.bfloat16 if _cpu_has_bfloat16() or converted > available_memory(device) else torch.float32
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -82,18 +82,18 @@ def _cpu_has_bfloat16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def threads(size: int) -> int:
-    """As many as pay for a model of so many bytes."""
-    return 1 if size <= TINY else THREADS
+def thread_count(size: int) -> int:
+    """The number of torch threads for weights of `size` bytes."""
+    return 1 if size <= SINGLE_THREAD_BYTES else TORCH_THREADS
 
 
-def use_threads(count: int) -> None:
-    """Let torch compute with so many in this thread."""
+def set_threads(count: int) -> None:
+    """Set torch's thread count for the calling thread."""
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
 
 
-def total(device: torch.device) -> int:
+def total_memory(device: torch.device) -> int:
     """Bytes of memory that the device has."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
@@ -102,7 +102,7 @@ def total(device: torch.device) -> int:
     return memory()[0]
 
 
-def available(device: torch.device) -> int:
+def available_memory(device: torch.device) -> int:
     """Bytes of memory that a new tensor on the device may take."""
     if device.type == "cuda":
         idle = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -113,8 +113,8 @@ def available(device: torch.device) -> int:
     return memory()[1]
 
 
-def release(device: torch.device) -> None:
-    """Give memory that no tensor uses any more back to the device's other users."""
+def release_memory(device: torch.device) -> None:
+    """Return unused cached memory to the device."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
@@ -122,7 +122,7 @@ def release(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes there were in use: of the device where it counts them, else of the process."""
+    """Peak bytes in use: on the device where it counts them, else by the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if device.type == "mps":
@@ -133,10 +133,10 @@ def peak_memory(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def not_enough(what: str, have: int, need: int, hint: str) -> OutOfMemory:
-    """The error that says so in GiB."""
-    return OutOfMemory(f"{what} needs {gib(need)} of memory, {gib(max(have, 0))} is free", hint)
+def out_of_memory(what: str, have: int, need: int, hint: str) -> OutOfMemory:
+    """The error that names the bytes needed and free."""
+    return OutOfMemory(f"{what} needs {format_size(need)} of memory, {format_size(max(have, 0))} is free", hint)
 
 
-def gib(size: int) -> str:
+def format_size(size: int) -> str:
     return f"{size / GIB:.1f} GiB" if size >= GIB // 10 else f"{size / (1 << 20):.1f} MiB"

@@ -1,4 +1,4 @@
-"""Where the time of one answer goes. Leaves what is measured to the caller."""
+"""Timings of one answer, by phase."""
 
 import time
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from typing import Literal
 from pixtral_cli.chat.engine import Timings
 
 
-class Clock:
-    """Started when made; `time` adds up phases, `first_token` marks the end of waiting."""
+class PhaseTimer:
+    """Starts when constructed; `time` adds to a phase, `first_token` ends the time to first token."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()

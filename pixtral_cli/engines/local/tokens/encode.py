@@ -1,4 +1,4 @@
-"""Our messages to tokens and placed images, within the context window. Decodes no pixels and needs no weights."""
+"""Encodes a conversation to tokens and located images. Decodes no pixels and needs no weights."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,20 +9,20 @@ from mistral_common.protocol.instruct.messages import AssistantMessage, ChatMess
 from PIL import Image as PILImage
 
 from pixtral_cli.chat.message import Message, Part
-from pixtral_cli.engines.local.tokens.tokenizer import Grid, Tokenizer
+from pixtral_cli.engines.local.tokens.tokenizer import PatchGrid, Tokenizer
 from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.images.image import Image
 
 # The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
-LONG_RUN = re.compile(r"(?<!\s)\s{100001}")
+LONG_WHITESPACE = re.compile(r"(?<!\s)\s{100001}")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """An image of the prompt: what it is resized to, and the tokens [start, stop) it takes there."""
+class PromptImage:
+    """An image of a prompt: the grid of patches it is resized to and its tokens [start, stop)."""
 
     image: Image
-    grid: Grid
+    grid: PatchGrid
     start: int
 
     @property
@@ -31,27 +31,27 @@ class Placed:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """Equal for images that look the same to the model."""
+        """Equal for images that are equal to the model."""
         return self.image.key, self.grid.width, self.grid.height
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation as the model reads it."""
+    """An encoded conversation."""
 
     tokens: list[int]
-    images: tuple[Placed, ...]
+    images: tuple[PromptImage, ...]
 
     @property
     def image_tokens(self) -> int:
-        return sum(placed.grid.tokens for placed in self.images)
+        return sum(image.grid.tokens for image in self.images)
 
 
 def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int) -> Prompt:
     """The prompt of a conversation whose last message is the user's.
 
-    Raises UsageError for a conversation that cannot be answered, ContextError when even the least number of tokens its
-    texts and images could make is more than `window`.
+    Raises UsageError for a conversation that cannot be answered, ContextError when its texts and images certainly make
+    more than `window` tokens.
     """
     _check_roles(messages)
     images = [part for message in messages for part in message.images]
@@ -60,7 +60,7 @@ def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int) -> Pr
     grids = [tokenizer.grid(image.size) for image in images]
     _check_length(messages, grids, tokenizer, window)
     tokens = tokenizer.encode(list(_chat(messages, tokenizer)))
-    return Prompt(tokens, tuple(_place(tokens, images, grids, tokenizer)))
+    return Prompt(tokens, tuple(_locate_images(tokens, images, grids, tokenizer)))
 
 
 def _check_roles(messages: Sequence[Message]) -> None:
@@ -71,8 +71,8 @@ def _check_roles(messages: Sequence[Message]) -> None:
             raise UsageError(f"An image stands in a message of role {message.role!r}; only the user's may hold images")
 
 
-def _check_length(messages: Sequence[Message], grids: list[Grid], tokenizer: Tokenizer, window: int) -> None:
-    """Refuse before tokenising what would take long and cannot fit."""
+def _check_length(messages: Sequence[Message], grids: list[PatchGrid], tokenizer: Tokenizer, window: int) -> None:
+    """Refuse text that cannot fit before the tokenizer spends time on it."""
     image_tokens = sum(grid.tokens for grid in grids)
     if image_tokens > window:
         count = f"{len(grids)} images take" if len(grids) > 1 else "The image takes"
@@ -80,12 +80,12 @@ def _check_length(messages: Sequence[Message], grids: list[Grid], tokenizer: Tok
             f"{count} {image_tokens:,} tokens, the context window is {window:,}", "Send fewer images, or smaller ones"
         )
     size = sum(len(message.text.encode(errors="replace")) for message in messages)
-    if size > window and (least := image_tokens + size // tokenizer.longest) > window:
+    if size > window and (least := image_tokens + size // tokenizer.longest_token) > window:
         raise ContextError(
             f"The conversation takes at least {least:,} tokens, the context window is {window:,}", "Shorten the text"
         )
     for message in messages:
-        if run := LONG_RUN.search(message.text):
+        if run := LONG_WHITESPACE.search(message.text):
             raise ContextError(
                 f"The text holds over 100,000 spaces or line breaks in a row at character {run.start():,}",
                 "Leave them out",
@@ -93,7 +93,7 @@ def _check_length(messages: Sequence[Message], grids: list[Grid], tokenizer: Tok
 
 
 def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMessage]:
-    """In the form that every template takes: one system prompt, in front; no empty answers.
+    """The messages in the form that every template takes: one system prompt in front, no empty answers.
 
     The templates keep the order of texts and images, but put a message's one image first if all its text precedes it.
     """
@@ -107,7 +107,7 @@ def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMes
 
 
 def _joined(parts: Sequence[Part]) -> Iterator[Part]:
-    """Neighbouring texts as one, for mistral_common would put empty lines between them."""
+    """Adjacent texts joined, since mistral_common would separate them by empty lines."""
     text = ""
     for part in parts:
         if isinstance(part, str):
@@ -127,9 +127,11 @@ def _chunk(part: Part, tokenizer: Tokenizer) -> ContentChunk:
     return ImageChunk(image=PILImage.new("L", (grid.columns, grid.rows)))
 
 
-def _place(tokens: list[int], images: list[Image], grids: list[Grid], tokenizer: Tokenizer) -> Iterator[Placed]:
+def _locate_images(
+    tokens: list[int], images: list[Image], grids: list[PatchGrid], tokenizer: Tokenizer
+) -> Iterator[PromptImage]:
     start = 0
     for image, grid in zip(images, grids, strict=True):
         start = tokens.index(tokenizer.image_token, start)
-        yield Placed(image, grid, start)
+        yield PromptImage(image, grid, start)
         start += grid.tokens

@@ -1,7 +1,4 @@
-"""The checkpoint's tokenizer file: a chat to tokens, tokens back to bytes, and what an image of a size costs.
-
-Knows the tekken format and mistral_common's templates; leaves our messages to `encode` and pixels to `vision`.
-"""
+"""The tokenizer of a checkpoint: chat templates, tokens to bytes, and the patch grid of an image, by mistral_common."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +23,7 @@ from mistral_common.tokens.tokenizers.instruct import (
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_image_encoder
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
-from pixtral_cli.engines.local.config import OTHER, Params, verify_hint
+from pixtral_cli.engines.local.config import SUPPORTED_HINT, Params, verify_hint
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.images.transform import size_in_patches
 from pixtral_cli.util.lru import LruCache
@@ -40,24 +37,24 @@ TEMPLATES = {
     "v11": InstructTokenizerV11,
     "v13": InstructTokenizerV13,
 }
-REMEMBERED = 1 << 22  # characters of text whose tokens are kept
+ENCODE_CACHE_CHARACTERS = 1 << 22
 
 
-class Tekken(Tekkenizer):
-    """A Tekkenizer that remembers what it encoded: every turn encodes the whole conversation again.
+class CachingTekkenizer(Tekkenizer):
+    """A Tekkenizer with a cache of encoded texts, since every turn encodes the whole conversation again.
 
-    It names its tokens when asked; a Tekkenizer names all of them at once, for as long as all the rest of reading takes.
+    Names of tokens are made when asked for: making all at once takes as long as the rest of reading the file.
     """
 
-    _read = False
+    _initialized = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._encoded: LruCache[str, list[int]] = LruCache(REMEMBERED)
-        self._read = True
+        self._encoded: LruCache[str, list[int]] = LruCache(ENCODE_CACHE_CHARACTERS)
+        self._initialized = True
 
     def id_to_piece(self, token_id: int) -> str:
-        return super().id_to_piece(token_id) if self._read else ""
+        return super().id_to_piece(token_id) if self._initialized else ""
 
     def vocab(self) -> list[str]:
         return [self.id_to_piece(token) for token in range(self.n_words)]
@@ -70,8 +67,8 @@ class Tekken(Tekkenizer):
         return [*([self.bos_id] if bos else ()), *tokens, *([self.eos_id] if eos else ())]
 
 
-class GridEncoder(ImageEncoder):
-    """Gives the tokens of an image for a stand-in of one pixel an image token: real pixels are decoded when needed."""
+class PatchGridEncoder(ImageEncoder):
+    """Makes an image's tokens from a placeholder image with one pixel an image token, so that no pixels are decoded."""
 
     def __call__(self, content: ImageChunk | ImageURLChunk) -> ImageEncoding:
         assert isinstance(content, ImageChunk)
@@ -82,8 +79,8 @@ class GridEncoder(ImageEncoder):
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
-    """How an image is sent: image tokens in a row, rows, and the size in pixels it is resized to."""
+class PatchGrid:
+    """The image tokens of an image in columns and rows, and the size in pixels that it is resized to."""
 
     columns: int
     rows: int
@@ -114,13 +111,13 @@ class Tokenizer:
             raise UsageError(f"The conversation cannot be encoded: {error}"[:120]) from error
 
     @cached_property
-    def longest(self) -> int:
-        """Bytes of the longest token."""
+    def longest_token(self) -> int:
+        """The number of bytes of the longest token."""
         return max(len(self.bytes_of(token)) for token in range(self._tekken.n_words))
 
     @cached_property
     def vocabulary(self) -> "Vocabulary":
-        """What an answer is held to a schema with."""
+        """The tokens as llguidance wants them, for constrained decoding."""
         from mistral_common.guidance.tokenizer import MistralLLGTokenizer
 
         from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
@@ -134,39 +131,39 @@ class Tokenizer:
     def is_special(self, token: int) -> bool:
         return token < self._tekken.num_special_tokens
 
-    def grid(self, size: tuple[int, int]) -> Grid:
-        """What an image of this width and height becomes, by mistral_common's arithmetic."""
+    def grid(self, size: tuple[int, int]) -> PatchGrid:
+        """The grid of an image of this width and height, by mistral_common's arithmetic."""
         assert self.images
         step = self.images.image_patch_size * self.images.spatial_merge_size
         width, height = size_in_patches(size, self.images.max_image_size, step)
-        return Grid(width // step, height // step, width, height)
+        return PatchGrid(width // step, height // step, width, height)
 
 
-def _open(path: Path, name: str) -> Tekken:
+def _open(path: Path, name: str) -> CachingTekkenizer:
     if not path.is_file():
         raise ModelError(f"tekken.json of {name} is missing", verify_hint(name))
     try:
-        return cast(Tekken, Tekken.from_file(path))
+        return cast(CachingTekkenizer, CachingTekkenizer.from_file(path))
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise ModelError(f"tekken.json of {name} is damaged or no tokenizer file", verify_hint(name)) from error
     except OSError as error:
         raise ModelError(f"tekken.json of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
 
 
-def _template(tekken: Tekken, name: str) -> MistralTokenizer[Any, Any, Any, Any, Any]:
+def _template(tekken: CachingTekkenizer, name: str) -> MistralTokenizer[Any, Any, Any, Any, Any]:
     version = tekken.version
     if version.value not in TEMPLATES:
         raise ModelError(
-            f"tekken.json of {name} is of version {version.value}, known are {', '.join(TEMPLATES)}", OTHER
+            f"tekken.json of {name} is of version {version.value}, known are {', '.join(TEMPLATES)}", SUPPORTED_HINT
         )
     encoder = None
     if tekken.image:
-        encoder = GridEncoder(tekken.image, load_image_encoder(tekken.image, tekken).special_ids)
+        encoder = PatchGridEncoder(tekken.image, load_image_encoder(tekken.image, tekken).special_ids)
     template = TEMPLATES[version.value](tekken, image_encoder=encoder)
     return MistralTokenizer(template, get_validator(version, ValidationMode.test), get_normalizer(version))
 
 
-def _check_agreement(tekken: Tekken, params: Params, name: str) -> None:
+def _check_agreement(tekken: CachingTekkenizer, params: Params, name: str) -> None:
     vision, images = params.vision, tekken.image
     wrong = ""
     if tekken.n_words > params.vocab_size:

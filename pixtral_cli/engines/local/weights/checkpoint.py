@@ -1,4 +1,4 @@
-"""Finds a checkpoint's weight files and checks what their headers promise. Reads headers, never weights."""
+"""Finds a checkpoint's weight files, and reads and checks their headers."""
 
 import json
 import re
@@ -10,24 +10,24 @@ from pixtral_cli.engines.local.config import verify_hint
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout
 
-SHARD = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
-LONGEST_HEADER = 100_000_000
+SHARD_NAME = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
+MAX_HEADER_BYTES = 100_000_000
 DTYPES = ("BF16", "F16", "F32", "F64")
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One tensor as a file's header describes it: `dtype` by safetensors' name."""
+class TensorHeader:
+    """A tensor's entry in a safetensors header; `dtype` is the format's name for it, `start` its offset in the file."""
 
     shape: tuple[int, ...]
     dtype: str
-    start: int  # where in the file
+    start: int
 
 
 def weight_files(folder: Path, name: str) -> list[Path]:
-    """The files that hold the weights: one, or the shards that the index names, or what is numbered as shards.
+    """The weight files: a single one, else the shards that the index names, else those numbered as shards.
 
-    Raises ModelError when there are none, or when a number is left out; that a named one is there is seen when it is read.
+    Raises ModelError when there are none or a number is missing; a missing file of the index is found when it is read.
     """
     whole = folder / layout.WEIGHTS
     if whole.exists() or whole.is_symlink():
@@ -36,7 +36,7 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     if any(shard.exists() for shard in named):
         return named
     shards = {
-        int(found[1]): (path, int(found[2])) for path in folder.iterdir() if (found := SHARD.fullmatch(path.name))
+        int(match[1]): (path, int(match[2])) for path in folder.iterdir() if (match := SHARD_NAME.fullmatch(path.name))
     }
     if shards:
         count = max(total for _, total in shards.values())
@@ -49,28 +49,30 @@ def weight_files(folder: Path, name: str) -> list[Path]:
     raise ModelError(f"{folder.name} holds no consolidated.safetensors: no weights", verify_hint(name))
 
 
-def read_header(path: Path, name: str) -> dict[str, Stored]:
-    """The tensors that a safetensors file holds; raises ModelError when it is no such file or is cut short."""
-    start = refuse_placeholder(path, name)
+def read_header(path: Path, name: str) -> dict[str, TensorHeader]:
+    """The tensors of a safetensors file; raises ModelError when it is damaged or truncated."""
+    start = check_file_start(path, name)
     try:
         size = path.stat().st_size
         length = struct.unpack("<Q", start)[0]
-        if length > LONGEST_HEADER:
-            raise damaged(path, name)
+        if length > MAX_HEADER_BYTES:
+            raise damaged_file(path, name)
         if length > size - 8:
-            raise _cut(path, name, size, 8 + length)
+            raise _truncated(path, name, size, 8 + length)
         with path.open("rb") as file:
             header = json.loads(file.read(8 + length)[8:])
         header.pop("__metadata__", None)
         stored = {
-            key: Stored(tuple(map(int, entry["shape"])), entry["dtype"], 8 + length + int(entry["data_offsets"][0]))
+            key: TensorHeader(
+                tuple(map(int, entry["shape"])), entry["dtype"], 8 + length + int(entry["data_offsets"][0])
+            )
             for key, entry in header.items()
         }
         end = 8 + length + max(int(entry["data_offsets"][1]) for entry in header.values())
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise damaged(path, name) from error
+        raise damaged_file(path, name) from error
     if size < end:
-        raise _cut(path, name, size, end)
+        raise _truncated(path, name, size, end)
     for key, tensor in stored.items():
         if tensor.dtype not in DTYPES:
             message = f"{path.name} of {name}: {key} is {tensor.dtype}, which the local engine cannot run"
@@ -78,7 +80,7 @@ def read_header(path: Path, name: str) -> dict[str, Stored]:
     return stored
 
 
-def refuse_placeholder(path: Path, name: str) -> bytes:
+def check_file_start(path: Path, name: str) -> bytes:
     """The first 8 bytes of a file; raises ModelError when it is missing, empty, a Git LFS pointer or a web page."""
     try:
         with path.open("rb") as file:
@@ -96,21 +98,21 @@ def refuse_placeholder(path: Path, name: str) -> bytes:
     return start
 
 
-def damaged(path: Path, name: str) -> ModelError:
+def damaged_file(path: Path, name: str) -> ModelError:
     return ModelError(f"{path.name} of {name} is damaged, or no weights file", verify_hint(name))
 
 
-def _cut(path: Path, name: str, have: int, need: int) -> ModelError:
+def _truncated(path: Path, name: str, have: int, need: int) -> ModelError:
     return ModelError(f"{path.name} of {name} is cut short: {have:,} of {need:,} bytes", verify_hint(name))
 
 
-def compare(stored: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]], name: str) -> None:
-    """Raise ModelError unless `stored` holds the tensors of `wanted` in their shapes, and no others."""
-    if missing := sorted(wanted.keys() - stored.keys()):
+def check_shapes(stored: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], name: str) -> None:
+    """Raise ModelError unless `stored` has exactly the tensors and shapes of `expected`."""
+    if missing := sorted(expected.keys() - stored.keys()):
         raise ModelError(f"Weights of {name} lack {len(missing)} tensors, first {missing[0]}"[:120], verify_hint(name))
-    if unknown := sorted(stored.keys() - wanted.keys()):
+    if unknown := sorted(stored.keys() - expected.keys()):
         raise ModelError(f"Weights of {name} hold an unknown tensor {unknown[0]}"[:120], verify_hint(name))
-    for key, shape in wanted.items():
+    for key, shape in expected.items():
         if stored[key] != shape:
             what = f"{list(stored[key])}, params.json says {list(shape)}"
             raise ModelError(f"Weights of {name}: {key} is {what}"[:120], verify_hint(name))

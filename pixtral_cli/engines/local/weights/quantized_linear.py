@@ -1,7 +1,7 @@
-"""Weights as whole numbers of 8 or 4 bits with scales: packing them, and products with them. Keeps nothing on disk.
+"""Linear layers with weights quantized to integers of 8 or 4 bits: quantizing them and multiplying with them.
 
-8 bits have a float32 scale a row; 4 bits, -8 to 7, a bfloat16 scale a group of 64 of a row. The layout in bytes is that
-of `product.c`, whose kernel serves a few positions on a CPU that has its instructions; elsewhere torch computes.
+8 bits have one float32 scale a row; 4 bits (-8 to 7) one bfloat16 scale for each group of 64 in a row. The byte layout is
+the CPU kernel's, which multiplies up to `FEW` positions where the processor supports it; torch multiplies elsewhere.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,36 +13,36 @@ from torch import Tensor, nn
 
 from pixtral_cli.engines.local.kernels.cpu import FEW, Matrix, matrix, packed_product, supports_packed
 
-GROUP = 64  # numbers that share a scale, and to which a row is padded
+GROUP_SIZE = 64  # numbers that share a scale; rows are padded to a multiple
 BITS = {"8bit": 8, "4bit": 4}
-STRETCH = 1 << 22  # numbers that are packed, or multiplied with, at a time
-NEAR = 1 << 20  # numbers that are unpacked at a time: their copies stay in a processor's cache
-STARTS = (1.0, 0.9)  # of the range of a group: where the search for its best scale begins
+PART_NUMBERS = 1 << 22  # numbers quantized, or multiplied by torch on a CPU, at a time
+UNPACK_NUMBERS = 1 << 20  # numbers unpacked at a time on a CPU, so that they stay in its cache
+SCALE_STARTS = (1.0, 0.9)  # fractions of a group's range from which its scale is fitted
 
 
-def stored(shape: Sequence[int], bits: int) -> list[tuple[tuple[int, ...], torch.dtype]]:
-    """Shape and dtype of the packed numbers, and those of the scales, of a (rows, width) matrix."""
+def packed_layout(shape: Sequence[int], bits: int) -> list[tuple[tuple[int, ...], torch.dtype]]:
+    """Shape and dtype of the packed numbers and of the scales of a (rows, width) matrix."""
     rows, width = shape
-    groups = -(-width // GROUP)
+    groups = -(-width // GROUP_SIZE)
     if bits == 8:
-        return [((rows, groups * GROUP), torch.int8), ((rows,), torch.float32)]
-    return [((rows, groups * GROUP // 2), torch.uint8), ((rows, groups), torch.bfloat16)]
+        return [((rows, groups * GROUP_SIZE), torch.int8), ((rows,), torch.float32)]
+    return [((rows, groups * GROUP_SIZE // 2), torch.uint8), ((rows, groups), torch.bfloat16)]
 
 
-def names(key: str) -> tuple[str, str]:
-    """Those of a packed tensor's numbers and scales."""
+def tensor_names(key: str) -> tuple[str, str]:
+    """The names under which a tensor's numbers and scales are stored."""
     return key, f"{key.removesuffix('weight')}scale"
 
 
 @torch.inference_mode()
 def pack(weight: Tensor, bits: int, check: Callable[[], None] = lambda: None) -> tuple[Tensor, Tensor]:
-    """A matrix as packed numbers and scales, on the CPU; `check` is called often and may raise."""
+    """Quantize a matrix on the CPU to packed numbers and scales; `check` is called often and may raise."""
     rows, width = weight.shape
-    packed, scale = (torch.empty(size, dtype=kind) for size, kind in stored(weight.shape, bits))
-    step = max(1, STRETCH // width)
+    packed, scale = (torch.empty(size, dtype=kind) for size, kind in packed_layout(weight.shape, bits))
+    step = max(1, PART_NUMBERS // width)
     for start in range(0, rows, step):
         check()
-        part = F.pad(weight[start : start + step].to("cpu", torch.float32), (0, -width % GROUP))
+        part = F.pad(weight[start : start + step].to("cpu", torch.float32), (0, -width % GROUP_SIZE))
         stop = start + len(part)
         packed[start:stop], scale[start:stop] = _pack8(part) if bits == 8 else _pack4(part)
     return packed, scale
@@ -50,40 +50,40 @@ def pack(weight: Tensor, bits: int, check: Callable[[], None] = lambda: None) ->
 
 def _pack8(weight: Tensor) -> tuple[Tensor, Tensor]:
     scale = weight.abs().amax(1) / 127
-    return (weight / _divisor(scale[:, None])).round_().to(torch.int8), scale
+    return (weight / _nonzero(scale[:, None])).round_().to(torch.int8), scale
 
 
 def _pack4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Of each start the scale that fits best, by least squares; of those, the better."""
-    groups = weight.view(len(weight), -1, GROUP)
+    """For each start a least-squares scale of every group; the one with the smaller error is taken."""
+    groups = weight.view(len(weight), -1, GROUP_SIZE)
     furthest = groups.gather(2, groups.abs().argmax(2, keepdim=True))
     best: tuple[Tensor, Tensor, Tensor] | None = None
-    for start in STARTS:
-        numbers = _numbers(groups, furthest * (start / -8))
+    for start in SCALE_STARTS:
+        numbers = _round4(groups, furthest * (start / -8))
         fitted = (groups * numbers).sum(2, keepdim=True) / (numbers * numbers).sum(2, keepdim=True).clamp_(min=1)
         scale = fitted.bfloat16().float()
-        numbers = _numbers(groups, scale)
-        lost = (numbers * scale - groups).square_().sum(2, keepdim=True)
+        numbers = _round4(groups, scale)
+        error = (numbers * scale - groups).square_().sum(2, keepdim=True)
         if best:
-            better = lost < best[0]
+            better = error < best[0]
             numbers, scale = torch.where(better, numbers, best[1]), torch.where(better, scale, best[2])
-            lost = torch.minimum(lost, best[0])
-        best = lost, numbers, scale
+            error = torch.minimum(error, best[0])
+        best = error, numbers, scale
     assert best
-    low, high = (best[1] + 8).to(torch.uint8).view(len(weight), -1, 2, GROUP // 2).unbind(2)
+    low, high = (best[1] + 8).to(torch.uint8).view(len(weight), -1, 2, GROUP_SIZE // 2).unbind(2)
     return (low | high << 4).flatten(1), best[2][:, :, 0].bfloat16()
 
 
-def _numbers(groups: Tensor, scale: Tensor) -> Tensor:
-    return (groups / _divisor(scale)).round_().clamp_(-8, 7)
+def _round4(groups: Tensor, scale: Tensor) -> Tensor:
+    return (groups / _nonzero(scale)).round_().clamp_(-8, 7)
 
 
-def _divisor(scale: Tensor) -> Tensor:
+def _nonzero(scale: Tensor) -> Tensor:
     return torch.where(scale == 0, 1, scale)
 
 
-class Packed(nn.Module):
-    """A linear layer without bias whose weights are packed."""
+class QuantizedLinear(nn.Module):
+    """A linear layer without bias over packed weights."""
 
     weight: Tensor
     scale: Tensor
@@ -105,9 +105,9 @@ class Packed(nn.Module):
         if few and supports_packed(states.device, states.dtype):
             return packed_product(self.matrix, states)
         if few and self.bits == 8 and states.device.type == "cpu":
-            states = F.pad(states, (0, -self.width % GROUP))
+            states = F.pad(states, (0, -self.width % GROUP_SIZE))
             return torch._weight_int8pack_mm(states, self.weight, self.scale.to(states.dtype))
-        step = STRETCH // self.width if states.device.type == "cpu" else len(self.weight)
+        step = PART_NUMBERS // self.width if states.device.type == "cpu" else len(self.weight)
         parts = [
             F.linear(states, self.unpacked(start, start + step, states.dtype))
             for start in range(0, len(self.weight), max(1, step))
@@ -115,15 +115,15 @@ class Packed(nn.Module):
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def unpacked(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
-        """Rows [start, stop) of the matrix as it was, nearly."""
+        """Rows [start, stop) of the dequantized matrix."""
         return unpack(self.weight[start:stop], self.scale[start:stop], dtype)[:, : self.width]
 
 
 def unpack(packed: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Packed numbers times their scales, rounded once; whatever pads a row too."""
+    """Packed numbers times their scales, rounded once to `dtype`; the padding of rows included."""
     width = packed.shape[1] * (1 if scale.dim() == 1 else 2)
     out = packed.new_empty(len(packed), width, dtype=dtype)
-    rows = max(1, NEAR // width) if packed.device.type == "cpu" else len(packed)
+    rows = max(1, UNPACK_NUMBERS // width) if packed.device.type == "cpu" else len(packed)
     for parts in zip(*(torch.split(each, rows) for each in (packed, scale, out)), strict=True):
         _unpack(*parts)
     return out
@@ -133,19 +133,19 @@ def _unpack(packed: Tensor, scale: Tensor, out: Tensor) -> None:
     if scale.dim() == 1:
         out.copy_(packed * scale[:, None])
         return
-    pairs = packed.view(len(packed), -1, 1, GROUP // 2)
+    pairs = packed.view(len(packed), -1, 1, GROUP_SIZE // 2)
     numbers = torch.cat([pairs & 15, pairs >> 4], 2).view(torch.int8).sub_(8).flatten(2)
     exact = out.dtype if out.dtype == scale.dtype else torch.float32
     torch.mul(numbers.to(exact), scale[:, :, None].to(exact), out=out.view(numbers.shape))
 
 
-def fill(model: Any, pairs: Mapping[str, tuple[Tensor, Tensor]], device: torch.device) -> dict[str, Tensor]:
-    """Put packed layers where a model has the linear layers of these names; returns what they hold, on the device."""
+def install(model: Any, pairs: Mapping[str, tuple[Tensor, Tensor]], device: torch.device) -> dict[str, Tensor]:
+    """Replace the model's linear layers of these names by quantized ones; returns their state, on the device."""
     state: dict[str, Tensor] = {}
     for key, pair in pairs.items():
         weight, scale = (tensor.to(device) for tensor in pair)
-        place, _, name = key.removesuffix(".weight").rpartition(".")
-        parent = model.get_submodule(place)
-        setattr(parent, name, Packed(weight, scale, getattr(parent, name).in_features))
-        state |= dict(zip(names(key), (weight, scale), strict=True))
+        path, _, name = key.removesuffix(".weight").rpartition(".")
+        parent = model.get_submodule(path)
+        setattr(parent, name, QuantizedLinear(weight, scale, getattr(parent, name).in_features))
+        state |= dict(zip(tensor_names(key), (weight, scale), strict=True))
     return state

@@ -18,7 +18,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.generation.constraint import Guide
+from pixtral_cli.engines.local.generation.constraint import Constraint
 from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.engines.local.generation.sampling import Sampler, make_sampler
 from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
@@ -216,10 +216,10 @@ def test_the_true_vocabulary_and_a_model_with_room_beyond_it(tekken: Path) -> No
     vocabulary = Vocabulary(MistralLLGTokenizer(tokenizer))
     draw = torch.Generator().manual_seed(0)
     for room in (0, 40):
-        guide = Guide(vocabulary, compile_schema(TABLE))
-        pick = make_sampler(Sampling(1.0, seed=room), guide.over)
+        guide = Constraint(vocabulary, compile_schema(TABLE))
+        pick = make_sampler(Sampling(1.0, seed=room), guide.constrain)
         tokens: list[int] = []
-        while not guide.ended:
+        while not guide.complete:
             tokens.append(pick(torch.randn(tokenizer.n_words + room, generator=draw)))
         assert pick(torch.randn(tokenizer.n_words + room, generator=draw)) == tokenizer.eos_id
         validate(tokenizer.decode(tokens), TABLE)
@@ -245,11 +245,11 @@ def test_a_choice_among_all_is_good_where_it_is_allowed(temperature: float) -> N
     logits[digits] = torch.tensor([1.0, 2.0, 0.5])
     logits[[5000, tokenizer.n_words + 3]] = torch.tensor([2.5, 1.5])  # forbidden, and likelier
     found = []
-    for trying in (False, True):
+    for unmasked_first in (False, True):
 
-        def pick(choose: Sampler, *, trying: bool, really: bool = trying) -> Sampler:
-            assert trying
-            return lambda logits: Guide(vocabulary, grammar).over(choose, trying=really)(logits)
+        def pick(choose: Sampler, *, unmasked_first: bool, really: bool = unmasked_first) -> Sampler:
+            assert unmasked_first
+            return lambda logits: Constraint(vocabulary, grammar).constrain(choose, unmasked_first=really)(logits)
 
         sampler = make_sampler(Sampling(temperature, seed=1), pick)
         found.append([sampler(logits) for _ in range(400)])

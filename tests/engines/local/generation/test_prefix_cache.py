@@ -16,13 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pixtral_cli.chat.engine import Chunk, Sampling, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.generation.runner import CHUNK
+from pixtral_cli.engines.local.generation.runner import PREFILL_CHUNK
 from pixtral_cli.engines.local.model import attention
-from pixtral_cli.engines.local.model import decoder as forward
+from pixtral_cli.engines.local.model import decoder as decoder_module
 from pixtral_cli.engines.local.model.attention import causal_mask
 from pixtral_cli.engines.local.model.decoder import Span
-from pixtral_cli.engines.local.model.kv_cache import STEP, KVCache
-from pixtral_cli.engines.local.runtime.timing import Clock
+from pixtral_cli.engines.local.model.kv_cache import GROWTH_POSITIONS, KVCache
+from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from pixtral_cli.errors import OutOfMemory
 from tests.engines.local.checkpoints import Sizes, build, image
 
@@ -48,8 +48,8 @@ def answer(who: LocalEngine, said: list[Message], sampling: Sampling = GREEDY) -
 
 def next_logits(who: LocalEngine, said: list[Message]) -> torch.Tensor:
     runner, prompt = who.load(), who._encode(said)
-    with runner.sequences.lend(prompt) as (sequence, _):
-        return runner.prefill(prompt, sequence, Clock())
+    with runner.prefix_cache.acquire(prompt) as (sequence, _):
+        return runner.prefill(prompt, sequence, PhaseTimer())
 
 
 questions = st.sampled_from(["What is this?", "Why?", "And the second one, is it red?", "x " * 150])
@@ -141,7 +141,7 @@ def test_idle_caches_are_bounded_in_bytes_and_the_oldest_forgotten(folder: Path)
     talks = [[user(f"{number} " * 50 + "begin")] for number in range(6)]
     who = engine(folder)
     answer(who, talks[0])
-    size = who.load().sequences._idle[0].cache.size
+    size = who.load().prefix_cache._idle[0].cache.size
     who = LocalEngine(folder, device="cpu", dtype="fp32", keep=5 * size - 1)
     for said in talks:
         answer(who, said)
@@ -154,7 +154,7 @@ def test_the_conversation_of_the_moment_is_kept_at_any_size(folder: Path) -> Non
     for said in ([user("one " * 50)], [user("two " * 500)]):
         answer(who, said)
         assert answer(who, said)[1].cached_tokens > 50
-    assert len(who.load().sequences._idle) == 1
+    assert len(who.load().prefix_cache._idle) == 1
 
 
 def test_a_conversation_that_branches_early_leaves_the_other_branch_its_cache(folder: Path) -> None:
@@ -184,14 +184,14 @@ def test_a_branch_that_memory_is_too_short_for_takes_the_others_cache(
     text, usage = answer(who, [user(shared + "two")])
     assert usage.cached_tokens > 50
     assert text == answer(engine(folder), [user(shared + "two")])[0]
-    assert len(who.load().sequences._idle) == 1
+    assert len(who.load().prefix_cache._idle) == 1
 
 
 def test_what_lies_beyond_the_valid_prefix_is_never_read(folder: Path) -> None:
     who = engine(folder)
     said = [user("What is this?", [IMAGES[0]])]
     text, _ = answer(who, said)
-    for sequence in who.load().sequences._idle:
+    for sequence in who.load().prefix_cache._idle:
         sequence.cache.length -= 8
         with torch.inference_mode():
             for layer in sequence.cache._layers:
@@ -221,10 +221,10 @@ def largest_in_prefill(folder: Path, length: int) -> tuple[int, int]:
     who = engine(folder, chunk=64)
     runner = who.load()
     prompt = who._encode([user("a " * length)])
-    with runner.sequences.lend(prompt) as (sequence, _), Largest() as largest:
+    with runner.prefix_cache.acquire(prompt) as (sequence, _), Largest() as largest:
         sequence.cache.grow(len(prompt.tokens))
         largest.bytes = 0
-        runner.prefill(prompt, sequence, Clock())
+        runner.prefill(prompt, sequence, PhaseTimer())
     return largest.bytes, sequence.cache.size
 
 
@@ -243,8 +243,8 @@ def test_torchs_attention_never_makes_the_whole_table_of_scores(
     folder: Path, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No dispatch mode sees into it: its fused kernel is allowed alone, and must do for every step."""
-    monkeypatch.setattr(attention, "attends", lambda *_: False)
-    monkeypatch.setattr(forward, "can", lambda *_: False)
+    monkeypatch.setattr(attention, "supports_attention", lambda *_: False)
+    monkeypatch.setattr(decoder_module, "supports_fused_step", lambda *_: False)
     who = LocalEngine(folder, device="cpu", dtype=dtype, chunk=16)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         _, usage = answer(who, [user("one " * 20, [IMAGES[0]])])
@@ -259,7 +259,7 @@ def test_a_full_window_with_an_image_at_its_end_is_read(tmp_path: Path) -> None:
     with Largest() as largest:
         _, usage = answer(who, said, Sampling(temperature=0, max_tokens=4))
     assert 127_980 < usage.prompt_tokens <= 127_996
-    assert largest.bytes <= CHUNK["cpu"] * 128_000 * 4, "no more than the mask of a chunk"
+    assert largest.bytes <= PREFILL_CHUNK["cpu"] * 128_000 * 4, "no more than the mask of a chunk"
 
 
 def test_growing_keeps_what_was_computed(folder: Path) -> None:
@@ -287,7 +287,7 @@ def test_the_cache_never_grows_beyond_the_window(tmp_path: Path) -> None:
     cache = engine(build(tmp_path, Sizes(extra={"max_seq_len": 3000}))).load()._new_cache()
     for length in (2800, 2817, 3000):
         cache.grow(length)
-        assert length <= cache.capacity < 3000 + STEP
+        assert length <= cache.capacity < 3000 + GROWTH_POSITIONS
 
 
 def test_a_cache_that_does_not_fit_is_refused_with_figures(folder: Path) -> None:
@@ -304,7 +304,7 @@ def test_idle_caches_make_room_before_a_question_is_refused(folder: Path) -> Non
     who = LocalEngine(folder, device="cpu", dtype="fp32", available=lambda _: free[0])
     answer(who, [user("one " * 50)])
     answer(who, [user("two " * 50, [IMAGES[0]])])
-    sequences = who.load().sequences
+    sequences = who.load().prefix_cache
     free[0] = 0
     with pytest.raises(OutOfMemory):
         answer(who, [user("three " * 300)])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.engines.local.generation.sampling import NotFinite, make_sampler
+from pixtral_cli.engines.local.generation.sampling import NonFiniteLogits, make_sampler
 
 
 def draws(sampling: Sampling, logits: torch.Tensor, count: int = 4000) -> torch.Tensor:
@@ -51,7 +51,7 @@ def test_a_seed_decides() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(), Sampling(1.0, 0.5)])
 def test_a_logit_that_is_not_a_number_is_no_token(sampling: Sampling, bad: float) -> None:
-    with pytest.raises(NotFinite):
+    with pytest.raises(NonFiniteLogits):
         make_sampler(sampling)(torch.tensor([1.0, bad, 0.0]))
 
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.generation import scheduler as turns_module
-from pixtral_cli.engines.local.generation.scheduler import Turn, Turns
+from pixtral_cli.engines.local.generation import scheduler as scheduler_module
+from pixtral_cli.engines.local.generation.scheduler import Scheduler, WorkItem
 from pixtral_cli.engines.local.model.decoder import Span
 from pixtral_cli.errors import OutOfMemory
 from tests.engines.local.checkpoints import build, image
@@ -81,14 +81,9 @@ def test_a_forgotten_answer_that_is_collected_inside_a_lock_stops_nobody(folder:
     for _ in range(3):
         forgotten = who.stream([user("Hello?")], GREEDY)
         next(forgotten)
-        with runner.turns._mutex, runner.sequences._lock:
+        with runner.scheduler._lock, runner.prefix_cache._lock:
             del forgotten
     assert text_of(who, [user("And now?")])
-
-
-def free(turns: Turns[Any]) -> bool:
-    """Nobody computes or waits."""
-    return turns._holder is None and not turns._alone and not turns._waiting
 
 
 def until(reached: Callable[[], bool]) -> None:
@@ -122,13 +117,13 @@ def together(
     who: LocalEngine, count: int, act: Callable[[Sequence[Span]], None] = lambda spans: None
 ) -> Iterator[Forward]:
     """The first decode step is computed once `count` other answers wait for theirs, so that these share the next."""
-    turns = who.load().turns
+    scheduler = who.load().scheduler
     held = threading.Event()
 
     def wait(spans: Sequence[Span]) -> None:
         if not held.is_set() and [span.length for span in spans] == [1]:
             held.set()
-            until(lambda: len(turns._waiting) == count + 1)
+            until(lambda: len(scheduler.waiting) == count + 1)
         act(spans)
 
     forward = Forward(who, wait)
@@ -174,7 +169,7 @@ def test_whatever_is_asked_at_once_is_answered_as_if_alone(folder: Path, todo: l
 
     lock = threading.Lock()
     at_once(*(lambda one=one: ask(*one) for one in todo))
-    assert free(shared.load().turns)
+    assert shared.load().scheduler.idle
 
 
 def test_answers_that_wait_at_the_same_time_share_their_steps(folder: Path) -> None:
@@ -260,7 +255,7 @@ def test_an_answer_that_has_no_memory_left_fails_without_the_others(folder: Path
         at_once(go_on, *(lambda n=n: found.update({n: begun[n].rest()}) for n in range(3)))
     assert caches
     assert [found[number] for number in range(3)] == expected
-    assert free(who.load().turns)
+    assert who.load().scheduler.idle
 
 
 def test_ctrl_c_while_another_thread_computes_for_us_waits_for_no_more_than_its_step(folder: Path) -> None:
@@ -268,7 +263,7 @@ def test_ctrl_c_while_another_thread_computes_for_us_waits_for_no_more_than_its_
     ours, theirs = [user("Ours?")], [user("Theirs?", [IMAGES[0]])]
     expected = [text_of(engine(folder), said) for said in (ours, theirs)]
     begun, main = [Begun(who, said) for said in (ours, theirs)], threading.main_thread()
-    turns, found = who.load().turns, list[str]()
+    scheduler, found = who.load().scheduler, list[str]()
     held, pressed = threading.Event(), threading.Event()
 
     def press(spans: Sequence[Span]) -> None:
@@ -280,17 +275,17 @@ def test_ctrl_c_while_another_thread_computes_for_us_waits_for_no_more_than_its_
 
     def hold() -> None:
         held.set()
-        until(lambda: len(turns._waiting) == 2)
+        until(lambda: len(scheduler.waiting) == 2)
 
     forward = Forward(who, press)
     holder, worker = (
-        threading.Thread(target=lambda: turns.alone(hold)),
+        threading.Thread(target=lambda: scheduler.run_exclusive(hold)),
         threading.Thread(target=lambda: found.append(begun[1].rest())),
     )
     holder.start()
     assert held.wait(120)
     worker.start()
-    until(lambda: len(turns._waiting) == 1)
+    until(lambda: len(scheduler.waiting) == 1)
     old = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -340,70 +335,139 @@ def test_ctrl_c_at_random_moments_disturbs_no_other_thread(folder: Path) -> None
             thread.join(120)
     assert not wrong
     assert not any(thread.is_alive() for thread in threads)
-    assert free(who.load().turns)
+    assert who.load().scheduler.idle
 
 
 def test_chunks_and_steps_alternate_while_both_are_wanted() -> None:
-    turns: Turns[Turn] = Turns()
+    scheduler: Scheduler[WorkItem] = Scheduler()
     order: list[str] = []
 
     def step(key: int) -> None:
-        turns.together(Turn(key), lambda batch: order.append(f"step of {len(batch)}"))
+        scheduler.run_batched(WorkItem(key), lambda batch: order.append(f"step of {len(batch)}"))
 
-    threads = [threading.Thread(target=lambda: turns.alone(lambda: order.append("chunk"))) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: scheduler.run_exclusive(lambda: order.append("chunk"))) for _ in range(3)
+    ]
     threads += [threading.Thread(target=step, args=(key,)) for key in range(4)]
 
     def start() -> None:
         for thread in threads:
             thread.start()
-        until(lambda: len(turns._alone) == 4 and len(turns._waiting) == 4)
+        until(lambda: len(scheduler.exclusive) == 4 and len(scheduler.waiting) == 4)
 
-    turns.alone(start)
+    scheduler.run_exclusive(start)
     for thread in threads:
         thread.join(120)
     assert order == ["step of 4", "chunk", "chunk", "chunk"]
-    assert free(turns)
+    assert scheduler.idle
 
 
 def test_a_step_waits_a_moment_for_those_of_the_last_and_never_for_one_that_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        "pixtral_cli.engines.local.generation.scheduler.PATIENCE", 1000
+        "pixtral_cli.engines.local.generation.scheduler.REJOIN_FRACTION", 1000
     )  # the moment is long, for a busy machine
-    turns: Turns[Turn] = Turns()
+    scheduler: Scheduler[WorkItem] = Scheduler()
     sizes: list[int] = []
     late = threading.Event()
 
-    def compute(batch: Sequence[Turn]) -> None:
+    def compute(batch: Sequence[WorkItem]) -> None:
         sizes.append(len(batch))
         late.wait(0.1)
 
     def steps(key: int, count: int) -> None:
         for _ in range(count):
-            turns.together(Turn(key), compute)
-        turns.gone(key)
+            scheduler.run_batched(WorkItem(key), compute)
+        scheduler.finish(key)
 
     threads = [threading.Thread(target=steps, args=(key, 3 if key else 5)) for key in range(4)]
 
     def start() -> None:
         for thread in threads:
             thread.start()
-        until(lambda: len(turns._waiting) == 4)
+        until(lambda: len(scheduler.waiting) == 4)
 
-    turns.alone(start)
+    scheduler.run_exclusive(start)
     for thread in threads:
         thread.join(120)
     assert sizes == [4, 4, 4, 1, 1]
 
 
+class CheckedLock:
+    """A scheduler's lock that checks the scheduler's invariants whenever it is released for good."""
+
+    def __init__(self, scheduler: Scheduler[Any]) -> None:
+        self._lock, self._scheduler, self._depth = scheduler._lock, scheduler, 0
+        self.broken: list[str] = []
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._check()
+        self._lock.release()
+
+    def _check(self) -> None:
+        scheduler = self._scheduler
+        queued, leader = [*scheduler.exclusive, *scheduler.waiting], scheduler._leader
+        if any(not item.done for item in queued) and leader is None:
+            self.broken.append("work is queued and nobody leads")
+        if leader and all(item is not leader for item in queued):
+            self.broken.append("the leader is not queued")
+        if any(item.removed for item in [*queued, *scheduler.running]):
+            self.broken.append("a thread has left its item behind")
+        if scheduler.running and all(item is not leader for item in scheduler.running):
+            self.broken.append("a batch runs that is not the leader's")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_invariants_hold_while_threads_step_read_fail_and_end(seed: int) -> None:
+    scheduler: Scheduler[WorkItem] = Scheduler()
+    lock = scheduler._lock = CheckedLock(scheduler)  # type: ignore[assignment]
+    computing = threading.Lock()
+    counts = dict.fromkeys(range(6), 0)
+
+    def compute(batch: Sequence[WorkItem], draw: random.Random) -> None:
+        assert computing.acquire(blocking=False), "two threads compute at once"
+        try:
+            time.sleep(draw.choice([0, 0, 0.0005]))
+            if draw.random() < 0.1:
+                raise KeyboardInterrupt
+            for item in batch:
+                counts[item.key] += 1  # type: ignore[index]
+        finally:
+            computing.release()
+
+    def answer(key: int) -> None:
+        draw, steps = random.Random(seed * 100 + key), 0
+        while steps < 60:
+            try:
+                if draw.random() < 0.2:
+                    scheduler.run_exclusive(lambda: compute([], draw))
+                scheduler.run_batched(WorkItem(key), lambda batch: compute(batch, draw))
+                steps += 1
+            except KeyboardInterrupt:
+                continue
+            if draw.random() < 0.1:
+                scheduler.finish(key)
+        assert counts[key] >= 60
+
+    at_once(*(lambda key=key: answer(key) for key in counts))
+    assert not lock.broken  # type: ignore[attr-defined]
+    assert scheduler.idle
+
+
 def interrupted_at(moment: int, work: Callable[[], object]) -> bool:
-    """Whether Ctrl-C at the `moment`-th point of `turns` at which Python looks for one came before the work's end."""
+    """Whether Ctrl-C at the `moment`-th point of `scheduler` at which Python looks for one came before the work's end."""
     left = moment
 
     def look(frame: Any, event: str, _: object) -> None:
         nonlocal left
-        if event in ("call", "c_return") and frame.f_code.co_filename == turns_module.__file__:
+        if event in ("call", "c_return") and frame.f_code.co_filename == scheduler_module.__file__:
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
@@ -419,26 +483,30 @@ def interrupted_at(moment: int, work: Callable[[], object]) -> bool:
 
 
 def test_ctrl_c_at_every_moment_of_a_turn_leaves_it_to_the_others() -> None:
-    def compute(batch: Sequence[Turn]) -> None:
+    def compute(batch: Sequence[WorkItem]) -> None:
         pass
 
-    works: list[Callable[[Turns[Turn]], object]] = [
-        lambda turns: turns.alone(lambda: None),
-        lambda turns: turns.together(Turn("ours"), compute),
+    works: list[Callable[[Scheduler[WorkItem]], object]] = [
+        lambda scheduler: scheduler.run_exclusive(lambda: None),
+        lambda scheduler: scheduler.run_batched(WorkItem("ours"), compute),
     ]
     for work in works:
         moment = 1
         while True:
-            turns: Turns[Turn] = Turns()
-            turns.together(Turn("theirs"), compute)
-            other = threading.Thread(target=lambda turns=turns: turns.together(Turn("theirs"), compute), daemon=True)
-            follow = threading.Thread(target=lambda turns=turns: turns.alone(lambda: None), daemon=True)
-            if not interrupted_at(moment, lambda turns=turns, work=work: work(turns)):
+            scheduler: Scheduler[WorkItem] = Scheduler()
+            scheduler.run_batched(WorkItem("theirs"), compute)
+            other = threading.Thread(
+                target=lambda scheduler=scheduler: scheduler.run_batched(WorkItem("theirs"), compute), daemon=True
+            )
+            follow = threading.Thread(
+                target=lambda scheduler=scheduler: scheduler.run_exclusive(lambda: None), daemon=True
+            )
+            if not interrupted_at(moment, lambda scheduler=scheduler, work=work: work(scheduler)):
                 break
             for thread in (other, follow):
                 thread.start()
                 thread.join(120)
                 assert not thread.is_alive(), f"the turn is lost by Ctrl-C at moment {moment}"
-            assert free(turns)
+            assert scheduler.idle
             moment += 1
         assert moment > 5

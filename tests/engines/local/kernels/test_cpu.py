@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.generation.drafting import Lookup
-from pixtral_cli.engines.local.generation.runner import Step
+from pixtral_cli.engines.local.generation.drafting import PromptLookup
+from pixtral_cli.engines.local.generation.runner import DecodeStep
 from pixtral_cli.engines.local.kernels import cpu
 from tests.engines.local.checkpoints import Sizes, build, image
 
@@ -93,7 +93,7 @@ def test_logits_are_the_same_to_the_last_bit_alone_and_in_company(tmp_path: Path
         for tokens in talks:
             sequence = SimpleNamespace(cache=runner._new_cache(), tokens=[])
             for token in tokens:
-                runner._compute([Step(sequence, [token])])  # type: ignore[arg-type]
+                runner._compute([DecodeStep(sequence, [token])])  # type: ignore[arg-type]
             found.append(sequence)
         return found
 
@@ -102,10 +102,10 @@ def test_logits_are_the_same_to_the_last_bit_alone_and_in_company(tmp_path: Path
         return [torch.stack(list(step.logits)) for step in steps]
 
     alone = [
-        torch.cat([logits([Step(sequence, [token])])[0] for token in future])
+        torch.cat([logits([DecodeStep(sequence, [token])])[0] for token in future])
         for sequence, future in zip(sequences(), futures, strict=True)
     ]
-    together = logits([Step(*pair) for pair in zip(sequences(), [future[:4] for future in futures], strict=True)])
+    together = logits([DecodeStep(*pair) for pair in zip(sequences(), [future[:4] for future in futures], strict=True)])
     for one, other in zip(alone, together, strict=True):
         tolerance = 0 if kernels else 1e-4
         torch.testing.assert_close(one[: len(other)], other, rtol=0, atol=tolerance)
@@ -131,7 +131,7 @@ def test_guessing_ahead_changes_no_answer(tmp_path: Path, name: str, monkeypatch
     folder = build(tmp_path, seed=3)
     said = [EDIT, [user("la " * 80)], [user("One two three. " * 20, [image(96, 40, 2)])]]
     guessing = [answers(LocalEngine(folder, device="cpu", dtype=name), each) for each in said]
-    monkeypatch.setattr(Lookup, "guess", lambda *_: [])
+    monkeypatch.setattr(PromptLookup, "draft", lambda *_: [])
     assert guessing == [answers(LocalEngine(folder, device="cpu", dtype=name), each) for each in said]
 
 
@@ -156,27 +156,27 @@ def test_right_and_wrong_guesses_change_no_answer(tmp_path_factory: Any, name: s
 def decoded(runner: Any, prompt: Any, guess: Any) -> list[int]:
     """Greedy tokens with these guesses, given how many tokens there are; the cache holds what was said and no more."""
     from pixtral_cli.engines.local.generation import runner as module
-    from pixtral_cli.engines.local.runtime.timing import Clock
+    from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 
-    class Told(Lookup):
-        def guess(self, most: int, guessed: int = 0, right: int = 0) -> list[int]:
-            return list(guess(len(self._tokens) - len(prompt.tokens)))[: max(0, most)]
+    class Given(PromptLookup):
+        def draft(self, limit: int, drafted: int = 0, accepted: int = 0) -> list[int]:
+            return list(guess(len(self._tokens) - len(prompt.tokens)))[: max(0, limit)]
 
-    before, module.Lookup = module.Lookup, Told  # type: ignore[misc, attr-defined]
+    before, module.PromptLookup = module.PromptLookup, Given  # type: ignore[misc, attr-defined]
     try:
-        with runner.sequences.lend(prompt) as (sequence, _):
-            logits = runner.prefill(prompt, sequence, Clock())
+        with runner.prefix_cache.acquire(prompt) as (sequence, _):
+            logits = runner.prefill(prompt, sequence, PhaseTimer())
             tokens = list(runner.decode(sequence, logits, lambda row: int(row.argmax()), 30))
             assert sequence.tokens[: sequence.cache.length] == (prompt.tokens + tokens)[: sequence.cache.length]
             assert sequence.cache.length <= len(prompt.tokens) + 29
             return tokens
     finally:
-        module.Lookup = before  # type: ignore[misc, attr-defined]
+        module.PromptLookup = before  # type: ignore[misc, attr-defined]
 
 
 def test_an_edit_is_guessed_from_what_it_edits() -> None:
     before = list(range(100, 200))
-    lookup, wanted = Lookup([1, *before, 2]), [*before[:40], 7, *before[41:]]
+    lookup, wanted = PromptLookup([1, *before, 2]), [*before[:40], 7, *before[41:]]
     steps, at, guess, right = 0, 0, list[int](), 0
     while at < len(wanted):
         lookup.add(wanted[at])
@@ -184,7 +184,7 @@ def test_an_edit_is_guessed_from_what_it_edits() -> None:
         if at < len(wanted) and guess[right : right + 1] == [wanted[at]]:
             right += 1
             continue
-        guess = lookup.guess(1000, len(guess), right)
+        guess = lookup.draft(1000, len(guess), right)
         right, steps = 0, steps + 1
         while at < len(wanted) and right < len(guess) and guess[right] == wanted[at]:
             lookup.add(wanted[at])
@@ -194,11 +194,11 @@ def test_an_edit_is_guessed_from_what_it_edits() -> None:
 
 def test_who_guesses_wrong_guesses_less() -> None:
     draw = random.Random(0)
-    lookup, guesses = Lookup([]), 0
+    lookup, guesses = PromptLookup([]), 0
     for _ in range(500):
         for token in (1, 2, 3):
             lookup.add(token)
         lookup.add(draw.randrange(10, 1000))
-        guess = lookup.guess(10, guesses and 3, 0)
+        guess = lookup.draft(10, guesses and 3, 0)
         guesses += bool(guess)
     assert guesses < 10

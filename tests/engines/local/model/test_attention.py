@@ -24,7 +24,7 @@ heads = st.sampled_from([2, 8, 18, 30, 32, 64, 66, 96, 128, 160, 256])
 
 
 def computed(way: str) -> Any:
-    return mock.patch.object(attention, "attends", lambda *_: False) if way == "torch" else nullcontext()
+    return mock.patch.object(attention, "supports_attention", lambda *_: False) if way == "torch" else nullcontext()
 
 
 def softmax_attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:

@@ -30,7 +30,7 @@ SIZES = [
 
 def after(decoder: Decoder, caches: Sequence[Any], counts: Sequence[int]) -> torch.Tensor:
     """The states of so many more positions of each sequence."""
-    spans = [Span(cache, count, apart=True) for cache, count in zip(caches, counts, strict=True)]
+    spans = [Span(cache, count, separate=True) for cache, count in zip(caches, counts, strict=True)]
     return decoder.forward(decoder.embed([20 + 7 * at for at in range(sum(counts))]), spans)
 
 
@@ -52,7 +52,7 @@ def test_a_step_computes_what_the_layers_in_torch_do(
     fast, slow = runner._decoder, Decoder(runner.weights, runner._params)
     assert fast._fused
     slow._fused = None
-    monkeypatch.setattr(attention, "attends", lambda *_: False)
+    monkeypatch.setattr(attention, "supports_attention", lambda *_: False)
     if scheme != "none" and dtype == "fp32":
         most *= 100  # whole numbers of 16 bits tell of less
     lengths, counts = (3, 300, 128), (1, 4, 27)

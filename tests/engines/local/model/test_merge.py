@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import assistant, system, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.runtime.timing import Clock
+from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from tests.engines.local.checkpoints import Sizes, build, image, picture, processed
 
 SIZES = Sizes(merge=2, patch=14, image=140, version="v7")
@@ -26,7 +26,7 @@ def sdpa(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: Any 
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalEngine:
     import pixtral_cli.engines.local.model.upstream as upstream
 
-    upstream.modules()
+    upstream.import_transformer()
     import mistral_inference.transformer_layers as layers
     import mistral_inference.vision_encoder as encoder
 
@@ -73,7 +73,7 @@ def test_prefill_runs_in_chunks_too(engine: LocalEngine) -> None:
     logits = []
     for chunk in (7, 1000):
         runner._chunk = chunk
-        runner.sequences.drop_one()
-        with runner.sequences.lend(prompt) as (sequence, _):
-            logits.append(runner.prefill(prompt, sequence, Clock()))
+        runner.prefix_cache.drop_one()
+        with runner.prefix_cache.acquire(prompt) as (sequence, _):
+            logits.append(runner.prefill(prompt, sequence, PhaseTimer()))
     torch.testing.assert_close(*logits, rtol=0, atol=1e-4)

@@ -9,9 +9,9 @@ import torch
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.model.attention import Rotary, turns_2d
-from pixtral_cli.engines.local.model.upstream import modules
-from pixtral_cli.engines.local.runtime.timing import Clock
+from pixtral_cli.engines.local.model.rope import RopeTable, rope_table_2d
+from pixtral_cli.engines.local.model.upstream import import_transformer
+from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from tests.engines.local.checkpoints import Reference, Sizes, build, image, random_sizes
 
 WORDS = ["What", "is", "there?", "A", "red", "circle,", "two", "squares.", "Why", "not", "zebra", "7", "(x)\n", "über"]
@@ -19,17 +19,17 @@ SHAPES = [(1, 1), (16, 16), (17, 31), (64, 64), (200, 30), (9, 300), (97, 96), (
 
 
 def conversation(draw: random.Random) -> list[Message]:
-    """One to four turns with zero to four images in all, somewhere, and sometimes a system prompt."""
+    """One to four scheduler with zero to four images in all, somewhere, and sometimes a system prompt."""
     said = [system(words(draw))] if draw.random() < 0.3 else []
     left = draw.choice([0, 1, 1, 2, 3, 4])
-    turns = draw.randint(1, 4)
-    for turn in range(turns):
-        count = left if turn == turns - 1 else draw.randint(0, left)
+    scheduler = draw.randint(1, 4)
+    for turn in range(scheduler):
+        count = left if turn == scheduler - 1 else draw.randint(0, left)
         left -= count
         parts = [words(draw), *(image(*draw.choice(SHAPES), draw.randrange(10**6)) for _ in range(count))]
         draw.shuffle(parts)
         said.append(Message("user", tuple(parts)))
-        if turn < turns - 1:
+        if turn < scheduler - 1:
             said.append(assistant(words(draw)))
     return said
 
@@ -41,8 +41,8 @@ def words(draw: random.Random) -> str:
 def next_logits(engine: LocalEngine, said: list[Message], answer: list[int]) -> list[torch.Tensor]:
     """What the engine computes after the prompt and after each token of the answer."""
     runner, prompt = engine.load(), engine._encode(said)
-    with runner.sequences.lend(prompt) as (sequence, _):
-        logits = [runner.prefill(prompt, sequence, Clock())]
+    with runner.prefix_cache.acquire(prompt) as (sequence, _):
+        logits = [runner.prefill(prompt, sequence, PhaseTimer())]
         logits += [runner._extend(sequence, [token])[0] for token in answer]
     return logits
 
@@ -77,7 +77,7 @@ def test_an_image_is_seen_alike_whatever_stands_beside_it(tmp_path: Path) -> Non
     one, two = image(96, 64, 1), image(64, 96, 2)
     prompt = engine._encode([user("", [one, two])])
     together = [vision.features(placed) for placed in prompt.images]
-    vision.forget()
+    vision.clear_cache()
     alone = vision.features(engine._encode([user("", [two])]).images[0])
     assert torch.equal(together[1], alone)
 
@@ -94,12 +94,12 @@ def test_pixtrals_own_tokenizer_and_image_sizes_run(tmp_path: Path) -> None:
     assert last.usage.completion_tokens == 4
 
 
-def test_rotary_positions_are_mistral_inferences_at_any_length() -> None:
-    modules()
+def test_rope_tables_are_mistral_inferences_at_any_length() -> None:
+    import_transformer()
     from mistral_inference.rope import precompute_freqs_cis, precompute_freqs_cis_2d
 
-    table = precompute_freqs_cis(16, 200_100, 1e9)
-    rotary = Rotary(16, 1e9, torch.device("cpu"))
+    expected = precompute_freqs_cis(16, 200_100, 1e9)
+    table = RopeTable(16, 1e9, torch.device("cpu"))
     for start, stop in ((0, 1), (1, 900), (899, 1100), (127_990, 128_010), (200_000, 200_100)):
-        assert torch.equal(rotary.at(start, stop), table[start:stop])
-    assert torch.equal(turns_2d(24, 5, 9, 1e4), precompute_freqs_cis_2d(24, 64, 64, 1e4)[:5, :9].flatten(0, 1))
+        assert torch.equal(table.rows(start, stop), expected[start:stop])
+    assert torch.equal(rope_table_2d(24, 5, 9, 1e4), precompute_freqs_cis_2d(24, 64, 64, 1e4)[:5, :9].flatten(0, 1))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli.engines.local.runtime.gc_pause import uncollected
+from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
 
 ASK = """
 import sys
 from pathlib import Path
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
-from pixtral_cli.engines.local import LocalEngine
+from pixtral_cli.engines.local.engine import LocalEngine
 before = {name for name in sys.modules if name.startswith("xformers")}
 engine = LocalEngine(Path(sys.argv[1]), device="cpu")
 print(len(list(engine.stream([user("hi")], Sampling(temperature=0, max_tokens=5)))) > 0)
@@ -57,7 +57,7 @@ def test_an_xformers_that_was_imported_before_stays_as_it_was(folder: Path, tmp_
 
 def test_an_engine_is_made_without_anything_heavy(folder: Path) -> None:
     done = python(
-        "import sys\nfrom pathlib import Path\nfrom pixtral_cli.engines.local import LocalEngine\n"
+        "import sys\nfrom pathlib import Path\nfrom pixtral_cli.engines.local.engine import LocalEngine\n"
         "LocalEngine(Path(sys.argv[1]))\n"
         "print({'torch', 'mistral_common', 'mistral_inference', 'numpy', 'PIL', 'safetensors'} & set(sys.modules))",
         folder,
@@ -69,7 +69,7 @@ def test_measuring_needs_no_torch_and_no_weights(folder: Path, tmp_path: Path) -
     for name in ("params.json", "tekken.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     done = python(
-        "import sys\nfrom pathlib import Path\nfrom pixtral_cli.engines.local import LocalEngine\n"
+        "import sys\nfrom pathlib import Path\nfrom pixtral_cli.engines.local.engine import LocalEngine\n"
         "from pixtral_cli.chat.message import user\n"
         "print(LocalEngine(Path(sys.argv[1])).measure([user('hi')]).prompt_tokens, 'torch' in sys.modules)",
         tmp_path,
@@ -79,7 +79,7 @@ def test_measuring_needs_no_torch_and_no_weights(folder: Path, tmp_path: Path) -
 
 def test_nothing_is_collected_while_libraries_are_imported_nor_looked_through_afterwards(folder: Path) -> None:
     done = python(
-        "import gc, sys\nfrom pathlib import Path\nfrom pixtral_cli.engines.local import LocalEngine\n"
+        "import gc, sys\nfrom pathlib import Path\nfrom pixtral_cli.engines.local.engine import LocalEngine\n"
         "whole = []\n"
         "gc.callbacks.append(lambda phase, info: whole.append(phase) if info['generation'] == 2 else None)\n"
         "LocalEngine(Path(sys.argv[1]), device='cpu').load()\n"
@@ -92,10 +92,10 @@ def test_nothing_is_collected_while_libraries_are_imported_nor_looked_through_af
 def test_the_collector_is_on_again_after_the_last_import_even_one_that_fails() -> None:
     def fail() -> None:
         assert not gc.isenabled()
-        uncollected(lambda: None)
+        with_gc_paused(lambda: None)
         assert not gc.isenabled(), "another import still goes on"
         raise ImportError
 
     with pytest.raises(ImportError):
-        uncollected(fail)
+        with_gc_paused(fail)
     assert gc.isenabled()

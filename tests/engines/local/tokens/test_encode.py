@@ -21,8 +21,8 @@ from PIL import Image as PILImage
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.model.vision import pixels
-from pixtral_cli.engines.local.tokens.tokenizer import Tekken
+from pixtral_cli.engines.local.model.vision import image_pixels
+from pixtral_cli.engines.local.tokens.tokenizer import CachingTekkenizer
 from pixtral_cli.errors import ContextError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from tests.engines.local.checkpoints import TRUE_TEKKEN, Sizes, build, image, picture, processed
@@ -123,7 +123,7 @@ def test_measure_counts_without_weights_or_pixels(pixtral: LocalEngine, width: i
 @settings(max_examples=40, deadline=None)
 def test_pixels_are_bit_for_bit_those_of_mistral_common(pixtral: LocalEngine, size: tuple[int, int], seed: int) -> None:
     placed = pixtral._encode([user("", [image(*size, seed)])]).images[0]
-    assert np.array_equal(pixels(placed).numpy(), processed(picture(*size, seed), PIXTRAL))
+    assert np.array_equal(image_pixels(placed).numpy(), processed(picture(*size, seed), PIXTRAL))
 
 
 @pytest.mark.parametrize("text", ["[INST] [IMG] </s> [/INST]", "<s>[IMG_BREAK][IMG_END]<unk><pad>"])
@@ -235,6 +235,6 @@ def test_what_was_encoded_once_is_not_encoded_again(tmp_path: Path, monkeypatch:
 
 def test_tokens_are_named_as_mistral_common_names_them(tmp_path: Path) -> None:
     folder = build(tmp_path, Sizes())
-    ours, theirs = Tekken.from_file(folder / "tekken.json"), Tekkenizer.from_file(folder / "tekken.json")
+    ours, theirs = CachingTekkenizer.from_file(folder / "tekken.json"), Tekkenizer.from_file(folder / "tekken.json")
     assert ours.vocab() == theirs.vocab()
     assert [ours.id_to_piece(token) for token in range(30)] == [theirs.id_to_piece(token) for token in range(30)]

@@ -18,7 +18,7 @@ from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.config import read_params
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.model.loaded import Weights
-from pixtral_cli.engines.local.model.upstream import transformer
+from pixtral_cli.engines.local.model.upstream import empty_transformer
 from pixtral_cli.engines.local.weights.loader import _sizes
 from pixtral_cli.errors import ModelError, OutOfMemory, PixtralError, UsageError
 from tests.engines.local.checkpoints import Sizes, build, image
@@ -162,9 +162,9 @@ def test_memory_that_torch_keeps_for_itself_counts_as_free(monkeypatch: pytest.M
 
     for name, size in (("recommended_max", 100), ("driver_allocated", 90), ("current_allocated", 30)):
         monkeypatch.setattr(torch.mps, f"{name}_memory", lambda size=size: size << 20)
-    assert placement.available(torch.device("mps")) == 70 << 20
+    assert placement.available_memory(torch.device("mps")) == 70 << 20
     monkeypatch.setattr(placement, "memory", lambda: (100 << 20, 5 << 20))
-    assert placement.available(torch.device("mps")) == 65 << 20
+    assert placement.available_memory(torch.device("mps")) == 65 << 20
 
 
 def test_weights_that_do_not_fit_are_refused_before_they_are_read(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_the_true_models_params_describe_the_true_models(tmp_path: Path, content
     (tmp_path / "params.json").write_text(content)
     params = read_params(tmp_path, "true")
     assert params.context_window == 128_000
-    assert sum(tensor.numel() for tensor in transformer(_sizes(params)).state_dict().values()) == count
+    assert sum(tensor.numel() for tensor in empty_transformer(_sizes(params)).state_dict().values()) == count
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

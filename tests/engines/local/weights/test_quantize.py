@@ -19,10 +19,10 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.local.generation.drafting import Lookup
+from pixtral_cli.engines.local.generation.drafting import PromptLookup
 from pixtral_cli.engines.local.kernels import cpu
 from pixtral_cli.engines.local.model.decoder import Span
-from pixtral_cli.engines.local.runtime.timing import Clock
+from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from pixtral_cli.engines.local.weights import quantized_linear
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
@@ -44,13 +44,13 @@ def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
     return str(request.param)
 
 
-def layer(rows: int, width: int, bits: int, seed: int = 0) -> tuple[quantized_linear.Packed, torch.Tensor]:
+def layer(rows: int, width: int, bits: int, seed: int = 0) -> tuple[quantized_linear.QuantizedLinear, torch.Tensor]:
     """A random packed layer, and the weights it was made of."""
     weight = torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)) / width**0.5
-    return quantized_linear.Packed(*quantized_linear.pack(weight, bits), width), weight
+    return quantized_linear.QuantizedLinear(*quantized_linear.pack(weight, bits), width), weight
 
 
-def unpacked(linear: quantized_linear.Packed) -> torch.Tensor:
+def unpacked(linear: quantized_linear.QuantizedLinear) -> torch.Tensor:
     """As the layout says it, a number at a time in NumPy's words, in float32."""
     numbers, scale = linear.weight.numpy().astype(int), linear.scale.float().numpy()
     if linear.bits == 8:
@@ -89,7 +89,7 @@ def test_weights_come_near(bits: int, most: float) -> None:
 
 @pytest.mark.parametrize("bits", [8, 4])
 def test_zeros_stay_zeros_and_what_is_no_number_is_seen(bits: int, path: str) -> None:
-    linear = quantized_linear.Packed(*quantized_linear.pack(torch.zeros(5, 100), bits), 100)
+    linear = quantized_linear.QuantizedLinear(*quantized_linear.pack(torch.zeros(5, 100), bits), 100)
     assert not linear(torch.ones(3, 100)).any()
     linear, _ = layer(5, 100, bits)
     for bad in (torch.nan, torch.inf):
@@ -107,9 +107,11 @@ def engine(folder: Path, scheme: str = "8bit", **options: Any) -> LocalEngine:
 def logits(who: LocalEngine, said: list[Message], tokens: list[int]) -> torch.Tensor:
     """Of each next token after the prompt and after each of these tokens: (1 + tokens, vocabulary)."""
     runner, prompt = who.load(), who._encode(said)
-    with runner.sequences.lend(prompt) as (sequence, _):
-        first = runner.prefill(prompt, sequence, Clock())
-        states = runner._decoder.forward(runner._decoder.embed(tokens), [Span(sequence.cache, len(tokens), apart=True)])
+    with runner.prefix_cache.acquire(prompt) as (sequence, _):
+        first = runner.prefill(prompt, sequence, PhaseTimer())
+        states = runner._decoder.forward(
+            runner._decoder.embed(tokens), [Span(sequence.cache, len(tokens), separate=True)]
+        )
         return torch.cat([first[None], runner._decoder.logits(states)])
 
 
@@ -195,7 +197,7 @@ def test_guessing_ahead_and_company_change_no_answer(
 
     guessing = texts()
     assert guessing[0] == guessing[1]
-    monkeypatch.setattr(Lookup, "guess", lambda *_: [])
+    monkeypatch.setattr(PromptLookup, "draft", lambda *_: [])
     assert texts() == guessing
 
 
