@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 PARAMS = "params.json"
 TOKENIZER = "tekken.json"
@@ -58,6 +59,17 @@ def indexed_shards(folder: Path) -> list[str]:
         return []
     sound = all(isinstance(name, str) and SHARD_NAME.fullmatch(name) for name in shards)
     return sorted(shards) if sound else []
+
+
+def params(folder: Path) -> dict[str, Any]:
+    """The content of a folder's params.json; empty when there is none or it makes no sense."""
+    import json
+
+    try:
+        found = json.loads((folder / PARAMS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def files(folder: Path) -> list[Path]:

@@ -2,23 +2,27 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout
+from pixtral_cli.models.catalogue import CATALOGUE, Entry, Shape, recommended
+from pixtral_cli.util.memory import EASY_SHARE, Memory, installed
+from pixtral_cli.util.sizes import format_bytes
 
 DEMO = "demo"
 PIXTRAL_12B = "pixtral-12b"
-REPOS = {PIXTRAL_12B: "mistralai/Pixtral-12B-2409"}
+REPOS = {entry.name: entry.repo for entry in CATALOGUE}
 REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 # Beneath ~/mistral_models, where the vendor's instructions put it.
 VENDOR_FOLDERS = {"mistralai/Pixtral-12B-2409": ("Pixtral", "Pixtral-12B-2409")}
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 FORMAT_HINT = "A model in mistral format is params.json, tekken.json and consolidated.safetensors"
-LIST_HINT = "Models on this machine: pixtral models"
+LIST_HINT = "All of them: pixtral models"
+NO_ALIASES: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +46,36 @@ class Reference:
     revision: str | None = None
 
 
-def resolve(name: str | None, *, configured: str | None = None) -> Model:
-    """The model of that name, else the configured one, else pixtral-12b if it has been downloaded, else the demo.
+def resolve(
+    name: str | None,
+    *,
+    configured: str | None = None,
+    aliases: Mapping[str, str] = NO_ALIASES,
+    unknown: Collection[str] = (),
+    memory: Memory | None = None,
+) -> Model:
+    """The model of that name, else the configured one, else the best downloaded one that fits, else the demo.
 
+    `unknown` are keys of a params.json that the engine cannot compute, `memory` what this machine has.
     Raises ModelError when a named model is not here, not whole or not in mistral format.
     """
     if asked := name or configured:
-        return find(parse(asked))
-    if folder := _downloaded(REPOS[PIXTRAL_12B], None):
-        return Model(PIXTRAL_12B, folder, REPOS[PIXTRAL_12B], revision_of(folder))
-    state = (
-        f"{PIXTRAL_12B} is only partly downloaded, go on with"
-        if _partly_downloaded(REPOS[PIXTRAL_12B])
-        else "for the full one"
-    )
-    return Model(DEMO, demo_folder(), note=f"Using the small built-in model; {state}: pixtral pull {PIXTRAL_12B}")
+        return find(parse(asked, aliases))
+    memory = memory or installed()
+    here = [(entry, folder) for entry in CATALOGUE if (folder := _downloaded(entry.repo, None))]
+    for entry, folder in here:
+        if _can_run(folder, memory.most(), unknown):
+            note = f"Using {entry.name}, the best downloaded model that fits"
+            return Model(entry.name, folder, entry.repo, revision_of(folder), note)
+    return Model(DEMO, demo_folder(), note=_demo_note([entry for entry, _ in here], memory, unknown))
 
 
-def parse(name: str) -> Reference:
-    """What a name means: `demo`, `pixtral-12b`, a folder, or a repository `org/name`, each of the two with `@revision`.
+def parse(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> Reference:
+    """What a name means: `demo`, a short name, a folder, or a repository `org/name`, the last three with `@revision`.
 
-    Raises ModelError when it can be none of them.
+    `aliases` are the user's own names for such names. Raises ModelError when it can be none of them.
     """
+    name = aliases.get(name, name)
     if name == DEMO:
         return Reference(DEMO, folder=demo_folder())
     base, _, revision = name.partition("@")
@@ -74,9 +86,17 @@ def parse(name: str) -> Reference:
         return Reference(_portable_name(folder), folder=folder)
     if REPO.fullmatch(repo) and ".." not in name and (REVISION.fullmatch(revision) or "@" not in name):
         return Reference(name, repo=repo, revision=revision or None)
-    raise ModelError(
-        f"There is no model named {name!r}", f"Known: {DEMO}, {PIXTRAL_12B}, org/name, a folder. {LIST_HINT}"
-    )
+    near = similar(name, aliases)
+    hint = f"Did you mean {near[0]}?" if near else f"Known: {DEMO}, {PIXTRAL_12B}, org/name, a folder."
+    raise ModelError(f"There is no model named {name!r}", f"{hint} {LIST_HINT}")
+
+
+def similar(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> list[str]:
+    """The names and repositories that look like this one, the nearest first."""
+    from difflib import get_close_matches
+
+    known = {other.lower(): other for other in (DEMO, *REPOS, *REPOS.values(), *aliases)}
+    return [known[found] for found in get_close_matches(name.lower(), known, 3, 0.6)]
 
 
 def find(reference: Reference) -> Model:
@@ -170,6 +190,26 @@ def repair_hint(folder: Path) -> str:
     if known and folder.parent == vendor_home():
         return f"Get a sound copy: pixtral pull {short_name(known)}"
     return "Copy or download that file again"
+
+
+def _can_run(folder: Path, room: int, unknown: Collection[str]) -> bool:
+    """Whether a checkpoint fits into so many bytes in some format, and asks for nothing that is unknown."""
+    params = layout.params(folder)
+    shape = Shape.of(params)
+    return not any(params.get(key) for key in unknown) and (shape is None or bool(shape.fits(room)))
+
+
+def _demo_note(unfit: Sequence[Entry], memory: Memory, unknown: Collection[str]) -> str:
+    """Why the demo runs, and which model to get: one line."""
+    begun = next((entry.name for entry in CATALOGUE if _partly_downloaded(entry.repo)), "")
+    if begun:
+        return f"Using the small built-in model; {begun} is only partly downloaded, go on with: pixtral pull {begun}"
+    why = f": {unfit[0].name} cannot run on this machine" if unfit else ""
+    best = recommended(memory.most(EASY_SHARE), unknown)
+    if best is None or best in unfit:
+        return f"Using the small built-in model{why or '; no larger one fits this machine'}"
+    get = f"pixtral pull {best.name} ({format_bytes(best.download)})"
+    return f"Using the small built-in model{why}; the best that fits this machine: {get}"
 
 
 def _model_in_folder(name: str, folder: Path) -> Model:

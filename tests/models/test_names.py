@@ -1,5 +1,6 @@
 """Which model runs: names, folders, repositories, and what is said when the wished-for one is not here."""
 
+import json
 import subprocess
 import sys
 import time
@@ -9,8 +10,13 @@ import pytest
 
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout, names
+from pixtral_cli.models.catalogue import BY_NAME, Entry
+from pixtral_cli.util.memory import Memory
 
 REPO = "mistralai/Pixtral-12B-2409"
+GIB = 1 << 30
+LAPTOP = Memory(16 * GIB)
+BEST = "Using pixtral-12b, the best downloaded model that fits"
 WHOLE = ("params.json", "tekken.json", layout.WEIGHTS)
 
 
@@ -29,11 +35,76 @@ def cached(repo: str, commit: str, *files: str, ref: str = "") -> Path:
     return place(home / "snapshots" / commit, *files)
 
 
+def sized(entry: Entry) -> Path:
+    """A download of that model, in everything but its weights."""
+    folder = cached(entry.repo, "a" * 40, *WHOLE, ref="main")
+    shape, vision = entry.shape, entry.shape.vision
+    assert vision
+    params = {
+        "dim": shape.dim, "n_layers": shape.layers, "hidden_dim": shape.hidden, "n_heads": shape.heads,
+        "n_kv_heads": shape.kv_heads, "head_dim": shape.head_dim, "vocab_size": shape.vocabulary, "tied_embeddings": shape.tied,
+        "vision_encoder": {
+            "hidden_size": vision.hidden, "intermediate_size": vision.intermediate, "num_hidden_layers": vision.layers,
+            "patch_size": vision.patch, "spatial_merge_size": vision.merge,
+        },
+    }  # fmt: skip
+    (folder / layout.PARAMS).write_text(json.dumps(params))
+    return folder
+
+
 def test_without_a_name_and_without_a_download_the_demo_runs_and_says_so() -> None:
-    model = names.resolve(None)
+    model = names.resolve(None, memory=LAPTOP)
     assert (model.name, model.folder) == ("demo", names.demo_folder())
-    assert "pixtral pull pixtral-12b" in model.note
+    assert model.note == (
+        "Using the small built-in model; the best that fits this machine: pixtral pull ministral-8b (9.7 GiB)"
+    )
     assert not layout.missing(model.folder)
+
+
+def test_where_no_model_fits_none_is_recommended() -> None:
+    note = "Using the small built-in model; no larger one fits this machine"
+    assert names.resolve(None, memory=Memory(2 * GIB)).note == note
+
+
+def test_what_the_engine_cannot_compute_is_not_recommended() -> None:
+    assert "pixtral pull pixtral-12b" in names.resolve(None, memory=Memory(20 * GIB), unknown=["yarn"]).note
+
+
+def test_the_best_downloaded_model_that_fits_runs_and_is_named() -> None:
+    for name in ("ministral-3b", "ministral-8b", "mistral-small-3.2"):
+        sized(BY_NAME[name])
+    found = {gib: names.resolve(None, memory=Memory(gib * GIB)) for gib in (4, 8, 16, 64)}
+    assert {gib: model.name for gib, model in found.items()} == {
+        4: "demo", 8: "ministral-3b", 16: "ministral-8b", 64: "mistral-small-3.2",
+    }  # fmt: skip
+    assert found[16].note == "Using ministral-8b, the best downloaded model that fits"
+    assert found[4].note == "Using the small built-in model: mistral-small-3.2 cannot run on this machine"
+
+
+def test_a_downloaded_model_that_the_engine_cannot_compute_does_not_run_by_default() -> None:
+    folder = sized(BY_NAME["ministral-8b"])
+    params = json.loads((folder / "params.json").read_text())
+    (folder / "params.json").write_text(json.dumps({**params, "yarn": {"factor": 16}, "moe": None}))
+    assert names.resolve(None, memory=LAPTOP, unknown=["yarn", "moe"]).name == "demo"
+    assert names.resolve(None, memory=LAPTOP, unknown=["moe"]).name == "ministral-8b"
+
+
+def test_an_alias_is_a_name_of_ones_own() -> None:
+    folder = cached(REPO, "a" * 40, *WHOLE, ref="main")
+    assert names.resolve("eyes", aliases={"eyes": "pixtral-12b"}).folder == folder
+    with pytest.raises(ModelError, match="'eye'") as caught:
+        names.parse("eye", {"eyes": "pixtral-12b"})
+    assert caught.value.hint.startswith("Did you mean eyes?")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("pixtral12b", "pixtral-12b"), ("ministral-3:8b", "ministral-8b"), ("Mistral-Small-32", "mistral-small-3.2"), ("dmeo", "demo")],
+)  # fmt: skip
+def test_a_near_name_is_offered(typed: str, meant: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        names.parse(typed)
+    assert caught.value.hint.startswith(f"Did you mean {meant}?")
 
 
 def test_the_demo_by_name_needs_no_note() -> None:
@@ -42,12 +113,12 @@ def test_the_demo_by_name_needs_no_note() -> None:
 
 def test_without_a_name_the_downloaded_model_runs() -> None:
     folder = cached(REPO, "a" * 40, *WHOLE, ref="main")
-    assert names.resolve(None) == names.Model("pixtral-12b", folder, REPO, "a" * 40)
+    assert names.resolve(None) == names.Model("pixtral-12b", folder, REPO, "a" * 40, BEST)
 
 
 def test_without_a_name_the_vendors_folder_serves_too(home: Path) -> None:
     folder = place(home / "mistral_models" / "Pixtral", *WHOLE)
-    assert names.resolve(None) == names.Model("pixtral-12b", folder, REPO)
+    assert names.resolve(None) == names.Model("pixtral-12b", folder, REPO, note=BEST)
 
 
 def test_half_a_download_does_not_run_and_the_note_says_go_on() -> None:

@@ -1,0 +1,177 @@
+"""The models that have a short name: what they are, how large, under which terms, and what they take in memory.
+
+Sizes are those of each repository's params.json; parameters and bytes are computed from them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TOKENS = 8192  # for which there is to be room beside the weights
+WORKING = 1 << 30  # bytes for what is computed between the weights and the cache
+TOKENIZER = 17_000_000  # bytes of tekken.json
+BITS = {"none": 16.0, "8bit": 8.0, "4bit": 4.25}  # of one packed weight and its share of a scale
+APACHE, RESEARCH = "Apache 2.0", "Mistral Research License"
+
+
+@dataclass(frozen=True, slots=True)
+class Vision:
+    """Sizes of a vision encoder; `merge` squared patches become one image token."""
+
+    hidden: int = 1024
+    intermediate: int = 4096
+    layers: int = 24
+    patch: int = 14
+    merge: int = 2
+
+    def parameters(self, dim: int) -> int:
+        """Of the encoder and of what joins it to a decoder of width `dim`."""
+        hidden = self.hidden
+        layer = 4 * hidden**2 + 3 * hidden * self.intermediate + 2 * hidden
+        merger = hidden**2 * self.merge**2 + hidden if self.merge > 1 else 0
+        adapter = hidden * dim + dim**2 + (0 if self.merge > 1 else 2 * dim)  # with biases in Pixtral alone
+        return self.layers * layer + 3 * self.patch**2 * hidden + hidden + merger + adapter
+
+
+PIXTRAL = Vision(patch=16, merge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of a decoder, named as in params.json where that is plain, and of its vision encoder."""
+
+    dim: int
+    layers: int
+    hidden: int
+    heads: int = 32
+    kv_heads: int = 8
+    head_dim: int = 128
+    vocabulary: int = 131_072
+    tied: bool = False
+    vision: Vision | None = field(default_factory=Vision)
+
+    @property
+    def packable(self) -> int:
+        """Weights of the decoder's linear layers, which `--quantize` packs and FP8 checkpoints hold in 8 bits."""
+        return self.layers * self.dim * (2 * self.heads * self.head_dim + 2 * self.kv_heads * self.head_dim + 3 * self.hidden)
+
+    @property
+    def parameters(self) -> int:
+        embeddings = self.vocabulary * self.dim * (1 if self.tied else 2)
+        norms = self.dim * (2 * self.layers + 1)
+        return self.packable + embeddings + norms + (self.vision.parameters(self.dim) if self.vision else 0)
+
+    @property
+    def token_bytes(self) -> int:
+        """Of KV cache a token, in 16 bits."""
+        return self.layers * 2 * self.kv_heads * self.head_dim * 2
+
+    def weights(self, quantize: str = "none") -> int:
+        """Bytes of the weights in memory."""
+        return int(2 * (self.parameters - self.packable) + self.packable * BITS[quantize] / 8)
+
+    def memory(self, quantize: str = "none", tokens: int = TOKENS) -> int:
+        """Bytes of the weights, of the KV cache of so many tokens, and of what is computed between them."""
+        return self.weights(quantize) + tokens * self.token_bytes + WORKING
+
+    def read_a_token(self, quantize: str = "none", tokens: int = TOKENS // 2) -> int:
+        """Bytes read from memory to decode one token in mid-conversation: the layers, the output and the KV cache."""
+        return int(self.packable * BITS[quantize] / 8) + 2 * self.vocabulary * self.dim + tokens * self.token_bytes
+
+    def fits(self, room: int) -> str:
+        """The widest format whose `memory` is within `room` bytes: none (16 bits), 8bit, 4bit; "" when none is."""
+        return next((name for name in BITS if self.memory(name) <= room), "")
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> "Shape | None":
+        """From the content of a params.json; None when it lacks a size."""
+        vision = params.get("vision_encoder") or {}
+        try:
+            encoder = Vision(
+                vision["hidden_size"], vision["intermediate_size"], vision["num_hidden_layers"], vision["patch_size"],
+                vision.get("spatial_merge_size") or 1,
+            ) if vision else None  # fmt: skip
+            sizes = [params[key] for key in ("dim", "n_layers", "hidden_dim", "n_heads", "n_kv_heads", "head_dim", "vocab_size")]
+            return cls(*map(int, sizes), tied=bool(params.get("tied_embeddings")), vision=encoder)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model with a short name. `temperature` is what its vendor recommends; `fp8`: the repository holds FP8 weights.
+
+    `gated`: its terms must be accepted on the hub. `reasoning`: it thinks before it answers. `needs` are the keys of
+    params.json, beyond Pixtral's, that an engine must know.
+    """
+
+    name: str
+    repo: str
+    about: str
+    shape: Shape
+    temperature: float
+    licence: str = APACHE
+    gated: bool = False
+    fp8: bool = False
+    reasoning: bool = False
+    needs: tuple[str, ...] = ()
+
+    @property
+    def download(self) -> int:
+        """About how many bytes a download takes."""
+        return self.shape.weights("8bit" if self.fp8 else "none") + TOKENIZER
+
+
+_SMALL = Shape(5120, 40, 32_768)
+_SIZES = {
+    "3b": Shape(3072, 26, 9216, tied=True),
+    "8b": Shape(4096, 34, 14_336),
+    "14b": Shape(5120, 40, 16_384),
+}
+_SCALED = ("yarn", "llama_4_scaling")
+
+
+def _ministral(size: str) -> Entry:
+    repo, about = f"mistralai/Ministral-3-{size.upper()}-Instruct-2512", "small and new, for laptops"
+    return Entry(f"ministral-{size}", repo, about, _SIZES[size], 0.05, fp8=True, needs=(*_SCALED, "quantization"))
+
+
+def _ministral_reasoning(size: str) -> Entry:
+    repo, about = f"mistralai/Ministral-3-{size.upper()}-Reasoning-2512", "thinks before it answers"
+    return Entry(f"ministral-{size}-reasoning", repo, about, _SIZES[size], 0.7, reasoning=True, needs=_SCALED)
+
+
+# The better ones first, as far as a size and a year tell; those that think first come after the others.
+CATALOGUE: tuple[Entry, ...] = (
+    Entry(
+        "pixtral-large", "mistralai/Pixtral-Large-Instruct-2411", "the largest",
+        Shape(12_288, 88, 28_672, heads=96, vocabulary=32_768, vision=Vision(1408, 6144, 40, 16, 1)),
+        0.35, RESEARCH, gated=True,
+    ),
+    Entry("mistral-small-3.2", "mistralai/Mistral-Small-3.2-24B-Instruct-2506", "for a large GPU", _SMALL, 0.15),
+    Entry("mistral-small-3.1", "mistralai/Mistral-Small-3.1-24B-Instruct-2503", "3.2's forerunner", _SMALL, 0.15),
+    _ministral("14b"),
+    _ministral("8b"),
+    Entry(
+        "pixtral-12b", "mistralai/Pixtral-12B-2409", "the first of the family",
+        Shape(5120, 40, 14_336, vision=PIXTRAL), 0.35, gated=True,
+    ),
+    _ministral("3b"),
+    Entry("magistral-small", "mistralai/Magistral-Small-2509", "thinks before it answers", _SMALL, 0.7, reasoning=True),
+    _ministral_reasoning("14b"),
+    _ministral_reasoning("8b"),
+    _ministral_reasoning("3b"),
+)  # fmt: skip
+BY_NAME = {entry.name: entry for entry in CATALOGUE}
+BY_REPO = {entry.repo: entry for entry in CATALOGUE}
+
+
+def recommended(room: int, unknown: Iterable[str] = ()) -> Entry | None:
+    """The best model that fits into so many bytes in some format; `unknown` are params.json keys no engine here knows."""
+    return next(fitting(room, unknown), None)
+
+
+def fitting(room: int, unknown: Iterable[str] = ()) -> Iterator[Entry]:
+    """The models that fit into so many bytes, the best first; those that think first come last."""
+    refused = {*unknown}
+    return (entry for entry in CATALOGUE if entry.shape.fits(room) and not refused & {*entry.needs})
