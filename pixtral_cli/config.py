@@ -47,6 +47,7 @@ class Config:
     offline: bool | None = None
     no_log: bool | None = None
     models: Mapping[str, Mapping[str, Any]] | None = None
+    aliases: Mapping[str, str] | None = None
 
     def override(self, **flags: Any) -> "Config":
         """Flags on top: those that are None were not given."""
@@ -105,7 +106,10 @@ def _from_file(file: Path) -> Config:
     if not isinstance(models, dict):
         raise UsageError(f"{file}: models: a table of settings is wanted", "See: pixtral config")
     tables = {name: _converted_table(settings, f"{file} [models.{name}]") for name, settings in models.items()}
-    return replace(Config(), **_converted_table(table, str(file)), models=tables or None)
+    aliases = table.pop("aliases", {})
+    if not isinstance(aliases, dict) or not all(isinstance(name, str) and name for name in aliases.values()):
+        raise UsageError(f"{file} [aliases]: each wants the name of a model", 'Such as: small = "ministral-3b"')
+    return replace(Config(), **_converted_table(table, str(file)), models=tables or None, aliases=aliases or None)
 
 
 def _converted_table(table: Any, where: str) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
 SETTINGS: dict[str, type] = {
     field.name: {"float": float, "int": int, "bool": bool}.get(str(field.type).split(" ")[0], str)
     for field in fields(Config)
-    if field.name != "models"
+    if field.name not in ("models", "aliases")
 }
 
 
@@ -189,13 +193,17 @@ def describe(env: Mapping[str, str] = os.environ) -> list[str]:
             lines.append(f"{name} = {_toml(value)}")
     for model, table in (from_file.models or {}).items():
         lines += ["", f"[models.{_toml_key(model)}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    if from_file.aliases:
+        lines += ["", "[aliases]", *(f"{_toml_key(name)} = {_toml(to)}" for name, to in from_file.aliases.items())]
     return lines
 
 
 def get(key: str, env: Mapping[str, str] = os.environ) -> str | None:
     """One setting's value as text, from the file and the environment; None when it is a default."""
-    model, name = _split(key)
     config = load(env)
+    if alias := _alias(key):
+        return (config.aliases or {}).get(alias)
+    model, name = _split(key)
     value = (config.models or {}).get(model, {}).get(name) if model else getattr(config, name)
     return None if value is None else _toml(value).strip('"')
 
@@ -203,15 +211,20 @@ def get(key: str, env: Mapping[str, str] = os.environ) -> str | None:
 def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) -> None:
     """Write one setting into the config file, or with None take it out; comments and order there stay.
 
-    `models.NAME.KEY` is the setting of one model. Raises UsageError for a key or value that makes no sense.
+    `models.NAME.KEY` is the setting of one model, `aliases.NAME` a name for a model's name. Raises UsageError for a key
+    or value that makes no sense.
     """
     import tomlkit
 
     target = config_file(env)
     _from_file(target)
-    model, name = _split(key)
+    alias = _alias(key)
+    model, name = ("", "") if alias else _split(key)
     document = tomlkit.parse(target.read_text(encoding="utf-8")) if target.exists() else tomlkit.document()
     table: Any = document
+    if alias:
+        _set_alias(document, alias, value)
+        return _write(target, tomlkit.dumps(document))
     if model:
         table = document.setdefault("models", tomlkit.table(is_super_table=True)).setdefault(model, tomlkit.table())
     if value is None:
@@ -220,7 +233,17 @@ def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) 
             document["models"].pop(model)
     else:
         table[name] = convert(name, value, "")
-    _write(target, tomlkit.dumps(document))
+    return _write(target, tomlkit.dumps(document))
+
+
+def _set_alias(document: Any, alias: str, value: str | None) -> None:
+    if value == "":
+        raise UsageError(f"aliases.{alias} wants the name of a model", "Such as: ministral-3b")
+    table: dict[str, str] = document.setdefault("aliases", {})
+    if value is None:
+        table.pop(alias, None)
+    else:
+        table[alias] = value
 
 
 def create_if_missing(target: Path) -> None:
@@ -234,6 +257,11 @@ def _write(target: Path, text: str) -> None:
     """Replace the file at once or not at all, readable by its owner alone."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     atomic.write(target, text, mode=0o600)
+
+
+def _alias(key: str) -> str:
+    """NAME of `aliases.NAME`; "" for any other key."""
+    return key.removeprefix("aliases.") if key.startswith("aliases.") else ""
 
 
 def _split(key: str) -> tuple[str, str]:

@@ -197,7 +197,12 @@ def memory_check(device: "Device") -> Check:
 
 def _models() -> Iterator[Check]:
     try:
-        model = names.resolve(None, configured=config.load().model)
+        from pixtral_cli.engines.factory import unknown_params
+
+        settings = config.load()
+        model = names.resolve(
+            None, configured=settings.model, aliases=settings.aliases or {}, unknown=unknown_params("local")
+        )
         yield Check("runs", "ok", f"{model.name}, in {model.folder}", model.note)
     except PixtralError as error:
         yield Check("runs", "fails", error.message, error.hint)

@@ -113,3 +113,22 @@ def test_what_is_in_force_is_described_with_its_source(env: dict[str, str]) -> N
 def test_the_written_file_is_its_owners_alone(env: dict[str, str]) -> None:
     config.set_value("model", "demo", env)
     assert config.config_file(env).stat().st_mode & 0o077 == 0
+
+
+def test_aliases_are_kept_shown_and_forgotten(env: dict[str, str]) -> None:
+    write(env, "# mine\ntemperature = 0.5\n")
+    config.set_value("aliases.eyes", "pixtral-12b", env)
+    config.set_value("aliases.my.small", "ministral-3b", env)
+    assert config.load(env).aliases == {"eyes": "pixtral-12b", "my.small": "ministral-3b"}
+    assert config.get("aliases.eyes", env) == "pixtral-12b"
+    assert config.describe(env)[-3:] == ["[aliases]", 'eyes = "pixtral-12b"', '"my.small" = "ministral-3b"']
+    config.set_value("aliases.my.small", None, env)
+    assert config.load(env).aliases == {"eyes": "pixtral-12b"}
+    assert config.paths(env).config_file.read_text().startswith("# mine\n")
+
+
+@pytest.mark.parametrize("text", ["aliases = 1", "[aliases]\neyes = 3", '[aliases]\neyes = ""'])
+def test_an_alias_is_for_a_name(env: dict[str, str], text: str) -> None:
+    write(env, text)
+    with pytest.raises(UsageError, match="each wants the name of a model"):
+        config.load(env)

@@ -1,6 +1,6 @@
 """Who answers: opens one engine by its name. Engines are handed values, never the config."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pixtral_cli.chat.engine import Engine
@@ -8,6 +8,15 @@ from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import UsageError
 
 ENGINES = ("local", "vllm", "api")  # api: `engines.remote` connects to it
+
+
+def unknown_params(kind: str) -> Sequence[str]:
+    """The keys of a params.json that, set, make a model one that this engine cannot compute."""
+    if kind != "local":
+        return ()
+    from pixtral_cli.engines.local.config import UNSUPPORTED
+
+    return UNSUPPORTED
 
 
 def open_engine(

@@ -166,6 +166,12 @@ BY_NAME = {entry.name: entry for entry in CATALOGUE}
 BY_REPO = {entry.repo: entry for entry in CATALOGUE}
 
 
+def find(name: str) -> Entry | None:
+    """The entry of a model's name, short or its repository's, with or without a revision."""
+    base = name.partition("@")[0]
+    return BY_NAME.get(base) or BY_REPO.get(base)
+
+
 def recommended(room: int, unknown: Iterable[str] = ()) -> Entry | None:
     """The best model that fits into so many bytes in some format; `unknown` are params.json keys no engine here knows."""
     return next(fitting(room, unknown), None)

@@ -208,3 +208,13 @@ def test_a_name_with_control_characters_is_shown_harmless(fake: FakeHub) -> None
     assert done.returncode == 4
     assert "\x1b" not in done.stderr
     assert os.linesep == done.stderr[-1:]
+
+
+def test_an_alias_of_the_config_names_a_model(fake: FakeHub) -> None:
+    assert pixtral(fake, "config", "set", "aliases.tiny", "demo").returncode == 0
+    done = pixtral(fake, "ask", "Who are you?", "-m", "tiny", "--no-stdin", "--format", "json", "-n")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["model"] == "demo"
+    near = pixtral(fake, "ask", "Who are you?", "-m", "tinny", "--no-stdin")
+    assert near.returncode == 4
+    assert "Did you mean tiny?" in near.stderr

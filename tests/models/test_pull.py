@@ -58,7 +58,7 @@ def test_what_the_hubs_own_client_brought_is_not_fetched_again(hub: Hub, fake: F
 def test_the_model_that_came_is_the_one_that_runs(hub: Hub, fake: FakeHub) -> None:
     done = fetch(hub)
     model = names.resolve(None)
-    assert (model.name, model.folder, model.note) == ("pixtral-12b", done.folder, "")
+    assert (model.name, model.folder) == ("pixtral-12b", done.folder)
 
 
 def test_progress_never_goes_back_and_ends_at_the_whole(hub: Hub, fake: FakeHub) -> None:

@@ -10,7 +10,7 @@ from pixtral_cli.chat.engine import Engine, LoadableEngine, Sampling
 from pixtral_cli.config import Config
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import NetworkError, UsageError
-from pixtral_cli.models import names
+from pixtral_cli.models import catalogue, names
 from pixtral_cli.util import durations
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def choose_engine(
 
 def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Config]:
     """The model on this machine that runs, and the settings with that model's own underneath."""
-    chosen = names.resolve(name, configured=settings.model)
+    from pixtral_cli.engines.factory import unknown_params
+
+    unknown = unknown_params(settings.engine or "local")
+    chosen = names.resolve(name, configured=settings.model, aliases=settings.aliases or {}, unknown=unknown)
     return chosen, settings.for_model(chosen.name)
 
 
@@ -141,8 +144,11 @@ def _remote_choice(name: str | None, settings: Config) -> EngineChoice:
 
 
 def sampling(settings: Config, model: str, stop: Sequence[str] | None = None) -> Sampling:
-    """The settings' sampling; the demo is greedy unless told otherwise."""
+    """The settings' sampling; what they leave open is what the model's vendor recommends. The demo is greedy."""
+    known = catalogue.find(model)
     usual = Sampling(temperature=0.0) if model == names.DEMO else Sampling()
+    if known:
+        usual = Sampling(temperature=known.temperature)
     return Sampling(
         temperature=usual.temperature if settings.temperature is None else settings.temperature,
         top_p=usual.top_p if settings.top_p is None else settings.top_p,
