@@ -53,7 +53,11 @@ class Shape:
     @property
     def packable(self) -> int:
         """Weights of the decoder's linear layers, which `--quantize` packs and FP8 checkpoints hold in 8 bits."""
-        return self.layers * self.dim * (2 * self.heads * self.head_dim + 2 * self.kv_heads * self.head_dim + 3 * self.hidden)
+        return (
+            self.layers
+            * self.dim
+            * (2 * self.heads * self.head_dim + 2 * self.kv_heads * self.head_dim + 3 * self.hidden)
+        )
 
     @property
     def parameters(self) -> int:
@@ -91,7 +95,10 @@ class Shape:
                 vision["hidden_size"], vision["intermediate_size"], vision["num_hidden_layers"], vision["patch_size"],
                 vision.get("spatial_merge_size") or 1,
             ) if vision else None  # fmt: skip
-            sizes = [params[key] for key in ("dim", "n_layers", "hidden_dim", "n_heads", "n_kv_heads", "head_dim", "vocab_size")]
+            sizes = [
+                params[key]
+                for key in ("dim", "n_layers", "hidden_dim", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
+            ]
             return cls(*map(int, sizes), tied=bool(params.get("tied_embeddings")), vision=encoder)
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
