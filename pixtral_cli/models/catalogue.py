@@ -95,11 +95,11 @@ class Shape:
                 vision["hidden_size"], vision["intermediate_size"], vision["num_hidden_layers"], vision["patch_size"],
                 vision.get("spatial_merge_size") or 1,
             ) if vision else None  # fmt: skip
-            sizes = [
-                params[key]
-                for key in ("dim", "n_layers", "hidden_dim", "n_heads", "n_kv_heads", "head_dim", "vocab_size")
-            ]
-            return cls(*map(int, sizes), tied=bool(params.get("tied_embeddings")), vision=encoder)
+            return cls(
+                dim=int(params["dim"]), layers=int(params["n_layers"]), hidden=int(params["hidden_dim"]),
+                heads=int(params["n_heads"]), kv_heads=int(params["n_kv_heads"]), head_dim=int(params["head_dim"]),
+                vocabulary=int(params["vocab_size"]), tied=bool(params.get("tied_embeddings")), vision=encoder,
+            )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
