@@ -1,52 +1,85 @@
-"""A conversation: the sole owner of its history and of the numbers of its images. Leaves answering to an engine, keeping to a store."""
+"""A conversation: its messages, its branches and the numbers of its images. Leaves answering to an engine, keeping to a store."""
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message, Part, assistant, system
-from pixtral_cli.errors import UsageError
+from pixtral_cli.chat.tree import MessageTree, Snapshot
+from pixtral_cli.errors import ContextError, ImageError, OutOfMemory, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
 
 IMAGE_REF = re.compile(r"(?<![\w#&/\\])#(\d{1,4})(?!\w)")
 ESCAPED_REF = re.compile(r"\\(#\d{1,4})(?!\w)")
 
+UNANSWERABLE = (ContextError, ImageError, OutOfMemory, UsageError)  # errors of a question, which it will meet again
+
 
 class Store(Protocol):
     """Where a conversation is kept. A method returns when its change is durable; one that cannot be says so elsewhere and returns."""
 
-    def keep(self, messages: Sequence[Message]) -> None:
-        """This is all that was said, without the system prompt; a user's message at the end has no answer yet."""
+    def keep(self, snapshot: Snapshot) -> None:
+        """This is the conversation now, without the system prompt."""
         ...
 
-    def instruct(self, text: str | None) -> None:
+    def set_system(self, text: str | None) -> None:
         """The system prompt is now `text`."""
         ...
 
-    def renew(self) -> None:
+    def start_new(self) -> None:
         """Keep what there is as it is; what follows is a new conversation."""
         ...
 
 
-class Conversation:
-    """What was said, in order. The history holds whole turns: a question that got no answer stands in `unanswered`.
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One try of a turn: a question with one of its answers, or without any. `current`: it is on the branch shown."""
 
-    Images are numbered from 1 in the order in which they were first attached, equal pixels once: those of the history,
-    of the unanswered question, then those staged. So the numbers follow from the history and survive saving.
+    number: int
+    question: Message
+    answer: Message | None
+    current: bool
+
+
+class Conversation:
+    """A tree of messages, of which one branch is shown: `history`. A new try adds a branch and removes nothing.
+
+    A question that got no answer is the last of the history: `unanswered`. What is asked after one that was stopped goes
+    to the engine together with it; one whose answer failed with an error is left on a branch of its own.
+    Images are numbered from 1 in the order in which they were first attached, equal pixels once. A number is never given
+    to another image.
     """
 
-    def __init__(self, system: str | None = None, messages: Sequence[Message] = (), store: Store | None = None) -> None:
+    def __init__(
+        self,
+        system: str | None = None,
+        messages: Iterable[Message] = (),
+        store: Store | None = None,
+        *,
+        snapshot: Snapshot | None = None,
+    ) -> None:
         said = list(messages)
         while said and said[0].role == "system":
             system = system or said[0].text
             del said[0]
-        self.unanswered = said.pop() if said and said[-1].role == "user" else None
-        self.turns: tuple[Message, ...] = tuple(said)
-        self.staged: tuple[Image, ...] = ()
+        self._restore(snapshot or Snapshot.linear(said))
         self._system = system
         self._store = store
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        self._tree = MessageTree(list(snapshot.nodes), snapshot.head)
+        self._undone: list[int] = []  # the heads that `undo` left
+        self.staged: tuple[Image, ...] = snapshot.staged
+        self._image_keys = list(snapshot.image_keys)
+        for image in (*(image for node in snapshot.nodes for image in node.message.images), *snapshot.staged):
+            self._number(image)
+
+    def snapshot(self) -> Snapshot:
+        """All of it, as a store keeps it."""
+        return Snapshot(tuple(self._tree.nodes), self._tree.head, self.staged, tuple(self._image_keys))
 
     @property
     def system(self) -> str | None:
@@ -57,12 +90,32 @@ class Conversation:
     def system(self, text: str | None) -> None:
         self._system = text or None
         if self._store:
-            self._store.instruct(self._system)
+            self._store.set_system(self._system)
+
+    @property
+    def history(self) -> tuple[Message, ...]:
+        """The messages of the branch shown, without the system prompt."""
+        return self._tree.messages()
+
+    @property
+    def unanswered(self) -> Message | None:
+        """The last message, if it is a question."""
+        last = self.history[-1:]
+        return last[0] if last and last[0].role == "user" else None
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The history without the unanswered question."""
+        return self.history[:-1] if self.unanswered else self.history
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What an engine is handed: the system prompt, if any, and the history."""
-        return (*self._prompt(), *self.turns)
+        """What an engine would be handed before the next question: the system prompt, if any, and the history."""
+        return self._request(self._parent_of_next())
+
+    def messages_with(self, question: Message) -> tuple[Message, ...]:
+        """What an engine is handed when this is asked."""
+        return _merged((*self._system_messages(), *self._messages_to(self._parent_of_next()), question))
 
     # Answers
 
@@ -76,162 +129,268 @@ class Conversation:
         """Ask, and yield the answer as it comes. `images` precede what is said.
 
         The question is stored before the engine starts, the answer before its last chunk is yielded. Closed, or failing
-        in the middle, the part there is becomes an interrupted answer; before the first text the history stays as it
-        was and the question is in `unanswered`. Close the iterator (`contextlib.closing`) to stop.
+        in the middle, the part there is becomes an interrupted answer; before the first text the question is
+        `unanswered`. Close the iterator (`contextlib.closing`) to stop.
         """
         question = Message("user", (*images, *_parts(said)))
-        yield from self._answer(engine, self.turns, question, sampling)
+        if question == self.unanswered:
+            yield from self.regenerate(engine, sampling)
+        else:
+            yield from self._ask(engine, question, self._parent_of_next(), sampling)
 
     def regenerate(self, engine: Engine, sampling: Sampling | None = None) -> Generator[Chunk, None, None]:
-        """Answer the last question again, or the unanswered one. The old answer stays until the new one begins."""
-        if self.unanswered:
-            yield from self._answer(engine, self.turns, self.unanswered, sampling)
-        else:
-            base = self.turns[: self._last_question()]
-            yield from self._answer(engine, base, self.turns[len(base)], sampling)
+        """Answer the last question again. A finished answer stays the one shown until the new one is whole."""
+        yield from self._answer(engine, self._last_question(), sampling)
 
     def edit(
         self, engine: Engine, said: str | Sequence[Part], sampling: Sampling | None = None
     ) -> Generator[Chunk, None, None]:
-        """Ask this in place of the last question, which stays with its answer until the new answer begins."""
-        base = self.turns if self.unanswered else self.turns[: self._last_question()]
-        yield from self._answer(engine, base, Message("user", tuple(_parts(said))), sampling)
+        """Ask this at the place of the last question, which stays with its answers as another version."""
+        parent = self._tree.nodes[self._last_question()].parent
+        yield from self._ask(engine, Message("user", tuple(_parts(said))), parent, sampling)
 
-    def _answer(
-        self, engine: Engine, base: tuple[Message, ...], question: Message, sampling: Sampling | None
+    def _ask(
+        self, engine: Engine, question: Message, parent: int | None, sampling: Sampling | None
     ) -> Generator[Chunk, None, None]:
-        if question not in self.turns[len(base) :]:
-            self.unanswered = question
-            self._keep()
+        self._tree.head = index = self._tree.add(question, parent)
+        self._undone.clear()
+        for image in question.images:
+            self._number(image)
+        self._keep()
+        yield from self._answer(engine, index, sampling)
+
+    def _answer(self, engine: Engine, question: int, sampling: Sampling | None) -> Generator[Chunk, None, None]:
         pieces: list[str] = []
         recorded = False
-        stream = engine.stream((*self._prompt(), *base, question), sampling or Sampling())
         try:
-            for chunk in stream:
-                pieces.append(chunk.text)
-                if chunk.finish_reason:
-                    recorded = True
-                    self._record(base, question, "".join(pieces), chunk.finish_reason == "interrupted")
-                yield chunk
+            stream = engine.stream(self._request(question), sampling or Sampling())
+            try:
+                for chunk in stream:
+                    pieces.append(chunk.text)
+                    if chunk.finish_reason:
+                        recorded = True
+                        self._record(question, "".join(pieces), chunk.finish_reason == "interrupted")
+                    yield chunk
+            finally:
+                if close := getattr(stream, "close", None):
+                    close()
+        except UNANSWERABLE:
+            if not any(pieces) and not self._tree.children(question):
+                self._tree.change(question, failed=True)
+                self._keep()
+            raise
         finally:
-            if close := getattr(stream, "close", None):
-                close()
             if not recorded and any(pieces):
-                self._record(base, question, "".join(pieces), interrupted=True)
+                self._record(question, "".join(pieces), interrupted=True)
 
-    def _record(self, base: tuple[Message, ...], question: Message, text: str, interrupted: bool) -> None:
-        self.turns = (*base, question, assistant(text, interrupted=interrupted))
-        self.unanswered = None
-        sent = {image.key for image in question.images}
+    def _record(self, question: int, text: str, interrupted: bool) -> None:
+        """Add an answer. It is shown, unless it was cut short and a finished one is there."""
+        answer = self._tree.add(assistant(text, interrupted=interrupted), question)
+        shown = self._tree.nodes[self._tree.head] if self._tree.head is not None else None
+        finished = shown and shown.message.role == "assistant" and not shown.message.interrupted
+        if not (interrupted and finished):
+            self._tree.head = answer
+        self._undone.clear()
+        self._tree.change(question, failed=False)
+        sent = {image.key for image in self._tree.nodes[question].message.images}
         self.staged = tuple(image for image in self.staged if image.key not in sent)
         self._keep()
+
+    def _parent_of_next(self) -> int | None:
+        """What the next question follows: the head, or what is before it when it is a question that failed."""
+        head = self._tree.head
+        return self._tree.nodes[head].parent if head is not None and self._tree.nodes[head].failed else head
+
+    def _request(self, end: int | None) -> tuple[Message, ...]:
+        return _merged((*self._system_messages(), *self._messages_to(end)))
+
+    def _messages_to(self, end: int | None) -> list[Message]:
+        return [self._tree.nodes[index].message for index in self._tree.path(end)]
+
+    def _system_messages(self) -> tuple[Message, ...]:
+        return (system(self._system),) if self._system else ()
 
     # History
 
     def undo(self) -> tuple[Part, ...]:
-        """Take back the unanswered question, or the last one with its answer; returns the question's parts."""
-        if self.unanswered:
-            question, self.unanswered = self.unanswered, None
-        else:
-            last = self._last_question()
-            question, self.turns = self.turns[last], self.turns[:last]
+        """Show the conversation as it was before the last question; returns the question's parts. `redo` brings it back."""
+        question = self._tree.nodes[self._last_question()]
+        assert self._tree.head is not None
+        self._undone.append(self._tree.head)
+        self._tree.head = question.parent
         self._keep()
-        return question.parts
+        return question.message.parts
+
+    def redo(self) -> tuple[Part, ...]:
+        """Take back the last `undo`, or show the newest turn that follows; returns its question's parts. Raises UsageError."""
+        before = self._tree.head
+        if self._undone:
+            self._tree.head = self._undone.pop()
+        elif after := self._tree.children(before):
+            answers = self._tree.children(after[-1])
+            self._tree.head = answers[-1] if answers else after[-1]
+        else:
+            raise UsageError("There is nothing to bring back.")
+        shown = {image.key for message in self.history for image in message.images}
+        self.staged = tuple(image for image in self.staged if image.key not in shown)
+        self._keep()
+        return self._tree.nodes[self._last_question()].message.parts
+
+    def versions(self, turn: int | None = None) -> tuple[Version, ...]:
+        """Every try of a turn in the order they were made; the last turn unless another is named, counted from 1."""
+        shown = set(self._tree.path(self._tree.head))
+        return tuple(
+            Version(
+                number, self._tree.nodes[question].message,
+                None if answer is None else self._tree.nodes[answer].message,
+                question in shown and (answer is None or answer in shown),
+            )
+            for number, (question, answer) in enumerate(self._tree.tries(self._question(turn)), 1)
+        )  # fmt: skip
+
+    def select(self, number: int, turn: int | None = None) -> None:
+        """Show version `number` of a turn and what followed it, at every fork the newest. Raises UsageError."""
+        tries = self._tree.tries(self._question(turn))
+        if not 1 <= number <= len(tries):
+            there = f"there are {len(tries)}" if len(tries) > 1 else "there is one"
+            raise UsageError(f"No version {number}: {there}.", "/versions lists them.")
+        question, answer = tries[number - 1]
+        target = question if answer is None else answer
+        if target not in self._tree.path(self._tree.head):
+            self._tree.head = self._tree.newest_leaf(target)
+            self._undone.clear()
+            self._keep()
+
+    @property
+    def branch(self) -> tuple[int, int]:
+        """Which branch is shown, counted from 1 in the order in which they began, and how many there are."""
+        return self._tree.branch()
 
     def clear(self) -> None:
         """Start anew under the same system prompt. What was stored stays stored as a conversation of its own."""
-        self.turns, self.unanswered, self.staged = (), None, ()
+        self._restore(Snapshot())
         if self._store:
-            self._store.renew()
-            self._store.instruct(self._system)
+            self._store.start_new()
+            self._store.set_system(self._system)
+
+    def _question(self, turn: int | None) -> int:
+        questions = self._tree.questions()
+        if turn is None or not questions:
+            return self._last_question()
+        if not 1 <= turn <= len(questions):
+            raise UsageError(f"No question {turn}: there are {len(questions)}.")
+        return questions[turn - 1]
 
     def _last_question(self) -> int:
-        for position in reversed(range(len(self.turns))):
-            if self.turns[position].role == "user":
-                return position
+        if questions := self._tree.questions():
+            return questions[-1]
         raise UsageError("There is no question yet to take back or repeat.")
 
     # Images
 
     @property
+    def numbered(self) -> dict[int, Image]:
+        """The images of the branch shown and those staged, by their numbers in order."""
+        found = {self._number(image): image for image in reversed(self.staged)}
+        found |= {
+            self._number(image): image for message in reversed(self.history) for image in reversed(message.images)
+        }
+        return dict(sorted(found.items()))
+
+    @property
     def images(self) -> tuple[Image, ...]:
-        """Every image of the conversation; number N is at N - 1."""
-        found = {image.key: image for message in self._said() for image in message.images}
-        for image in self.staged:
-            found.setdefault(image.key, image)
-        return tuple(found.values())
+        """The images of the branch shown and those staged, in the order of their numbers."""
+        return tuple(self.numbered.values())
 
     def image(self, number: int) -> Image:
-        """Image `number`, counted from 1; raises UsageError if there is none."""
-        images = self.images
-        if not 1 <= number <= len(images):
-            there = f"there are {len(images)}" if len(images) > 1 else "there is one" if images else "there is none yet"
-            raise UsageError(f"No image #{number}: {there}.", "/images lists them.")
-        return images[number - 1]
+        """Image `number`; raises UsageError if there is none."""
+        images = self.numbered
+        if number in images:
+            return images[number]
+        there = f"there are {len(images)}" if len(images) > 1 else "there is one" if images else "there is none yet"
+        if 1 <= number <= len(self._image_keys):
+            there = "it was dropped, or belongs to another version"
+        raise UsageError(f"No image #{number}: {there}.", "/images lists them.")
 
     def stage(self, image: Image) -> int:
         """Attach an image to the question to come; returns its number."""
         if image.key not in {staged.key for staged in self.staged}:
             self.staged = (*self.staged, image)
-        return [known.key for known in self.images].index(image.key) + 1
+            self._number(image)
+            self._keep_draft()
+        return self._number(image)
 
     def crop(self, number: int, box: Box) -> int:
         """Stage the part `box` of image `number`; returns the number of the part."""
         return self.stage(self.image(number).cropped(box))
 
     def drop(self, number: int) -> Image:
-        """Unstage image `number`, or take it out of the history if it was sent. Higher numbers move down by one."""
+        """Unstage image `number`, or take it out of all messages if it was sent. The other numbers stay."""
         image = self.image(number)
         if image.key in {staged.key for staged in self.staged}:
             self.staged = tuple(staged for staged in self.staged if staged.key != image.key)
+            self._keep_draft()
         else:
-            self._forget(image)
+            for index, node in enumerate(self._tree.nodes):
+                self._tree.change(index, _without(node.message, image))
+            self._keep()
         return image
-
-    def _forget(self, image: Image) -> None:
-        if self.unanswered:
-            self.unanswered = _without(self.unanswered, image)
-        self.turns = tuple(_without(message, image) for message in self.turns)
-        self._keep()
 
     def compose(self, text: str) -> tuple[Part, ...]:
         r"""The question that `text` asks: the staged images, then the text with images where it says #N.
 
         A staged image named in the text stands there only. `#N` of no image stays text, and `\#N` becomes it.
         """
-        images = self.images
+        images = self.numbered
         parts: list[Part] = []
         end = 0
         for found in IMAGE_REF.finditer(text):
-            if 1 <= (number := int(found[1])) <= len(images):
-                parts += [ESCAPED_REF.sub(r"\1", text[end : found.start()]), images[number - 1]]
+            if image := images.get(int(found[1])):
+                parts += [ESCAPED_REF.sub(r"\1", text[end : found.start()]), image]
                 end = found.end()
         parts.append(ESCAPED_REF.sub(r"\1", text[end:]))
         placed = {part.key for part in parts if isinstance(part, Image)}
         return (*(image for image in self.staged if image.key not in placed), *(part for part in parts if part))
 
-    def missing(self, text: str) -> tuple[int, ...]:
-        """The numbers N that `text` names as #N although there is no such image; `compose` leaves them text."""
-        count = len(self.images)
-        return tuple(number for found in IMAGE_REF.finditer(text) if not 1 <= (number := int(found[1])) <= count)
+    def missing(self, text: str, coming: Sequence[Image] = ()) -> tuple[int, ...]:
+        """The numbers N that `text` names as #N although there is no such image, also once those `coming` are staged."""
+        keys = dict.fromkeys([*self._image_keys, *(image.key for image in coming)])
+        known = {*self.numbered, *(n for n, key in enumerate(keys, 1) if key in {image.key for image in coming})}
+        return tuple(number for found in IMAGE_REF.finditer(text) if (number := int(found[1])) not in known)
 
-    def _prompt(self) -> tuple[Message, ...]:
-        return (system(self._system),) if self._system else ()
+    def _number(self, image: Image) -> int:
+        if image.key not in self._image_keys:
+            self._image_keys.append(image.key)
+        return self._image_keys.index(image.key) + 1
 
-    def _said(self) -> tuple[Message, ...]:
-        return (*self.turns, self.unanswered) if self.unanswered else self.turns
+    # Keeping
+
+    def _keep_draft(self) -> None:
+        """Staged images are kept with a conversation that has begun."""
+        if self._tree.nodes:
+            self._keep()
 
     def _keep(self) -> None:
         if self._store:
             try:
-                self._store.keep(self._said())
+                self._store.keep(self.snapshot())
             except BaseException:  # Ctrl-C: what is on record here must be on disk, for the user is told so
-                self._store.keep(self._said())
+                self._store.keep(self.snapshot())
                 raise
 
 
 def _parts(said: str | Sequence[Part]) -> tuple[Part, ...]:
     return (said,) if isinstance(said, str) else tuple(said)
+
+
+def _merged(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Questions that follow one another as one, with a blank line between: models know nothing but turns."""
+    result: list[Message] = []
+    for message in messages:
+        if result and message.role == "user" == result[-1].role:
+            message = Message("user", (*result.pop().parts, "\n\n", *message.parts))
+        result.append(message)
+    return tuple(result)
 
 
 def _without(message: Message, image: Image) -> Message:

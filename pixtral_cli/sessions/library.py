@@ -1,13 +1,15 @@
 """All saved conversations: start, resume, fork, find, list, search, remove. Leaves one conversation's saving to `session`."""
 
+import itertools
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pixtral_cli.chat.message import Message, Role
+from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions import rows as records
 from pixtral_cli.sessions.database import Database
@@ -17,13 +19,19 @@ from pixtral_cli.util.locks import FileLock, holder_pid, is_held
 
 COLUMNS = (
     "s.name, s.title, s.system, s.model, s.origin, s.messages, s.created, s.updated, s.checksum, "
-    "(SELECT count(DISTINCT p.image) FROM placements p JOIN messages m ON p.message = m.id WHERE m.session = s.id)"
+    "(SELECT count(DISTINCT p.image) FROM placements p JOIN messages m ON p.message = m.id WHERE m.session = s.id), "
+    "(SELECT shown FROM branches b WHERE b.session = s.id)"
 )
+TOUCHED = "(SELECT touched FROM branches b WHERE b.session = s.id)"  # none before version 2, which is earlier
+NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a list shows of a session; `origin` is the session it was forked from, times are seconds since 1970."""
+    """What a list shows of a session: `messages` are those of the branch shown, `images` those of all branches.
+
+    `origin` is the session it was forked from, times are seconds since 1970.
+    """
 
     id: str
     title: str
@@ -41,11 +49,14 @@ class SavedSession:
     """A whole session as it is on disk."""
 
     summary: Summary
-    history: tuple[tuple[Message, Stamp], ...]
+    snapshot: Snapshot
+    stamps: tuple[Stamp, ...]
+    settings: Mapping[str, Any]
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        return tuple(message for message, _ in self.history)
+        """Those of the branch that is shown."""
+        return self.snapshot.messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,8 @@ class Sessions:
             self.database,
             model=model,
             system=system,
-            history=[(message, stamp) for message in messages],
+            snapshot=Snapshot.linear(messages),
+            stamps=[stamp] * len(messages),
             clock=self._clock,
         )
         session.save()
@@ -122,7 +134,9 @@ class Sessions:
             model=model or summary.model,
             system=summary.system,
             origin=summary.id,
-            history=saved.history,
+            snapshot=saved.snapshot,
+            stamps=saved.stamps,
+            settings=saved.settings,
             clock=self._clock,
         )
 
@@ -138,7 +152,7 @@ class Sessions:
 
     def list(self, limit: int | None = None) -> tuple[Summary, ...]:
         """The sessions, the newest first."""
-        return self._summaries("ORDER BY updated DESC, id DESC LIMIT ?", -1 if limit is None else limit)
+        return self._summaries(f"{NEWEST_FIRST} LIMIT ?", -1 if limit is None else limit)
 
     def newest(self) -> Summary:
         """Raises UsageError when there is none."""
@@ -150,7 +164,7 @@ class Sessions:
     def find(self, prefix: str) -> Summary:
         """The session whose id begins with `prefix`. Raises UsageError when there is none, or several."""
         wanted = prefix.strip().lower()
-        where = "WHERE substr(name, 1, ?) = ? ORDER BY name != ?, updated DESC"
+        where = f"WHERE substr(name, 1, ?) = ? ORDER BY name != ?, {TOUCHED} DESC, updated DESC"
         found = self._summaries(where, len(wanted), wanted, wanted)
         if not found or not wanted:
             raise UsageError(f"There is no session {prefix!r}.", "See: pixtral sessions")
@@ -172,8 +186,11 @@ class Sessions:
             if number is None:
                 return None
             query = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
-            summary = _summary(connection.execute(query, (number,)).fetchone())
-            return SavedSession(summary, tuple(records.read(connection, number, summary.messages)))
+            row = connection.execute(query, (number,)).fetchone()
+            said = records.read(connection, number, _header(row).messages)
+            snapshot, settings = records.read_branches(connection, number, [message for message, _ in said])
+            stamps = tuple(stamp for _, stamp in said[: len(snapshot.nodes)])
+            return SavedSession(_summary(row), snapshot, stamps, settings)
 
         if saved := self.database.read(work, None):
             return saved
@@ -188,7 +205,7 @@ class Sessions:
         each = f"(instr(fold(m.text), ?) OR EXISTS ({names}))"
         query = (
             f"SELECT position, role, text, {COLUMNS} FROM messages m JOIN sessions s ON m.session = s.id "
-            f"WHERE {' AND '.join([each] * len(words))} ORDER BY s.updated DESC, s.id, position LIMIT ?"
+            f"WHERE {' AND '.join([each] * len(words))} ORDER BY {TOUCHED} DESC NULLS LAST, s.updated DESC, s.id, position LIMIT ?"
         )
         parameters = [*(word for word in words for _ in range(2)), limit]
 
@@ -213,8 +230,12 @@ class Sessions:
         return self._remove(names)
 
     def prune(self, *, before: float | None = None, keep: int = 0, dry: bool = False) -> PruneResult:
-        """Remove the sessions not touched since `before` (seconds since 1970), except the `keep` newest and open ones."""
-        old = [summary for summary in self.list()[keep:] if before is None or summary.updated < before]
+        """Remove the sessions not touched since `before` (seconds since 1970), except the `keep` newest and open ones.
+
+        One that was touched after a younger one stays: the clock was wrong when it was saved.
+        """
+        oldest_first = reversed(self.list()[keep:])
+        old = [*itertools.takewhile(lambda summary: before is None or summary.updated < before, oldest_first)][::-1]
         busy = {summary.id for summary in old if is_held(self.folder / "locks" / summary.id)}
         going = tuple(summary for summary in old if summary.id not in busy)
         images = 0 if dry else self._remove([summary.id for summary in going])
@@ -232,12 +253,16 @@ class Sessions:
         return images
 
 
+def _header(row: Sequence[Any]) -> records.Header:
+    """From COLUMNS. Raises DamagedRow."""
+    return records.Header.of(row[:-2])
+
+
 def _summary(row: Sequence[Any]) -> Summary:
-    """From COLUMNS. Raises Damaged."""
-    *columns, images = row
-    about = records.Header.of(columns)
+    about, images, shown = _header(row), row[-2], row[-1]
     times = about.created, about.updated
-    return Summary(about.name, about.title, about.system, about.model, about.origin, about.messages, *times, images)
+    messages = about.messages if shown is None else shown
+    return Summary(about.name, about.title, about.system, about.model, about.origin, messages, *times, images)
 
 
 def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:

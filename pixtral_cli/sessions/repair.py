@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pixtral_cli.chat.message import Message, Role
+from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions import rows, salvage
 
@@ -17,6 +18,7 @@ TEXT, NUMBER, NOTHING = str, (int, float), type(None)
 SESSION = (NOTHING, TEXT, TEXT, (str, NOTHING), TEXT, (str, NOTHING), int, NUMBER, NUMBER, int)
 MESSAGE = (NOTHING, int, int, TEXT, TEXT, int, int, TEXT, NUMBER, int)
 IMAGE = (NOTHING, TEXT, TEXT, int, int, bytes, int)
+BRANCHES = (NOTHING, (int, NOTHING), int, int, TEXT, TEXT, int)
 PLACEMENT = (int, int, TEXT, TEXT, (str, NOTHING), int)
 
 
@@ -28,6 +30,7 @@ class _Recovered:
     messages: dict[int, dict[int, tuple[int, list[Any]]]] = field(default_factory=lambda: defaultdict(dict))
     placements: dict[int, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
     images: set[str] = field(default_factory=set)
+    branches: dict[int, list[Any]] = field(default_factory=dict)
 
 
 def recover_sessions(file: Path, log: Path, connection: sqlite3.Connection) -> tuple[int, int]:
@@ -46,6 +49,8 @@ def recover_sessions(file: Path, log: Path, connection: sqlite3.Connection) -> t
                 found.messages[row[1]][row[2]] = (rowid, row)
         elif _has_types(row, PLACEMENT) and rows.intact(row):
             found.placements[row[0]].append([rowid, *row])
+        elif _has_types(row, BRANCHES):
+            found.branches[rowid] = row
         elif _has_types(row, IMAGE) and rows.image_intact(row):
             found.images.add(row[1])
             connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -72,7 +77,16 @@ def _session(connection: sqlite3.Connection, found: _Recovered, session: int) ->
     number = replace(header or _rebuilt_header(history), messages=len(history)).write(connection, None)
     for position, (message, stamp) in enumerate(history):
         rows.write(connection, number, position, message, stamp)
+    snapshot, settings = _branches(found, session, [message for message, _ in history])
+    rows.write_branches(connection, number, snapshot, settings)
     return header is None or any(LOST in message.text for message, _ in history)
+
+
+def _branches(found: _Recovered, session: int, said: list[Message]) -> tuple[Snapshot, dict[str, Any]]:
+    if row := found.branches.get(session):
+        with contextlib.suppress(rows.DamagedRow):
+            return rows.branches(row, said)
+    return rows.guess_branches(said), {}
 
 
 def _rebuilt_header(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:

@@ -8,11 +8,12 @@ import json
 import secrets
 import sqlite3
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.chat.tree import Node, Snapshot
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Transform
 
@@ -39,6 +40,16 @@ CREATE INDEX placed ON placements (message);
 CREATE INDEX shown ON placements (image);
 """
 
+# Version 2: `tree` is JSON of `parents`, `failed`, `images` (all image keys in the order of their numbers) and `draft`
+# (the last row holds the staged images). A session without such a row has one branch, in the order of positions.
+# `touched` counts the writes to all sessions: it orders them, whatever the clock says.
+BRANCHES = """
+CREATE TABLE branches (
+    session INTEGER PRIMARY KEY REFERENCES sessions ON DELETE CASCADE, head INTEGER, shown INTEGER NOT NULL,
+    touched INTEGER NOT NULL, tree TEXT NOT NULL, settings TEXT NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE INDEX touched ON branches (touched)
+"""
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
 
@@ -143,6 +154,58 @@ def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple
     if len(result) != count:
         raise DamagedRow(f"{len(result)} of {count} messages of session {session}")
     return result
+
+
+def write_branches(
+    connection: sqlite3.Connection, session: int, snapshot: Snapshot, settings: Mapping[str, Any]
+) -> None:
+    """Say how the messages of a session hang together, and what its answers are asked with."""
+    tree = {
+        "parents": [node.parent for node in snapshot.nodes],
+        "failed": [index for index, node in enumerate(snapshot.nodes) if node.failed],
+        "images": snapshot.image_keys,
+        "draft": bool(snapshot.staged),
+    }
+    (touched,) = connection.execute("SELECT coalesce(max(touched), 0) + 1 FROM branches").fetchone()
+    row = (snapshot.head, len(snapshot.messages), touched, json.dumps(tree), json.dumps(settings))
+    insert = "INSERT OR REPLACE INTO branches VALUES (?, ?, ?, ?, ?, ?, ?)"
+    connection.execute(insert, (session, *row, checksum(*row)))
+
+
+def read_branches(
+    connection: sqlite3.Connection, session: int, messages: Sequence[Message]
+) -> tuple[Snapshot, dict[str, Any]]:
+    """The conversation that these messages make, and its settings. Raises DamagedRow."""
+    row = connection.execute("SELECT * FROM branches WHERE session = ?", (session,)).fetchone()
+    return (Snapshot.linear(messages), {}) if row is None else branches(row, messages)
+
+
+def branches(row: Sequence[Any], messages: Sequence[Message]) -> tuple[Snapshot, dict[str, Any]]:
+    """From a row of `branches`. Raises DamagedRow when it is not as it was written, or of other messages."""
+    _, head, _, _, tree, settings, _ = row
+    if not intact(row[1:]):
+        raise DamagedRow("the branches of a session")
+    about = json.loads(tree)
+    parents, failed, said = about["parents"], {*about["failed"]}, list(messages)
+    staged = said.pop().images if about["draft"] and said else ()
+    if len(parents) != len(said):
+        raise DamagedRow("the branches of a session")
+    nodes = tuple(
+        Node(message, parent, index in failed)
+        for index, (message, parent) in enumerate(zip(said, parents, strict=True))
+    )
+    return Snapshot(nodes, head, staged, tuple(about["images"])), json.loads(settings)
+
+
+def guess_branches(messages: Sequence[Message]) -> Snapshot:
+    """The conversation, where nobody knows any more how it hung together: an answer after an answer is another try."""
+    nodes: list[Node] = []
+    for index, message in enumerate(messages):
+        parent = index - 1 if index else None
+        if parent is not None and message.role == "assistant" == nodes[parent].message.role:
+            parent = nodes[parent].parent
+        nodes.append(Node(message, parent))
+    return Snapshot(tuple(nodes), len(nodes) - 1 if nodes else None)
 
 
 def intact(row: Sequence[Any]) -> bool:

@@ -2,11 +2,13 @@
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.sessions import rows
 from pixtral_cli.sessions.database import Database, SaveError, make_folder
 from pixtral_cli.sessions.rows import Stamp
@@ -18,7 +20,8 @@ class Session:
 
     It comes to be on disk with its first message and is locked to this process from then on. Where it cannot be written, the
     conversation goes on: a note says so once, and every later change tries again to save all that is missing.
-    `take_notes` gives what the user must be told; `model` is who answers: set it when that changes.
+    `take_notes` gives what the user must be told; `model` is who answers: set it when that changes. `settings` are what
+    else shapes the answers, as JSON; `remember` changes them.
     """
 
     def __init__(
@@ -28,29 +31,33 @@ class Session:
         model: str = "",
         system: str | None = None,
         origin: str | None = None,
-        history: Sequence[tuple[Message, Stamp]] = (),
+        snapshot: Snapshot | None = None,
+        stamps: Sequence[Stamp] = (),
+        settings: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.id = rows.new_id()
         self.model = model
         self.system = system
         self.origin = origin
+        self.settings = dict(settings or {})
         self._database = database
-        self._history = list(history)
-        self._stored = 0  # so many messages at the start of the history stand on disk as they are here
+        self._snapshot = snapshot or Snapshot()
+        self._stamps = list(stamps)
+        self._stored = 0  # so many messages at the start stand on disk as they are here
         self._clock = clock
         self._lock: FileLock | None = None
         self._notes: list[str] = []
-        self._troubled = False
+        self._failing = False
 
     def conversation(self) -> Conversation:
         """The conversation, as far as it goes, to be continued here."""
-        return Conversation(self.system, [message for message, _ in self._history], self)
+        return Conversation(self.system, store=self, snapshot=self._snapshot)
 
     @property
     def saved(self) -> bool:
         """Is all that was said on disk?"""
-        return self._stored == len(self._history) and not self._troubled
+        return self._stored == len(self._snapshot.nodes) and not self._failing
 
     def take_notes(self) -> list[str]:
         """What the user has not been told yet, a line each."""
@@ -63,30 +70,38 @@ class Session:
 
     # Store
 
-    def keep(self, messages: Sequence[Message]) -> None:
-        """This is all that was said; what of it stands on disk already stays there untouched."""
+    def keep(self, snapshot: Snapshot) -> None:
+        """This is the conversation now; messages that stand on disk already stay there untouched."""
         same = 0
-        for message, (known, _) in zip(messages, self._history, strict=False):
-            if message is not known:
+        for node, known in zip(snapshot.nodes, self._snapshot.nodes, strict=False):
+            if node.message is not known.message:
                 break
             same += 1
         now = self._clock()
-        stamps = [Stamp(now, self.model if message.role == "assistant" else "") for message in messages[same:]]
-        self._history[same:] = zip(messages[same:], stamps, strict=True)
+        said = [node.message for node in snapshot.nodes]
+        self._stamps[same:] = [Stamp(now, self.model if one.role == "assistant" else "") for one in said[same:]]
+        self._snapshot = snapshot
         self._stored = min(self._stored, same)
         self.save()
 
-    def instruct(self, text: str | None) -> None:
+    def set_system(self, text: str | None) -> None:
         """The system prompt is now `text`."""
         self.system = text
-        if self._history:
+        if self._snapshot.nodes:
             self.save()
 
-    def renew(self) -> None:
+    def remember(self, settings: Mapping[str, Any]) -> None:
+        """What else shapes the answers is now this, to be restored when the session is resumed."""
+        if dict(settings) != self.settings:
+            self.settings = dict(settings)
+            if self._snapshot.nodes:
+                self.save()
+
+    def start_new(self) -> None:
         """Leave this session as it is on disk and begin a new one."""
         self.close()
         self.id, self.origin = rows.new_id(), None
-        self._history, self._stored = [], 0
+        self._snapshot, self._stamps, self._stored = Snapshot(), [], 0
 
     def save(self) -> None:
         """Bring to disk what is not there; a note says so when that fails, and when it works again."""
@@ -96,14 +111,14 @@ class Session:
         except (SaveError, OSError) as error:
             self._fail(error)
             return
-        self._stored = len(self._history)
-        if self._troubled:
-            self._troubled = False
+        self._stored = len(self._snapshot.nodes)
+        if self._failing:
+            self._failing = False
             self.note(f"Saved again, all of it, as session {self.id}")
 
     def close(self) -> None:
         """Save what could not be saved before, and let others open the session."""
-        if self._troubled and self._history:
+        if self._failing and self._snapshot.nodes:
             self.save()
         if self._lock:
             self._lock.release()
@@ -120,7 +135,7 @@ class Session:
     def take(self, name: str, origin: str | None, lock: FileLock | None) -> None:
         """Be the stored session `name`, locked already, of which this was a copy."""
         self.id, self.origin, self._lock = name, origin, lock
-        self._stored = len(self._history)
+        self._stored = len(self._snapshot.nodes)
 
     def _own(self) -> None:
         if not self._lock:
@@ -130,23 +145,27 @@ class Session:
         known = rows.session_number(connection, self.id)
         start = 0 if known is None else self._stored  # somebody may have removed it meanwhile
         session = self._header().write(connection, known)
-        gone = rows.truncate(connection, session, start)
-        for position, (message, stamp) in enumerate(self._history[start:], start):
-            rows.write(connection, session, position, message, stamp)
-        rows.delete_unused_images(connection, gone)
-        if not self._history:
-            connection.execute("DELETE FROM sessions WHERE id = ?", (session,))
+        removed = rows.truncate(connection, session, start)
+        nodes, staged = self._snapshot.nodes, self._snapshot.staged
+        for position, node in enumerate(nodes[start:], start):
+            rows.write(connection, session, position, node.message, self._stamps[position])
+        if staged:
+            rows.write(connection, session, len(nodes), Message("user", staged), Stamp(self._clock()))
+        rows.write_branches(connection, session, self._snapshot, self.settings)
+        rows.delete_unused_images(connection, removed)
 
     def _header(self) -> rows.Header:
         now = float(self._clock())
-        created = self._history[0][1].created if self._history else now
-        title = rows.title([message for message, _ in self._history])
+        nodes = self._snapshot.nodes
+        created = self._stamps[0].created if self._stamps else now
+        title = rows.title(self._snapshot.messages or [node.message for node in nodes])
         system = self.system and rows.utf8_text(self.system)
-        return rows.Header(self.id, title, system, self.model, self.origin, len(self._history), created, now)
+        count = len(nodes) + bool(self._snapshot.staged)
+        return rows.Header(self.id, title, system, self.model, self.origin, count, created, now)
 
     def _fail(self, error: SaveError | OSError) -> None:
-        if not self._troubled:
-            self._troubled = True
+        if not self._failing:
+            self._failing = True
             why = error.message if isinstance(error, SaveError) else f"{error.strerror}: {error.filename}"
             self.note(f"This conversation is not being saved. {why}")
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from pixtral_cli.api import messages as wire
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.message import Message, Part, system
+from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import UNCHANGED, Transform
@@ -32,7 +33,10 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said and what is known of it; `created` in seconds since 1970."""
+    """What was said and what is known of it; `created` in seconds since 1970.
+
+    `branch`: which branch of the conversation it is, and of how many. `image_keys`: see `Snapshot`.
+    """
 
     messages: tuple[Message, ...]
     system: str | None = None
@@ -40,18 +44,22 @@ class Transcript:
     model: str = ""
     id: str = ""
     created: float | None = None
+    branch: tuple[int, int] = (1, 1)
+    image_keys: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> dict[str, int]:
         """The number of each image by its key, as the conversation counts them."""
-        images = Conversation(self.system, self.messages).images
-        return {image.key: number for number, image in enumerate(images, 1)}
+        snapshot = replace(Snapshot.linear(self.messages), image_keys=self.image_keys)
+        return {image.key: number for number, image in Conversation(snapshot=snapshot).numbered.items()}
 
     @property
     def about(self) -> str:
-        """One line: model, time, session."""
+        """One line: model, time, session and branch."""
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.created)) if self.created is not None else ""
-        return " · ".join(filter(None, (self.model, when, self.id and f"session {self.id}")))
+        number, count = self.branch
+        branch = f"branch {number} of {count}" if count > 1 else ""
+        return " · ".join(filter(None, (self.model, when, self.id and f"session {self.id}", branch)))
 
 
 def format_of(path: Path) -> Format:
@@ -144,7 +152,14 @@ def iso(when: float) -> str:
 
 def _json(transcript: Transcript) -> str:
     created = None if transcript.created is None else iso(transcript.created)
-    about = {"id": transcript.id, "title": transcript.title, "model": transcript.model, "created": created}
+    about: dict[str, Any] = {
+        "id": transcript.id,
+        "title": transcript.title,
+        "model": transcript.model,
+        "created": created,
+    }
+    if transcript.branch[1] > 1:
+        about |= {"branch": transcript.branch[0], "branches": transcript.branch[1]}
     return json.dumps({**about, "messages": list(_lines(transcript))}, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -179,12 +194,11 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
         value, notes = _parsed(data)
         about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
         items = about.get("messages", value if isinstance(value, list) else [value])
-        kept = Conversation(messages=wire.messages(items, load=_load_image))
+        said = Conversation(messages=wire.messages(items, load=_load_image))
     except wire.FieldError as error:
         raise UsageError(f"{path.name}: {error.message}", "Mend the file, or export it again") from error
     title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))
-    history = (*kept.turns, *((kept.unanswered,) if kept.unanswered else ()))
-    return Transcript(history, kept.system, title, model), notes
+    return Transcript(said.history, said.system, title, model), notes
 
 
 def _parsed(data: bytes) -> tuple[Any, list[str]]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
+from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
 from pixtral_cli.images.transform import Box
 from tests.fakes import FakeEngine
@@ -23,23 +24,29 @@ GREEDY = Sampling(temperature=0)
 class Shelf:
     """A store in memory; `log` holds every state it was ever told to keep."""
 
-    log: list[tuple[Message, ...]] = field(default_factory=list)
+    log: list[Snapshot] = field(default_factory=list)
     system: str | None = None
     finished: list[tuple[Message, ...]] = field(default_factory=list)
 
-    def keep(self, messages: Sequence[Message]) -> None:
-        self.log.append(tuple(messages))
+    def keep(self, snapshot: Snapshot) -> None:
+        self.log.append(snapshot)
 
-    def instruct(self, text: str | None) -> None:
+    def set_system(self, text: str | None) -> None:
         self.system = text
 
-    def renew(self) -> None:
-        self.finished.append(self.log[-1] if self.log else ())
+    def start_new(self) -> None:
+        self.finished.append(self.now)
         self.log.clear()
 
     @property
     def now(self) -> tuple[Message, ...]:
-        return self.log[-1] if self.log else ()
+        """The branch that is shown."""
+        return self.log[-1].messages if self.log else ()
+
+    @property
+    def all(self) -> list[str]:
+        """The texts of every branch."""
+        return [node.message.text for node in self.log[-1].nodes]
 
 
 class Breaking(FakeEngine):
@@ -135,11 +142,36 @@ def test_an_unanswered_question_is_asked_again_by_regenerate_also_after_a_restar
     assert conversation.unanswered is None
 
 
-def test_another_question_takes_the_place_of_an_unanswered_one() -> None:
-    engine = FakeEngine(["fine"])
-    conversation = Conversation(messages=[user("lost")])
+def test_a_question_that_was_stopped_is_answered_together_with_the_next_one() -> None:
+    engine = FakeEngine([KeyboardInterrupt(), "a red square"])
+    conversation = Conversation()
+    with pytest.raises(KeyboardInterrupt):
+        list(conversation.ask(engine, "what is it?", [RED]))
+    list(conversation.ask(engine, "go on"))
+    assert engine.seen[1][0] == (Message("user", (RED, "what is it?", "\n\n", "go on")),)
+    assert conversation.history == (user("what is it?", [RED]), user("go on"), assistant("a red square"))
+
+
+def test_a_question_that_cannot_be_answered_gives_way_to_another_and_stays_a_version() -> None:
+    engine = FakeEngine([ContextError("too long"), "fine"])
+    shelf = Shelf()
+    conversation = Conversation(store=shelf)
+    with pytest.raises(ContextError):
+        list(conversation.ask(engine, "an endless question"))
+    conversation = Conversation(snapshot=shelf.log[-1], store=shelf)  # also after a restart
     list(conversation.ask(engine, "how are you?"))
-    assert engine.seen[0][0] == (user("how are you?"),)
+    assert engine.seen[1][0] == (user("how are you?"),)
+    assert told(conversation) == ["how are you?", "fine"]
+    assert [version.question.text for version in conversation.versions()] == ["an endless question", "how are you?"]
+
+
+def test_the_same_question_asked_again_is_there_once() -> None:
+    engine = FakeEngine([PixtralError("no network"), "fine"])
+    conversation = Conversation()
+    with pytest.raises(PixtralError):
+        list(conversation.ask(engine, "how are you?"))
+    list(conversation.ask(engine, "how are you?"))
+    assert engine.seen[1][0] == (user("how are you?"),)
     assert told(conversation) == ["how are you?", "fine"]
 
 
@@ -149,43 +181,109 @@ def test_an_answer_without_a_word_is_a_turn() -> None:
     assert conversation.turns == (user("say nothing"), assistant(""))
 
 
-def test_regenerate_replaces_the_answer_once_the_new_one_begins() -> None:
+def test_a_finished_answer_is_shown_until_a_new_one_is_whole() -> None:
     shelf = Shelf()
     conversation = said("one", "two", store=shelf)
     with pytest.raises(PixtralError):
         list(conversation.regenerate(FakeEngine([PixtralError("no")])))
-    assert told(conversation) == ["one", "A1", "two", "A2"]
+    with closing(conversation.regenerate(FakeEngine(["worse and worse"]))) as answer:
+        next(answer)
+    with pytest.raises(KeyboardInterrupt):
+        list(conversation.regenerate(Breaking(["wor", "se"], KeyboardInterrupt())))
+    assert told(conversation) == ["one", "A1", "two", "A2"] == [message.text for message in shelf.now]
     engine = FakeEngine(["better"])
     list(conversation.regenerate(engine, Sampling(temperature=1)))
     assert [message.text for message in engine.seen[0][0]] == ["one", "A1", "two"]
-    assert told(conversation) == ["one", "A1", "two", "better"]
-    assert all(assistant("A2") in state or assistant("better") in state for state in shelf.log[3:])
+    assert told(conversation) == ["one", "A1", "two", "better"] == [message.text for message in shelf.now]
+    assert all("A2" in [node.message.text for node in state.nodes] for state in shelf.log[4:])
+    answers = [(version.answer and version.answer.text, version.current) for version in conversation.versions()]
+    assert answers == [("A2", False), ("worse ", False), ("worse", False), ("better", True)]
 
 
-def test_edit_asks_something_else_and_loses_nothing_if_that_fails() -> None:
+def test_an_answer_that_was_stopped_gives_way_to_the_part_of_a_new_one() -> None:
+    conversation = Conversation()
+    for words in ("one two", "three four"):
+        with closing(conversation.ask(FakeEngine([words]), "count")) as answer:
+            next(answer)
+        if words == "one two":
+            with closing(conversation.regenerate(FakeEngine(["eins zwei"]))) as answer:
+                next(answer)
+            assert conversation.turns[-1].text == "eins "
+
+
+def test_edit_asks_something_else_and_keeps_what_was_there() -> None:
     shelf = Shelf()
     conversation = said("one", "two", store=shelf)
     with pytest.raises(PixtralError):
         list(conversation.edit(FakeEngine([PixtralError("no")]), "zwei"))
-    assert told(conversation) == ["one", "A1", "two", "A2"]
-    assert shelf.now == (*conversation.turns, user("zwei"))
+    assert [message.text for message in conversation.history] == ["one", "A1", "zwei"]
+    assert shelf.all == ["one", "A1", "two", "A2", "zwei"]
+    conversation.select(1)
+    assert told(conversation) == ["one", "A1", "two", "A2"] == [message.text for message in shelf.now]
     engine = FakeEngine(["gut"])
-    said_again = said("one", "two", store=shelf)
-    list(said_again.edit(engine, "zwei"))
-    assert [message.text for message in engine.seen[0][0]] == ["one", "A1", "zwei"]
-    assert told(said_again) == ["one", "A1", "zwei", "gut"]
-    assert shelf.now == said_again.turns
+    list(conversation.edit(engine, "zwo"))
+    assert [message.text for message in engine.seen[0][0]] == ["one", "A1", "zwo"]
+    assert told(conversation) == ["one", "A1", "zwo", "gut"] == [message.text for message in shelf.now]
+    assert [version.question.text for version in conversation.versions()] == ["two", "zwei", "zwo"]
 
 
-def test_undo_takes_back_the_last_turn_and_gives_its_parts() -> None:
+def test_undo_goes_back_and_redo_forth() -> None:
     shelf = Shelf()
     conversation = said("one", store=shelf)
     list(conversation.ask(FakeEngine(["red"]), "two", [RED]))
     assert conversation.undo() == (RED, "two")
     assert told(conversation) == ["one", "A1"] == [message.text for message in shelf.now]
     assert conversation.undo() == ("one",)
+    assert conversation.history == ()
     with pytest.raises(UsageError, match="no question"):
         conversation.undo()
+    assert (conversation.redo(), conversation.redo()) == (("one",), (RED, "two"))
+    assert told(conversation) == ["one", "A1", "two", "red"] == [message.text for message in shelf.now]
+    with pytest.raises(UsageError, match="nothing to bring back"):
+        conversation.redo()
+
+
+def test_redo_goes_back_to_the_version_that_undo_left_and_after_a_restart_to_the_newest() -> None:
+    shelf = Shelf()
+    conversation = said("one", store=shelf)
+    list(conversation.regenerate(FakeEngine(["other"])))
+    conversation.select(1)
+    conversation.undo()
+    conversation.redo()
+    assert told(conversation) == ["one", "A1"]
+    conversation.undo()
+    again = Conversation(snapshot=shelf.log[-1])
+    assert again.history == ()
+    again.redo()
+    assert told(again) == ["one", "other"]
+
+
+def test_after_undo_another_question_is_a_version_beside_the_old_one() -> None:
+    conversation = said("one", "two")
+    conversation.undo()
+    list(conversation.ask(FakeEngine(["B2"]), "zwei"))
+    with pytest.raises(UsageError, match="nothing to bring back"):
+        conversation.redo()
+    assert [(version.question.text, version.current) for version in conversation.versions()] == [
+        ("two", False),
+        ("zwei", True),
+    ]
+    assert (len(conversation.versions(1)), conversation.branch) == (1, (2, 2))
+    conversation.select(1)
+    assert (told(conversation), conversation.branch) == (["one", "A1", "two", "A2"], (1, 2))
+
+
+def test_a_version_of_an_earlier_turn_brings_what_followed_it() -> None:
+    conversation = said("one", "two", "three")
+    conversation.undo(), conversation.undo()
+    list(conversation.edit(FakeEngine(["eins"]), "1"))
+    conversation.select(1, turn=1)
+    assert told(conversation) == ["one", "A1", "two", "A2", "three", "A3"]
+    for wrong in ((3, 1), (0, 1)):
+        with pytest.raises(UsageError, match="No version"):
+            conversation.select(*wrong)
+    with pytest.raises(UsageError, match="No question 9"):
+        conversation.versions(9)
 
 
 def test_clear_keeps_the_system_prompt_and_what_was_stored() -> None:
@@ -241,6 +339,22 @@ def test_a_crop_is_an_image_of_its_own() -> None:
         conversation.crop(1, Box(5, 5, 40, 40))
 
 
+def test_a_number_stays_whatever_is_dropped_undone_or_placed_in_another_order() -> None:
+    conversation = Conversation()
+    for image in (RED, GREEN, BLUE):
+        conversation.stage(image)
+    conversation.drop(1)
+    list(conversation.ask(FakeEngine(["ok"]), conversation.compose("is #3 left of #2?")))
+    assert conversation.numbered == {2: GREEN, 3: BLUE}
+    again = Conversation(snapshot=conversation.snapshot())
+    assert again.numbered == {2: GREEN, 3: BLUE}
+    again.undo()
+    assert (again.images, again.compose("and #2?")) == ((), ("and #2?",))
+    assert again.stage(picture("yellow", "new.png")) == 4
+    again.redo()
+    assert list(again.numbered) == [2, 3, 4]
+
+
 def test_drop_unstages_or_takes_an_image_out_of_the_history() -> None:
     shelf = Shelf()
     conversation = Conversation(
@@ -251,29 +365,46 @@ def test_drop_unstages_or_takes_an_image_out_of_the_history() -> None:
     assert conversation.staged == ()
     conversation.drop(1)
     assert conversation.images == (GREEN,)
+    assert (conversation.image(2), conversation.stage(picture("blue", "again.png"))) == (GREEN, 3)
+    with pytest.raises(UsageError, match="No image #1: it was dropped"):
+        conversation.image(1)
+    conversation.drop(3)
     assert conversation.turns == (user("look", [GREEN]), assistant("ok"))
     assert conversation.unanswered == user("and this")
     assert shelf.now == (*conversation.turns, conversation.unanswered)
 
 
 STEPS = st.lists(
-    st.sampled_from(["ask", "fail", "break", "stop", "regen", "edit", "edit-fail", "undo", "drop"]), max_size=12
+    st.sampled_from(
+        ["ask", "fail", "break", "stop", "regen", "regen-stop", "edit", "edit-fail", "undo", "redo", "select", "drop"]
+    ),
+    max_size=14,
 )
 
 
 @given(STEPS)
-def test_whatever_is_done_the_history_is_whole_turns_and_the_store_holds_it(steps: list[str]) -> None:
+def test_whatever_is_done_nothing_is_lost_and_the_store_holds_it(steps: list[str]) -> None:
     shelf = Shelf()
     conversation = Conversation(store=shelf)
+    texts: list[str] = []
     for number, step in enumerate(steps):
         with suppress(PixtralError):
             take(conversation, step, str(number))
-        roles = [message.role for message in conversation.turns]
-        assert roles == ["user", "assistant"] * (len(roles) // 2)
-        rest = (conversation.unanswered,) if conversation.unanswered else ()
-        assert shelf.now == (*conversation.turns, *rest)
-        again = Conversation(messages=shelf.now)
-        assert (again.turns, again.unanswered) == (conversation.turns, conversation.unanswered)
+        snapshot = conversation.snapshot()
+        if not snapshot.nodes:
+            continue
+        assert texts == [node.message.text for node in snapshot.nodes][: len(texts)]
+        texts = [node.message.text for node in snapshot.nodes]
+        assert shelf.log[-1] == snapshot
+        again = Conversation(snapshot=snapshot)
+        assert (again.history, again.numbered, again.branch) == (
+            conversation.history, conversation.numbered, conversation.branch,
+        )  # fmt: skip
+        roles = [message.role for message in conversation.history]
+        assert "assistant assistant" not in " ".join(roles)
+        assert roles[:1] in ([], ["user"])
+        sent = [message.role for message in conversation.messages_with(user("next"))]
+        assert sent == ["user", "assistant"] * (len(sent) // 2) + ["user"]
 
 
 def take(conversation: Conversation, step: str, text: str) -> None:
@@ -290,11 +421,17 @@ def take(conversation: Conversation, step: str, text: str) -> None:
                 next(answer)
         case "regen":
             list(conversation.regenerate(FakeEngine(["again"])))
+        case "regen-stop":
+            list(conversation.regenerate(Breaking([""], PixtralError("stopped"))))
         case "edit":
             list(conversation.edit(FakeEngine(["edited"]), text))
         case "edit-fail":
             list(conversation.edit(failing, text))
         case "undo":
             conversation.undo()
+        case "redo":
+            conversation.redo()
+        case "select":
+            conversation.select(1)
         case "drop":
             conversation.drop(1)

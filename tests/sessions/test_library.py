@@ -121,20 +121,80 @@ def test_an_image_is_stored_once_however_often_it_is_shown(sessions: Sessions) -
     assert sessions.database.file.stat().st_size < 2 * len(noise)
 
 
-def test_undo_and_edit_leave_nothing_of_it_on_disk(sessions: Sessions) -> None:
+def test_every_version_comes_back_and_is_gone_with_its_session(sessions: Sessions) -> None:
     with sessions.start() as session:
         conversation = session.conversation()
         list(conversation.ask(FakeEngine(["fine"]), "my secret " * 2000, [RED]))
         conversation.undo()
-        assert sessions.list() == ()
-        list(conversation.ask(FakeEngine(["first"]), "keep this"))
-        list(conversation.ask(FakeEngine(["noted"]), "another secret " * 2000, [GREEN]))
-        list(conversation.edit(FakeEngine(["better"]), "harmless"))
+        assert (sessions.list()[0].messages, sessions.load(session.id).messages) == (0, ())
+        list(conversation.ask(FakeEngine(["first"]), "harmless"))
+        list(conversation.regenerate(FakeEngine(["second"])))
         assert sessions.load(session.id).messages == conversation.turns
+    with sessions.resume(session.id) as again:
+        conversation = again.conversation()
+        assert [message.text for message in conversation.turns] == ["harmless", "second"]
+        assert [version.answer and version.answer.text for version in conversation.versions()] == [
+            "fine",
+            "first",
+            "second",
+        ]
+        conversation.select(1)
+    with sessions.resume(session.id) as again:
+        assert again.conversation().history[0] == user("my secret " * 2000, [RED])
+    sessions.remove([session.id])
     held_bytes = b"".join(file.read_bytes() for file in sessions.folder.iterdir() if file.is_file())
     assert b"secret" not in held_bytes
     assert RED.data not in held_bytes
-    assert b"harmless" in held_bytes
+
+
+def test_staged_images_numbers_and_settings_come_back(sessions: Sessions) -> None:
+    with sessions.start() as session:
+        conversation = session.conversation()
+        list(conversation.ask(FakeEngine(["two"]), "look", [RED, GREEN]))
+        conversation.drop(1)
+        conversation.stage(BLUE)
+        session.remember({"temperature": 0.2})
+    with sessions.resume() as again:
+        conversation = again.conversation()
+        assert (conversation.numbered, conversation.staged) == ({2: GREEN, 3: BLUE}, (BLUE,))
+        assert (again.settings, sessions.list()[0].messages) == ({"temperature": 0.2}, 2)
+        list(conversation.ask(FakeEngine(["yes"]), conversation.compose("and this?")))
+    with sessions.resume() as again:
+        conversation = again.conversation()
+        assert (conversation.staged, conversation.unanswered, len(conversation.turns)) == ((), None, 4)
+
+
+def test_sessions_of_the_first_version_come_along(tmp_path: Path) -> None:
+    """Rows as they were written before conversations had branches."""
+    old = Sessions(tmp_path, Clock())
+    old.database = Database(tmp_path, MIGRATIONS[:1])
+
+    def fill(connection: sqlite3.Connection) -> None:
+        for number, (name, updated) in enumerate((("older2", 1.0), ("newer2", 2.0))):
+            session = Header(name, "t", "brief", "fake", None, 3, updated, updated).write(connection, None)
+            said = (user(f"one {number}", [RED]), assistant("two"), user("three", [CROP]))
+            for position, message in enumerate(said):
+                write(connection, session, position, message, Stamp(1.0))
+
+    old.database.write(fill)
+    sessions = Sessions(tmp_path, Clock())
+    assert [entry.id for entry in sessions.list()] == ["newer2", "older2"]
+    assert sessions.load("older2").messages == (user("one 0", [RED]), assistant("two"), user("three", [CROP]))
+    with sessions.resume("older2") as session:
+        list(session.conversation().ask(FakeEngine(["four"]), "more"))
+    assert [entry.id for entry in sessions.list()] == ["older2", "newer2"]
+    assert [message.text for message in sessions.load("older2").messages] == ["one 0", "two", "three", "more", "four"]
+
+
+def test_a_clock_set_back_neither_hides_the_newest_session_nor_prunes_it(sessions: Sessions) -> None:
+    old = saved(sessions, "long ago")
+    sessions._clock.now += 100 * 86_400  # type: ignore[attr-defined]
+    young = saved(sessions, "yesterday")
+    sessions._clock.now -= 20 * 365 * 86_400  # type: ignore[attr-defined]
+    today = saved(sessions, "today")
+    assert [entry.id for entry in sessions.list()] == [today, young, old]
+    pruned = sessions.prune(before=1_000_000_000 + 50 * 86_400, dry=True)
+    assert [entry.id for entry in pruned.sessions] == [old]
 
 
 def test_clear_begins_a_new_session_and_keeps_the_old_one(sessions: Sessions) -> None:
@@ -195,7 +255,7 @@ def test_the_model_of_each_answer_is_kept(sessions: Sessions) -> None:
         list(conversation.ask(FakeEngine(["A"]), "?"))
         session.model = "two"
         list(conversation.ask(FakeEngine(["B"]), "?"))
-    assert [stamp.model for _, stamp in sessions.load(session.id).history] == ["", "one", "", "two"]
+    assert [stamp.model for stamp in sessions.load(session.id).stamps] == ["", "one", "", "two"]
     assert sessions.find(session.id).model == "two"
 
 

@@ -114,7 +114,7 @@ def _detached_conversation(sessions: Sessions, kept: ConversationChoice) -> Conv
     if kept.resume is None:
         return Conversation(kept.system)
     saved = sessions.load((sessions.find(kept.resume) if kept.resume else sessions.newest()).id)
-    return Conversation(kept.system or saved.summary.system, saved.messages)
+    return Conversation(kept.system or saved.summary.system, snapshot=saved.snapshot)
 
 
 def answer(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
@@ -147,7 +147,7 @@ def watch(request: Request, asked: Message, conversation: Conversation, engine: 
     changes = watching.changes(watching.watched_files(request.sources))
     while True:
         try:
-            answer(request, asked, Conversation(conversation.system, conversation.turns), engine, out)
+            answer(request, asked, Conversation(conversation.system, snapshot=conversation.snapshot()), engine, out)
         except PixtralError as error:
             out.tell(f"{visible(error.message)}. Waiting for the picture to change")
         asked = _changed_message(request, changes, out)
@@ -166,9 +166,10 @@ def _changed_message(request: Request, changes: Iterator[None], out: Output) -> 
 def dry_run(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Print what would be sent and what it costs. Raises ContextError when it does not fit."""
     schema = request.sampling.schema
-    cost = engine.measure(with_schema_prompt([*conversation.messages, asked], schema))
+    messages = conversation.messages_with(asked)
+    cost = engine.measure(with_schema_prompt(messages, schema))
     cost.check_fits(request.sampling.max_tokens)
-    sent = [image for said in (*conversation.messages, asked) for image in said.images]
+    sent = [image for said in messages for image in said.images]
     if out.format == "text":
         out.write("".join(f"{clean(line)}\n" for line in _plan_lines(asked, sent, cost, out.model, schema)))
     else:

@@ -84,6 +84,7 @@ class Repl:
         from pixtral_cli.terminal.repl.commands import table
 
         mending = None if line.text.strip("/") in table.BY_NAME else Draft(line.draft or line.text, edits)
+        unanswered = self.state.conversation.unanswered
         try:
             outcome = self._understood(line, edits)
             if not isinstance(outcome, StartAnswer):
@@ -91,6 +92,8 @@ class Repl:
             self._answer(outcome)
         except PixtralError as error:
             self.state.notes.error(error)
+            if mending and self.state.conversation.unanswered != unanswered:
+                mending = replace(mending, edits=True)  # the question is on record: mended, it replaces that one
             return mending if isinstance(error, ImageError | NetworkError | UsageError) else None
         except OSError as error:
             self.state.notes.error(PixtralError(f"{error.strerror or error}: {error.filename or 'input or output'}"))
@@ -145,7 +148,7 @@ class Repl:
     def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
         """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""
         count = len({image.key for image in (*self.state.conversation.images, *more)})
-        missing = [number for number in self.state.conversation.missing(text) if not 1 <= number <= count]
+        missing = self.state.conversation.missing(text, more)
         if count and missing and missing[0] < 100:
             there = f"there are {count}" if count > 1 else "there is one"
             raise UsageError(

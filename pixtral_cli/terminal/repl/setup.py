@@ -101,7 +101,7 @@ def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -
         return completion.suggest(before, completion.CompletionSources(images, models, sessions, templates))
 
     def images() -> Pairs:
-        return [(str(number), image.name) for number, image in enumerate(state.conversation.images, 1)]
+        return [(str(number), image.name) for number, image in state.conversation.numbered.items()]
 
     def models() -> Pairs:
         return [(name, "") for name in state.models()]

@@ -81,7 +81,8 @@ class State:
         """Go on in a session, with what is staged here."""
         staged = self.conversation.staged
         self.session, self.conversation = session, session.conversation()
-        self.conversation.staged = staged
+        for image in staged:
+            self.conversation.stage(image)
 
     @property
     def sampling(self) -> Sampling:
@@ -92,7 +93,7 @@ class State:
     @property
     def numbers(self) -> dict[str, int]:
         """The number of each image by its key."""
-        return {image.key: number for number, image in enumerate(self.conversation.images, 1)}
+        return {image.key: number for number, image in self.conversation.numbered.items()}
 
     def said(self, message: Message) -> str:
         """A message in words, its images by number and name."""
@@ -104,7 +105,7 @@ class State:
 
     def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
         """What the conversation costs with what is staged, and each image by its key; nothing where nobody can count."""
-        messages = (*self.conversation.messages, Message("user", self.conversation.staged or ("",)))
+        messages = self.conversation.messages_with(Message("user", self.conversation.staged or ("",)))
         try:
             cost = self.backend.measure(messages)
         except PixtralError:  # the next question says what is wrong

@@ -136,7 +136,11 @@ def _load_session(prefix: str, out: Output) -> SavedSession:
 
 def _transcript(saved: SavedSession) -> Transcript:
     about = saved.summary
-    return Transcript(saved.messages, about.system, about.title, about.model, about.id, about.created)
+    snapshot = saved.snapshot
+    return Transcript(
+        snapshot.messages, about.system, about.title, about.model, about.id, about.created, snapshot.branch,
+        snapshot.image_keys,
+    )  # fmt: skip
 
 
 def _show_notes(sessions: Sessions, out: Output) -> None:

@@ -38,7 +38,7 @@ def list_images(state: State, argument: str) -> None:
     staged = {image.key for image in state.conversation.staged}
     rows = [
         [*attachments.image_row(number, image, each.get(image.key)), *(["not sent yet"] if image.key in staged else [])]
-        for number, image in enumerate(state.conversation.images, 1)
+        for number, image in state.conversation.numbered.items()
     ]
     state.notes.rows(rows)
     if not rows:
@@ -48,15 +48,12 @@ def list_images(state: State, argument: str) -> None:
 
 
 def drop(state: State, argument: str) -> None:
-    """From the highest number down, so that the numbers mean what they meant when they were typed."""
-    numbers = sorted(set(_numbers(argument, "/drop 2")), reverse=True)
+    """All of the numbered images, or none of them if one is not there. The others keep their numbers."""
+    numbers = dict.fromkeys(_numbers(argument, "/drop 2"))
     for number in numbers:
         state.conversation.image(number)
     for number in numbers:
         state.notes.say(f"#{number} {state.conversation.drop(number).name} is out.")
-    if len(state.conversation.images) >= numbers[-1]:
-        state.notes.say("The images after it have new numbers:")
-        list_images(state, "")
 
 
 def crop(state: State, argument: str) -> None:

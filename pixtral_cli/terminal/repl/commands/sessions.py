@@ -43,7 +43,7 @@ def detached_conversation(session: Session) -> Conversation:
     """A saved conversation to go on with, of which no more is saved."""
     kept = session.conversation()
     session.close()
-    return Conversation(kept.system, (*kept.turns, *((kept.unanswered,) if kept.unanswered else ())))
+    return Conversation(kept.system, snapshot=kept.snapshot())
 
 
 def show_resumed(state: State) -> None:
@@ -67,7 +67,7 @@ def save_conversation(state: State, argument: str) -> None:
     assert state.session
     if not state.session.saved:
         state.session.save()
-    elif not state.conversation.turns and not state.conversation.unanswered:
+    elif not state.conversation.history:
         return state.notes.say(f"From the first question on this will be session {state.session.id}.")
     if state.session.saved:
         state.notes.say(
@@ -79,11 +79,10 @@ def save_conversation(state: State, argument: str) -> None:
 def _start_saving(state: State) -> None:
     """Keep a conversation that was not kept so far."""
     old = state.conversation
-    said = (*old.turns, *((old.unanswered,) if old.unanswered else ()))
-    sessions, name = state.sessions(), state.backend.name
-    state.keep_in(
-        sessions.add(said, system=old.system, model=name) if said else sessions.start(model=name, system=old.system)
-    )
+    session = state.sessions().start(model=state.backend.name, system=old.system)
+    if old.history:
+        session.keep(old.snapshot())
+    state.keep_in(session)
 
 
 def _export(state: State, file: Path) -> None:
@@ -93,10 +92,12 @@ def _export(state: State, file: Path) -> None:
     if file.exists():
         raise UsageError(f"{file} exists already", "Choose another name")
     name = state.session.id if state.session else ""
-    said = state.conversation.turns
-    write(
-        Transcript(said, state.conversation.system, model=state.backend.name, id=name, created=time.time()), file, form
-    )
+    snapshot = state.conversation.snapshot()
+    about = Transcript(
+        state.conversation.turns, state.conversation.system, model=state.backend.name, id=name, created=time.time(),
+        branch=snapshot.branch, image_keys=snapshot.image_keys,
+    )  # fmt: skip
+    write(about, file, form)
     state.notes.say(f"Written to {file}")
 
 
