@@ -8,26 +8,14 @@ import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pixtral_cli import compat
-from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.cli.common import arguments
+from pixtral_cli.errors import PixtralError
 
 if TYPE_CHECKING:
     import typer
-
-
-# What other programs call it.
-OTHER_TOOLS_COMMANDS = {
-    "help": "pixtral --help",
-    "version": "pixtral --version",
-    "run": "pixtral chat -m MODEL",
-    "prompt": 'pixtral ask "…"',
-    "list": "pixtral models",
-    "ls": "pixtral models",
-    "rm": "pixtral models rm MODEL",
-    "logs": "pixtral sessions",
-}
 
 
 class TerminationSignal(BaseException):
@@ -82,14 +70,15 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
     if "_PIXTRAL_COMPLETE" in os.environ:  # a shell's completion script asks
         compat.register_shell_completion()
     command = typer.main.get_command(app)
+    words = arguments.normalize(argv, list(getattr(command, "commands", ())))
     try:
-        result = command.main(args=list(argv), prog_name="pixtral", standalone_mode=False)
+        result = _parsed(command, words)
     except Abort:
         return 130
     except Exit as left:
         return left.exit_code
     except TyperException as error:
-        raise _usage_error(error) from error
+        raise arguments.usage_error(error, words) from error
     except SystemExit as left:  # Typer's own answer to a closed pipe
         if isinstance(left.__context__, BrokenPipeError):
             raise left.__context__ from None
@@ -97,15 +86,17 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _usage_error(error: Exception) -> UsageError:
-    message = " ".join(getattr(error, "format_message", error.__str__)().split())
-    context = getattr(error, "ctx", None)
-    if context and context.info_name == "ask" and message.startswith("Got unexpected extra argument"):
-        return UsageError(message, 'Quote the question: pixtral ask "What is this?"')
-    for name, ours in OTHER_TOOLS_COMMANDS.items():
-        if message.startswith(f"No such command '{name}'"):
-            return UsageError(f"No such command '{name}'", f"Here it is: {ours}")
-    return UsageError(message, f"See: {context.command_path} --help" if context else "")
+def _parsed(command: Any, words: list[str]) -> object:
+    """Run the command; a negative number where an argument may stand is one, not an option."""
+    from typer.exceptions import TyperException
+
+    try:
+        return command.main(args=words, prog_name="pixtral", standalone_mode=False)
+    except TyperException as error:
+        number = next((word for word in words if arguments.NEGATIVE.match(word)), None)
+        if number is None or not str(getattr(error, "option_name", "")).startswith(number[:2]) or "--" in words:
+            raise
+        return command.main(args=arguments.positional(words, number), prog_name="pixtral", standalone_mode=False)
 
 
 def _report(error: PixtralError, cause: BaseException | None = None) -> int:

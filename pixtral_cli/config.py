@@ -198,6 +198,25 @@ def describe(env: Mapping[str, str] = os.environ) -> list[str]:
     return lines
 
 
+DEFAULTS = {
+    "model": "the best downloaded model that fits, else demo", "engine": "local", "device": "auto", "dtype": "auto",
+    "quantize": "auto", "temperature": "0.35, or the model's own", "top_p": "1.0", "max_tokens": "what the window leaves",
+    "tensor_parallel_size": "1", "pipeline_parallel_size": "1", "preview": "true", "plain": "false", "offline": "false",
+    "no_log": "false",
+}  # fmt: skip
+
+
+def listing(env: Mapping[str, str] = os.environ) -> list[dict[str, Any]]:
+    """Every setting with its value, or None where it is a default, the default in words, and where the value is from."""
+    from_file, from_env = _from_file(config_file(env)), _from_environment(env)
+    rows: list[dict[str, Any]] = []
+    for name in SETTINGS:
+        in_env, value = name in from_env, from_env.get(name, getattr(from_file, name))
+        source = f"PIXTRAL_{name.upper()}" if in_env else str(config_file(env)) if value is not None else "default"
+        rows.append({"name": name, "value": value, "default": DEFAULTS.get(name, "none"), "source": source})
+    return rows
+
+
 def get(key: str, env: Mapping[str, str] = os.environ) -> str | None:
     """One setting's value as text, from the file and the environment; None when it is a default."""
     config = load(env)

@@ -62,11 +62,21 @@ Watch = Annotated[
 ]
 
 
+Save = Annotated[
+    str | None,
+    typer.Option(
+        "--save", metavar="NAME", help="Ask nothing: save the flags as a template.", rich_help_panel=INPUT,
+        show_default=False,
+    ),
+]  # fmt: skip
+
+
 @expand_flags
 def ask(
     *,
     question: Question = "",
     image: options.Images = None,
+    file: options.TextFiles = None,
     model: options.Model = None,
     system: options.System = None,
     template: TemplateFlags,
@@ -78,6 +88,7 @@ def ask(
     sampling: SamplingFlags,
     engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
+    save: Save = None,
     dry_run: DryRun = False,
     watch: Watch = False,
     no_stream: NoStream = False,
@@ -99,11 +110,14 @@ def ask(
     from pixtral_cli.terminal.ask.ask import Request
     from pixtral_cli.terminal.output.output import choose_output
 
+    if save:
+        return _save(save, question, system, model, schema, extract, sampling)
     settings = engine.apply(sampling.apply(config.load()), keep_alive).override(
         system=system, plain=plain or None, no_log=conversation.no_log or dry_run or watch or None
     )
     if dry_run:
         settings = replace(settings, keep_alive=None)
+    engine_setup.check_keep_alive(settings)
     if conversation.session == "":
         raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     chosen_template, values = template_options.load_template(template)
@@ -116,13 +130,34 @@ def ask(
     out = choose_output(
         format=whole, plain=bool(settings.plain), raw=raw, stream=not no_stream, quiet=quiet, model=chosen.name
     )
-    file = output if str(output) not in ("-", "/dev/stdout") else None
+    target = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
         question, image or (), replace(engine_setup.sampling(settings, chosen.name, sampling.stop), schema=wanted),
-        read_stdin=not no_stdin, extract=extract or "", layout=layout, file=file, verbose=verbose,
-        offline=bool(settings.offline),
+        read_stdin=not no_stdin, extract=extract or "", layout=layout, file=target, verbose=verbose,
+        offline=bool(settings.offline), files=file or (),
     )  # fmt: skip
-    _run(request, chosen, settings, out, conversation.chosen, dry_run=dry_run, watch=watch)
+    return _run(request, chosen, settings, out, conversation.chosen, dry_run=dry_run, watch=watch)
+
+
+def _save(
+    name: str,
+    question: str,
+    system: str | None,
+    model: str | None,
+    schema: str | None,
+    extract: str | None,
+    flags: SamplingFlags,
+) -> None:
+    """A template of what was typed; the words that it is asked with come at the end unless the question places them."""
+    from pixtral_cli.terminal.views import templates
+
+    templates.save_template(
+        name,
+        {
+            "prompt": question or "$input", "system": system, "model": model, "schema": schema, "extract": extract,
+            "temperature": flags.temperature, "top_p": flags.top_p, "max_tokens": flags.max_tokens, "seed": flags.seed,
+        },
+    )  # fmt: skip
 
 
 def _with_template(
@@ -187,10 +222,10 @@ def _run(
     kept = once.ConversationChoice(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
     with (
         closing(engine_setup.open_with_spinner(chosen, out)) as engine,
-        once.open_conversation(sessions, kept, out) as conversation,
+        once.open_conversation(sessions, kept, out) as (conversation, session),
     ):
-        out = replace(out, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
-        if watch:
+        out = replace(out, session=session, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
+        if watch and not dry_run:
             once.watch(request, asked, conversation, engine, out)
         else:
             (once.dry_run if dry_run else once.answer)(request, asked, conversation, engine, out)

@@ -35,7 +35,7 @@ def chat(
     from functools import cache
 
     from pixtral_cli import config
-    from pixtral_cli.cli.common import template_options
+    from pixtral_cli.cli.common import engine_setup, template_options
     from pixtral_cli.errors import UsageError
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.repl import setup
@@ -43,6 +43,7 @@ def chat(
     settings = engine.apply(sampling.apply(config.load()), keep_alive).override(
         system=system, plain=plain or None, no_log=conversation.no_log or None
     )
+    engine_setup.check_keep_alive(settings)
     in_use, settings = _with_template(*template_options.load_template(template), settings)
     wanted = _schema(in_use.template.schema if in_use and schema is None else schema)
     if conversation.resume and conversation.session:

@@ -4,21 +4,33 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
+
 app = typer.Typer(help="Show and change settings.", invoke_without_command=True, rich_markup_mode=None)
 
 Key = Annotated[str, typer.Argument(help="A setting, or models.NAME.SETTING for one model.")]
 
 
 @app.callback()
-def show(context: typer.Context) -> None:
-    """Show every setting that is not a default, and where it comes from."""
-    if context.invoked_subcommand is not None:
+def show(context: typer.Context, format: ListFormatOption = ListFormat.text) -> None:
+    """Show every setting: its value and where it comes from, or its default."""
+    if not called_without_subcommand(context):
         return
     from pixtral_cli import config
 
+    rows = config.listing()
+    if format is ListFormat.json:
+        import json
+
+        typer.echo(json.dumps({"file": str(config.config_file()), "settings": rows}, ensure_ascii=False))
+        return
     typer.echo(f"# {config.config_file()}")
     for line in config.describe():
         typer.echo(line)
+    typer.echo("\n# Defaults:")
+    for row in rows:
+        if row["value"] is None:
+            typer.echo(f"# {row['name']}: {row['default']}")
 
 
 @app.command("path")

@@ -228,27 +228,53 @@ def _vllm_settings(settings: "Config") -> "dict[str, Any]":
 
 
 @app.command("tasks")
-def tasks_() -> None:
+def tasks_(format: options.ListFormatOption = options.ListFormat.text) -> None:
     """List the tasks."""
     from pixtral_cli.evals import task_registry
 
+    if format is options.ListFormat.json:
+        tasks = [{"name": name, "title": task_registry.get_task(name).title} for name in _task_names()]
+        return _print_json({"tasks": tasks})
     for name in task_registry.task_names():
         typer.echo(f"{name:14} {task_registry.get_task(name).title}")
+    return None
+
+
+def _print_json(value: "dict[str, Any]") -> None:
+    from pixtral_cli.terminal.output.output import choose_output, dumps
+
+    out = choose_output()
+    out.write(dumps(value, out.stdout.encoding) + "\n")
 
 
 @app.command("list")
-def list_() -> None:
+def list_(format: options.ListFormatOption = options.ListFormat.text) -> None:
     """List the runs, the newest last."""
+    import time
+
     from pixtral_cli import config
     from pixtral_cli.errors import UsageError
     from pixtral_cli.evals import report
 
+    runs: list[dict[str, Any]] = []
     for file in sorted((config.paths().data / "evals").glob("*/run.json"), key=lambda file: file.stat().st_mtime):
+        row: dict[str, Any] = {"run": file.parent.name, "changed": file.stat().st_mtime, "settings": {}}
         try:
-            said = report.short_text(*_open_run(str(file.parent)))
+            task, run = _open_run(str(file.parent))
+            row |= {
+                "task": task.name,
+                "result": report.short_text(task, run),
+                "settings": run.about.get("sampling", {}),
+            }
         except UsageError as error:  # of a task that is no more, or damaged: the others are listed all the same
-            said = f"     –  {error.message}"
-        _print(f"{file.parent.name:40} {said}")
+            row |= {"task": None, "result": f"     –  {error.message}"}
+        runs.append(row)
+    if format is options.ListFormat.json:
+        return _print_json({"runs": runs})
+    for row in runs:
+        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["changed"]))
+        _print(f"{row['run']:40} {day}  {row['result']}")
+    return None
 
 
 @app.command()

@@ -4,14 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pixtral_cli.cli.common import options
+from pixtral_cli.cli.common import completers, options
 from pixtral_cli.cli.common.flags import LocalEngineFlags, expand_flags
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.remote.errors import Endpoint
-
-
-NO_PROCESS = "No process keeps a model."
 
 
 @expand_flags
@@ -45,7 +42,6 @@ def serve(
 
     Send the API key by PIXTRAL_API_KEY: what stands in a command line, other users can read.
     """
-    _require_server_extra()
     import sys
     import webbrowser
     from dataclasses import replace
@@ -54,9 +50,9 @@ def serve(
     from pixtral_cli.cli.common import engine_setup
     from pixtral_cli.engines import resident
     from pixtral_cli.errors import UsageError
-    from pixtral_cli.server.serve import ServeOptions, run
     from pixtral_cli.terminal.output.progress_line import ProgressLine
 
+    engine_setup.require_server_extra("The server")
     settings = engine.apply(replace(config.load(), base_url=None)).override(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens
     )
@@ -65,6 +61,8 @@ def serve(
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
     if chosen.note:
         typer.echo(chosen.note, err=True)
+    from pixtral_cli.server.serve import ServeOptions, run
+
     front = ServeOptions(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
     what = resident.model_spec(chosen, engine_setup.engine_options(settings), running=concurrency)
     counter = ProgressLine(sys.stderr, plain=bool(settings.plain))
@@ -86,54 +84,30 @@ def serve(
         counter.clear()
 
 
-def _require_server_extra() -> None:
-    from importlib.util import find_spec
-
-    from pixtral_cli.errors import UsageError
-
-    if not find_spec("starlette") or not find_spec("uvicorn"):
-        raise UsageError("The server needs two more packages", "Get them: pip install 'pixtral[serve]'")
-
-
-def ps() -> None:
+def ps(format: options.ListFormatOption = options.ListFormat.text) -> None:
     """List the processes that keep a model."""
-    from pixtral_cli import config
-    from pixtral_cli.engines import resident
-    from pixtral_cli.util.sanitize import visible
+    from pixtral_cli.terminal.views import processes
 
-    rows = [status for _, status in resident.running_workers(resident.socket_folder(config.paths().state))]
-    for status in rows:
-        kept = "serve" if status["owner"] else f"leaves after {status['keep_alive']:.0f} s"
-        doing = f"{status['inside']} running" if status["inside"] else f"idle for {status['idle']:.0f} s"
-        typer.echo(f"{visible(status['name']):24} process {status['stop']:<8} {doing}, {kept}")
-    if not rows:
-        typer.echo(NO_PROCESS, err=True)
+    processes.list_processes(as_json=format is options.ListFormat.json)
 
 
 def stop(
-    model: Annotated[str | None, typer.Argument(help="A model.  [default: all]", show_default=False)] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="A model, by any name that -m takes.  [default: all]",
+            show_default=False,
+            autocompletion=completers.kept_models,
+        ),
+    ] = None,
 ) -> None:
     """End the processes that keep a model.
 
     They finish what they compute.
     """
-    from pixtral_cli import config
-    from pixtral_cli.engines import resident
-    from pixtral_cli.errors import ModelError
-    from pixtral_cli.util.sanitize import visible
+    from pixtral_cli.terminal.views import processes
 
-    found = [
-        (socket, status)
-        for socket, status in resident.running_workers(resident.socket_folder(config.paths().state))
-        if model in (None, status["name"])
-    ]
-    if model and not found:
-        raise ModelError(f"No process keeps {model}", "See: pixtral ps")
-    for socket, status in found:
-        resident.stop_worker(socket, status)
-        typer.echo(f"Stopped {visible(status['name'])}.", err=True)
-    if not found:
-        typer.echo(NO_PROCESS, err=True)
+    processes.stop_processes(model)
 
 
 def login(

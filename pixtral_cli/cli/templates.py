@@ -5,8 +5,11 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import completers
+from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
 
-app = typer.Typer(help="List, show and edit named templates.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, show, edit and remove named templates.", invoke_without_command=True, rich_markup_mode=None
+)
 
 Name = Annotated[
     str, typer.Argument(help="A template's name.", autocompletion=completers.templates, show_default=False)
@@ -14,18 +17,26 @@ Name = Annotated[
 
 
 @app.callback()
-def templates(context: typer.Context) -> None:
+def templates(context: typer.Context, format: ListFormatOption = ListFormat.text) -> None:
     """List the templates."""
-    if context.invoked_subcommand is None:
-        list_()
+    if called_without_subcommand(context):
+        list_(format)
 
 
 @app.command("list")
-def list_() -> None:
+def list_(format: ListFormatOption = ListFormat.text) -> None:
     """List the templates."""
     from pixtral_cli.terminal.views import templates
 
-    templates.list_templates()
+    templates.list_templates(as_json=format is ListFormat.json)
+
+
+@app.command("rm")
+def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Remove a template. Asks first."""
+    from pixtral_cli.terminal.views import templates
+
+    templates.remove_template(name, sure=yes)
 
 
 @app.command()

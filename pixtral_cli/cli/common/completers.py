@@ -30,6 +30,15 @@ def models() -> list[Candidate]:
     return _shell_safe((model.name, model.state) for model in store.installed_models())
 
 
+def kept_models() -> list[Candidate]:
+    """The models that processes keep."""
+    from pixtral_cli import config
+    from pixtral_cli.engines import resident
+
+    workers = resident.running_workers(resident.socket_folder(config.paths().state))
+    return _shell_safe((status["name"], "") for _, status in workers)
+
+
 def full_model() -> list[Candidate]:
     """The model that `pull` is mostly for."""
     from pixtral_cli.models import names

@@ -89,6 +89,20 @@ def open_model(
     return resident.ResidentEngine(kept, opened_here, note) if kept else opened_here()
 
 
+def check_keep_alive(settings: Config) -> None:
+    """Raises UsageError when a process is to keep the model and what it needs is not installed, or for no duration."""
+    if settings.keep_alive and durations.parse(settings.keep_alive, "--keep-alive"):
+        require_server_extra("--keep-alive")
+
+
+def require_server_extra(what: str) -> None:
+    """Raises UsageError when the packages of the server are not installed."""
+    from importlib.util import find_spec
+
+    if not find_spec("starlette") or not find_spec("uvicorn"):
+        raise UsageError(f"{what} needs two more packages", "Get them: pip install 'pixtral[serve]'")
+
+
 def engine_options(settings: Config) -> EngineOptions:
     """How the settings say an engine of this machine is to run."""
     return EngineOptions(

@@ -58,6 +58,10 @@ Images = Annotated[
         help="A picture: a path, a URL, or - for stdin. Repeat it; the order is kept.",
     ),
 ]  # fmt: skip
+TextFiles = Annotated[
+    list[str] | None,
+    _option(INPUT, "--file", "-f", metavar="PATH", help="A text file, sent with its name. Repeat it."),
+]
 System = Annotated[str | None, _option(INPUT, "--system", "-s", metavar="TEXT", help="System prompt.")]
 Template = Annotated[
     str | None,

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +22,18 @@ from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.ask import stdin as piped
 from pixtral_cli.terminal.ask import watch as watching
+from pixtral_cli.terminal.ask.text_files import fenced_file
 from pixtral_cli.terminal.output.output import dumps, window_size
-from pixtral_cli.terminal.output.render import Answer, Output, as_json, collect, render, show, statistics
+from pixtral_cli.terminal.output.render import (
+    Answer,
+    Output,
+    answer_of,
+    as_json,
+    collect_chunks,
+    render,
+    show,
+    statistics,
+)
 from pixtral_cli.terminal.output.structured import Layout, describe_schema, structured_text
 from pixtral_cli.terminal.output.word_wrap import WordWrap
 from pixtral_cli.util.sanitize import clean, deception_warnings, visible
@@ -44,6 +55,7 @@ class Request:
     file: Path | None = None
     verbose: bool = False
     offline: bool = False
+    files: Sequence[str] = ()  # of text
 
 
 @dataclass(frozen=True)
@@ -62,23 +74,28 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
         output_file.check_writable(request.file)
     if request.sources.count(STDIN) > 1:
         raise UsageError("Only one image can come on stdin", "Name --image - once")
+    alone = request.question.strip()
+    if request.sources and has_picture_extension(alone) and not re.search(r"\s", alone):
+        raise UsageError(f"{visible(alone, 60)} stands where the question is wanted", "Repeat --image for each picture")
     found = [_load_image(source, request.offline, stdin) for source in request.sources]
     parts = place_images(request.question, found)
-    text = read_piped(request, out, stdin).piped or ""
+    texts = [fenced_file(file) for file in request.files]
+    text = "\n\n".join(each for each in (*texts, read_piped(request, out, stdin).piped) if each)
     if not request.question.strip() and not text:
         raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
     for image in found:
         for said in image.notes:
             out.note(f"{image.name}: {said}")
-    if not found and _names_a_picture(request.question):
-        out.note(f"{visible(request.question, 60)} is sent as text. To send the picture: --image")
+    for name in _picture_names(request.question) if not found else ():
+        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image {visible(name, 60)}")
     return Message("user", _with_piped(parts, text))
 
 
-def _names_a_picture(question: str) -> bool:
-    """Whether the whole question is the path of an image, which is text all the same."""
-    name = question.strip()
-    return len(name) < 255 and has_picture_extension(name) and Path(name).is_file()
+def _picture_names(question: str) -> list[str]:
+    """The paths of pictures that the question names, which are text all the same."""
+    words = [question.strip(), *(word.strip("\"'`()[]{}<>,;:?!").removesuffix(".") for word in question.split())]
+    found = dict.fromkeys(word for word in words if 0 < len(word) < 255 and has_picture_extension(word))
+    return [word for word in found if Path(word).expanduser().is_file()][:3]
 
 
 def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
@@ -90,10 +107,10 @@ def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
 
 
 @contextlib.contextmanager
-def open_conversation(sessions: Sessions, kept: ConversationChoice, out: Output) -> Iterator[Conversation]:
-    """The conversation that the question belongs to, saved as it happens if it is to be kept."""
+def open_conversation(sessions: Sessions, kept: ConversationChoice, out: Output) -> Iterator[tuple[Conversation, str]]:
+    """The conversation that the question belongs to, saved as it happens if it is to be kept, and its session's id."""
     if not kept.log:
-        yield _detached_conversation(sessions, kept)
+        yield _detached_conversation(sessions, kept), ""
         return
     if kept.resume is None:
         session = sessions.start(model=kept.model, system=kept.system)
@@ -104,10 +121,10 @@ def open_conversation(sessions: Sessions, kept: ConversationChoice, out: Output)
         if kept.system and kept.system != conversation.system:
             conversation.system = kept.system
         try:
-            yield conversation
+            yield conversation, session.id
         finally:
-            for line in session.take_notes():
-                out.note(line)
+            for line in session.take_notes():  # such as that it is not saved, which --quiet must not hide
+                out.tell(visible(line))
 
 
 def _detached_conversation(sessions: Sessions, kept: ConversationChoice) -> Conversation:
@@ -122,11 +139,12 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
     structured = request.sampling.schema is not None
     held = request.extract or request.file or structured
-    given = collect(chunks, out) if held else render(chunks, out)
+    taken = collect_chunks(chunks, out) if held else []
+    given = answer_of(taken) if held else render(chunks, out)
     if not structured:  # under a schema, what is wrong with it is an error
         _note_cut_or_empty(given, out)
     if held:
-        _write_result(given, request, out)
+        _write_result(given, request, out, [chunk.text for chunk in taken if chunk.text])
     if request.verbose:
         window = engine.measure([asked]).context_window
         out.tell(statistics(given, window))
@@ -171,9 +189,15 @@ def dry_run(request: Request, asked: Message, conversation: Conversation, engine
     cost.check_fits(request.sampling.max_tokens)
     sent = [image for said in messages for image in said.images]
     if out.format == "text":
-        out.write("".join(f"{clean(line)}\n" for line in _plan_lines(asked, sent, cost, out.model, schema)))
+        out.write(
+            "".join(
+                f"{clean(line)}\n" for line in _plan_lines(request, asked, conversation.system, sent, cost, out.model)
+            )
+        )
     else:
-        out.write(dumps(_plan_json(asked, sent, cost, out.model, schema), out.stdout.encoding) + "\n")
+        out.write(
+            dumps(_plan_json(request, asked, conversation.system, sent, cost, out.model), out.stdout.encoding) + "\n"
+        )
 
 
 def _load_image(source: str, offline: bool, stdin: TextIO | None) -> Image:
@@ -185,7 +209,14 @@ def _load_image(source: str, offline: bool, stdin: TextIO | None) -> Image:
         raise NetworkError(
             f"{visible(source, 60)}: the network is off (--offline)", "Download the picture, or leave --offline out"
         )
+    if _is_pipe(source):  # a shell's process substitution
+        with Path(source).open("rb") as pipe:
+            return images.from_stdin(pipe)
     return images.load(source, typed=True)
+
+
+def _is_pipe(source: str) -> bool:
+    return source.startswith(("/dev/fd/", "/proc/self/fd/")) and Path(source).is_fifo()
 
 
 def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
@@ -198,10 +229,10 @@ def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
     return (*parts, text)
 
 
-def _write_result(given: Answer, request: Request, out: Output) -> None:
+def _write_result(given: Answer, request: Request, out: Output, pieces: Sequence[str]) -> None:
     """The code block or the whole answer, to the file or stdout. What cannot be delivered is not lost."""
     try:
-        text = _result_text(given, request, out)
+        text = _result_text(given, request, out, pieces)
     except PixtralError:
         if given.text:
             out.tell(clean(given.text))
@@ -225,49 +256,84 @@ def _wrapped(text: str, request: Request, out: Output) -> str:
     return wrap.feed(text) + wrap.close()
 
 
-def _result_text(given: Answer, request: Request, out: Output) -> str:
+def _result_text(given: Answer, request: Request, out: Output, pieces: Sequence[str]) -> str:
+    """What is delivered: the schema's value, the code block or the answer, in the format that was asked for."""
     if request.sampling.schema is not None:
         return structured_text(given, request.sampling, request.layout, out, file=request.file is not None)
-    if not request.extract:
-        text = given.text if out.format == "text" else dumps(as_json(given, out.model))
-        tricks = deception_warnings(text)
-    else:
-        block = codeblocks.pick(given.text, request.extract)
-        text, tricks = block.text, deception_warnings(block.text)
-        if not block.closed:
-            out.note("The code block has no end: the answer stopped within it")
-    for trick in tricks:
-        out.note(f"Warning: {trick}")
+    text, more = given.text, {}
+    if request.extract:
+        block = _code_block(given, request, out)
+        text, more = block.text, {"code": block.text, "language": block.language}
+    for warning in deception_warnings(text):
+        out.note(f"Warning: {warning}")
+    if out.format != "text":
+        text = dumps(as_json(given, out) | more)
+    if out.format == "jsonl":
+        text = "".join(dumps({"text": piece}) + "\n" for piece in pieces) + text
     return text if text.endswith("\n") else f"{text}\n"
 
 
+def _code_block(given: Answer, request: Request, out: Output) -> codeblocks.CodeBlock:
+    """The block that was asked for. Raises PixtralError for one that is cut off and would replace a file."""
+    block = codeblocks.pick(given.text, request.extract)
+    if block.closed:
+        return block
+    if request.file and given.finish_reason != "stop":
+        raise PixtralError(
+            f"The answer was cut off within the code block: {request.file} was not written",
+            "Raise --max-tokens, or ask for less",
+        )
+    out.note("The code block has no end: the answer stopped within it")
+    return block
+
+
 def _plan_lines(
-    asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None
+    request: Request, asked: Message, system: str | None, sent: Sequence[Image], cost: Cost, model: str
 ) -> list[str]:
     lines = [f"model    {model}"]
-    for number, (image, price) in enumerate(zip(sent, cost.images, strict=True), 1):
+    for label, image, price in zip(_labels(request, asked, sent), sent, cost.images, strict=True):
         width, height = image.size
         size = f"{width}×{height}" + (
             f" → {price.width}×{price.height}" if (price.width, price.height) != image.size else ""
         )
-        lines.append(f"image {number}  {image.name}  {size}  {price.tokens:,} tokens")
+        lines.append(f"image {label}  {image.name}  {size}  {price.tokens:,} tokens")
     count = len(asked.text)
-    lines.append(f"text     {count:,} character{'' if count == 1 else 's'}")
-    if schema is not None:
-        lines.append(f"schema   {describe_schema(schema)}")
+    if system:
+        lines += _quoted("system", system)
+    lines += _quoted(f"text     {count:,} character{'' if count == 1 else 's'}", asked.text)
+    if request.sampling.schema is not None:
+        lines.append(f"schema   {describe_schema(request.sampling.schema)}")
     lines.append(f"prompt   {cost.prompt_tokens:,} tokens, {cost.image_tokens:,} of them images")
     lines.append(f"context  {cost.left:,} of {cost.context_window:,} tokens left for the answer")
     return lines
 
 
+def _quoted(label: str, text: str) -> list[str]:
+    """A label, and below it a text as it is sent."""
+    return [label, *(f"         {line}" for line in text.split("\n"))]
+
+
+def _labels(request: Request, asked: Message, sent: Sequence[Image]) -> list[str]:
+    """What each image is called: `{1}` as in the question, in the order of --image; of earlier messages `#1`."""
+    earlier = len(sent) - len(asked.images)
+    order = {Path(source).name: number for number, source in reversed(list(enumerate(request.sources, 1)))}
+    ours = [order.get(image.name, number) for number, image in enumerate(asked.images, 1)]
+    if len(set(ours)) < len(ours):
+        ours = list(range(1, len(ours) + 1))
+    return [*(f"#{number}" for number in range(1, earlier + 1)), *(f"{{{number}}}" for number in ours)]
+
+
 def _plan_json(
-    asked: Message, sent: Sequence[Image], cost: Cost, model: str, schema: dict[str, Any] | None
+    request: Request, asked: Message, system: str | None, sent: Sequence[Image], cost: Cost, model: str
 ) -> dict[str, Any]:
+    schema = request.sampling.schema
     return {
         "model": model,
+        "system": system,
         "text": asked.text,
         "images": [
             {
+                "label": label,
                 "name": image.name,
                 "width": image.size[0],
                 "height": image.size[1],
@@ -275,7 +341,7 @@ def _plan_json(
                 "sent_height": price.height,
                 "tokens": price.tokens,
             }
-            for image, price in zip(sent, cost.images, strict=True)
+            for label, image, price in zip(_labels(request, asked, sent), sent, cost.images, strict=True)
         ],
         "prompt_tokens": cost.prompt_tokens,
         "image_tokens": cost.image_tokens,

@@ -24,7 +24,7 @@ class Output:
 
     `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
     `wrap`: where it is not rendered it is broken between words, if stdout is a terminal.
-    `stream`: text is shown as it comes; else all at its end. `model`: the name that JSON objects carry. `doing`: what
+    `stream`: text is shown as it comes; else all at its end. `model`, `session`: the names that JSON objects carry. `doing`: what
     whoever answers does before it can, if it tells.
     """
 
@@ -37,6 +37,7 @@ class Output:
     stream: bool = True
     quiet: bool = False
     model: str = ""
+    session: str = ""
     doing: Callable[[], str] = str
 
     def write(self, text: str) -> None:

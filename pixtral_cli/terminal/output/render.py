@@ -43,10 +43,15 @@ def render(chunks: Iterator[Chunk], out: Output) -> Answer:
 
 def collect(chunks: Iterator[Chunk], out: Output) -> Answer:
     """The whole answer, nothing shown but a sign of life."""
+    return answer_of(collect_chunks(chunks, out))
+
+
+def collect_chunks(chunks: Iterator[Chunk], out: Output) -> list[Chunk]:
+    """All chunks of an answer, nothing shown but a sign of life."""
     taken: list[Chunk] = []
     with close_after(chunks), Spinner(out):
         taken.extend(chunks)
-    return _answer(taken)
+    return taken
 
 
 def show(answer: Answer, out: Output) -> None:
@@ -55,17 +60,18 @@ def show(answer: Answer, out: Output) -> None:
         with _sanitized_feed(out) as feed:
             feed(answer.text)
     else:
-        out.write(dumps(as_json(answer, out.model), out.stdout.encoding) + "\n")
+        out.write(dumps(as_json(answer, out), out.stdout.encoding) + "\n")
 
 
-def as_json(answer: Answer, model: str) -> dict[str, Any]:
+def as_json(answer: Answer, out: Output) -> dict[str, Any]:
     """What `--format json` says: OpenAI's names for what it counts, seconds for what it times."""
     usage = asdict(answer.usage)
     usage["total_tokens"] = answer.usage.prompt_tokens + answer.usage.completion_tokens
     timings = {name: round(value, 6) for name, value in asdict(answer.timings).items() if name != "peak_memory"}
     return {
         "answer": answer.text,
-        "model": model,
+        "model": out.model,
+        "session": out.session or None,
         "usage": usage,
         "timings": timings,
         "finish_reason": answer.finish_reason,
@@ -107,7 +113,7 @@ def _render_text(chunks: Iterator[Chunk], out: Output) -> Answer:
             if chunk.text:
                 spinner.stop()
                 feed(chunk.text)
-    return _answer(taken)
+    return answer_of(taken)
 
 
 def _render_jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
@@ -118,12 +124,13 @@ def _render_jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
             if chunk.text:
                 spinner.stop()
                 out.write(dumps({"text": chunk.text}, out.stdout.encoding) + "\n")
-    answer = _answer(taken)
+    answer = answer_of(taken)
     show(answer, out)
     return answer
 
 
-def _answer(chunks: list[Chunk]) -> Answer:
+def answer_of(chunks: list[Chunk]) -> Answer:
+    """What the chunks are together; an answer without an end was interrupted."""
     text = "".join(chunk.text for chunk in chunks)
     last = chunks[-1] if chunks else Chunk()
     return Answer(text, last.finish_reason or "interrupted", last.usage or Usage(), last.timings or Timings())

@@ -27,7 +27,7 @@ def structured_text(given: Answer, sampling: Sampling, layout: Layout, out: Outp
             out.note(f"Not in the table: {', '.join(found.beside)} (--format json has all)")
         return _csv_text(found, out) if layout == "csv" else "".join(f"{dumps(row, encoding)}\n" for row in found.rows)
     if out.format != "text":
-        return dumps(as_json(given, out.model) | {"parsed": value}, encoding) + "\n"
+        return dumps(as_json(given, out) | {"parsed": value}, encoding) + "\n"
     if not file and out.stdout.isatty():
         return json.dumps(value, indent=2, ensure_ascii=(encoding or "").lower() != "utf-8") + "\n"
     return dumps(value, encoding) + "\n"

@@ -1,20 +1,61 @@
 """What `pixtral templates` shows, and its way into the editor. Leaves the templates to `chat.templates`."""
 
+from collections.abc import Mapping
+
 from pixtral_cli.chat.templates import EXAMPLE, one_line_summary, open_templates
+from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.database import make_folder
 from pixtral_cli.terminal.output.notes import format_table
-from pixtral_cli.terminal.output.output import choose_output
+from pixtral_cli.terminal.output.output import choose_output, confirm, dumps
 from pixtral_cli.util.sanitize import clean
 
 
-def list_templates() -> None:
+def list_templates(*, as_json: bool = False) -> None:
     """The templates with what they ask; one that cannot be read says why."""
     templates, out = open_templates(), choose_output()
+    if as_json:
+        listed = [
+            {"name": name, "asks": one_line_summary(templates, name), "file": str(templates.path(name))}
+            for name in templates.names()
+        ]
+        return out.write(dumps({"templates": listed}, out.stdout.encoding) + "\n")
     rows = [(name, one_line_summary(templates, name)) for name in templates.names()]
     for line in format_table(rows, 10_000):
         out.write(f"{line}\n")
     if not rows:
         out.note("There are no templates yet. Write one: pixtral templates edit NAME")
+    return None
+
+
+def remove_template(name: str, *, sure: bool = False) -> None:
+    """Remove a template's file; asks first. Raises UsageError when there is none."""
+    templates, out = open_templates(), choose_output()
+    file = templates.path(name)
+    if not file.exists():
+        templates.load(name)
+    if not sure and not confirm(f"Remove the template {name}, {file}?", out):
+        return out.note("Nothing was removed")
+    file.unlink()
+    return out.note(f"Removed the template {name}")
+
+
+def save_template(name: str, values: Mapping[str, object]) -> None:
+    """Write a new template. Raises UsageError when there is one of that name."""
+    import tomlkit
+
+    templates, out = open_templates(), choose_output()
+    file = templates.path(name)
+    if file.exists():
+        raise UsageError(f"There is a template {name} already", f"Change it: pixtral templates edit {name}")
+    make_folder(file.parent)
+    document = tomlkit.document()
+    for key, value in values.items():
+        if value is not None:
+            document[key] = value
+    with file.open("x", encoding="utf-8") as stream:
+        stream.write(tomlkit.dumps(document))
+    templates.load(name)
+    out.note(f"Saved as the template {name}; ask by it: pixtral ask -t {name}")
 
 
 def show_template(name: str) -> None:

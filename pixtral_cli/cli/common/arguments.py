@@ -1,0 +1,101 @@
+"""The words of a command line before Typer reads them, and what to say about those that it cannot read."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.images.formats import has_picture_extension
+
+# What other programs call a command; for a group, what its own is called.
+OTHER_NAMES = {
+    "": {
+        "help": "pixtral --help", "version": "pixtral --version", "run": "pixtral chat -m MODEL", "prompt": 'pixtral ask "…"',
+        "list": "pixtral models", "ls": "pixtral models", "rm": "pixtral models rm MODEL", "logs": "pixtral sessions",
+        "show": "pixtral models", "download": "pixtral pull MODEL", "server": "pixtral serve", "keys": "pixtral login",
+    },
+    "models": {
+        "ls": "pixtral models list", "pull": "pixtral pull MODEL", "download": "pixtral pull MODEL", "default": "pixtral config set model NAME",
+        "remove": "pixtral models rm MODEL", "delete": "pixtral models rm MODEL", "show": "pixtral models list", "check": "pixtral models verify",
+    },
+    "sessions": {
+        "ls": "pixtral sessions list", "remove": "pixtral sessions rm ID", "delete": "pixtral sessions rm ID", "find": "pixtral sessions search WORDS",
+        "view": "pixtral sessions show ID", "cat": "pixtral sessions show ID",
+    },
+    "templates": {
+        "ls": "pixtral templates list", "remove": "pixtral templates rm NAME", "delete": "pixtral templates rm NAME", "new": "pixtral templates edit NAME",
+        "add": "pixtral templates edit NAME", "create": "pixtral templates edit NAME", "cat": "pixtral templates show NAME",
+    },
+    "config": {"list": "pixtral config", "ls": "pixtral config", "show": "pixtral config", "rm": "pixtral config unset KEY"},
+    "eval": {"ls": "pixtral eval list"},
+}  # fmt: skip
+WITHOUT_LANGUAGE = ("-x", "--extract")
+LANGUAGE = re.compile(r"[A-Za-z][\w+#.-]{0,19}")
+NEGATIVE = re.compile(r"-\.?\d")
+
+
+def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
+    """The words as Typer reads them: `--json` spelt out, `-x` without a language, a question without `ask`."""
+    given = list(words)
+    end = given.index("--") if "--" in given else len(given)
+    if end and given[0] not in commands and not given[0].startswith("-") and re.search(r"\s|\?$", given[0]):
+        given, end = ["ask", *given], end + 1
+    head: list[str] = []
+    for place, word in enumerate(given[:end]):
+        head += ["--format", "json"] if word == "--json" else [word]
+        following = given[place + 1] if place + 1 < end else ""
+        if word in WITHOUT_LANGUAGE and not LANGUAGE.fullmatch(following) and given[0] == "ask":
+            head.append("any")
+    return head + given[end:]
+
+
+def positional(words: Sequence[str], word: str) -> list[str]:
+    """The words with one that begins with a dash, and is no option, put where it is read as an argument."""
+    rest = [each for each in words if each != word]
+    return [*rest, word] if "--" in rest else [*rest, "--", word]
+
+
+def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
+    """What is wrong with a command line, with a hint that is possible for the command that was typed."""
+    message = " ".join(getattr(error, "format_message", error.__str__)().split())
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "pixtral"
+    see = f"See: {path} --help"
+    if option := getattr(error, "option_name", None):
+        message = f"No such option: {option}"
+        near = _nearest(option, _options(context)) if context else None
+        return UsageError(message, f"Did you mean {near}? {see}" if near else see)
+    if found := re.match(r"No such command '(.*?)'", message):
+        return UsageError(f"No such command '{found[1]}'", _command_hint(found[1], context, path))
+    if context and context.info_name in ("ask", "chat") and message.startswith("Got unexpected extra argument"):
+        return UsageError(message, _extra_hint(words, context.info_name))
+    return UsageError(message, see if context else "")
+
+
+def _options(context: Any) -> list[str]:
+    names = [name for parameter in context.command.get_params(context) for name in getattr(parameter, "opts", ())]
+    return [*names, "--json"] if "--format" in names else names
+
+
+def _command_hint(name: str, context: Any, path: str) -> str:
+    group = path.removeprefix("pixtral").strip()
+    if other := OTHER_NAMES.get(group, {}).get(name):
+        return f"Here it is: {other}"
+    near = _nearest(name, list(context.command.commands)) if context else None
+    return f"Did you mean {path} {near}?" if near else f"See: {path} --help"
+
+
+def _extra_hint(words: Sequence[str], command: str) -> str:
+    """How pictures or a question that lack their flag or quotes are given."""
+    flags = ("--image", "-a", "--attachment", "-o", "--output")
+    loose = [word for before, word in zip(["", *words], words, strict=False) if before not in flags]
+    if pictures := [word for word in loose if has_picture_extension(word) and not word.startswith("-")]:
+        return f"Repeat --image for each picture: --image {pictures[-1]}"
+    return 'Quote the question: pixtral ask "What is this?"' if command == "ask" else 'Quote it: pixtral chat "Hello"'
+
+
+def _nearest(word: str, known: Sequence[str]) -> str | None:
+    from difflib import get_close_matches
+
+    begun = [name for name in known if name.startswith(word) and len(word) > 3]
+    return next(iter(begun or get_close_matches(word, known, 1, 0.75)), None)

@@ -1,0 +1,192 @@
+"""The shell's side of daily use: help in groups, hints that are possible, lists as JSON, arguments as people type them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli import config
+from pixtral_cli.cli.common import arguments
+from tests.cli.calling import pixtral
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "shapes.png"
+COMMANDS = ["ask", "chat", "models", "sessions", "config"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PIXTRAL_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def dry(*words: str) -> dict[str, object]:
+    done = pixtral("ask", *words, "--dry-run", "--no-stdin", "-q", "-m", "demo", "--json")
+    assert done.status == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_the_help_of_ask_is_in_groups_and_no_metavar_is_a_type() -> None:
+    said = pixtral("ask", "--help").stdout
+    heads = ["Input:", "Output:", "Conversation:", "Sampling:", "Model and engine:", "vLLM:", "Options:"]
+    places = [said.index(f"\n{head}\n") for head in heads]
+    assert places == sorted(places)
+    for type_name in ("<str>", "<float", "<int", "<path>"):
+        assert type_name not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["ask", "x", "--temprature", "1"], "Did you mean --temperature?"),
+        (["ask", "x", "--formt", "json"], "Did you mean --format?"),
+        (["sessions", "ls"], "Here it is: pixtral sessions list"),
+        (["models", "ls"], "Here it is: pixtral models list"),
+        (["models", "pull", "x"], "Here it is: pixtral pull MODEL"),
+        (["templates", "delete", "x"], "Here it is: pixtral templates rm NAME"),
+        (["models", "verfy"], "Did you mean pixtral models verify?"),
+        (["askk"], "Did you mean pixtral ask?"),
+        (["config", "list"], "Here it is: pixtral config"),
+        (["ask", "--image", "a.png", "b.png", "what"], "Repeat --image for each picture: --image b.png"),
+        (["ask", "--image", str(EXAMPLE), "b.png"], "Repeat --image for each picture"),
+        (["ask", "what", "is", "this"], 'Quote the question: pixtral ask "What is this?"'),
+        (["ask", "x", "--zzz"], "See: pixtral ask --help"),
+    ],
+)
+def test_a_mistake_gets_a_hint_that_is_possible_for_what_was_typed(words: list[str], hint: str) -> None:
+    done = pixtral(*words)
+    assert done.status == 2
+    assert hint in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        (["ask", "q", "-x"], ["ask", "q", "-x", "any"]),
+        (["ask", "-x", "What is this?"], ["ask", "-x", "any", "What is this?"]),
+        (["ask", "-x", "html", "q"], ["ask", "-x", "html", "q"]),
+        (["ask", "-x", "c++", "q"], ["ask", "-x", "c++", "q"]),
+        (["ask", "-x", "-o", "f"], ["ask", "-x", "any", "-o", "f"]),
+        (["ask", "q", "--json"], ["ask", "q", "--format", "json"]),
+        (["ask", "q", "--", "--json"], ["ask", "q", "--", "--json"]),
+        (["What is this?", "-a", "x.png"], ["ask", "What is this?", "-a", "x.png"]),
+        (["Why?"], ["ask", "Why?"]),
+        (["modls"], ["modls"]),
+        (["--version"], ["--version"]),
+        ([], []),
+    ],
+)
+def test_arguments_are_read_as_they_are_meant(words: list[str], read: list[str]) -> None:
+    assert arguments.normalize(words, COMMANDS) == read
+
+
+def test_a_question_may_begin_with_a_number_below_zero_and_a_setting_be_one() -> None:
+    assert dry("-5 degrees: cold?")["text"] == "-5 degrees: cold?"
+    assert pixtral("config", "set", "seed", "-1").status == 0
+    assert pixtral("config", "get", "seed").stdout == "-1\n"
+
+
+def test_the_program_alone_takes_a_question() -> None:
+    done = pixtral("What is this?", "-a", str(EXAMPLE), "--dry-run", "--json", "-m", "demo", "-q")
+    assert json.loads(done.stdout)["text"] == "What is this?"
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["ps"], "processes"), (["models"], "models"), (["sessions"], "sessions"), (["templates"], "templates"),
+        (["templates", "list"], "templates"), (["config"], "settings"), (["eval", "list"], "runs"),
+        (["eval", "tasks"], "tasks"),
+    ],
+)  # fmt: skip
+def test_every_list_is_one_json_object(words: list[str], key: str) -> None:
+    done = pixtral(*words, "--json")
+    assert done.status == 0, done.stderr
+    assert isinstance(json.loads(done.stdout)[key], list)
+
+
+def test_a_dry_run_shows_the_question_the_system_prompt_and_images_by_their_places(home: Path) -> None:
+    (home / "a.png").write_bytes(EXAMPLE.read_bytes())
+    words = [
+        "ask",
+        "Compare {2} with {1}",
+        "-s",
+        "Be brief.",
+        "--image",
+        "a.png",
+        "--image",
+        str(EXAMPLE.with_name("runs.png")),
+    ]
+    done = pixtral(*words, "--dry-run", "--watch", "-m", "demo", "--no-stdin", "-q")
+    assert done.status == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[1:3] for line in lines if line.startswith("image")] == [["{2}", "runs.png"], ["{1}", "a.png"]]
+    assert "         Be brief." in lines
+    assert any(line.startswith("         Compare") for line in lines)
+
+
+def test_a_path_in_the_question_is_said_to_be_text(home: Path) -> None:
+    (home / "pics").mkdir()
+    (home / "pics" / "s.png").write_bytes(EXAMPLE.read_bytes())
+    done = pixtral("ask", "What is in pics/s.png?", "--dry-run", "-m", "demo", "--no-stdin")
+    assert "pics/s.png is sent as text. To send the picture: --image pics/s.png" in done.stderr
+
+
+def test_a_shell_s_process_substitution_is_a_picture() -> None:
+    command = (
+        f"{sys.executable} -m pixtral_cli ask What --image <(cat {EXAMPLE}) --dry-run --json -m demo -q --no-stdin"
+    )
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert len(json.loads(done.stdout)["images"]) == 1
+
+
+def test_text_files_are_sent_with_their_names(home: Path) -> None:
+    (home / "notes.md").write_text("Some ```code``` here\n")
+    said = str(dry("Summarise", "-f", "notes.md")["text"])
+    assert said == "Summarise\n\n````notes.md\nSome ```code``` here\n````"
+    (home / "b.bin").write_bytes(b"\0\1")
+    for name, why in (("b.bin", "bytes that are not text"), ("none.txt", "cannot be read"), ("a.png", "is a picture")):
+        done = pixtral("ask", "q", "-f", name, "--dry-run", "--no-stdin")
+        assert (done.status, why in done.stderr) == (2, True)
+
+
+def test_a_template_is_made_of_flags_used_and_removed() -> None:
+    assert pixtral("ask", "Describe $input", "-s", "Be brief.", "--temperature", "0.2", "--save", "brief").status == 0
+    assert dry("a circle", "-t", "brief")["text"] == "Describe a circle"
+    assert dry("a circle", "-t", "brief")["system"] == "Be brief."
+    again = pixtral("ask", "x", "--save", "brief")
+    assert (again.status, "There is a template brief already" in again.stderr) == (2, True)
+    assert pixtral("templates", "rm", "brief", "--yes").status == 0
+    assert json.loads(pixtral("templates", "--json").stdout) == {"templates": []}
+    assert pixtral("templates", "rm", "brief", "--yes").status == 2
+
+
+def test_the_settings_are_listed_with_value_default_and_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixtral("config", "set", "temperature", "0.5")
+    monkeypatch.setenv("PIXTRAL_DEVICE", "cpu")
+    rows = {row["name"]: row for row in json.loads(pixtral("config", "--json").stdout)["settings"]}
+    assert set(rows) == set(config.SETTINGS)
+    assert (rows["temperature"]["value"], rows["device"]["source"]) == (0.5, "PIXTRAL_DEVICE")
+    assert (rows["seed"]["value"], rows["seed"]["source"]) == (None, "default")
+    said = pixtral("config").stdout
+    assert all(name in said for name in config.SETTINGS)
+
+
+def test_a_model_is_kept_only_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
+    hide = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name in ('starlette', 'uvicorn') else find(name, *more)\n"
+        "from pixtral_cli.__main__ import run\n"
+        "sys.exit(run(sys.argv[1:]))\n"
+    )
+    for words in (["ask", "q", "--keep-alive", "5m"], ["chat", "--keep-alive", "5m"]):
+        done = subprocess.run(
+            [sys.executable, "-c", hide, *words], capture_output=True, text=True, check=False, input=""
+        )
+        assert done.returncode == 2
+        assert done.stderr == "pixtral: --keep-alive needs two more packages. Get them: pip install 'pixtral[serve]'\n"
