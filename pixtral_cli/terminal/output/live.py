@@ -22,13 +22,17 @@ from pixtral_cli.terminal.output.output import window_size
 
 BEGIN_FRAME, END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # a frame: terminals that know it show all of it at once
 FRAME_INTERVAL = 0.05
+POLL_INTERVAL = 0.1  # seconds between two looks at the footer while no text comes
 
 
 class LiveMarkdown:
     """A context in which `feed` shows more of one answer. Its text must be sanitised."""
 
-    def __init__(self, stdout: TextIO, write: Callable[[str], None]) -> None:
-        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)))
+    def __init__(
+        self, stdout: TextIO, write: Callable[[str], None], footer: Callable[[int], list[str]] | None = None
+    ) -> None:
+        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)), footer)
+        self._poll = POLL_INTERVAL if footer else None
         self._inbox: deque[str] = deque()
         self._news = threading.Event()
         self._over = threading.Event()
@@ -60,7 +64,7 @@ class LiveMarkdown:
     def _draw(self) -> None:
         try:
             while not self._over.is_set():
-                self._news.wait()
+                self._news.wait(self._poll)
                 self._news.clear()
                 begin = time.perf_counter()
                 self._page.show(self._arrived())
@@ -76,8 +80,9 @@ class LiveMarkdown:
 class MarkdownStream:
     """The answer so far: what of it is finished, and how the rest looks for now."""
 
-    def __init__(self, painter: "LinePainter") -> None:
+    def __init__(self, painter: "LinePainter", footer: Callable[[int], list[str]] | None = None) -> None:
         self._painter = painter
+        self._footer = footer
         self._text = ""  # from the first unfinished block on
         self._apart = False  # that block stands after a blank line
         self._done = 0  # lines of its source that are finished: it is a fence that goes on
@@ -95,7 +100,7 @@ class MarkdownStream:
                 self._done = whole[-1].source.count("\n")
         tail = split(close_open_marks(self._text))
         live = [line for place, block in enumerate(tail) for line in self._lines(block, first=place == 0)]
-        self._painter.paint(finished, live)
+        self._painter.paint(finished, live + (self._footer(self._painter.columns) if self._footer else []))
 
     def finish(self, more: str) -> None:
         """Everything is finished, and the cursor on a line of its own."""

@@ -25,7 +25,8 @@ class Output:
     `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
     `wrap`: where it is not rendered it is broken between words, if stdout is a terminal.
     `stream`: text is shown as it comes; else all at its end. `model`, `session`: the names that JSON objects carry. `doing`: what
-    whoever answers does before it can, if it tells.
+    whoever answers does before it can, if it tells. `footer`: lines to stand below a rendered answer while it streams, for
+    a number of columns; they are asked for again and again.
     """
 
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
@@ -39,6 +40,7 @@ class Output:
     model: str = ""
     session: str = ""
     doing: Callable[[], str] = str
+    footer: Callable[[int], list[str]] | None = None
 
     def write(self, text: str) -> None:
         """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""

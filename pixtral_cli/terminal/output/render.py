@@ -9,7 +9,7 @@ that outlives it. `Answer.text` and JSON hold the text as the model wrote it; wh
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
 from pixtral_cli.chat.engine import Chunk, FinishReason, Timings, Usage
@@ -107,7 +107,8 @@ def close_after(chunks: Iterator[Chunk]) -> Iterator[None]:
 
 def _render_text(chunks: Iterator[Chunk], out: Output) -> Answer:
     taken: list[Chunk] = []
-    with _sanitized_feed(out) as feed, Spinner(out) as spinner, close_after(chunks):
+    silent = replace(out, spinner=False) if out.footer else out  # the footer is a sign of life
+    with _sanitized_feed(out) as feed, Spinner(silent) as spinner, close_after(chunks):
         for chunk in chunks:
             taken.append(chunk)
             if chunk.text:
@@ -152,7 +153,7 @@ def _sanitized_feed(out: Output) -> Iterator[Feed]:
 def _markdown_feed(out: Output) -> Iterator[Feed]:
     from pixtral_cli.terminal.output.live import LiveMarkdown
 
-    with LiveMarkdown(out.stdout, out.write) as live:
+    with LiveMarkdown(out.stdout, out.write, out.footer) as live:
         yield live.feed
 
 

@@ -61,6 +61,13 @@ class PlainPrompt:
         """Keys are the terminal's own business here."""
         return contextlib.nullcontext()
 
+    def while_answering(self, doing: Callable[[], str]) -> AbstractContextManager[None]:
+        """Nothing stands below an answer here."""
+        return contextlib.nullcontext()
+
+    def unread(self, typed: bytes) -> None:
+        """Keys that somebody else has read cannot be put back here."""
+
     def _insert(self, draft: str) -> None:
         assert self._library
         self._library.insert_text(draft)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from pixtral_cli.terminal.output.keyboard import hold_keys, pending_keys
 from pixtral_cli.terminal.repl.history import InputHistory, InputLine
 
 if TYPE_CHECKING:
+    from pixtral_cli.terminal.repl.answer_input import AnswerInput
     from pixtral_cli.terminal.repl.completion import Suggestion
 
 STYLE = Style.from_dict({
@@ -133,6 +135,21 @@ class Prompt:
         with hold_keys(keyboard):
             self.unread(pending_keys(keyboard))
             yield
+
+    @contextlib.contextmanager
+    def while_answering(self, doing: Callable[[], str]) -> "Iterator[AnswerInput | None]":
+        """What is typed below an answer that streams; None where it cannot be shown."""
+        from pixtral_cli.terminal.repl.answer_input import AnswerInput, possible
+
+        try:
+            keyboard = self._session.input.fileno()
+        except NotImplementedError:
+            keyboard = -1
+        if keyboard < 0 or not possible(keyboard, sys.stdout):
+            yield None
+            return
+        with AnswerInput(keyboard, sys.stdout, doing) as typing:
+            yield typing
 
     def unread(self, typed: bytes) -> None:
         """Keys that somebody else has read, to be taken by the next `read`."""

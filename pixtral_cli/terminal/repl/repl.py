@@ -3,12 +3,13 @@
 What is needed only when a line has been typed is imported then: the prompt is to stand at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from pixtral_cli import config
+from pixtral_cli.chat.engine import Chunk
 from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
@@ -18,6 +19,7 @@ from pixtral_cli.terminal.repl.state import Draft, Leave, Outcome, StartAnswer, 
 
 if TYPE_CHECKING:
     from pixtral_cli.terminal.output.render import Answer
+    from pixtral_cli.terminal.repl.answer_input import AnswerInput
     from pixtral_cli.terminal.repl.input_parser import Question
 
 
@@ -27,6 +29,10 @@ class Reader(Protocol):
     def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine: ...
 
     def held(self) -> AbstractContextManager[None]: ...
+
+    def while_answering(self, doing: Callable[[], str]) -> AbstractContextManager["AnswerInput | None"]: ...
+
+    def unread(self, typed: bytes) -> None: ...
 
 
 class Repl:
@@ -157,7 +163,7 @@ class Repl:
 
     def _answer(self, ask: StartAnswer) -> None:
         """Show an answer as it comes. Ctrl-C ends it; the part there is stays."""
-        from pixtral_cli.terminal.output.render import render, statistics
+        from pixtral_cli.terminal.output.render import statistics
 
         state = self.state
         if not self._out.spinner and state.backend.doing:
@@ -165,7 +171,7 @@ class Repl:
         chunks = ask.start(state.backend, state.sampling)
         before = state.conversation.turns
         try:
-            state.answer = render(chunks, self._screen())
+            state.answer = self._rendered(chunks)
         except KeyboardInterrupt:
             if not state.conversation.unanswered and state.conversation.turns == before:
                 raise  # it came before the question was on record
@@ -183,6 +189,23 @@ class Repl:
             cost, _ = state.measure()
             state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
         state.notes.draw("")
+
+    def _rendered(self, chunks: Iterator[Chunk]) -> "Answer":
+        """The answer, shown as it comes; what is typed meanwhile stands below it and then in the prompt."""
+        from pixtral_cli.terminal.output.render import render
+
+        screen = self._screen()
+        if not screen.markdown:
+            return render(chunks, screen)
+        with self._reader.while_answering(self._waiting) as typing:
+            if typing is None:
+                return render(chunks, screen)
+            try:
+                counted = typing.counted(chunks, self.state.measure_question)
+                return render(counted, replace(screen, footer=typing.footer))
+            finally:
+                typing.read()
+                self._reader.unread(typing.typed())
 
     def _check_schema(self, answer: "Answer") -> None:
         """Say where an answer is not what the schema asks for; it stays in the conversation."""

@@ -113,6 +113,14 @@ class State:
         keys = [image.key for message in messages for image in message.images]
         return cost, dict(zip(keys, cost.images, strict=True))
 
+    def measure_question(self) -> Cost | None:
+        """What the question that is being answered costs with all before it; nothing where nobody can count."""
+        question = self.conversation.unanswered
+        try:
+            return self.backend.measure((*self.conversation.messages, *([question] if question else ())))
+        except PixtralError:
+            return None
+
     def stage(self, images: Sequence[Image]) -> None:
         """Attach images to the next question, and say what that costs."""
         from pixtral_cli.terminal.repl import attachments

@@ -1,0 +1,172 @@
+"""What is typed while an answer streams: shown below it and kept as one draft. Reads keys without waiting for any."""
+
+import codecs
+import os
+import re
+import select
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from prompt_toolkit.input.vt100_parser import Vt100Parser
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.keys import Keys
+from wcwidth import wcswidth
+
+from pixtral_cli.chat.engine import Chunk, Cost
+from pixtral_cli.util.sanitize import visible
+
+PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"  # xterm: a paste comes between two marks
+PASTE_BEGIN, PASTE_END = "\x1b[200~", "\x1b[201~"
+MAX_DRAFT_LINES = 4
+_SEVERAL_LINES = re.compile(r"[\r\n][^\r\n]")
+
+
+class AnswerInput:
+    """A context around one answer. `footer` reads what has been typed and gives the lines to stand below the answer."""
+
+    def __init__(self, keyboard: int, screen: TextIO, doing: Callable[[], str]) -> None:
+        self.draft, self.queued = "", False
+        self._keyboard, self._screen = keyboard, screen
+        self._doing = doing
+        self._keys: list[KeyPress] = []
+        self._parser = Vt100Parser(self._keys.append)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._tokens = 0
+        self._cost: Cost | None = None
+        self._began, self._first = time.monotonic(), 0.0
+
+    def __enter__(self) -> "AnswerInput":
+        self._screen.write(PASTE_ON)
+        self._screen.flush()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._screen.write(PASTE_OFF)
+        self._screen.flush()
+
+    def counted(self, chunks: Iterator[Chunk], cost: Callable[[], Cost | None]) -> Iterator[Chunk]:
+        """The chunks, counted as they pass; closing this closes them. `cost` is asked for when the first has come."""
+        try:
+            for chunk in chunks:
+                if not self._first:
+                    self._first = time.monotonic()
+                    self._cost = cost()
+                self._tokens += bool(chunk.text)
+                yield chunk
+        finally:
+            if close := getattr(chunks, "close", None):
+                close()
+
+    def footer(self, columns: int) -> list[str]:
+        """The state of the answer, and the draft behind the prompt's mark, in at most `columns` columns."""
+        self.read()
+        lines = (f"> {visible(self.draft, 10_000)}" if "\n" not in self.draft else f"> {self.draft}").split("\n")
+        if len(lines) > MAX_DRAFT_LINES:
+            lines = [f"> … {len(lines)} lines", *lines[1 - MAX_DRAFT_LINES :]]
+        return [
+            "",
+            f"\x1b[2m{_clipped(self._status(), columns - 1)}\x1b[0m",
+            *(_tail(line, columns - 2) for line in lines),
+        ]
+
+    def typed(self) -> bytes:
+        """The draft as keys for the prompt that comes next; with Enter when it was pressed last."""
+        text = self.draft.strip("\n") if self.queued else self.draft
+        if not text:
+            return b""
+        keys = f"{PASTE_BEGIN}{text}{PASTE_END}" if "\n" in text else text
+        return (keys + "\r" * self.queued).encode()
+
+    def _status(self) -> str:
+        if not self._first:
+            waited = time.monotonic() - self._began
+            doing = self._doing() or "reading the question"
+            return f"Ctrl-C stops · {doing}, {waited:.0f} s"
+        pieces = ["Ctrl-C stops"]
+        seconds = time.monotonic() - self._first
+        if self._tokens > 1 and seconds > 0.2:
+            pieces.append(f"{(self._tokens - 1) / seconds:,.0f} tokens/s")
+        if self._cost:
+            pieces.append(f"{self._cost.prompt_tokens + self._tokens:,} of {self._cost.context_window:,}")
+        if self.queued:
+            pieces.append("sent after the answer")
+        return " · ".join(pieces)
+
+    def read(self) -> None:
+        """Take in what has been typed since the last time."""
+        while select.select([self._keyboard], [], [], 0)[0]:
+            try:
+                data = os.read(self._keyboard, 65_536)
+            except OSError:
+                return
+            if not data:
+                return
+            self._take(self._decoder.decode(data))
+
+    def _take(self, text: str) -> None:
+        if "\x1b" not in text and _SEVERAL_LINES.search(text):  # a paste from a terminal that does not mark it
+            self._insert(text.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
+            return
+        self._keys.clear()
+        self._parser.feed(text)
+        for press in list(self._keys):
+            self._press(press)
+
+    def _press(self, press: KeyPress) -> None:
+        if press.key == Keys.BracketedPaste:
+            self._insert(press.data.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
+        elif press.key in (Keys.ControlM, Keys.Enter):
+            self.queued = bool(self.draft.strip())
+        elif press.key == Keys.ControlJ:
+            self._insert("\n")
+        elif press.key == Keys.ControlH:
+            self.draft, self.queued = without_last_character(self.draft), False
+        elif press.key in (Keys.ControlU, Keys.ControlW):
+            self.draft = "" if press.key == Keys.ControlU else re.sub(r"\S*\s*$", "", self.draft)
+            self.queued = False
+        elif not isinstance(press.key, Keys) and press.data.isprintable():
+            self._insert(press.data)
+
+    def _insert(self, text: str) -> None:
+        """More of the draft; behind a line that Enter has ended, on a line of its own."""
+        self.draft += ("\n" if self.queued else "") + text
+        self.queued = False
+
+
+def without_last_character(text: str) -> str:
+    """The text without what a reader takes for its last character, such as a family of emoji or a flag."""
+    while text and (
+        unicodedata.combining(text[-1]) or text[-1] in "\ufe0e\ufe0f\u200d" or "\U0001f3fb" <= text[-1] <= "\U0001f3ff"
+    ):
+        text = text[:-1]
+    last, text = text[-1:], text[:-1]
+    if text.endswith("\u200d"):
+        return without_last_character(text)
+    if "\U0001f1e6" <= last <= "\U0001f1ff" and "\U0001f1e6" <= text[-1:] <= "\U0001f1ff":
+        return text[:-1]
+    return text
+
+
+def _tail(line: str, columns: int) -> str:
+    """The end of a line that fits, behind the mark that it began with."""
+    if wcswidth(line) <= columns:
+        return line
+    kept = line[2:]
+    while kept and wcswidth(kept) > max(columns - 3, 1):
+        kept = kept[1:]
+    return f"> …{kept}"[: max(columns, 1)] if columns < 4 else f"> …{kept}"
+
+
+def _clipped(text: str, columns: int) -> str:
+    """As many of the pieces as fit."""
+    while " · " in text and wcswidth(text) > columns:
+        text = text.rpartition(" · ")[0]
+    return text[: max(columns, 0)]
+
+
+def possible(keyboard: int, screen: TextIO) -> bool:
+    """Whether keys can be read while something is drawn: both are terminals, and not Windows' own."""
+    return sys.platform != "win32" and os.isatty(keyboard) and screen.isatty()

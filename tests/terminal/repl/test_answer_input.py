@@ -1,0 +1,62 @@
+"""The line lives while an answer streams: what is typed is seen, kept as one draft, and stopped answers keep it too."""
+
+import os
+import time
+
+import pytest
+
+from pixtral_cli.terminal.repl.answer_input import without_last_character
+from tests.terminal.repl.chatting import Chat
+
+LONG = " ".join(f"word{number}" for number in range(60))
+
+
+@pytest.mark.parametrize("columns", [100, 80, 40, 20])
+def test_what_is_typed_during_an_answer_is_seen_and_is_the_next_draft(columns: int) -> None:
+    with Chat(columns, 24) as chat:
+        chat.echo(PAUSE="0.1")
+        chat.type(LONG.encode() + b"\r")
+        chat.wait_for("word3")
+        chat.type(b"and then")
+        chat.until(lambda: "> and then" in chat.text and "Ctrl-C stops" in chat.text, "the draft below the answer")
+        chat.type(b"\x7f\x7f\x7f\x7fnow")
+        chat.until(lambda: "> and now" in chat.text, "the draft mended")
+        chat.type(b"\x03")
+        chat.wait_for("Stopped.")
+        chat.until(lambda: chat.text.rstrip("\n").split("\n>")[-1].startswith(" and now"), "the draft in the prompt")
+        assert "> and then" not in chat.text
+
+
+def test_enter_sends_the_draft_when_the_answer_is_whole() -> None:
+    with Chat() as chat:
+        chat.echo(PAUSE="0.2")
+        chat.type(b"one two three four five six\r")
+        chat.wait_for("one two")
+        chat.type(b"next one\r")
+        chat.wait_for("sent after the answer")
+        chat.until(lambda: chat.text.count("next one") == 2, "the answer to the draft")
+
+
+@pytest.mark.parametrize("marks", [(b"\x1b[200~", b"\x1b[201~"), (b"", b"")])
+def test_three_lines_pasted_during_an_answer_are_one_draft(marks: tuple[bytes, bytes]) -> None:
+    with Chat() as chat:
+        chat.echo(PAUSE="0.1")
+        chat.type(LONG.encode() + b"\r")
+        chat.wait_for("word3")
+        chat.type(marks[0] + b"first line\rsecond line\rthird line\r" + marks[1])
+        chat.wait_for("third line")
+        chat.type(b"\x03")
+        chat.wait_for("Stopped.")
+        time.sleep(1)
+        assert chat.text.count("first line") == 1
+        chat.type(b"\r")
+        chat.until(lambda: chat.text.count("third line") == 2, "one answer to three lines")
+        assert os.environ is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [("abc", "ab"), ("日本", "日"), ("a👨‍👩‍👧‍👦", "a"), ("a👍🏽", "a"), ("a🇩🇪", "a"), ("🇩🇪🇫🇷", "🇩🇪"), ("ae\u0301", "a"), ("a❤️", "a"), ("", "")],
+)  # fmt: skip
+def test_backspace_takes_what_a_reader_sees_as_one_character(text: str, left: str) -> None:
+    assert without_last_character(text) == left
