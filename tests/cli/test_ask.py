@@ -78,7 +78,8 @@ def test_piped_text_is_part_of_the_question_and_a_missing_block_loses_no_answer(
 def test_a_picture_that_is_asked_as_text_is_remarked_on(circle: Path) -> None:
     done = ask(str(circle), "-m", "demo", "--dry-run", "--no-stdin")
     assert done.stderr.endswith("is sent as text. To send the picture: --image\n")
-    assert ask(f"What is in {circle}?", "-m", "demo", "--dry-run", "--no-stdin").stderr == ""
+    done = ask(f"What is in {circle}?", "-m", "demo", "--dry-run", "--no-stdin")
+    assert done.stderr.endswith("is sent as text. To send the picture: --image\n")
 
 
 def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: Path, square: Path) -> None:
@@ -92,11 +93,11 @@ def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: P
         stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    model, first, second, text, prompt, left, torch = done.stdout.splitlines()
+    model, first, second, text, question, prompt, left, torch = done.stdout.splitlines()
     assert model.split() == ["model", "demo"]
-    assert first.startswith("image 1  circle.png  320×240 → ")
-    assert second.startswith("image 2  square.png  320×240 → ")
-    assert text == "text     12 characters"
+    assert first.startswith("image {2}  circle.png  320×240 → ")
+    assert second.startswith("image {1}  square.png  320×240 → ")
+    assert (text, question) == ("text     12 characters", "         Is  beside ?")
     assert prompt.startswith("prompt   ")
     assert left.endswith("of 128,000 tokens left for the answer")
     assert torch == "False"

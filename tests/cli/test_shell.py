@@ -134,7 +134,7 @@ def test_a_path_in_the_question_is_said_to_be_text(home: Path) -> None:
     (home / "pics").mkdir()
     (home / "pics" / "s.png").write_bytes(EXAMPLE.read_bytes())
     done = pixtral("ask", "What is in pics/s.png?", "--dry-run", "-m", "demo", "--no-stdin")
-    assert "pics/s.png is sent as text. To send the picture: --image pics/s.png" in done.stderr
+    assert "pics/s.png is sent as text. To send the picture: --image" in done.stderr
 
 
 def test_a_shell_s_process_substitution_is_a_picture() -> None:

@@ -14,14 +14,14 @@ def test_a_loop_of_questions_over_pictures_loads_the_weights_once(tmp_path: Path
     try:
         first = pixtral(*command, "--keep-alive", "5m")
         listed = pixtral("ps").stdout
-        found = re.search(r"process (\d+)", listed)
+        found = re.search(r"^demo +(\d+)", listed, re.MULTILINE)
         assert found, first
         for _ in range(4):
             again = pixtral(*command, "--format", "json")  # one that is there is used without asking for it
             assert json.loads(again.stdout)["answer"] == first.stdout.strip()
             assert again.stderr == ""
-        assert found[0] in pixtral("ps").stdout
-        assert listed.count("\n") == 1
+        assert found[1] in pixtral("ps").stdout
+        assert listed.count("\n") == 2
     finally:
         stopped = pixtral("stop", "demo")
     assert stopped.stderr == "Stopped demo.\n"

@@ -87,7 +87,7 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
         for said in image.notes:
             out.note(f"{image.name}: {said}")
     for name in _picture_names(request.question) if not found else ():
-        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image {visible(name, 60)}")
+        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image")
     return Message("user", _with_piped(parts, text))
 
 

@@ -209,9 +209,12 @@ def test_a_dry_run_shows_what_would_be_sent_and_asks_nothing(tmp_path: Path) -> 
     dry_run(request, build_message(request, asked.output, None), Conversation("Be brief."), engine, asked.output)
     assert asked.out.splitlines() == [
         "model    fake",
-        "image 1  a.png  32×16  10 tokens",
-        "image 2  b.png  8×8  10 tokens",
+        "image {1}  a.png  32×16  10 tokens",
+        "image {2}  b.png  8×8  10 tokens",
+        "system",
+        "         Be brief.",
         "text     13 characters",
+        "         What is this?",
         "prompt   25 tokens, 20 of them images",
         "context  975 of 1,000 tokens left for the answer",
     ]
@@ -224,8 +227,19 @@ def test_a_dry_run_in_json(tmp_path: Path) -> None:
     dry_run(request, build_message(request, asked.output, None), Conversation(), FakeEngine(), asked.output)
     assert json.loads(asked.out) == {
         "model": "fake",
+        "system": None,
         "text": "What?",
-        "images": [{"name": "a.png", "width": 32, "height": 16, "sent_width": 32, "sent_height": 16, "tokens": 10}],
+        "images": [
+            {
+                "label": "{1}",
+                "name": "a.png",
+                "width": 32,
+                "height": 16,
+                "sent_width": 32,
+                "sent_height": 16,
+                "tokens": 10,
+            }
+        ],
         "prompt_tokens": 11,
         "image_tokens": 10,
         "context_window": 1000,
@@ -244,7 +258,7 @@ def test_a_dry_run_refuses_what_does_not_fit() -> None:
 def test_a_question_is_saved_and_gone_on_with(tmp_path: Path) -> None:
     sessions, engine, out = Sessions(tmp_path), FakeEngine(["One.", "Two.", "Three."]), Asked().output
     for kept in (ConversationChoice(), ConversationChoice(resume=""), ConversationChoice(resume="", log=False)):
-        with open_conversation(sessions, kept, out) as conversation:
+        with open_conversation(sessions, kept, out) as (conversation, _):
             request = Request("And?")
             answer(request, build_message(request, out, None), conversation, engine, out)
     assert [len(messages) for messages, _ in engine.seen] == [1, 3, 5]
@@ -252,9 +266,10 @@ def test_a_question_is_saved_and_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_a_question_that_is_not_to_be_kept_leaves_nothing(tmp_path: Path) -> None:
-    with open_conversation(
-        Sessions(tmp_path), ConversationChoice(log=False, system="Be brief."), Asked().output
-    ) as conversation:
+    with open_conversation(Sessions(tmp_path), ConversationChoice(log=False, system="Be brief."), Asked().output) as (
+        conversation,
+        _,
+    ):
         assert [part.text for part in conversation.messages] == ["Be brief."]
     assert list(tmp_path.iterdir()) == []
 
@@ -262,7 +277,7 @@ def test_a_question_that_is_not_to_be_kept_leaves_nothing(tmp_path: Path) -> Non
 def test_a_new_system_prompt_holds_when_a_session_goes_on(tmp_path: Path) -> None:
     sessions, engine, out = Sessions(tmp_path), FakeEngine(["One.", "Two."]), Asked().output
     for kept in (ConversationChoice(system="Be brief."), ConversationChoice(resume="", system="Be long.")):
-        with open_conversation(sessions, kept, out) as conversation:
+        with open_conversation(sessions, kept, out) as (conversation, _):
             answer(Request("x"), build_message(Request("x"), out, None), conversation, engine, out)
     assert [messages[0].text for messages, _ in engine.seen] == ["Be brief.", "Be long."]
 
@@ -270,7 +285,7 @@ def test_a_new_system_prompt_holds_when_a_session_goes_on(tmp_path: Path) -> Non
 def test_a_conversation_that_cannot_be_saved_goes_on_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "sessions").write_text("in the way")
     asked = Asked()
-    with open_conversation(Sessions(tmp_path / "sessions"), ConversationChoice(), asked.output) as conversation:
+    with open_conversation(Sessions(tmp_path / "sessions"), ConversationChoice(), asked.output) as (conversation, _):
         answer(
             Request("x"),
             build_message(Request("x"), asked.output, None),

@@ -65,7 +65,7 @@ def test_each_chunk_leaves_at_once() -> None:
 def test_json_is_one_object_in_the_field_s_own_names() -> None:
     text, _ = piped("A ", "circle.", format="json")
     told = json.loads(text)
-    assert list(told) == ["answer", "model", "usage", "timings", "finish_reason"]
+    assert list(told) == ["answer", "model", "session", "usage", "timings", "finish_reason"]
     assert (told["answer"], told["model"], told["finish_reason"]) == ("A circle.", "m", "stop")
     assert set(told["usage"]) == {
         "prompt_tokens", "completion_tokens", "total_tokens", "image_tokens", "cached_tokens",
