@@ -117,7 +117,9 @@ class State:
         """What the question that is being answered costs with all before it; nothing where nobody can count."""
         question = self.conversation.unanswered
         try:
-            return self.backend.measure((*self.conversation.messages, *([question] if question else ())))
+            return self.backend.measure(
+                self.conversation.messages_with(question) if question else self.conversation.messages
+            )
         except PixtralError:
             return None
 

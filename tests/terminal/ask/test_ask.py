@@ -153,7 +153,11 @@ def test_a_block_that_the_answer_leaves_open_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("format", "held"),
-    [("text", "A circle.\n"), ("json", '{"answer": "A circle."'), ("jsonl", '{"answer": "A circle."')],
+    [
+        ("text", "A circle.\n"),
+        ("json", '{"answer": "A circle."'),
+        ("jsonl", '{"text": "A circle."}\n{"answer": "A circle."'),
+    ],
 )
 def test_a_file_gets_what_stdout_would_have_got(format: Format, held: str, tmp_path: Path) -> None:
     asked = Asked(format)(Request("x", file=tmp_path / "answer"), "A circle.")

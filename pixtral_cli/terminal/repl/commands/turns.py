@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pixtral_cli import config
-from pixtral_cli.chat.message import Part
+from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.repl.input_parser import escape_image_numbers
@@ -13,7 +13,50 @@ from pixtral_cli.terminal.repl.state import Draft, StartAnswer, State
 
 
 def undo(state: State, argument: str) -> None:
-    """As if the last question had not been sent: what it attached waits to be sent again."""
+    """As if the last question, or the last N, had not been sent: what they attached waits to be sent again."""
+    for _ in range(_count(argument, "/undo 2")):
+        _undo_one(state)
+
+
+def redo(state: State, argument: str) -> None:
+    """Bring back what was undone, N times."""
+    for _ in range(_count(argument, "/redo 2")):
+        said = state.conversation.redo()
+        state.answer = None
+        state.notes.say(f"Brought back: {_short(''.join(part for part in said if isinstance(part, str)))}")
+
+
+def versions(state: State, argument: str) -> None:
+    """The tries of the last question; `N` shows that one from now on."""
+    if argument:
+        state.conversation.select(_count(argument, "/versions 2"))
+        state.answer = None
+    found = state.conversation.versions()
+    state.notes.rows([
+        ("*" if each.current else " ", str(each.number), _short(_words(each.question)), _short(_words(each.answer)))
+        for each in found
+    ])  # fmt: skip
+    if argument:
+        answer = next((each.answer for each in found if each.current), None)
+        state.notes.tell(answer.text if answer else "")
+    elif len(found) > 1:
+        state.notes.say("/versions N shows one; what follows goes on from there.")
+
+
+def _words(message: Message | None) -> str:
+    return message.text if message else "(no answer)"
+
+
+def _count(argument: str, example: str) -> int:
+    """A number from 1 on; 1 where none is given. Raises UsageError."""
+    if not argument:
+        return 1
+    if not argument.isdecimal() or not 1 <= int(argument) <= 10_000:
+        raise UsageError(f"A number is wanted, not {argument!r}", f"E.g. {example}")
+    return int(argument)
+
+
+def _undo_one(state: State) -> None:
     before = {image.key for image in state.conversation.images}
     said = state.conversation.undo()
     state.answer = None
