@@ -28,7 +28,7 @@ class Vllm(Conversation):
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         self._own = tempfile.TemporaryDirectory()
         launch = VllmOptions(self._own.name, self._own.name, str(PROGRAM), arguments=("--max-model-len", str(context)))
-        self._server = VllmEngine(folder, name="model", launch=launch, dtype="bf16")
+        self._server = VllmEngine(folder, name="model", options=launch, dtype="bf16")
         super().__init__(self._server)
         self.alone("Begin.", 2)  # starts it
 

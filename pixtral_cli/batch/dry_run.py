@@ -1,4 +1,4 @@
-"""What a batch would cost, without answering: every row is read, its images fetched and checked, its tokens counted."""
+"""The cost of a batch without answering it: rows are read, images fetched and checked, tokens counted."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from pixtral_cli.util.parallel import map_in_order
 
 @dataclass(frozen=True, slots=True)
 class CostTotal:
-    """What the rows cost so far; `failed` of them could not be answered, the last for the reason `failure` if it is one."""
+    """The cost of the rows so far; `failed` of them could not be answered; `failure`: why the last one could not, if so."""
 
     rows: int = 0
     failed: int = 0
@@ -24,27 +24,27 @@ class CostTotal:
 
 
 def total_costs(plan: BatchPlan, rows: Iterable[InputRow]) -> Generator[CostTotal, None, None]:
-    """The sum, anew after every row. Loads no weights."""
-    sum = CostTotal()
+    """The total after each row. Loads no weights."""
+    total = CostTotal()
     for cost in map_in_order(
         lambda row: _row_cost(plan, row), rows, workers=plan.concurrency, ahead=ROWS_AHEAD * plan.concurrency
     ):
         if isinstance(cost, PixtralError):
-            sum = replace(sum, rows=sum.rows + 1, failed=sum.failed + 1, failure=cost.message)
+            total = replace(total, rows=total.rows + 1, failed=total.failed + 1, failure=cost.message)
         else:
-            sum = CostTotal(
-                sum.rows + 1, sum.failed, sum.images + len(cost.images), sum.image_tokens + cost.image_tokens,
-                sum.prompt_tokens + cost.prompt_tokens,
+            total = CostTotal(
+                total.rows + 1, total.failed, total.images + len(cost.images), total.image_tokens + cost.image_tokens,
+                total.prompt_tokens + cost.prompt_tokens,
             )  # fmt: skip
-        yield sum
+        yield total
 
 
 def _row_cost(plan: BatchPlan, row: InputRow) -> Cost | PixtralError:
     try:
         _, request = plan.open(row)
-        wanted = request()
-        cost = plan.engine.measure(with_schema_prompt(wanted.messages, wanted.sampling.schema))
-        cost.check_fits(wanted.sampling.max_tokens)
+        asked = request()
+        cost = plan.engine.measure(with_schema_prompt(asked.messages, asked.sampling.schema))
+        cost.check_fits(asked.sampling.max_tokens)
     except PixtralError as error:
         return error
     return cost

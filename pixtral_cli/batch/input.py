@@ -1,4 +1,4 @@
-"""Where the rows of a batch come from: the lines of a file or of a pipe, or the files that patterns find. Reads no row's content."""
+"""The rows of a batch: lines of a file or pipe, or files that match patterns. Their content is read by `row_reader`."""
 
 import glob
 import hashlib
@@ -11,13 +11,13 @@ from typing import BinaryIO, Protocol
 from pixtral_cli.errors import UsageError
 from pixtral_cli.util.sanitize import visible
 
-MAX_LINE = 64_000_000  # bytes of a line, as of a request to the server
+MAX_LINE = 64_000_000  # bytes of a line, as of a request body at the server
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """A line, or the path of a picture. `number` counts from 1, `digest` tells its bytes; `data` is None of one too long."""
+    """A line, or the path of an image. `number` counts from 1; `digest` is the SHA-256 of its bytes; `data` is None if too long."""
 
     number: int
     data: bytes | None = field(repr=False)
@@ -25,7 +25,7 @@ class InputRow:
 
 
 class RowSource(Protocol):
-    """Rows in order. `folder` is where relative paths in them begin; `count` is None where nobody knows before the end."""
+    """Rows in order. `folder` is the base of relative paths in them; `count` is None where it is not known before the end."""
 
     @property
     def name(self) -> str: ...
@@ -40,7 +40,7 @@ class RowSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FileLines:
-    """The lines of a file, or of a named pipe. Blank ones are no rows. Raises UsageError when it cannot be read."""
+    """The lines of a file or a named pipe, without blank ones. Raises UsageError when it cannot be read."""
 
     path: Path
 
@@ -53,7 +53,7 @@ class FileLines:
         return Path() if self.path.is_fifo() else self.path.parent
 
     def count(self) -> int | None:
-        return None if self.path.is_fifo() else sum(1 for _ in self.rows())  # what is read of a pipe has gone
+        return None if self.path.is_fifo() else sum(1 for _ in self.rows())  # a pipe can be read only once
 
     def rows(self) -> Iterator[InputRow]:
         try:
@@ -66,7 +66,7 @@ class FileLines:
 
 @dataclass(frozen=True, slots=True)
 class StdinLines:
-    """The lines that come on stdin, each as it comes."""
+    """The lines of stdin, as they arrive."""
 
     stream: BinaryIO
     name: str = "stdin"
@@ -81,7 +81,7 @@ class StdinLines:
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """Files, each a row of its own."""
+    """Image files, each one row."""
 
     files: Sequence[str]
     name: str = "the pattern"
@@ -97,7 +97,7 @@ class ImageFiles:
 
 
 def match_files(patterns: Sequence[str]) -> ImageFiles:
-    """The files that match: a pattern's in the order of their names, page2 before page10. Raises UsageError without any."""
+    """The files that match, sorted by name with numbers by value (page2 before page10). Raises UsageError if none do."""
     whole = [str(Path(pattern).expanduser()) for pattern in patterns]
     matched = [sorted(glob.glob(pattern, recursive=True), key=_natural_order) for pattern in whole]  # noqa: PTH207  absolute ones too
     files = [file for names in matched for file in names if not Path(file).is_dir()]

@@ -1,4 +1,4 @@
-"""The output of a batch on disk: lines that are whole or not there, and how far an earlier run came. Knows no engine."""
+"""The output of a batch: whole lines only, and the state of an earlier run to resume from."""
 
 import contextlib
 import json
@@ -23,21 +23,21 @@ SYNC_INTERVAL = (
 
 
 class Output(Protocol):
-    """Where lines go, in order; on return from `write` a line is there, or an error is raised and it is not."""
+    """Takes lines in order. `write` either writes the whole line or raises and writes nothing."""
 
     def write(self, line: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ResumeState:
-    """What an earlier run left: its lines, and the numbers of those that are failures."""
+    """What an earlier run has written: the number of its lines, and the numbers of those that are failures."""
 
     lines: int = 0
     failed: Sequence[int] = ()
 
 
 class Journal:
-    """A file that grows by whole lines. What cannot be written leaves no part of a line behind."""
+    """A file that grows by whole lines; a failed write is undone."""
 
     def __init__(
         self, path: Path, *, every: float = SYNC_INTERVAL, clock: Callable[[], float] = time.monotonic
@@ -49,26 +49,26 @@ class Journal:
         self._synced = clock()
 
     def resume(self, rows: Iterator[InputRow], settings: str, source: str) -> ResumeState:
-        """Take as many of the rows as there are lines, each its row's; cut off what a kill has left of a last one.
+        """Take one row for each line in the file and check that they belong together; truncate a torn last line.
 
-        Raises UsageError when the file is not a batch's, or that of other rows or other settings.
+        Raises UsageError when the file is not a batch's output, or of other rows or settings.
         """
         lines, whole, failed = 0, 0, array("Q")
         with self.path.open("rb") as stream:
             for line in stream:
-                found = LINE_KEY.match(line)
-                if not line.endswith(b"\n") or found is None:
+                match = LINE_KEY.match(line)
+                if not line.endswith(b"\n") or match is None:
                     self._check_torn(line, whole, self._end)
                     break
-                self._check_row(next(rows, None), found[1].decode(), settings, lines + 1, source)
+                self._check_row(next(rows, None), match[1].decode(), settings, lines + 1, source)
                 lines, whole = lines + 1, whole + len(line)
                 if _is_failure(line):
                     failed.append(lines)
         self._cut(whole)
         return ResumeState(lines, failed)
 
-    def amend(self, other: "Journal") -> None:
-        """Put the lines of another journal in the place of the failures here, in order; all at once or not at all."""
+    def replace_failures(self, other: "Journal") -> None:
+        """Replace the failed lines by those of another journal, in order and atomically; the other file is deleted."""
         try:
             with self.path.open("rb") as old, other.path.open("rb") as mended, atomic.replacing(self.path) as new:
                 new.writelines(next(mended) if _is_failure(line) else line for line in old)
@@ -80,19 +80,19 @@ class Journal:
         self._end = os.fstat(self._file).st_size
 
     def check(self) -> None:
-        """Raises UsageError when the file is not a batch's."""
+        """Raises UsageError when the file is not a batch's output."""
         with self.path.open("rb") as stream:
             first = stream.readline()
         if first and not LINE_KEY.match(first):
             self._check_torn(first, 0, self._end)
 
-    def forget(self) -> None:
-        """Begin anew. Raises UsageError when the file is not a batch's."""
+    def clear(self) -> None:
+        """Empty the file. Raises UsageError when it is not a batch's output."""
         self.check()
         self._cut(0)
 
     def _check_torn(self, line: bytes, before: int, size: int) -> None:
-        """A line without its end is what a kill leaves, if it is the last and begins as ours do."""
+        """Accept a last line without a newline, as a kill leaves it, if it begins as our lines do; else raise UsageError."""
         ours = any(line[: len(start)] == start[: len(line)] for start in LINE_STARTS)
         if before + len(line) == size and ours and not line.endswith(b"\n"):
             return
@@ -103,10 +103,10 @@ class Journal:
     def _check_row(self, row: InputRow | None, written: str, settings: str, number: int, source: str) -> None:
         if row is None:
             raise UsageError(f"{self._name} has more lines than {source} has rows", _OTHER_FILE)
-        wanted = row_key(row, settings)
-        if written[:ROW_DIGITS] != wanted[:ROW_DIGITS]:
+        expected = row_key(row, settings)
+        if written[:ROW_DIGITS] != expected[:ROW_DIGITS]:
             raise UsageError(f"Row {number} of {source} is not the one that {self._name} answers", _OTHER_FILE)
-        if written != wanted:
+        if written != expected:
             raise UsageError(
                 f"{self._name} was answered by another model or with other settings",
                 "Give the same flags, name another file, or begin anew: --fresh",
@@ -152,7 +152,7 @@ _OTHER_FILE = "Name another file, or begin anew: --fresh"
 
 
 class StreamOutput:
-    """What somebody else writes to: a line has gone when it is written, and nothing can be resumed."""
+    """Output through a function; cannot be resumed."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
@@ -162,7 +162,7 @@ class StreamOutput:
 
 
 class DeviceOutput:
-    """A named pipe or a device: as with `Stream`, nothing can be resumed."""
+    """A named pipe or a device; cannot be resumed."""
 
     def __init__(self, device: RawIOBase, path: Path) -> None:
         self._device, self._path = device, path

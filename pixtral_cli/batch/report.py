@@ -1,4 +1,4 @@
-"""A batch in words: how it goes, what came of it, what it would cost. Leaves where they are shown to others."""
+"""The texts about a batch: progress, failures, result and cost."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from pixtral_cli.batch.runner import BatchProgress
 from pixtral_cli.util.durations import clock
 from pixtral_cli.util.sanitize import visible
 
-MAX_FAILURES_SHOWN = 5  # failures that are told one by one; the output tells them all
+MAX_FAILURES_SHOWN = 5  # further failures are found in the output only
 
 
 def progress_parts(now: BatchProgress) -> list[str]:
-    """What follows the count of rows, the most important first."""
+    """The parts of the progress line after the count of rows, the most important first."""
     pieces = [f"{clock(now.left)} left"] if now.left else []
     if now.failed:
         pieces.append(f"{now.failed:,} failed")
@@ -21,7 +21,7 @@ def progress_parts(now: BatchProgress) -> list[str]:
 
 
 def row_note(first: BatchProgress, now: BatchProgress, model: str) -> str:
-    """What is to be told of the newest row: that it failed, or asked for another model than the one that answers all."""
+    """The note about the newest row: that it failed, or asks for another model than the one that answers; "" without one."""
     if now.failure:
         return failure_note(now.row, now.failure, now.failed - first.failed)
     if now.model not in ("", model) and now.done == first.done + 1:
@@ -30,7 +30,7 @@ def row_note(first: BatchProgress, now: BatchProgress, model: str) -> str:
 
 
 def failure_note(row: int, why: str, count: int) -> str:
-    """A line for a row that failed, the `count`th; "" when enough have been told."""
+    """The note about a failed row, the `count`th; "" beyond `MAX_FAILURES_SHOWN`."""
     if count > MAX_FAILURES_SHOWN:
         return ""
     return f"Row {row} failed: {visible(why, 100)}" + (
@@ -39,7 +39,7 @@ def failure_note(row: int, why: str, count: int) -> str:
 
 
 def stopped_note(now: BatchProgress, total: int | None, file: Path | None, *, fresh: bool = False) -> str:
-    """How to go on. `fresh`: the command began the output anew, and would again."""
+    """The note when a batch is stopped. `fresh`: the command had --fresh and would begin anew again."""
     done = (
         f"Stopped after {now.done:,} of {count_rows(total)}"
         if total is not None
@@ -51,13 +51,13 @@ def stopped_note(now: BatchProgress, total: int | None, file: Path | None, *, fr
 
 
 def finished_note(first: BatchProgress, last: BatchProgress, seconds: float, file: Path | None) -> str:
-    """What this run did."""
+    """The note at the end of a batch."""
     where = f", in {file}" if file else ""
     return f"Answered {count_rows(last.done - first.done)} in {clock(seconds)}{where}"
 
 
 def cost_table(sum: CostTotal, model: str) -> str:
-    """What `--dry-run` prints."""
+    """The text of `--dry-run`."""
     failing = f", {sum.failed:,} of them would fail" if sum.failed else ""
     return (
         f"model    {model}\n"

@@ -1,7 +1,7 @@
-"""A line of the output: an answer or an error, in OpenAI's shape for a request of that shape, flat for a plain row.
+"""One output line: an answer or an error, in OpenAI's batch format for a request in that format, flat for a plain row.
 
-Which row it answers, and how that was asked, it says itself, so that a batch can go on from its output alone. Nothing in
-it but `created` comes from a clock: the same batch gives the same bytes (with SOURCE_DATE_EPOCH set, all of them).
+A line holds the digests of its row and of the settings, so that a batch can be resumed from its output alone. Only
+`created` comes from a clock: the same batch gives the same bytes (all of them with SOURCE_DATE_EPOCH set).
 """
 
 import json
@@ -24,12 +24,12 @@ Encode: TypeAlias = Callable[[Mapping[str, Any]], str]
 
 LINE_KEY = re.compile(rb'\{"(?:id": "batch_req_|row": \d+, "key": ")([0-9a-f]{32})"')
 LINE_STARTS = (b'{"id": "batch_req_', b'{"row": ')
-ROW_DIGITS, SETTINGS_DIGITS = 20, 12  # hexadecimal digits of a key that tell the row, and how it was asked
+ROW_DIGITS, SETTINGS_DIGITS = 20, 12  # hexadecimal digits of a key for the row, and for the settings
 
 
 @dataclass(frozen=True, slots=True)
 class ResultShape:
-    """In which shape a row is answered, and what of it is repeated so that it can be told from others."""
+    """The format of a row's line, and the fields of the row that are repeated in it."""
 
     form: Shape
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class ResultShape:
 
 @dataclass(frozen=True, slots=True)
 class RowAnswer:
-    """What an engine said to a row. `value` is what its JSON means, where a schema was wanted."""
+    """An engine's answer to a row. `value`: the parsed JSON, if a schema was asked for."""
 
     text: str
     model: str
@@ -48,9 +48,9 @@ class RowAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's line, as JSON. `error` is why it failed; an `outage` is the engine's failure and not the row's.
+    """A row's line, as JSON. `error`: why it failed; `outage`: the engine failed, not the row.
 
-    `asked`: the engine had it. `model` is the one that the row asked for, which need not be the one that answers.
+    `asked`: the engine was asked. `model`: the one the row names, which need not be the one that answers.
     """
 
     row: int
@@ -66,16 +66,16 @@ def encode(line: Mapping[str, Any]) -> str:
 
 
 def row_key(row: InputRow, settings: str) -> str:
-    """Names a row and how it was asked; `settings` is the digest of what holds for all rows."""
+    """The key of a row: digits of its digest and of `settings`, the digest of what holds for all rows."""
     return row.digest[:ROW_DIGITS] + settings[:SETTINGS_DIGITS]
 
 
-def success(row: InputRow, named: str, label: ResultShape, answer: RowAnswer, model: str = "") -> Result:
-    """The line of an answer to a row that asked for `model`."""
-    if label.form == "openai":
-        body = _completion(named, answer)
-        response = {"status_code": 200, "request_id": f"req_{named}", "body": body}
-        return Result(row.number, _openai_line(named, label, response, None), model=model)
+def success(row: InputRow, key: str, shape: ResultShape, answer: RowAnswer, model: str = "") -> Result:
+    """The result of a row that was answered; `model` is the one it names."""
+    if shape.form == "openai":
+        body = _completion(key, answer)
+        response = {"status_code": 200, "request_id": f"req_{key}", "body": body}
+        return Result(row.number, _openai_line(key, shape, response, None), model=model)
     line: dict[str, Any] = {"answer": answer.text}
     if answer.value is not None:
         line["value"] = answer.value
@@ -84,20 +84,20 @@ def success(row: InputRow, named: str, label: ResultShape, answer: RowAnswer, mo
         "finish_reason": answer.finish_reason,
         "usage": _token_counts(answer.usage) | {"image_tokens": answer.usage.image_tokens},
     }
-    return Result(row.number, _plain_line(row, named, label, line, None))
+    return Result(row.number, _plain_line(row, key, shape, line, None))
 
 
 def failure(
-    row: InputRow, named: str, label: ResultShape, error: PixtralError, *, asked: bool, outage: bool = False
+    row: InputRow, key: str, shape: ResultShape, error: PixtralError, *, asked: bool, outage: bool = False
 ) -> Result:
-    """The line of a row without an answer. `asked`: the engine had it already, so that it is the engine's error."""
-    status, told = _error_object(error, asked)
-    if label.form == "plain":
-        return Result(row.number, _plain_line(row, named, label, {"answer": None}, told), error, asked, outage)
-    body = {"status_code": status, "request_id": f"req_{named}", "body": {"error": told}}
-    response = body if "custom_id" in label.fields else None  # what is no request has no response
-    short = {"code": told["code"], "message": told["message"]}
-    return Result(row.number, _openai_line(named, label, response, short), error, asked, outage)
+    """The result of a row that failed. `asked`: the engine was asked, so that the error is the engine's."""
+    status, error_object = _error_object(error, asked)
+    if shape.form == "plain":
+        return Result(row.number, _plain_line(row, key, shape, {"answer": None}, error_object), error, asked, outage)
+    body = {"status_code": status, "request_id": f"req_{key}", "body": {"error": error_object}}
+    response = body if "custom_id" in shape.fields else None  # a line that is no request gets no response
+    short = {"code": error_object["code"], "message": error_object["message"]}
+    return Result(row.number, _openai_line(key, shape, response, short), error, asked, outage)
 
 
 def _error_object(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
@@ -115,21 +115,21 @@ def _error_object(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]
     return status, {"message": message, "type": kind, "param": param, "code": code}
 
 
-def _openai_line(named: str, label: ResultShape, response: Any, error: Any) -> dict[str, Any]:
-    custom_id = label.fields.get("custom_id")
-    return {"id": f"batch_req_{named}", "custom_id": custom_id, "response": response, "error": error}
+def _openai_line(key: str, shape: ResultShape, response: Any, error: Any) -> dict[str, Any]:
+    custom_id = shape.fields.get("custom_id")
+    return {"id": f"batch_req_{key}", "custom_id": custom_id, "response": response, "error": error}
 
 
-def _plain_line(row: InputRow, named: str, label: ResultShape, said: Mapping[str, Any], error: Any) -> dict[str, Any]:
-    return {"row": row.number, "key": named, **label.fields, **said, "error": error}
+def _plain_line(row: InputRow, key: str, shape: ResultShape, said: Mapping[str, Any], error: Any) -> dict[str, Any]:
+    return {"row": row.number, "key": key, **shape.fields, **said, "error": error}
 
 
-def _completion(named: str, answer: RowAnswer) -> dict[str, Any]:
+def _completion(key: str, answer: RowAnswer) -> dict[str, Any]:
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     reason = "length" if answer.finish_reason == "length" else "stop"
     images = {"prompt_tokens_details": {"image_tokens": answer.usage.image_tokens}}
     return {
-        "id": f"chatcmpl-{named}",
+        "id": f"chatcmpl-{key}",
         "object": "chat.completion",
         "created": int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()),
         "model": answer.model,
@@ -139,6 +139,6 @@ def _completion(named: str, answer: RowAnswer) -> dict[str, Any]:
 
 
 def _token_counts(usage: Usage) -> dict[str, int]:
-    """What the answer cost. How much of it was cached hangs on what was asked before, and is left out."""
+    """Token counts. Cached tokens depend on what was asked before and are left out."""
     total = usage.prompt_tokens + usage.completion_tokens
     return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "total_tokens": total}

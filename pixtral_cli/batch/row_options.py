@@ -1,4 +1,4 @@
-"""The fields of a row that say how it is answered, strict and bounded as the server's. Leaves messages and images to `requests`."""
+"""The fields of a row about sampling and answer format, strict and bounded as at the server."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ IGNORED_FIELDS = frozenset(
     {"model", "messages", "response_format", "stream", "stream_options", "user", "metadata", "safety_identifier",
      "prompt_cache_key", "service_tier", "parallel_tool_calls"}
 )  # fmt: skip
-# Values that ask for nothing, beside null, false, 0 and what is empty.
+# Values that change nothing, beside null, false, 0 and empty ones.
 NEUTRAL_VALUES: Mapping[str, Sequence[Any]] = {
     "n": [1], "tool_choice": ["none", "auto"], "modalities": [["text"]], "reasoning_effort": ["none"],
 }  # fmt: skip
@@ -27,7 +27,7 @@ MAX_TOKENS = 10_000_000
 
 
 def check_supported(body: Mapping[str, Any]) -> None:
-    """Raises FieldError for a field that asks for what no engine here does."""
+    """Raises FieldError for a field that asks for something that is not supported."""
     for name, value in body.items():
         if name in SAMPLING_FIELDS or name in FIELD_ALIASES or name in IGNORED_FIELDS or not value:
             continue
@@ -35,8 +35,8 @@ def check_supported(body: Mapping[str, Any]) -> None:
             raise FieldError(f"body.{name}", "is not supported")
 
 
-def parse_sampling(values: Mapping[str, Any], otherwise: Sampling, prefix: str = "") -> Sampling:
-    """What a row says of its sampling over what holds for all. Raises FieldError; `prefix` leads to the fields."""
+def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = "") -> Sampling:
+    """The row's sampling parameters over the defaults. Raises FieldError; `prefix` is the path of the fields."""
     given: dict[str, Any] = {
         "temperature": _number(values, "temperature", 0, 2, prefix),
         "top_p": _number(values, "top_p", 0, 1, prefix),
@@ -48,7 +48,7 @@ def parse_sampling(values: Mapping[str, Any], otherwise: Sampling, prefix: str =
         if values.get(other) is not None:
             low, high = (1, MAX_TOKENS) if name == "max_tokens" else (-(2**63), 2**63 - 1)
             given[name] = _integer(values, other, low, high, prefix)
-    return replace(otherwise, **{name: value for name, value in given.items() if value is not None})
+    return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
 
 def _number(values: Mapping[str, Any], name: str, low: float, high: float, prefix: str) -> float | None:

@@ -1,8 +1,8 @@
-"""A row becomes messages and sampling: OpenAI's batch line, a plain `{"prompt", "images"}`, or a picture and the question for all.
+"""Turns a row into messages and sampling: OpenAI's batch line, a plain `{"prompt", "images"}`, or an image and the common question.
 
-Strict: every error names its field, and nothing that a row asks for is dropped in silence. A request of OpenAI's shape may
-hold anybody's words, so its images come by data URL or from the public web alone, as at the server. A plain row is its
-user's own: it may name files too, and a relative path begins in the folder of the batch.
+Strict: every error names its field, and no field is dropped silently. A request in OpenAI's format may come from anybody,
+so its images are data URLs or public web addresses only, as at the server. A plain row is the user's own: it may name
+files too, relative to the folder of the batch.
 """
 
 import os
@@ -31,9 +31,9 @@ PLAIN_FIELDS = frozenset({"id", "metadata", "prompt", "images", "system", "schem
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """What is asked of an engine. `model` is the one that the row names, which need not be the one that answers.
+    """What a row asks of the engine. `model`: the one the row names, which need not be the one that answers.
 
-    `extract` is a language, when of the answer the code block in it is wanted.
+    `extract`: the language of the code block that is to be taken out of the answer; "" for all of it.
     """
 
     messages: Sequence[Message]
@@ -48,9 +48,9 @@ RowOpener: TypeAlias = Callable[[InputRow], OpenedRow]
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Opens rows. Holds what is meant where a row says nothing: sampling, system prompt, `folder` of relative paths.
+    """Reads rows, with defaults for what they leave out: sampling, system prompt, `folder` of relative paths.
 
-    `question` is asked about each picture; `fill` puts a row's prompt into the words around it, if there are any.
+    `question` is asked about each image; `fill` puts a row's prompt into the template, if there is one.
     """
 
     sampling: Sampling
@@ -63,16 +63,16 @@ class RowReader:
     extract: str = ""  # of the answer to what `fill` or `question` asks, unless a schema is wanted
 
     def picture(self, row: InputRow) -> OpenedRow:
-        """A row that is a file's path."""
+        """A row that is the path of an image."""
         path = os.fsdecode(row.data or b"")
 
         def request() -> RowRequest:
-            return self._asked(place_images(self.question, [images.load(path)]), self.system, self.sampling)
+            return self._request(place_images(self.question, [images.load(path)]), self.system, self.sampling)
 
         return ResultShape("plain", {"file": path}), request
 
     def line(self, row: InputRow) -> OpenedRow:
-        """A row that is a line of JSON. Raises FieldError for what is none."""
+        """A row that is a line of JSON. Raises FieldError when it is not."""
         if row.data is None:
             raise FieldError("", f"the line is longer than {MAX_LINE // 10**6} MB")
         value = expect(wire.parse(row.data), dict, "the line")
@@ -99,12 +99,12 @@ class RowReader:
             schema = row_options.parse_response_format(body["response_format"], "body.response_format")
             sampling = replace(sampling, schema=schema)
         model = "" if body.get("model") is None else expect(body["model"], str, "body.model")
-        said = wire.messages(body.get("messages"), "body.messages", load=self._web())
-        if said[-1].role != "user":
-            raise FieldError(f"body.messages[{len(said) - 1}].role", "must be user in the last message")
-        if self.system and not any(message.role == "system" for message in said):
-            said.insert(0, system(self.system))
-        return RowRequest(said, sampling, model)
+        messages = wire.messages(body.get("messages"), "body.messages", load=self._web_loader())
+        if messages[-1].role != "user":
+            raise FieldError(f"body.messages[{len(messages) - 1}].role", "must be user in the last message")
+        if self.system and not any(message.role == "system" for message in messages):
+            messages.insert(0, system(self.system))
+        return RowRequest(messages, sampling, model)
 
     def _plain(self, value: Mapping[str, Any]) -> RowRequest:
         if unknown := [name for name in value if name not in PLAIN_FIELDS | row_options.SAMPLING_FIELDS]:
@@ -116,18 +116,18 @@ class RowReader:
         if value.get("schema") is not None:
             sampling = replace(sampling, schema=row_options.parse_schema(value["schema"], "schema"))
         instructions = self.system if value.get("system") is None else expect(value["system"], str, "system")
-        load = self._any()
+        load = self._file_loader()
         shown = [load(source, f"images[{number}]", {}) for number, source in enumerate(_image_sources(value))]
-        return self._asked(place_images(prompt, shown), instructions, sampling)
+        return self._request(place_images(prompt, shown), instructions, sampling)
 
-    def _asked(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> RowRequest:
-        asked = Message("user", parts)
+    def _request(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> RowRequest:
+        question = Message("user", parts)
         extract = self.extract if sampling.schema is None else ""
-        return RowRequest([system(instructions), asked] if instructions else [asked], sampling, extract=extract)
+        return RowRequest([system(instructions), question] if instructions else [question], sampling, extract=extract)
 
-    def _any(self) -> Loader:
-        """Images of one plain row: files too."""
-        web = self._web()
+    def _file_loader(self) -> Loader:
+        """The image loader of one plain row, which may name files."""
+        web = self._web_loader()
 
         def load(source: str, field: str, beside: Mapping[str, Any]) -> Image:
             if source[:5].lower() == "data:" or source[:7].lower() in ("http://", "https:/"):
@@ -138,8 +138,8 @@ class RowReader:
 
         return load
 
-    def _web(self) -> Loader:
-        """Images of one row by data URL and by http(s) URL, so many and no more."""
+    def _web_loader(self) -> Loader:
+        """The image loader of one row for data and http(s) URLs, with limits on their number."""
         inner = wire.loader(allow_private=self.allow_private)
         count = fetched = 0
 

@@ -1,4 +1,4 @@
-"""The run: rows are asked several at a time and answered in their order, one line each. Yields progress; shows nothing."""
+"""Runs a batch: several rows at a time, their lines written in order. Yields progress."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageErro
 from pixtral_cli.structured import schema
 from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map_in_order
 
-ROWS_AHEAD = 2  # rows in memory for each that is asked: those that are done wait here for a slower one before them
-MAX_OUTAGES = 5  # in a row: then it is not the rows that fail but the engine
-UNKNOWN_SHAPE = ResultShape("openai")  # the shape of a line that has none
+ROWS_AHEAD = 2  # rows in memory for each worker: finished rows wait here for a slower one before them
+MAX_OUTAGES = 5  # in a row, after which the engine has failed and not the rows
+UNKNOWN_SHAPE = ResultShape("openai")  # of a line that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """Who is asked, and how rows become questions. `model` is who answers, `settings` the digest of what holds for all."""
+    """The engine, and how rows are read. `model`: who answers; `settings`: the digest of what holds for all rows."""
 
     open: RowOpener
     engine: Engine
@@ -35,7 +35,7 @@ class BatchPlan:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """How far a run is. `row` is the newest; `failure` says why it failed, `model` is the one that it asked for."""
+    """The state of a run. `row` is the newest; `failure`: why it failed; `model`: the one it names."""
 
     done: int
     failed: int
@@ -55,20 +55,19 @@ def run_batch(
     total: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> Generator[BatchProgress, None, None]:
-    """Ask the rows and write a line for each, in order. Closing the iterator stops every answer in the making.
+    """Ask the rows and write a line for each, in order. Closing the iterator cancels all answers.
 
-    A row that cannot be asked or answered gets a line that says why. When the engine itself fails for several rows in a
-    row, its error is raised and they get no line: going on asks them again. `ready` is called once there is a row, and
-    the engine to ask.
+    A row that fails gets a line that says why. When the engine fails for `MAX_OUTAGES` rows in a row, its error is raised
+    and they get no line: resuming asks them again. `ready` is called when there is a row and the engine has loaded.
     """
-    tally = _Tally(before or ResumeState(), total)
-    yield tally.progress()
+    progress = _Progress(before or ResumeState(), total)
+    yield progress.state()
     left = iter(rows)
     if (first := next(left, None)) is None:
         return
     if isinstance(plan.engine, LoadableEngine):  # what every row would fail of is reported before any does
         plan.engine.load()
-        tally = _Tally(before or ResumeState(), total)  # the pace is that of answering
+        progress = _Progress(before or ResumeState(), total)  # the pace is that of answering
     ready()
     stop = Cancellation()
     made = map_in_order(
@@ -77,14 +76,14 @@ def run_batch(
     try:
         for result in _without_outages(made):
             output.write(f"{plan.encode(result.line)}\n".encode("utf-8", "replace"))
-            yield tally.add(result)
+            yield progress.add(result)
     finally:
         stop.now()
         made.close()
 
 
 def _without_outages(made: Iterable[Result]) -> Generator[Result, None, None]:
-    """The results, an outage among them only once the engine is seen to be there after it, or was before."""
+    """The results in order. Outages are held back until a later row shows that the engine works; else the error is raised."""
     held: list[Result] = []
     outages: list[PixtralError] = []
     works = False
@@ -105,31 +104,31 @@ def _without_outages(made: Iterable[Result]) -> Generator[Result, None, None]:
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    """A row to its result, in a thread of its own."""
+    """Turns a row into its result, on a worker thread."""
 
     plan: BatchPlan
     stop: Cancellation
 
     def __call__(self, row: InputRow) -> Result:
-        named = results.row_key(row, self.plan.settings)
-        label, asked = UNKNOWN_SHAPE, False
+        key = results.row_key(row, self.plan.settings)
+        shape, asked = UNKNOWN_SHAPE, False
         try:
-            label, request = self.plan.open(row)
+            shape, request = self.plan.open(row)
             wanted = request()
             asked = True
             answer = self._answer(wanted)
         except (UsageError, ImageError, ContextError, schema.AnswerMismatch) as error:
-            return results.failure(row, named, label, error, asked=asked)
+            return results.failure(row, key, shape, error, asked=asked)
         except PixtralError as error:
-            return results.failure(row, named, label, error, asked=asked, outage=asked)
+            return results.failure(row, key, shape, error, asked=asked, outage=asked)
         except Cancelled:
             raise
-        except Exception as bug:  # of ours: raised, it would end the batch at this row whenever it is run again
+        except Exception as bug:  # in pixtral: raised, it would end the batch at the same row whenever it is resumed
             if config.debug():
                 raise
-            told = PixtralError(f"Internal error: {type(bug).__name__}", "PIXTRAL_DEBUG=1 stops there and shows where")
-            return results.failure(row, named, label, told, asked=asked, outage=asked)
-        return results.success(row, named, label, answer, wanted.model)
+            shown = PixtralError(f"Internal error: {type(bug).__name__}", "PIXTRAL_DEBUG=1 stops there and shows where")
+            return results.failure(row, key, shape, shown, asked=asked, outage=asked)
+        return results.success(row, key, shape, answer, wanted.model)
 
     def _answer(self, wanted: RowRequest) -> RowAnswer:
         pieces: list[str] = []
@@ -138,7 +137,7 @@ class _Worker:
             for last in stream:
                 pieces.append(last.text)
                 self.stop.check()
-        self.stop.check()  # an answer that was cut short is none
+        self.stop.check()  # a cancelled answer is incomplete
         text, reason = "".join(pieces), last.finish_reason or "stop"
         value = None
         if wanted.sampling.schema is not None:
@@ -156,8 +155,8 @@ def _code_block(text: str, language: str) -> str:
         raise schema.AnswerMismatch(error.message) from None
 
 
-class _Tally:
-    """Counts and pace as rows come in."""
+class _Progress:
+    """Counts finished and failed rows and their rate."""
 
     def __init__(self, before: ResumeState, total: int | None) -> None:
         self._done, self._failed = before.lines, len(before.failed)
@@ -166,9 +165,9 @@ class _Tally:
     def add(self, result: Result) -> BatchProgress:
         self._done += 1
         self._failed += result.error is not None
-        return self.progress(result)
+        return self.state(result)
 
-    def progress(self, result: Result | None = None) -> BatchProgress:
+    def state(self, result: Result | None = None) -> BatchProgress:
         now = BatchProgress(self._done, self._failed, self._pace.rate(self._done), self._pace.left(self._done))
         if result is None:
             return now

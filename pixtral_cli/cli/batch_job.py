@@ -160,7 +160,7 @@ def _forget_old_answers(wanted: BatchRequest, output: Output) -> None:
     """With --fresh, forget what was: only now that the engine is there, for until then all may yet fail."""
     if wanted.fresh and isinstance(output, Journal):
         _retry_path(output).unlink(missing_ok=True)
-        output.forget()
+        output.clear()
 
 
 def _retry_path(output: Journal) -> Path:
@@ -177,13 +177,13 @@ def _retry_failed_rows(job: Job, engine: Engine, output: Journal, before: Resume
         rows = _failed_rows(job, wanted)
         done = _resume_retry(journal, rows, job)
         if done is None or len(done.failed) == len(wanted):  # left behind, or every row failed anew
-            journal.forget()
+            journal.clear()
             rows, done = _failed_rows(job, wanted), ResumeState()
         again = replace(job, total=len(wanted))
         _run_with_progress(
             run_batch(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path
         )
-        output.amend(journal)
+        output.replace_failures(journal)
 
 
 def _failed_rows(job: Job, wanted: set[int]) -> Iterator[InputRow]:

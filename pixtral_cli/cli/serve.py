@@ -147,7 +147,7 @@ def _try_key(target: "Endpoint") -> None:
     from pixtral_cli.engines.remote.errors import Refused
     from pixtral_cli.errors import PixtralError
 
-    with closing(ApiClient(target, patience=10)) as link:
+    with closing(ApiClient(target, read_timeout=10)) as link:
         try:
             link.get("/models")
         except Refused:

@@ -1,4 +1,4 @@
-"""Who answers: opens one engine by its name. Engines are handed values, never the config."""
+"""Opens an engine by its name. Engines are handed values, never the config object."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,10 +34,10 @@ def open_engine(
             folder, name=name, device=options.device, dtype=options.dtype, quantize=options.quantize,
             cache=options.cache, note=note,
         )  # fmt: skip
-    if options.kind == "vllm" and options.launch:
+    if options.kind == "vllm" and options.vllm:
         from pixtral_cli.engines.vllm.engine import VllmEngine
 
         return VllmEngine(
-            folder, name=name or folder.name, launch=options.launch, device=options.device, dtype=options.dtype
+            folder, name=name or folder.name, options=options.vllm, device=options.device, dtype=options.dtype
         )
     raise UsageError(f"There is no engine named {options.kind!r}", f"Engines: {', '.join(ENGINES)}")

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """`kind` is local or vllm; `cache` the folder of quantized weights; `launch` how vLLM is started, if it is the kind."""
+    """`kind` is local or vllm; `cache` the folder of quantized weights; `vllm` how vLLM is started, if it is the kind."""
 
     kind: str = "local"
     device: str = "auto"
     dtype: str = "auto"
     quantize: str = "auto"
     cache: Path | None = None
-    launch: "VllmOptions | None" = None
+    vllm: "VllmOptions | None" = None

@@ -1,4 +1,4 @@
-"""The process that keeps a model for others: finding one, starting one, stopping one. What it runs is `server.resident`."""
+"""Worker processes that keep a model in memory: find, start and stop them. What they run is `server.worker`."""
 
 import contextlib
 import hashlib
@@ -8,21 +8,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pixtral_cli import __version__, errors
-from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
-from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.options import EngineOptions
-from pixtral_cli.engines.remote.client import ApiClient, Cancellation
-from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
-from pixtral_cli.engines.remote.errors import Endpoint, QueueFull, Unreachable
-from pixtral_cli.errors import ModelError, NetworkError, PixtralError
+from pixtral_cli.engines.remote.client import ApiClient
+from pixtral_cli.engines.remote.engine import RemoteEngine
+from pixtral_cli.engines.remote.errors import Endpoint, Unreachable
+from pixtral_cli.errors import ModelError, PixtralError
 from pixtral_cli.models.names import Model
 
 if TYPE_CHECKING:
@@ -30,13 +27,13 @@ if TYPE_CHECKING:
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.worker")
 MAX_SOCKET_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
-STOP_TIMEOUT = 35.0  # seconds after which a process that was asked to stop_worker has stopped
-STATUS_TIMEOUT = 10.0  # seconds in which a process that is there says so
+STOP_TIMEOUT = 35.0  # seconds that a worker has to finish its answers
+STATUS_TIMEOUT = 10.0  # seconds in which a worker reports its status
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a resident process is asked to keep. `keep_alive`: seconds of idling after which it leaves."""
+    """The model that a worker loads and how. `keep_alive`: seconds of idling after which it ends; None: it is not to be started."""
 
     name: str
     folder: str
@@ -47,26 +44,26 @@ class ModelSpec:
     keep_alive: float | None = None
     running: int = 4
     engine: str = "local"
-    launch: "VllmOptions | None" = None
+    vllm: "VllmOptions | None" = None
 
     @property
     def key(self) -> str:
-        """Equal for processes that may stand in for one another."""
-        launch = asdict(self.launch) if self.launch else None
-        same = json.dumps([__version__, self.folder, self.device, self.dtype, self.quantize, self.engine, launch])
+        """Equal for workers that are interchangeable."""
+        vllm = asdict(self.vllm) if self.vllm else None
+        same = json.dumps([__version__, self.folder, self.device, self.dtype, self.quantize, self.engine, vllm])
         return hashlib.sha256(same.encode()).hexdigest()[:16]
 
 
 def model_spec(model: Model, options: EngineOptions, *, keep_alive: float | None = None, running: int = 4) -> ModelSpec:
-    """What to ask of a process for this model. `keep_alive`: seconds of idling after which it ends."""
+    """The spec of a worker for this model. `keep_alive`: seconds of idling after which it ends."""
     return ModelSpec(
         model.name, str(model.folder.resolve()), options.device, options.dtype, options.quantize,
-        str(options.cache) if options.cache else None, keep_alive, running, options.kind, options.launch,
+        str(options.cache) if options.cache else None, keep_alive, running, options.kind, options.vllm,
     )  # fmt: skip
 
 
 def socket_folder(state: Path) -> Path:
-    """The folder of the sockets, which its owner alone can enter. Raises PixtralError when it isn't so."""
+    """The folder of the workers' sockets, mode 0700. Raises PixtralError when it cannot be used or is someone else's."""
     folder = state / "run"
     if len(os.fsencode(folder)) + 40 > MAX_SOCKET_PATH:
         short = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
@@ -84,132 +81,135 @@ def socket_folder(state: Path) -> Path:
     return folder
 
 
-def connect_client(socket: Path, *, patience: float | None = None) -> ApiClient:
-    """To the process behind a socket. Without `patience` there is no time limit: a process that dies closes it."""
-    return ApiClient(Endpoint("http://localhost/v1", socket=socket), patience=patience)
+def connect_client(socket: Path, *, read_timeout: float | None = None) -> ApiClient:
+    """A client of the worker behind a socket. Without `read_timeout` it waits as long as the worker lives."""
+    return ApiClient(Endpoint("http://localhost/v1", socket=socket), read_timeout=read_timeout)
 
 
-def is_responding(asked: ApiClient) -> bool:
-    """Whether the process behind a link answers in the time the link has patience for."""
+def is_responding(client: ApiClient) -> bool:
+    """Whether the worker replies within the client's read time-out."""
     try:
-        asked.get("/status")
+        client.get("/status")
     except PixtralError:
         return False
     return True
 
 
 def connect_engine(socket: Path, model: str) -> RemoteEngine:
-    """The engine of the process behind a socket, which calls its model so."""
+    """The engine of the worker behind a socket; `model` is the name it serves."""
     return RemoteEngine(connect_client(socket), model, originals=True)
 
 
 def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The processes that answer, each with what it says of itself. Sockets of those that are gone are removed."""
+    """The workers that answer, with their status; removes sockets that nobody listens on."""
     for socket in sorted(folder.glob(f"{key}*.sock")):
-        asked = connect_client(socket, patience=STATUS_TIMEOUT)
+        client = connect_client(socket, read_timeout=STATUS_TIMEOUT)
         try:
-            yield socket, asked.get("/status")
+            yield socket, client.get("/status")
         except Unreachable:
             socket.unlink(missing_ok=True)
         except PixtralError:
             continue
         finally:
-            asked.close()
+            client.close()
 
 
-def find_worker(what: ModelSpec, folder: Path) -> RemoteEngine | None:
-    """The engine of a running process for this model, device, dtype and quantization."""
-    return next((connect_engine(socket, status["name"]) for socket, status in running_workers(folder, what.key)), None)
+def find_worker(spec: ModelSpec, folder: Path) -> RemoteEngine | None:
+    """The engine of a running worker with the same model, device, dtype and quantization; None if there is none."""
+    return next((connect_engine(socket, status["name"]) for socket, status in running_workers(folder, spec.key)), None)
 
 
-ProgressCallback: TypeAlias = Callable[
-    [int, str], None
-]  # percent of the weights that are loaded, and what the engine says it does
+ProgressCallback: TypeAlias = Callable[[int, str], None]  # percent of the weights read, and what the engine does
 
 
 def find_or_start_if_possible(
-    what: ModelSpec, state: Path, told: ProgressCallback = lambda percent, doing: None
+    spec: ModelSpec, state: Path, on_progress: ProgressCallback = lambda percent, doing: None
 ) -> RemoteEngine | None:
-    """`find_or_start` in the room there. A home that cannot hold one holds no process: an error only if one is wanted."""
+    """`find_or_start` in the socket folder. A folder that cannot be used is an error only if a worker is to be started."""
     try:
         folder = socket_folder(state)
     except PixtralError:
-        if what.keep_alive is None:
+        if spec.keep_alive is None:
             return None
         raise
-    return find_or_start(what, folder, told=told)
+    return find_or_start(spec, folder, on_progress=on_progress)
 
 
 def find_or_start(
-    what: ModelSpec,
+    spec: ModelSpec,
     folder: Path,
     *,
-    told: ProgressCallback = lambda percent, doing: None,
+    on_progress: ProgressCallback = lambda percent, doing: None,
     command: Sequence[str] = WORKER_COMMAND,
 ) -> RemoteEngine | None:
-    """The engine of a process for this model; started when `keep_alive` asks for one, else None if there is none.
+    """The engine of a running worker, or of one that is started now if `keep_alive` is set; else None.
 
-    `told` hears how far the process that is started has come. Raises what loading the model raises.
+    `on_progress` is called while a started worker loads. Raises what loading the model raises.
     """
-    if found := find_worker(what, folder):
+    if found := find_worker(spec, folder):
         return found
-    if what.keep_alive is None:
+    if spec.keep_alive is None:
         return None
-    with _start_lock(folder / f"{what.key}.lock"):
-        if found := find_worker(what, folder):
+    with _start_lock(folder / f"{spec.key}.lock"):
+        if found := find_worker(spec, folder):
             return found
-        socket = folder / f"{what.key}.sock"
-        log = folder / f"{what.key}.log"
+        socket = folder / f"{spec.key}.sock"
+        log = folder / f"{spec.key}.log"
         with log.open("wb") as stderr:
-            process = spawn_worker(what, socket, stderr=stderr.fileno(), command=command)
-        process.detach(log, told)
-        return connect_engine(socket, what.name)
+            process = spawn_worker(spec, socket, stderr=stderr.fileno(), command=command)
+        process.detach(log, on_progress)
+        return connect_engine(socket, spec.name)
 
 
 @contextlib.contextmanager
 def _start_lock(file: Path) -> Iterator[None]:
-    """One starts, the others wait for it."""
+    """A file lock: one process starts the worker, the others wait for it."""
     import fcntl
 
-    with file.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with file.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 class WorkerProcess:
-    """A process that was started to keep a model, until its model is loaded and after."""
+    """A worker that this process has started."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.loaded, self.doing = 0, ""  # percent of the weights, and what its engine says; `ready` keeps them true
+        self.loaded, self.doing = (
+            0,
+            "",
+        )  # percent of the weights read, and what the engine does; updated by `wait_until_loaded`
         self._process = process
 
-    def ready(self, log: Path | None = None, told: ProgressCallback = lambda percent, doing: None) -> dict[str, Any]:
-        """Wait until the model is loaded; what the process then says. Raises what loading raised there."""
-        while "loaded" in (said := self._said(log)):
-            self.loaded, self.doing = said["loaded"], said.get("doing", "")
-            told(self.loaded, self.doing)
-        if kind := said.get("error"):
+    def wait_until_loaded(
+        self, log: Path | None = None, on_progress: ProgressCallback = lambda percent, doing: None
+    ) -> dict[str, Any]:
+        """Wait until the model is loaded; returns the worker's report. Raises what loading raised in the worker."""
+        while "loaded" in (report := self._next_report(log)):
+            self.loaded, self.doing = report["loaded"], report.get("doing", "")
+            on_progress(self.loaded, self.doing)
+        if kind := report.get("error"):
             self._process.wait()
-            raise getattr(errors, kind, PixtralError)(said["message"], said["hint"])
-        return said
+            raise getattr(errors, kind, PixtralError)(report["message"], report["hint"])
+        return report
 
-    def _said(self, log: Path | None) -> dict[str, Any]:
-        """The next line. Raises ModelError when the process has ended."""
+    def _next_report(self, log: Path | None) -> dict[str, Any]:
+        """The next line of the worker's report. Raises ModelError when the worker has ended."""
         assert self._process.stdout
         try:
-            said = json.loads(self._process.stdout.readline())
+            report = json.loads(self._process.stdout.readline())
         except ValueError:
             status = self._process.wait()
             why = f"killed by signal {-status}" if status < 0 else f"status {status}"
             hint = f"See {log}" if log else ""
             raise ModelError(f"The process that loads the model ended: {why}", hint) from None
-        assert isinstance(said, dict)
-        return said
+        assert isinstance(report, dict)
+        return report
 
-    def detach(self, log: Path, told: ProgressCallback = lambda percent, doing: None) -> None:
-        """Wait until it's ready and leave it to itself; interrupted before that, it ends."""
+    def detach(self, log: Path, on_progress: ProgressCallback = lambda percent, doing: None) -> None:
+        """Wait until it has loaded, then let it outlive this process. It is killed if the wait is interrupted."""
         try:
-            self.ready(log, told)
+            self.wait_until_loaded(log, on_progress)
         except BaseException:
             self._process.kill()
             self._process.wait()
@@ -219,14 +219,14 @@ class WorkerProcess:
         self._process.returncode = 0  # it outlives us: nothing is to be waited for
 
     def wait(self, seconds: float) -> int | None:
-        """Until it has ended, or so many seconds; its status, or None."""
+        """Its exit status, or None if it still runs after so many seconds."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 
     def end(self, seconds: float = STOP_TIMEOUT) -> None:
-        """Let it finish what it computes, within so many seconds."""
+        """Ask it to end; it is killed if it has not after so many seconds."""
         if self._process.stdin:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
@@ -241,15 +241,15 @@ class WorkerProcess:
 
 
 def spawn_worker(
-    what: ModelSpec,
+    spec: ModelSpec,
     socket: Path,
     *,
     attached: bool = False,
     stderr: int | None = None,
     command: Sequence[str] = WORKER_COMMAND,
 ) -> WorkerProcess:
-    """Start a process that listens on `socket` once its model is loaded. An `attached` one ends with this process."""
-    order = {**asdict(what), "socket": str(socket), "owner": os.getpid() if attached else None}
+    """Start a worker that listens on `socket` once its model is loaded. An `attached` one ends with this process."""
+    order = {**asdict(spec), "socket": str(socket), "owner": os.getpid() if attached else None}
     process = subprocess.Popen(
         [*command, json.dumps(order)],
         stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
@@ -261,7 +261,7 @@ def spawn_worker(
 
 
 def stop_worker(socket: Path, status: dict[str, Any], seconds: float = STOP_TIMEOUT) -> None:
-    """End a process: it finishes what it computes. Raises PixtralError when it doesn't within so many seconds."""
+    """Ask a worker to end and wait for it. Raises PixtralError when it still runs after so many seconds."""
     pid = int(status["stop"])
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)
@@ -270,100 +270,3 @@ def stop_worker(socket: Path, status: dict[str, Any], seconds: float = STOP_TIME
         if time.monotonic() > end:
             raise PixtralError(f"Process {pid} does not stop", f"kill -9 {pid}")
         time.sleep(0.05)
-
-
-class _ForwardedCancellation(Cancellation):
-    """Ends an answer that another engine's answer is passed on as."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._inner: Any = None
-
-    @contextlib.contextmanager
-    def through(self, inner: Any) -> Iterator[Iterator[Chunk]]:
-        """The chunks of `inner`, which is closed at the end of the block, or from now on by `cut`."""
-        self._inner = inner
-        with contextlib.closing(inner):
-            yield iter(()) if self.done.is_set() else inner
-
-    def cut(self) -> None:
-        super().cut()
-        if self._inner:
-            with contextlib.suppress(ValueError):  # a generator that runs just now
-                self._inner.close()
-
-
-class ResidentEngine:
-    """A resident process's engine. When the process has gone, says so by `note` and answers with `otherwise` instead.
-
-    One that is there but full is asked again until it has room.
-    """
-
-    def __init__(self, remote: RemoteEngine, otherwise: Callable[[], Engine], note: Callable[[str], None]) -> None:
-        self._remote = remote
-        self._engine: Engine = remote
-        self._otherwise: Callable[[], Engine] | None = otherwise
-        self._note = note
-        self._lock = threading.Lock()
-        self._closed = threading.Event()
-
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
-        """See `Engine`. An answer that has begun is not begun again; any thread may close one."""
-        cut = _ForwardedCancellation()
-        return AnswerStream(self._answer(messages, sampling, cut), cut)
-
-    def _answer(
-        self, messages: Sequence[Message], sampling: Sampling, cut: _ForwardedCancellation
-    ) -> Generator[Chunk, None, None]:
-        while True:
-            engine, begun = self._engine, False
-            try:
-                with cut.through(engine.stream(messages, sampling)) as chunks:
-                    for chunk in chunks:
-                        begun = True
-                        yield chunk
-                return
-            except NetworkError as error:
-                if begun or cut.done.is_set() or not self._worth_another(error, engine, cut.done):
-                    raise
-
-    def measure(self, messages: Sequence[Message]) -> Cost:
-        """See `Engine`."""
-        while True:
-            engine = self._engine
-            try:
-                return engine.measure(messages)
-            except NetworkError as error:
-                if not self._worth_another(error, engine, self._closed):
-                    raise
-
-    def versions(self) -> dict[str, str]:
-        """What that process says it runs."""
-        return engine_versions(self._engine)
-
-    def _worth_another(self, error: NetworkError, failed: Engine, unwanted: threading.Event) -> bool:
-        """Whether to ask again: the process once it may have room, or what answers in its place."""
-        if isinstance(error, QueueFull):
-            return not unwanted.wait(error.after) and not self._closed.is_set()
-        return self._replaced(failed)
-
-    def _replaced(self, failed: Engine) -> bool:
-        """Whether another engine answers now. Many threads may find the process gone; one of them replaces it."""
-        with self._lock:
-            if self._engine is not failed:
-                return True
-            if self._otherwise is None or self._closed.is_set() or self._alive():
-                return False
-            self._note("The resident process has gone; loading the model here.")
-            self._engine, self._otherwise = self._otherwise(), None
-            return True
-
-    def _alive(self) -> bool:
-        with contextlib.closing(ApiClient(self._remote.server, patience=STATUS_TIMEOUT)) as asked:
-            return is_responding(asked)
-
-    def close(self) -> None:
-        self._closed.set()
-        self._remote.close()  # not before: other threads may be using it when it is replaced
-        if self._engine is not self._remote:
-            self._engine.close()

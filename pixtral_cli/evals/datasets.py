@@ -1,4 +1,4 @@
-"""The rows of a data set: parquet or JSONL files of a local folder, or of a repository on the hub. Knows no task."""
+"""Data sets: parquet or JSONL files of a local folder or of a repository on the hub."""
 
 import base64
 import binascii
@@ -22,7 +22,7 @@ EXTRA_HINT = "Get it: pip install 'pixtral[evals]'"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Files of rows in a folder, in order; `revision` changes when a byte of them does."""
+    """The files of a data set, in order; `revision` changes with their content."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -32,18 +32,18 @@ class Dataset:
     def __len__(self) -> int:
         return sum(_count_rows(file) for file in self.files)
 
-    def rows(self, wanted: Collection[int]) -> Iterator[DatasetRow]:
-        """The rows with these indices, in order; of others no more is read than must be."""
+    def rows(self, indices: Collection[int]) -> Iterator[DatasetRow]:
+        """The rows with these indices, in order; other rows are skipped where the format allows it."""
         before = 0
         for file in self.files:
             count = _count_rows(file)
-            here = {index - before for index in wanted if before <= index < before + count}
-            for index, values in _read_parquet(file, here) if file.suffix == PARQUET else _read_jsonl(file, here):
+            local = {index - before for index in indices if before <= index < before + count}
+            for index, values in _read_parquet(file, local) if file.suffix == PARQUET else _read_jsonl(file, local):
                 yield DatasetRow(before + index, values, self._image)
             before += count
 
     def _image(self, value: Any, name: str) -> "Image":
-        """A picture as data sets hold it: bytes, a path inside the folder, a data URL, or an object of bytes and path."""
+        """An image as data sets hold it: bytes, a path inside the folder, a data URL, base64, or an object of bytes and path."""
         from pixtral_cli import images
 
         if isinstance(value, dict):
@@ -61,7 +61,7 @@ class Dataset:
 
 
 def _decode_base64(value: str, path: Path, name: str) -> "Image":
-    """The picture whose bytes a text holds in base64."""
+    """The image in a base64 text; `path` is what the text would be as a path."""
     from pixtral_cli import images
 
     try:
@@ -73,7 +73,7 @@ def _decode_base64(value: str, path: Path, name: str) -> "Image":
 
 
 def open_local(folder: Path, source: HubSource | None = None) -> Dataset:
-    """The rows in a folder: the files that the source's pattern finds, else every one. Raises UsageError without any."""
+    """The data set in a folder: the files that match the source's pattern, else all. Raises UsageError if there are none."""
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", "--data wants a folder with parquet or JSONL files")
     found = sorted(folder.glob(source.files)) if source else []
@@ -93,7 +93,7 @@ def _hash_files(folder: Path, files: Sequence[Path]) -> str:
 
 
 def open_hub(source: HubSource, *, offline: bool = False) -> Dataset:
-    """A data set of the hub, downloaded unless it is in the cache. Raises NetworkError, UsageError."""
+    """A data set on the hub, downloaded unless cached. Raises NetworkError, UsageError."""
     import os
 
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -132,11 +132,11 @@ def _count_rows(file: Path) -> int:
         return sum(1 for line in stream if line.strip())
 
 
-def _read_jsonl(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_jsonl(file: Path, indices: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open("rb") as stream:
         lines = (line for line in stream if line.strip())
         for index, line in enumerate(lines):
-            if index in wanted:
+            if index in indices:
                 yield index, _parse_object(line, f"{file.name}, row {index}")
 
 
@@ -150,16 +150,16 @@ def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     return value
 
 
-def _read_parquet(file: Path, wanted: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows one after another; row groups without a wanted row are not read."""
+def _read_parquet(file: Path, indices: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows one after another; row groups without one of the indices are not read."""
     opened = _open_parquet(file)
     before = 0
     for group in range(opened.num_row_groups):
         count = opened.metadata.row_group(group).num_rows
-        if any(before <= index < before + count for index in wanted):
+        if any(before <= index < before + count for index in indices):
             at = before
             for batch in opened.iter_batches(batch_size=16, row_groups=[group]):
-                here = [index for index in range(at, at + batch.num_rows) if index in wanted]
+                here = [index for index in range(at, at + batch.num_rows) if index in indices]
                 for index in here:
                     yield index, batch.slice(index - at, 1).to_pylist()[0]
                 at += batch.num_rows

@@ -1,4 +1,4 @@
-"""The prompts: our own wording of the explicit protocol, or the published ones read out of a checkout. Executes nothing."""
+"""The prompts: our wording of the explicit protocol, or the published ones read from a checkout (parsed, not executed)."""
 
 import ast
 from dataclasses import dataclass, field
@@ -55,7 +55,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The prompts of one run; `source` says whose they are and is recorded with the result."""
+    """The prompts of one run; `source` is recorded with the result."""
 
     texts: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_PROMPTS))
     source: str = "pixtral"
@@ -65,13 +65,13 @@ class Prompts:
 
 
 def load_published(checkout: Path, task: str) -> Prompts:
-    """Ours, and word for word the published ones of a task. Raises UsageError when it has none, or they are not there."""
-    wanted = {name: place for (owner, name), place in PUBLISHED.items() if owner == task}
-    if not wanted:
+    """The default prompts with the published ones of a task. Raises UsageError when there are none or the checkout lacks them."""
+    places = {name: place for (owner, name), place in PUBLISHED.items() if owner == task}
+    if not places:
         tasks = ", ".join(sorted({owner for owner, _ in PUBLISHED}))
         raise UsageError(f"There are no published prompts for {task}", f"There are for {tasks}")
     found = {
-        name: _read_constant(_tasks_folder(checkout) / file, constant) for name, (file, constant) in wanted.items()
+        name: _read_constant(_tasks_folder(checkout) / file, constant) for name, (file, constant) in places.items()
     }
     return Prompts({**DEFAULT_PROMPTS, **found}, "mistral-evals")
 
@@ -81,7 +81,7 @@ def _tasks_folder(checkout: Path) -> Path:
 
 
 def _read_constant(file: Path, name: str) -> str:
-    """The text that a file assigns to a name, at its top or in a class; the file is parsed and not run."""
+    """The string that a Python file assigns to a name, at module level or in a class."""
     hint = "--prompts wants a checkout of mistralai/mistral-evals"
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What a run found, as numbers and as plain tables. Leaves the page with pictures to `page`."""
+"""The results of a run as numbers and plain-text tables. The HTML page is in `report_html`."""
 
 import json
 import math
@@ -28,7 +28,7 @@ METRIC_TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Every metric of a run with its interval, each group's mean and number of questions, and what went wrong."""
+    """Each metric of a run with its interval, each group's mean and number of questions, and the number of failures."""
 
     metrics: Mapping[str, Interval]
     groups: Mapping[str, tuple[float, int]]
@@ -39,7 +39,7 @@ class Summary:
 
 
 def summarize(task: Task, found: Sequence[Record]) -> Summary:
-    """The numbers of a run's records; groups by the first metric."""
+    """The summary of a run's records; groups are scored by the first metric."""
     metrics = {}
     for metric in task.metrics:
         if scores := list(scores_by_question(found, metric).values()):
@@ -66,7 +66,7 @@ def _group_means(task: Task, found: Sequence[Record]) -> dict[str, tuple[float, 
 
 
 def format_score(task: Task, value: float) -> str:
-    """A score as people read it: shares as percent, ratings as points."""
+    """A share as percent, a rating as points."""
     return f"{100 * value:.1f}" if task.percent else f"{value:.2f}"
 
 
@@ -93,7 +93,7 @@ def run_table(task: Task, run: Run, found: Sequence[Record]) -> str:
 
 
 def progress_text(task: Task, now: EvalProgress) -> str:
-    """How a run goes, in a line."""
+    """The progress line."""
     pieces = [f"{now.done} of {now.total} rows"]
     if now.score:
         reach = (now.score.high - now.score.low) / 2
@@ -109,25 +109,25 @@ def progress_text(task: Task, now: EvalProgress) -> str:
 
 
 def stopped_text(now: EvalProgress) -> str:
-    """How a run that was left before its end goes on."""
+    """The note when a run is stopped."""
     return f"Stopped after {now.done:,} of {now.total:,} rows. The same command goes on from there"
 
 
 def unfinished_text(run: Run, rows: int) -> str:
-    """What stands behind a run of which there are so many rows, if that is not all of it."""
+    """The remark about a run of which only so many rows are done; "" if that is all of them."""
     return f"; unfinished: {rows:,} of {run.rows:,} rows" if rows < run.rows else ""
 
 
 def changed_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What is not as it was when a run was last gone on with; empty if all is."""
-    was, is_ = _flatten(before), _flatten(now)
-    differing = [name for name in dict.fromkeys((*was, *is_)) if was.get(name) != is_.get(name)]
-    told = ", ".join(f"{name} {was.get(name, 'none')} → {is_.get(name, 'none')}" for name in differing)
-    return f"Not as when this run was begun: {told}" if told else ""
+    """The note about versions that have changed since a run was last continued; "" without any."""
+    old, new = _flatten(before), _flatten(now)
+    differing = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
+    listed = ", ".join(f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}" for name in differing)
+    return f"Not as when this run was begun: {listed}" if listed else ""
 
 
 def _flatten(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """A table's values by their path, as text."""
+    """The values of nested tables as text, by dotted path."""
     found: dict[str, str] = {}
     for name, value in table.items():
         if isinstance(value, Mapping):
@@ -152,7 +152,7 @@ def _format_interval(task: Task, interval: Interval) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunComparison:
-    """A run beside the first one; None for the first itself."""
+    """A run compared with the first; `difference` is None for the first itself."""
 
     name: str
     interval: Interval
@@ -160,7 +160,7 @@ class RunComparison:
 
 
 def compare_runs(task: Task, runs: Sequence[Run]) -> list[RunComparison]:
-    """Every run's first metric, and each against the first. Raises UsageError when they have no question in common."""
+    """The first metric of each run, compared with the first run. Raises UsageError when they share no question."""
     scores: list[dict[str, Scored]] = [scores_by_question(run.records(), task.metrics[0]) for run in runs]
     found = []
     for run, own in zip(runs, scores, strict=True):
@@ -176,7 +176,7 @@ def compare_runs(task: Task, runs: Sequence[Run]) -> list[RunComparison]:
 
 
 def comparison_table(task: Task, runs: Sequence[Run]) -> str:
-    """The comparison as a table; published scores at its end, with the runs whose interval does not hold them."""
+    """The comparison as a table, then published scores with the runs whose interval does not contain them."""
     found = compare_runs(task, runs)
     width = max(len(one.name) for one in found)
     lines = [f"{task.title}: {METRIC_TITLES.get(task.metrics[0], task.metrics[0])}", ""]
@@ -192,7 +192,7 @@ def comparison_table(task: Task, runs: Sequence[Run]) -> str:
 
 
 def _differing_settings(runs: Sequence[Run]) -> list[str]:
-    """What the runs do not have in common, a line for each: of models and data, but also of what makes a comparison unfair."""
+    """The settings in which the runs differ, one line each."""
     tables = [_flatten(run.about) for run in runs]
     names = dict.fromkeys(name for table in tables for name in table)
     differing = [name for name in names if len({table.get(name) for table in tables}) > 1]
@@ -215,7 +215,7 @@ def _format_signed(task: Task, value: float) -> str:
 
 
 def short_text(task: Task, run: Run) -> str:
-    """A run in a few words."""
+    """Score and size of a run, in one line."""
     found = run.records()
     scores = list(scores_by_question(found, task.metrics[0]).values())
     mean = format_score(task, intervals.mean(scores)) if scores else "–"

@@ -1,4 +1,4 @@
-"""A run as one HTML file: pictures inside, no script, nothing fetched; wrong answers first. Everything said is escaped."""
+"""A run as one HTML file with its images, without scripts or requests; lowest scores first. All text is escaped."""
 
 import base64
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ dd {{ margin: 0 }}
 
 
 def render_html(task: Task, run: Run, found: Sequence[Record], *, most: int = MAX_QUESTIONS) -> str:
-    """The page, with at most so many questions: the lowest scores first, then in the order of rows."""
+    """The page with at most `most` questions, lowest scores first, then in the order of rows."""
     listed = sorted(found, key=lambda record: (_score(task, record), record["row"], record["place"]))
     pieces = [
         PAGE_HEAD.format(title=escape(report.heading(task, run))),
@@ -121,9 +121,9 @@ def _question_article(task: Task, run: Run, record: Record) -> str:
 
 
 def _conversation_text(record: Record) -> str:
-    """The conversation that was asked, who said what where it is more than one question."""
-    said = [(message["role"], _message_text(message)) for message in record["messages"]]
-    return said[0][1] if len(said) == 1 else "\n\n".join(f"{role}: {text}" for role, text in said)
+    """The conversation that was asked, with roles if it is more than one message."""
+    turns = [(message["role"], _message_text(message)) for message in record["messages"]]
+    return turns[0][1] if len(turns) == 1 else "\n\n".join(f"{role}: {text}" for role, text in turns)
 
 
 def _message_text(message: dict[str, Any]) -> str:

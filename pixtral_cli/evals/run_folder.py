@@ -1,6 +1,6 @@
-"""A run on disk: a folder with what was run (run.json), every row's answers (answers.jsonl) and small copies of images.
+"""A run on disk: a folder with its settings (run.json), every row's answers (answers.jsonl) and small copies of images.
 
-A row is on disk before the next is reported; a line that a kill tore is dropped when the run is opened again.
+A row is on disk before the next is reported; a torn last line is dropped when the run is opened again.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Record: TypeAlias = dict[str, Any]
 
 
 def run_name(about: Mapping[str, Any]) -> str:
-    """What a run is called: equal for equal settings, so that the same command goes on with the same run."""
+    """The name of a run: equal for equal settings, so that the same command continues the same run."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     model = re.sub(r"[^\w.-]+", "-", str(about["model"]["name"]).rpartition("/")[2])[:40]
     return f"{about['task']}-{model}-{digest[:8]}"
@@ -33,9 +33,9 @@ def run_name(about: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's folder and what was run: `about` decides every answer, of each of so many `rows`.
+    """A run's folder; `about` holds the settings that decide every answer, `rows` the number of rows.
 
-    `versions` is what it was run with, one after another where that changed before it was whole.
+    `versions`: the versions it ran with, several where they changed before it was complete.
     """
 
     folder: Path
@@ -44,13 +44,13 @@ class Run:
     versions: Sequence[Mapping[str, Any]] = ()
 
     def records(self) -> list[Record]:
-        """Every question's record, in the order of rows; of a row that was asked again, the newest. No row is half there."""
+        """Every question's record, in the order of rows; of a row that was asked again the newest; incomplete rows are left out."""
         rows: dict[int, list[Record]] = {}
         for record in _read_records(self.folder / ANSWERS_FILE):
             if record["place"] == 0:
                 rows[record["row"]] = []
             rows.setdefault(record["row"], []).append(record)
-        return [record for _, whole in sorted(rows.items()) if len(whole) == whole[0]["of"] for record in whole]
+        return [record for _, row in sorted(rows.items()) if len(row) == row[0]["of"] for record in row]
 
     def done(self) -> set[int]:
         """The rows whose every question has been answered and marked."""
@@ -66,7 +66,7 @@ class Run:
             os.fsync(stream.fileno())
 
     def keep(self, image: Image) -> None:
-        """A copy of a picture for the report, its longer side at most LARGEST pixels."""
+        """Store a copy of an image for the report, its longer side at most `MAX_IMAGE_SIDE` pixels."""
         file = self.picture(image.sha256)
         if file.exists():
             return
@@ -99,7 +99,7 @@ class Run:
 
 
 def open_run(folder: Path) -> Run:
-    """A run that there is. Raises UsageError when the folder holds none."""
+    """The run in a folder. Raises UsageError when there is none."""
     try:
         written = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
         return Run(folder, written["about"], written["rows"], written["versions"])
@@ -110,9 +110,9 @@ def open_run(folder: Path) -> Run:
 
 
 def create_run(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool = False) -> Run:
-    """The run in a folder, begun where there is none; `fresh` forgets its answers.
+    """The run in a folder, created if there is none; `fresh` deletes its answers.
 
-    Raises UsageError when it is another, or what lies there is no run's.
+    Raises UsageError when the folder holds another run or other files.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "-o names the folder of the run")
@@ -154,7 +154,7 @@ def _read_records(file: Path) -> Iterable[Record]:
 
 
 def messages_json(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as a record keeps them: every word, images by hash."""
+    """Messages as JSON for a record: the text, and images by hash."""
     return [{"role": message.role, "parts": [_part_json(part) for part in message.parts]} for message in messages]
 
 

@@ -1,4 +1,4 @@
-"""The run: ask every row, mark the answers, record them, say how it goes. Yields progress; shows nothing."""
+"""Runs an evaluation: asks every row, marks and records the answers. Yields progress."""
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from pixtral_cli.util.parallel import JOIN_SECONDS, Cancellation, ProgressRate
 
 @dataclass(frozen=True, slots=True)
 class EvalPlan:
-    """What is asked, and of whom. `judge` is there for a judged task."""
+    """What is asked, and the engine that answers. `judge` is set for judged tasks."""
 
     task: Task
     data: Dataset
@@ -34,7 +34,7 @@ class EvalPlan:
     seed: int = 0
 
     def rows(self) -> list[int]:
-        """The rows that are asked: all, or `limit` of them drawn by the seed; in order."""
+        """The indices of the rows that are asked, in order: all, or `limit` of them drawn with the seed."""
         count = len(self.data)
         if self.limit is None or self.limit >= count:
             return list(range(count))
@@ -43,7 +43,7 @@ class EvalPlan:
 
 @dataclass(frozen=True, slots=True)
 class EvalProgress:
-    """How far a run is: rows; the first metric so far; `left` the seconds it will still take, None before that is known."""
+    """The state of a run: rows done, the first metric so far, and the seconds `left` (None while unknown)."""
 
     done: int
     total: int
@@ -53,36 +53,36 @@ class EvalProgress:
 
 
 def remaining_rows(plan: EvalPlan, into: Run) -> set[int]:
-    """The rows that are still to be asked, or to be asked again."""
+    """The rows that are not done, or have failed."""
     return set(plan.rows()) - into.done()
 
 
 def run_eval(plan: EvalPlan, into: Run, *, concurrency: int = 1) -> Generator[EvalProgress, None, None]:
-    """Ask the rows that are not in the run yet. Closing the iterator stops every answer in the making.
+    """Ask the rows that are not done. Closing the iterator cancels all answers.
 
-    A row that does not fit the window or whose picture is damaged is recorded as failed, and so is one without a rating;
-    any other error ends the run, and what has been recorded stays.
+    A row that does not fit the window, whose image is damaged or that gets no rating is recorded as failed; any other
+    error ends the run, which keeps what has been recorded.
     """
-    wanted = plan.rows()
-    done = set(wanted) - remaining_rows(plan, into)
-    tally = _Tally(plan.task.metrics[0], len(wanted), len(done))
-    tally.add([record for record in into.records() if record["row"] in done])
-    yield tally.progress()
+    rows_asked = plan.rows()
+    done = set(rows_asked) - remaining_rows(plan, into)
+    progress = _Progress(plan.task.metrics[0], len(rows_asked), len(done))
+    progress.add([record for record in into.records() if record["row"] in done])
+    yield progress.progress()
     worker = _Worker(plan, into, Cancellation())
-    rows = plan.data.rows(set(wanted) - done)
+    rows = plan.data.rows(set(rows_asked) - done)
     with into.lock(), closing(_in_parallel(worker, rows, concurrency, 2 * concurrency)) as answered:
         for found in answered:
             into.append(found)
-            tally.row(found)
-            yield tally.progress()
+            progress.row(found)
+            yield progress.progress()
 
 
 def _in_parallel(
     worker: "_Worker", rows: Iterator[DatasetRow], concurrency: int, ahead: int
 ) -> Generator[list[Record], None, None]:
-    """Every row's records as they come, those that come together in the order of rows; never more than `ahead` in memory.
+    """Each row's records as they are finished; at most `ahead` rows in memory.
 
-    Left before its end, it stops what is being answered, and waits for that no longer than a moment.
+    Closing it cancels the answers and waits for them for a moment only.
     """
     pool = ThreadPoolExecutor(concurrency)
     pending: dict[Future[list[Record]], int] = {}
@@ -108,7 +108,7 @@ def _in_parallel(
 
 @dataclass(frozen=True, slots=True)
 class _Worker:
-    """A row to its records, in a thread of the pool."""
+    """Turns a row into its records, on a thread of the pool."""
 
     plan: EvalPlan
     into: Run
@@ -125,13 +125,13 @@ class _Worker:
             return [self._record(row, Question(str(row.index), ()), 0, 1, _Outcome(error=error.message))]
         if not questions:
             raise UsageError(f"Row {row.index} holds no question of {self.plan.task.name}", "See docs/evals.md, Data")
-        answered = [self._answered(question) for question in questions]
+        outcomes = [self._ask(question) for question in questions]
         return [
             self._record(row, question, place, len(questions), answer)
-            for place, (question, answer) in enumerate(zip(questions, answered, strict=True))
+            for place, (question, answer) in enumerate(zip(questions, outcomes, strict=True))
         ]
 
-    def _answered(self, question: Question) -> "_Outcome":
+    def _ask(self, question: Question) -> "_Outcome":
         began = time.monotonic()
         try:
             answers, lasts = self._converse(question)
@@ -150,7 +150,7 @@ class _Worker:
         return _Outcome(answers, lasts, marks, verdict, seconds=seconds)
 
     def _converse(self, question: Question) -> tuple[list[str], list[Chunk]]:
-        """The answers to the question and to each of its follow-ups; each answer's last chunk, which knows what it took."""
+        """The answers to the question and to each follow-up, and the last chunk of each, which has usage and timings."""
         history: list[Message] = list(question.messages)
         answers: list[str] = []
         lasts: list[Chunk] = []
@@ -170,7 +170,7 @@ class _Worker:
                 pieces.append(chunk.text)
                 last = chunk if chunk.usage else last
                 self.stop.check()
-        self.stop.check()  # an answer that was cut short is none
+        self.stop.check()  # a cancelled answer is incomplete
         return "".join(pieces), last
 
     def _marked(self, question: Question, answers: Sequence[str]) -> tuple[Mapping[str, Mark], str]:
@@ -180,17 +180,17 @@ class _Worker:
         assert self.plan.task.mark is not None
         return self.plan.task.mark(question, answers), ""
 
-    def _record(self, row: DatasetRow, question: Question, place: int, of: int, answered: "_Outcome") -> Record:
+    def _record(self, row: DatasetRow, question: Question, place: int, of: int, outcome: "_Outcome") -> Record:
         return {
             "row": row.index, "key": question.key, "place": place, "of": of, "groups": list(question.groups),
             "messages": run_folder.messages_json(question.messages), "follow_ups": list(question.follow_ups),
-            "answers": list(answered.answers), "references": list(question.references),
-            "scores": {name: mark.score for name, mark in answered.marks.items()},
-            "weights": {name: mark.weight for name, mark in answered.marks.items() if mark.weight != 1},
-            "verdict": answered.verdict, "error": answered.error,
-            "prompt_tokens": sum(last.usage.prompt_tokens for last in answered.lasts if last.usage),
-            "completion_tokens": sum(last.usage.completion_tokens for last in answered.lasts if last.usage),
-            "seconds": round(answered.seconds, 4),
+            "answers": list(outcome.answers), "references": list(question.references),
+            "scores": {name: mark.score for name, mark in outcome.marks.items()},
+            "weights": {name: mark.weight for name, mark in outcome.marks.items() if mark.weight != 1},
+            "verdict": outcome.verdict, "error": outcome.error,
+            "prompt_tokens": sum(last.usage.prompt_tokens for last in outcome.lasts if last.usage),
+            "completion_tokens": sum(last.usage.completion_tokens for last in outcome.lasts if last.usage),
+            "seconds": round(outcome.seconds, 4),
         }  # fmt: skip
 
 
@@ -205,7 +205,7 @@ class _Outcome:
 
 
 def scores_by_question(found: Iterable[Record], metric: str) -> dict[str, Scored]:
-    """Each question's score in a metric, by its key; the questions of a row belong together."""
+    """Each question's score in a metric, by its key; the questions of a row are one cluster."""
     return {
         record["key"]: Scored(str(record["row"]), record["scores"][metric], record["weights"].get(metric, 1.0))
         for record in found
@@ -213,8 +213,8 @@ def scores_by_question(found: Iterable[Record], metric: str) -> dict[str, Scored
     }
 
 
-class _Tally:
-    """Scores and pace as rows come in."""
+class _Progress:
+    """Collects scores, failures and the rate of a run."""
 
     def __init__(self, metric: str, total: int, done: int) -> None:
         self._metric = metric

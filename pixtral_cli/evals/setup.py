@@ -1,4 +1,4 @@
-"""From what a user asks for to a run: data, prompts, judge, and the record of everything that decides an answer."""
+"""Sets up a run from its options: data, prompts, judge, and the record of all settings that decide an answer."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ MAX_HASHED = 200_000_000  # bytes of weights that are hashed to name them
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """What was asked for. `model` names model, revision and engine, as the record keeps them."""
+    """The options of `pixtral eval`. `model` holds model, revision and engine as they are recorded."""
 
     task: Task
     model: Mapping[str, Any]
@@ -37,90 +37,90 @@ class EvalOptions:
     offline: bool = False
 
 
-def make_plan(wanted: EvalOptions, engine: Engine, keys_file: Path) -> EvalPlan:
-    """What will be asked. Raises UsageError, NetworkError when data, prompts or judge are not there."""
-    task = wanted.task
-    if task.judged is None and (wanted.judge_model or wanted.judge_url):
+def make_plan(options: EvalOptions, engine: Engine, keys_file: Path) -> EvalPlan:
+    """The plan of a run. Raises UsageError or NetworkError when data, prompts or judge are missing."""
+    task = options.task
+    if task.judged is None and (options.judge_model or options.judge_url):
         raise UsageError(f"{task.name} has metrics and needs no judge", "Leave --judge and --judge-url out")
-    if task.executes and not wanted.allow_exec:
+    if task.executes and not options.allow_exec:
         raise UsageError(
             f"{task.name} runs programs that the model writes",
             "Add --allow-exec, best in a container: it is no sandbox",
         )
-    own = prompts.load_published(wanted.checkout, task.name) if wanted.checkout else prompts.Prompts()
-    judge = _judge(wanted, own, keys_file)
-    data = _open_dataset(wanted)
-    limit = wanted.limit if wanted.limit and wanted.limit < len(data) else None
-    return EvalPlan(task, data, own, wanted.sampling, engine, judge, limit, wanted.seed)
+    own = prompts.load_published(options.checkout, task.name) if options.checkout else prompts.Prompts()
+    judge = _judge(options, own, keys_file)
+    data = _open_dataset(options)
+    limit = options.limit if options.limit and options.limit < len(data) else None
+    return EvalPlan(task, data, own, options.sampling, engine, judge, limit, options.seed)
 
 
-def _open_dataset(wanted: EvalOptions) -> datasets.Dataset:
-    task = wanted.task
-    if wanted.folder:
-        return datasets.open_local(wanted.folder, task.source)
+def _open_dataset(options: EvalOptions) -> datasets.Dataset:
+    task = options.task
+    if options.folder:
+        return datasets.open_local(options.folder, task.source)
     if task.folder:
         return replace(datasets.open_local(task.folder), name=task.name)
     if task.source:
-        return datasets.open_hub(task.source, offline=wanted.offline)
+        return datasets.open_hub(task.source, offline=options.offline)
     raise UsageError(f"{task.name} has no data of its own", "Give a folder that holds some: --data DIR")
 
 
-def _judge(wanted: EvalOptions, own: prompts.Prompts, keys_file: Path) -> Judge | None:
-    if wanted.task.judged is None:
+def _judge(options: EvalOptions, own: prompts.Prompts, keys_file: Path) -> Judge | None:
+    if options.task.judged is None:
         return None
-    if not wanted.judge_model or not wanted.judge_url:
-        raise UsageError(f"{wanted.task.name} needs a model that judges", "Name it: --judge MODEL --judge-url URL")
+    if not options.judge_model or not options.judge_url:
+        raise UsageError(f"{options.task.name} needs a model that judges", "Name it: --judge MODEL --judge-url URL")
     from pixtral_cli.engines.remote import keys
     from pixtral_cli.engines.remote.client import ApiClient
     from pixtral_cli.engines.remote.engine import RemoteEngine
     from pixtral_cli.engines.remote.errors import parse_endpoint
 
-    to = parse_endpoint(wanted.judge_url)
+    to = parse_endpoint(options.judge_url)
     own_key = os.environ.get("PIXTRAL_JUDGE_KEY", "").strip()
     key = keys.checked(own_key, "PIXTRAL_JUDGE_KEY") if own_key else keys.find(to.host, keys_file)
-    engine = RemoteEngine(ApiClient(replace(to, key=key)), wanted.judge_model)
-    return Judge(engine, own[wanted.task.judged.prompt], wanted.task.judged.best)
+    engine = RemoteEngine(ApiClient(replace(to, key=key)), options.judge_model)
+    return Judge(engine, own[options.task.judged.prompt], options.task.judged.best)
 
 
 def open_or_create_run(
-    wanted: EvalOptions, planned: EvalPlan, home: Path, folder: Path | None = None, *, fresh: bool = False
+    options: EvalOptions, planned: EvalPlan, home: Path, folder: Path | None = None, *, fresh: bool = False
 ) -> Run:
-    """The run's folder: the named one, or one in `home` whose name follows from what is run."""
-    about = run_settings(wanted, planned)
+    """The run in the given folder, or in one in `home` that is named after its settings."""
+    about = run_settings(options, planned)
     return run_folder.create_run(folder or home / run_folder.run_name(about), about, len(planned.rows()), fresh=fresh)
 
 
 def current_versions(planned: EvalPlan) -> dict[str, Any]:
-    """What runs now, by version: here, and what the servers of engine and judge say of themselves. Raises Unreachable."""
+    """The versions of this process, of the engine's server and of the judge's. Raises Unreachable."""
     found: dict[str, Any] = dict(versions.local_versions())
-    if there := engine_versions(planned.engine):
-        found["server"] = there
-    if planned.judge and (there := engine_versions(planned.judge.engine)):
-        found["judge"] = there
+    if reported := engine_versions(planned.engine):
+        found["server"] = reported
+    if planned.judge and (reported := engine_versions(planned.judge.engine)):
+        found["judge"] = reported
     return found
 
 
-def run_settings(wanted: EvalOptions, planned: EvalPlan) -> dict[str, Any]:
-    """Everything that decides an answer and its mark, as JSON."""
+def run_settings(options: EvalOptions, planned: EvalPlan) -> dict[str, Any]:
+    """All settings that decide an answer and its mark, as JSON."""
     judge = planned.judge
     texts = json.dumps(planned.prompts.texts, sort_keys=True).encode()
     return {
-        "task": wanted.task.name,
+        "task": options.task.name,
         "data": {"name": planned.data.name, "revision": planned.data.revision},
         "prompts": {"source": planned.prompts.source, "sha256": hashlib.sha256(texts).hexdigest()},
-        "model": dict(wanted.model),
-        "sampling": {name: value for name, value in asdict(wanted.sampling).items() if name != "schema"}
-        | {"stop": list(wanted.sampling.stop)},
+        "model": dict(options.model),
+        "sampling": {name: value for name, value in asdict(options.sampling).items() if name != "schema"}
+        | {"stop": list(options.sampling.stop)},
         "limit": planned.limit,
-        "seed": wanted.seed,
-        "judge": {"model": wanted.judge_model, "url": wanted.judge_url, "instructions": judge.instructions}
+        "seed": options.seed,
+        "judge": {"model": options.judge_model, "url": options.judge_url, "instructions": judge.instructions}
         if judge
         else None,
     }
 
 
 def weights_revision(folder: Path) -> str | None:
-    """What tells a checkpoint of a plain folder from another: the hash of its weights where they are small, else their size."""
+    """Identifies the weights in a plain folder: their hash if they are small, else their size; None without any."""
     try:
         file = folder / "consolidated.safetensors"
         size = file.stat().st_size

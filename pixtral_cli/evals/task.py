@@ -1,4 +1,4 @@
-"""What a task is: where its rows are, how a row becomes questions, which metrics. A task is one value of this type."""
+"""The type of a task: where its rows are, how a row becomes questions, and which metrics mark the answers."""
 
 import re
 import string
@@ -18,12 +18,12 @@ LETTERS = string.ascii_uppercase
 
 
 class BadRow(Exception):
-    """A row is not what the task's schema says; the text names the column."""
+    """A row does not have the task's columns; the message names the column."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """One row of a data set: `index` counts from 0 through all of it; values as JSON has them, images apart."""
+    """One row of a data set: its index from 0, and its values as in JSON; `load` decodes images."""
 
     index: int
     values: Mapping[str, Any]
@@ -39,7 +39,7 @@ class DatasetRow:
         return value if isinstance(value, str) else str(value)
 
     def texts(self, column: str) -> list[str]:
-        """A column's values as texts: of a list, or the one there is; of objects, what each calls its answer."""
+        """A column's values as texts, of a list or a single value; of an object its "answer"."""
         value = self.values.get(column)
         if value is None:
             raise BadRow(f"column {column!r} is missing")
@@ -47,7 +47,7 @@ class DatasetRow:
         return [str(one["answer"] if isinstance(one, dict) and "answer" in one else one) for one in values]
 
     def image(self, column: str) -> "Image":
-        """The picture in a column, checked as every other. Raises BadRow, ImageError."""
+        """The image in a column. Raises BadRow, ImageError."""
         value = self.values.get(column)
         if value is None:
             raise BadRow(f"column {column!r} holds no image")
@@ -56,9 +56,9 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the model is asked: a conversation that ends with the user, then `follow_ups`, each after its own answer.
+    """What the model is asked: a conversation that ends with the user, then `follow_ups`, each after an answer.
 
-    `groups` are what its score is also counted under; `given` is what the marking needs and the model does not see.
+    `groups`: the groups its score counts for; `given`: values that the marker needs and the model does not see.
     """
 
     key: str
@@ -91,7 +91,7 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """Which prompt tells the judge what to do, and up to what it rates."""
+    """The judge's prompt and its highest rating."""
 
     prompt: str
     best: float = 10.0
@@ -99,9 +99,9 @@ class JudgeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """See docs/evals.md, Adding a task. `mark` is empty where a judge marks. The first metric is the one that is quoted.
+    """See docs/evals.md, Adding a task. `mark` is None where a judge marks. The first metric is the headline.
 
-    `folder` is where the rows are that come with the package; otherwise `source` is where they are on the hub.
+    `folder`: the rows that are part of the package; otherwise `source`: where they are on the hub.
     `published`: scores of Pixtral 12B for the first metric, by who reports them, in the metric's own scale.
     """
 
@@ -141,7 +141,7 @@ _IMAGE_MARK = re.compile(r"<image (\d+)>")
 
 
 def place_images(text: str, image: "Callable[[int], Image]") -> "tuple[str | Image, ...]":
-    """Text whose `<image N>` are replaced by images; blank pieces between two of them are left out."""
+    """Splits a text at its `<image N>` marks and puts the images there; blank pieces are left out."""
     pieces = _IMAGE_MARK.split(text)
     parts: list[str | Image] = []
     for at, piece in enumerate(pieces):

@@ -1,4 +1,4 @@
-"""The tasks by name, each in a file of its own that is read when it is wanted."""
+"""The tasks by name; each is a module in `tasks` that is imported when needed."""
 
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +8,7 @@ from pixtral_cli.evals.task import Task
 
 
 def task_names() -> list[str]:
-    """Every task's name: that of its file, with hyphens."""
+    """The names of all tasks: those of their files, with hyphens."""
     return sorted(file.stem.replace("_", "-") for file in (Path(__file__).parent / "tasks").glob("[!_]*.py"))
 
 

@@ -1,4 +1,4 @@
-"""Answers being computed: each on a thread of its own, so many at a time, so many waiting. Knows nothing of HTTP."""
+"""Runs a limited number of answers at a time, each on its own thread, and queues a limited number behind them."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ from pixtral_cli.chat.message import Message
 
 
 class QueueFull(Exception):
-    """As many are being answered and are waiting as may be."""
+    """The queue has no place left."""
 
 
 class AnswerQueue:
@@ -20,27 +20,27 @@ class AnswerQueue:
 
     def __init__(self, running: int, waiting: int) -> None:
         self.running = 0
-        self.inside = 0
-        self.last_left = time.monotonic()
+        self.pending = 0
+        self.idle_since = time.monotonic()
         self._limit = running + waiting
-        self._turns = asyncio.Semaphore(running)
+        self._slots = asyncio.Semaphore(running)
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
         """A place in the queue; raises Full when there is none."""
-        if self.inside >= self._limit:
+        if self.pending >= self._limit:
             raise QueueFull
-        self.inside += 1
+        self.pending += 1
         try:
             yield
         finally:
-            self.inside -= 1
-            self.last_left = time.monotonic()
+            self.pending -= 1
+            self.idle_since = time.monotonic()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Wait for the turn of one who was admitted, and hold it."""
-        async with self._turns:
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait for a slot to compute in, and hold it. Only for admitted requests."""
+        async with self._slots:
             self.running += 1
             try:
                 yield
@@ -49,7 +49,7 @@ class AnswerQueue:
 
 
 class AsyncAnswer:
-    """One answer of an engine, pulled from a thread of its own. Closing it stops the computing and waits until it has stopped."""
+    """An engine's answer as an async iterator, computed on its own thread. `aclose` stops it and waits until it has stopped."""
 
     def __init__(self, engine: Engine, messages: Sequence[Message], sampling: Sampling) -> None:
         self._begin = partial(engine.stream, messages, sampling)
@@ -76,7 +76,7 @@ class AsyncAnswer:
     async def aclose(self) -> None:
         self._closing = True
         if not isinstance(self._chunks, Generator):
-            self._close()  # engines' own iterators may be closed while they compute, and stop the sooner
+            self._close()  # an engine's own iterator can be closed while it computes, which stops it sooner
         stopped = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
         await asyncio.shield(stopped)

@@ -1,4 +1,4 @@
-"""The application: routes over one engine. Leaves sockets and signals to `listen`, the engine's process to the caller."""
+"""The ASGI application: the routes over one engine. Sockets and signals are in `http.listener`, the worker process in `supervisor`."""
 
 import asyncio
 import contextlib
@@ -43,15 +43,15 @@ from pixtral_cli.util.sanitize import visible
 log = logging.getLogger("pixtral.server")
 
 MB = 1_000_000
-CLIENT_CLOSED_REQUEST = 499  # nobody is there to read it; nginx's number
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 
 
 @dataclass(frozen=True)
 class ServiceOptions:
     """What is served, to whom, and within which limits.
 
-    `trusted`: the clients are this machine's owner, who is told of files and may ask for the status.
-    `window` is the context window once it is known, `alive` whether the engine answers now, `deaths`
+    `trusted`: the only client is this machine's owner, whose requests another pixtral has checked; errors name files,
+    and /v1/status answers. `window`: the context window once known; `alive`: whether the engine answers now; `deaths`:
     how often its process died.
     """
 
@@ -74,7 +74,7 @@ class ServiceOptions:
 
 
 def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
-    """The ASGI application. `app.state.ending` is an event: once set, what still runs ends with an error."""
+    """The ASGI application. Once the event `app.state.ending` is set, running answers end with an error."""
     server = _Handlers(engine, service)
     routes = [
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
@@ -93,7 +93,7 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
         middleware=[Middleware(AccessMiddleware, rules=service.rules)],
         exception_handlers={
             ApiError: _send_api_error,
-            PixtralError: server.fail,
+            PixtralError: server.handle_engine_error,
             HTTPException: _send_http_error,
             ClientGone: _send_nothing,
             ClientDisconnect: _send_nothing,
@@ -126,8 +126,8 @@ class _Handlers:
             status = CLIENT_CLOSED_REQUEST
             self._metrics.left()
             raise
-        except ApiError as fault:
-            status = fault.status
+        except ApiError as api_error:
+            status = api_error.status
             raise
         finally:
             self._metrics.replied(status)
@@ -135,32 +135,32 @@ class _Handlers:
 
     async def _chat(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
-            wanted = await self._parsed(body)
-            return await run_while_connected(request.receive, self.ending, self._respond(wanted))
+            chat_request = await self._parsed(body)
+            return await run_while_connected(request.receive, self.ending, self._respond(chat_request))
 
     async def _parsed(self, body: bytearray) -> ChatRequest:
-        wanted = await asyncio.to_thread(parse_request, body)
-        if wanted.model is not None and wanted.model not in self._names:
-            raise self._unknown(wanted.model, "model")
-        return wanted
+        chat_request = await asyncio.to_thread(parse_request, body)
+        if chat_request.model is not None and chat_request.model not in self._names:
+            raise self._unknown(chat_request.model, "model")
+        return chat_request
 
-    async def _respond(self, wanted: ChatRequest) -> Response:
-        """Wait for the first chunk, so that what fails before it has a status of its own."""
-        async with AsyncExitStack() as held:
-            await held.enter_async_context(self._admitted())
-            asked = await build_engine_request(wanted, self._service.defaults, self._service.load)
-            await held.enter_async_context(self.queue.turn())
-            answer = AsyncAnswer(self._engine, asked.messages, asked.sampling)
-            held.push_async_callback(answer.aclose)
+    async def _respond(self, chat_request: ChatRequest) -> Response:
+        """Wait for the first chunk, so that an error before it has its own HTTP status."""
+        async with AsyncExitStack() as resources:
+            await resources.enter_async_context(self._admitted())
+            answerable = await build_engine_request(chat_request, self._service.defaults, self._service.load)
+            await resources.enter_async_context(self.queue.slot())
+            answer = AsyncAnswer(self._engine, answerable.messages, answerable.sampling)
+            resources.push_async_callback(answer.aclose)
             chunks = self._chunks(answer)
             first = await anext(chunks)
             reply = replies.ReplyBuilder(self._service.model)
-            if not asked.stream:
+            if not answerable.stream:
                 return await _complete_response(reply, first, chunks)
-            objects = _stream_objects(reply, asked, first, chunks)
+            objects = _stream_objects(reply, answerable, first, chunks)
             left, broke = self._metrics.left, self._metrics.broke
             return EventStreamResponse(
-                objects, self.ending, held.pop_all(), self._service.read_seconds, left=left, broke=broke
+                objects, self.ending, resources.pop_all(), self._service.read_seconds, left=left, broke=broke
             )
         raise AssertionError("unreachable: nothing above swallows an error")
 
@@ -173,35 +173,35 @@ class _Handlers:
             async with self.queue.admit():
                 yield
         except QueueFull:
-            turns = self._service.waiting / self._service.running
-            raise queue_full(min(60, math.ceil(self._metrics.mean_answer * turns / 2))) from None
+            rounds = self._service.waiting / self._service.running
+            raise queue_full(min(60, math.ceil(self._metrics.mean_answer * rounds / 2))) from None
 
     async def _chunks(self, answer: AsyncAnswer) -> AsyncIterator[Chunk]:
-        """The answer's chunks, its errors as faults, its usage counted."""
+        """The answer's chunks; its errors become ApiErrors, its usage is counted."""
         try:
             async for chunk in answer:
                 if chunk.finish_reason:
                     self._metrics.answered(chunk)
                 yield chunk
         except PixtralError as error:
-            raise self._fault(error) from error
+            raise self._api_error(error) from error
 
-    def _fault(self, error: PixtralError) -> ApiError:
-        fault = from_engine_error(error, trusted=self._service.trusted)
-        if fault.status >= 500:
+    def _api_error(self, error: PixtralError) -> ApiError:
+        api_error = from_engine_error(error, trusted=self._service.trusted)
+        if api_error.status >= 500:
             log.error("%s", visible(error.message))
-        return fault
+        return api_error
 
-    async def fail(self, request: Request, error: Exception) -> Response:
+    async def handle_engine_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, PixtralError)
-        return await _send_api_error(request, self._fault(error))
+        return await _send_api_error(request, self._api_error(error))
 
     async def measure(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
-            wanted = await self._parsed(body)
+            chat_request = await self._parsed(body)
             async with self._admitted():
-                asked = await build_engine_request(wanted, self._service.defaults, self._service.load)
-                cost = await asyncio.to_thread(self._engine.measure, asked.messages)
+                answerable = await build_engine_request(chat_request, self._service.defaults, self._service.load)
+                cost = await asyncio.to_thread(self._engine.measure, answerable.messages)
         return JSONResponse(replies.Cost.of(cost).model_dump())
 
     async def models(self, request: Request) -> Response:
@@ -218,8 +218,10 @@ class _Handlers:
         return replies.model_list(self._service.model, self._service.aliases, self._service.window(), self._created)
 
     def _unknown(self, name: str, param: str) -> ApiError:
-        there = ", ".join(self._names)
-        return ApiError(404, f"There is no model {name!r} here; there is: {there}", param=param, code="model_not_found")
+        served = ", ".join(self._names)
+        return ApiError(
+            404, f"There is no model {name!r} here; there is: {served}", param=param, code="model_not_found"
+        )
 
     async def health(self, request: Request) -> Response:
         return Response(status_code=200 if self._service.alive() else 503)
@@ -227,17 +229,17 @@ class _Handlers:
     async def status(self, request: Request) -> Response:
         if not self._service.trusted:
             raise ApiError(404, "Not Found", code="not_found")
-        idle = 0.0 if self.queue.inside else time.monotonic() - self.queue.last_left
-        return JSONResponse({**self._service.status(), "inside": self.queue.inside, "idle": idle})
+        idle = 0.0 if self.queue.pending else time.monotonic() - self.queue.idle_since
+        return JSONResponse({**self._service.status(), "inside": self.queue.pending, "idle": idle})
 
     async def version(self, request: Request) -> Response:
         found = {"version": __version__, **versions.local_versions()}
-        with contextlib.suppress(PixtralError):  # what cannot be asked now is left out
+        with contextlib.suppress(PixtralError):  # a worker that is down is left out
             found |= await asyncio.to_thread(engine_versions, self._engine)
         return JSONResponse(found)
 
     async def show_metrics(self, request: Request) -> Response:
-        waiting = self.queue.inside - self.queue.running
+        waiting = self.queue.pending - self.queue.running
         text = self._metrics.text(
             up=self._service.alive(), deaths=self._service.deaths(), running=self.queue.running, waiting=waiting
         )
@@ -255,7 +257,7 @@ async def _complete_response(reply: replies.ReplyBuilder, chunk: Chunk, chunks: 
 
 
 async def _stream_objects(
-    reply: replies.ReplyBuilder, asked: EngineRequest, chunk: Chunk, chunks: AsyncIterator[Chunk]
+    reply: replies.ReplyBuilder, answerable: EngineRequest, chunk: Chunk, chunks: AsyncIterator[Chunk]
 ) -> AsyncIterator[dict[str, Any]]:
     yield reply.first()
     if chunk.text:
@@ -263,19 +265,19 @@ async def _stream_objects(
     async for chunk in chunks:
         if chunk.text:
             yield reply.piece(chunk.text)
-    for value in reply.last(chunk, usage_apart=asked.usage_apart):
+    for value in reply.last(chunk, usage_apart=answerable.usage_apart):
         yield value
 
 
-async def _send_api_error(request: Request, fault: Exception) -> Response:
-    assert isinstance(fault, ApiError)
-    return JSONResponse(fault.body, fault.status, dict(fault.headers))
+async def _send_api_error(request: Request, api_error: Exception) -> Response:
+    assert isinstance(api_error, ApiError)
+    return JSONResponse(api_error.body, api_error.status, dict(api_error.headers))
 
 
 async def _send_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    fault = ApiError(error.status_code, error.detail, code=error.detail.lower().replace(" ", "_"))
-    return JSONResponse(fault.body, fault.status, error.headers)
+    api_error = ApiError(error.status_code, error.detail, code=error.detail.lower().replace(" ", "_"))
+    return JSONResponse(api_error.body, api_error.status, error.headers)
 
 
 async def _send_nothing(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Counts what the server did, and writes it as Prometheus reads it. Leaves gathering to whoever scrapes."""
+"""The server's counters in Prometheus' text format."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ class Metrics:
 
     @property
     def mean_answer(self) -> float:
-        """Seconds an answer took on average; 1 before there was any."""
+        """Mean seconds an answer took; 1 before the first."""
         answers = self._counts["answers_total"]
         return self._counts["answer_seconds_sum"] / answers if answers else 1.0
 

@@ -1,4 +1,4 @@
-"""`pixtral serve`: the application in front of the engine's process, from the bound port to the last answer."""
+"""`pixtral serve`: binds the port, starts the worker that keeps the model, and serves the application in front of it."""
 
 import logging
 import sys
@@ -23,7 +23,7 @@ ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where to listen, whom to let in, and how much at a time."""
+    """Where `pixtral serve` listens, whom it lets in, and its limits."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -39,7 +39,7 @@ class ServeOptions:
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def rules(self) -> AccessRules:
-        """Who is let in. Raises UsageError when strangers could come in without a key."""
+        """The access rules. Raises UsageError for an address that others can reach without an API key."""
         if not self.local and not self.api_key:
             hint = "Set one: PIXTRAL_API_KEY=… pixtral serve, or listen on 127.0.0.1"
             raise UsageError(f"Listening on {self.host or 'every address'} needs an API key", hint)
@@ -49,8 +49,8 @@ class ServeOptions:
 
 
 def run(
-    front: ServeOptions,
-    what: resident.ModelSpec,
+    options: ServeOptions,
+    spec: resident.ModelSpec,
     folder: Path,
     defaults: Sampling,
     *,
@@ -63,52 +63,52 @@ def run(
     `loading` is called at once, and often until the model is loaded, with percent, seconds and what the
     engine says it does; `ready` with the address then.
     """
-    rules = front.rules()
+    rules = options.rules()
     _log_to_stderr()
-    with bind(front.host, front.port) as listening:
-        _stop_idle_worker(what, folder)
-        socket = folder / f"{what.key}-{listening.getsockname()[1]}.sock"
-        asked = resident.connect_client(socket, patience=STATUS_TIMEOUT)
-        child = WorkerSupervisor(
-            lambda: resident.spawn_worker(what, socket, attached=True, command=command),
-            lambda: resident.is_responding(asked),
+    with bind(options.host, options.port) as listening:
+        _stop_idle_worker(spec, folder)
+        socket = folder / f"{spec.key}-{listening.getsockname()[1]}.sock"
+        client = resident.connect_client(socket, read_timeout=STATUS_TIMEOUT)
+        supervisor = WorkerSupervisor(
+            lambda: resident.spawn_worker(spec, socket, attached=True, command=command),
+            lambda: resident.is_responding(client),
         )
         service = ServiceOptions(
-            model=what.name,
-            aliases=[name for name in ALIASES if name != what.name],
+            model=spec.name,
+            aliases=[name for name in ALIASES if name != spec.name],
             rules=rules,
             defaults=defaults,
-            load=make_image_loader(urls=front.image_urls, allow_private=front.allow_private),
-            running=front.running,
-            waiting=front.waiting,
-            window=lambda: child.window,
-            alive=lambda: child.alive,
-            deaths=lambda: child.deaths,
+            load=make_image_loader(urls=options.image_urls, allow_private=options.allow_private),
+            running=options.running,
+            waiting=options.waiting,
+            window=lambda: supervisor.window,
+            alive=lambda: supervisor.alive,
+            deaths=lambda: supervisor.deaths,
         )
-        app = create_app(resident.connect_engine(socket, what.name), service)
-        host = f"[{front.host}]" if ":" in front.host else front.host
-        announce = _StartupReporter(child, f"http://{host}:{listening.getsockname()[1]}", loading, ready)
-        child.start()
+        app = create_app(resident.connect_engine(socket, spec.name), service)
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        announce = _StartupReporter(supervisor, f"http://{host}:{listening.getsockname()[1]}", loading, ready)
+        supervisor.start()
         try:
             serve(app, listening, announce)
         finally:
-            child.stop()
-            socket.unlink(missing_ok=True)  # of one that was killed
-        if child.error:
-            raise child.error
+            supervisor.stop()
+            socket.unlink(missing_ok=True)  # left by a worker that was killed
+        if supervisor.error:
+            raise supervisor.error
 
 
 class _StartupReporter:
-    """Tells that the model is being loaded, once that it is, and ends the server if it cannot be."""
+    """Called at every tick: reports the loading, then that the server is ready; ends the server if loading failed."""
 
     def __init__(
         self,
-        child: WorkerSupervisor,
+        supervisor: WorkerSupervisor,
         url: str,
         loading: Callable[[int, float, str], None],
         ready: Callable[[str], None],
     ) -> None:
-        self._child = child
+        self._supervisor = supervisor
         self._url = url
         self._loading = loading
         self._ready: Callable[[str], None] | None = ready
@@ -116,18 +116,18 @@ class _StartupReporter:
         loading(0, 0.0, "")
 
     def __call__(self, server: HttpServer) -> None:
-        if self._child.error:
+        if self._supervisor.error:
             server.should_exit = True
-        elif self._ready and self._child.alive:
+        elif self._ready and self._supervisor.alive:
             self._ready(self._url)
             self._ready = None
         elif self._ready:
-            self._loading(self._child.loaded, time.monotonic() - self._began, self._child.doing)
+            self._loading(self._supervisor.loaded, time.monotonic() - self._began, self._supervisor.doing)
 
 
-def _stop_idle_worker(what: resident.ModelSpec, folder: Path) -> None:
-    """A resident process for the same model would take its memory twice: let it finish and go."""
-    for socket, status in resident.running_workers(folder, what.key):
+def _stop_idle_worker(spec: resident.ModelSpec, folder: Path) -> None:
+    """Stop a resident worker for the same model, which would need the memory twice."""
+    for socket, status in resident.running_workers(folder, spec.key):
         if status.get("owner") is None:
             resident.stop_worker(socket, status)
 

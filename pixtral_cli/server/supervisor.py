@@ -1,4 +1,4 @@
-"""The engine's process behind a server: started, watched, and started anew when it dies. Serves nothing itself."""
+"""Starts the worker process behind a server, checks that it answers, and restarts it when it dies."""
 
 import logging
 import threading
@@ -17,72 +17,72 @@ MAX_RESTART_DELAY = 30.0
 
 
 class WorkerSupervisor:
-    """Keeps one process running, from a thread. `error` is what the very first start failed with.
+    """Keeps one worker running, from a thread of its own. `error` is why the very first start failed.
 
-    `answers` is asked every so many seconds: a process that hangs is no better than one that is dead.
+    `is_responding` is called every `interval` seconds: while it is False the worker counts as down.
     """
 
     def __init__(
         self,
         spawn: Callable[[], WorkerProcess],
-        answers: Callable[[], bool] = lambda: True,
-        every: float = CHECK_INTERVAL,
+        is_responding: Callable[[], bool] = lambda: True,
+        interval: float = CHECK_INTERVAL,
     ) -> None:
-        self.ready: dict[str, Any] | None = None  # what the process said, while it answers
+        self.report: dict[str, Any] | None = None  # of the worker, while it answers
         self.error: PixtralError | None = None
         self.deaths = 0
         self._spawn = spawn
-        self._answers = answers
-        self._every = every
+        self._is_responding = is_responding
+        self._interval = interval
         self._process: WorkerProcess | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._watch, name="child")
+        self._thread = threading.Thread(target=self._watch, name="supervisor")
 
     @property
     def alive(self) -> bool:
-        return self.ready is not None
+        return self.report is not None
 
     @property
     def window(self) -> int | None:
-        """The model's context window, while the process answers."""
-        return self.ready["window"] if self.ready else None
+        """The model's context window in tokens; None while the worker is down."""
+        return self.report["window"] if self.report else None
 
     @property
     def loaded(self) -> int:
-        """Percent of the weights that the process has read."""
+        """Percent of the weights that the worker has read."""
         return self._process.loaded if self._process else 0
 
     @property
     def doing(self) -> str:
-        """What its engine does before it can answer, where it tells."""
+        """What its engine does before it can answer; "" when there is nothing to say."""
         return self._process.doing if self._process else ""
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the process. What it computes for others it may finish; one that is still loading is killed."""
+        """End the worker, which may finish its answers; one that is still loading is killed."""
         with self._lock:
             self._stopping.set()
         if self._process:
             self._process.end(STOP_TIMEOUT if self.alive else 0)
         self._thread.join()
 
-    def _begin(self) -> WorkerProcess | None:
+    def _start_worker(self) -> WorkerProcess | None:
         with self._lock:
             self._process = None if self._stopping.is_set() else self._spawn()
             return self._process
 
     def _watch(self) -> None:
-        pause = MIN_RESTART_DELAY
+        delay = MIN_RESTART_DELAY
         started = False
-        while process := self._begin():
+        while process := self._start_worker():
             try:
-                self.ready = process.ready()
-                started, pause = True, MIN_RESTART_DELAY
-                status = self._follow(process, self.ready)
-                self.ready = None
+                self.report = process.wait_until_loaded()
+                started, delay = True, MIN_RESTART_DELAY
+                status = self._check_until_exit(process, self.report)
+                self.report = None
                 if not self._stopping.is_set():
                     self.deaths += 1
                     log.error("The engine died (%s); starting it anew.", _exit_text(status))
@@ -93,16 +93,16 @@ class WorkerSupervisor:
                     self.error = error
                     return
                 log.error("The engine does not start: %s", visible(error.message))
-                pause = min(2 * pause, MAX_RESTART_DELAY)
-            self._stopping.wait(pause)
+                delay = min(2 * delay, MAX_RESTART_DELAY)
+            self._stopping.wait(delay)
 
-    def _follow(self, process: WorkerProcess, said: dict[str, Any]) -> int:
-        """Watch a process until it has ended; its status."""
-        while (status := process.wait(self._every)) is None:
-            now = said if self._answers() else None
-            if self.ready and not now and not self._stopping.is_set():
+    def _check_until_exit(self, process: WorkerProcess, report: dict[str, Any]) -> int:
+        """Check a worker until it has ended; returns its exit status."""
+        while (status := process.wait(self._interval)) is None:
+            now = report if self._is_responding() else None
+            if self.report and not now and not self._stopping.is_set():
                 log.error("The engine does not answer.")
-            self.ready = now
+            self.report = now
         return status
 
 

@@ -1,4 +1,4 @@
-"""The process that keeps a model: loads it, then serves it on a Unix socket to its owner. Started by `engines.resident`."""
+"""The worker process: loads a model, then serves it on a Unix socket to its owner. Started by `engines.resident`."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from pixtral_cli.chat.message import user
 from pixtral_cli.errors import PixtralError
 
 MAX_WAITING = 64
-MAX_BODY = 1_000_000_000  # its owner may send every image a context window can hold
+MAX_BODY = 1_000_000_000  # bytes: as many images as a context window can hold
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     order = json.loads(sys.argv[1])
     with os.fdopen(os.dup(1), "w") as report:
-        os.dup2(2, 1)  # whatever a library prints is no report
+        os.dup2(2, 1)  # what a library prints must not get into the report
         keep(order, _open_engine(order), report)
 
 
@@ -32,13 +32,13 @@ def _open_engine(order: dict[str, Any]) -> Engine:
     from pixtral_cli.engines.factory import open_engine
     from pixtral_cli.engines.options import EngineOptions
 
-    folder, launch = Path(order["folder"]), None
-    if order["launch"]:
+    folder, vllm = Path(order["folder"]), None
+    if order["vllm"]:
         from pixtral_cli.engines.vllm.command import VllmOptions
 
-        launch = VllmOptions(**{**order["launch"], "arguments": tuple(order["launch"]["arguments"])})
+        vllm = VllmOptions(**{**order["vllm"], "arguments": tuple(order["vllm"]["arguments"])})
     cache = Path(order["cache"]) if order["cache"] else None
-    options = EngineOptions(order["engine"], order["device"], order["dtype"], order["quantize"], cache, launch)
+    options = EngineOptions(order["engine"], order["device"], order["dtype"], order["quantize"], cache, vllm)
     return open_engine(options, folder, name=order["name"], note=_print_note)
 
 
@@ -47,7 +47,7 @@ def _print_note(line: str) -> None:
 
 
 def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
-    """Load the engine's model and serve it until told to stop, idle for long enough, or left by the owner."""
+    """Load the engine's model and serve it until SIGTERM, until idle for `keep_alive` seconds, or until the owner ends."""
     socket = Path(order["socket"])
     if order["owner"]:
         threading.Thread(target=_stop_with_owner, daemon=True).start()
@@ -59,17 +59,17 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
         sys.exit(error.status)
     _report(report, window=window)
     report.close()
-    mine = socket.stat().st_ino
+    inode = socket.stat().st_ino
     try:
         _serve(app, listening, order["keep_alive"])
     finally:
         engine.close()
-        if socket.exists() and socket.stat().st_ino == mine:
+        if socket.exists() and socket.stat().st_ino == inode:
             socket.unlink()
 
 
 def _load(engine: Engine, report: IO[str]) -> int:
-    """Load the weights, reporting each hundredth and what an engine says it does; returns the context window."""
+    """Load the weights, reporting every percent and what the engine does; returns the context window in tokens."""
     if isinstance(engine, LoadableEngine):
         reported = 0, ""
 
@@ -88,8 +88,8 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
     from pixtral_cli.server.http.listener import bind_unix
     from pixtral_cli.server.openai.requests import make_image_loader
 
-    about = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "keep_alive", "owner")}
-    about |= {"version": __version__, "pid": os.getpid(), "stop": order["owner"] or os.getpid(), "since": time.time()}
+    status = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "keep_alive", "owner")}
+    status |= {"version": __version__, "pid": os.getpid(), "stop": order["owner"] or os.getpid(), "since": time.time()}
     service = ServiceOptions(
         model=order["name"],
         load=make_image_loader(urls=False),
@@ -99,7 +99,7 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
         bodies_limit=4 * MAX_BODY,
         trusted=True,
         window=lambda: window,
-        status=lambda: about,
+        status=lambda: status,
     )
     return bind_unix(socket), create_app(engine, service)
 
@@ -109,15 +109,15 @@ def _serve(app: Any, listening: Any, keep_alive: float | None) -> None:
 
     queue = app.state.queue
 
-    def leave_when_idle(server: HttpServer) -> None:
-        if keep_alive and not queue.inside and time.monotonic() - queue.last_left > keep_alive:
+    def stop_when_idle(server: HttpServer) -> None:
+        if keep_alive and not queue.pending and time.monotonic() - queue.idle_since > keep_alive:
             server.should_exit = True
 
-    serve(app, listening, leave_when_idle)
+    serve(app, listening, stop_when_idle)
 
 
 def _stop_with_owner() -> None:
-    """The owner holds the other end of stdin: when it closes, so do we."""
+    """The owner holds the other end of stdin; when that is closed, this process ends."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

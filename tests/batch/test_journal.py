@@ -83,11 +83,11 @@ def test_beginning_anew_empties_a_batchs_output_and_nothing_else(tmp_path: Path)
     for ours in (b"", line(ROWS[0]) + b"whatever", line(ROWS[0], OPENAI)[:30]):
         file.write_bytes(ours)
         with closing(Journal(file)) as journal:
-            journal.forget()
+            journal.clear()
         assert file.read_bytes() == b""
     file.write_bytes(b"precious\n")
     with closing(Journal(file)) as journal, pytest.raises(UsageError, match="holds something else"):
-        journal.forget()
+        journal.clear()
     assert file.read_bytes() == b"precious\n"
 
 

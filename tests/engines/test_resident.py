@@ -22,7 +22,8 @@ from pixtral_cli.engines import resident
 from pixtral_cli.engines.remote.client import MAX_TRIES, ApiClient
 from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
 from pixtral_cli.engines.remote.errors import Endpoint, QueueFull, parse_endpoint
-from pixtral_cli.engines.resident import ModelSpec, ResidentEngine
+from pixtral_cli.engines.resident import ModelSpec
+from pixtral_cli.engines.resident_engine import ResidentEngine
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 from tests.fakes import FakeEngine
 from tests.server.processes import ROOT, gone, pixtral, until
@@ -113,15 +114,15 @@ def test_what_loading_raises_is_raised_here_and_nothing_stays(folder: Path, monk
 
 def test_whoever_starts_a_process_hears_how_far_it_has_loaded(folder: Path) -> None:
     heard: list[tuple[int, str]] = []
-    assert resident.find_or_start(WANTED, folder, told=lambda *far: heard.append(far), command=FAKE)
+    assert resident.find_or_start(WANTED, folder, on_progress=lambda *far: heard.append(far), command=FAKE)
     assert heard == [(25, ""), (50, "")]
-    assert resident.find_or_start(WANTED, folder, told=lambda *far: heard.append(far), command=FAKE)
+    assert resident.find_or_start(WANTED, folder, on_progress=lambda *far: heard.append(far), command=FAKE)
     assert len(heard) == 2
 
 
 def test_a_process_tells_how_far_it_has_loaded(folder: Path) -> None:
     process = resident.spawn_worker(WANTED, folder / "fake.sock", attached=True, command=FAKE)
-    assert process.ready()["window"] == 4321
+    assert process.wait_until_loaded()["window"] == 4321
     assert process.loaded == 50
     process.end()
 
@@ -199,7 +200,9 @@ def test_when_it_has_gone_under_several_threads_one_engine_here_answers_them_all
 def test_one_that_is_there_is_not_replaced_whatever_it_answers(folder: Path) -> None:
     started(folder)
     ((socket, _),) = resident.running_workers(folder)
-    asked = ApiClient(Endpoint("http://localhost/v1", socket=socket), wait=lambda done, seconds: False, patience=None)
+    asked = ApiClient(
+        Endpoint("http://localhost/v1", socket=socket), wait=lambda done, seconds: False, read_timeout=None
+    )
     here = FakeEngine(["from here"])
     engine = ResidentEngine(RemoteEngine(asked, "fake"), lambda: here, lambda note: None)
     with pytest.raises(NetworkError, match="it went wrong"):
@@ -220,7 +223,7 @@ def test_one_whose_queue_is_full_is_asked_until_it_has_room() -> None:
     here = FakeEngine(["from here"])
     with serving(Endless(gate=gate), running=1, waiting=0) as running, ThreadPoolExecutor(1) as other:
         first = other.submit(running.ask, max_tokens=3)
-        until(lambda: running.app.state.queue.inside == 1)
+        until(lambda: running.app.state.queue.pending == 1)
         engine = ResidentEngine(
             RemoteEngine(ApiClient(parse_endpoint(running.url), wait=wait)), lambda: here, lambda note: None
         )
@@ -243,7 +246,7 @@ def test_an_answer_that_is_waited_for_can_be_closed_from_another_thread() -> Non
     gate = threading.Event()
     with serving(Endless(gate=gate), running=1) as running:
         engine = ResidentEngine(RemoteEngine(ApiClient(parse_endpoint(running.url))), FakeEngine, lambda note: None)
-        assert pulled(engine.stream(ASKED, SHORT), lambda: running.app.state.queue.inside) == []
+        assert pulled(engine.stream(ASKED, SHORT), lambda: running.app.state.queue.pending) == []
         gate.set()
 
 

@@ -282,7 +282,7 @@ def test_one_who_asks_and_never_reads_holds_no_place() -> None:
         body = HELLO[:-1] + b',"stream":true}'
         deaf.sendall(head(f"Content-Length: {len(body)}\r\n") + body)
         until(lambda: bool(engine.seen))
-        until(lambda: running.app.state.queue.inside == 0)
+        until(lambda: running.app.state.queue.pending == 0)
         assert engine.closed == 1
         assert running.post(HELLO).status_code == 200
 
@@ -379,10 +379,10 @@ def test_one_who_leaves_the_queue_is_never_computed() -> None:
         assert engine.begun.wait(120)
         with running.connect() as second:
             second.sendall(head(f"Content-Length: {len(HELLO)}\r\n") + HELLO)
-            until(lambda: running.app.state.queue.inside == 2)
-        until(lambda: running.app.state.queue.inside == 1)
+            until(lambda: running.app.state.queue.pending == 2)
+        until(lambda: running.app.state.queue.pending == 1)
         first.close()
-        until(lambda: running.app.state.queue.inside == 0)
+        until(lambda: running.app.state.queue.pending == 0)
         assert engine.most == 1
 
 

@@ -74,6 +74,7 @@ def open_model(
     """The engine for a model on this machine: a process that keeps it, if there is one or one is wanted, else our own."""
     from pixtral_cli.engines import resident
     from pixtral_cli.engines.factory import ENGINES, open_engine
+    from pixtral_cli.engines.resident_engine import ResidentEngine
 
     options = engine_options(settings)
 
@@ -86,7 +87,7 @@ def open_model(
     kept = resident.find_or_start_if_possible(
         resident.model_spec(model, options, keep_alive=idle), config.paths().state, told
     )
-    return resident.ResidentEngine(kept, opened_here, note) if kept else opened_here()
+    return ResidentEngine(kept, opened_here, note) if kept else opened_here()
 
 
 def check_keep_alive(settings: Config) -> None:

@@ -1,4 +1,4 @@
-"""HTTP to one chat completions API: the client, its patience, its retries, and its failures in our words. Knows no message."""
+"""An HTTP client for one chat completions API: time-outs, retries, and HTTP failures as `PixtralError`s."""
 
 import contextlib
 import json
@@ -23,40 +23,40 @@ MAX_ERROR_BODY = 64_000
 MAX_REPLY_BODY = 16_000_000
 
 
-class Cancellation:
-    """Ends one request from any thread: a wait for the next try at once, and an answer of this machine's in the making."""
+class CancellableRequest:
+    """Lets any thread cancel a request: a wait for the next try ends at once, and so does the answer of a local server."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        self.cancelled = threading.Event()
         self._socket: socket.socket | None = None
 
-    def cut(self) -> None:
-        self.done.set()
+    def cancel(self) -> None:
+        self.cancelled.set()
         if self._socket:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """The HTTP client's trace extension: learn which socket was opened."""
+        """Callback of the HTTP client's trace extension: remembers the socket that was opened."""
         if event in ("connection.connect_tcp.complete", "connection.connect_unix_socket.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
-            if self.done.is_set():
-                self.cut()
+            if self.cancelled.is_set():
+                self.cancel()
 
 
 class ApiClient:
-    """Requests to one server. Its methods raise PixtralErrors; none of these holds the key."""
+    """Sends requests to one server. Methods raise `PixtralError`s, whose messages never hold the key."""
 
     def __init__(
         self,
         to: Endpoint,
         *,
-        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
-        patience: float | None = 600,
+        sleep: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        read_timeout: float | None = 600,
     ) -> None:
         self.server = to
-        self._wait = wait
-        self._patience = patience  # seconds of silence before and within an answer
+        self._sleep = sleep
+        self._read_timeout = read_timeout  # seconds of silence before and within an answer
 
     @cached_property
     def _client(self) -> "httpx2.Client":
@@ -66,15 +66,15 @@ class ApiClient:
         if self.server.key:
             headers["Authorization"] = f"Bearer {self.server.key}"
         path = self.server.socket
-        here = self.server.here
+        local = self.server.is_local
         limits = httpx2.Limits(
-            max_keepalive_connections=0 if here else 20
-        )  # here, a connection is an answer: see Cancellation
+            max_keepalive_connections=0 if local else 20
+        )  # locally a connection serves one answer: see CancellableRequest
         return httpx2.Client(
             headers=headers,
-            timeout=httpx2.Timeout(self._patience, connect=10, write=60, pool=60),
+            timeout=httpx2.Timeout(self._read_timeout, connect=10, write=60, pool=60),
             follow_redirects=False,
-            trust_env=not here,
+            trust_env=not local,
             limits=limits,
             transport=httpx2.HTTPTransport(uds=str(path), limits=limits) if path else None,
         )
@@ -84,117 +84,117 @@ class ApiClient:
 
     def get(self, path: str) -> Any:
         """The JSON at a path of the API."""
-        return self._got(f"{self.server.base_url}{path}")
+        return self._get_json(f"{self.server.base_url}{path}")
 
-    def outside(self, path: str) -> Any:
-        """The JSON at a path of the server that is no part of the API."""
-        return self._got(f"{self.server.root}{path}")
+    def get_from_root(self, path: str) -> Any:
+        """The JSON at a path outside the API (above `/v1`)."""
+        return self._get_json(f"{self.server.root}{path}")
 
-    def _got(self, url: str) -> Any:
-        with self._opened("GET", url, None, Cancellation()) as response:
+    def _get_json(self, url: str) -> Any:
+        with self._open("GET", url, None, CancellableRequest()) as response:
             return self._json(response)
 
     def post(self, path: str, body: Any) -> Any:
-        """The JSON that a path answers to `body`."""
-        with self._opened("POST", f"{self.server.base_url}{path}", body, Cancellation()) as response:
+        """POST `body` as JSON; returns the JSON of the reply."""
+        with self._open("POST", f"{self.server.base_url}{path}", body, CancellableRequest()) as response:
             return self._json(response)
 
-    def events(self, path: str, body: Any, cut: Cancellation) -> Generator[Any, None, None]:
-        """The objects that a path streams as an answer to `body`; one whole object, if it doesn't stream.
+    def events(self, path: str, body: Any, request: CancellableRequest) -> Generator[Any, None, None]:
+        """POST `body` as JSON; yields the objects of the event stream, or the one object of a reply that is no stream.
 
         Ends at `[DONE]` or where the stream ends. Closing the iterator closes the connection.
         """
         import httpx2
 
-        with self._opened("POST", f"{self.server.base_url}{path}", body, cut) as response:
+        with self._open("POST", f"{self.server.base_url}{path}", body, request) as response:
             if response.headers.get("content-type", "").startswith("application/json"):
                 yield self._json(response)
                 return
-            with self._failures():
+            with self._translated_errors():
                 for event in httpx2.EventSource(response):
                     if event.data == "[DONE]":
                         return
-                    yield self._decoded(event.data)
+                    yield self._decode(event.data)
 
     @contextlib.contextmanager
-    def _opened(self, method: str, url: str, body: Any, cut: Cancellation) -> Iterator["httpx2.Response"]:
-        """A response of status 200, its body unread. Tries again only where no answer has begun."""
+    def _open(self, method: str, url: str, body: Any, request: CancellableRequest) -> Iterator["httpx2.Response"]:
+        """A response of status 200 whose body is unread. Retries only before an answer has begun."""
         content = None if body is None else json.dumps(body).encode()
         for left in reversed(range(MAX_TRIES)):
-            response = self._sent(method, url, content, cut, last=not left)
+            response = self._send(method, url, content, request, last=not left)
             if response is None:
-                self._pause(0.5, cut)
+                self._pause(0.5, request)
                 continue
             try:
                 if response.status_code == 200 and "content-encoding" not in response.headers:
                     yield response
                     return
                 wait = (
-                    self._patience_for(response, MAX_TRIES - left)
+                    self._retry_delay(response, MAX_TRIES - left)
                     if left and response.status_code in RETRY_STATUSES
                     else None
                 )
                 if wait is None:
-                    self._refused(response)
+                    self._raise_refusal(response)
             finally:
                 response.close()
-            self._pause(wait, cut)
+            self._pause(wait, request)
 
-    def _sent(
-        self, method: str, url: str, content: bytes | None, cut: Cancellation, *, last: bool
+    def _send(
+        self, method: str, url: str, content: bytes | None, request: CancellableRequest, *, last: bool
     ) -> "httpx2.Response | None":
-        """None when the server cannot be reached but it's worth trying again."""
-        request = self._client.build_request(
+        """Send once; None when the server could not be reached and another try is left."""
+        outgoing = self._client.build_request(
             method,
             url,
             content=content,
             headers={"Content-Type": "application/json"},
-            extensions={"trace": cut.trace} if self.server.here else {},
+            extensions={"trace": request.trace} if self.server.is_local else {},
         )
         try:
-            with self._failures():
-                return self._client.send(request, stream=True)
+            with self._translated_errors():
+                return self._client.send(outgoing, stream=True)
         except Unreachable:
-            if last or self.server.here:
+            if last or self.server.is_local:
                 raise
             return None
 
-    def _pause(self, seconds: float, cut: Cancellation) -> None:
-        if self._wait(cut.done, seconds):
+    def _pause(self, seconds: float, request: CancellableRequest) -> None:
+        if self._sleep(request.cancelled, seconds):
             raise NetworkError("The answer is no longer wanted")
 
-    def _patience_for(self, response: "httpx2.Response", attempt: int) -> float | None:
-        """Seconds to wait before the next try; None when the server wants us to wait too long."""
-        asked = _parse_retry_after(response.headers.get("retry-after", ""))
-        if asked is not None:
-            return asked if asked <= MAX_RETRY_AFTER else None
+    def _retry_delay(self, response: "httpx2.Response", attempt: int) -> float | None:
+        """Seconds until the next try: Retry-After, else exponential back-off; None when that is longer than `MAX_RETRY_AFTER`."""
+        seconds = _parse_retry_after(response.headers.get("retry-after", ""))
+        if seconds is not None:
+            return seconds if seconds <= MAX_RETRY_AFTER else None
         return float(0.5 * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
 
-    def _refused(self, response: "httpx2.Response") -> NoReturn:
-        """Raise what a response other than 200 means."""
-        with self._failures():
-            said = _parse_error(_read_limited(response, MAX_ERROR_BODY))
+    def _raise_refusal(self, response: "httpx2.Response") -> NoReturn:
+        """Raise the error that a response other than 200 stands for."""
+        with self._translated_errors():
+            details = _parse_error(_read_limited(response, MAX_ERROR_BODY))
         raise error_from_status(
-            self.server, response.status_code, said, _parse_retry_after(response.headers.get("retry-after", ""))
+            self.server, response.status_code, details, _parse_retry_after(response.headers.get("retry-after", ""))
         )
 
     def broken(self, why: str) -> NetworkError:
-        """The error of an answer that is none."""
+        """The error for a reply that is not a chat completion."""
         return NetworkError(f"{self.server.name} {why}", "Check --base-url")
 
     def _json(self, response: "httpx2.Response") -> Any:
-        with self._failures():
-            return self._decoded(_read_limited(response, MAX_REPLY_BODY))
+        with self._translated_errors():
+            return self._decode(_read_limited(response, MAX_REPLY_BODY))
 
-    def _decoded(self, text: str | bytes) -> Any:
+    def _decode(self, text: str | bytes) -> Any:
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise self.broken("sent something that is not JSON") from error
 
     @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        """The HTTP client's exceptions, in our words."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Raises the HTTP client's exceptions as NetworkErrors."""
         import httpx2
 
         name = self.server.name
@@ -203,7 +203,7 @@ class ApiClient:
         except httpx2.ConnectTimeout as error:
             raise Unreachable(f"{name} cannot be reached: no connection within 10 s", "Check the network") from error
         except httpx2.ConnectError as error:
-            hint = "Is the server running?" if self.server.here else "Check the network and --base-url"
+            hint = "Is the server running?" if self.server.is_local else "Check the network and --base-url"
             raise Unreachable(f"{name} cannot be reached: {_root_cause(error)}", hint) from error
         except httpx2.TimeoutException as error:
             raise NetworkError(f"{name} fell silent", "Try again") from error
@@ -232,7 +232,7 @@ def _read_limited(response: "httpx2.Response", limit: int) -> bytes:
 
 
 def _parse_retry_after(header: str) -> float | None:
-    """Retry-After: seconds, or a date."""
+    """The value of Retry-After, seconds or a date, in seconds; None when it is neither."""
     if header.strip().isdecimal():
         return float(header)
     from email.utils import parsedate_to_datetime
@@ -244,7 +244,7 @@ def _parse_retry_after(header: str) -> float | None:
 
 
 def _root_cause(error: Exception) -> str:
-    """The last of a chain of exceptions, which knows the reason, in few words."""
+    """The message of the first exception in a chain, shortened."""
     cause: BaseException = error
     while cause.__cause__ or cause.__context__:
         cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]

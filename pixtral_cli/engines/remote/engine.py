@@ -1,4 +1,4 @@
-"""An engine behind a chat completions API: La Plateforme, vLLM, a resident process. Leaves HTTP to `link`, JSON to `exchange`."""
+"""The engine behind a chat completions API: La Plateforme, vLLM, a resident process. HTTP is in `client`, JSON in `wire_format`."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ from typing import Any
 from pixtral_cli.chat.engine import Chunk, Cost, ImageCost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.remote import keys, wire_format
-from pixtral_cli.engines.remote.client import ApiClient, Cancellation
+from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.errors import (
     LOGIN_HINT,
     Endpoint,
@@ -38,55 +38,55 @@ def connect(base_url: str | None, model: str | None, keys_file: Path) -> "Remote
     """
     to = parse_endpoint(base_url or LA_PLATEFORME)
     to = replace(to, key=keys.find(to.host, keys_file))
-    if to.mistral and not to.key:
+    if to.is_la_plateforme and not to.key:
         raise Refused("There is no API key for La Plateforme", LOGIN_HINT)
     return RemoteEngine(ApiClient(to), model)
 
 
 class RemoteEngine:
-    """Answers over HTTP. Construction asks nothing; without a `model` the server's first that sees is used.
+    """Answers over HTTP. Without a `model` the server's first vision model is used; it is looked up when first needed.
 
-    `originals`: send images as they are, to a server of our own; otherwise upright, and no larger than they are seen.
+    `originals`: send images unchanged (to a server of our own); otherwise upright and at the model's resolution.
     """
 
-    def __init__(self, link: ApiClient, model: str | None = None, *, originals: bool = False) -> None:
-        self._link = link
+    def __init__(self, client: ApiClient, model: str | None = None, *, originals: bool = False) -> None:
+        self._client = client
         self._model = model
         self._encode = wire_format.encode_original if originals else wire_format.encode_resized
-        self._urls: dict[str, str] = {}  # of the images of the last conversation
-        self._measures = not link.server.mistral
+        self._urls: dict[str, str] = {}  # data URLs of the last conversation's images, by key
+        self._measures = not client.server.is_la_plateforme
 
     @property
     def server(self) -> Endpoint:
-        return self._link.server
+        return self._client.server
 
     @cached_property
     def model(self) -> str:
-        """The model's name at the server. Raises ModelError when it offers none that sees."""
+        """The model's name at the server. Raises ModelError when the server offers no vision model."""
         if self._model is not None:
             return self._model
-        if found := next(iter(self._offered()), None):
+        if found := next(iter(self._vision_models()), None):
             return found
-        raise ModelError(f"{self._link.server.name} offers no vision model", "Name one: --model")
+        raise ModelError(f"{self._client.server.name} offers no vision model", "Name one: --model")
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> "AnswerStream":
-        """See `Engine`. Closing the answer closes the connection, and the far side stops computing."""
-        cut = Cancellation()
-        return AnswerStream(self._answer(messages, sampling, cut), cut)
+        """See `Engine`. Closing the answer closes the connection, upon which the server stops computing."""
+        request = CancellableRequest()
+        return AnswerStream(self._answer(messages, sampling, request), request)
 
     def _answer(
-        self, messages: Sequence[Message], sampling: Sampling, cut: Cancellation
+        self, messages: Sequence[Message], sampling: Sampling, request: CancellableRequest
     ) -> Generator[Chunk, None, None]:
-        mistral = self._link.server.mistral
+        mistral = self._client.server.is_la_plateforme
         body = wire_format.build_request(self.model, messages, sampling, self._url, mistral=mistral)
-        self._forget(messages)
+        self._drop_other_images(messages)
         started = time.monotonic()
-        events = self._link.events("/chat/completions", body, cut)
-        with contextlib.closing(events), self._naming_models():
+        events = self._client.events("/chat/completions", body, request)
+        with contextlib.closing(events), self._listing_models():
             yield from self._chunks(events, started)
 
     def _chunks(self, events: Iterator[Any], started: float) -> Iterator[Chunk]:
-        """The answer's chunks; the last carries the reason, usage and timings, wherever the server put them."""
+        """The answer's chunks. The last has finish reason, usage and timings, whichever events carried them."""
         last = Chunk()
         first = 0.0
         length = 0
@@ -95,60 +95,60 @@ class RemoteEngine:
             first = first or (time.monotonic() if chunk.text else 0.0)
             length += len(chunk.text)
             if length > MAX_ANSWER:
-                raise self._link.broken("sent an answer without end")
+                raise self._client.broken("sent an answer without end")
             last = _merge(last, chunk)
             if chunk.text:
                 yield Chunk(chunk.text)
         if last.finish_reason is None:
-            raise NetworkError(f"{self._link.server.name} broke off in the middle of the answer", "Try again")
+            raise NetworkError(f"{self._client.server.name} broke off in the middle of the answer", "Try again")
         now = time.monotonic()
         ours = Timings(ttft=(first or now) - started, decode=now - (first or now), total=now - started)
         yield replace(last, usage=last.usage or Usage(), timings=last.timings or ours)
 
     def _read(self, event: Any) -> Chunk:
         if isinstance(event, dict) and event.get("error"):
-            raise error_from_status(self._link.server, 500, error_details(event))
+            raise error_from_status(self._client.server, 500, error_details(event))
         try:
             return wire_format.parse_event(event)
         except wire_format.MalformedEvent as error:
-            raise self._link.broken("sent something that is no answer") from error
+            raise self._client.broken("sent something that is no answer") from error
 
     @contextlib.contextmanager
-    def _naming_models(self) -> Iterator[None]:
-        """When there is no such model, say which there are."""
+    def _listing_models(self) -> Iterator[None]:
+        """Adds the names of the models that exist to the error about one that does not."""
         try:
             yield
         except ModelError as error:
-            if self._link.server.socket or error.hint == "":
+            if self._client.server.socket or error.hint == "":
                 raise
-            raise ModelError(error.message, self._offer() or error.hint) from error
+            raise ModelError(error.message, self._models_hint() or error.hint) from error
 
-    def _offer(self) -> str:
+    def _models_hint(self) -> str:
         try:
-            names = self._offered()
+            names = self._vision_models()
         except PixtralError:
             return ""
         more = f" and {len(names) - MODELS_LISTED} more" if len(names) > MODELS_LISTED else ""
         return f"It offers: {', '.join(names[:MODELS_LISTED])}{more}" if names else ""
 
-    def _offered(self) -> list[str]:
-        """The names of the models that see; of all, where the server says nothing of seeing."""
-        listed = self._link.get("/models")
+    def _vision_models(self) -> list[str]:
+        """The names of the vision models; of all models where the server does not list capabilities."""
+        listed = self._client.get("/models")
         entries = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(entries, list):
-            raise self._link.broken("lists no models")
+            raise self._client.broken("lists no models")
         named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
         telling = [entry for entry in named if isinstance(entry.get("capabilities"), dict)]
         seeing = [entry for entry in telling if entry["capabilities"].get("vision") and not entry.get("deprecation")]
         return list(dict.fromkeys(entry["id"][:100] for entry in (seeing if telling else named)))
 
     def measure(self, messages: Sequence[Message]) -> Cost:
-        """See `Engine`. A server of ours counts; for another the count is an estimate with Pixtral's own tokenizer."""
+        """See `Engine`. Counted by a pixtral server; estimated with Pixtral's tokenizer for any other."""
         if self._measures:
             try:
                 return self._measured(messages)
             except (ModelError, NetworkError) as error:
-                if self._link.server.socket:
+                if self._client.server.socket:
                     raise
                 self._measures = not isinstance(error, ModelError)
         from pixtral_cli.engines.remote.estimate import estimate_cost
@@ -157,29 +157,29 @@ class RemoteEngine:
 
     def _measured(self, messages: Sequence[Message]) -> Cost:
         body = wire_format.build_request(self.model, messages, Sampling(), self._url)
-        self._forget(messages)
-        cost = self._link.post("/measure", {"model": self.model, "messages": body["messages"]})
+        self._drop_other_images(messages)
+        cost = self._client.post("/measure", {"model": self.model, "messages": body["messages"]})
         try:
             images = tuple(
                 ImageCost(int(one["width"]), int(one["height"]), int(one["tokens"])) for one in cost["images"]
             )
             return Cost(int(cost["prompt_tokens"]), int(cost["context_window"]), images)
         except (KeyError, TypeError, ValueError) as error:
-            raise self._link.broken("measures in a way of its own") from error
+            raise self._client.broken("measures in a way of its own") from error
 
     def versions(self) -> dict[str, str]:
-        """What the server says it runs, as vLLM and ours do; nothing where it does not say. Raises Unreachable."""
-        if self._link.server.mistral:
+        """What the server reports at /version, as vLLM and pixtral do; empty where it has none. Raises Unreachable."""
+        if self._client.server.is_la_plateforme:
             return {}
-        with contextlib.closing(ApiClient(self._link.server, patience=VERSION_TIMEOUT)) as asked:
+        with contextlib.closing(ApiClient(self._client.server, read_timeout=VERSION_TIMEOUT)) as client:
             try:
-                said = asked.outside("/version")
+                reported = client.get_from_root("/version")
             except Unreachable:
                 raise
             except PixtralError:
                 return {}
-        told = said.items() if isinstance(said, dict) else ()
-        return {name[:50]: value[:200] for name, value in list(told)[:MAX_VERSIONS] if isinstance(value, str)}
+        entries = reported.items() if isinstance(reported, dict) else ()
+        return {name[:50]: value[:200] for name, value in list(entries)[:MAX_VERSIONS] if isinstance(value, str)}
 
     def _url(self, image: Image) -> str:
         url = self._urls.get(image.key)
@@ -187,13 +187,13 @@ class RemoteEngine:
             url = self._urls[image.key] = self._encode(image)
         return url
 
-    def _forget(self, messages: Sequence[Message]) -> None:
+    def _drop_other_images(self, messages: Sequence[Message]) -> None:
         """Keep the encoded images of this conversation only."""
-        wanted = {image.key for message in messages for image in message.images}
-        self._urls = {key: url for key, url in list(self._urls.items()) if key in wanted}
+        keys = {image.key for message in messages for image in message.images}
+        self._urls = {key: url for key, url in list(self._urls.items()) if key in keys}
 
     def close(self) -> None:
-        self._link.close()
+        self._client.close()
 
 
 def _merge(last: Chunk, chunk: Chunk) -> Chunk:
@@ -207,21 +207,21 @@ def _merge(last: Chunk, chunk: Chunk) -> Chunk:
 class AnswerStream(Iterator[Chunk]):
     """The chunks of one answer. `close` may be called from any thread: also one that is not pulling the answer."""
 
-    def __init__(self, chunks: Generator[Chunk, None, None], cut: Cancellation) -> None:
+    def __init__(self, chunks: Generator[Chunk, None, None], request: CancellableRequest) -> None:
         self._chunks = chunks
-        self._cut = cut
+        self._request = request
 
     def __next__(self) -> Chunk:
         try:
             return next(self._chunks)
         except NetworkError:
-            if self._cut.done.is_set():
+            if self._request.cancelled.is_set():
                 raise StopIteration from None
             raise
 
     def close(self) -> None:
-        """End the answer here; another thread that waits for its next chunk finds it ended."""
-        self._cut.cut()
+        """End the answer; a thread that waits for its next chunk gets StopIteration."""
+        self._request.cancel()
         try:
             self._chunks.close()
         except ValueError:  # it is running in another thread

@@ -1,4 +1,4 @@
-"""Where an API is, and what its refusals are in our words. Sends nothing."""
+"""Where an API is, and its error replies as `PixtralError`s. Sends nothing."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,19 +27,19 @@ ERROR_CODES: dict[str, type[PixtralError]] = {
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where an API is, and the key for it. With `socket`, it is on that Unix socket of this machine.
+    """The address of an API and its key. With `socket` it is reached through that Unix socket.
 
-    `called`: the name of a program that isn't ours, behind a socket.
+    `program`: what listens on the socket, when it is not pixtral.
     """
 
     base_url: str
     key: str | None = field(default=None, repr=False)
     socket: Path | None = None
-    called: str = ""
+    program: str = ""
 
     @property
     def root(self) -> str:
-        """Where its other paths are, those that are no part of the API."""
+        """The URL above `/v1`."""
         return self.base_url.removesuffix("/v1")
 
     @property
@@ -48,22 +48,22 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
-        return self.called or ("The resident process" if self.socket else self.host)
+        """Its name in messages."""
+        return self.program or ("The resident process" if self.socket else self.host)
 
     @property
-    def here(self) -> bool:
-        """Whether it is on this machine."""
+    def is_local(self) -> bool:
+        """Whether it runs on this machine."""
         return self.socket is not None or self.host in ("localhost", "127.0.0.1", "::1")
 
     @property
-    def mistral(self) -> bool:
+    def is_la_plateforme(self) -> bool:
         """Whether it is La Plateforme."""
         return self.host == "mistral.ai" or self.host.endswith(".mistral.ai")
 
 
 def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
-    """The server at a URL; `/v1` is added to a bare host. Raises UsageError for what is no http(s) URL."""
+    """The endpoint at a URL; `/v1` is added to a bare host. Raises UsageError for what is no http(s) URL."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise UsageError(f"--base-url wants an http(s) URL, not {base_url!r}", "Such as http://localhost:8000/v1")
@@ -72,15 +72,15 @@ def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
 
 
 class Unreachable(NetworkError):
-    """Nobody is there: no connection came about."""
+    """No connection could be made."""
 
 
 class Refused(NetworkError):
-    """The server wants a key, or another."""
+    """The server wants an API key, or another one."""
 
 
 class QueueFull(NetworkError):
-    """The server's queue is full. `after`: the seconds in which to come again."""
+    """The server's queue is full. `after`: seconds until the next try."""
 
     def __init__(self, message: str, after: float) -> None:
         super().__init__(message, "Try again later")
@@ -92,7 +92,7 @@ LOGIN_HINT = "Store one: pixtral login; or set MISTRAL_API_KEY (for another serv
 
 @dataclass(frozen=True)
 class ErrorDetails:
-    """What a server says about an error."""
+    """Message, code and hint of an error reply."""
 
     message: str = ""
     code: str = ""
@@ -100,7 +100,7 @@ class ErrorDetails:
 
 
 def error_details(error: Any) -> ErrorDetails:
-    """The words of an error object, in OpenAI's form, La Plateforme's or FastAPI's."""
+    """Reads an error object in the form of OpenAI, La Plateforme or FastAPI."""
     if isinstance(error, str):
         return ErrorDetails(error)
     if not isinstance(error, dict):
@@ -113,14 +113,14 @@ def error_details(error: Any) -> ErrorDetails:
     return ErrorDetails(*(one if isinstance(one, str) else "" for one in (inner, error.get("code"), error.get("hint"))))
 
 
-def error_from_status(server: Endpoint, status: int, told: ErrorDetails, after: float | None = None) -> PixtralError:
-    """The error that a status and the server's words are; `after`: the seconds in which to come again."""
-    why = told.message.replace(server.key, "***") if server.key else told.message
-    if told.code == "queue_full":
+def error_from_status(server: Endpoint, status: int, details: ErrorDetails, after: float | None = None) -> PixtralError:
+    """The error that a status and the server's words are; `after`: seconds until the next try."""
+    why = details.message.replace(server.key, "***") if server.key else details.message
+    if details.code == "queue_full":
         return QueueFull(_shorten(f"{server.name}: {why}"), after or 1.0)
-    kind = ERROR_CODES.get(told.code) or (ContextError if _is_context_error(status, why) else None)
-    if server.socket and not server.called and why:
-        return (kind or (UsageError if status < 500 else NetworkError))(why, told.hint)
+    kind = ERROR_CODES.get(details.code) or (ContextError if _is_context_error(status, why) else None)
+    if server.socket and not server.program and why:
+        return (kind or (UsageError if status < 500 else NetworkError))(why, details.hint)
     message = f"{server.name}: {why}" if why else f"{server.name} answered with status {status}"
     message = _shorten(message)
     if status in (401, 403):

@@ -1,4 +1,4 @@
-"""About how many tokens a conversation costs a Pixtral that is elsewhere: by its public tokenizer, without its checkpoint."""
+"""Estimates the tokens of a conversation for a remote Pixtral, with the tokenizer that mistral_common ships."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,21 +10,21 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.images.transform import PATCH, size_in_patches
 
 TOKENIZER = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
-MAX_TOKENIZED = 100_000  # characters beyond which text is not tokenised but reckoned
-CHARACTERS_PER_TOKEN = 4  # a token, about
+MAX_TOKENIZED = 100_000  # characters; a longer text is estimated by its length
+CHARACTERS_PER_TOKEN = 4
 
 
 def estimate_cost(messages: Sequence[Message], window: int) -> Cost:
-    """Prompt tokens by the chat template: a beginning, brackets around each question, an end after each answer.
+    """Prompt tokens by the chat template: BOS, [INST] and [/INST] around each question, EOS after each answer.
 
     The system prompt stands in the last question, before its text.
     """
     images = [_cost(image.size) for message in messages for image in message.images]
-    said = [message for message in messages if message.role != "system"]
-    texts = [message.text for message in said]
+    turns = [message for message in messages if message.role != "system"]
+    texts = [message.text for message in turns]
     if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
         texts[-1:] = ["\n\n".join([instructions, *texts[-1:]])]
-    around = sum(2 if message.role == "user" else 1 for message in said)
+    around = sum(2 if message.role == "user" else 1 for message in turns)
     tokens = 1 + sum(map(_count, texts)) + around + sum(image.tokens for image in images)
     return Cost(tokens, window, tuple(images))
 

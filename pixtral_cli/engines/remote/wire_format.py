@@ -1,4 +1,4 @@
-"""What is sent to a chat completions API and what comes back, as JSON. Leaves sending to `link`."""
+"""The JSON of chat completion requests and replies. Sending is in `client`."""
 
 import io
 from base64 import b64encode
@@ -18,7 +18,7 @@ FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "
 def build_request(
     model: str, messages: Sequence[Message], sampling: Sampling, url: Callable[[Image], str], *, mistral: bool = False
 ) -> dict[str, Any]:
-    """The body of a streaming request. `mistral`: with La Plateforme's names, which refuses others.
+    """The body of a streaming request. `mistral`: with La Plateforme's field names, which refuses others.
 
     With a schema, the question says so too: vLLM holds the answer to it and tells the model nothing. La Plateforme tells.
     """
@@ -89,7 +89,7 @@ def _data_url(kind: str, data: bytes) -> str:
 
 
 class MalformedEvent(ValueError):
-    """An object that no chat completions API sends."""
+    """A reply that is not a chat completion object."""
 
 
 def parse_event(event: Any) -> Chunk:
@@ -100,10 +100,10 @@ def parse_event(event: Any) -> Chunk:
     choice = choices[0] if isinstance(choices, list) and choices else {}
     if not isinstance(choice, dict):
         raise MalformedEvent
-    said = choice.get("delta") or choice.get("message") or {}
+    content = choice.get("delta") or choice.get("message") or {}
     reason = choice.get("finish_reason")
     return Chunk(
-        _parse_text(said.get("content") if isinstance(said, dict) else None),
+        _parse_text(content.get("content") if isinstance(content, dict) else None),
         FINISH_REASONS.get(str(reason), "stop") if reason else None,
         _parse_usage(event.get("usage")),
         _parse_timings(event.get("timings")),

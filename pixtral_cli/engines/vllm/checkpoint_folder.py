@@ -1,4 +1,4 @@
-"""The checkpoint as vLLM wants to find it: a folder of links, with what its params.json leaves unsaid. Changes no checkpoint."""
+"""A checkpoint as vLLM expects it: a folder of links, whose params.json states the context window. The original is unchanged."""
 
 import hashlib
 import json
@@ -13,9 +13,9 @@ WINDOW_KEY = "max_position_embeddings"
 
 
 def prepare_checkpoint(folder: Path, window: int, cache: Path) -> Path:
-    """A folder for vLLM of this checkpoint, whose context window is `window`: itself, if it says its window.
+    """The folder that vLLM is to load: the checkpoint itself if its params.json states the context window, else one that does.
 
-    Without it vLLM looks for the window elsewhere, ten times, which takes it twenty seconds.
+    Without it vLLM looks for the window on the hub, ten times, which takes twenty seconds.
     """
     try:
         params = json.loads((folder / PARAMS).read_bytes())

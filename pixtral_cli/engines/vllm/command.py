@@ -1,4 +1,4 @@
-"""How a vLLM is to be run: found, and its command line and environment. Starts nothing."""
+"""The executable, command line and environment of vLLM. Starts nothing."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from pixtral_cli.errors import UsageError
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 STRUCTURED_OUTPUTS = (
-    '{"backend": "guidance", "disable_any_whitespace": true}'  # a model may write nothing but line breaks else
+    '{"backend": "guidance", "disable_any_whitespace": true}'  # else a model may write line breaks without end
 )
 RESERVED_FLAGS = ("--uds", "--host", "--port", "--api-key", "--served-model-name", "--model")
 INSTALL_HINT = "Install it: pip install 'pixtral[vllm]', or name one: PIXTRAL_VLLM=/path/to/vllm"
@@ -20,9 +20,9 @@ INSTALL_HINT = "Install it: pip install 'pixtral[vllm]', or name one: PIXTRAL_VL
 
 @dataclass(frozen=True, slots=True)
 class VllmOptions:
-    """How a vLLM is to be started: its executable, how it spreads over GPUs and machines, arguments of its own.
+    """How vLLM is started: its executable, parallelism over GPUs and machines, extra arguments.
 
-    `state` and `cache` are folders of ours: for its logs, and for what it needs beside the checkpoint.
+    `state` is the folder for its logs, `cache` the one for prepared checkpoints.
     """
 
     state: str
@@ -35,7 +35,7 @@ class VllmOptions:
 
 
 def parse_arguments(text: str) -> tuple[str, ...]:
-    """The words of --vllm-args. Raises UsageError for badly quoted ones, and for those that are ours to give."""
+    """Splits --vllm-args as a shell would. Raises UsageError for bad quoting and for flags that pixtral sets."""
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
@@ -47,7 +47,7 @@ def parse_arguments(text: str) -> tuple[str, ...]:
 
 
 def find_executable(executable: str, env: Mapping[str, str] = os.environ) -> str:
-    """The `vllm` to run: the named one, else the one on PATH, else the one beside our interpreter.
+    """The path of `vllm`: the named one, else the one on PATH, else the one beside this Python.
 
     Raises UsageError when there is none.
     """
@@ -63,27 +63,27 @@ def find_executable(executable: str, env: Mapping[str, str] = os.environ) -> str
     return found
 
 
-def build_command(launch: VllmOptions, folder: Path, name: str, dtype: str, socket: Path) -> list[str]:
-    """The command line that serves a checkpoint in mistral format on a Unix socket, under this name."""
+def build_command(options: VllmOptions, folder: Path, name: str, dtype: str, socket: Path) -> list[str]:
+    """The command line that serves a checkpoint in mistral format on a Unix socket."""
     words = [
-        find_executable(launch.executable), "serve", str(folder),
+        find_executable(options.executable), "serve", str(folder),
         "--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral",
         "--generation-config", "vllm", "--served-model-name", name, "--uds", str(socket),
         "--enable-prompt-tokens-details", "--disable-uvicorn-access-log", "--structured-outputs-config", STRUCTURED_OUTPUTS,
     ]  # fmt: skip
     if dtype != "auto":
         words += ["--dtype", DTYPES.get(dtype, dtype)]
-    if launch.tensor_parallel > 1:
-        words += ["--tensor-parallel-size", str(launch.tensor_parallel)]
-    if launch.pipeline_parallel > 1:
-        words += ["--pipeline-parallel-size", str(launch.pipeline_parallel)]
-    if launch.ray:
+    if options.tensor_parallel > 1:
+        words += ["--tensor-parallel-size", str(options.tensor_parallel)]
+    if options.pipeline_parallel > 1:
+        words += ["--pipeline-parallel-size", str(options.pipeline_parallel)]
+    if options.ray:
         words += ["--distributed-executor-backend", "ray"]
-    return [*words, *launch.arguments]
+    return [*words, *options.arguments]
 
 
-def build_environment(launch: VllmOptions, key: str, env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Ours, with the key (which a command line would show to all), nothing asked of the network, nothing reported."""
+def build_environment(options: VllmOptions, key: str, env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """This environment with the API key (a command line is public), offline and without usage reports."""
     quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-    ray = {"RAY_ADDRESS": launch.ray} if launch.ray else {}
+    ray = {"RAY_ADDRESS": options.ray} if options.ray else {}
     return {**quiet, **env, **ray, "VLLM_API_KEY": key, "PYTHONUNBUFFERED": "1"}

@@ -1,6 +1,6 @@
-"""The vLLM engine: a `vllm serve` of our own for one checkpoint, and the remote client to talk to it.
+"""The vLLM engine: starts a `vllm serve` for one checkpoint and talks to it as a remote engine.
 
-Leaves its command line to `command`, its process to `process`, HTTP to `remote` and counting tokens to the local engine.
+Tokens are counted by the local engine's tokenizer.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.remote.client import ApiClient, Cancellation
+from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import Endpoint, Refused
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
@@ -30,47 +30,44 @@ from pixtral_cli.errors import NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.structured.schema import with_schema_prompt
 
-MAX_LOG_SILENCE = 900.0  # seconds in which a vLLM that starts writes something into its log
-EXIT_TIMEOUT = 15.0  # seconds that a vLLM which breaks off takes to end
+MAX_LOG_SILENCE = 900.0  # seconds without a new line in the log after which a start has failed
+EXIT_TIMEOUT = 15.0  # seconds in which a vLLM that breaks off an answer exits
 POLL_INTERVAL = 0.2
 DEVICES = ("auto", "cuda")
 
 
 class VllmEngine(RemoteEngine):
-    """An `Engine` over a `vllm serve`, which the first question starts and `close` ends.
-
-    `doing` says what it does while it starts, `loaded` the part of the weights it has read; any thread may look.
-    """
+    """An `Engine` over a `vllm serve`, which the first question starts and `close` stops. See also `LoadableEngine`."""
 
     def __init__(
         self,
         folder: Path,
         *,
         name: str,
-        launch: VllmOptions,
+        options: VllmOptions,
         device: str = "auto",
         dtype: str = "auto",
-        patience: float = MAX_LOG_SILENCE,
+        max_silence: float = MAX_LOG_SILENCE,
     ) -> None:
         if device not in DEVICES:
             raise UsageError(
                 f"vLLM chooses its devices itself, not --device {device}", "Name GPUs: CUDA_VISIBLE_DEVICES"
             )
-        socket = resident.socket_folder(Path(launch.state)) / f"{os.getpid()}-{secrets.token_hex(4)}.vllm"
-        self._at = Endpoint("http://localhost/v1", secrets.token_urlsafe(32), socket, "vLLM")
-        super().__init__(ApiClient(self._at, patience=None), name)
-        self._encode = self._exact
+        socket = resident.socket_folder(Path(options.state)) / f"{os.getpid()}-{secrets.token_hex(4)}.vllm"
+        self._endpoint = Endpoint("http://localhost/v1", secrets.token_urlsafe(32), socket, "vLLM")
+        super().__init__(ApiClient(self._endpoint, read_timeout=None), name)
+        self._encode = self._encode_exact
         self._counter = LocalEngine(folder, name=name)
-        self._launch, self._dtype, self._patience = launch, dtype, patience
+        self._options, self._dtype, self._max_silence = options, dtype, max_silence
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._process: VllmProcess | None = None
-        self._left: VllmProcess | None = None  # one that is ending, which nobody waited for
+        self._stopping: VllmProcess | None = None  # one that was asked to stop and not waited for
         self._window: int | None = None
 
     @property
     def doing(self) -> str:
-        """What it does before it can answer; empty once it can."""
+        """See `LoadableEngine`."""
         process = self._process
         if process is None or self._window is not None or process.ended:
             return ""
@@ -87,7 +84,7 @@ class VllmEngine(RemoteEngine):
         return replace(cost, context_window=self._window or cost.context_window)
 
     def versions(self) -> dict[str, str]:
-        """vLLM's own, once it runs."""
+        """vLLM's version, once it runs."""
         if self._window is None:
             return {}
         return {"vllm": version} if (version := super().versions().get("version")) else {}
@@ -100,46 +97,46 @@ class VllmEngine(RemoteEngine):
         with self._lock:
             if self._process and not self._process.ended:
                 return
-            if self._left:  # its guard removes the socket, which is the next one's too
-                self._left.stop()
-            self._window = self._left = None
-            self._process = start_vllm(self._launch, self._folder(), self.model, self._dtype, self._at)
+            if self._stopping:  # its guard removes the socket, which is the next one's too
+                self._stopping.stop()
+            self._window = self._stopping = None
+            self._process = start_vllm(self._options, self._folder(), self.model, self._dtype, self._endpoint)
             try:
                 self._window = self._wait(self._process, check)
             except PixtralError:
                 self._process.stop()
                 raise
             except BaseException:  # Ctrl-C: whoever leaves doesn't wait for it
-                self._process.leave()
-                self._process, self._left = None, self._process
+                self._process.request_stop()
+                self._process, self._stopping = None, self._process
                 raise
 
     def _folder(self) -> Path:
-        """What vLLM is to load. Over several machines it is the checkpoint itself: only that lies in the same place on each."""
+        """The folder that vLLM is to load. With Ray the checkpoint itself, the only one at the same path on every machine."""
         folder = self._counter.folder
-        if self._launch.ray:
+        if self._options.ray:
             return folder.resolve()
-        return prepare_checkpoint(folder, self._counter.params.context_window, Path(self._launch.cache))
+        return prepare_checkpoint(folder, self._counter.params.context_window, Path(self._options.cache))
 
     def _wait(self, process: VllmProcess, check: Callable[[], None]) -> int:
-        """Until it answers; the context window it then tells."""
-        with contextlib.closing(ApiClient(self._at, patience=10)) as asked:
+        """Wait until it answers; returns the context window that it reports."""
+        with contextlib.closing(ApiClient(self._endpoint, read_timeout=10)) as client:
             while not self._closing.wait(POLL_INTERVAL):
                 check()
                 if process.ended:
                     raise process.failure()
-                process.listen()
-                if window := self._answered(asked):
+                process.read_log()
+                if window := self._served_window(client):
                     return window
-                if time.monotonic() - process.heard_at > self._patience:
-                    silent = f"vLLM has said nothing for {self._patience:.0f} s while {process.doing}"
+                if time.monotonic() - process.last_output_at > self._max_silence:
+                    silent = f"vLLM has said nothing for {self._max_silence:.0f} s while {process.doing}"
                     raise PixtralError(silent, f"It was ended. Its log: {process.log}")
         raise NetworkError("vLLM is no longer wanted")
 
-    def _answered(self, asked: ApiClient) -> int | None:
-        """The window that vLLM tells; None while it doesn't listen, or is too busy."""
+    def _served_window(self, client: ApiClient) -> int | None:
+        """The context window that vLLM reports; None while it does not answer."""
         try:
-            listed = asked.get("/models")
+            listed = client.get("/models")
         except Refused:
             raise
         except NetworkError:
@@ -150,61 +147,66 @@ class VllmEngine(RemoteEngine):
             return self._counter.params.context_window
 
     def _answer(
-        self, messages: Sequence[Message], sampling: Sampling, cut: Cancellation
+        self, messages: Sequence[Message], sampling: Sampling, request: CancellableRequest
     ) -> Generator[Chunk, None, None]:
         began = time.monotonic()
-        self._room(messages, sampling)
+        self._checked_cost(messages, sampling)
         self.load()
         waited = time.monotonic() - began
-        cost = self._room(messages, sampling)  # its window may be smaller than the checkpoint's
-        with self._telling_its_end(cut):
-            for chunk in super()._answer(messages, sampling, cut):
+        cost = self._checked_cost(messages, sampling)  # its window may be smaller than the checkpoint's
+        with self._explain_exit(request):
+            for chunk in super()._answer(messages, sampling, request):
                 yield _with_local_counts(chunk, cost.image_tokens, waited)
 
-    def _room(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
-        """What it costs. Raises ContextError when prompt and answer do not fit."""
+    def _checked_cost(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
+        """The cost of the prompt. Raises ContextError when prompt and answer do not fit the window."""
         cost = self.measure(with_schema_prompt(messages, sampling.schema))
         cost.check_fits(sampling.max_tokens)
         return cost
 
     @contextlib.contextmanager
-    def _telling_its_end(self, cut: Cancellation) -> Iterator[None]:
-        """When vLLM breaks off because it ended, say why it ended. The next question starts it anew."""
+    def _explain_exit(self, request: CancellableRequest) -> Iterator[None]:
+        """Replace the error of a broken answer by the reason why vLLM has ended, if it has. The next question restarts it."""
         try:
             yield
         except NetworkError as error:
             process = self._process
-            if cut.done.is_set() or self._closing.is_set() or not process or not process.over(EXIT_TIMEOUT):
+            if (
+                request.cancelled.is_set()
+                or self._closing.is_set()
+                or not process
+                or not process.exits_within(EXIT_TIMEOUT)
+            ):
                 raise
             raise process.failure() from error
 
-    def _exact(self, image: Image) -> str:
-        """A data URL of the pixels that the local engine would hand to the same resizing, without loss."""
+    def _encode_exact(self, image: Image) -> str:
+        """A lossless data URL of the pixels that the local engine would resize."""
         grid = self._counter.tokenizer.grid
-        wanted = grid(image.size)
-        pixels = image.pixels(at_least=(wanted.width, wanted.height))
-        if grid(pixels.size) != wanted:
+        needed = grid(image.size)
+        pixels = image.pixels(at_least=(needed.width, needed.height))
+        if grid(pixels.size) != needed:
             pixels = image.pixels()
         file = io.BytesIO()
         pixels.save(file, "PNG", compress_level=1)
         return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
 
     def close(self) -> None:
-        """End vLLM, also one that is still starting. Whoever leaves for a signal doesn't wait for its end."""
+        """Stop vLLM, also while it starts. After a signal its end is not waited for."""
         self._closing.set()
         with self._lock:
             if self._process:
-                (self._process.leave if _is_exit_signal(sys.exception()) else self._process.stop)()
+                (self._process.request_stop if _is_exit_signal(sys.exception()) else self._process.stop)()
         super().close()
 
 
 def _is_exit_signal(error: BaseException | None) -> bool:
-    """Whether what is being raised is no error but Ctrl-C, or a signal that ends the program."""
+    """Whether it is Ctrl-C or a signal that ends the program."""
     return error is not None and not isinstance(error, Exception | GeneratorExit)
 
 
 def _with_local_counts(chunk: Chunk, image_tokens: int, waited: float) -> Chunk:
-    """The last chunk, with what vLLM doesn't tell: the images' tokens, and what waiting for it took."""
+    """The last chunk with the image tokens, which vLLM does not report, and the seconds that were waited for its start."""
     if not chunk.usage or not chunk.timings:
         return chunk
     timings = replace(chunk.timings, load=waited, total=chunk.timings.total + waited)

@@ -1,6 +1,6 @@
-"""Stands between us and `vllm serve`: ends it, with all it started, when we ask or have gone, however we went.
+"""The parent process of `vllm serve`: stops it and all its children when pixtral asks or ends, however it ends.
 
-Run as a file, with the standard library alone. Our end of its stdin is the leash.
+Run as a script that uses the standard library only. It stops when its stdin is closed.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """`guard.py SECONDS SOCKET COMMAND…`: its exit status is the command's, 128 and more for a signal."""
+    """`guard.py SECONDS SOCKET COMMAND…`; returns the command's exit status, 128 + N for signal N."""
     seconds, socket, *command = sys.argv[1:]
     for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
@@ -28,13 +28,13 @@ def main() -> int:
 
 
 def _default_signals() -> None:
-    """Signals that the guard ignores must reach what it starts."""
+    """Restore the signals that the guard ignores."""
     for name in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(name, signal.SIG_DFL)
 
 
 def _stop_with_parent(group: int, seconds: float) -> None:
-    """When the other end of stdin closes, ask the command to end; in so many seconds it has."""
+    """When stdin is closed, send the command SIGTERM, and SIGKILL after so many seconds."""
     while os.read(0, 1024):
         pass
     with contextlib.suppress(ProcessLookupError):

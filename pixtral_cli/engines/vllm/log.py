@@ -1,4 +1,4 @@
-"""What a vLLM's log says: how far it has come, and why it ended, in our words. Reads nothing itself."""
+"""Interprets the log of vLLM: how far it has started, and why it ended."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 
 LOADING = "loading the weights"
-PHASES = (  # what a line says, and what vLLM does from then on; later ones win
+PHASES = (  # a pattern in a line, and what vLLM does from then on; the last match wins
     (re.compile(r"vLLM API server|version \d"), "reading the configuration"),
     (re.compile(r"Initializing a V\d LLM engine"), "starting the engine"),
     (re.compile(r"Started a local Ray|Connect\w+ to existing Ray"), "joining the Ray cluster"),
@@ -128,21 +128,23 @@ CAUSES: tuple[Cause, ...] = (
 
 
 def parse_progress(line: str) -> tuple[str, float | None]:
-    """What vLLM does as of this line ("" if it doesn't say), and the part of the weights it has loaded."""
+    """What vLLM does as of this line ("" if unknown), and the fraction of the weights that it has loaded."""
     doing = next((doing for pattern, doing in reversed(PHASES) if pattern.search(line)), "")
     share = LOADED_PERCENT.search(line)
     return doing, int(share[1]) / 100 if share else None
 
 
 def explain_failure(text: str, status: int) -> PixtralError:
-    """Why a vLLM that wrote this log ended with this status."""
+    """The error for a vLLM that wrote this log and ended with this status."""
     raised = _exceptions(text)
     words = EXCEPTION_LINE.sub(r"\2", raised[-1]) if raised else ""
-    for said in ("\n".join(raised), "\n".join(text.splitlines()[-4:])):  # what it raised; what only its last lines tell
+    for lines in ("\n".join(raised), "\n".join(text.splitlines()[-4:])):  # the exceptions first
         for pattern, error in CAUSES:
-            if found := pattern.search(said):
-                told = error(found)
-                return ModelError(f"{told.message}: {words}"[:120]) if isinstance(told, ModelError) and words else told
+            if found := pattern.search(lines):
+                known = error(found)
+                return (
+                    ModelError(f"{known.message}: {words}"[:120]) if isinstance(known, ModelError) and words else known
+                )
     if words and ", in load_weights" in text:
         return ModelError(f"vLLM cannot load this checkpoint: {words}"[:120])
     if status > 128:
@@ -151,7 +153,7 @@ def explain_failure(text: str, status: int) -> PixtralError:
 
 
 def _exceptions(text: str) -> list[str]:
-    """The exceptions in a log, each as one line, in their order; without those that only report another."""
+    """The exceptions in a log, one line each, in order, without those that only report another one."""
     found = []
     for line in text.splitlines():
         bare = PREFIX.sub("", line)

@@ -1,4 +1,4 @@
-"""One running `vllm serve`: started behind its guard, heard through its log, ended. Asks it nothing."""
+"""A `vllm serve` process: started through `guard`, followed through its log, stopped."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from pixtral_cli.engines.remote.errors import Endpoint
-from pixtral_cli.engines.vllm import log as said
+from pixtral_cli.engines.vllm import log as vllm_log
 from pixtral_cli.engines.vllm.command import VllmOptions, build_command, build_environment
 from pixtral_cli.errors import PixtralError
 
@@ -20,13 +20,13 @@ FAILURE_TAIL = 400_000  # bytes of a log that are searched for a reason
 
 
 class VllmProcess:
-    """A vLLM that is starting or serves. `doing` and `loaded` are as its log last told, `heard_at` when it last told anything."""
+    """A vLLM that starts or serves. `doing` and `loaded` come from its log; `last_output_at`: when the log last grew."""
 
     def __init__(self, words: list[str], env: dict[str, str], socket: Path, log: Path) -> None:
         self.log = log
         self.doing = "importing its libraries"
         self.loaded = 0.0
-        self.heard_at = time.monotonic()
+        self.last_output_at = time.monotonic()
         self._read = 0
         guard = [sys.executable, "-I", "-S", str(GUARD), str(STOP_TIMEOUT), str(socket)]
         with log.open("wb") as file:
@@ -43,8 +43,8 @@ class VllmProcess:
     def ended(self) -> bool:
         return self._guard.poll() is not None
 
-    def listen(self) -> None:
-        """Read what is new in its log."""
+    def read_log(self) -> None:
+        """Read what is new in the log."""
         with self.log.open("rb") as file:
             file.seek(self._read)
             new = file.read()
@@ -52,53 +52,53 @@ class VllmProcess:
         if not end:
             return
         self._read += len(whole) + 1
-        self.heard_at = time.monotonic()
+        self.last_output_at = time.monotonic()
         for line in whole.decode(errors="replace").splitlines():
-            doing, loaded = said.parse_progress(line)
+            doing, loaded = vllm_log.parse_progress(line)
             self.doing = doing or self.doing
             self.loaded = loaded or self.loaded
 
     def failure(self) -> PixtralError:
-        """Why it has ended, in one line, with its log's place."""
+        """The error that says why it has ended, with the path of its log."""
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - FAILURE_TAIL))
-            error = said.explain_failure(file.read().decode(errors="replace"), self._guard.wait())
+            error = vllm_log.explain_failure(file.read().decode(errors="replace"), self._guard.wait())
         hint = f"{error.hint}. " if error.hint else ""
         return type(error)(error.message, f"{hint}Its log: {self.log}")
 
-    def over(self, seconds: float) -> bool:
-        """Whether it ends within so many seconds."""
+    def exits_within(self, seconds: float) -> bool:
+        """Wait up to so many seconds; whether it has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.wait(seconds)
         return self.ended
 
-    def leave(self) -> None:
-        """Let its guard end it and all it started; doesn't wait for that."""
+    def request_stop(self) -> None:
+        """Let the guard stop it and all its children, without waiting."""
         assert self._guard.stdin
         with contextlib.suppress(OSError):
             self._guard.stdin.close()
 
     def stop(self) -> None:
-        """End it and all it started; returns when it has gone."""
-        self.leave()
+        """Stop it and all its children, and wait for that."""
+        self.request_stop()
         self._guard.wait()
 
 
-def start_vllm(launch: VllmOptions, folder: Path, name: str, dtype: str, at: Endpoint) -> VllmProcess:
+def start_vllm(options: VllmOptions, folder: Path, name: str, dtype: str, at: Endpoint) -> VllmProcess:
     """Start a vLLM that serves `folder` on a server's socket, for its key.
 
     Raises UsageError when there is none, PixtralError when it cannot be started.
     """
     assert at.socket and at.key
-    words = build_command(launch, folder, name, dtype, at.socket)
+    words = build_command(options, folder, name, dtype, at.socket)
     try:
-        return VllmProcess(words, build_environment(launch, at.key), at.socket, _new_log(Path(launch.state) / "vllm"))
+        return VllmProcess(words, build_environment(options, at.key), at.socket, _new_log(Path(options.state) / "vllm"))
     except OSError as error:
         raise PixtralError(f"vLLM cannot be started: {error.strerror}", f"Try it: {words[0]} --version") from error
 
 
 def _new_log(folder: Path) -> Path:
-    """A fresh log's place; the oldest go."""
+    """The path of a new log; the oldest logs are deleted."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for old in sorted(folder.glob("*.log"))[: 1 - LOGS_KEPT]:
         old.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Runs a program that a model wrote, in a process of its own with little time and memory. No sandbox: see --allow-exec."""
+"""Runs a program that a model wrote, in a child process with limited time and memory. Not a sandbox: see --allow-exec."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ _LIMITS = (
 
 
 def build_program(prompt: str, answer: str, test: str, entry_point: str) -> str:
-    """The answer's code (what it shows as code, else all of it) after the prompt's own, and the check of it."""
+    """The program to run: the prompt's imports, the answer's code (its code block, else all of it), and the test."""
     shown = [block.text for block in blocks(answer)]
     code = next((one for one in shown if f"def {entry_point}" in one), shown[0] if shown else answer)
     body = code if f"def {entry_point}" in code else prompt + code
@@ -31,7 +31,7 @@ def build_program(prompt: str, answer: str, test: str, entry_point: str) -> str:
 
 
 def program_passes(code: str) -> bool:
-    """Whether a program comes to its end: a word that only its end knows is on stdout."""
+    """Whether a program runs to its end, where it prints a random word."""
     limits = _LIMITS if sys.platform == "linux" else ""
     word = secrets.token_hex(16)
     with tempfile.TemporaryDirectory() as folder:

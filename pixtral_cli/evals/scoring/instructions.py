@@ -1,4 +1,4 @@
-"""Instructions whose being followed can be checked: the twenty-five kinds of IF-Eval (Zhou et al. 2023). Knows no task."""
+"""Checks whether an answer follows an instruction: the twenty-five kinds of IF-Eval (Zhou et al. 2023)."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How far a score can be trusted: bootstrap intervals, and whether two runs differ. Knows numbers only."""
+"""Statistics: bootstrap confidence intervals, and tests of whether two runs differ."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-BLOCK_SIZE = 4_000_000  # numbers of one block of resamples
+BLOCK_SIZE = 4_000_000  # numbers in one block of resamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def mean(scores: Sequence[Scored]) -> float:
 
 
 def standard_interval(scores: Sequence[Scored]) -> Interval:
-    """Mean and interval by the standard error: cheap, for while a run goes on."""
+    """Mean and interval from the standard error: cheap, for the progress line."""
     middle = mean(scores)
     if len(scores) < 2:
         return Interval(middle, middle, middle)

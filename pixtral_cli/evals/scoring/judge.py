@@ -1,4 +1,4 @@
-"""A model that marks answers: what it is shown, and the rating read from what it writes. Any engine can be one."""
+"""A model as judge: the prompt it gets, and the rating read from its verdict. Any engine can be one."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 
 
 class NoRating(PixtralError):
-    """The judge wrote no rating, however often it was asked."""
+    """The judge wrote no rating in `MAX_TRIES` tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Judge:
         for _ in range(MAX_TRIES):
             with stop.watching(self.engine.stream(shown, GREEDY)) as chunks:
                 verdict = "".join(chunk.text for chunk in chunks)
-            stop.check()  # a verdict that was cut short is none
+            stop.check()  # a cancelled verdict is incomplete
             score = parse_rating(verdict)
             if score is not None and 1 <= score <= self.best:
                 return score, verdict
@@ -49,7 +49,7 @@ def parse_rating(verdict: str) -> float | None:
 
 
 def judge_prompt(question: Question, answers: Sequence[str]) -> list[Part]:
-    """The conversation as one message: questions with their images, replies before the last, reference, and the reply to mark."""
+    """The conversation as one message: questions with images, earlier replies, references, and the reply to mark."""
     parts: list[Part] = ["The conversation:\n\n"]
     for message in question.messages:
         parts += [f"### {'User' if message.role == 'user' else 'Assistant'}\n", *message.parts, "\n\n"]

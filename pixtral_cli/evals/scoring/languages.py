@@ -1,4 +1,4 @@
-"""Which language a text is in, by its script and its commonest words: enough to tell those that IF-Eval asks for."""
+"""Detects the language of a text by its script and commonest words, for the languages of IF-Eval."""
 
 import re
 from collections import Counter
@@ -37,7 +37,7 @@ WORDS = {
 
 
 def detect_language(text: str) -> str | None:
-    """A two-letter code; None where nothing tells."""
+    """A two-letter code, or None if undecided."""
     letters = Counter(_script(char) for char in text if char.isalpha())
     letters.pop(None, None)
     if not letters:

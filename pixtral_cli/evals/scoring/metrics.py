@@ -1,6 +1,6 @@
-"""How right an answer is, from 0 to 1: the metrics of the Pixtral report. Knows strings only, no task and no model.
+"""The metrics of the Pixtral report: scores from 0 to 1 for an answer and its references.
 
-Each of the first group gives what the published code (mistralai/mistral-evals, eval/metrics.py) gives, edge cases
+Those of the first group equal the published code (mistralai/mistral-evals, eval/metrics.py), edge cases
 included; tests/evals/published.jsonl.gz holds thousands of its scores.
 """
 
@@ -8,8 +8,8 @@ import re
 import string
 from collections.abc import Iterable, Sequence
 
-TOLERANCE = 0.05  # relaxed correctness: a number may be off by so much of the reference
-VQA_VOTES = 3  # VQA match: so many people of ten must have said it
+TOLERANCE = 0.05  # relaxed correctness: the relative error allowed for a number
+VQA_VOTES = 3  # VQA match: votes (of ten) for a full score
 TINY = 1e-10
 
 _MARKED = re.compile(r"([aA]nswer)\**:\**")

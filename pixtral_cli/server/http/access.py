@@ -1,4 +1,4 @@
-"""Who may come in: the Host and Origin rules and the API key, before anything else is looked at. ASGI middleware."""
+"""ASGI middleware that checks Host, Origin and the API key before a request is handled."""
 
 import hmac
 import ipaddress
@@ -17,7 +17,7 @@ PUBLIC_FOLDER = "/page/"
 
 @dataclass(frozen=True)
 class AccessRules:
-    """`hosts` are names without port, lower case; `any_address` lets in every IP literal (nobody can rebind those)."""
+    """`hosts`: accepted Host names, lower case, without port. `any_address` accepts every IP address (safe from DNS rebinding)."""
 
     hosts: Collection[str] = LOOPBACK
     any_address: bool = False
@@ -25,24 +25,24 @@ class AccessRules:
 
 
 class AccessMiddleware:
-    """Refuses what a foreign page or a stranger sends."""
+    """Refuses requests of other sites' pages and requests without the API key."""
 
     def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
         self._app = app
         self._rules = rules
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._fault(scope) if scope["type"] == "http" else None
-        if fault:
-            response = JSONResponse(fault.body, fault.status, {**fault.headers, "Connection": "close"})
+        error = self._error(scope) if scope["type"] == "http" else None
+        if error:
+            response = JSONResponse(error.body, error.status, {**error.headers, "Connection": "close"})
             await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _fault(self, scope: Scope) -> ApiError | None:
+    def _error(self, scope: Scope) -> ApiError | None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host = headers.get("host", "").lower()
-        if not self._known(host):
+        if not self._accepts_host(host):
             return ApiError(403, "This server does not answer to that Host.", code="host_not_allowed")
         origin = headers.get("origin")
         if origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}"):
@@ -53,7 +53,7 @@ class AccessMiddleware:
         refusal = {"WWW-Authenticate": "Bearer"}
         return ApiError(401, "The API key is missing or wrong.", code="invalid_api_key", headers=refusal)
 
-    def _known(self, host: str) -> bool:
+    def _accepts_host(self, host: str) -> bool:
         name = host if host.endswith("]") else host.rpartition(":")[0] or host
         return name in self._rules.hosts or (self._rules.any_address and _is_address(name))
 

@@ -1,4 +1,4 @@
-"""Reads the body of a request: bounded in size, in time, in values, and in what all requests hold together."""
+"""Reads request bodies within limits of size, time, number of JSON values, and the size of all bodies together."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 class BodyReader:
-    """`limit` bytes a request within `seconds`; `total` bytes of all requests whose body is still held."""
+    """At most `limit` bytes a request within `seconds`, and `total` bytes of all requests that are being handled."""
 
     def __init__(self, limit: int, seconds: float, total: int) -> None:
         self._limit = limit
@@ -24,7 +24,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytearray]:
-        """The body, counted as held until the block is left. Raises ApiError 400, 408, 413, 415 or 503."""
+        """The body, counted in the total until the block is left. Raises ApiError 400, 408, 413, 415 or 503."""
         _check_content_type(request)
         self._check_size(int(request.headers.get("content-length", 0)))
         body = bytearray()
@@ -54,7 +54,7 @@ class BodyReader:
 
 
 def _check_value_count(body: bytearray) -> None:
-    """Refuse what would be far larger in memory than it is as text. A long text may hold as many commas as it likes."""
+    """Refuse a body of so many JSON values that it would be far larger in memory. Commas inside strings do not count."""
     if _count_values(body) > MAX_VALUES and _count_values(JSON_STRING.sub(b"", body)) > MAX_VALUES:
         raise ApiError(400, f"The body holds more than {MAX_VALUES:,} values.", code="too_many_values")
 

@@ -1,4 +1,4 @@
-"""What goes wrong, as HTTP says it: a status and OpenAI's error object. Leaves the words to whoever raised the error."""
+"""Errors as HTTP replies: a status and OpenAI's error object."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """An answer that is an error. `param` names the field of the request it is about."""
+    """An error reply. `param` names the field of the request that it is about."""
 
     status: int
     message: str
@@ -28,15 +28,15 @@ class ApiError(Exception):
         return {"error": error | ({"hint": self.hint} if self.hint else {})}
 
 
-INTERNAL_ERROR = ApiError(500, "The server failed.", SERVER, code="internal_error")  # by an error of our own
+INTERNAL_ERROR = ApiError(500, "The server failed.", SERVER, code="internal_error")  # a bug in pixtral
 
-CLI_HINT = re.compile(r"--|`|pixtral")  # hints for who types commands, not for who sends requests
+CLI_HINT = re.compile(r"--|`|pixtral")  # matches hints about the command line, which mean nothing to an API client
 
 PUBLIC_MESSAGES = {ModelError: "The model cannot answer.", PixtralError: "The server cannot answer."}
 
 
 def from_engine_error(error: PixtralError, *, trusted: bool) -> ApiError:
-    """The fault an engine's error is. Errors that may name files of this machine are told in full to its owner only."""
+    """The reply for an engine's error. Messages that may name files of this machine go to its owner only."""
     found = known_class(error)
     status, type_, code = API_ERRORS[found]
     message = error.message if trusted or found not in PUBLIC_MESSAGES else PUBLIC_MESSAGES[found]
@@ -45,13 +45,13 @@ def from_engine_error(error: PixtralError, *, trusted: bool) -> ApiError:
 
 
 def from_image_error(error: PixtralError, param: str) -> ApiError:
-    """An image of the request that cannot be had or read."""
+    """The reply for an image of the request that cannot be fetched or read."""
     code = "image_unreachable" if isinstance(error, NetworkError) else "invalid_image"
     hint = "" if CLI_HINT.search(error.hint) else f" {error.hint}"
     return ApiError(400, f"{error.message.rstrip('.')}.{hint}".rstrip(), param=param, code=code)
 
 
 def queue_full(seconds: int) -> ApiError:
-    """The queue is full; `seconds` is a fair time to come again."""
+    """The reply of a full queue, with `seconds` as Retry-After."""
     headers = {"Retry-After": str(seconds)}
     return ApiError(503, "The server is busy: its queue is full.", SERVER, code="queue_full", headers=headers)

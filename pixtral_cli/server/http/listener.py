@@ -1,4 +1,4 @@
-"""Sockets, signals and the time a request may take to arrive: uvicorn, taught what it leaves out. Knows no route."""
+"""Listening sockets, signals, and uvicorn with a time limit for each request's arrival."""
 
 import asyncio
 import errno
@@ -20,13 +20,15 @@ from pixtral_cli import compat, config
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.server.http.errors import ApiError
 
-REQUEST_TIMEOUT = 26.0  # seconds for a whole request; the body alone has a little less, so that its error is the app's
-SHUTDOWN_TIMEOUT = 28.0  # seconds that running answers have after SIGTERM
+REQUEST_TIMEOUT = (
+    26.0  # seconds until a whole request must have arrived; a little more than for its body, whose error the app sends
+)
+SHUTDOWN_TIMEOUT = 28.0  # seconds that running answers have after SIGTERM to finish
 TIMEOUT_ERROR = ApiError(408, "The request took too long to arrive.", code="request_timeout")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket. Raises PixtralError when the port is taken, UsageError for a host that is none."""
+    """A listening TCP socket. Raises PixtralError when the port is taken, UsageError for a host that does not exist."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
@@ -44,7 +46,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def bind_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that its owner alone can open, in place of whatever had that name."""
+    """A listening Unix socket of mode 0600, in place of any file of that name."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
@@ -56,7 +58,7 @@ def bind_unix(path: Path) -> socket.socket:
 
 
 class TimedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with a deadline for each request, headers and body together."""
+    """uvicorn's HTTP/1.1 protocol with a deadline for the arrival of each request, headers and body."""
 
     arrive = REQUEST_TIMEOUT
     _deadline: asyncio.TimerHandle | None = None
@@ -74,7 +76,7 @@ class TimedProtocol(H11Protocol):
 
     @property
     def _arriving(self) -> bool:
-        """Whether more of a request is to come, or nothing else watches an idle connection."""
+        """Whether part of a request is still missing, or uvicorn has no time-out of its own on an idle connection."""
         connection = compat.h11_connection(self)
         if connection.their_state is h11.SEND_BODY:
             return True
@@ -100,7 +102,7 @@ class TimedProtocol(H11Protocol):
 
 
 class HttpServer(uvicorn.Server):
-    """Ends by itself on the first SIGTERM or SIGINT, with what runs finished or told; at once on the second."""
+    """Shuts down gracefully on the first SIGTERM or SIGINT, at once on the second."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Sends an answer while the client is there to read it. Knows ASGI; leaves what is sent to `app`."""
+"""Server-sent events, and work that is cancelled when the client disconnects. What is sent is decided in `app`."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,11 @@ EMPTY = b""
 
 
 class ClientGone(Exception):
-    """Nobody is there to read the answer."""
+    """The client has disconnected."""
 
 
 async def run_while_connected(receive: Receive, ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled, and has ended, when the client leaves or the server's time is up.
+    """The result of `work`. When the client disconnects or the server shuts down it is cancelled and awaited.
 
     Raises ClientGone or ApiError 503 then. The request's body must have been read.
     """
@@ -50,7 +50,7 @@ async def _until_disconnect(receive: Receive) -> None:
 
 
 class EventStreamResponse(Response):
-    """Server-sent events. What `held` holds is released when the last is sent or the client has gone."""
+    """Server-sent events. `resources` are released when the last event is sent or the client has disconnected."""
 
     media_type = "text/event-stream"
 
@@ -58,8 +58,8 @@ class EventStreamResponse(Response):
         self,
         objects: AsyncIterator[dict[str, Any]],
         ending: asyncio.Event,
-        held: AsyncExitStack,
-        patience: float,
+        resources: AsyncExitStack,
+        read_timeout: float,
         *,
         left: Callable[[], None],
         broke: Callable[[], None],
@@ -68,20 +68,20 @@ class EventStreamResponse(Response):
         del self.headers["content-length"]
         self._objects = objects
         self._ending = ending
-        self._held = held
+        self._resources = resources
         self._left = left
         self._broke = broke
-        self._patience = patience  # seconds in which a client reads what it was sent
+        self._read_timeout = read_timeout  # seconds in which a client reads what it was sent
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._held:
+        async with self._resources:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            end: ApiError | bytes = INTERNAL_ERROR  # a bug is told here and goes on to where it is logged
+            end: ApiError | bytes = INTERNAL_ERROR  # a bug is reported to the client and logged further up
             try:
                 await run_while_connected(receive, self._ending, self._send(send))
                 end = DONE
-            except ApiError as fault:
-                end = fault
+            except ApiError as error:
+                end = error
             except ClientGone:
                 end = EMPTY
                 self._left()
@@ -94,20 +94,20 @@ class EventStreamResponse(Response):
             end = encode_event(end.body)
         if end:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._read_timeout):
                     await send(_body_message(end, more=False))
 
     async def _send(self, send: Callable[[Message], Awaitable[None]]) -> None:
         async for value in self._objects:
             try:
-                async with asyncio.timeout(self._patience):
+                async with asyncio.timeout(self._read_timeout):
                     await send(_body_message(encode_event(value), more=True))
             except TimeoutError:
                 raise ClientGone from None
 
 
 def encode_event(value: dict[str, Any]) -> bytes:
-    """One event. Newlines are escaped by JSON; U+2028 and control characters too, for ASCII is kept to."""
+    """One event. ASCII JSON escapes newlines, control characters and U+2028."""
     return b"data: " + json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 

@@ -1,4 +1,4 @@
-"""What the server says: OpenAI's objects, with La Plateforme's fields and ours beside them. Knows no HTTP."""
+"""The objects of the server's replies: OpenAI's, with La Plateforme's fields and ours added."""
 
 import time
 import uuid
@@ -109,19 +109,23 @@ class ErrorBody(BaseModel):
 
 
 class ReplyBuilder:
-    """The identity one answer keeps over all its chunks, and the forms it takes."""
+    """Builds the objects of one answer, which share id, time and model."""
 
     def __init__(self, model: str) -> None:
-        self._same: dict[str, Any] = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
+        self._common: dict[str, Any] = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": model,
+        }
 
     def whole(self, text: str, last: engine.Chunk) -> dict[str, Any]:
         """The answer as one object."""
         choice = Choice(message=ResponseMessage(content=text), finish_reason=_finish_reason(last))
         usage = Usage.of(last.usage or engine.Usage())
-        return Completion(choices=[choice], usage=usage, timings=_timings(last), **self._same).model_dump()
+        return Completion(choices=[choice], usage=usage, timings=_timings(last), **self._common).model_dump()
 
     def first(self) -> dict[str, Any]:
-        """The chunk that only says who speaks."""
+        """The first chunk, which holds the role only."""
         return self._chunk({"role": "assistant", "content": ""})
 
     def piece(self, text: str) -> dict[str, Any]:
@@ -138,7 +142,7 @@ class ReplyBuilder:
 
     def _chunk(self, delta: dict[str, Any], reason: FinishReason | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
-        return {**self._same, "object": "chat.completion.chunk", "choices": [choice]}
+        return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
 
 
 def _finish_reason(chunk: engine.Chunk) -> FinishReason:
@@ -151,8 +155,14 @@ def _timings(chunk: engine.Chunk) -> dict[str, float]:
 
 def model_list(name: str, aliases: Sequence[str], window: int | None, created: int) -> list[Model]:
     """The served model under each of its names."""
-    can = {"completion_chat": True, "vision": True, "completion_fim": False, "function_calling": False}
-    capabilities = {**can, "fine_tuning": False, "classification": False}
+    capabilities = {
+        "completion_chat": True,
+        "vision": True,
+        "completion_fim": False,
+        "function_calling": False,
+        "fine_tuning": False,
+        "classification": False,
+    }
 
     def named(one: str) -> Model:
         others = [other for other in (name, *aliases) if other != one]

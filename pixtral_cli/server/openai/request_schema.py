@@ -1,4 +1,4 @@
-"""What a request may hold, strict and bounded: OpenAI's fields and La Plateforme's. Leaves images and sampling to `requests`."""
+"""The pydantic models of a request, strict and bounded: OpenAI's fields and La Plateforme's."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 

@@ -1,4 +1,4 @@
-"""The bytes of a request become messages and sampling, or a fault that names the field. Leaves fetching an image to `Load`."""
+"""Turns the body of a request into messages and sampling, or an ApiError that names the field."""
 
 import asyncio
 import hashlib
@@ -40,7 +40,7 @@ ImageLoader: TypeAlias = Callable[[str], Image]
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """A request that can be handed to an engine."""
+    """What a request asks of the engine, and how its reply is sent."""
 
     messages: tuple[Message, ...]
     sampling: Sampling
@@ -49,7 +49,7 @@ class EngineRequest:
 
 
 def parse_request(body: bytes | bytearray) -> ChatRequest:
-    """Raises ApiError 400, naming the field, for whatever is not a chat completion request."""
+    """Raises ApiError 400, naming the field, for a body that is not a chat completion request."""
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
@@ -62,8 +62,8 @@ def _validation_error(error: ValidationError, body: bytes | bytearray) -> ApiErr
         why = details[0]["msg"].removeprefix("Invalid JSON: ")
         return ApiError(400, _shorten(f"The body is not valid JSON: {why}"), code="invalid_json")
     request = from_json(body)
-    told = [(_field_path(detail["loc"], request, detail["type"]), detail) for detail in details]
-    param, detail = max(told, key=lambda one: len(one[0]))  # of a union's complaints, the one that got furthest
+    located = [(_field_path(detail["loc"], request, detail["type"]), detail) for detail in details]
+    param, detail = max(located, key=lambda one: len(one[0]))  # of a union's errors, the deepest
     name = ".".join(map(str, param))
     if detail["type"] == "extra_forbidden":
         return ApiError(
@@ -79,7 +79,7 @@ def _validation_error(error: ValidationError, body: bytes | bytearray) -> ApiErr
 
 
 def _field_path(location: Sequence[int | str], value: Any, kind: str) -> tuple[int | str, ...]:
-    """The location in the request itself: without the names that a union's branches have."""
+    """The location without pydantic's names of union branches."""
     path: list[int | str] = []
     for place, step in enumerate(location):
         last = place == len(location) - 1
@@ -97,11 +97,13 @@ def _shorten(text: str) -> str:
 
 
 async def build_engine_request(request: ChatRequest, defaults: Sampling, load: ImageLoader) -> EngineRequest:
-    """Fetch and check the images and choose the sampling. Raises ApiError 400 for what cannot be had or done."""
+    """Fetch and check the images and the schema, and choose the sampling. Raises ApiError 400."""
     _check_messages(request)
     async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
         try:
-            messages = [await _message(said, f"messages.{place}", load) for place, said in enumerate(request.messages)]
+            messages = [
+                await _message(message, f"messages.{place}", load) for place, message in enumerate(request.messages)
+            ]
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -116,24 +118,24 @@ async def build_engine_request(request: ChatRequest, defaults: Sampling, load: I
     )
 
 
-def _schema(wanted: ResponseFormat | None) -> dict[str, Any] | None:
-    """What the answer must satisfy. Raises ApiError 400 for a schema that is none, or that no answer can be held to."""
-    if wanted is None or wanted.type == "text":
+def _schema(requested: ResponseFormat | None) -> dict[str, Any] | None:
+    """The JSON schema of the answer. Raises ApiError 400 for an invalid one, or one that cannot constrain an answer."""
+    if requested is None or requested.type == "text":
         return None
     schema: dict[str, Any] = {"type": "object"}
-    if wanted.type == "json_schema":
-        if wanted.json_schema is None:
+    if requested.type == "json_schema":
+        if requested.json_schema is None:
             field = "response_format.json_schema"
             raise ApiError(400, f"Missing required parameter: {field}", param=field, code="missing_required_parameter")
-        schema = schema if wanted.json_schema.schema_ is None else wanted.json_schema.schema_
+        schema = schema if requested.json_schema.schema_ is None else requested.json_schema.schema_
     try:
         if len(json.dumps(schema)) > MAX_SCHEMA:
             raise UsageError(f"The schema is larger than {MAX_SCHEMA // 1000} kB")
         compile_schema(check(schema))
     except (UsageError, RecursionError) as error:
         why = error.message if isinstance(error, UsageError) else "The schema nests too deep"
-        said = f"response_format: {why}."
-        raise ApiError(400, said, param="response_format", code="invalid_json_schema") from None
+        text = f"response_format: {why}."
+        raise ApiError(400, text, param="response_format", code="invalid_json_schema") from None
     return schema
 
 
@@ -141,27 +143,27 @@ def _check_messages(request: ChatRequest) -> None:
     if request.messages[-1].role != "user":
         last = f"messages.{len(request.messages) - 1}.role"
         raise ApiError(400, "The last message must be the user's.", param=last, code="invalid_value")
-    urls = [part.url for said in request.messages for part in _content_parts(said) if isinstance(part, ImagePart)]
+    urls = [part.url for message in request.messages for part in _content_parts(message) if isinstance(part, ImagePart)]
     fetched = [url for url in urls if url[:5].lower() != "data:"]
     if len(urls) > MAX_IMAGES or len(fetched) > MAX_URLS:
         limits = f"at most {MAX_IMAGES} images, {MAX_URLS} of them by URL"
         raise ApiError(400, f"Too many images: {limits}.", param="messages", code="too_many_images")
 
 
-def _content_parts(said: RequestMessage) -> Sequence[TextPart | ImagePart]:
-    return said.content if isinstance(said.content, list) else ()
+def _content_parts(message: RequestMessage) -> Sequence[TextPart | ImagePart]:
+    return message.content if isinstance(message.content, list) else ()
 
 
-async def _message(said: RequestMessage, where: str, load: ImageLoader) -> Message:
-    match said:
+async def _message(message: RequestMessage, where: str, load: ImageLoader) -> Message:
+    match message:
         case SystemMessage():
-            return Message("system", _texts(said.content))
+            return Message("system", _texts(message.content))
         case AssistantMessage():
-            return Message("assistant", _texts(said.content or ""))
+            return Message("assistant", _texts(message.content or ""))
         case UserMessage(content=str(text)):
             return Message("user", (text,))
         case UserMessage():
-            places = enumerate(said.content)
+            places = enumerate(message.content)
             return Message(
                 "user", tuple([await _part(part, f"{where}.content.{place}", load) for place, part in places])
             )
@@ -193,9 +195,9 @@ def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
 
 
 def make_image_loader(*, urls: bool, allow_private: bool = False) -> ImageLoader:
-    """How an image of a request is had: a data URL always, an http(s) URL when `urls`, never a file of this machine.
+    """Loads an image of a request: a data URL, an http(s) URL when `urls`, never a file of this machine.
 
-    Every turn sends every image again: data URLs that were checked of late are not checked anew.
+    Clients send every image again with every turn: data URLs that were checked lately are not checked again.
     """
 
     checked: LruCache[bytes, Image] = LruCache(IMAGE_CACHE_BYTES)

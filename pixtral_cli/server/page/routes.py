@@ -1,4 +1,4 @@
-"""Serves the page: its files as they lie in the package, under a policy by which nothing foreign can run or be fetched."""
+"""Serves the web page's files under a content security policy that lets nothing foreign run or be fetched."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ PREVIEW_WITH_SCRIPTS = "preview-scripts.html"
 NO_SOURCES = "default-src 'none'; base-uri 'none'; form-action 'none'"
 PAGE_SOURCES = f"{NO_SOURCES}; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'"
 PAGE_POLICY = f"{PAGE_SOURCES}; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
-# A page the model wrote: of no origin, and without a way to ask anybody for anything.
+# A page that the model wrote: without an origin and without network access.
 PREVIEW_POLICY = f"{NO_SOURCES}; sandbox allow-scripts; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'"
 
 COMMON_HEADERS = {
@@ -56,7 +56,7 @@ def routes() -> list[Route]:
 
 
 def content_security_policy(name: str) -> str:
-    """The content security policy of a file: the preview's scripts are its own one, or all when they were asked for."""
+    """The content security policy of a file: the preview may run its own script only, or all scripts in the variant with scripts."""
     if name == f"page/{PREVIEW}":
         return f"{PREVIEW_POLICY}; script-src '{_preview_script_hash()}'"
     if name == f"page/{PREVIEW_WITH_SCRIPTS}":

@@ -65,7 +65,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def engine(tmp_path: Path, patience: float = 60) -> VllmEngine:
     launch = VllmOptions(str(config.paths().state), str(tmp_path / "cache"), os.environ["PIXTRAL_VLLM"])
-    return VllmEngine(demo_folder(), name="demo", launch=launch, patience=patience)
+    return VllmEngine(demo_folder(), name="demo", options=launch, max_silence=patience)
 
 
 def words(answering: VllmEngine, *messages: Message, sampling: Sampling = USUAL) -> str:

@@ -22,7 +22,7 @@ from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import parse_endpoint
-from pixtral_cli.engines.resident import ResidentEngine
+from pixtral_cli.engines.resident_engine import ResidentEngine
 from pixtral_cli.evals import task_registry
 from pixtral_cli.images.image import load
 from pixtral_cli.models.names import demo_folder

@@ -1,0 +1,111 @@
+"""The engine that answers through a worker process, and in this process when the worker has ended."""
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any
+
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
+from pixtral_cli.chat.message import Message
+from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
+from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
+from pixtral_cli.engines.remote.errors import QueueFull
+from pixtral_cli.engines.resident import STATUS_TIMEOUT, is_responding
+from pixtral_cli.errors import NetworkError
+
+
+class _ForwardedRequest(CancellableRequest):
+    """Cancels an answer that is forwarded from another engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inner: Any = None
+
+    @contextlib.contextmanager
+    def forward(self, inner: Any) -> Iterator[Iterator[Chunk]]:
+        """The chunks of `inner`, which is closed at the end of the block or by `cancel`."""
+        self._inner = inner
+        with contextlib.closing(inner):
+            yield iter(()) if self.cancelled.is_set() else inner
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self._inner:
+            with contextlib.suppress(ValueError):  # a generator that runs just now
+                self._inner.close()
+
+
+class ResidentEngine:
+    """The engine of a worker. When the worker has ended, `note` is told and the engine that `fallback` makes answers instead.
+
+    A worker whose queue is full is asked again until it has room.
+    """
+
+    def __init__(self, remote: RemoteEngine, fallback: Callable[[], Engine], note: Callable[[str], None]) -> None:
+        self._remote = remote
+        self._engine: Engine = remote
+        self._fallback: Callable[[], Engine] | None = fallback
+        self._note = note
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
+        """See `Engine`. Only an answer without a chunk yet is retried; any thread may close one."""
+        request = _ForwardedRequest()
+        return AnswerStream(self._answer(messages, sampling, request), request)
+
+    def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, request: _ForwardedRequest
+    ) -> Generator[Chunk, None, None]:
+        while True:
+            engine, begun = self._engine, False
+            try:
+                with request.forward(engine.stream(messages, sampling)) as chunks:
+                    for chunk in chunks:
+                        begun = True
+                        yield chunk
+                return
+            except NetworkError as error:
+                if begun or request.cancelled.is_set() or not self._may_retry(error, engine, request.cancelled):
+                    raise
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        """See `Engine`."""
+        while True:
+            engine = self._engine
+            try:
+                return engine.measure(messages)
+            except NetworkError as error:
+                if not self._may_retry(error, engine, self._closed):
+                    raise
+
+    def versions(self) -> dict[str, str]:
+        """What the worker reports."""
+        return engine_versions(self._engine)
+
+    def _may_retry(self, error: NetworkError, failed: Engine, cancelled: threading.Event) -> bool:
+        """Whether to ask again: the worker, after the pause it asked for, or the engine in its place."""
+        if isinstance(error, QueueFull):
+            return not cancelled.wait(error.after) and not self._closed.is_set()
+        return self._replace_engine(failed)
+
+    def _replace_engine(self, failed: Engine) -> bool:
+        """Whether another engine answers from now on. The first thread that finds the worker gone replaces it."""
+        with self._lock:
+            if self._engine is not failed:
+                return True
+            if self._fallback is None or self._closed.is_set() or self._alive():
+                return False
+            self._note("The resident process has gone; loading the model here.")
+            self._engine, self._fallback = self._fallback(), None
+            return True
+
+    def _alive(self) -> bool:
+        with contextlib.closing(ApiClient(self._remote.server, read_timeout=STATUS_TIMEOUT)) as client:
+            return is_responding(client)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._remote.close()  # not before: other threads may be using it when it is replaced
+        if self._engine is not self._remote:
+            self._engine.close()
