@@ -148,7 +148,7 @@ class _Handlers:
         """Wait for the first chunk, so that an error before it has its own HTTP status."""
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self._admitted())
-            answerable = await build_engine_request(chat_request, self._service.defaults, self._service.load)
+            answerable = await self._engine_request(chat_request)
             await resources.enter_async_context(self.queue.slot())
             answer = AsyncAnswer(self._engine, answerable.messages, answerable.sampling)
             resources.push_async_callback(answer.aclose)
@@ -163,6 +163,10 @@ class _Handlers:
                 objects, self.ending, resources.pop_all(), self._service.read_seconds, left=left, broke=broke
             )
         raise AssertionError("unreachable: nothing above swallows an error")
+
+    async def _engine_request(self, chat_request: ChatRequest) -> EngineRequest:
+        service = self._service
+        return await build_engine_request(chat_request, service.defaults, service.load, trusted=service.trusted)
 
     @contextlib.asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
@@ -200,7 +204,7 @@ class _Handlers:
         async with self._bodies.read(request) as body:
             chat_request = await self._parsed(body)
             async with self._admitted():
-                answerable = await build_engine_request(chat_request, self._service.defaults, self._service.load)
+                answerable = await self._engine_request(chat_request)
                 cost = await asyncio.to_thread(self._engine.measure, answerable.messages)
         return JSONResponse(replies.Cost.of(cost).model_dump())
 

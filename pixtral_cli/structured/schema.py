@@ -7,6 +7,7 @@ import json
 import math
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jsonschema.exceptions import SchemaError, ValidationError  # type: ignore[import-untyped]
     from jsonschema.protocols import Validator  # type: ignore[import-untyped]
 
+MANY_VALUES = 64  # of an enum
 MAX_BYTES = 1_000_000  # bytes of a schema
 SCHEMA_PROMPT = "Answer with JSON that satisfies this JSON schema, and with nothing else:"
 HINT = "Name a file, or write 'name, price:float, [tags]' or a JSON schema"
@@ -85,11 +87,14 @@ def validate(text: str, schema: dict[str, Any], *, cut: bool = False) -> Any:
 
 
 def _validated(text: str, schema: dict[str, Any]) -> Any:
+    from jsonschema.validators import extend  # type: ignore[import-untyped]
     from referencing import Registry
 
     try:
         value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        validator = _validator_class(schema)(schema, registry=Registry())  # which fetches nothing
+        validator = extend(_validator_class(schema), {"uniqueItems": _unique_items})(
+            schema, registry=Registry()
+        )  # fetches nothing
         error = min(validator.iter_errors(value), key=_depth, default=None)
     except ValueError as error:
         raise AnswerMismatch(_one_line(f"The answer is not valid JSON: {_reason(error)}")) from None
@@ -164,7 +169,7 @@ def _check(schema: dict[str, Any], where: str) -> None:
     draft = _validator_class(schema)
     try:
         with warnings.catch_warnings(action="ignore"):  # Python's, of patterns that it reads otherwise one day
-            draft.check_schema(schema, format_checker=draft.FORMAT_CHECKER)
+            draft.check_schema(_shortened(schema), format_checker=draft.FORMAT_CHECKER)
     except OverflowError:  # Python's, for a pattern that repeats too often
         raise UsageError(f"{where} repeats something in a pattern too often") from None
     except SchemaError as error:
@@ -179,6 +184,37 @@ def _check(schema: dict[str, Any], where: str) -> None:
             _one_line(f"{where} has none of a JSON schema's keywords, only: {visible(names)}"),
             'Such as {"type": "object", "properties": {"name": {"type": "string"}}}',
         )
+
+
+def _shortened(part: Any) -> Any:
+    """The schema with long enums cut: older drafts want their values to be unique, and jsonschema compares every pair."""
+    if isinstance(part, list):
+        return [_shortened(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    copy = {name: value if name in VALUE_KEYWORDS else _shortened(value) for name, value in part.items()}
+    if isinstance(values := part.get("enum"), list) and len(values) > MANY_VALUES:
+        counts = Counter(map(hashable, values))
+        twice = [value for value in values if counts[hashable(value)] > 1]
+        copy["enum"] = values[:MANY_VALUES] + twice[:1] * 2
+    return copy
+
+
+def hashable(value: Any) -> Any:
+    """A key that is equal for equal JSON values: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, dict):
+        return frozenset((name, hashable(one)) for name, one in value.items())
+    if isinstance(value, list):
+        return tuple(map(hashable, value))
+    return (type(value) is bool, value)
+
+
+def _unique_items(validator: Any, unique: Any, instance: Any, schema: Any) -> "Iterator[ValidationError]":
+    """jsonschema's keyword `uniqueItems`, by hash instead of comparing every pair."""
+    from jsonschema.exceptions import ValidationError
+
+    if unique and validator.is_type(instance, "array") and len(set(map(hashable, instance))) < len(instance):
+        yield ValidationError(f"{instance!r} has non-unique elements")
 
 
 class _ReferenceChecker:
@@ -239,7 +275,7 @@ def _subschemas(part: Any) -> Iterator[dict[str, Any]]:
 def _validator_class(schema: dict[str, Any]) -> "type[Validator]":
     """The validators of the draft that the schema names; of 2020-12 if it names none."""
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-    from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+    from jsonschema.validators import validator_for
 
     named = isinstance(schema.get("$schema"), str)
     draft: type[Validator] = validator_for(schema, Draft202012Validator) if named else Draft202012Validator

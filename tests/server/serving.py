@@ -43,11 +43,13 @@ class Running:
 
 
 @contextmanager
-def serving(engine: Engine, *, arrive: float = 20, finish: float = 20, **service: Any) -> Iterator[Running]:
+def serving(
+    engine: Engine, *, arrive: float = 20, finish: float = 20, connections: int | None = None, **service: Any
+) -> Iterator[Running]:
     app = create_app(engine, ServiceOptions(**{"model": "fake", **service}))
     listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = HttpServer(app, arrive=arrive, finish=finish)
+    server = HttpServer(app, arrive=arrive, finish=finish, connections=connections)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

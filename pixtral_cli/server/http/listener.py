@@ -18,11 +18,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pixtral_cli import compat, config
 from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.server.http.connections import ConnectionLimits
 from pixtral_cli.server.http.errors import ApiError
 
 REQUEST_TIMEOUT = (
     26.0  # seconds until a whole request must have arrived; a little more than for its body, whose error the app sends
 )
+HEADER_TIMEOUT = 10.0  # seconds until the headers of a request must have arrived
 SHUTDOWN_TIMEOUT = 28.0  # seconds that running answers have after SIGTERM to finish
 TIMEOUT_ERROR = ApiError(408, "The request took too long to arrive.", code="request_timeout")
 
@@ -58,21 +60,44 @@ def bind_unix(path: Path) -> socket.socket:
 
 
 class TimedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 protocol with a deadline for the arrival of each request, headers and body."""
+    """uvicorn's HTTP/1.1 protocol with deadlines for the arrival of a request's headers and of all of it, and limits on
+    open connections."""
 
     arrive = REQUEST_TIMEOUT
+    limits = ConnectionLimits()
     _deadline: asyncio.TimerHandle | None = None
+    _began = 0.0
+    _address: str | None = None
+    _admitted = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if isinstance(peer, tuple) else None
+        self._admitted = self.limits.enter(self._address)
+        if not self._admitted:
+            transport.abort()
+            return
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(self.arrive, self._late)
+        self._await_headers()
 
     def data_received(self, data: bytes) -> None:
+        if not self._admitted:
+            return
         if self._deadline is None:
-            self._deadline = self.loop.call_later(self.arrive, self._late)
+            self._await_headers()
         super().data_received(data)
         if not self._arriving:
             self._disarm()
+        elif compat.h11_connection(self).their_state is h11.SEND_BODY:
+            self._arm(self._began + self.arrive)
+
+    def _await_headers(self) -> None:
+        self._began = self.loop.time()
+        self._arm(self._began + min(HEADER_TIMEOUT, self.arrive))
+
+    def _arm(self, deadline: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_at(deadline, self._late)
 
     @property
     def _arriving(self) -> bool:
@@ -84,8 +109,10 @@ class TimedProtocol(H11Protocol):
         return idle and (compat.keep_alive_timer(self) is None or bool(connection.trailing_data[0]))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
+        if self._admitted:
+            self._disarm()
+            self.limits.leave(self._address)
+            super().connection_lost(exc)
 
     def _disarm(self) -> None:
         if self._deadline:
@@ -110,9 +137,11 @@ class HttpServer(uvicorn.Server):
         *,
         arrive: float = REQUEST_TIMEOUT,
         finish: float = SHUTDOWN_TIMEOUT,
+        connections: int | None = None,
         tick: "Callable[[HttpServer], None] | None" = None,
     ) -> None:
-        protocol = type("Protocol", (TimedProtocol,), {"arrive": arrive})
+        self._limits = ConnectionLimits(connections)
+        protocol = type("Protocol", (TimedProtocol,), {"arrive": arrive, "limits": self._limits})
         super().__init__(
             uvicorn.Config(
                 app,
@@ -129,6 +158,10 @@ class HttpServer(uvicorn.Server):
         self._ending: asyncio.Event = app.state.ending
         self._finish = finish
         self._tick = tick
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._limits.handle_loop_error)
+        await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         if self._tick:

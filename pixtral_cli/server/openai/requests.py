@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -12,7 +11,6 @@ from pydantic_core import from_json
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, Part
-from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.errors import ImageError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.server.http.errors import ApiError, from_image_error
@@ -21,17 +19,16 @@ from pixtral_cli.server.openai.request_schema import (
     ChatRequest,
     ImagePart,
     RequestMessage,
-    ResponseFormat,
     SystemMessage,
     TextPart,
     UserMessage,
 )
-from pixtral_cli.structured.schema import check
+from pixtral_cli.server.openai.response_schema import response_schema
 from pixtral_cli.util.lru import LruCache
 
 MAX_IMAGES = 128
 MAX_URLS = 16
-MAX_SCHEMA = 40_000  # characters
+MAX_PIXELS = 512_000_000  # of all images of a request together
 SECONDS_FOR_IMAGES = 60
 IMAGE_CACHE_BYTES = 128_000_000  # bytes of images
 
@@ -96,47 +93,30 @@ def _shorten(text: str) -> str:
     return text if len(text) <= 300 else text[:299] + "…"
 
 
-async def build_engine_request(request: ChatRequest, defaults: Sampling, load: ImageLoader) -> EngineRequest:
-    """Fetch and check the images and the schema, and choose the sampling. Raises ApiError 400."""
+async def build_engine_request(
+    request: ChatRequest, defaults: Sampling, load: ImageLoader, *, trusted: bool = False
+) -> EngineRequest:
+    """Fetch and check the images and the schema, and choose the sampling. Raises ApiError 400 or 503.
+
+    `trusted`: the client has checked the schema already.
+    """
     _check_messages(request)
-    async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
-        try:
+    try:
+        async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
+            limited = _with_pixel_limit(load)
             messages = [
-                await _message(message, f"messages.{place}", load) for place, message in enumerate(request.messages)
+                await _message(message, f"messages.{place}", limited) for place, message in enumerate(request.messages)
             ]
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise ApiError(
-                400, "The images took too long to fetch.", param="messages", code="image_unreachable"
-            ) from None
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ApiError(400, "The images took too long to fetch.", param="messages", code="image_unreachable") from None
     options = request.stream_options
     apart = options.include_usage if options else None
-    schema = await asyncio.to_thread(_schema, request.response_format)
+    schema = await response_schema(request.response_format, trusted=trusted)
     return EngineRequest(
         tuple(messages), replace(_sampling(request, defaults), schema=schema), bool(request.stream), apart
     )
-
-
-def _schema(requested: ResponseFormat | None) -> dict[str, Any] | None:
-    """The JSON schema of the answer. Raises ApiError 400 for an invalid one, or one that cannot constrain an answer."""
-    if requested is None or requested.type == "text":
-        return None
-    schema: dict[str, Any] = {"type": "object"}
-    if requested.type == "json_schema":
-        if requested.json_schema is None:
-            field = "response_format.json_schema"
-            raise ApiError(400, f"Missing required parameter: {field}", param=field, code="missing_required_parameter")
-        schema = schema if requested.json_schema.schema_ is None else requested.json_schema.schema_
-    try:
-        if len(json.dumps(schema)) > MAX_SCHEMA:
-            raise UsageError(f"The schema is larger than {MAX_SCHEMA // 1000} kB")
-        compile_schema(check(schema))
-    except (UsageError, RecursionError) as error:
-        why = error.message if isinstance(error, UsageError) else "The schema nests too deep"
-        text = f"response_format: {why}."
-        raise ApiError(400, text, param="response_format", code="invalid_json_schema") from None
-    return schema
 
 
 def _check_messages(request: ChatRequest) -> None:
@@ -152,6 +132,21 @@ def _check_messages(request: ChatRequest) -> None:
 
 def _content_parts(message: RequestMessage) -> Sequence[TextPart | ImagePart]:
     return message.content if isinstance(message.content, list) else ()
+
+
+def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
+    """The loader for one request, which refuses an image that brings its pixels above the limit."""
+    pixels = 0
+
+    def load_counted(source: str) -> Image:
+        nonlocal pixels
+        image = load(source)
+        pixels += image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise ImageError(f"The images have more than {MAX_PIXELS // 10**6} million pixels in all")
+        return image
+
+    return load_counted
 
 
 async def _message(message: RequestMessage, where: str, load: ImageLoader) -> Message:

@@ -1,13 +1,17 @@
 """Compiles a JSON schema to an llguidance grammar. Imports no torch."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+import threading
 from decimal import Decimal
 from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
 
+from pixtral_cli.engines.local.generation.schema_process import try_schema
 from pixtral_cli.errors import UsageError
+from pixtral_cli.structured.schema_limits import check_limits, is_simple, numbers
+from pixtral_cli.util.lru import LruCache
 
 # At most one space after a comma and a colon: allowed more, a small model repeats white space until its tokens run out.
 GRAMMAR_OPTIONS: dict[str, Any] = {
@@ -15,19 +19,41 @@ GRAMMAR_OPTIONS: dict[str, Any] = {
     "lenient": False, "coerce_one_of": False,
 }  # fmt: skip
 MAX_REMAINDERS = 20_000
-MAX_ITEMS = 100_000
-COUNT_KEYWORDS = frozenset({"minItems", "maxItems", "minProperties", "maxProperties"})
 LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)  # a state is about 2 kB
+CACHED = 4_000_000  # characters of grammars
+_grammars: LruCache[bytes, str] = LruCache(CACHED)
 
 
-def compile_schema(schema: dict[str, Any]) -> str:
-    """The grammar of the texts that satisfy the schema; raises UsageError for a schema that llguidance does not support."""
-    plain = {
-        name: value for name, value in schema.items() if name != "x-guidance"
-    }  # llguidance's own keyword, which relaxes options
+def compile_schema(schema: dict[str, Any], cancelled: threading.Event | None = None) -> str:
+    """The grammar of the texts that satisfy the schema; raises UsageError for a schema that llguidance does not support.
+
+    A schema that is not simple is tried in a process with limits first. Grammars are cached by the schema's content.
+    Raises `schema_process.Cancelled` once the event is set.
+    """
+    text = json.dumps(schema)
+    key = hashlib.sha256(text.encode()).digest()
+    if (grammar := _grammars.get(key)) is not None:
+        return grammar
+    check_limits(schema)
+    _check_remainders(schema)
+    if is_simple(schema):
+        grammar = compile_grammar(schema)
+    else:
+        try_schema(text, cancelled)
+        grammar = _grammar(schema)
+    _grammars.put(key, grammar, len(grammar))
+    return grammar
+
+
+def is_compiled(schema: dict[str, Any]) -> bool:
+    """Whether the schema's grammar is in the cache."""
+    return _grammars.get(hashlib.sha256(json.dumps(schema).encode()).digest()) is not None
+
+
+def compile_grammar(schema: dict[str, Any]) -> str:
+    """The grammar, compiled in this process without a limit of time or memory. Raises UsageError."""
     try:
-        _check_size(plain)
-        grammar = LLMatcher.grammar_from_json_schema(json.dumps(plain), overrides=GRAMMAR_OPTIONS)  # type: ignore[arg-type]
+        grammar = _grammar(schema)
         why = LLMatcher.validate_grammar(grammar, limits=LIMITS)
     except (ValueError, RecursionError) as error:  # nested too deeply
         why = str(error)
@@ -36,33 +62,26 @@ def compile_schema(schema: dict[str, Any]) -> str:
     return grammar
 
 
-def _check_size(schema: dict[str, Any]) -> None:
-    """Refuse what llguidance would expand too far: a state for each remainder, a rule for each item."""
+def _grammar(schema: dict[str, Any]) -> str:
+    plain = {name: value for name, value in schema.items() if name != "x-guidance"}  # its own, which relaxes options
+    return str(LLMatcher.grammar_from_json_schema(json.dumps(plain), overrides=GRAMMAR_OPTIONS))  # type: ignore[arg-type]
+
+
+def _check_remainders(schema: dict[str, Any]) -> None:
+    """Refuse what llguidance would expand too far: a state for each remainder of a division."""
     remainders = 1
-    for factor in {_factor(value) for name, value in _numbers(schema) if name == "multipleOf"}:
+    for factor in {_factor(value) for name, value in numbers(schema) if name == "multipleOf"}:
         remainders *= factor
     if remainders > MAX_REMAINDERS:
         raise UsageError(f"No answer can be held to this schema: multipleOf beyond {MAX_REMAINDERS:,}", "Leave it out")
-    for name, value in _numbers(schema):
-        if name in COUNT_KEYWORDS and value > MAX_ITEMS:
-            raise UsageError(f"No answer can be held to this schema: {name} beyond {MAX_ITEMS:,}", "Leave it out")
 
 
 def _factor(value: float) -> int:
-    """The number's significant digits as an integer: its powers of ten add no states."""
+    """What is left of a number without its powers of ten: digits alone decide those."""
     digits = Decimal(str(value)).normalize().as_tuple().digits
     return max(1, int("".join(map(str, digits))))
 
 
-def _numbers(part: Any) -> Iterator[tuple[str, float]]:
-    for name, value in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            yield str(name), value
-        else:
-            yield from _numbers(value)
-
-
 def shorten(text: str) -> str:
-    """The text on one line of at most 120 characters."""
     text = " ".join(text.replace("<non-verbose/>", "").split())
     return text if len(text) <= 120 else f"{text[:119]}…"

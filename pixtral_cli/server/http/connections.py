@@ -1,0 +1,47 @@
+"""Limits on open connections, in all and from one address, far below the process's limit of file descriptors."""
+
+import asyncio
+import logging
+import resource
+import time
+from collections import Counter
+from typing import Any
+
+MAX_CONNECTIONS = 512
+LOG_INTERVAL = 60.0  # seconds between two messages about connections that cannot be accepted
+log = logging.getLogger("pixtral.server")
+
+
+class ConnectionLimits:
+    """Counts open connections. One address may hold half of them."""
+
+    def __init__(self, total: int | None = None) -> None:
+        self.total = total or min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self.by_address = max(1, self.total // 2)
+        self._open: Counter[str] = Counter()
+        self._logged_at = -LOG_INTERVAL
+
+    def enter(self, address: str | None) -> bool:
+        """Count a connection unless a limit is reached. `address` is None on a Unix socket, where only the sum counts."""
+        if self._open.total() >= self.total or (address and self._open[address] >= self.by_address):
+            self._log("Too many connections are open; new ones are closed.")
+            return False
+        self._open[address or ""] += 1
+        return True
+
+    def leave(self, address: str | None) -> None:
+        self._open[address or ""] -= 1
+        if not self._open[address or ""]:
+            del self._open[address or ""]
+
+    def handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The event loop's exception handler: a failing accept, which is tried again every second, is logged once."""
+        if "accept" in context.get("message", "") and isinstance(context.get("exception"), OSError):
+            self._log(f"Connections cannot be accepted: {context['exception'].strerror}.")
+        else:
+            loop.default_exception_handler(context)
+
+    def _log(self, message: str) -> None:
+        if time.monotonic() - self._logged_at >= LOG_INTERVAL:
+            self._logged_at = time.monotonic()
+            log.error("%s", message)

@@ -1,0 +1,110 @@
+"""How much work a JSON schema may cause: limits on what it expands to, and whether it is small enough to need no further care."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from pixtral_cli.errors import UsageError
+
+MAX_EXPANDED = 100_000  # subschemas once every reference is replaced by what it refers to
+MAX_ITEMS = 100_000  # the sum of all counts of items and properties
+MAX_PATTERNS = 200
+COUNTS = frozenset({"minItems", "maxItems", "minProperties", "maxProperties"})
+LENGTHS = frozenset({"minLength", "maxLength"})
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+# Of a schema that compiles in milliseconds; every other one is compiled in a process with limits.
+SIMPLE_EXPANDED, SIMPLE_ITEMS, SIMPLE_LENGTH, SIMPLE_PATTERNS, SIMPLE_PATTERN, SIMPLE_VALUES = (
+    1_000,
+    1_000,
+    1_000,
+    4,
+    100,
+    1_000,
+)
+
+
+def check_limits(schema: dict[str, Any]) -> None:
+    """Raises UsageError for a schema whose size or counts are beyond the limits."""
+    try:
+        _check(schema)
+    except RecursionError:
+        raise UsageError("The schema nests too deep") from None
+
+
+def _check(schema: dict[str, Any]) -> None:
+    if _expanded_size(schema, schema, {}, frozenset()) > MAX_EXPANDED:
+        raise UsageError(f"The schema expands to more than {MAX_EXPANDED:,} parts", "Refer to a part less often")
+    found = list(numbers(schema))
+    for name, value in found:
+        if name in COUNTS and value > MAX_ITEMS:
+            raise UsageError(f"No answer can be held to this schema: {name} beyond {MAX_ITEMS:,}", "Leave it out")
+    if sum(value for name, value in found if name in COUNTS and value > 0) > 2 * MAX_ITEMS:
+        raise UsageError(f"The schema asks for more than {MAX_ITEMS:,} items in all", "Lower minItems and maxItems")
+    if sum(1 for _ in _patterns(schema)) > MAX_PATTERNS:
+        raise UsageError(f"The schema has more than {MAX_PATTERNS} patterns", "Leave some out")
+
+
+def is_simple(schema: dict[str, Any]) -> bool:
+    """Whether the schema is so small that checking and compiling it in this process costs next to nothing."""
+    counts, patterns = list(numbers(schema)), list(_patterns(schema))
+    return (
+        _expanded_size(schema, schema, {}, frozenset()) <= SIMPLE_EXPANDED
+        and sum(value for name, value in counts if name in COUNTS and value > 0) <= SIMPLE_ITEMS
+        and sum(value for name, value in counts if name in LENGTHS and value > 0) <= SIMPLE_LENGTH
+        and len(patterns) <= SIMPLE_PATTERNS
+        and all(len(pattern) <= SIMPLE_PATTERN for pattern in patterns)
+        and not (len(patterns) > 1 and any("allOf" in part for part in _objects(schema)))
+        and sum(len(value) for part in _objects(schema) for value in part.values() if isinstance(value, list))
+        <= SIMPLE_VALUES
+    )
+
+
+def _expanded_size(part: Any, root: dict[str, Any], known: dict[int, float], active: frozenset[int]) -> float:
+    """The number of objects and arrays below `part` with references replaced; a cycle counts once."""
+    if not isinstance(part, dict | list) or id(part) in active:
+        return 1
+    if id(part) not in known:
+        below = part.values() if isinstance(part, dict) else part
+        inside = active | {id(part)}
+        size = 1 + sum(_expanded_size(one, root, known, inside) for one in below if isinstance(one, dict | list))
+        if isinstance(part, dict):
+            for name in REFERENCES:
+                if isinstance(reference := part.get(name), str):
+                    size += _expanded_size(_target(root, reference), root, known, inside)
+        known[id(part)] = min(size, math.inf)
+    return known[id(part)]
+
+
+def _target(root: dict[str, Any], reference: str) -> Any:
+    """What a JSON pointer refers to; the whole schema for an anchor, which is looked up elsewhere."""
+    part: Any = root
+    for step in reference.removeprefix("#").split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(part, list) and key.isdecimal() and int(key) < len(part):
+            part = part[int(key)]
+        elif isinstance(part, dict):
+            part = part.get(key)
+    return part
+
+
+def _objects(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+    for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _objects(one)
+
+
+def numbers(schema: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every keyword of the schema whose value is a number, with that number."""
+    for part in _objects(schema):
+        for name, value in part.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                yield name, value
+
+
+def _patterns(schema: dict[str, Any]) -> Iterator[str]:
+    for part in _objects(schema):
+        if isinstance(pattern := part.get("pattern"), str):
+            yield pattern
+        if isinstance(named := part.get("patternProperties"), dict):
+            yield from named

@@ -1,0 +1,134 @@
+"""Torture H: what an attacker sends to the server."""
+
+import json
+import resource
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pixtral_cli.server.openai import requests
+from tests.fakes import FakeEngine
+from tests.server.processes import until
+from tests.server.serving import Running, data_url, picture, png, serving
+
+ARRAYS = {
+    "type": "object",
+    "properties": {f"p{n}": {"type": "array", "items": {"type": "integer"}, "minItems": 100_000} for n in range(500)},
+}
+PATTERNS = {"type": "string", "allOf": [{"pattern": f"(a|b)*{'ab'[n % 2]}[ab]{{{n}}}c"} for n in range(20)]}
+LEVELS = {
+    f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}, {"properties": {"x": {"$ref": f"#/$defs/a{n + 1}"}}}]}
+    for n in range(60)
+}
+DOUBLING = {"$ref": "#/$defs/a0", "$defs": {**LEVELS, "a60": {"type": "object"}}}
+ENUM = {"$schema": "http://json-schema.org/draft-04/schema#", "enum": [{"a": n} if n % 2 else n for n in range(2500)]}
+PLAIN = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}}
+
+
+def held_to(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+def memory() -> int:
+    """Peak resident bytes of this process, in which the server runs."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.parametrize("schema", [ARRAYS, PATTERNS, DOUBLING], ids=["arrays", "patterns", "doubling"])
+def test_a_schema_that_is_a_weapon_is_refused_with_little_memory(schema: Any) -> None:
+    before = memory()
+    with serving(FakeEngine(["{}"])) as running:
+        reply = running.ask(response_format=held_to(schema))
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"] == "response_format"
+    assert memory() - before < 300_000_000
+
+
+def test_while_a_schema_is_tried_a_plain_question_is_answered_and_one_who_leaves_ends_the_trial() -> None:
+    with serving(FakeEngine(["hi"] * 20), running=1) as running:
+        body = json.dumps({"messages": [{"role": "user", "content": "x"}], "response_format": held_to(PATTERNS)})
+        with running.connect() as client:
+            client.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                + f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+            )
+            until(lambda: running.app.state.queue.pending == 1)
+            assert running.ask().json()["choices"][0]["message"]["content"] == "hi"
+            assert running.app.state.queue.pending == 1
+        until(lambda: running.app.state.queue.pending == 0, 8)
+
+
+def test_values_of_an_enum_are_compared_by_hash() -> None:
+    began = time.monotonic()
+    with serving(FakeEngine(["1"])) as running:
+        assert running.ask(response_format=held_to(ENUM)).status_code == 200
+    assert time.monotonic() - began < 6  # pairwise it took as long for half as many, on a quiet machine
+
+
+def test_an_ordinary_schema_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("pixtral_cli.engines.local.generation.grammar.try_schema", refuse)
+    with serving(FakeEngine(["{}"])) as running:
+        assert running.ask(response_format=held_to(PLAIN)).status_code == 200
+
+
+def test_half_open_connections_leave_room_for_others() -> None:
+    with serving(FakeEngine(["yes"]), connections=40) as running:
+        half = [running.connect() for _ in range(60)]
+        for client in half:
+            client.settimeout(20)
+        held = half[:20]
+        for client in half[20:]:
+            try:
+                assert client.recv(1) == b""  # one address holds half of the connections and no more
+            except ConnectionResetError:
+                continue
+        held.pop().close()
+        until(lambda: _answers(running), 20)
+        for client in half:
+            client.close()
+
+
+def _answers(running: Running) -> bool:
+    try:
+        return running.ask().status_code == 200
+    except Exception:
+        return False
+
+
+def test_headers_have_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pixtral_cli.server.http.listener.HEADER_TIMEOUT", 0.5)
+    with serving(FakeEngine(["yes"]), arrive=600) as running, running.connect() as client:
+        client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\n")
+        client.settimeout(20)
+        assert client.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_images_that_are_slow_to_come_are_the_clients_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "SECONDS_FOR_IMAGES", 0.2)
+    gate = threading.Event()
+
+    def slow(source: str) -> Any:
+        gate.wait(30)
+        raise AssertionError
+
+    with serving(FakeEngine(["yes"]), load=slow) as running:
+        reply = running.ask([picture(), {"type": "text", "text": "?"}])
+        gate.set()
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "image_unreachable")
+
+
+def test_the_pixels_of_a_request_are_bounded() -> None:
+    big = picture(data_url(png(8000, 8000)))
+    with serving(FakeEngine(["yes"])) as running, ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(running.ask, [big] * 20)
+        began = time.monotonic()
+        assert running.ask().status_code == 200
+        assert time.monotonic() - began < 30
+        assert reply.result().status_code == 400
+        assert "million pixels" in reply.result().json()["error"]["message"]
