@@ -201,7 +201,7 @@ def test_one_that_is_there_is_not_replaced_whatever_it_answers(folder: Path) -> 
     started(folder)
     ((socket, _),) = resident.running_workers(folder)
     asked = ApiClient(
-        Endpoint("http://localhost/v1", socket=socket), wait=lambda done, seconds: False, read_timeout=None
+        Endpoint("http://localhost/v1", socket=socket), sleep=lambda done, seconds: False, read_timeout=None
     )
     here = FakeEngine(["from here"])
     engine = ResidentEngine(RemoteEngine(asked, "fake"), lambda: here, lambda note: None)
@@ -225,7 +225,7 @@ def test_one_whose_queue_is_full_is_asked_until_it_has_room() -> None:
         first = other.submit(running.ask, max_tokens=3)
         until(lambda: running.app.state.queue.pending == 1)
         engine = ResidentEngine(
-            RemoteEngine(ApiClient(parse_endpoint(running.url), wait=wait)), lambda: here, lambda note: None
+            RemoteEngine(ApiClient(parse_endpoint(running.url), sleep=wait)), lambda: here, lambda note: None
         )
         assert said(engine)
         assert first.result().status_code == 200

@@ -20,7 +20,7 @@ class Running(WorkerProcess):
     def __init__(self) -> None:
         self.ended = threading.Event()
 
-    def ready(self, log: Path | None = None) -> dict[str, Any]:
+    def wait_until_loaded(self, log: Path | None = None) -> dict[str, Any]:
         return {"window": 5}
 
     def wait(self, seconds: float) -> int | None:
@@ -32,7 +32,7 @@ class Running(WorkerProcess):
 
 def test_a_process_that_hangs_counts_as_dead_until_it_answers_again(caplog: pytest.LogCaptureFixture) -> None:
     said: queue.Queue[bool] = queue.Queue()
-    child = WorkerSupervisor(Running, said.get, every=0.01)
+    child = WorkerSupervisor(Running, said.get, interval=0.01)
     child.start()
     try:
         for answers in (True, False, False, True):

@@ -20,10 +20,16 @@ ARRAYS = {
 }
 PATTERNS = {"type": "string", "allOf": [{"pattern": f"(a|b)*{'ab'[n % 2]}[ab]{{{n}}}c"} for n in range(20)]}
 LEVELS = {
-    f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}, {"properties": {"x": {"$ref": f"#/$defs/a{n + 1}"}}}]}
-    for n in range(60)
+    f"a{n}": {
+        "type": "object",
+        "properties": {
+            side: {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}, {"properties": {f"{side}{n}": {"type": "string"}}}]}
+            for side in ("left", "right")
+        },
+    }
+    for n in range(20)
 }
-DOUBLING = {"$ref": "#/$defs/a0", "$defs": {**LEVELS, "a60": {"type": "object"}}}
+DOUBLING = {"$ref": "#/$defs/a0", "$defs": {**LEVELS, "a20": {"type": "object"}}}
 ENUM = {"$schema": "http://json-schema.org/draft-04/schema#", "enum": [{"a": n} if n % 2 else n for n in range(2500)]}
 PLAIN = {"type": "object", "properties": {"name": {"type": "string"}, "price": {"type": "number"}}}
 

@@ -31,7 +31,7 @@ def remote(url: str, model: str | None = "fake", *, waits: list[float] | None = 
         return stopped.is_set()
 
     return RemoteEngine(
-        ApiClient(parse_endpoint(url, options.pop("key", None)), wait=wait, read_timeout=10), model, **options
+        ApiClient(parse_endpoint(url, options.pop("key", None)), sleep=wait, read_timeout=10), model, **options
     )
 
 
