@@ -27,6 +27,7 @@ HOUSE = [
     {"__main__"},
 ]
 LOCAL_ENGINE = [
+    {"transformers_config"},
     {"config", "runtime"},
     {"kernels", "tokens"},
     {"model"},

@@ -9,6 +9,8 @@ PARAMS = "params.json"
 TOKENIZER = "tekken.json"
 WEIGHTS = "consolidated.safetensors"
 INDEX = "consolidated.safetensors.index.json"
+TRANSFORMERS_WEIGHTS = "model.safetensors"
+TRANSFORMERS_INDEX = "model.safetensors.index.json"
 PICKLE = "consolidated.00.pth"
 SHARD = re.compile(r"consolidated-(\d{5})-of-(\d{5})\.safetensors")
 SHARD_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)  # in the folder itself, and nothing but weights
@@ -47,9 +49,9 @@ def file_names(folder: Path) -> list[str]:
         return []
 
 
-def indexed_shards(folder: Path) -> list[str]:
+def indexed_shards(folder: Path, index_name: str = INDEX) -> list[str]:
     """The shards that a folder's index names, in order; none when there is no index or it makes no sense."""
-    if not (index := folder / INDEX).is_file():
+    if not (index := folder / index_name).is_file():
         return []
     import json
 
@@ -70,6 +72,13 @@ def params(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def transformers_weights(folder: Path) -> list[Path]:
+    """The weight files of a folder in transformers' format: a single one, or the shards that its index names."""
+    if (whole := folder / TRANSFORMERS_WEIGHTS).is_file():
+        return [whole]
+    return [folder / name for name in indexed_shards(folder, TRANSFORMERS_INDEX)]
 
 
 def files(folder: Path) -> list[Path]:

@@ -1,22 +1,60 @@
-"""Reads and checks a checkpoint's params.json. Imports no torch."""
+"""The variants of the architecture that the local engine runs, and the checked params.json of a checkpoint.
+
+A new variant is a field of `Params` or `VisionParams`, or an entry of the constants below. Imports no torch.
+"""
 
 import json
+import math
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pixtral_cli.engines.local import transformers_config
 from pixtral_cli.errors import ModelError
 
 CONTEXT_WINDOW = 128_000
 WINDOW_KEYS = ("max_position_embeddings", "max_seq_len", "max_seqlen", "model_max_length")
 MAX_VALUES = {int: 10_000_000, float: 1e12}  # exclusive upper bounds of any size and any RoPE base
-# Keys that change the mathematics of the model when set.
-UNSUPPORTED = (
-    "moe", "lora", "sliding_window", "_sliding_window", "quantization", "quantization_config", "yarn", "rope_scaling",
-    "llama_4_scaling", "q_lora_rank", "kv_lora_rank", "use_biases", "multimodal",
-)  # fmt: skip
+FP8 = "fp8_e4m3"
+# Keys of params.json that change nothing here. Any other key that is set is refused: it may change the mathematics.
+IGNORED_KEYS = frozenset(
+    {*WINDOW_KEYS, "max_batch_size", "model_type", "dtype", "torch_dtype", "model_parallel", "metadata", "quantization"}
+)
+IGNORED_VISION_KEYS = frozenset({"max_image_size", "image_break_token_id", "image_end_token_id"})
+# Keys with the one value that the architecture has.
+FIXED_KEYS = {"causal": True, "use_biases": False, "norm_type": "rmsnorm", "activation": "silu"}
+T = TypeVar("T")
 
-SUPPORTED_HINT = "It runs checkpoints of the architecture of Pixtral and Mistral Small 3.1"
+SUPPORTED_HINT = "It runs Pixtral, Mistral Small 3.1 and 3.2, Magistral Small, Ministral 3 and models like them"
+
+
+@dataclass(frozen=True, slots=True)
+class Yarn:
+    """YaRN context extension (arXiv 2309.00071): `beta` and `alpha` are the paper's fast and slow rotation counts.
+
+    `attention_factor` multiplies queries and keys; without one it is 0.1 ln(factor) + 1, or 1 unless `apply_scale`.
+    """
+
+    original_max_position_embeddings: int
+    factor: float
+    beta: float = 32.0
+    alpha: float = 1.0
+    apply_scale: bool = True
+    attention_factor: float = 0.0
+
+    @property
+    def magnitude(self) -> float:
+        if self.attention_factor:
+            return self.attention_factor
+        return 0.1 * math.log(self.factor) + 1 if self.apply_scale and self.factor > 1 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PositionScaling:
+    """Llama 4's scaling: the query at position p is multiplied by 1 + beta ln(1 + floor(p / original))."""
+
+    original_max_position_embeddings: int
+    beta: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +89,15 @@ class Params:
     norm_eps: float
     vocab_size: int
     rope_theta: float = 1e6
+    tied_embeddings: bool = False
     context_window: int = CONTEXT_WINDOW
+    yarn: Yarn | None = None
+    llama_4_scaling: PositionScaling | None = None
     vision: VisionParams | None = None
+    transformers_format: bool = False
+
+
+PARAMS = "params.json"
 
 
 def verify_hint(name: str) -> str:
@@ -60,22 +105,30 @@ def verify_hint(name: str) -> str:
 
 
 def read_params(folder: Path, name: str) -> Params:
-    """The checked content of `folder/params.json`; raises ModelError naming what is wrong with it."""
+    """The checked content of `folder/params.json`, or of config.json where there is no params.json.
+
+    Raises ModelError that names what is wrong, or which key asks for what the engine cannot compute.
+    """
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}", "List the models there are with: pixtral models")
-    raw = _read_object(folder / "params.json", name)
-    for key in UNSUPPORTED:
-        if raw.get(key):
-            raise ModelError(
-                f"params.json of {name} asks for {key!r}, which the local engine cannot run", SUPPORTED_HINT
-            )
-    vision = raw.get("vision_encoder")
-    if vision is not None and not isinstance(vision, dict):
-        raise ModelError(f"params.json of {name}: 'vision_encoder' is not an object", verify_hint(name))
+    transformers_format = not (folder / PARAMS).exists() and (folder / transformers_config.CONFIG).is_file()
+    file = transformers_config.CONFIG if transformers_format else PARAMS
+    raw = _read_object(folder / file, name)
+    if transformers_format:
+        raw = transformers_config.to_params(raw, name)
+    checker = _Checker(file, name)
+    encoder = checker.object(VisionParams, raw, "vision_encoder", IGNORED_VISION_KEYS)
+    yarn, scaling = (
+        checker.object(kind, raw, key) for kind, key in ((Yarn, "yarn"), (PositionScaling, "llama_4_scaling"))
+    )
     window = next((raw[key] for key in WINDOW_KEYS if raw.get(key)), CONTEXT_WINDOW)
-    encoder = VisionParams(**_sizes(VisionParams, vision, name)) if vision else None
-    params = Params(**_sizes(Params, {**raw, "context_window": window, "vision": encoder}, name))
-    _check(params, name)
+    checker.refuse_unknown({k: v for k, v in raw.items() if k != "vision_encoder"}, Params, IGNORED_KEYS, FIXED_KEYS)
+    quantization = raw.get("quantization") or {}
+    if isinstance(quantization, dict) and quantization.get("qformat_weight") not in (None, FP8):
+        checker.refuse(f"asks for {quantization['qformat_weight']!r} weights")
+    values = {**raw, "context_window": window, "vision": encoder, "yarn": yarn, "llama_4_scaling": scaling}
+    params = Params(**checker.fields(Params, {**values, "transformers_format": transformers_format}))
+    checker.check_agreement(params)
     return params
 
 
@@ -83,46 +136,86 @@ def _read_object(path: Path, name: str) -> dict[str, Any]:
     try:
         raw = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise ModelError(f"params.json of {name} is missing", verify_hint(name)) from None
+        raise ModelError(f"{path.name} of {name} is missing", verify_hint(name)) from None
     except OSError as error:
-        raise ModelError(f"params.json of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
+        raise ModelError(f"{path.name} of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
     except ValueError as error:
-        raise ModelError(f"params.json of {name} is not JSON", verify_hint(name)) from error
+        raise ModelError(f"{path.name} of {name} is not JSON", verify_hint(name)) from error
     if not isinstance(raw, dict):
-        raise ModelError(f"params.json of {name} is not a JSON object", verify_hint(name))
+        raise ModelError(f"{path.name} of {name} is not a JSON object", verify_hint(name))
     return raw
 
 
-def _sizes(kind: type[Params] | type[VisionParams], raw: dict[str, Any], name: str) -> dict[str, Any]:
-    """The fields of `kind` in `raw`. Raises ModelError for a number that is not positive or a required one that is missing."""
-    values = {}
-    for field in fields(kind):
-        value = raw.get(field.name)
-        if value is None and field.default is MISSING:
-            raise ModelError(f"params.json of {name} lacks {field.name!r}", verify_hint(name))
-        if value is not None and field.type in (int, float):
-            number = isinstance(value, (int, float) if field.type is float else int)
-            if not number or not 0 < value < MAX_VALUES[field.type]:
-                raise ModelError(f"params.json of {name}: {field.name!r} is {str(value)[:30]!r}", verify_hint(name))
-        if value is not None:
+@dataclass(frozen=True, slots=True)
+class _Checker:
+    """Checks the content of one file; every method raises ModelError."""
+
+    file: str
+    name: str
+
+    def wrong(self, what: str) -> ModelError:
+        return ModelError(f"{self.file} of {self.name}{what}"[:120], verify_hint(self.name))
+
+    def refuse(self, what: str) -> None:
+        raise ModelError(f"{self.file} of {self.name} {what}, which the local engine cannot run"[:160], SUPPORTED_HINT)
+
+    def refuse_unknown(
+        self, raw: dict[str, Any], kind: type, ignored: frozenset[str], fixed: dict[str, object] | None = None
+    ) -> None:
+        """Refuse keys that are set and unknown: null, false, zero and empty values mean nothing."""
+        known = {field.name for field in fields(kind)} | ignored
+        fixed = fixed or {}
+        unknown = [key for key, value in raw.items() if value and key not in known and fixed.get(key) != value]
+        unknown += [key for key, value in fixed.items() if raw.get(key) is not None and raw[key] != value]
+        if unknown:
+            self.refuse(f"asks for {', '.join(map(repr, sorted(set(unknown))[:3]))}")
+
+    def object(self, kind: type[T], raw: dict[str, Any], key: str, ignored: frozenset[str] = frozenset()) -> T | None:
+        """The object of that key as a `kind`, None when it is null, false or missing."""
+        value = raw.get(key)
+        if not value:
+            return None
+        if not isinstance(value, dict):
+            raise self.wrong(f": {key!r} is not an object")
+        self.refuse_unknown(value, kind, ignored)
+        return kind(**self.fields(kind, value))
+
+    def fields(self, kind: type, raw: dict[str, Any]) -> dict[str, Any]:
+        """The fields of `kind` in `raw`: a number must be positive, and one without a default must be there."""
+        values = {}
+        for field in fields(kind):
+            value = raw.get(field.name)
+            if value is None and field.default is MISSING:
+                raise self.wrong(f" lacks {field.name!r}")
+            if value is None:
+                continue
+            if field.type in (int, float):
+                number = isinstance(value, (int, float) if field.type is float else int)
+                if not number or isinstance(value, bool) or not 0 < value < MAX_VALUES[field.type]:
+                    raise self.wrong(f": {field.name!r} is {str(value)[:30]!r}")
+            elif field.type is bool and not isinstance(value, bool):
+                raise self.wrong(f": {field.name!r} is {str(value)[:30]!r}")
             values[field.name] = value
-    return values
+        return values
 
-
-def _check(params: Params, name: str) -> None:
-    vision = params.vision
-    wrong = ""
-    if max(params.n_layers, vision.num_hidden_layers if vision else 0) > 1000:
-        wrong = f"{params.n_layers} layers are too many"
-    elif params.n_heads % params.n_kv_heads:
-        wrong = f"{params.n_heads} heads do not divide among {params.n_kv_heads} key-value heads"
-    elif params.head_dim % 2:
-        wrong = f"'head_dim' {params.head_dim} is odd"
-    elif vision and vision.hidden_size % (4 * vision.num_attention_heads):
-        wrong = f"the vision encoder's {vision.hidden_size} do not divide among {vision.num_attention_heads} heads"
-    elif vision and vision.mm_projector_id not in ("", "patch_merge"):
-        wrong = f"'mm_projector_id' {vision.mm_projector_id!r} is unknown"
-    elif vision and vision.spatial_merge_size > 1 and not vision.mm_projector_id:
-        wrong = "'spatial_merge_size' needs 'mm_projector_id'"
-    if wrong:
-        raise ModelError(f"params.json of {name}: {wrong}"[:120], verify_hint(name))
+    def check_agreement(self, params: Params) -> None:
+        vision = params.vision
+        wrong = ""
+        if max(params.n_layers, vision.num_hidden_layers if vision else 0) > 1000:
+            wrong = f"{params.n_layers} layers are too many"
+        elif params.n_heads % params.n_kv_heads:
+            wrong = f"{params.n_heads} heads do not divide among {params.n_kv_heads} key-value heads"
+        elif params.head_dim % 2:
+            wrong = f"'head_dim' {params.head_dim} is odd"
+        elif params.yarn and params.yarn.factor < 1:
+            wrong = f"yarn's 'factor' {params.yarn.factor} is less than 1"
+        elif params.yarn and params.rope_theta <= 1:
+            wrong = f"'rope_theta' {params.rope_theta} is too small for yarn"
+        elif vision and vision.hidden_size % (4 * vision.num_attention_heads):
+            wrong = f"the vision encoder's {vision.hidden_size} do not divide among {vision.num_attention_heads} heads"
+        elif vision and vision.mm_projector_id not in ("", "patch_merge"):
+            wrong = f"'mm_projector_id' {vision.mm_projector_id!r} is unknown"
+        elif vision and vision.spatial_merge_size > 1 and not vision.mm_projector_id:
+            wrong = "'spatial_merge_size' needs 'mm_projector_id'"
+        if wrong:
+            raise self.wrong(f": {wrong}")

@@ -55,7 +55,7 @@ class Decoder:
         self._model = weights.model
         self._device = weights.device
         self._kernel_key = weights.device, weights.dtype, params.head_dim
-        self._rope = RopeTable(params.head_dim, params.rope_theta, weights.device)
+        self._rope = RopeTable(params, weights.device)
         self._threads = thread_count(weights.size)
         self._fused = FusedStep(weights, params, self._threads) if supports_fused_step(weights, params) else None
 
@@ -80,14 +80,19 @@ class Decoder:
         for span in spans:
             span.cache.grow(span.cache.length + span.length)
         lengths = [span.length for span in spans]
-        starts = [span.cache.length for span in spans]
-        rotations = torch.cat(
-            [self._rope.rows(start, start + length) for start, length in zip(starts, lengths, strict=True)]
-        )
-        if self._fused and len(states) <= FEW:
-            states = self._fused(states, [(span.cache, span.length) for span in spans], rotations)
-        else:
-            states = self._layers(states, spans, rotations, check)
+        fused = [self._is_fused(span) and len(states) <= FEW for span in spans]
+        if len(set(fused)) == 1:
+            states = self._run(states, spans, fused[0], check)
+        else:  # some queries are scaled by position, which the kernel's step does not compute
+            parts = list(torch.split(states, lengths))
+            for kind in (True, False):
+                members = [index for index, each in enumerate(fused) if each == kind]
+                done = self._run(
+                    torch.cat([parts[index] for index in members]), [spans[i] for i in members], kind, check
+                )
+                for index, part in zip(members, torch.split(done, [lengths[i] for i in members]), strict=True):
+                    parts[index] = part
+            states = torch.cat(parts)
         for span in spans:
             span.cache.length += span.length
         rows = [
@@ -95,9 +100,21 @@ class Decoder:
         ]
         return states[torch.tensor(rows)]
 
-    def _layers(self, states: Tensor, spans: Sequence[Span], rotations: Tensor, check: CancelCheck) -> Tensor:
-        """Positions (T, dim) after all layers, layer by layer in torch."""
-        lengths = [span.length for span in spans]
+    def uniform_length(self, start: int, length: int) -> int:
+        """How many of `length` positions from `start` on are computed in the same way."""
+        first = self._rope.first_scaled()
+        return int(first) - start if start < first < start + length else length
+
+    def _is_fused(self, span: Span) -> bool:
+        return self._fused is not None and span.cache.length + span.length <= self._rope.first_scaled()
+
+    def _run(self, states: Tensor, spans: Sequence[Span], fused: bool, check: CancelCheck) -> Tensor:
+        """Positions (T, dim) after all layers."""
+        ranges = [(span.cache.length, span.cache.length + span.length) for span in spans]
+        rotations = torch.cat([self._rope.rows(*each) for each in ranges])
+        if self._fused and fused:
+            return self._fused(states, [(span.cache, span.length) for span in spans], rotations)
+        lengths, scales = [span.length for span in spans], [self._rope.scales(*each) for each in ranges]
         masks = [
             None if span.separate else causal_mask(span.length, span.cache.length, *self._kernel_key) for span in spans
         ]
@@ -106,7 +123,8 @@ class Decoder:
             def attend_spans(query: Tensor, key: Tensor, value: Tensor, layer: int = index) -> Tensor:
                 parts = zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
                 out = [
-                    span.attend(layer, q, k, v, mask) for span, mask, (q, k, v) in zip(spans, masks, parts, strict=True)
+                    span.attend(layer, _scaled(q, scale), k, v, mask)
+                    for span, mask, scale, (q, k, v) in zip(spans, masks, scales, parts, strict=True)
                 ]
                 return torch.cat(out) if len(out) > 1 else out[0]
 
@@ -118,3 +136,8 @@ class Decoder:
     def logits(self, states: Tensor) -> Tensor:
         """States after the last layer (N, dim) to logits (N, vocabulary) in float32."""
         return linear(self._model.output, norm(self._model.norm, states), self._threads).float()
+
+
+def _scaled(query: Tensor, scale: Tensor | None) -> Tensor:
+    """Queries (T, H, D) times factors (T), rounded once."""
+    return query if scale is None else (query * scale[:, None, None]).to(query.dtype)

@@ -35,9 +35,11 @@ class _Span(ctypes.Structure):
 
 def supports_fused_step(weights: Weights, params: Params) -> bool:
     """Whether the kernel computes decoder steps of these weights on their device, in their dtype."""
-    quantized = any(isinstance(module, cpu.HasMatrix) for module in weights.model.layers.modules())
     key = weights.device, weights.dtype
-    return cpu.supports_attention(*key, params.head_dim) and (not quantized or cpu.supports_packed(*key))
+    linears = [module for block in weights.model.layers.values() for module in _linears(block)]
+    quantized = [module for module in linears if isinstance(module, cpu.HasMatrix)]
+    plain = all(isinstance(module, cpu.HasMatrix) or module.weight.dtype == weights.dtype for module in linears)
+    return cpu.supports_attention(*key, params.head_dim) and plain and (not quantized or cpu.supports_packed(*key))
 
 
 class FusedStep:
@@ -66,11 +68,15 @@ class FusedStep:
         return states
 
 
-def _layer(block: Any) -> _Layer:
+def _linears(block: Any) -> tuple[Any, ...]:
+    """In the order of MATRICES."""
     attention, feed = block.attention, block.feed_forward
-    linears = (attention.wq, attention.wk, attention.wv, attention.wo, feed.w1, feed.w3, feed.w2)
+    return attention.wq, attention.wk, attention.wv, attention.wo, feed.w1, feed.w3, feed.w2
+
+
+def _layer(block: Any) -> _Layer:
     norms = (block.attention_norm, block.ffn_norm)
-    return _Layer(*(norm.weight.data_ptr() for norm in norms), *map(_matrix, linears))
+    return _Layer(*(norm.weight.data_ptr() for norm in norms), *map(_matrix, _linears(block)))
 
 
 def _matrix(linear: Any) -> cpu.Matrix:

@@ -1,7 +1,11 @@
 """Rotary position embedding (arXiv 2104.09864) over neighbouring pairs, as mistral_inference lays them out."""
 
+import math
+
 import torch
 from torch import Tensor
+
+from pixtral_cli.engines.local.config import Params, Yarn
 
 
 def apply_rope(states: Tensor, rotations: Tensor) -> Tensor:
@@ -11,24 +15,56 @@ def apply_rope(states: Tensor, rotations: Tensor) -> Tensor:
 
 
 class RopeTable:
-    """The rotations of positions 0, 1, 2, …, extended when a later position is asked for."""
+    """The rotations of positions 0, 1, 2, …, extended when a later position is asked for.
 
-    def __init__(self, head_dim: int, theta: float, device: torch.device) -> None:
-        self._head_dim, self._theta, self._device = head_dim, theta, device
-        self._table = torch.empty(0, head_dim // 2, dtype=torch.complex64, device=device)
+    With YaRN, magnitudes other than 1 scale queries and keys. With Llama 4's scaling queries have rotations of their own.
+    """
+
+    def __init__(self, params: Params, device: torch.device) -> None:
+        self._params, self._device = params, device
+        self._table = torch.empty(0, params.head_dim // 2, dtype=torch.complex64, device=device)
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Complex rotations (stop - start, head_dim / 2)."""
+        """Complex rotations (stop - start, head_dim / 2) of keys, and of queries where `scales` is None."""
         if stop > len(self._table):
             count = max(stop, 2 * len(self._table), 1024)
-            self._table = rope_table(self._head_dim, count, self._theta).to(self._device)
+            self._table = rope_table(self._params, count).to(self._device)
         return self._table[start:stop]
 
+    def scales(self, start: int, stop: int) -> Tensor | None:
+        """Factors (stop - start) of the queries; None where all are 1."""
+        scaling = self._params.llama_4_scaling
+        if scaling is None or stop <= scaling.original_max_position_embeddings:
+            return None
+        periods = torch.arange(start, stop, device=self._device) // scaling.original_max_position_embeddings
+        return 1 + scaling.beta * torch.log1p(periods)
 
-def rope_table(head_dim: int, count: int, theta: float) -> Tensor:
+    def first_scaled(self) -> float:
+        """The first position whose query is scaled, or infinity."""
+        scaling = self._params.llama_4_scaling
+        return scaling.original_max_position_embeddings if scaling else math.inf
+
+
+def rope_table(params: Params, count: int) -> Tensor:
     """The rotations of positions 0 … count - 1: complex (count, head_dim / 2)."""
-    angles = torch.outer(torch.arange(count), _frequencies(head_dim, theta))
-    return torch.polar(torch.ones_like(angles), angles)
+    frequencies, yarn = _frequencies(params.head_dim, params.rope_theta), params.yarn
+    if yarn:
+        frequencies = _yarn_frequencies(frequencies, params.rope_theta, yarn)
+    angles = torch.outer(torch.arange(count), frequencies)
+    return torch.polar(torch.full_like(angles, yarn.magnitude if yarn else 1), angles)
+
+
+def _yarn_frequencies(frequencies: Tensor, theta: float, yarn: Yarn) -> Tensor:
+    """Section 3.2 of arXiv 2309.00071: dimensions with few rotations are interpolated, those with many are kept."""
+    count = len(frequencies)
+
+    def dimension(rotations: float) -> float:
+        """The dimension that turns so often over the original context window."""
+        return count * math.log(yarn.original_max_position_embeddings / (rotations * 2 * math.pi)) / math.log(theta)
+
+    low, high = max(math.floor(dimension(yarn.beta)), 0), min(math.ceil(dimension(yarn.alpha)), 2 * count - 1)
+    ramp = ((torch.arange(count).float() - low) / (high - low or 0.001)).clamp(0, 1)
+    return frequencies / yarn.factor * ramp + frequencies * (1 - ramp)
 
 
 def rope_table_2d(head_dim: int, rows: int, columns: int, theta: float) -> Tensor:

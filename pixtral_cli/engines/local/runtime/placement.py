@@ -57,11 +57,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_dtype(name: str, device: torch.device, stored: torch.dtype, size: int) -> torch.dtype:
+def choose_dtype(name: str, device: torch.device, size: int, float32_size: int) -> torch.dtype:
     """The dtype of that name. "auto" is bfloat16 where the device computes in it (float16 on other GPUs); on a CPU
     float32 for a small model, or without bfloat16 instructions when it fits.
 
-    `stored` is the dtype of the checkpoint, `size` the bytes of its weights.
+    `size` and `float32_size` are the bytes of the weights as they are stored and with float32 in place of other floats.
     """
     if name != "auto":
         if name not in DTYPES:
@@ -73,8 +73,7 @@ def choose_dtype(name: str, device: torch.device, stored: torch.dtype, size: int
         return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float16
     if size <= SMALL_MODEL_BYTES:
         return torch.float32
-    converted = 4 * size // stored.itemsize
-    return torch.bfloat16 if _cpu_has_bfloat16() or converted > available_memory(device) else torch.float32
+    return torch.bfloat16 if _cpu_has_bfloat16() or float32_size > available_memory(device) else torch.float32
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -12,7 +12,7 @@ from pixtral_cli.models import layout
 
 SHARD_NAME = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
 MAX_HEADER_BYTES = 100_000_000
-DTYPES = ("BF16", "F16", "F32", "F64")
+DTYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "I8", "I32", "I64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,15 @@ class TensorHeader:
     start: int
 
 
-def weight_files(folder: Path, name: str) -> list[Path]:
+def weight_files(folder: Path, name: str, *, transformers_format: bool = False) -> list[Path]:
     """The weight files: a single one, else the shards that the index names, else those numbered as shards.
 
     Raises ModelError when there are none or a number is missing; a missing file of the index is found when it is read.
     """
+    if transformers_format:
+        if files := layout.transformers_weights(folder):
+            return files
+        raise ModelError(f"{folder.name} holds no model.safetensors: no weights", verify_hint(name))
     whole = folder / layout.WEIGHTS
     if whole.exists() or whole.is_symlink():
         return [whole]

@@ -4,15 +4,13 @@ Checks that the weights fit in memory before it reads them.
 """
 
 import math
-import pickle
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params, verify_hint
 from pixtral_cli.engines.local.model import upstream
@@ -21,23 +19,17 @@ from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.runtime import placement
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, no_cancel
 from pixtral_cli.engines.local.runtime.placement import LoadOptions
-from pixtral_cli.engines.local.weights import checkpoint, quantize, quantized_linear
-from pixtral_cli.errors import ModelError
+from pixtral_cli.engines.local.weights import checkpoint, quantize
+from pixtral_cli.engines.local.weights.fp8_linear import has_nan
+from pixtral_cli.engines.local.weights.prequantized import FP8, QuantizedWeight, split_quantized
+from pixtral_cli.engines.local.weights.quantized_linear import QuantizedLinear, install
+from pixtral_cli.engines.local.weights.tensors import TensorSource, open_tensors
+from pixtral_cli.errors import ModelError, UsageError
 
 OUTPUT, EMBEDDING = "output.weight", "tok_embeddings.weight"
-STORED_DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64}
 COMFORTABLE_POSITIONS = 8192  # automatic quantization leaves room for the KV cache of this many tokens
 QUANTIZE_SHARE = 0.9  # of a load's progress, while quantizing
 NAN_SAMPLE = 1 << 18  # elements of each tensor checked for NaN while loading
-
-
-@dataclass(frozen=True, slots=True)
-class TensorSource:
-    """A tensor of a file: its shape and dtype, and the function that reads it."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    read: Callable[[], torch.Tensor]
 
 
 def load(
@@ -59,32 +51,32 @@ def load(
     device = placement.choose_device(options.device)
     model = upstream.empty_transformer(_sizes(params))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    tensors = _open(folder, name)
-    if tied := OUTPUT not in tensors and EMBEDDING in tensors:
-        tensors[OUTPUT] = tensors[EMBEDDING]
-    checkpoint.check_shapes({key: tensor.shape for key, tensor in tensors.items()}, shapes, name)
-    count = sum(math.prod(shape) for shape in shapes.values())
-    stored = tensors[EMBEDDING].dtype
-    dtype = placement.choose_dtype(options.dtype, device, stored, count * stored.itemsize)
-    scheme, size = _choose_scheme(quantize.scheme_sizes(shapes, dtype.itemsize), params, dtype, name, options, device)
+    plain, stored = split_quantized(open_tensors(folder, params, name), name)
+    if tied := EMBEDDING in plain and (params.tied_embeddings or OUTPUT not in {*plain, *stored}):
+        plain.pop(OUTPUT, None)
+        del shapes[OUTPUT]
+    found = {key: tensor.shape for key, tensor in (plain | stored).items()}
+    checkpoint.check_shapes(found, shapes, name)
+    dtype = _choose_dtype(plain, stored, options, device)
+    sizes = quantize.scheme_sizes(shapes, dtype.itemsize, {key: weight.size for key, weight in stored.items()})
+    scheme, size = _choose_scheme(_possible(sizes, stored, options, name), params, dtype, name, options, device, stored)
     placement.set_threads(placement.thread_count(size))
-    state: dict[str, torch.Tensor] = {}
+    state: dict[str, Tensor] = {}
+    rest = on_progress
     if scheme != quantize.NONE:
         job = quantize.QuantizeJob(
             quantize.decoder_linear(shapes),
             scheme,
-            partial(_tensor, tensors, name),
+            lambda key: stored[key].dequantized() if key in stored else plain[key].read(),
             check,
             lambda part: on_progress(QUANTIZE_SHARE * part),
         )
-        state = quantized_linear.install(model, quantize.load(job, folder, name, options.cache), device)
-        tensors = {key: tensor for key, tensor in tensors.items() if key not in state}
-    rest = (
-        on_progress
-        if scheme == quantize.NONE
-        else lambda part: on_progress(QUANTIZE_SHARE + (1 - QUANTIZE_SHARE) * part)
-    )
-    state |= _read(tensors, device, dtype, name, check, rest)
+        for key, pair in quantize.load(job, folder, name, options.cache).items():
+            numbers, scale = (tensor.to(device) for tensor in pair)
+            state |= install(model, key, QuantizedLinear(numbers, scale, shapes[key][1]))
+        rest = lambda part: on_progress(QUANTIZE_SHARE + (1 - QUANTIZE_SHARE) * part)  # noqa: E731
+    left = {key: source for key, source in (plain | stored).items() if key not in state}
+    state |= _read(left, model, device, dtype, name, check, rest)
     if tied:
         state[OUTPUT] = state[EMBEDDING]
     model.load_state_dict(state, assign=True)
@@ -92,114 +84,90 @@ def load(
     return _check_finite(Weights(model, device, dtype, size, scheme), name)
 
 
+def _choose_dtype(
+    plain: dict[str, TensorSource], stored: dict[str, QuantizedWeight], options: LoadOptions, device: torch.device
+) -> torch.dtype:
+    quantized = sum(weight.size for weight in stored.values())
+    size = quantized + sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in plain.values())
+    float32_size = quantized + sum(math.prod(tensor.shape) * 4 for tensor in plain.values())
+    return placement.choose_dtype(options.dtype, device, size, float32_size)
+
+
+def _possible(
+    sizes: dict[str, int], stored: dict[str, QuantizedWeight], options: LoadOptions, name: str
+) -> dict[str, int]:
+    """The schemes that the checkpoint can be loaded in. Raises UsageError when the requested one is none of them."""
+    whole_numbers = {weight.scheme for weight in stored.values()} - {FP8}
+    if not whole_numbers:
+        return sizes
+    if options.quantize not in (quantize.NONE, quantize.AUTO, *whole_numbers):
+        raise UsageError(f"{name} is stored in {' and '.join(sorted(whole_numbers))} already", "Leave --quantize out")
+    return dict.fromkeys((quantize.NONE, *whole_numbers), sizes[quantize.NONE])
+
+
 def _choose_scheme(
-    sizes: dict[str, int], params: Params, dtype: torch.dtype, name: str, options: LoadOptions, device: torch.device
+    sizes: dict[str, int],
+    params: Params,
+    dtype: torch.dtype,
+    name: str,
+    options: LoadOptions,
+    device: torch.device,
+    stored: dict[str, QuantizedWeight],
 ) -> tuple[str, int]:
     """The quantization scheme and the bytes of the weights under it. Raises OutOfMemory when they do not fit."""
     free = options.available(device)
     position = position_bytes(params, dtype)
     needed, comfortable = options.positions * position, min(COMFORTABLE_POSITIONS, params.context_window) * position
     scheme = quantize.choose_scheme(options.quantize, sizes, free, needed, comfortable)
-    dtype_name = str(dtype).removeprefix("torch.")
+    kinds = sorted({weight.scheme for weight in stored.values()})
+    whole_name = " and ".join(kinds) or str(dtype).removeprefix("torch.")
     if sizes[scheme] + needed > free:
         fits = next((other for other, size in sizes.items() if size + needed <= free), None)
         shorter = "Shorten the conversation or send fewer images. " if sizes[scheme] <= free else ""
         hint = f"It fits with --quantize {fits}" if fits else f"{shorter}See what fits: pixtral doctor"
-        named = dtype_name if scheme == quantize.NONE else scheme
+        named = whole_name if scheme == quantize.NONE else scheme
         tokens = f" with {options.positions:,} tokens" if needed else ""
         raise placement.out_of_memory(f"Loading {name} in {named}{tokens}", free, sizes[scheme] + needed, hint)
-    if scheme != options.quantize and scheme != quantize.NONE:
+    if {FP8} != {*kinds} and kinds:
+        scheme = quantize.NONE  # the layers are used as they are stored
+    elif scheme != options.quantize and scheme != quantize.NONE:
         whole, room = placement.format_size(sizes[quantize.NONE]), placement.format_size(free)
-        options.note(f"{name} is quantized to {scheme}: {dtype_name} takes {whole} and room to work, {room} is free")
+        options.note(f"{name} is quantized to {scheme}: {whole_name} takes {whole} and room to work, {room} is free")
     return scheme, sizes[scheme]
 
 
-def _open(folder: Path, name: str) -> dict[str, TensorSource]:
-    tensors: dict[str, TensorSource] = {}
-    for file in checkpoint.weight_files(folder, name):
-        tensors |= _open_pickle(file, name) if file.suffix == ".pth" else _open_safetensors(file, name)
-    return tensors
-
-
-def _open_safetensors(file: Path, name: str) -> dict[str, TensorSource]:
-    header = checkpoint.read_header(file, name)
-    try:
-        opened = safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise checkpoint.damaged_file(file, name) from error
-    except RuntimeError as error:
-        if "mmap" not in str(error):
-            raise
-        opened = None  # safetensors maps private writable pages, which Linux refuses for a file larger than memory
-    return {
-        key: TensorSource(
-            entry.shape,
-            STORED_DTYPES[entry.dtype],
-            partial(opened.get_tensor, key) if opened else partial(_read_from_file, file, name, entry),
-        )
-        for key, entry in header.items()
-    }
-
-
-def _read_from_file(file: Path, name: str, entry: checkpoint.TensorHeader) -> torch.Tensor:
-    dtype = STORED_DTYPES[entry.dtype]
-    numbers = bytearray(math.prod(entry.shape) * dtype.itemsize)
-    try:
-        with file.open("rb") as opened:
-            opened.seek(entry.start)
-            whole = opened.readinto(numbers) == len(numbers)
-    except OSError as error:
-        raise checkpoint.damaged_file(file, name) from error
-    if not whole:
-        raise checkpoint.damaged_file(file, name)
-    return torch.frombuffer(numbers, dtype=dtype).view(entry.shape)
-
-
-def _open_pickle(file: Path, name: str) -> dict[str, TensorSource]:
-    checkpoint.check_file_start(file, name)
-    try:
-        loaded = torch.load(file, mmap=True, weights_only=True, map_location="cpu")
-        return {
-            key: TensorSource(tuple(tensor.shape), tensor.dtype, partial(_identity, tensor))
-            for key, tensor in loaded.items()
-        }
-    except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
-        raise checkpoint.damaged_file(file, name) from error
-
-
 def _read(
-    tensors: dict[str, TensorSource],
+    sources: dict[str, TensorSource | QuantizedWeight],
+    model: Any,
     device: torch.device,
     dtype: torch.dtype,
     name: str,
     check: CancelCheck,
     on_progress: Callable[[float], None],
-) -> dict[str, torch.Tensor]:
-    """Every tensor on the device in the dtype; a mapped tensor that is so already is not copied."""
-    state = {}
-    done, total = 0, sum(math.prod(tensor.shape) for tensor in tensors.values())
-    for key, tensor in tensors.items():
+) -> dict[str, Tensor]:
+    """Every tensor on the device: plain ones in the dtype, uncopied if they are mapped in it, quantized ones as layers."""
+    state: dict[str, Tensor] = {}
+    done, total = 0, sum(math.prod(source.shape) for source in sources.values())
+    for key, source in sources.items():
         check()
-        state[key] = _tensor(tensors, name, key).to(device=device, dtype=dtype).contiguous()
-        done += math.prod(tensor.shape)
+        if isinstance(source, TensorSource):
+            state[key] = source.read().to(device=device, dtype=dtype).contiguous()
+        else:
+            try:
+                state |= install(model, key, source.layer(device))
+            except ValueError as error:
+                message = f"Weights of {name}: {key} is quantized, which the local engine cannot run"
+                raise ModelError(message[:120], verify_hint(name)) from error
+        done += math.prod(source.shape)
         on_progress(done / total)
     return state
 
 
-def _tensor(tensors: dict[str, TensorSource], name: str, key: str) -> torch.Tensor:
-    try:
-        return tensors[key].read()
-    except SafetensorError as error:
-        raise ModelError(f"The weights of {name} are damaged: {key}"[:120], verify_hint(name)) from error
-
-
-def _identity(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor
-
-
 def _sizes(params: Params) -> dict[str, Any]:
+    """The arguments of mistral_inference's `Transformer`."""
     sizes = asdict(params)
-    del sizes["context_window"]
+    for key in ("context_window", "yarn", "llama_4_scaling", "tied_embeddings", "transformers_format"):
+        del sizes[key]
     vision = sizes.pop("vision")
     return {**sizes, "vision_encoder": vision} if vision else sizes
 
@@ -214,6 +182,11 @@ def find_non_finite(weights: Weights, sample: int | None = None) -> str:
     """The name of a tensor with a NaN or infinity among its first `sample` elements (all, if None), or ""."""
     with torch.inference_mode():
         for key, tensor in weights.model.state_dict().items():
-            if not torch.stack(tensor.flatten()[:sample].aminmax()).isfinite().all():
+            part = tensor.flatten()[:sample]
+            if has_nan(part) if part.dtype == torch.float8_e4m3fn else not _finite(part):
                 return str(key)
     return ""
+
+
+def _finite(part: Tensor) -> bool:
+    return bool(torch.stack(part.aminmax()).isfinite().all())

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck
 from pixtral_cli.engines.local.weights import quantized_linear
-from pixtral_cli.engines.local.weights.quantized_linear import BITS
+from pixtral_cli.engines.local.weights.quantized_linear import BITS, packed_bytes
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import quantized_files
 from pixtral_cli.util import atomic
@@ -49,12 +49,15 @@ def decoder_linear(shapes: Shapes) -> dict[str, tuple[int, ...]]:
     return {key: shape for key, shape in shapes.items() if DECODER_LINEAR.fullmatch(key)}
 
 
-def scheme_sizes(shapes: Shapes, itemsize: int) -> dict[str, int]:
-    """Bytes of all weights under each scheme, largest first; `itemsize` is the bytes of an unquantized element."""
-    whole = {key: math.prod(shape) * itemsize for key, shape in shapes.items()}
+def scheme_sizes(shapes: Shapes, itemsize: int, stored: Mapping[str, int]) -> dict[str, int]:
+    """Bytes of all weights under each scheme; `itemsize` is the bytes of an unquantized element.
+
+    `stored` are the bytes of those weights that the checkpoint stores quantized, as they are without a scheme.
+    """
+    whole = {key: stored.get(key, math.prod(shape) * itemsize) for key, shape in shapes.items()}
     sizes = {NONE: sum(whole.values())}
     for scheme, bits in BITS.items():
-        saved = sum(whole[key] - _bytes(shape, bits) for key, shape in decoder_linear(shapes).items())
+        saved = sum(whole[key] - packed_bytes(shape, bits) for key, shape in decoder_linear(shapes).items())
         sizes[scheme] = sizes[NONE] - saved
     return sizes
 
@@ -134,7 +137,7 @@ def load(job: QuantizeJob, folder: Path, name: str, cache: Path | None) -> dict[
                 return pairs
             job.write(file, metadata)
     except OSError as error:
-        size = sum(_bytes(shape, job.bits) for shape in job.shapes.values())
+        size = sum(packed_bytes(shape, job.bits) for shape in job.shapes.values())
         message = f"No room for {format_bytes(size)} of quantized weights of {name}: {error.strerror}"
         raise ModelError(message[:120], f"They are kept in {file.parent}; PIXTRAL_HOME moves it") from error
     if pairs := _map(file, job, metadata):
@@ -159,7 +162,3 @@ def _map(file: Path, job: QuantizeJob, metadata: Mapping[str, str]) -> dict[str,
     except (SafetensorError, OSError):
         return None
     return found
-
-
-def _bytes(shape: Sequence[int], bits: int) -> int:
-    return sum(math.prod(size) * kind.itemsize for size, kind in quantized_linear.packed_layout(shape, bits))

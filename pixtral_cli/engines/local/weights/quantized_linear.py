@@ -4,7 +4,8 @@
 the CPU kernel's, which multiplies up to `FEW` positions where the processor supports it; torch multiplies elsewhere.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,11 @@ def packed_layout(shape: Sequence[int], bits: int) -> list[tuple[tuple[int, ...]
     if bits == 8:
         return [((rows, groups * GROUP_SIZE), torch.int8), ((rows,), torch.float32)]
     return [((rows, groups * GROUP_SIZE // 2), torch.uint8), ((rows, groups), torch.bfloat16)]
+
+
+def packed_bytes(shape: Sequence[int], bits: int) -> int:
+    """Bytes of a quantized (rows, width) matrix with its scales."""
+    return sum(math.prod(size) * dtype.itemsize for size, dtype in packed_layout(shape, bits))
 
 
 def tensor_names(key: str) -> tuple[str, str]:
@@ -139,13 +145,15 @@ def _unpack(packed: Tensor, scale: Tensor, out: Tensor) -> None:
     torch.mul(numbers.to(exact), scale[:, :, None].to(exact), out=out.view(numbers.shape))
 
 
-def install(model: Any, pairs: Mapping[str, tuple[Tensor, Tensor]], device: torch.device) -> dict[str, Tensor]:
-    """Replace the model's linear layers of these names by quantized ones; returns their state, on the device."""
-    state: dict[str, Tensor] = {}
-    for key, pair in pairs.items():
-        weight, scale = (tensor.to(device) for tensor in pair)
-        path, _, name = key.removesuffix(".weight").rpartition(".")
-        parent = model.get_submodule(path)
-        setattr(parent, name, QuantizedLinear(weight, scale, getattr(parent, name).in_features))
-        state |= dict(zip(tensor_names(key), (weight, scale), strict=True))
-    return state
+def install(model: Any, key: str, layer: nn.Module) -> dict[str, Tensor]:
+    """Put a layer in the place of the model's linear layer with the weight `key`; returns the layer's state.
+
+    Raises ValueError where the model has no linear layer without bias.
+    """
+    path = key.removesuffix(".weight")
+    parent, _, name = path.rpartition(".")
+    replaced = model.get_submodule(path)
+    if not isinstance(replaced, nn.Linear) or replaced.bias is not None:
+        raise ValueError(f"{path} is no linear layer without bias")
+    setattr(model.get_submodule(parent), name, layer)
+    return {f"{path}.{name}": tensor for name, tensor in layer.named_buffers()}
