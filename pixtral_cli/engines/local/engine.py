@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
-from pixtral_cli.chat.message import Message
-from pixtral_cli.engines.local.config import Params, read_params
+from pixtral_cli.chat.message import Message, system
+from pixtral_cli.engines.local.config import Params, read_params, verify_hint
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, CancellableStream, no_cancel
 from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
 from pixtral_cli.engines.local.runtime.interrupts import with_interrupts_deferred
 from pixtral_cli.engines.local.runtime.timing import PhaseTimer
-from pixtral_cli.errors import UsageError
+from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.structured.schema import with_schema_prompt
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.local.tokens.tokenizer import Tokenizer
 
 
+SYSTEM_PROMPT = "SYSTEM_PROMPT.txt"
 TYPICAL_PROMPT = 4_352  # tokens: the largest image of Pixtral 12B and a question
 TYPICAL_ANSWER = 256  # tokens of answer that must fit before one is begun; most end long before --max-tokens
 
@@ -78,7 +79,7 @@ class LocalEngine:
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, check: CancelCheck
     ) -> Generator[Chunk, None, None]:
-        from pixtral_cli.engines.local.generation.detokenizer import Detokenizer
+        from pixtral_cli.engines.local.generation.detokenizer import AnswerDetokenizer
 
         clock = PhaseTimer()
         _check_sampling(sampling)
@@ -92,7 +93,7 @@ class LocalEngine:
             runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or TYPICAL_ANSWER, TYPICAL_ANSWER))
         from pixtral_cli.engines.local.generation.sampling import make_sampler  # brings torch, as loading does
 
-        text = Detokenizer(tokenizer.bytes_of, sampling.stop)
+        answer = AnswerDetokenizer(tokenizer.bytes_of, sampling.stop, tokenizer.think_tokens)
         count, ended = 0, False
         with runner.prefix_cache.acquire(prompt) as (sequence, matched):
             logits = runner.prefill(prompt, sequence, clock, check)
@@ -103,14 +104,14 @@ class LocalEngine:
                 if token == tokenizer.eos:
                     break
                 count += 1
-                if piece := text.feed(token):
-                    yield Chunk(piece)
-                if ended := text.stopped or (constraint is not None and constraint.complete):
+                if (chunk := answer.feed(token)) != Chunk():
+                    yield chunk
+                if ended := answer.stopped or (constraint is not None and constraint.complete):
                     break
                 check()
         reason: FinishReason = "length" if count == limit and not ended else "stop"
-        usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched)
-        yield Chunk(text.close(), reason, usage, clock.timings(runner.peak_memory()))
+        usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched, answer.reasoning_tokens)
+        yield Chunk(answer.close(), reason, usage, clock.timings(runner.peak_memory()))
 
     def measure(self, messages: Sequence[Message]) -> Cost:
         """Count tokens. Reads only params.json and tekken.json."""
@@ -162,6 +163,18 @@ class LocalEngine:
         return read_params(self.folder, self.name)
 
     @cached_property
+    def default_system_prompt(self) -> str:
+        """The vendor's SYSTEM_PROMPT.txt of a reasoning model, which thinks only when told how; "" for other models."""
+        file = self.folder / SYSTEM_PROMPT
+        if self.tokenizer.think_tokens is None or not file.is_file():
+            return ""
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{SYSTEM_PROMPT} of {self.name} cannot be read", verify_hint(self.name)) from error
+        return text if "[THINK]" in text else ""
+
+    @cached_property
     def tokenizer(self) -> "Tokenizer":
         return with_interrupts_deferred(lambda: with_gc_paused(self._read_tokenizer))
 
@@ -172,6 +185,8 @@ class LocalEngine:
 
     def _encode(self, messages: Sequence[Message]) -> "Prompt":
         tokenizer, window = self.tokenizer, self.params.context_window
+        if self.default_system_prompt and all(message.role != "system" for message in messages):
+            messages = [system(self.default_system_prompt), *messages]
 
         def run() -> "Prompt":
             from pixtral_cli.engines.local.tokens.encode import encode

@@ -26,6 +26,7 @@ from pixtral_cli import images
 from pixtral_cli.images.image import Image
 
 TRUE_TEKKEN = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
+THINKING = ("[THINK]", "[/THINK]", "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]")  # in templates from v13 on
 SPECIALS = 20  # what the cut tokenizer has before its first byte
 
 
@@ -140,21 +141,31 @@ def _tekken() -> dict[str, Any]:
 def cut_tekken(sizes: Sizes) -> dict[str, Any]:
     """The true tokenizer with only its first tokens: merges come in order, so any beginning is whole in itself."""
     true = _tekken()
-    kept = sizes.vocab - SPECIALS if sizes.vocab < 131072 else len(true["vocab"])
-    specials = SPECIALS if sizes.vocab < 131072 else true["config"]["default_num_special_tokens"]
+    own = SPECIALS + len(_added_specials(sizes.version))
+    kept = sizes.vocab - own if sizes.vocab < 131072 else len(true["vocab"])
+    specials = own if sizes.vocab < 131072 else true["config"]["default_num_special_tokens"]
     config = {
         **true["config"], "num_vocab_tokens": kept, "default_vocab_size": sizes.vocab,
         "default_num_special_tokens": specials, "version": sizes.version,
     }  # fmt: skip
     image = {"image_patch_size": sizes.patch, "max_image_size": sizes.image, "spatial_merge_size": sizes.merge}
     whole = {**true, "vocab": true["vocab"][:kept], "config": config, "image": image}
-    return whole if sizes.version in ("v3", "v7") else {**whole, "special_tokens": _later_specials()}
+    if sizes.version == "v15":
+        whole["model_settings_builder"] = {
+            "reasoning_effort": {"type": "enum", "values": ["none", "high"], "accepts_none": True, "default": "high"}
+        }
+    return whole if sizes.version in ("v3", "v7") else {**whole, "special_tokens": _later_specials(sizes.version)}
 
 
-def _later_specials() -> list[dict[str, Any]]:
+def _added_specials(version: str) -> tuple[str, ...]:
+    return {"v13": THINKING[:2], "v15": THINKING}.get(version, ())
+
+
+def _later_specials(version: str) -> list[dict[str, Any]]:
     """Special tokens as later files list them: those that templates from v11 on want, in the places of unused ones."""
     instead = {"[MIDDLE]": "[ARGS]", "<unk>": "[CALL_ID]"}
     names = [token["token_str"] for token in Tekkenizer.DEPRECATED_SPECIAL_TOKENS]
+    names += _added_specials(version)
     return [{"rank": rank, "token_str": instead.get(name, name), "is_control": True} for rank, name in enumerate(names)]
 
 

@@ -3,6 +3,7 @@
 For small `original_max_position_embeddings`, so that a short prompt reaches what only long ones reach in the true models.
 """
 
+import base64
 import json
 import random
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from safetensors.torch import load_file, save_file
 
 from tests.engines.local.checkpoints import Reference, Sizes, cut_tekken, random_sizes, random_state, to_transformers
@@ -90,7 +92,10 @@ class FamilyReference(Reference):
 
 def transformers_state(state: dict[str, torch.Tensor], sizes: Sizes) -> dict[str, torch.Tensor]:
     renamed = to_transformers(state, sizes)
-    for ours, theirs in (("pre_mm_projector_norm", "norm"), ("patch_merger.merging_layer", "patch_merger.merging_layer")):
+    for ours, theirs in (
+        ("pre_mm_projector_norm", "norm"),
+        ("patch_merger.merging_layer", "patch_merger.merging_layer"),
+    ):
         if (tensor := renamed.pop(f"model.language_model.{ours}.weight", None)) is not None:
             renamed[f"model.multi_modal_projector.{theirs}.weight"] = tensor
     return renamed
@@ -142,3 +147,38 @@ def to_fp8(
     quantization = {"qformat_weight": "fp8_e4m3", "qscheme_act": "TENSOR"}
     (folder / "params.json").write_text(json.dumps({**params, "quantization": quantization}))
     return dequantized
+
+
+def tokenizer_json(tekken: dict[str, Any], *, merges: bool = True) -> dict[str, Any]:
+    """A tekken.json as the tokenizer.json that transformers' converter makes of it."""
+    config = tekken["config"]
+    count = config["default_num_special_tokens"]
+    vocab = tekken["vocab"][: config["default_vocab_size"] - count]
+    visible = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = [byte for byte in range(256) if byte not in visible]
+    printable = [chr(byte) if byte in visible else chr(256 + others.index(byte)) for byte in range(256)]
+    data = [base64.b64decode(token["token_bytes"]) for token in vocab]
+    ranks = {each: rank for rank, each in enumerate(data)}
+    pairs = [
+        [_printed(printable, each[:at]), _printed(printable, each[at:])]
+        for each in (data if merges else ())
+        for at in range(1, len(each))
+        if each[:at] in ranks and each[at:] in ranks
+    ]
+    specials = tekken.get("special_tokens") or Tekkenizer.DEPRECATED_SPECIAL_TOKENS
+    names = [token["token_str"] for token in specials]
+    names += [f"<SPECIAL_{rank}>" for rank in range(len(names), count)]
+    split = {"type": "Split", "pattern": {"Regex": config["pattern"]}, "behavior": "Isolated", "invert": False}
+    return {
+        "added_tokens": [{"id": rank, "content": name, "special": True} for rank, name in enumerate(names)],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, {"type": "ByteLevel"}]},
+        "model": {
+            "type": "BPE", "merges": pairs,
+            "vocab": {name: rank for rank, name in enumerate(names)}
+            | {_printed(printable, each): count + rank for rank, each in enumerate(data)},
+        },
+    }  # fmt: skip
+
+
+def _printed(printable: list[str], data: bytes) -> str:
+    return "".join(printable[byte] for byte in data)

@@ -3,6 +3,8 @@
 import codecs
 from collections.abc import Callable, Sequence
 
+from pixtral_cli.chat.engine import Chunk
+
 
 class Detokenizer:
     """Turns tokens into text as soon as it is final. `stopped` is set by a stop string, which is left out of the text."""
@@ -35,6 +37,39 @@ class Detokenizer:
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
+
+
+class AnswerDetokenizer:
+    """Tokens to chunks of an answer: what stands between the think tokens is reasoning, the rest text.
+
+    `stopped` is set by a stop string in the text.
+    """
+
+    def __init__(
+        self, bytes_of: Callable[[int], bytes], stop: Sequence[str] = (), think_tokens: tuple[int, int] | None = None
+    ) -> None:
+        self.reasoning_tokens = 0
+        self._text, self._reasoning = Detokenizer(bytes_of, stop), Detokenizer(bytes_of)
+        self._think_tokens = think_tokens or (-1, -1)
+        self._thinking = False
+
+    @property
+    def stopped(self) -> bool:
+        return self._text.stopped
+
+    def feed(self, token: int) -> Chunk:
+        """What is final after this token, perhaps nothing."""
+        start, end = self._think_tokens
+        begins, ends = token == start and not self._thinking, token == end and self._thinking
+        self._thinking = (self._thinking or begins) and not ends
+        self.reasoning_tokens += self._thinking or ends
+        if self._thinking or ends:
+            return Chunk(reasoning=self._reasoning.feed(token))
+        return Chunk(self._text.feed(token))
+
+    def close(self) -> str:
+        """The text held back as the possible beginning of a stop string."""
+        return self._text.close()
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mistral_common.protocol.instruct.chunk import ContentChunk, ImageChunk, TextChunk
+from mistral_common.protocol.instruct.chunk import ContentChunk, ImageChunk, TextChunk, ThinkChunk
 from mistral_common.protocol.instruct.messages import AssistantMessage, ChatMessage, SystemMessage, UserMessage
 from PIL import Image as PILImage
 
@@ -14,6 +14,7 @@ from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.images.image import Image
 
 # The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
+THINKING = re.compile(r"\[THINK\](.*?)\[/THINK\]", re.DOTALL)
 LONG_WHITESPACE = re.compile(r"(?<!\s)\s{100001}")
 
 
@@ -98,12 +99,20 @@ def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMes
     The templates keep the order of texts and images, but put a message's one image first if all its text precedes it.
     """
     if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
-        yield SystemMessage(content=instructions)
+        yield SystemMessage(content=_with_thinking(instructions) if tokenizer.thinks_in_system_prompt else instructions)
     for message in messages:
         if message.role == "user":
             yield UserMessage(content=[_chunk(part, tokenizer) for part in _joined(message.parts)])
         elif message.role == "assistant" and message.text:
-            yield AssistantMessage(content=message.text)
+            thinking = [ThinkChunk(thinking=message.reasoning)] if message.reasoning and tokenizer.think_tokens else []
+            yield AssistantMessage(content=[*thinking, TextChunk(text=message.text)] if thinking else message.text)
+
+
+def _with_thinking(text: str) -> list[ContentChunk]:
+    """A vendor's system prompt, whose [THINK]…[/THINK] shows the form of thinking, in chunks."""
+    parts = THINKING.split(text)
+    chunks = [ThinkChunk(thinking=part) if index % 2 else TextChunk(text=part) for index, part in enumerate(parts)]
+    return [chunk for chunk in chunks if isinstance(chunk, ThinkChunk) or chunk.text]
 
 
 def _joined(parts: Sequence[Part]) -> Iterator[Part]:

@@ -13,17 +13,20 @@ from mistral_common.protocol.instruct.messages import ChatMessage
 from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
+from mistral_common.tokens.tokenizers.base import SpecialTokens, TokenizerVersion
 from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, ImageEncoding
 from mistral_common.tokens.tokenizers.instruct import (
     InstructTokenizerV3,
     InstructTokenizerV7,
     InstructTokenizerV11,
     InstructTokenizerV13,
+    InstructTokenizerV15,
 )
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_image_encoder
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from pixtral_cli.engines.local.config import SUPPORTED_HINT, Params, verify_hint
+from pixtral_cli.engines.local.tokens.transformers_tokenizer import tekken_arguments
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.images.transform import size_in_patches
 from pixtral_cli.util.lru import LruCache
@@ -36,7 +39,9 @@ TEMPLATES = {
     "v7": InstructTokenizerV7,
     "v11": InstructTokenizerV11,
     "v13": InstructTokenizerV13,
+    "v15": InstructTokenizerV15,
 }
+TEKKEN, TOKENIZER = "tekken.json", "tokenizer.json"
 ENCODE_CACHE_CHARACTERS = 1 << 22
 
 
@@ -93,15 +98,21 @@ class PatchGrid:
 
 
 class Tokenizer:
-    """A tekken.json that fits a model of these `params`; raises ModelError when it does not."""
+    """The tekken.json (or, in transformers' format, tokenizer.json) of a checkpoint; raises ModelError if it does not fit.
+
+    `think_tokens` are those around a reasoning model's thinking; None where the chat template has none.
+    """
 
     def __init__(self, folder: Path, params: Params, name: str) -> None:
-        self._tekken = _open(folder / "tekken.json", name)
+        self._tekken = _open(folder, params, name)
         _check_agreement(self._tekken, params, name)
         self.images: ImageConfig | None = self._tekken.image if params.vision else None
         self.eos: int = self._tekken.eos_id
         self.image_token: int = params.vision.image_token_id if params.vision else -1
         self._chat = _template(self._tekken, name)
+        self.think_tokens = _think_tokens(self._tekken)
+        # The template of v15 has no place for thinking in a system prompt.
+        self.thinks_in_system_prompt = self.think_tokens is not None and self._tekken.version.value == "v13"
 
     def encode(self, messages: list[ChatMessage]) -> list[int]:
         """The tokens of a chat by the template of this tokenizer's version."""
@@ -139,15 +150,32 @@ class Tokenizer:
         return PatchGrid(width // step, height // step, width, height)
 
 
-def _open(path: Path, name: str) -> CachingTekkenizer:
+def _open(folder: Path, params: Params, name: str) -> CachingTekkenizer:
+    path = folder / TEKKEN
+    if not path.is_file() and params.transformers_format and (folder / TOKENIZER).is_file():
+        path = folder / TOKENIZER
     if not path.is_file():
-        raise ModelError(f"tekken.json of {name} is missing", verify_hint(name))
+        raise ModelError(f"{path.name} of {name} is missing", verify_hint(name))
     try:
+        if path.name == TOKENIZER:
+            return CachingTekkenizer(**tekken_arguments(path, params.vision))
         return cast(CachingTekkenizer, CachingTekkenizer.from_file(path))
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise ModelError(f"tekken.json of {name} is damaged or no tokenizer file", verify_hint(name)) from error
+    except (ValueError, KeyError, TypeError, AssertionError, StopIteration) as error:
+        raise ModelError(f"{path.name} of {name} is damaged or no tekken tokenizer", verify_hint(name)) from error
     except OSError as error:
-        raise ModelError(f"tekken.json of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
+        raise ModelError(f"{path.name} of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
+
+
+def _think_tokens(tekken: Tekkenizer) -> tuple[int, int] | None:
+    if tekken.version < TokenizerVersion.v13:
+        return None
+    try:
+        start, end = (
+            tekken.get_special_token(token.value) for token in (SpecialTokens.begin_think, SpecialTokens.end_think)
+        )
+    except ValueError:
+        return None
+    return start, end
 
 
 def _template(tekken: CachingTekkenizer, name: str) -> MistralTokenizer[Any, Any, Any, Any, Any]:
@@ -160,7 +188,9 @@ def _template(tekken: CachingTekkenizer, name: str) -> MistralTokenizer[Any, Any
     if tekken.image:
         encoder = PatchGridEncoder(tekken.image, load_image_encoder(tekken.image, tekken).special_ids)
     template = TEMPLATES[version.value](tekken, image_encoder=encoder)
-    return MistralTokenizer(template, get_validator(version, ValidationMode.test), get_normalizer(version))
+    return MistralTokenizer(
+        template, get_validator(version, ValidationMode.test), get_normalizer(version, tekken.model_settings_builder)
+    )
 
 
 def _check_agreement(tekken: CachingTekkenizer, params: Params, name: str) -> None:

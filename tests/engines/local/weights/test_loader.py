@@ -291,7 +291,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "integers": (
         lambda f: edit_state(f, lambda s: s.update({"norm.weight": torch.ones(64, dtype=torch.int8)})),
-        "norm.weight is I8",
+        "norm.weight is quantized and has no scale",
     ),
     "NaN": (lambda f: edit_state(f, lambda s: s["norm.weight"].fill_(torch.nan)), "not numbers: norm.weight"),
     "infinity": (
