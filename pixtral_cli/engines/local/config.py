@@ -16,6 +16,11 @@ CONTEXT_WINDOW = 128_000
 WINDOW_KEYS = ("max_position_embeddings", "max_seq_len", "max_seqlen", "model_max_length")
 MAX_VALUES = {int: 10_000_000, float: 1e12}  # exclusive upper bounds of any size and any RoPE base
 FP8 = "fp8_e4m3"
+# Keys that other architectures set: for choosing among models. Opening a model refuses every unknown key that is set.
+UNSUPPORTED = (
+    "moe", "lora", "sliding_window", "_sliding_window", "rope_scaling", "q_lora_rank", "kv_lora_rank", "use_biases",
+    "multimodal", "audio_encoder",
+)  # fmt: skip
 # Keys of params.json that change nothing here. Any other key that is set is refused: it may change the mathematics.
 IGNORED_KEYS = frozenset(
     {*WINDOW_KEYS, "max_batch_size", "model_type", "dtype", "torch_dtype", "model_parallel", "metadata", "quantization"}
