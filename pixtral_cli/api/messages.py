@@ -130,7 +130,7 @@ def _part(value: object, role: Role, field: str, load: Loader) -> Part:
     return load(expect(source, str, field), field, beside)
 
 
-def loader(*, allow_private: bool = False, allow_urls: bool = True) -> Loader:
+def loader(*, allow_private: bool = False, allow_urls: bool = True, all_formats: bool = False) -> Loader:
     """Images from data URLs and, if allowed, from the web; never from this machine's files."""
 
     def load(url: str, field: str, beside: Mapping[str, Any]) -> Image:
@@ -139,7 +139,7 @@ def loader(*, allow_private: bool = False, allow_urls: bool = True) -> Loader:
             raise FieldError(field, "must be a data:, http: or https: URL")
         if scheme != "data" and not allow_urls:
             raise FieldError(field, "must be a data: URL; this server fetches no others")
-        return images.load(url, allow_private=allow_private)
+        return images.load(url, allow_private=allow_private, all_formats=all_formats)
 
     return load
 

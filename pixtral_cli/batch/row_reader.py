@@ -61,13 +61,16 @@ class RowReader:
     allow_private: bool = False
     offline: bool = False
     extract: str = ""  # of the answer to what `fill` or `question` asks, unless a schema is wanted
+    all_formats: bool = False  # of pictures that come by URL; a file that a row names may be of any
 
     def picture(self, row: InputRow) -> OpenedRow:
         """A row that is the path of an image."""
         path = os.fsdecode(row.data or b"")
 
         def request() -> RowRequest:
-            return self._request(place_images(self.question, [images.load(path)]), self.system, self.sampling)
+            return self._request(
+                place_images(self.question, images.load_all(path, all_formats=True)), self.system, self.sampling
+            )
 
         return ResultShape("plain", {"file": path}), request
 
@@ -117,7 +120,8 @@ class RowReader:
             sampling = replace(sampling, schema=row_options.parse_schema(value["schema"], "schema"))
         instructions = self.system if value.get("system") is None else expect(value["system"], str, "system")
         load = self._file_loader()
-        shown = [load(source, f"images[{number}]", {}) for number, source in enumerate(_image_sources(value))]
+        sources = enumerate(_image_sources(value))
+        shown = [image for number, source in sources for image in load(source, f"images[{number}]")]
         return self._request(place_images(prompt, shown), instructions, sampling)
 
     def _request(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> RowRequest:
@@ -125,22 +129,22 @@ class RowReader:
         extract = self.extract if sampling.schema is None else ""
         return RowRequest([system(instructions), question] if instructions else [question], sampling, extract=extract)
 
-    def _file_loader(self) -> Loader:
-        """The image loader of one plain row, which may name files."""
+    def _file_loader(self) -> Callable[[str, str], list[Image]]:
+        """The image loader of one plain row, which may name files and pages of documents."""
         web = self._web_loader()
 
-        def load(source: str, field: str, beside: Mapping[str, Any]) -> Image:
+        def load(source: str, field: str) -> list[Image]:
             if source[:5].lower() == "data:" or source[:7].lower() in ("http://", "https:/"):
-                return web(source, field, beside)
+                return [web(source, field, {})]
             if images.is_url(source) or "://" in source or source.startswith("~"):
-                return images.load(source)
-            return images.load(str(self.folder / source) if source else "")
+                return images.load_all(source, all_formats=True)
+            return images.load_all(str(self.folder / source) if source else "", all_formats=True)
 
         return load
 
     def _web_loader(self) -> Loader:
         """The image loader of one row for data and http(s) URLs, with limits on their number."""
-        inner = wire.loader(allow_private=self.allow_private)
+        inner = wire.loader(allow_private=self.allow_private, all_formats=self.all_formats)
         count = fetched = 0
 
         def load(url: str, field: str, beside: Mapping[str, Any]) -> Image:

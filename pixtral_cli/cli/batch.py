@@ -60,6 +60,7 @@ def batch(
     sampling: SamplingFlags,
     engine: EngineFlags,
     allow_private: AllowPrivate = False,
+    formats: options.Formats = options.ImageFormats.common,
     dry_run: DryRun = False,
     plain: options.Plain = False,
     quiet: options.Quiet = False,
@@ -78,7 +79,7 @@ def batch(
     chosen_template, values = template_options.load_template(template)
     wanted = batch_job.BatchRequest(
         words or (), glob or (), output, schema, sampling.stop or (), chosen_template, values, limit, concurrency, fresh,
-        retry_failed, allow_private,
+        retry_failed, allow_private, formats is options.ImageFormats.all,
     )  # fmt: skip
     settings = engine.apply(sampling.apply(config.load())).override(system=system, plain=plain or None)
     batch_job.check(wanted)

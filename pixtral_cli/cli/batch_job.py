@@ -50,6 +50,7 @@ class BatchRequest:
     fresh: bool = False
     retry: bool = False
     allow_private: bool = False
+    all_formats: bool = False
 
     @property
     def file(self) -> Path | None:
@@ -234,7 +235,7 @@ def _build_job(wanted: BatchRequest, chosen: EngineChoice, settings: Config) -> 
         sampling = replace(sampling, schema=schemas.parse(text))
     reader = RowReader(
         sampling, settings.system, question, lambda prompt: wanted.filled(prompt).prompt, source.folder,
-        wanted.allow_private, bool(settings.offline), extract or "",
+        wanted.allow_private, bool(settings.offline), extract or "", wanted.all_formats,
     )  # fmt: skip
     here = not settings.base_url and settings.engine in (None, "local")
     digest = _digest(chosen.name, sampling, settings.system, question, extract)

@@ -30,6 +30,7 @@ def serve(
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")
     ] = False,
+    formats: options.Formats = options.ImageFormats.common,
     queue: Annotated[int, typer.Option("--queue", min=0, max=1000, help="Requests that may wait.")] = 16,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Answers computed at a time.")] = 4,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
@@ -63,7 +64,10 @@ def serve(
         typer.echo(chosen.note, err=True)
     from pixtral_cli.server.serve import ServeOptions, run
 
-    front = ServeOptions(host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue)
+    front = ServeOptions(
+        host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue,
+        formats is options.ImageFormats.all,
+    )  # fmt: skip
     what = resident.model_spec(chosen, engine_setup.engine_options(settings), running=concurrency)
     counter = ProgressLine(sys.stderr, plain=bool(settings.plain))
 

@@ -12,6 +12,8 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from pixtral_cli import compat
+from pixtral_cli.images.colour import to_srgb
+from pixtral_cli.images.formats import JPEG_END
 from pixtral_cli.images.transform import Box, Transform, size_in_patches
 
 if TYPE_CHECKING:
@@ -74,6 +76,15 @@ def pixels(
     else:
         upright = _upright(image, crop)
     return upright.transpose(_CLOCKWISE[transform.rotate]) if transform.rotate else upright
+
+
+def is_complete_jpeg(data: bytes) -> bool:
+    """Whether a baseline JPEG that lacks its end marker lacks nothing else.
+
+    Its decoder fills what is missing from whatever follows: where two fillings give the same picture, nothing was.
+    """
+    body = data.rstrip(b"\xff")
+    return len({_open(body + filling * 8192 + JPEG_END, "JPEG").tobytes() for filling in (b"\x00", b"\x5a")}) == 1
 
 
 def _open(data: bytes, kind: str) -> "PILImage":
@@ -140,11 +151,13 @@ def _rgb(image: "PILImage", raw: str) -> "PILImage":
     if raw in _GREY_STEPS and isinstance(transparent, int):
         image.info["transparency"] = transparent * _GREY_STEPS[raw]
     if not image.has_transparency_data:
+        image = to_srgb(image.convert("RGB") if image.mode == "P" else image)
         return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     ground = Pillow.new("RGB", image.size, "white")
     ground.paste(rgba, mask=rgba)
-    return ground
+    ground.info["icc_profile"] = image.info.get("icc_profile")
+    return to_srgb(ground)
 
 
 def _from_grey16(image: "PILImage", transparent: int | None) -> "PILImage":

@@ -18,19 +18,24 @@ _MAX_SEGMENTS = (
 )
 _SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans; a progressive JPEG has about ten scans
 _TO_PNG = "Convert it to PNG or JPEG first."
-_AGAIN = "Save or download it again."
-PICTURE_EXTENSIONS = frozenset(("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "heic", "heif", "avif", "bmp", "tif", "tiff", "svg", "psd", "pdf"))  # fmt: skip
+SAVE_AGAIN = "Save or download it again."
+PICTURE_EXTENSIONS = frozenset(("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "heic", "heif", "avif", "bmp", "dib", "ico", "jp2", "j2k", "jpf", "jpx", "pbm", "pgm", "pnm", "ppm", "tif", "tiff", "svg", "psd", "pdf"))  # fmt: skip
 _PAGES = re.compile(r"#[\d,-]{1,40}$")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`width` and `height` are as stored, before EXIF turns the picture; 0 where only the decoder can tell (HEIC)."""
+    """`width` and `height` are as stored, before EXIF turns the picture.
+
+    `texts`: a PNG holds more text than a decoder should unpack. `ended`: False for a JPEG without an end marker.
+    """
 
     format: str
     width: int
     height: int
     animated: bool = False
+    texts: bool = False
+    ended: bool = True
 
 
 class _Malformed(Exception):
@@ -57,7 +62,7 @@ def read_header(data: bytes, name: str) -> Header:
         refuse(
             name,
             str(error) if isinstance(error, _Malformed) else f"this {display_name(kind)} is cut short",
-            _AGAIN,
+            SAVE_AGAIN,
             error,
         )
     check_size(header.width, header.height, name)
@@ -66,7 +71,7 @@ def read_header(data: bytes, name: str) -> Header:
 
 def display_name(kind: str) -> str:
     """A format's name as people write it."""
-    return {"WEBP": "WebP", "HEIF": "HEIC"}.get(kind, kind)
+    return {"WEBP": "WebP", "HEIF": "HEIC", "JPEG2000": "JPEG 2000", "PPM": "PNM file", "ICO": "icon"}.get(kind, kind)
 
 
 def check_size(width: int, height: int, name: str) -> None:
@@ -85,9 +90,16 @@ def _format(data: bytes) -> str:
         return "GIF"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return "HEIF"
     return ""
+
+
+def rare_format(data: bytes) -> str:
+    """Pillow's name of a format beyond the four common ones, or "PDF"; "" for any other file."""
+    if _format(data):
+        return ""
+    from pixtral_cli.images import rare_formats
+
+    return rare_formats.kind_of(data)
 
 
 def _png(data: bytes) -> Header:
@@ -97,7 +109,7 @@ def _png(data: bytes) -> Header:
         raise _Malformed("this PNG is damaged")
     if width * height > MAX_PIXELS:
         return Header("PNG", width, height)
-    at, animated = 8, False
+    at, animated, texts, unpacked = 8, False, False, 0
     for _ in range(_MAX_SEGMENTS):
         (length,) = struct.unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8]
@@ -105,16 +117,54 @@ def _png(data: bytes) -> Header:
         if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != checksum:
             raise _Malformed("this PNG is damaged (wrong checksum)")
         animated |= kind == b"acTL" and struct.unpack_from(">I", data, at + 8)[0] > 1
+        if kind in _TEXTS:
+            texts |= kind != b"tEXt" or length > _SHORT_TEXT
+            unpacked += _unpacked(data[at + 8 : at + 8 + length], kind, _MAX_TEXT - unpacked)
+            if unpacked >= _MAX_TEXT:
+                raise _Malformed(f"this PNG is damaged (its text unpacks to over {_MAX_TEXT // 10**6} MB)")
         if kind == b"IEND":
-            return Header("PNG", width, height, animated)
+            return Header("PNG", width, height, animated, texts=texts)
         at += length + 12
     raise _Malformed("this PNG is damaged")
+
+
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_SHORT_TEXT = 10_000  # bytes that Pillow may read
+_MAX_TEXT = 80_000_000  # bytes of all texts, unpacked
+
+
+def _unpacked(chunk: bytes, kind: bytes, most: int) -> int:
+    """How many bytes a text chunk holds, as far as `most`; no more of it is unpacked than a megabyte at a time."""
+    keyword, _, rest = chunk.partition(b"\0")
+    packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
+    if not packed:
+        return len(chunk)
+    stream = rest[1:] if kind == b"zTXt" else rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    inflater, size = zlib.decompressobj(), len(keyword)
+    try:
+        while stream and size < most and not inflater.eof:
+            size += len(inflater.decompress(stream, 1 << 20))
+            stream = inflater.unconsumed_tail
+    except zlib.error:
+        return size  # whoever reads the text may mind; nobody here does
+    return size
+
+
+def without_texts(data: bytes) -> bytes:
+    """A PNG, walked before, without its text chunks."""
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        if data[at + 4 : at + 8] not in _TEXTS:
+            kept.append(data[at : at + 12 + length])
+        at += length + 12
+    return b"".join(kept)
 
 
 def _jpeg(data: bytes) -> Header:
     """Size from the start of frame. Where a picture comes in several scans, each is a pass over all of it: bound them."""
     width = height = components = scans = 0
-    progressive = False
+    progressive, ended = False, True
     for marker, at in _segments(data):
         if marker in _JPEG_FRAMES and not components:
             height, width, components = struct.unpack_from(">HHB", data, at + 5)
@@ -124,10 +174,11 @@ def _jpeg(data: bytes) -> Header:
             if width * height * (scans - 1) > _SCAN_BUDGET:
                 raise _Malformed("this JPEG has too many scans")
             if not progressive and data[at + 4] == components:
+                ended = data.find(JPEG_END, at) >= 0
                 break
     if not components or not scans:
         raise _Malformed("this JPEG is damaged")
-    return Header("JPEG", width, height)
+    return Header("JPEG", width, height, ended=ended)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
@@ -153,6 +204,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _START_OF_SCAN = 0xDA
+JPEG_END = b"\xff\xd9"
 _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
@@ -212,12 +264,7 @@ def _webp(data: bytes) -> Header:
     return Header("WEBP", width, height, animated)
 
 
-def _heif(data: bytes) -> Header:
-    return Header("HEIF", 0, 0)
-
-
-_READERS = {"PNG": _png, "JPEG": _jpeg, "GIF": _gif, "WEBP": _webp, "HEIF": _heif}
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
+_READERS = {"PNG": _png, "JPEG": _jpeg, "GIF": _gif, "WEBP": _webp}
 _OTHER_FORMATS = (
     (rb"II[*+]\x00|MM\x00[*+]", "a TIFF file"),
     (rb"BM....\x00\x00\x00\x00", "a BMP file"),
@@ -227,6 +274,7 @@ _OTHER_FORMATS = (
     (rb"%PDF-", "a PDF"),
     (rb"\x00\x00[\x01\x02]\x00", "an icon (ICO)"),
     (rb"....ftypavi[fs]", "an AVIF file"),
+    (rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", "a HEIC file"),
     (rb"\xff\x0a|\x00\x00\x00\x0cJXL ", "a JPEG XL file"),
     (rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 file"),
     (rb"....ftyp|\x1aE\xdf\xa3", "a video"),
@@ -238,7 +286,7 @@ def _refuse_by_content(data: bytes, name: str) -> NoReturn:
     """Say what the file is instead of a picture, as far as it can be recognised."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
-        refuse(name, "the file is empty (0 bytes)", _AGAIN)
+        refuse(name, "the file is empty (0 bytes)", SAVE_AGAIN)
     if start.startswith(b"version https://git-lfs"):
         refuse(name, "a Git LFS pointer, not the picture itself", "Run `git lfs pull` in its repository.")
     if re.match(rb"(<\?xml|<!--|<!doctype svg|<svg)", start) and b"<svg" in data[:65536].lower():

@@ -1,10 +1,11 @@
 """A checked image: where it comes from, what its header says, and its pixels when they are needed.
 
-Bytes are fetched in `sources`, judged in `headers` and decoded in `decode`, which are imported when there is work.
+Bytes are fetched in `sources`, checked in `formats` and decoded in `decode`, which are imported when there is work.
 """
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pixtral_cli.errors import ImageError, OutOfMemory
@@ -20,9 +21,9 @@ _URL = re.compile(r"https?://\S|file:/|data:[\w.+-]+/[\w.+-]+[;,]|data:[;,]", re
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The original bytes of a picture and what was checked of them.
+    """A picture as a file, its original bytes or what a rarer format was converted to, and what was checked of it.
 
-    `name` is for people: one line, harmless on a terminal. `format` is PNG, JPEG, GIF, WEBP or HEIF; `width` and
+    `name` is for people: one line, harmless on a terminal. `format` is PNG, JPEG, GIF, WEBP or (once saved so) HEIF; `width` and
     `height` are those of the whole upright picture; `notes` say what is not shown, such as further frames.
     """
 
@@ -76,41 +77,95 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-def load(source: str, *, allow_private: bool = False, typed: bool = False) -> Image:
+def load(source: str, *, allow_private: bool = False, typed: bool = False, all_formats: bool = False) -> Image:
     """A path, `~`, file://, http(s) or data URL as a checked image.
 
     `typed` says that the user named it at the prompt or as a flag: then a URL may lead to a private address, as with
-    `allow_private`. Raises `ImageError`, and `NetworkError` if a URL cannot be had.
+    `allow_private`, and it may be of any format, as with `all_formats`; else PNG, JPEG, WebP and GIF alone are read.
+    Raises `ImageError`, and `NetworkError` if a URL cannot be had.
     """
     from pixtral_cli.images import sources
 
-    return _checked(*sources.read(source, allow_private=allow_private or typed))
+    found = sources.read(source, allow_private=allow_private or typed)
+    return _checked(*found, all_formats=all_formats or typed)
+
+
+def load_all(source: str, *, typed: bool = False, all_formats: bool = False) -> list[Image]:
+    """What a source means when it may be a document: the pages of `report.pdf#2-4` or `scan.tif#2`, else one image.
+
+    See `load`. A PDF is read only where all formats are.
+    """
+    from pixtral_cli.images import isolated, pages, sources
+    from pixtral_cli.util.sanitize import visible
+
+    path = sources.local_path(source)
+    named = pages.split_pages(str(path)) if path and (typed or all_formats) else None
+    if path is None or named is None or (path.exists() and not pages.is_pdf(str(path))):
+        return [load(source, typed=typed, all_formats=all_formats)]
+    file, wanted = Path(named[0]), named[1]
+    if pages.is_pdf(named[0]):
+        sources.check_document(file, source)
+        found = isolated.pdf_pages(file, wanted, file.name)
+        shown = [replace(from_bytes(each.data, file.name), name=visible(f"{file.name}{each.page}")) for each in found]
+        return [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]] if not wanted and shown[1:] else shown
+    data, where, name = sources.read(str(file), allow_private=False)
+    numbers = pages.page_numbers(wanted, isolated.count_pages(data, where), name)
+    return [_checked(data, where, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
 
 
 def from_stdin(stream: BinaryIO) -> Image:
-    """The picture whose bytes come on a stream. Raises `ImageError`."""
+    """The picture, of any format, whose bytes come on a stream. Raises `ImageError`."""
     from pixtral_cli.images import sources
 
-    return from_bytes(sources.read_stream(stream, "stdin"), "stdin")
+    return from_bytes(sources.read_stream(stream, "stdin"), "stdin", all_formats=True)
 
 
-def from_bytes(data: bytes, name: str) -> Image:
+def from_bytes(data: bytes, name: str, *, all_formats: bool = False) -> Image:
     """Bytes that are at hand as a checked image. Raises `ImageError`."""
-    return _checked(data, name, name)
+    return _checked(data, name, name, all_formats=all_formats)
 
 
-def _checked(data: bytes, where: str, name: str) -> Image:
-    """Check header and limits and decode once, as proof that it can be done. Errors name `where`."""
+def _checked(data: bytes, where: str, name: str, *, all_formats: bool = False, page: int = 0) -> Image:
+    """Check header and limits and decode once, as proof that it can be done. Errors name `where`.
+
+    A rarer format becomes PNG or JPEG first, in a process of its own. `page` is that of a TIFF, 0 for the first one.
+    """
     import hashlib
 
     from pixtral_cli.images import formats
     from pixtral_cli.util.sanitize import visible
 
+    notes: tuple[str, ...] = ()
+    if all_formats and (kind := formats.rare_format(data)):
+        from pixtral_cli.images import isolated
+
+        data, notes = isolated.convert(data, kind, where, page)
     header = formats.read_header(data, where)
+    if header.format == "PNG" and header.texts:
+        data = formats.without_texts(data)
+    if header.format == "JPEG" and not header.ended:
+        data, notes = _ended(data, where), (*notes, "its end is missing; all of its pixels are there")
     sha256 = hashlib.sha256(data).hexdigest()
     width, height = _upright_size(data, header, sha256, where)
-    notes = ("animated: only the first frame is used",) if header.animated else ()
+    if header.animated:
+        notes += ("animated: only the first frame is used",)
     return Image(data, visible(name), header.format, width, height, sha256, notes=notes)
+
+
+def _ended(data: bytes, where: str) -> bytes:
+    """A JPEG without an end marker with one, if no pixel is missing. Raises `ImageError`."""
+    from pixtral_cli.images import decode, formats
+
+    try:
+        if decode.is_complete_jpeg(data):
+            return data.rstrip(b"\xff") + formats.JPEG_END
+    except decode.DECODE_ERRORS as error:
+        formats.refuse(where, "this JPEG is damaged", formats.SAVE_AGAIN, error)
+    return formats.refuse(where, "this JPEG is cut short", formats.SAVE_AGAIN)
+
+
+def _noted(image: Image, note: str) -> Image:
+    return replace(image, notes=(*image.notes, note))
 
 
 def _upright_size(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int, int]:

@@ -7,11 +7,12 @@ import re
 import stat
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 from pixtral_cli.images.formats import MAX_BYTES, refuse, refuse_too_many_bytes
 from pixtral_cli.util.sanitize import visible
 
+MAX_DOCUMENT = 200_000_000  # bytes of a PDF
 _ON_STDIN = "Send it on stdin instead: `… | pixtral ask --image - …`."
 
 
@@ -41,6 +42,29 @@ def read(source: str, *, allow_private: bool) -> SourceBytes:
     elif scheme and source[len(scheme) :].startswith("://"):
         refuse(source, f"{scheme}:// is not supported", "Give a path, file://, http://, https:// or a data URL.")
     return SourceBytes(_file(source), source, Path(source).name)
+
+
+def local_path(source: str) -> Path | None:
+    """The path that a source names, `~` expanded and the fragment of a file URL kept; None for a URL of another kind."""
+    scheme = match[1].lower() if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", source)) else ""
+    if scheme == "file":
+        address, mark, fragment = source.partition("#")
+        source = _file_url(address) + mark + unquote(fragment)
+    elif scheme in ("http", "https", "data") or source[len(scheme) :].startswith("://") or not source or "\0" in source:
+        return None
+    return Path(os.path.expanduser(source))  # noqa: PTH111  see `_file`
+
+
+def check_document(path: Path, source: str) -> None:
+    """Raise `ImageError` for a document that is missing, no regular file or too large. Opens nothing."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
+        refuse(source, why, _hint_for(error), error)
+    _check_kind(status.st_mode, source)
+    if status.st_size > MAX_DOCUMENT:
+        refuse(source, f"larger than {MAX_DOCUMENT // 10**6} MB", "Split it into smaller documents.")
 
 
 def read_stream(stream: BinaryIO, name: str) -> bytes:

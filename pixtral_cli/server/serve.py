@@ -33,6 +33,7 @@ class ServeOptions:
     allow_private: bool = False
     running: int = 4
     waiting: int = 16
+    all_formats: bool = False
 
     @property
     def local(self) -> bool:
@@ -78,7 +79,9 @@ def run(
             aliases=[name for name in ALIASES if name != spec.name],
             rules=rules,
             defaults=defaults,
-            load=make_image_loader(urls=options.image_urls, allow_private=options.allow_private),
+            load=make_image_loader(
+                urls=options.image_urls, allow_private=options.allow_private, all_formats=options.all_formats
+            ),
             running=options.running,
             waiting=options.waiting,
             window=lambda: supervisor.window,

@@ -1,12 +1,16 @@
 """Requests: what a row asks for is asked, what cannot be done is told by its field, and images come from where they may."""
 
+import base64
+import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pixtral_cli.api.messages import FieldError
 from pixtral_cli.batch.input import InputRow
@@ -55,6 +59,24 @@ def test_the_system_prompt_of_the_flags_stands_where_a_row_has_none() -> None:
     assert [one.text for one in asked(own, system="flag").messages] == ["own", "?"]
     assert [one.text for one in asked(request("a"), system="flag").messages] == ["flag", "hello"]
     assert [one.role for one in asked({"prompt": "?"}, system="flag").messages] == ["system", "user"]
+
+
+def test_files_of_rarer_formats_are_read_and_every_page_of_them_that_is_named(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (20 + n, 10), "white") for n in range(3)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    found = asked({"prompt": "?", "images": ["scan.tif#2-3"]}, folder=tmp_path)
+    assert [image.name for image in found.messages[-1].images] == ["scan.tif#2", "scan.tif#3"]
+    _, make = RowReader(FLAGS, question="?").picture(InputRow(1, os.fsencode(tmp_path / "scan.tif"), ""))
+    assert [image.width for image in make().messages[-1].images] == [20]
+
+
+def test_what_comes_by_url_is_of_a_common_format_unless_all_are_wanted() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(out, "BMP")
+    url = "data:image/bmp;base64," + base64.b64encode(out.getvalue()).decode()
+    with pytest.raises(ImageError, match="a BMP file; PNG, JPEG, WebP and GIF are read"):
+        asked({"prompt": "?", "images": [url]})
+    assert asked({"prompt": "?", "images": [url]}, all_formats=True).messages[-1].images[0].size == (8, 8)
 
 
 def test_plain_images_are_relative_to_the_batch_and_stand_where_the_prompt_says(tmp_path: Path) -> None:

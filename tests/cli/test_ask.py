@@ -187,3 +187,15 @@ def test_a_template_asks_with_its_placeholders_filled(home: Path) -> None:
     assert json.loads(said.stdout)["text"] == "What color is the circle?"
     assert "Give it: -p thing=VALUE" in ask("-t", "colour", "--no-stdin").stderr
     assert "--param wants NAME=VALUE" in ask("-t", "colour", "-p", "thing", "--no-stdin").stderr
+
+
+def test_a_page_of_a_scan_and_of_a_pdf_is_asked_about(tmp_path: Path, circle: Path) -> None:
+    pages = [Image.new("RGB", (320, 240), "white"), Image.open(circle).convert("RGB")]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:], compression="tiff_lzw")
+    done = ask(WHAT, "--image", f"{tmp_path}/scan.tif#2", "-m", "demo")
+    assert (done.returncode, done.stdout.lower().count("red circle")) == (0, 1), done.stderr
+    pages[0].save(tmp_path / "two.pdf", save_all=True, append_images=pages[1:])
+    planned = ask("Compare {1} and {2}", "--image", tmp_path / "two.pdf", "-m", "demo", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "two.pdf#2" in planned.stdout
+    assert "all 2 pages are used" in planned.stderr

@@ -273,7 +273,9 @@ def test_heic_without_its_package_names_the_install_line(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "phone.heic"
     path.write_bytes(pictures.heic())
-    error = refusal(path)
+    with pytest.raises(ImageError) as caught:
+        images.load(str(path), typed=True)
+    error = caught.value
     assert "HEIC" in error.message
     assert "pip install 'pixtral[heic]'" in error.hint
 

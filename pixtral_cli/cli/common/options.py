@@ -26,6 +26,13 @@ class ListFormat(StrEnum):
     json = "json"
 
 
+class ImageFormats(StrEnum):
+    """Which pictures are read that the user has not named: PNG, JPEG, WebP and GIF, or all that can be read."""
+
+    common = "common"
+    all = "all"
+
+
 def called_without_subcommand(context: typer.Context) -> bool:
     """Whether a group is called without a subcommand. Options before a subcommand would be lost: UsageError."""
     if context.invoked_subcommand is None:
@@ -51,6 +58,10 @@ def _named(group: str, flag: str, values: tuple[str, ...], help: str) -> Any:
 
 
 # Input
+Formats = Annotated[
+    ImageFormats,
+    typer.Option("--formats", rich_help_panel=INPUT, help="Pictures by URL: common (PNG, JPEG, WebP, GIF) or all."),
+]
 Images = Annotated[
     list[str] | None,
     _option(

@@ -189,7 +189,7 @@ def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
     return replace(defaults, stop=stop or defaults.stop, **given)
 
 
-def make_image_loader(*, urls: bool, allow_private: bool = False) -> ImageLoader:
+def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: bool = False) -> ImageLoader:
     """Loads an image of a request: a data URL, an http(s) URL when `urls`, never a file of this machine.
 
     Clients send every image again with every turn: data URLs that were checked lately are not checked again.
@@ -205,13 +205,13 @@ def make_image_loader(*, urls: bool, allow_private: bool = False) -> ImageLoader
             key = hashlib.sha256(source.encode()).digest()
             image = checked.get(key)
             if image is None:
-                image = images.load(source)
+                image = images.load(source, all_formats=all_formats)
                 checked.put(key, image, len(image.data))
             return image
         if scheme not in ("http", "https"):
             raise ImageError("image_url must be an http(s) URL or a data URL")
         if not urls:
             raise UsageError("This server takes images by data URL only")
-        return images.load(source, allow_private=allow_private)
+        return images.load(source, allow_private=allow_private, all_formats=all_formats)
 
     return load

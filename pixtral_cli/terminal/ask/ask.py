@@ -77,7 +77,7 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
     alone = request.question.strip()
     if request.sources and has_picture_extension(alone) and not re.search(r"\s", alone):
         raise UsageError(f"{visible(alone, 60)} stands where the question is wanted", "Repeat --image for each picture")
-    found = [_load_image(source, request.offline, stdin) for source in request.sources]
+    found = [image for source in request.sources for image in _load_images(source, request.offline, stdin)]
     parts = place_images(request.question, found)
     texts = [fenced_file(file) for file in request.files]
     text = "\n\n".join(each for each in (*texts, read_piped(request, out, stdin).piped) if each)
@@ -200,19 +200,19 @@ def dry_run(request: Request, asked: Message, conversation: Conversation, engine
         )
 
 
-def _load_image(source: str, offline: bool, stdin: TextIO | None) -> Image:
+def _load_images(source: str, offline: bool, stdin: TextIO | None) -> list[Image]:
     if source == STDIN:
         if stdin is not None and stdin.isatty():
             raise ImageError("--image - reads stdin, and stdin is a terminal", "Pipe a picture into it, or name a file")
-        return images.from_stdin(stdin.buffer if stdin is not None else io.BytesIO())
+        return [images.from_stdin(stdin.buffer if stdin is not None else io.BytesIO())]
     if offline and source.lower().startswith(("http:", "https:")):
         raise NetworkError(
             f"{visible(source, 60)}: the network is off (--offline)", "Download the picture, or leave --offline out"
         )
     if _is_pipe(source):  # a shell's process substitution
         with Path(source).open("rb") as pipe:
-            return images.from_stdin(pipe)
-    return images.load(source, typed=True)
+            return [images.from_stdin(pipe)]
+    return images.load_all(source, typed=True)
 
 
 def _is_pipe(source: str) -> bool:

@@ -4,12 +4,11 @@ import glob
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.errors import ImageError, UsageError
-from pixtral_cli.images import pdf
+from pixtral_cli.images import pages
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
 from pixtral_cli.terminal.repl import input_parser
@@ -20,7 +19,7 @@ _NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(%?)")
 
 def path_exists(name: str) -> bool:
     """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages set aside)."""
-    found = pdf.split_pages(name)
+    found = pages.split_pages(name)
     try:
         return any(Path(path).expanduser().exists() for path in {name, found[0] if found else name})
     except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~nobody: no path
@@ -28,13 +27,8 @@ def path_exists(name: str) -> bool:
 
 
 def load_images(name: str) -> list[Image]:
-    """The image that a path or URL means, or the pages of a PDF. Raises ImageError, NetworkError."""
-    document = None if _REMOTE.match(name) else pdf.split_pages(_local_path(name))
-    if document is None:
-        return [images.load(name, typed=True)]
-    return [
-        images.from_bytes(data, shown) for data, shown in pdf.render_pages(Path(document[0]).expanduser(), document[1])
-    ]
+    """The image that a path or URL means, or the pages of a document. Raises ImageError, NetworkError."""
+    return images.load_all(name, typed=True)
 
 
 def image_names(argument: str) -> Iterator[str]:
@@ -86,13 +80,3 @@ def _expand_pattern(word: str) -> list[str]:
     if not found:
         raise ImageError(f"No file matches {word}", "Paths start here: " + str(Path.cwd()))
     return [name for name in found if Path(name).is_file()]
-
-
-def _local_path(name: str) -> str:
-    """A path from a file URL, the fragment (a PDF's pages) kept; any other name as it is."""
-    if not name.lower().startswith("file:"):
-        return name
-    from urllib.request import url2pathname
-
-    url = urlsplit(name)
-    return url2pathname(url.path) + (f"#{unquote(url.fragment)}" if url.fragment else "")

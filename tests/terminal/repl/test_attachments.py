@@ -7,7 +7,7 @@ from PIL import Image as PIL
 
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.errors import ImageError, UsageError
-from pixtral_cli.images import pdf
+from pixtral_cli.images import converter
 from pixtral_cli.images.transform import Box
 from pixtral_cli.terminal.repl import attachments
 
@@ -17,7 +17,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("a.png", "b.png", "c d.png"):
         PIL.new("RGB", (20, 10), "red").save(tmp_path / name)
     (tmp_path / "sub.png").mkdir()
-    pages = [PIL.new("RGB", (100, 50 + 10 * number), "white") for number in range(12)]
+    pages = [PIL.new("RGB", (100, 50 + number), "white") for number in range(41)]
     pages[0].save(tmp_path / "long.pdf", save_all=True, append_images=pages[1:])
     pages[0].save(tmp_path / "short report.pdf", save_all=True, append_images=pages[1:3])
     monkeypatch.chdir(tmp_path)
@@ -60,17 +60,17 @@ def test_a_pattern_without_files_is_an_error() -> None:
 def test_pages_of_a_pdf_are_images(folder: Path, name: str, pages: list[str]) -> None:
     images = attachments.load_images(name.format(folder=folder))
     assert [image.name[image.name.index("#") :] for image in images] == pages
-    assert all(max(image.size) == pdf.RENDERED_SIDE for image in images)
+    assert all(max(image.size) == converter.SIDE for image in images)
 
 
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("long.pdf", "long.pdf has 12 pages"),
-        ("long.pdf#13", "long.pdf has no page 13"),
+        ("long.pdf", "long.pdf has 41 pages"),
+        ("long.pdf#42", "long.pdf has no page 42"),
         ("long.pdf#0", "has no page 0"),
         ("long.pdf#5-3", "has no page 5-3"),
-        ("nosuch.pdf", "nosuch.pdf cannot be read: no such file"),
+        ("nosuch.pdf", "nosuch.pdf: no such file"),
     ],
 )
 def test_pages_that_are_not_there_are_errors(name: str, complaint: str) -> None:

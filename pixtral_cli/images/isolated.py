@@ -1,0 +1,137 @@
+"""Decodes pictures of rarer formats and PDF pages in a process of their own, with its memory and time limited.
+
+What comes back is PNG or JPEG, which everything after this takes. What that process does is in `images.converter`.
+"""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.errors import ImageError
+from pixtral_cli.images import rare_formats
+from pixtral_cli.images.formats import (
+    MAX_BYTES,
+    SAVE_AGAIN,
+    check_size,
+    display_name,
+    refuse,
+    refuse_too_many_bytes,
+)
+
+TIMEOUT = 60.0  # seconds for all pages that are asked for
+INSTALL = {
+    "pillow_heif": ("reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`."),
+    "pypdfium2": ("reading PDF pages needs one more package", "Run `pip install 'pixtral[pdf]'`."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG or JPEG that was made of a page. `page` is such as "#3", or "" where there is but one."""
+
+    data: bytes = field(repr=False)
+    page: str = ""
+
+
+def convert(data: bytes, kind: str, where: str, page: int = 0) -> tuple[bytes, tuple[str, ...]]:
+    """A picture as PNG or JPEG, upright, in sRGB, and notes about it. `page` 0 is the first of those there may be.
+
+    Raises ImageError naming `where`: for a size over the limits before any decoder runs.
+    """
+    if kind == "PDF":
+        refuse(where, "a PDF, of which pages can be sent", "Name it by its path: --image report.pdf#1")
+    if kind == "HEIF" and not _has("pillow_heif"):
+        refuse(where, *INSTALL["pillow_heif"])
+    found = _stored(data, kind, where, page or 1)
+    check_size(found.width, found.height, where)
+    [picture] = _run({"kind": kind, "page": page or 1}, data, where)
+    if found.pages == 1 or page:
+        return picture.data, ()
+    return picture.data, (f"page 1 of {found.pages}; name another by #2",)
+
+
+def _has(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:  # it was put aside
+        return False
+
+
+def count_pages(data: bytes, where: str) -> int:
+    """How many pages a TIFF has. Raises ImageError."""
+    if rare_formats.kind_of(data) != "TIFF":
+        refuse(where, "this file has no pages", "Name it without #.")
+    return _stored(data, "TIFF", where, 1).pages
+
+
+def _stored(data: bytes, kind: str, where: str, page: int) -> rare_formats.Stored:
+    if len(data) > MAX_BYTES:
+        refuse_too_many_bytes(where)
+    try:
+        return rare_formats.size(data, kind, page)
+    except rare_formats.Malformed as error:
+        refuse(where, f"this {display_name(kind)} {error}", SAVE_AGAIN, error)
+    except (IndexError, struct.error) as error:
+        refuse(where, f"this {display_name(kind)} is cut short", SAVE_AGAIN, error)
+
+
+def pdf_pages(source: Path | bytes, pages: str, name: str) -> list[Picture]:
+    """The pages that `2-4,7` means, or all of a short document, as pictures. Raises ImageError."""
+    path = str(source) if isinstance(source, Path) else ""
+    order = {"kind": "PDF", "path": path, "pages": pages, "name": name}
+    return _run(order, b"" if isinstance(source, Path) else source, name)
+
+
+def _run(order: dict[str, Any], data: bytes, where: str) -> list[Picture]:
+    import pixtral_cli
+
+    kind = display_name(order["kind"])
+    package = str(Path(pixtral_cli.__file__).parents[1])
+    command = [sys.executable, "-P", "-m", "pixtral_cli.images.converter", json.dumps(order)]
+    try:
+        done = subprocess.run(
+            command,
+            input=data,
+            capture_output=True,
+            timeout=TIMEOUT,
+            check=False,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])},
+        )
+    except subprocess.TimeoutExpired as error:
+        refuse(where, f"reading this {kind} takes longer than {TIMEOUT:.0f} seconds", "Convert it to PNG first.", error)
+    return list(_answer(done.stdout, where, kind))
+
+
+def _answer(out: bytes, where: str, kind: str) -> Iterator[Picture]:
+    at, done = 0, 0
+    while (end := out.find(b"\n", at)) >= 0:
+        head = json.loads(out[at:end])
+        at = end + 1
+        if error := head.get("error"):
+            if error == "image":  # a page that is not there
+                raise ImageError(head["what"], head["hint"])
+            _refuse(where, kind, error, head.get("what", ""))
+        if "size" in head:
+            yield Picture(out[at : at + head["size"]], head["name"])
+            at += head["size"]
+            done += 1
+    if not done:  # the decoder ended the process
+        refuse(where, f"this {kind} is damaged", SAVE_AGAIN)
+
+
+def _refuse(where: str, kind: str, error: str, what: str) -> None:
+    if error == "missing" and what in INSTALL:
+        refuse(where, *INSTALL[what])
+    if error == "memory":
+        refuse(where, f"reading this {kind} takes too much memory", "Convert it to PNG first.")
+    if error == "refused":
+        refuse(where, f"this {kind} cannot be read: {what}", "Convert it to PNG first.")
+    cut = "truncated" in what.lower() or "cut short" in what.lower()
+    refuse(where, f"this {kind} is {'cut short' if cut else 'damaged'}", SAVE_AGAIN)
