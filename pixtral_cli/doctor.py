@@ -5,14 +5,16 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pixtral_cli import __version__, config
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.models import names, quantized_files, store
+from pixtral_cli.models import catalogue, names, quantized_files, store
+from pixtral_cli.util import memory
+from pixtral_cli.util.memory import Memory
 from pixtral_cli.util.sanitize import visible
 from pixtral_cli.util.sizes import format_bytes
 
@@ -26,6 +28,7 @@ WORKING = 1 << 30  # bytes for what is computed between the weights and the cach
 TOKEN = 160 << 10  # bytes of KV cache a token, in bf16
 WINDOW = 128_000  # tokens
 IMAGE = 4_160  # tokens of an image of 1024 by 1024
+FORMATS = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
 DRIVER = Path("/proc/driver/nvidia/version")
 COLOURS = {"ok": "32", "warning": "33", "fails": "31"}
 KITTY = ("kitty", "ghostty", "wezterm", "konsole")
@@ -177,7 +180,35 @@ def _devices() -> Iterator[Check]:
     if found[0].name == "cpu" and DRIVER.exists():
         advice = "Install a build of torch for CUDA, or a newer driver: https://pytorch.org/get-started"
         yield Check("device", "warning", "An NVIDIA GPU is here, and torch cannot use it", advice)
-    yield memory_check(max(found, key=lambda device: (device.name != "cpu", device.free)))
+    best = max(found, key=lambda device: (device.name != "cpu", device.free))
+    yield memory_check(best)
+    yield _fitting(best)
+
+
+def _fitting(device: "Device") -> Check:
+    """The models that fit, and how fast they decode: the memory's measured bandwidth by the bytes read for a token."""
+    from pixtral_cli.engines.factory import unknown_params
+    from pixtral_cli.engines.local.runtime.bandwidth import read_bandwidth
+
+    room = Memory(memory.ram()[0], 0 if device.name in ("cpu", "mps") else device.total).most(memory.EASY_SHARE)
+    try:
+        return fitting_check(room, read_bandwidth(device.name), unknown_params("local"))
+    except (RuntimeError, MemoryError):
+        return Check("fits", "warning", f"{device.name} has no memory to measure with", "Close other programs")
+
+
+def fitting_check(room: int, bandwidth: float, unknown: Collection[str]) -> Check:
+    """What fits into so many bytes that are read at so many a second."""
+    found = list(catalogue.fitting(room, unknown))
+    measured = f"memory is read at {bandwidth / 1e9:.0f} GB/s"
+    if not found:
+        return Check("fits", "warning", f"no large model; {measured}", "Ask another machine: --base-url, --engine api")
+    rates = []
+    for entry in found:
+        form = entry.shape.fits(room)
+        rate = bandwidth / entry.shape.read_a_token(form)
+        rates.append(f"{entry.name} in {FORMATS[form]}, about {rate:.{0 if rate >= 10 else 1}f} tokens/s")
+    return Check("fits", "ok", f"{'; '.join(rates)}; {measured}", "")
 
 
 def memory_check(device: "Device") -> Check:

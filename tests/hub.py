@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -76,6 +77,7 @@ class FakeHub:
         self.repos = repos
         self.faults: dict[str, list[Fault]] = {}
         self.log: list[Request] = []
+        self.latency = 0.0  # seconds before each answer
         hub = self
 
         class Handler(_Handler):
@@ -115,10 +117,12 @@ def commit(files: Files) -> str:
     return hashlib.sha1(b"".join(name.encode() + git_hash(files[name]).encode() for name in sorted(files))).hexdigest()
 
 
+@lru_cache(maxsize=64)
 def git_hash(data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
+@lru_cache(maxsize=64)
 def digest(data: bytes) -> str:
     """The ETag of a file: its SHA-256 if it is large, else git's hash."""
     return hashlib.sha256(data).hexdigest() if len(data) >= LFS_FROM else git_hash(data)
@@ -150,6 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path)
         self.request_ = Request(self.command, path, dict(self.headers.items()))
         self.fake.log.append(self.request_)
+        time.sleep(self.fake.latency)
         for pattern, answer in (
             (r"/api/models/([^/]+/[^/]+)/(?:revision|tree)/(.+)", self._listing),
             (r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._file),

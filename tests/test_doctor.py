@@ -200,3 +200,11 @@ Pages purgeable:                             12.
 "Translation faults":                 123456789.
 """
     assert devices.mac_free_memory(report) == 16384 * (10_000 + 20_000 + 500 + 12)
+
+
+def test_it_says_what_fits_and_how_fast_about() -> None:
+    check = doctor.fitting_check(12 * GIB, 50e9, ["yarn"])
+    assert check.state == "ok"
+    assert check.says == "pixtral-12b in 4 bits, about 6.4 tokens/s; memory is read at 50 GB/s"
+    assert "ministral-8b in 8 bits, about 5.5 tokens/s" in doctor.fitting_check(12 * GIB, 50e9, []).says
+    assert doctor.fitting_check(GIB, 50e9, []).state == "warning"

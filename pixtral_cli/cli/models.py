@@ -22,12 +22,13 @@ ModelName = Annotated[
 
 def pull(
     name: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="pixtral-12b, or a repository in mistral format: org/name, org/name@revision.",
-            autocompletion=completers.full_model,
+            help="A name that `pixtral models` lists, or a repository in mistral format: org/name, org/name@revision.",
+            autocompletion=completers.models_to_pull,
+            show_default=False,
         ),
-    ],
+    ] = None,
     quiet: Quiet = False,
     offline: Offline = False,
 ) -> None:

@@ -218,3 +218,32 @@ def test_an_alias_of_the_config_names_a_model(fake: FakeHub) -> None:
     near = pixtral(fake, "ask", "Who are you?", "-m", "tinny", "--no-stdin")
     assert near.returncode == 4
     assert "Did you mean tiny?" in near.stderr
+
+
+def test_models_shows_what_can_be_pulled_and_marks_what_fits(fake: FakeHub) -> None:
+    done = pixtral(fake, "models")
+    here, _, to_pull = done.stdout.partition("\n\n")
+    assert here.splitlines()[1].split()[1] == "demo"
+    rows = {line.split()[-len(line.split()) + (line[0] == "✓")]: line for line in to_pull.splitlines()[1:]}
+    assert {"pixtral-12b", "pixtral-large", "ministral-3b", "ministral-14b-reasoning"} <= {*rows}
+    assert not rows["pixtral-large"].startswith("✓")
+    assert "Mistral Research License" in rows["pixtral-large"]
+    listed = json.loads(pixtral(fake, "models", "--format", "json").stdout)["available"]
+    [entry] = [entry for entry in listed if entry["name"] == "pixtral-12b"]
+    assert entry["memory"]["none"] > entry["memory"]["8bit"] > entry["memory"]["4bit"]
+    assert (entry["repository"], entry["gated"]) == (REPO, True)
+
+
+def test_a_downloaded_model_is_no_longer_to_be_pulled(fake: FakeHub) -> None:
+    assert pixtral(fake, "pull", "pixtral-12b").returncode == 0
+    here, _, to_pull = pixtral(fake, "models").stdout.partition("\n\n")
+    assert "pixtral-12b" in here
+    assert "pixtral-12b" not in to_pull
+
+
+def test_pull_without_a_name_recommends(fake: FakeHub) -> None:
+    done = pixtral(fake, "pull")
+    assert done.returncode == 2
+    assert done.stderr.startswith("pixtral: Name a model; ")
+    assert done.stderr.count("\n") == 1
+    assert not fake.log

@@ -39,11 +39,11 @@ def kept_models() -> list[Candidate]:
     return _shell_safe((status["name"], "") for _, status in workers)
 
 
-def full_model() -> list[Candidate]:
-    """The model that `pull` is mostly for."""
-    from pixtral_cli.models import names
+def models_to_pull() -> list[Candidate]:
+    """The models that have a short name."""
+    from pixtral_cli.models.catalogue import CATALOGUE
 
-    return [(names.PIXTRAL_12B, names.REPOS[names.PIXTRAL_12B])]
+    return _shell_safe((entry.name, entry.about) for entry in CATALOGUE)
 
 
 def sessions() -> list[Candidate]:

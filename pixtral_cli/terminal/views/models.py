@@ -4,14 +4,17 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pixtral_cli import config
+from pixtral_cli.engines.factory import unknown_params
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import names, pull, store, verify
+from pixtral_cli.models.catalogue import CATALOGUE, Entry, recommended
 from pixtral_cli.models.hub import Hub, offline
 from pixtral_cli.models.verify import Progress
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
+from pixtral_cli.util.memory import EASY_SHARE, installed
 from pixtral_cli.util.sanitize import visible
 from pixtral_cli.util.sizes import format_bytes
 
@@ -20,12 +23,19 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 ShowProgress: TypeAlias = Callable[[Progress], None]
+FORMAT_NAMES = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
 LINE_INTERVAL = 60.0  # seconds, and every tenth of the way: a line of progress where nothing can be redrawn
 
 
-def pull_model(name: str, out: Output, *, stay_offline: bool = False) -> None:
-    """Download a model, or go on downloading it, and check every byte."""
-    reference = names.parse(name)
+def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> None:
+    """Download a model, or go on downloading it, and check every byte. Without a name: say which would be the best."""
+    if name is None:
+        best = recommended(installed().most(EASY_SHARE), unknown_params("local"))
+        get = (
+            f"the best that fits this machine: pixtral pull {best.name} ({format_bytes(best.download)})" if best else ""
+        )
+        raise UsageError(f"Name a model; {get or 'no large one fits this machine'}", names.LIST_HINT)
+    reference = names.parse(name, config.load().aliases or {})
     if reference.folder == names.demo_folder():
         return out.note("The demo is part of pixtral: there is nothing to download")
     if reference.repo is None:
@@ -45,6 +55,8 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
     """List every model on this machine; the one that runs by default has a star."""
     models = list(store.installed_models())
     default = _default_folder()
+    available = [entry for entry in CATALOGUE if entry.name not in {model.name.partition("@")[0] for model in models}]
+    room, unknown = installed().most(EASY_SHARE), {*unknown_params("local")}
     if as_json:
         keys = ("name", "size", "state", "revision", "detail")
         listed = [
@@ -52,7 +64,8 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
             | {"folder": str(model.folder), "default": model.folder == default}
             for model in models
         ]
-        return out.write(dumps({"models": listed}, out.stdout.encoding) + "\n")
+        to_pull = [_entry_json(entry, room, unknown) for entry in available]
+        return out.write(dumps({"models": listed, "available": to_pull}, out.stdout.encoding) + "\n")
     rows: list[tuple[str, ...]] = [("", "NAME", "SIZE", "STATE", "PLACE")]
     for model in models:
         state = f"{model.state}: {model.detail}" if model.detail else model.state
@@ -60,12 +73,37 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
         rows.append((star, model.name, format_bytes(model.size), state, str(model.folder)))
     for line in _table(rows):
         out.write(line + "\n")
+    if available:
+        mark = "✓" if "utf" in out.stdout.encoding.lower() else "*"
+        out.write(f"\nTo pull ({mark} fits this machine):\n")
+        for line in _table([_entry_row(entry, room, unknown, mark) for entry in available]):
+            out.write(line + "\n")
     return None
+
+
+def _entry_row(entry: Entry, room: int, unknown: set[str], mark: str) -> tuple[str, ...]:
+    """A model that can be pulled: whether it fits, its download, and the memory it takes in the format that fits."""
+    fits = entry.shape.fits(room)
+    runs = not unknown & {*entry.needs}
+    takes = f"{format_bytes(entry.shape.memory(fits or '4bit'))} in {FORMAT_NAMES[fits or '4bit']}"
+    about = [entry.about, entry.licence, *(["terms to accept on the hub"] if entry.gated else [])]
+    about += [] if runs else ["for --engine vllm"]
+    return mark if fits and runs else "", entry.name, format_bytes(entry.download), takes, ", ".join(about)
+
+
+def _entry_json(entry: Entry, room: int, unknown: set[str]) -> dict[str, Any]:
+    shape = entry.shape
+    return {
+        "name": entry.name, "repository": entry.repo, "about": entry.about, "parameters": shape.parameters,
+        "download": entry.download, "memory": {name: shape.memory(name) for name in FORMAT_NAMES},
+        "fits": shape.fits(room) or None, "runs": not unknown & {*entry.needs}, "licence": entry.licence,
+        "gated": entry.gated, "reasoning": entry.reasoning, "temperature": entry.temperature,
+    }  # fmt: skip
 
 
 def verify_model(name: str | None, out: Output) -> None:
     """Compare every byte of a model with what was recorded; raises ModelError for the first damaged file."""
-    model = names.resolve(name, configured=config.load().model)
+    model = _resolve(name)
     findings = _run_with_progress(verify.full_check(model.folder), out)
     for finding in findings:
         out.write(f"{finding.state:<8} {format_bytes(finding.size):>10}  {visible(finding.file)} {finding.detail}\n")
@@ -76,7 +114,7 @@ def verify_model(name: str | None, out: Output) -> None:
 
 def remove_model(name: str, out: Output, *, sure: bool = False) -> None:
     """Remove a model from this machine; asks first."""
-    removal = store.plan_removal(names.parse(name))
+    removal = store.plan_removal(names.parse(name, config.load().aliases or {}))
     what = f"{name}, {format_bytes(removal.size)} in {removal.places[0]}"
     if not sure and not confirm(f"Remove {what}?", out):
         return out.note("Nothing was removed")
@@ -86,13 +124,20 @@ def remove_model(name: str, out: Output, *, sure: bool = False) -> None:
 
 def show_path(name: str | None, out: Output) -> None:
     """Print a model's folder."""
-    out.write(f"{names.resolve(name, configured=config.load().model).folder}\n")
+    out.write(f"{_resolve(name).folder}\n")
+
+
+def _resolve(name: str | None) -> names.Model:
+    """The model of that name, or the one that runs by default."""
+    settings = config.load()
+    aliases, unknown = settings.aliases or {}, unknown_params(settings.engine or "local")
+    return names.resolve(name, configured=settings.model, aliases=aliases, unknown=unknown)
 
 
 def _default_folder() -> Path | None:
     """The folder of the model that runs when none is named; None when the configured one is not here."""
     try:
-        return names.resolve(None, configured=config.load().model).folder
+        return _resolve(None).folder
     except ModelError:
         return None
 

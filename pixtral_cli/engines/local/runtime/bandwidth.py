@@ -1,0 +1,21 @@
+"""How fast a device reads its memory: what bounds the decoding of one answer."""
+
+import time
+
+import torch
+
+SIZE = 1 << 28  # bytes: more than any cache holds
+ROUNDS = 4
+
+
+def read_bandwidth(device: str) -> float:
+    """Bytes a second, the best of a few rounds of adding up a tensor. Takes a fraction of a second."""
+    numbers = torch.ones(SIZE // 4, dtype=torch.float32, device=device)
+    best = min(_seconds(numbers) for _ in range(ROUNDS))
+    return SIZE / best
+
+
+def _seconds(numbers: torch.Tensor) -> float:
+    begin = time.perf_counter()
+    torch.sum(numbers).item()  # waits for the device
+    return time.perf_counter() - begin
