@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from pixtral_cli.models import layout
 from tests.hub import FakeHub

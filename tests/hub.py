@@ -48,7 +48,7 @@ class Fault:
 class Forever(list[Fault]):
     """The same fault for every request."""
 
-    def pop(self, index: object = 0) -> Fault:  # type: ignore[override]
+    def pop(self, index: object = 0) -> Fault:
         return self[0]
 
 

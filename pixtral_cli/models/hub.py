@@ -1,7 +1,8 @@
 """The one place that talks with the Hugging Face hub: what a repository holds, and a file's bytes. Its errors become ours.
 
 Its client's own downloads start again from nothing after a kill (a partial file has a random name), which nobody wants of
-25 GB (`python -m benchmarks.pulls` measures both); so bytes are asked for here, with Range, and `pull` keeps them. Session, headers, token and errors are the client's.
+25 GB (`python -m benchmarks.pulls` measures both); so bytes are asked for here, with Range, and `pull` keeps them.
+Session, headers, token and errors are the client's.
 """
 
 import os
