@@ -171,7 +171,9 @@ class _Checker:
         known = {field.name for field in fields(kind)} | ignored
         fixed = fixed or {}
         unknown = [key for key, value in raw.items() if value and key not in known and fixed.get(key) != value]
-        unknown += [key for key, value in fixed.items() if raw.get(key) is not None and raw[key] != value]
+        unknown += [
+            key for key, value in fixed.items() if (raw.get(key) or raw.get(key) is False) and raw[key] != value
+        ]
         if unknown:
             self.refuse(f"asks for {', '.join(map(repr, sorted(set(unknown))[:3]))}")
 

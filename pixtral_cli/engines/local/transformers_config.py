@@ -37,6 +37,7 @@ def to_params(config: dict[str, Any], name: str) -> dict[str, Any]:
     kind = text.get("model_type", "mistral")
     if model not in MODELS or kind not in TEXT_DEFAULTS:
         raise _refusal(name, f"a model of type {str(model if model not in MODELS else kind)[:30]!r}")
+    _check_quantization(config.get("quantization_config") or text.get("quantization_config") or {}, name)
     text = {**TEXT_DEFAULTS[kind], **text}
     _check(text, {"hidden_act": "silu", "attention_bias": False, "mlp_bias": False}, name)
     if text["sliding_window"] is not None:
@@ -52,6 +53,19 @@ def to_params(config: dict[str, Any], name: str) -> dict[str, Any]:
     if model == "llava":
         params["max_position_embeddings"] = min(text["max_position_embeddings"], PIXTRAL_WINDOW)
     return params if whole else {**params, "vision_encoder": _vision(config, name)}
+
+
+def _check_quantization(config: dict[str, Any], name: str) -> None:
+    """Refuse what the stored tensors alone do not tell; the rest is checked when they are read."""
+    method = config.get("quant_method")
+    if config and method not in ("fp8", "compressed-tensors"):
+        raise _refusal(name, f"quantization by {str(method)[:30]!r}")
+    for key in ("weight_block_size", "transform_config"):
+        if config.get(key):
+            raise _refusal(name, f"quantization with {key!r}")
+    sparsity = config.get("sparsity_config") or {}
+    if "24" in str(config.get("format")) or sparsity.get("format", "dense") != "dense":
+        raise _refusal(name, "quantization of sparse weights")
 
 
 def _rope(text: dict[str, Any], name: str) -> dict[str, Any]:
