@@ -1,6 +1,8 @@
 """`pixtral chat`: the conversation in the terminal. What it is, `terminal.repl_open` knows; which engine, `engines`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from pixtral_cli.cli.common import options
 from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags, expand_flags
@@ -15,9 +17,13 @@ if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
 
+Question = Annotated[str, typer.Argument(help="A first question, asked at once.", show_default=False)]
+
+
 @expand_flags
 def chat(
     *,
+    question: Question = "",
     image: options.Images = None,
     model: options.Model = None,
     system: options.System = None,
@@ -78,6 +84,7 @@ def chat(
             preview=settings.preview is not False,
             stats=verbose,
             markdown=not raw,
+            question=question.strip(),
             template=in_use,
         ),
         choose_output(plain=bool(settings.plain)),

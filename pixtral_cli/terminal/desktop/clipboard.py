@@ -97,8 +97,16 @@ def read_image(there: Desktop) -> bytes | str:
     return found
 
 
-def write_text(text: str, there: Desktop) -> str:
-    """Put text on the clipboard. Returns what the terminal must be sent to do it, empty when a tool has done it."""
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """Where a text went, in words, and what the terminal must be sent for it."""
+
+    where: str
+    sequence: str = ""
+
+
+def write_text(text: str, there: Desktop) -> Copied:
+    """Put text on the clipboard: by the desktop's tool, else into tmux's buffer, else by asking the terminal (OSC 52)."""
     tools: list[list[str]] = []
     if there.platform == "darwin":
         tools = [["pbcopy"]]
@@ -110,8 +118,13 @@ def write_text(text: str, there: Desktop) -> str:
         tools = [["xclip", "-selection", "clipboard", "-i"], ["xsel", "--clipboard", "--input"]]
     data = text.encode("utf-16-le" if there.windows else "utf-8", "replace")
     if any(there.has(tool[0]) and there.run(tool, data) is not None for tool in tools):
-        return ""
-    return f"\x1b]52;c;{base64.b64encode(text.encode('utf-8', 'replace')).decode()}\x07"
+        return Copied("to the clipboard")
+    if there.env.get("TMUX") and there.has("tmux"):
+        for command in (["tmux", "load-buffer", "-w", "-"], ["tmux", "load-buffer", "-"]):  # -w: tmux 3.2
+            if there.run(command, text.encode("utf-8", "replace")) is not None:
+                return Copied("to tmux's buffer (prefix ] pastes it)")
+    encoded = base64.b64encode(text.encode("utf-8", "replace")).decode()
+    return Copied("to the terminal, which may put it on the clipboard (OSC 52)", f"\x1b]52;c;{encoded}\x07")
 
 
 def _macos(there: Desktop) -> bytes | str | None:

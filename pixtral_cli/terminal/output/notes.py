@@ -57,6 +57,14 @@ class Notes:
         except (OSError, ValueError):
             return 80
 
+    @property
+    def lines(self) -> int:
+        """The window's lines; 24 where it does not say."""
+        try:
+            return os.get_terminal_size(self.out.stderr.fileno()).lines or 24
+        except (OSError, ValueError):
+            return 24
+
     def _folded(self, text: str) -> str:
         return wrap_words(text, self.columns)
 

@@ -3,6 +3,7 @@
 import glob
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from pixtral_cli import images
@@ -24,6 +25,58 @@ def path_exists(name: str) -> bool:
         return any(Path(path).expanduser().exists() for path in {name, found[0] if found else name})
     except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~nobody: no path
         return False
+
+
+def absent_names(question: "input_parser.Question") -> list[str]:
+    """Plain file names behind words that are not here: a question may speak of a file without attaching one."""
+    names: list[str] = []
+    words = False
+    for part in question.parts:
+        if not isinstance(part, input_parser.Source):
+            words |= isinstance(part, str) and bool(part.strip())
+        elif (
+            words
+            and part.raw == part.name == part.short
+            and not _REMOTE.match(part.name)
+            and not path_exists(part.name)
+        ):
+            names.append(part.name)
+    return names
+
+
+def attachable(name: str) -> str:
+    """Why Enter will not attach what a name means; nothing where it will. Reads the file's first bytes, asks no network."""
+    if _REMOTE.match(name):
+        return ""
+    local = _local_path(name)
+    if not path_exists(local):
+        return "is not here"
+    found = pdf.split_pages(local)
+    path = Path(found[0] if found else local).expanduser()
+    if path.is_dir():
+        return "is a folder"
+    if found:
+        return ""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return error.strerror or "cannot be read"
+    return _unreadable(str(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(32)
+def _unreadable(path: str, changed: int, size: int) -> str:
+    """Why a file is no picture; nothing if its header is one's. Cached for as long as the file does not change."""
+    from pixtral_cli.images.formats import read_header
+
+    try:
+        with Path(path).open("rb") as file:
+            read_header(file.read(1 << 20), "it")
+    except OSError as error:
+        return error.strerror or "cannot be read"
+    except ImageError:
+        return "is no picture that can be read"
+    return ""
 
 
 def load_images(name: str) -> list[Image]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
@@ -37,6 +37,7 @@ STYLE = Style.from_dict({
     "prompt": "bold fg:ansicyan",
 })  # fmt: skip
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+MAX_SHOWN_LINES = 20  # of a paste; a longer one is folded to one line until it is sent
 REFRESH_INTERVAL = 0.5  # seconds between two looks at the toolbar while the model loads
 
 
@@ -50,7 +51,7 @@ class Prompt:
         self,
         recall: InputHistory,
         suggest: "Callable[[str], Iterable[Suggestion]]",
-        toolbar: Callable[[str], str],
+        toolbar: Callable[[str, Sequence[str]], str],
         begun: Callable[[], None] = lambda: None,
         *,
         input: Input | None = None,
@@ -59,6 +60,7 @@ class Prompt:
         self._recall = recall
         self._begun = begun
         self._pasted: list[str] = []
+        self._folded: dict[str, str] = {}  # what stands for a long paste, and the paste
         self._draft = ""
         self._signal = 0
         self._session: PromptSession[str] = PromptSession(
@@ -68,7 +70,7 @@ class Prompt:
             complete_while_typing=Condition(self._eager),
             complete_in_thread=True,
             history=InMemoryHistory([line.text for line in recall.lines]),
-            bottom_toolbar=lambda: toolbar(self._buffer.text),
+            bottom_toolbar=lambda: toolbar(self._unfolded(self._buffer.text), tuple(self._pasted)),
             prompt_continuation="  ",
             enable_suspend=True,
             search_ignore_case=True,
@@ -90,7 +92,7 @@ class Prompt:
         self._pasted, self._draft = [], ""
         try:
             with _restore_handlers(SIGNALS):
-                text = self._prompt(draft, placeholder, busy)
+                text = self._unfolded(self._prompt(draft, placeholder, busy))
         finally:
             if self._signal:
                 signal.raise_signal(self._signal)
@@ -174,7 +176,21 @@ class Prompt:
         block = text.strip("\n")
         if "\n" in block:
             self._pasted.append(block)
-        buffer.insert_text(text if "\n" in block else block)
+        if (lines := block.count("\n") + 1) > MAX_SHOWN_LINES:
+            mark = f"[{lines} lines pasted]"
+            mark = next(
+                each for each in (mark, *(f"{mark[:-1]} {n}]" for n in range(2, 99))) if each not in self._folded
+            )
+            self._folded[mark] = block
+            buffer.insert_text(mark)
+        else:
+            buffer.insert_text(text if "\n" in block else block)
+
+    def _unfolded(self, text: str) -> str:
+        """The text with every long paste in its place."""
+        for mark, block in self._folded.items():
+            text = text.replace(mark, block)
+        return text
 
     def give_up(self, buffer: Buffer) -> None:
         """Ctrl-C: an empty line is left, any other is emptied and can be called back."""

@@ -125,10 +125,16 @@ class Repl:
         from pixtral_cli.terminal.repl import attachments, input_parser
         from pixtral_cli.terminal.repl.commands import table
 
+        if line.text.strip().lower() in ("exit", "quit") and not edits:
+            return Leave()
         known = [image.name for image in self.state.conversation.images]
         meant = input_parser.parse(line.text, attachments.path_exists, line.pasted, known)
+        if isinstance(meant, input_parser.Question) and (absent := attachments.absent_names(meant)):
+            for name in absent:
+                self.state.notes.say(f"{name} is not here: sent as text")
+            meant = input_parser.parse(line.text, attachments.path_exists, line.pasted, [*known, *absent])
         if isinstance(meant, input_parser.Command):
-            return table.find(meant.name).run(self.state, meant.argument)
+            return table.run(self.state, meant.name, meant.argument)
         return self._question(meant, edits)
 
     def _question(self, meant: "Question", edits: bool) -> Outcome:
@@ -138,7 +144,11 @@ class Repl:
         state = self.state
         for note in meant.notes:
             state.notes.say(note)
-        images = [image for source in meant.sources for image in attachments.load_images(source.name)]
+        try:
+            images = [image for source in meant.sources for image in attachments.load_images(source.name)]
+        except ImageError as error:
+            error.hint = f"{error.hint}{'. ' if error.hint else ''}In `backticks` a name is text"
+            raise
         self._check_numbers(meant.text, images)
         if images:
             state.stage(images)
@@ -183,10 +193,11 @@ class Repl:
                 error.hint = f"{error.hint}{'. ' if error.hint else ''}Your question is kept: /regen asks it again"
             raise
         self._check_schema(state.answer)
+        self._offer_code(state.answer)
         if state.answer.finish_reason == "length":
             state.notes.say(f"Cut off at {state.answer.usage.completion_tokens:,} tokens (/set max_tokens).")
+        cost, _ = state.measure()
         if state.settings.get("stats"):
-            cost, _ = state.measure()
             state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
         state.notes.draw("")
 
@@ -206,6 +217,16 @@ class Repl:
             finally:
                 typing.read()
                 self._reader.unread(typing.typed())
+
+    def _offer_code(self, answer: "Answer") -> None:
+        """What can be done with the code of an answer, if it holds any."""
+        if ("```" not in answer.text and "~~~" not in answer.text) or self.state.sampling.schema is not None:
+            return
+        from pixtral_cli.chat.codeblocks import blocks
+
+        if count := len([block for block in blocks(answer.text) if block.text.strip()]):
+            several = f" (1 to {count})" if count > 1 else ""
+            self.state.notes.say(f"/save 1 · /open 1 · /copy 1{several}")
 
     def _check_schema(self, answer: "Answer") -> None:
         """Say where an answer is not what the schema asks for; it stays in the conversation."""

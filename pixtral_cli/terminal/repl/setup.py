@@ -50,6 +50,7 @@ class ChatOptions:
     preview: bool = True
     stats: bool = False
     markdown: bool = True
+    question: str = ""  # to be asked at once
     template: "ChosenTemplate | None" = None
 
 
@@ -76,6 +77,9 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
 
         state.stage([image for source in options.sources for image in attachments.load_images(source)])
     draft = options.template.draft if options.template else ""
+    if options.question and state.editing:
+        reader.unread(as_keys(options.question))
+    draft = draft if state.editing else options.question or draft
     Repl(state, reader, out, "" if options.sources else PLACEHOLDER, draft).run()
 
 
@@ -114,13 +118,14 @@ def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -
 
         return [(name, "") for name in open_templates().names()]
 
+    state.editing = not plain
     if plain:
         from pixtral_cli.terminal.repl.plain_prompt import PlainPrompt
 
         return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb_terminal())
     from pixtral_cli.terminal.repl.prompt import Prompt
 
-    prompt = Prompt(recall, suggest, lambda text: toolbar(state, text), state.backend.start)
+    prompt = Prompt(recall, suggest, lambda text, pasted: toolbar(state, text, pasted), state.backend.start)
     state.backend.changed = prompt.redraw
     state.thumbnail = _make_thumbnails(out, prompt.unread)
     return prompt
@@ -138,7 +143,7 @@ def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[
     return lambda image, wanted: made()(image, wanted)
 
 
-def toolbar(state: State, text: str) -> str:
+def toolbar(state: State, text: str, pasted: Sequence[str] = ()) -> str:
     """Who answers and how ready it is, what waits to be sent, what Enter would attach."""
     backend = state.backend
     told = [backend.name]
@@ -153,12 +158,29 @@ def toolbar(state: State, text: str) -> str:
     if staged := len(state.conversation.staged):
         told.append(f"{count_of(staged, 'image')} attached")
     if 0 < len(text) < MAX_PARSED_LENGTH:
-        from pixtral_cli.terminal.repl import attachments, input_parser
-
-        meant = input_parser.parse(text, attachments.path_exists)
-        sources = meant.sources if isinstance(meant, input_parser.Question) else ()
-        told += [f"Enter attaches {', '.join(source.short for source in sources)}"] if sources else []
+        told += _on_enter(state, text, pasted)
+    if state.context:
+        told.append(state.context)
     return " · ".join(visible(piece) for piece in told)
+
+
+def as_keys(question: str) -> bytes:
+    """A question as the keys that ask it; several lines come as a paste does."""
+    return (f"\x1b[200~{question}\x1b[201~\r" if "\n" in question else f"{question}\r").encode()
+
+
+def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
+    """What Enter will attach and what not, by the check that Enter makes."""
+    from pixtral_cli.terminal.repl import attachments, input_parser
+
+    known = [image.name for image in state.conversation.images]
+    meant = input_parser.parse(text, attachments.path_exists, pasted, known)
+    if not isinstance(meant, input_parser.Question):
+        return []
+    absent = attachments.absent_names(meant)
+    found = [(each.short, attachments.attachable(each.name)) for each in meant.sources if each.name not in absent]
+    good = [name for name, wrong in found if not wrong]
+    return [f"Enter attaches {', '.join(good)}"] * bool(good) + [f"{name} {wrong}" for name, wrong in found if wrong]
 
 
 def _show_greeting(state: State, options: ChatOptions) -> None:

@@ -70,6 +70,8 @@ class State:
     settings: dict[str, Any] = field(default_factory=dict)
     answer: "Answer | None" = None
     template: "ChosenTemplate | None" = None
+    context: str = ""  # how much of the context window is used, as far as it is known
+    editing: bool = True  # whether the line has keys of its own
 
     def begin(self) -> None:
         """Keep what follows, if it is to be kept: there is something to keep now."""
@@ -111,6 +113,7 @@ class State:
         except PixtralError:  # the next question says what is wrong
             return None, {}
         keys = [image.key for message in messages for image in message.images]
+        self.context = f"{cost.prompt_tokens:,} of {cost.context_window:,}"
         return cost, dict(zip(keys, cost.images, strict=True))
 
     def measure_question(self) -> Cost | None:

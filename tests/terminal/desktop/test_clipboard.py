@@ -82,10 +82,10 @@ def test_where_nothing_reads_the_clipboard_the_hint_says_what_would(env: dict[st
 
 def test_text_goes_to_the_clipboard_by_a_tool_or_else_by_the_terminal() -> None:
     there, tools = desk({"xclip -selection clipboard -i": b""}, DISPLAY=":0")
-    assert clipboard.write_text("né", there) == ""
+    assert clipboard.write_text("né", there).sequence == ""
     assert tools.ran == ["xclip -selection clipboard -i < né"]
     there, _ = desk({}, SSH_CONNECTION="1 2 3 4")
-    assert clipboard.write_text("né", there) == f"\x1b]52;c;{base64.b64encode('né'.encode()).decode()}\x07"
+    assert clipboard.write_text("né", there).sequence == f"\x1b]52;c;{base64.b64encode('né'.encode()).decode()}\x07"
 
 
 def test_a_tool_that_fails_hangs_or_is_missing_gives_nothing() -> None:

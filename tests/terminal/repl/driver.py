@@ -77,7 +77,7 @@ class Room:
             prompt = Prompt(
                 self.recall,
                 lambda before: (),
-                lambda text: "",
+                lambda text, pasted: "",
                 self.state.backend.start,
                 input=pipe,
                 output=DummyOutput(),

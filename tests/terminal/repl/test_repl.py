@@ -91,11 +91,11 @@ def test_a_picture_that_cannot_be_read_is_an_error_at_once_and_the_text_stays_fo
     assert room.asked() == ["[red.png]", "what?"]
 
 
-def test_one_bad_picture_attaches_none_of_the_others(room: Room) -> None:
+def test_one_bad_picture_is_named_and_the_others_are_attached(room: Room) -> None:
     Path("bad.png").write_text("<html>")
     said = room.keys("/image red.png bad.png\r" + EMPTY + "hello\r")
     assert "bad.png" in said
-    assert room.asked() == ["hello"]
+    assert room.asked() == ["[red.png]", "hello"]
 
 
 def test_a_name_of_an_image_that_is_there_already_is_words(room: Room) -> None:
@@ -476,7 +476,7 @@ def test_help_names_every_command(room: Room) -> None:
     from pixtral_cli.terminal.repl.commands.table import TABLE
 
     assert all(f"/{row.name}" in said for row in TABLE)
-    assert said.count("Attach a part of an image") == 2
+    assert said.count("Attach a part of an image") == 1
 
 
 def test_an_answer_that_was_cut_off_says_so(room: Room) -> None:

@@ -66,8 +66,11 @@ def open_block(state: State, argument: str) -> None:
 
 def copy_text(state: State, argument: str) -> None:
     text = _block_numbered(state, argument).text if argument else _last_answer(state)
-    state.notes.draw(clipboard.write_text(text, state.desktop()))
-    state.notes.say(f"Copied {len(text):,} characters.")
+    copied = clipboard.write_text(text, state.desktop())
+    if copied.sequence:
+        state.notes.draw(copied.sequence)
+    verb = "Sent" if copied.sequence else "Copied"
+    state.notes.say(f"{verb} {len(text):,} characters {copied.where}.")
 
 
 def show_raw(state: State, argument: str) -> None:

@@ -3,18 +3,30 @@
 import re
 
 from pixtral_cli import images
-from pixtral_cli.errors import UsageError
+from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.desktop import clipboard, screenshot
 from pixtral_cli.terminal.repl import attachments
 from pixtral_cli.terminal.repl.state import State
 
 
 def attach(state: State, argument: str) -> None:
-    """All of the named pictures, or none of them if one cannot be read."""
+    """The named pictures. Of several, those that cannot be read are named and the others attached."""
     names = list(attachments.image_names(argument))
     if not names:
         raise UsageError("/image wants a path or a URL", "E.g. /image ~/Pictures/*.png")
-    state.stage([image for name in names for image in attachments.load_images(name)])
+    found: list[Image] = []
+    wrong: list[PixtralError] = []
+    for name in names:
+        try:
+            found += attachments.load_images(name)
+        except (ImageError, NetworkError) as error:
+            wrong.append(error)
+    if wrong and not found:
+        raise wrong[0]
+    state.stage(found)
+    for each in wrong:
+        state.notes.error(each)
 
 
 def paste(state: State, argument: str) -> None:
@@ -49,11 +61,16 @@ def list_images(state: State, argument: str) -> None:
 
 def drop(state: State, argument: str) -> None:
     """All of the numbered images, or none of them if one is not there. The others keep their numbers."""
-    numbers = dict.fromkeys(_numbers(argument, "/drop 2"))
+    there = list(state.conversation.numbered)
+    if argument.strip().lower() == "all" and not there:
+        return state.notes.say("There is no image.")
+    every = " ".join(map(str, there)) if argument.strip().lower() == "all" else argument
+    numbers = dict.fromkeys(_numbers(every, "/drop 2, /drop 2-4 or /drop all"))
     for number in numbers:
         state.conversation.image(number)
     for number in numbers:
         state.notes.say(f"#{number} {state.conversation.drop(number).name} is out.")
+    return None
 
 
 def crop(state: State, argument: str) -> None:
@@ -64,7 +81,7 @@ def crop(state: State, argument: str) -> None:
 
 
 def _numbers(text: str, example: str) -> list[int]:
-    words = text.replace(",", " ").split()
-    if not words or not all(re.fullmatch(r"#?\d{1,4}", word) for word in words):
+    found = [re.fullmatch(r"#?(\d{1,4})(?:-#?(\d{1,4}))?", word) for word in text.replace(",", " ").split()]
+    if not found or not all(found):
         raise UsageError("The number of an image is wanted", f"E.g. {example}; /images lists them")
-    return [int(word.removeprefix("#")) for word in words]
+    return [number for each in found if each for number in range(int(each[1]), int(each[2] or each[1]) + 1)]

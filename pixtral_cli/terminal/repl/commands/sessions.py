@@ -21,8 +21,23 @@ def list_sessions(state: State, argument: str) -> None:
     else:
         rows = [_row(summary) for summary in state.sessions().list(MAX_LISTED)]
         nothing = "No conversation is saved yet."
-    state.notes.rows(rows)
+    state.notes.rows(_fitted(rows[: max(3, state.notes.lines - 4)], state.notes.columns))
     state.notes.say("/load ID goes on with one." if rows else nothing)
+
+
+def _fitted(rows: "list[tuple[str, ...]]", columns: int) -> "list[tuple[str, ...]]":
+    """The rows with their last cells cut so that each takes one line, where that leaves something of them."""
+    from wcwidth import wcswidth
+
+    used = (
+        sum(max((wcswidth(row[place]) for row in rows), default=0) + 2 for place in range(len(rows[0]) - 1))
+        if rows
+        else 0
+    )
+    left = columns - used
+    if left < 12:
+        return rows
+    return [(*row[:-1], row[-1] if wcswidth(row[-1]) <= left else f"{row[-1][: left - 1]}…") for row in rows]
 
 
 def load_session(state: State, argument: str) -> None:

@@ -14,7 +14,7 @@ from pixtral_cli.terminal.repl.backend import Backend
 from pixtral_cli.terminal.repl.commands import templates
 from pixtral_cli.terminal.repl.state import State
 
-DEFAULT = "default"
+RESETS = ("default", "none", "off")  # words that undo a setting; in quotes they are a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,10 @@ def _one_of(**values: Any) -> Callable[[str], Any]:
     return read
 
 
+def _without_quotes(text: str) -> str:
+    return text[1:-1] if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'" else text
+
+
 def _schema(text: str) -> dict[str, Any] | None:
     from pixtral_cli.structured.schema import parse
 
@@ -66,7 +70,7 @@ SETTINGS = {
     "top_p": Setting(RANGES["top_p"][2], "nucleus sampling", _number(*RANGES["top_p"][:2])),
     "max_tokens": Setting("a whole number", "longest answer", _integer(1)),
     "seed": Setting("a whole number", "same seed, same answer", _integer(0)),
-    "stop": Setting("a text", "the answer ends before it", lambda text: (text,)),
+    "stop": Setting("a text", "the answer ends before it", lambda text: (_without_quotes(text),)),
     "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
     "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
     "markdown": Setting("on | off", "answers are rendered", _one_of(on=True, off=False)),
@@ -85,8 +89,10 @@ def change_setting(state: State, argument: str) -> None:
     if row is None:
         raise UsageError(f"There is no setting {name}", f"There are {', '.join(SETTINGS)}")
     name, text = name.replace("-", "_").lower(), text.strip()
-    if text == DEFAULT:
+    if text.lower() in RESETS and not (text.lower() == "off" and "off" in row.takes):
         state.settings.pop(name, None)
+        if name == "schema" and text.lower() == "none":
+            state.settings[name] = None
     elif text:
         try:
             state.settings[name] = row.read(text)
@@ -99,7 +105,7 @@ def system(state: State, argument: str) -> None:
     """Several lines may stand in triple quotes."""
     text = argument.strip('"').strip() if argument.startswith('"""') else argument
     if text:
-        state.conversation.system = None if text == "off" else text
+        state.conversation.system = None if text.lower() in RESETS else text
     now = state.conversation.system
     state.notes.say(f"System prompt: {now}" if now else "No system prompt.")
 

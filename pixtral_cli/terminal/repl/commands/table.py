@@ -21,67 +21,132 @@ class Command:
     run: Callable[[State, str], Outcome]
     kind: Kind = ""
     aliases: tuple[str, ...] = ()
+    group: str = ""
 
 
 KEYS = (
-    "",
     "A picture is attached by its path or URL anywhere in the line, or by @path. #2 places image 2 again.",
     'Ctrl-J makes a new line, """ opens and closes several. Ctrl-G is your editor, Ctrl-R searches, Ctrl-V is /paste.',
-    "Ctrl-C stops an answer, Ctrl-D leaves.",
+    "Ctrl-C stops an answer and keeps what you typed meanwhile, Ctrl-D leaves.",
+)
+PLAIN_KEYS = (  # where the line has no keys of its own
+    "A picture is attached by its path or URL anywhere in the line, or by @path. #2 places image 2 again.",
+    'A line of """ opens and closes several. Ctrl-C stops an answer, Ctrl-D leaves.',
 )
 
 
 def show_help(state: State, argument: str) -> None:
-    """All commands, or one."""
+    """All commands by groups, or one with what it takes."""
     if argument:
         row = find(argument.removeprefix("/"))
         state.notes.rows([(f"/{row.name} {row.takes}".rstrip(), row.summary)])
+        if row.name == "set":
+            state.notes.rows([(f"  {name}", each.takes, each.summary) for name, each in settings.SETTINGS.items()])
         return
-    names = {row.name: " ".join(f"/{name}" for name in (row.name, *row.aliases)) for row in TABLE}
-    state.notes.rows([(f"{names[row.name]} {row.takes}".rstrip(), row.summary) for row in TABLE])
-    for line in KEYS:
+    groups: dict[str, list[str]] = {}
+    for row in TABLE:
+        names = "/".join((row.name, *row.aliases))
+        groups.setdefault(row.group, []).append(f"/{names} {row.takes}".rstrip())
+    for group, commands in groups.items():
+        state.notes.say(f"{group}: {'  '.join(commands)}")
+    state.notes.say("/help COMMAND says what one does.")
+    for line in KEYS if state.editing else PLAIN_KEYS:
         state.notes.say(line)
 
 
 TABLE: Sequence[Command] = (
-    Command("image", "PATH|URL…", "Attach pictures; patterns such as *.png work", images.attach, "picture"),
-    Command("paste", "", "Attach the picture on the clipboard", images.paste),
-    Command("shot", "[region|screen]", "Take a picture of the screen and attach it", images.take_screenshot, "area"),
-    Command("images", "", "List the images of the conversation", images.list_images),
-    Command("drop", "N…", "Take images out again, sent ones too", images.drop, "image"),
-    Command("crop", "N X Y W H", "Attach a part of an image, in pixels or percent", images.crop, "image"),
-    Command("undo", "[N]", "Take back the last question and its answer, or the last N", turns.undo),
-    Command("redo", "[N]", "Bring back what was undone", turns.redo),
-    Command("versions", "[N]", "List the tries of the last question, or show one", turns.versions),
-    Command("regen", "[TEMPERATURE]", "Answer the last question again", turns.regenerate),
-    Command("edit", "", "Change the last question and ask it again", turns.edit),
-    Command("clear", "", "Begin a new conversation", turns.clear),
-    Command("system", "[TEXT|off]", "Show or set the system prompt", settings.system),
-    Command("set", "[NAME VALUE]", "Show or change settings", settings.change_setting, "setting"),
-    Command("template", "[NAME [KEY=VALUE…]|off]", "Ask by a template", templates.choose_template, "template"),
-    Command("show", "[history]", "Show the state of things, or all that was said", settings.show),
-    Command("model", "[NAME]", "Show or switch the model; the conversation stays", settings.model, "model"),
-    Command("stats", "", "Tokens and times of the last answer", settings.stats),
-    Command("code", "", "List the code blocks of the last answer", code.list_blocks),
-    Command("save", "[N] [FILE]", "Save code block N; without N, the conversation", code.save_block, "block"),
-    Command("open", "[N]", "Show code block N in the browser", code.open_block, "block"),
-    Command("copy", "[N]", "Copy the last answer, or code block N", code.copy_text, "block"),
-    Command("raw", "", "Show the last answer as it was written", code.show_raw),
-    Command("sessions", "[WORDS]", "List the saved conversations, or search them", sessions.list_sessions),
-    Command("load", "ID", "Go on with a saved conversation", sessions.load_session, "session"),
-    Command("help", "[COMMAND]", "This list", show_help, "command", ("?",)),
-    Command("bye", "", "Leave", lambda state, argument: Leave(), aliases=("exit", "quit")),
+    Command(
+        "image", "PATH|URL…", "Attach pictures; patterns such as *.png work", images.attach, "picture", group="Pictures"
+    ),
+    Command("paste", "", "Attach the picture on the clipboard", images.paste, group="Pictures"),
+    Command(
+        "shot",
+        "[region|screen]",
+        "Take a picture of the screen and attach it",
+        images.take_screenshot,
+        "area",
+        group="Pictures",
+    ),
+    Command("images", "", "List the images of the conversation", images.list_images, group="Pictures"),
+    Command("drop", "N…", "Take images out again, sent ones too", images.drop, "image", group="Pictures"),
+    Command(
+        "crop", "N X Y W H", "Attach a part of an image, in pixels or percent", images.crop, "image", group="Pictures"
+    ),
+    Command(
+        "undo", "[N]", "Take back the last question and its answer, or the last N", turns.undo, group="Conversation"
+    ),
+    Command("redo", "[N]", "Bring back what was undone", turns.redo, group="Conversation"),
+    Command(
+        "versions", "[N]", "List the tries of the last question, or show one", turns.versions, group="Conversation"
+    ),
+    Command("regen", "[TEMPERATURE]", "Answer the last question again", turns.regenerate, group="Conversation"),
+    Command("edit", "", "Change the last question and ask it again", turns.edit, group="Conversation"),
+    Command("clear", "", "Begin a new conversation", turns.clear, group="Conversation"),
+    Command(
+        "sessions",
+        "[WORDS]",
+        "List the saved conversations, or search them",
+        sessions.list_sessions,
+        group="Conversation",
+    ),
+    Command("load", "ID", "Go on with a saved conversation", sessions.load_session, "session", group="Conversation"),
+    Command("system", "[TEXT|off]", "Show or set the system prompt", settings.system, group="Settings"),
+    Command("set", "[NAME VALUE]", "Show or change settings", settings.change_setting, "setting", group="Settings"),
+    Command(
+        "template",
+        "[NAME [KEY=VALUE…]|off]",
+        "Ask by a template",
+        templates.choose_template,
+        "template",
+        group="Settings",
+    ),
+    Command("show", "[history]", "Show the state of things, or all that was said", settings.show, group="Settings"),
+    Command(
+        "model", "[NAME]", "Show or switch the model; the conversation stays", settings.model, "model", group="Settings"
+    ),
+    Command("stats", "", "Tokens and times of the last answer", settings.stats, group="Answers"),
+    Command("code", "", "List the code blocks of the last answer", code.list_blocks, group="Answers"),
+    Command(
+        "save",
+        "[N] [FILE]",
+        "Save code block N; without N, the conversation",
+        code.save_block,
+        "block",
+        group="Answers",
+    ),
+    Command("open", "[N]", "Show code block N in the browser", code.open_block, "block", group="Answers"),
+    Command("copy", "[N]", "Copy the last answer, or code block N", code.copy_text, "block", group="Answers"),
+    Command("raw", "", "Show the last answer as it was written", code.show_raw, group="Answers"),
+    Command("help", "[COMMAND]", "This list", show_help, "command", ("?",), group="Others"),
+    Command("bye", "", "Leave", lambda state, argument: Leave(), aliases=("exit", "quit"), group="Others"),
 )
 
+AS_TEXT = "Begin with a space to send it as text"
 BY_NAME = {name: row for row in TABLE for name in (row.name, *row.aliases)}
 
 
 def find(name: str) -> Command:
-    """The command of that name. Raises UsageError with the nearest one."""
+    """The command of that name, or the only one that begins so. Raises UsageError with the nearest one."""
     from difflib import get_close_matches
 
     if name in BY_NAME:
         return BY_NAME[name]
-    near = get_close_matches(name, BY_NAME, 1) or [other for other in BY_NAME if other.startswith(name)][:1]
-    hint = f"Did you mean /{near[0]}?" if near else "/help lists them; begin with a space to send it as text"
-    raise UsageError(f"There is no command /{name}", hint)
+    begun = list({row.name: row for known, row in BY_NAME.items() if known.startswith(name)}.values())
+    if len(begun) == 1:
+        return begun[0]
+    near = get_close_matches(name, BY_NAME, 1)
+    several = f"It could be {', '.join(f'/{row.name}' for row in begun)}" if begun else ""
+    hint = several or (f"Did you mean /{near[0]}?" if near else "/help lists them")
+    raise UsageError(f"There is no command /{name}", f"{hint}{'' if hint.endswith('?') else '.'} {AS_TEXT}")
+
+
+def run(state: State, name: str, argument: str) -> Outcome:
+    """Do what a command says. Raises UsageError for words behind one that takes none."""
+    row = find(name)
+    if argument and not row.takes:
+        raise UsageError(f"/{row.name} takes no words, and {_short(argument)!r} follows it", AS_TEXT)
+    return row.run(state, argument)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 30 else f"{text[:29]}…"
