@@ -29,6 +29,7 @@ class AnswerInput:
 
     def __init__(self, keyboard: int, screen: TextIO, doing: Callable[[], str]) -> None:
         self.draft, self.queued = "", False
+        self._leaving = False  # Ctrl-D was pressed on an empty draft
         self._keyboard, self._screen = keyboard, screen
         self._doing = doing
         self._keys: list[KeyPress] = []
@@ -63,20 +64,19 @@ class AnswerInput:
     def footer(self, columns: int) -> list[str]:
         """The state of the answer, and the draft behind the prompt's mark, in at most `columns` columns."""
         self.read()
-        lines = (f"> {visible(self.draft, 10_000)}" if "\n" not in self.draft else f"> {self.draft}").split("\n")
+        status = f"\x1b[2m{_clipped(self._status(), columns - 1)}\x1b[0m"
+        if not self.draft:
+            return ["", status]
+        lines = [visible(line, 10_000) for line in f"> {self.draft}".split("\n")]
         if len(lines) > MAX_DRAFT_LINES:
             lines = [f"> … {len(lines)} lines", *lines[1 - MAX_DRAFT_LINES :]]
-        return [
-            "",
-            f"\x1b[2m{_clipped(self._status(), columns - 1)}\x1b[0m",
-            *(_tail(line, columns - 2) for line in lines),
-        ]
+        return ["", status, *(_tail(line, columns - 2) for line in lines)]
 
     def typed(self) -> bytes:
         """The draft as keys for the prompt that comes next; with Enter when it was pressed last."""
         text = self.draft.strip("\n") if self.queued else self.draft
         if not text:
-            return b""
+            return b"\x04" if self._leaving else b""
         keys = f"{PASTE_BEGIN}{text}{PASTE_END}" if "\n" in text else text
         return (keys + "\r" * self.queued).encode()
 
@@ -120,6 +120,8 @@ class AnswerInput:
             self._insert(press.data.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
         elif press.key in (Keys.ControlM, Keys.Enter):
             self.queued = bool(self.draft.strip())
+        elif press.key == Keys.ControlD:
+            self._leaving = not self.draft
         elif press.key == Keys.ControlJ:
             self._insert("\n")
         elif press.key == Keys.ControlH:

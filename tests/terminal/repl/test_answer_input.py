@@ -37,6 +37,14 @@ def test_enter_sends_the_draft_when_the_answer_is_whole() -> None:
         chat.until(lambda: chat.text.count("next one") == 2, "the answer to the draft")
 
 
+def test_leaving_is_not_forgotten_when_it_is_asked_for_during_an_answer() -> None:
+    with Chat() as chat:
+        chat.echo(PAUSE="0.1")
+        chat.type(b"one two three four five six\r")
+        chat.wait_for("one two")
+        chat.end()
+
+
 @pytest.mark.parametrize("marks", [(b"\x1b[200~", b"\x1b[201~"), (b"", b"")])
 def test_three_lines_pasted_during_an_answer_are_one_draft(marks: tuple[bytes, bytes]) -> None:
     with Chat() as chat:
