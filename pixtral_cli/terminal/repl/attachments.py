@@ -46,13 +46,12 @@ def absent_names(question: "input_parser.Question") -> list[str]:
 
 def attachable(name: str) -> str:
     """Why Enter will not attach what a name means; nothing where it will. Reads the file's first bytes, asks no network."""
-    if _REMOTE.match(name):
+    if _REMOTE.match(name) or name.lower().startswith("file:"):
         return ""
-    local = _local_path(name)
-    if not path_exists(local):
+    if not path_exists(name):
         return "is not here"
-    found = pdf.split_pages(local)
-    path = Path(found[0] if found else local).expanduser()
+    found = pages.split_pages(name)
+    path = Path(found[0] if found else name).expanduser()
     if path.is_dir():
         return "is a folder"
     if found:
@@ -67,11 +66,13 @@ def attachable(name: str) -> str:
 @lru_cache(32)
 def _unreadable(path: str, changed: int, size: int) -> str:
     """Why a file is no picture; nothing if its header is one's. Cached for as long as the file does not change."""
-    from pixtral_cli.images.formats import read_header
+    from pixtral_cli.images.formats import rare_format, read_header
 
     try:
         with Path(path).open("rb") as file:
-            read_header(file.read(1 << 20), "it")
+            data = file.read(1 << 20)
+        if not rare_format(data):
+            read_header(data, "it")
     except OSError as error:
         return error.strerror or "cannot be read"
     except ImageError:
