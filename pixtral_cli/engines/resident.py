@@ -18,7 +18,7 @@ from pixtral_cli import __version__, errors
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
-from pixtral_cli.engines.remote.errors import Endpoint, Unreachable
+from pixtral_cli.engines.remote.errors import Endpoint, NotListening
 from pixtral_cli.errors import ModelError, PixtralError
 from pixtral_cli.models.names import Model
 
@@ -106,7 +106,7 @@ def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[st
         client = connect_client(socket, read_timeout=STATUS_TIMEOUT)
         try:
             yield socket, client.get("/status")
-        except Unreachable:
+        except NotListening:  # a stopped process keeps its socket
             socket.unlink(missing_ok=True)
         except PixtralError:
             continue

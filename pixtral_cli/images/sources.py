@@ -127,7 +127,7 @@ def _file_url(url: str) -> str:
 
 
 def _data_url(url: str) -> bytes:
-    """RFC 2397, with whitespace and missing padding forgiven as browsers do."""
+    """RFC 2397; whitespace, missing padding and the URL-safe alphabet are accepted."""
     comma = url.find(",")
     if comma < 0:
         refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL)
@@ -136,11 +136,12 @@ def _data_url(url: str) -> bytes:
     data = unquote_to_bytes(url[comma + 1 :])
     if not url[:comma].lower().endswith(";base64"):
         return data
-    data = data.translate(None, b" \t\r\n").rstrip(b"=")
+    data = data.translate(_URL_SAFE, b" \t\r\n").rstrip(b"=")
     try:
         return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except binascii.Error as error:
         refuse("data URL", "malformed, its data is not base64", _DATA_URL, error)
 
 
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648, section 5
 _DATA_URL = "It looks like data:image/png;base64,iVBORw0…"

@@ -280,7 +280,13 @@ async def _send_api_error(request: Request, api_error: Exception) -> Response:
 
 async def _send_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    api_error = ApiError(error.status_code, error.detail, code=error.detail.lower().replace(" ", "_"))
+    detail = error.detail
+    if error.status_code == 404:
+        known = ", ".join(
+            route.path for route in request.app.routes if isinstance(route, Route) and "{" not in route.path
+        )
+        detail = f"There is no {request.url.path[:100]!r} here; there are: {known}"
+    api_error = ApiError(error.status_code, detail, code=error.detail.lower().replace(" ", "_"))
     return JSONResponse(api_error.body, api_error.status, error.headers)
 
 

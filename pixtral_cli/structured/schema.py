@@ -98,6 +98,8 @@ def _validated(text: str, schema: dict[str, Any]) -> Any:
         error = min(validator.iter_errors(value), key=_depth, default=None)
     except ValueError as error:
         raise AnswerMismatch(_one_line(f"The answer is not valid JSON: {_reason(error)}")) from None
+    except OverflowError:  # a number of hundreds of digits, held against a fraction
+        raise AnswerMismatch("The answer holds a number that is too large") from None
     except RecursionError:
         raise AnswerMismatch("The answer is nested too deep to be held against the schema") from None
     if error is not None:

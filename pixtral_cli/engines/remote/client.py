@@ -10,7 +10,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pixtral_cli.engines.remote.errors import Endpoint, ErrorDetails, Unreachable, error_details, error_from_status
+from pixtral_cli.engines.remote.errors import (
+    Endpoint,
+    ErrorDetails,
+    NotListening,
+    Unreachable,
+    error_details,
+    error_from_status,
+)
 from pixtral_cli.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -188,7 +195,7 @@ class ApiClient:
 
     def _decode(self, text: str | bytes) -> Any:
         try:
-            return json.loads(text)
+            return json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise self.broken("sent something that is not JSON") from error
 
@@ -204,7 +211,9 @@ class ApiClient:
             raise Unreachable(f"{name} cannot be reached: no connection within 10 s", "Check the network") from error
         except httpx2.ConnectError as error:
             hint = "Is the server running?" if self.server.is_local else "Check the network and --base-url"
-            raise Unreachable(f"{name} cannot be reached: {_root_cause(error)}", hint) from error
+            cause = _root_cause(error)
+            kind = NotListening if isinstance(cause, ConnectionRefusedError | FileNotFoundError) else Unreachable
+            raise kind(f"{name} cannot be reached: {_reason(cause)}", hint) from error
         except httpx2.TimeoutException as error:
             raise NetworkError(f"{name} fell silent", "Try again") from error
         except httpx2.SSEError as error:
@@ -223,12 +232,12 @@ def _parse_error(body: bytes) -> ErrorDetails:
 
 
 def _read_limited(response: "httpx2.Response", limit: int) -> bytes:
-    body = b""
+    body = bytearray()
     for piece in response.iter_bytes():
         body += piece
         if len(body) > limit:
             break
-    return body
+    return bytes(body)
 
 
 def _parse_retry_after(header: str) -> float | None:
@@ -243,10 +252,16 @@ def _parse_retry_after(header: str) -> float | None:
         return None
 
 
-def _root_cause(error: Exception) -> str:
-    """The message of the first exception in a chain, shortened."""
-    cause: BaseException = error
-    while cause.__cause__ or cause.__context__:
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]
-    words = getattr(cause, "strerror", None) or str(cause)
-    return words[:60].lower()
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """The first exception in a chain."""
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error
+
+
+def _reason(cause: BaseException) -> str:
+    return (getattr(cause, "strerror", None) or str(cause))[:60].lower()

@@ -21,7 +21,7 @@ from pixtral_cli.engines.remote.errors import (
     error_from_status,
     parse_endpoint,
 )
-from pixtral_cli.errors import ModelError, NetworkError, PixtralError
+from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
 
 LA_PLATEFORME = "https://api.mistral.ai/v1"
@@ -37,6 +37,8 @@ def connect(base_url: str | None, model: str | None, keys_file: Path) -> "Remote
     Asks the network nothing. Raises UsageError for what is no URL and NetworkError when La Plateforme's key is missing.
     """
     to = parse_endpoint(base_url or LA_PLATEFORME)
+    if to.is_la_plateforme and not to.is_secure:
+        raise UsageError(f"{to.host} would get the API key in clear text", "Use https://")
     to = replace(to, key=keys.find(to.host, keys_file))
     if to.is_la_plateforme and not to.key:
         raise Refused("There is no API key for La Plateforme", LOGIN_HINT)

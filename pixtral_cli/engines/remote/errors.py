@@ -57,6 +57,11 @@ class Endpoint:
         return self.socket is not None or self.host in ("localhost", "127.0.0.1", "::1")
 
     @property
+    def is_secure(self) -> bool:
+        """Whether requests are encrypted."""
+        return self.base_url.startswith("https://")
+
+    @property
     def is_la_plateforme(self) -> bool:
         """Whether it is La Plateforme."""
         return self.host == "mistral.ai" or self.host.endswith(".mistral.ai")
@@ -73,6 +78,10 @@ def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
 
 class Unreachable(NetworkError):
     """No connection could be made."""
+
+
+class NotListening(Unreachable):
+    """The connection was refused: no process listens there."""
 
 
 class Refused(NetworkError):

@@ -1,6 +1,7 @@
 """The JSON of chat completion requests and replies. Sending is in `client`."""
 
 import io
+import math
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -116,7 +117,7 @@ def _parse_text(content: Any) -> str:
         return ""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        return "".join(_parse_text(text) for text in texts)
+        content = "".join(text if isinstance(text, str) else "" for text in texts)
     if not isinstance(content, str):
         raise MalformedEvent
     return content
@@ -144,6 +145,6 @@ def _parse_timings(timings: Any) -> Timings | None:
     if not isinstance(timings, dict):
         return None
     known = {one.name: timings.get(one.name) for one in fields(Timings)}
-    numbers = {name: value for name, value in known.items() if isinstance(value, int | float)}
+    numbers = {name: value for name, value in known.items() if isinstance(value, int | float) and math.isfinite(value)}
     numbers["peak_memory"] = int(numbers.get("peak_memory", 0))
     return Timings(**numbers)  # type: ignore[arg-type]

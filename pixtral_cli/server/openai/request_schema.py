@@ -18,12 +18,18 @@ class Strict(BaseModel):
 Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT)]
 ShortText: TypeAlias = Annotated[str, Field(max_length=512)]
 ZeroNumber: TypeAlias = Annotated[float, Field(ge=0, le=0)]
+# -1 is the rest of the context window, as at llama.cpp's server.
+TokenLimit: TypeAlias = Annotated[int, Field(ge=1, le=10_000_000)] | Literal[-1]
 EmptyList: TypeAlias = Annotated[list[Any], Field(max_length=0)]
+
+
+Ignored: TypeAlias = Annotated[dict[str, Any], Field(max_length=64)]
 
 
 class TextPart(Strict):
     type: Literal["text"]
     text: Text
+    cache_control: Ignored | None = None
 
 
 class ImageURL(Strict):
@@ -34,6 +40,7 @@ class ImageURL(Strict):
 class ImagePart(Strict):
     type: Literal["image_url"]
     image_url: str | ImageURL = Field(description="An http(s) URL or a data URL; the plain string is La Plateforme's.")
+    cache_control: Ignored | None = None
 
     @property
     def url(self) -> str:
@@ -105,8 +112,8 @@ class ChatRequest(Strict):
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    max_tokens: int | None = Field(None, ge=1, le=10_000_000)
-    max_completion_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    max_tokens: TokenLimit | None = None
+    max_completion_tokens: TokenLimit | None = None
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     random_seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="La Plateforme's name of `seed`.")
     stop: (
@@ -123,11 +130,14 @@ class ChatRequest(Strict):
     prompt_cache_key: ShortText | None = None
     service_tier: ShortText | None = None
     parallel_tool_calls: bool | None = None
+    store: bool | None = None
+    reasoning_effort: ShortText | None = None
+    verbosity: ShortText | None = None
+    prompt_cache_retention: ShortText | None = None
+    cache_control: Ignored | None = None
     # Taken when they ask for nothing.
-    store: Literal[False] | None = None
     safe_prompt: Literal[False] | None = None
     prompt_mode: None = None
-    reasoning_effort: Literal["none"] | None = None
     prediction: None = None
     frequency_penalty: ZeroNumber | None = None
     presence_penalty: ZeroNumber | None = None

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -30,7 +32,15 @@ MAX_IMAGES = 128
 MAX_URLS = 16
 MAX_PIXELS = 512_000_000  # of all images of a request together
 SECONDS_FOR_IMAGES = 60
+BARE_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}\s*")
 IMAGE_CACHE_BYTES = 128_000_000  # bytes of images
+
+NO_EFFECT = frozenset(
+    {"cache_control", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
+     "safety_identifier", "service_tier", "store", "user", "verbosity"}
+)  # fmt: skip
+_logged: set[str] = set()  # fields that the log has named already
+log = logging.getLogger("pixtral.server")
 
 ImageLoader: TypeAlias = Callable[[str], Image]
 
@@ -48,9 +58,13 @@ class EngineRequest:
 def parse_request(body: bytes | bytearray) -> ChatRequest:
     """Raises ApiError 400, naming the field, for a body that is not a chat completion request."""
     try:
-        return ChatRequest.model_validate_json(body)
+        request = ChatRequest.model_validate_json(body)
     except ValidationError as error:
         raise _validation_error(error, body) from None
+    if new := (request.model_fields_set & NO_EFFECT) - _logged:
+        _logged.update(new)
+        log.warning("Fields without effect here: %s", ", ".join(sorted(new)))
+    return request
 
 
 def _validation_error(error: ValidationError, body: bytes | bytearray) -> ApiError:
@@ -178,14 +192,17 @@ async def _part(part: Any, where: str, load: ImageLoader) -> Part:
 
 
 def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
+    limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
     stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
     chosen: dict[str, Any] = {
         "temperature": request.temperature,
         "top_p": request.top_p,
-        "max_tokens": request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens,
+        "max_tokens": limit,
         "seed": request.random_seed if request.seed is None else request.seed,
     }
     given = {name: value for name, value in chosen.items() if value is not None}
+    if limit == -1:
+        given["max_tokens"] = None
     return replace(defaults, stop=stop or defaults.stop, **given)
 
 
@@ -209,6 +226,8 @@ def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: b
                 checked.put(key, image, len(image.data))
             return image
         if scheme not in ("http", "https"):
+            if BARE_BASE64.fullmatch(source[:1000]):
+                raise ImageError("image_url is base64 without its beginning", "Put data:image/png;base64, before it.")
             raise ImageError("image_url must be an http(s) URL or a data URL")
         if not urls:
             raise UsageError("This server takes images by data URL only")

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pixtral_cli.chat.preview import NO_SOURCES, PREVIEW_SOURCES, WITH_SCRIPTS
 from pixtral_cli.server.http.errors import ApiError
 
 FOLDER = Path(__file__).parent
@@ -22,11 +23,10 @@ MEDIA_TYPES = {
 PREVIEW = "preview.html"
 PREVIEW_WITH_SCRIPTS = "preview-scripts.html"
 
-NO_SOURCES = "default-src 'none'; base-uri 'none'; form-action 'none'"
 PAGE_SOURCES = f"{NO_SOURCES}; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'"
 PAGE_POLICY = f"{PAGE_SOURCES}; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
 # A page that the model wrote: without an origin and without network access.
-PREVIEW_POLICY = f"{NO_SOURCES}; sandbox allow-scripts; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; frame-ancestors 'self'"
+PREVIEW_POLICY = f"{PREVIEW_SOURCES}; sandbox allow-scripts; frame-ancestors 'self'"
 
 COMMON_HEADERS = {
     "Cache-Control": "no-cache",
@@ -60,7 +60,7 @@ def content_security_policy(name: str) -> str:
     if name == f"page/{PREVIEW}":
         return f"{PREVIEW_POLICY}; script-src '{_preview_script_hash()}'"
     if name == f"page/{PREVIEW_WITH_SCRIPTS}":
-        return f"{PREVIEW_POLICY}; script-src 'unsafe-inline'"
+        return f"{PREVIEW_POLICY}; {WITH_SCRIPTS}"
     return PAGE_POLICY
 
 

@@ -53,11 +53,16 @@ def save_block(state: State, argument: str) -> None:
 def open_block(state: State, argument: str) -> None:
     import webbrowser
 
-    block = _block_numbered(state, argument)
+    number, _, option = argument.partition(" ")
+    if option.strip() not in ("", "scripts"):
+        raise UsageError(
+            "/open takes a number and, to let the page run its scripts, the word scripts", "/open 1 scripts"
+        )
+    block = _block_numbered(state, number)
     kind = BROWSER_KINDS.get(block.language)
     if kind is None:
         raise UsageError(f"A browser shows no {block.language or 'plain text'}", "Save it instead: /save N FILE")
-    file = _write_page(block, kind)
+    file = _write_page(block, scripts=bool(option))
     if _has_browser(state.desktop().env) and webbrowser.open(file.as_uri()):
         state.notes.say(f"Opened {file}")
     else:
@@ -103,15 +108,17 @@ def _block_numbered(state: State, argument: str) -> "CodeBlock":
     return found[int(number) - 1]
 
 
-def _write_page(block: "CodeBlock", kind: str) -> Path:
-    """A page of its own for every opening, where only its owner reads it."""
+def _write_page(block: "CodeBlock", *, scripts: bool) -> Path:
+    """A new file for every opening, which only its owner can read; what the model wrote is in a sandboxed frame."""
     from pixtral_cli import config
     from pixtral_cli.chat.code_files import write_block
+    from pixtral_cli.chat.preview import sandboxed_page
     from pixtral_cli.sessions.database import make_folder
 
     folder = config.paths().cache / "pages"
     make_folder(folder)
-    return write_block(block.text, folder, f"page.{kind}").path
+    page = sandboxed_page(block.text, block.name or "Code block", scripts=scripts)
+    return write_block(page, folder, "page.html").path
 
 
 def _has_browser(env: Mapping[str, str]) -> bool:

@@ -1,0 +1,27 @@
+"""Values of scoring and recording that a small mistake would change."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from pixtral_cli.evals import run_folder
+from pixtral_cli.evals.scoring.intervals import Scored, standard_interval
+from pixtral_cli.evals.scoring.metrics import mathematics
+
+
+def test_a_fraction_keeps_its_sign() -> None:
+    assert mathematics("Answer: -1/2", [r"-\frac{1}{2}"]) == 1
+    assert mathematics("Answer: -1/2", ["1/2"]) == 0
+
+
+def test_half_a_row_is_not_done(tmp_path: Path) -> None:
+    run = run_folder.create_run(tmp_path / "r", {"task": "t", "model": {"name": "m"}}, 3)
+    run.append([{"row": 0, "place": 0, "of": 2, "error": ""}])
+    assert run.records() == []
+    assert run.done() == set()
+
+
+def test_the_standard_error_is_that_of_a_sample() -> None:
+    interval = standard_interval([Scored("a", 0.0), Scored("b", 1.0)])
+    assert interval.high - interval.mean == pytest.approx(1.96 * math.sqrt(0.5 / 2))
