@@ -172,7 +172,7 @@ def test_rm_asks_first_and_needs_yes_where_nobody_can_answer(fake: FakeHub) -> N
         child = pexpect.spawn(
             sys.executable, ["-m", "pixtral_cli", "models", "rm", "pixtral-12b"], env=environment(fake), timeout=120
         )
-        child.expect(r"Remove pixtral-12b, \d\.\d MiB in .*\? \[y/N\] ")
+        child.expect(r"Remove pixtral-12b, \d files of \d\.\d MiB\? \[y/N\] ")
         child.sendline(answer)
         child.expect(pexpect.EOF)
         child.close()

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
 
+from pixtral_cli import config
 from pixtral_cli.errors import ModelError, UsageError
-from pixtral_cli.models import layout, names, store
+from pixtral_cli.models import layout, names, quantized_files, store
 from pixtral_cli.models.hub import Hub
 from pixtral_cli.models.pull import pull
+from pixtral_cli.models.removal import plan_removal
 from tests.hub import FakeHub, Fault, Forever, commit
 from tests.models.conftest import REPO
 
@@ -74,9 +76,9 @@ def test_each_revision_is_listed_under_a_name_that_finds_it(files: dict[str, byt
 def test_removing_a_model_frees_what_it_says(hub: Hub, fake: FakeHub) -> None:
     fetch(hub)
     before = bytes_in(hub.home(REPO))
-    removal = store.plan_removal(names.parse("pixtral-12b"))
+    removal = plan_removal(names.parse("pixtral-12b"))
     assert bytes_in(hub.home(REPO)) == before, "nothing goes before it is asked to"
-    assert removal.size == listed()["pixtral-12b"].size
+    assert removal.size == before
     removal.run()
     assert not hub.home(REPO).exists()
     assert set(listed()) == {"demo"}
@@ -88,8 +90,8 @@ def test_removing_one_revision_leaves_the_files_that_the_other_shares(files: dic
         hub = Hub(names.hub_cache(), fake.url)
         fetch(hub)
         fetch(hub, "pixtral-12b@v1")
-        removal = store.plan_removal(names.parse("pixtral-12b@v1"))
-        assert removal.size == len(old["params.json"])
+        removal = plan_removal(names.parse("pixtral-12b@v1"))
+        assert removal.size == len(old["params.json"]) + 40  # and the ref
         removal.run()
         assert set(listed()) == {"demo", "pixtral-12b"}
         assert scan_cache_dir(hub.cache).size_on_disk == sum(map(len, files.values()))
@@ -100,7 +102,7 @@ def test_removing_half_a_download_frees_it_too(hub: Hub, fake: FakeHub) -> None:
     fake.faults[WEIGHTS] = Forever([Fault(cut=1_000_000)])
     with pytest.raises(Exception, match="broke the connection off"):
         fetch(hub)
-    removal = store.plan_removal(names.parse(REPO))
+    removal = plan_removal(names.parse(REPO))
     assert removal.size > 1_000_000
     removal.run()
     assert not hub.home(REPO).exists()
@@ -108,7 +110,7 @@ def test_removing_half_a_download_frees_it_too(hub: Hub, fake: FakeHub) -> None:
 
 def test_files_of_other_formats_in_the_same_snapshot_stay(hub: Hub, fake: FakeHub) -> None:
     snapshot_download(REPO, cache_dir=hub.cache, endpoint=fake.url)
-    store.plan_removal(names.parse("pixtral-12b")).run()
+    plan_removal(names.parse("pixtral-12b")).run()
     [repo] = scan_cache_dir(hub.cache).repos
     [revision] = repo.revisions
     left = {file.file_name for file in revision.files}
@@ -117,46 +119,85 @@ def test_files_of_other_formats_in_the_same_snapshot_stay(hub: Hub, fake: FakeHu
     assert set(listed()) == {"demo"}
 
 
-def test_a_folder_that_the_hubs_client_finds_in_disorder_goes_whole(hub: Hub, fake: FakeHub) -> None:
+def test_a_cache_in_disorder_can_be_removed(hub: Hub, fake: FakeHub) -> None:
     fetch(hub)
     (hub.home(REPO) / "refs" / "lost").write_text("f" * 40)
     assert scan_cache_dir(hub.cache).warnings
-    with pytest.raises(ModelError, match="in disorder"):
-        store.plan_removal(names.parse("pixtral-12b@main"))
-    store.plan_removal(names.parse("pixtral-12b")).run()
+    plan_removal(names.parse("pixtral-12b")).run()
     assert not hub.home(REPO).exists()
 
 
-def test_removing_the_vendors_folder_takes_the_model_and_leaves_the_rest(home: Path, fake: FakeHub, hub: Hub) -> None:
+def test_a_folder_that_somebody_else_filled_is_left_alone(home: Path, fake: FakeHub, hub: Hub) -> None:
     folder = home / "mistral_models" / "Pixtral"
-    patterns = ["params.json", "tekken.json", WEIGHTS]
-    snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
-    (folder / "notes.txt").write_text("mine")
-    store.plan_removal(names.parse("pixtral-12b")).run()
-    assert [file.name for file in folder.iterdir()] == ["notes.txt"]
-    (folder / "notes.txt").unlink()
-    snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=patterns)
-    store.plan_removal(names.parse(str(folder))).run()
-    assert not folder.exists()
+    snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=["params.json", "tekken.json", WEIGHTS])
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    for name in ("pixtral-12b", str(folder)):
+        with pytest.raises(UsageError, match="pixtral did not put the model into"):
+            plan_removal(names.parse(name))
+    made = quantized_files.quantized_path(config.paths().cache, folder, "8bit")
+    made.parent.mkdir(parents=True)
+    made.write_bytes(b"x" * 100)
+    removal = plan_removal(names.parse(str(folder)))
+    assert removal.files == ((made, 100),)
+    removal.run()
+    assert not made.exists()
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+
+
+def test_every_file_and_its_size_are_named_and_nothing_else_goes(hub: Hub, fake: FakeHub) -> None:
+    fetch(hub)
+    removal = plan_removal(names.parse("pixtral-12b"))
+    there = {file for file in hub.home(REPO).rglob("*") if file.is_symlink() or file.is_file()}
+    assert {file for file, _ in removal.files} == there
+    assert all(size == (0 if file.is_symlink() else file.stat().st_size) for file, size in removal.files)
+    late = hub.home(REPO) / "mine.txt"
+    late.write_text("came after the plan")
+    removal.run()
+    assert [file for file in hub.home(REPO).rglob("*") if file.is_file()] == [late]
+
+
+@pytest.mark.parametrize("place", ["", "snapshots", "blobs"])
+def test_nothing_is_removed_through_a_link_to_a_folder(hub: Hub, fake: FakeHub, tmp_path: Path, place: str) -> None:
+    fetch(hub)
+    real = hub.home(REPO) / place
+    real.rename(tmp_path / "elsewhere")
+    real.symlink_to(tmp_path / "elsewhere")
+    count = len(list((tmp_path / "elsewhere").rglob("*")))
+    with pytest.raises(ModelError, match="is a link"):
+        plan_removal(names.parse("pixtral-12b"))
+    assert len(list((tmp_path / "elsewhere").rglob("*"))) == count
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, ".cache", "deep"])
+def test_a_link_in_a_snapshot_goes_and_what_it_names_stays(hub: Hub, fake: FakeHub, tmp_path: Path, name: str) -> None:
+    fetch(hub)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "token").write_text("secret")
+    link = names.resolve("pixtral-12b").folder / name
+    link.unlink(missing_ok=True)
+    link.symlink_to(mine / "token" if name == WEIGHTS else mine)
+    plan_removal(names.parse("pixtral-12b@main" if name == WEIGHTS else "pixtral-12b")).run()
+    assert (mine / "token").read_text() == "secret"
 
 
 def test_what_is_not_there_cannot_be_removed(hub: Hub, fake: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        store.plan_removal(names.parse("demo"))
+        plan_removal(names.parse("demo"))
     with pytest.raises(ModelError, match="not on this machine"):
-        store.plan_removal(names.parse("org/unknown"))
+        plan_removal(names.parse("org/unknown"))
     with pytest.raises(ModelError, match="no model in this folder"):
-        store.plan_removal(names.parse(str(tmp_path)))
+        plan_removal(names.parse(str(tmp_path)))
     fetch(hub)
     with pytest.raises(ModelError, match="not on this machine"):
-        store.plan_removal(names.parse("pixtral-12b@v9"))
+        plan_removal(names.parse("pixtral-12b@v9"))
 
 
 def test_the_demo_is_its_folder_and_not_its_name(tmp_path: Path, files: dict[str, bytes]) -> None:
     with pytest.raises(UsageError):
-        store.plan_removal(names.parse(str(names.demo_folder())))
+        plan_removal(names.parse(str(names.demo_folder())))
     mine = tmp_path / "demo"
     mine.mkdir()
     (mine / WEIGHTS).write_bytes(files[WEIGHTS])
-    store.plan_removal(names.parse(str(mine))).run()
-    assert not mine.exists()
+    with pytest.raises(UsageError, match="did not put"):
+        plan_removal(names.parse(str(mine)))

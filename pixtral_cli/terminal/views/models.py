@@ -12,6 +12,7 @@ from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import names, pull, store, verify
 from pixtral_cli.models.catalogue import CATALOGUE, Entry, recommended
 from pixtral_cli.models.hub import Hub, offline
+from pixtral_cli.models.removal import plan_removal
 from pixtral_cli.models.verify import Progress
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.util.memory import EASY_SHARE, installed
@@ -114,8 +115,10 @@ def verify_model(name: str | None, out: Output) -> None:
 
 def remove_model(name: str, out: Output, *, sure: bool = False) -> None:
     """Remove a model from this machine; asks first."""
-    removal = store.plan_removal(names.parse(name, config.load().aliases or {}))
-    what = f"{name}, {format_bytes(removal.size)} in {removal.places[0]}"
+    removal = plan_removal(names.parse(name, config.load().aliases or {}))
+    for file, size in removal.files:
+        out.tell(f"  {format_bytes(size):>10}  {visible(str(file))}")
+    what = f"{name}, {len(removal.files)} files of {format_bytes(removal.size)}"
     if not sure and not confirm(f"Remove {what}?", out):
         return out.note("Nothing was removed")
     removal.run()

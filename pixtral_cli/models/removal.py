@@ -1,0 +1,114 @@
+"""Removes a downloaded model: an explicit list of files in the hub's cache, planned first. Follows no link."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixtral_cli import config
+from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.models import layout, names, quantized_files
+from pixtral_cli.models.hub import Hub
+from pixtral_cli.models.names import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The files that would go, each with the bytes that frees (a link's are none), and what removes them."""
+
+    files: tuple[tuple[Path, int], ...]
+    run: Callable[[], None]
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.files)
+
+
+def plan_removal(reference: Reference) -> Removal:
+    """How to remove a model, or one revision of it, from the hub's cache, with the quantized weights made of it.
+
+    Of a folder elsewhere only those quantized weights are removed. Raises UsageError for the demo and for a folder with
+    nothing of ours, ModelError when there is nothing to remove, or when a link stands where the cache has a folder.
+    """
+    if reference.folder == names.demo_folder():
+        raise UsageError("The demo is part of pixtral and cannot be removed", "See the others: pixtral models")
+    folder = reference.folder
+    if folder and names.repo_of(folder) and folder.parent.parent.parent == names.hub_cache():
+        home, snapshots = folder.parent.parent, [folder]
+    elif folder or not (names.hub_cache() / names.repo_folder(reference.repo or "")).is_dir():
+        return _quantized_only(folder or names.find(reference).folder)
+    else:
+        home = names.hub_cache() / names.repo_folder(reference.repo or "")
+        snapshots = [one for one in names.snapshots(home, reference.revision) if one.is_dir()]
+        if reference.revision and not snapshots:
+            raise ModelError(f"{reference.name} is not on this machine", names.LIST_HINT)
+    for place in (home, home / "snapshots", home / "blobs", *snapshots):
+        if place.is_symlink():
+            raise ModelError(f"{place} is a link", "Nothing is removed through links: remove what it names by hand")
+    made = [file for one in snapshots for file in quantized_files.existing_files(config.paths().cache, one)]
+    files = list(dict.fromkeys([*_cached_files(home, snapshots), *made]))
+
+    def run() -> None:
+        with Hub.of().lock(names.repo_of(home / "snapshots" / "any") or ""):
+            _unlink(files)
+            _remove_empty_folders(home)
+
+    return Removal(tuple((file, _size(file)) for file in files), run)
+
+
+def _quantized_only(folder: Path) -> Removal:
+    """What pixtral has made of a checkpoint that somebody else put there."""
+    if not layout.files(folder):
+        raise ModelError(f"{folder}: there is no model in this folder", names.LIST_HINT)
+    made = quantized_files.existing_files(config.paths().cache, folder)
+    if not made:
+        raise UsageError(
+            f"pixtral did not put the model into {folder}", "If nobody needs it, remove that folder yourself"
+        )
+    return Removal(tuple((file, _size(file)) for file in made), lambda: _unlink(made))
+
+
+def _cached_files(home: Path, snapshots: list[Path]) -> Iterator[Path]:
+    """The model's files in these snapshots and the blobs that no other file needs; where nothing is left, all that is there."""
+    going = [snapshot / file.name for snapshot in snapshots for file in layout.files(snapshot)]
+    staying = [file for file in _files_in(home / "snapshots") if file not in {*going}]
+    if not staying:
+        yield from _files_in(home)
+        return
+    needed = {file.readlink().name for file in staying if file.is_symlink()}
+    blobs = {home / "blobs" / file.readlink().name for file in going if file.is_symlink()}
+    yield from going
+    yield from sorted(blob for blob in blobs if blob.name not in needed and blob.is_file() and not blob.is_symlink())
+    yield from sorted((home / "blobs").glob("*.incomplete"))
+    kept = {file.relative_to(home / "snapshots").parts[0] for file in staying}
+    yield from (
+        ref for ref in _files_in(home / "refs") if names.read_ref(home, str(ref.relative_to(home / "refs"))) not in kept
+    )
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
+    """Every file and link below a folder; links to folders are not entered."""
+    if folder.is_symlink():
+        yield folder
+        return
+    for place, inner, files in os.walk(folder):
+        yield from sorted(Path(place, name) for name in files)
+        yield from sorted(Path(place, name) for name in inner if Path(place, name).is_symlink())
+
+
+def _size(file: Path) -> int:
+    status = file.lstat()
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _unlink(files: list[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def _remove_empty_folders(home: Path) -> None:
+    """From the deepest up; a link to a folder is not one."""
+    for place, _, _ in os.walk(home, topdown=False):
+        if not os.path.islink(place) and not os.listdir(place):  # noqa: PTH114, PTH208
+            Path(place).rmdir()
