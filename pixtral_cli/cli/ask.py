@@ -134,7 +134,7 @@ def ask(
     request = Request(
         question, image or (), replace(engine_setup.sampling(settings, chosen.name, sampling.stop), schema=wanted),
         read_stdin=not no_stdin, extract=extract or "", layout=layout, file=target, verbose=verbose,
-        offline=bool(settings.offline), files=file or (),
+        offline=bool(settings.offline), files=file or (), inputs=[schema] if schema else (),
     )  # fmt: skip
     return _run(request, chosen, settings, out, conversation.chosen, dry_run=dry_run, watch=watch)
 

@@ -26,6 +26,7 @@ from pixtral_cli.structured import schema as schemas
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.output import output as screen
 from pixtral_cli.terminal.output.progress_bar import progress_bar
+from pixtral_cli.util.inputs import refuse_overwriting_inputs
 from pixtral_cli.util.locks import FileLock
 from pixtral_cli.util.sanitize import visible
 
@@ -96,12 +97,8 @@ def check(wanted: BatchRequest) -> None:
         raise UsageError("--retry-failed mends an output file, and there is none", "Name it: -o FILE")
     if wanted.file:
         output_file.check_writable(wanted.file)
-        if not wanted.patterns and _same_file(wanted.file, Path(wanted.words[0])):
-            raise UsageError(f"{wanted.file} is the file of rows itself", "Name another: -o FILE")
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    return one.exists() and other.exists() and one.samefile(other)
+        rows = match_files(wanted.patterns).files if wanted.patterns else wanted.words
+        refuse_overwriting_inputs(wanted.file, [*rows, *([wanted.schema] if wanted.schema else [])])
 
 
 def preview(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:

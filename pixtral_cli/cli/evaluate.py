@@ -132,8 +132,11 @@ def run_(
     from pixtral_cli.errors import BatchError
     from pixtral_cli.evals import runner, setup, task_registry
     from pixtral_cli.terminal.output.output import choose_output as screen
+    from pixtral_cli.util.inputs import refuse_overwriting_inputs
 
     chosen = task_registry.get_task(task)
+    if output and data:
+        refuse_overwriting_inputs(output, [data])
     settings = engine.apply(config.load()).override(plain=plain or None)
     opened, about = _open_engine(model, settings, quiet)
     with closing(opened):

@@ -132,14 +132,14 @@ def login(
     target = parse_endpoint(base_url or LA_PLATEFORME)
     file = config.paths().config_file.with_name("keys.json")
     if remove:
-        keys.save(target.host, None, file)
+        keys.save(target.base_url, None, file)
         typer.echo(f"Forgot the key of {target.host}.", err=True)
         return
     key = (
         typer.prompt(f"API key of {target.host}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
     )
     _try_key(parse_endpoint(target.base_url, keys.checked(key.strip(), "What was entered")))
-    keys.save(target.host, key, file)
+    keys.save(target.base_url, key, file)
     typer.echo(f"Stored the key of {target.host} in {file}.", err=True)
 
 

@@ -77,7 +77,7 @@ def _judge(options: EvalOptions, own: prompts.Prompts, keys_file: Path) -> Judge
 
     to = parse_endpoint(options.judge_url)
     own_key = os.environ.get("PIXTRAL_JUDGE_KEY", "").strip()
-    key = keys.checked(own_key, "PIXTRAL_JUDGE_KEY") if own_key else keys.find(to.host, keys_file)
+    key = keys.checked(own_key, "PIXTRAL_JUDGE_KEY") if own_key else keys.find(to.base_url, keys_file)
     engine = RemoteEngine(ApiClient(replace(to, key=key)), options.judge_model)
     return Judge(engine, own[options.task.judged.prompt], options.task.judged.best)
 

@@ -393,7 +393,7 @@ def test_a_reader_that_leaves_ends_it_silently(tmp_path: Path) -> None:
         (["--glob", "*.nothing", "What?"], "No file matches *.nothing"),
         (["--glob", "*"], "There is no question"),
         (["--glob", "a.png", "b.png", "What?"], "--glob wants its pattern in quotes"),
-        (["rows", "-o", "rows"], "is the file of rows itself"),
+        (["rows", "-o", "rows"], "would be written over"),
         (["rows", "-o", "nowhere/out"], "is not a directory"),
         (["rows", "--fresh"], "--fresh begins an output file anew"),
         (["rows", "-o", "out", "--fresh", "--retry-failed"], "--fresh forgets all answers, --retry-failed keeps"),

@@ -39,7 +39,7 @@ def connect(base_url: str | None, model: str | None, keys_file: Path) -> "Remote
     to = parse_endpoint(base_url or LA_PLATEFORME)
     if to.is_la_plateforme and not to.is_secure:
         raise UsageError(f"{to.host} would get the API key in clear text", "Use https://")
-    to = replace(to, key=keys.find(to.host, keys_file))
+    to = replace(to, key=keys.find(to.base_url, keys_file))
     if to.is_la_plateforme and not to.key:
         raise Refused("There is no API key for La Plateforme", LOGIN_HINT)
     return RemoteEngine(ApiClient(to), model)

@@ -1,10 +1,11 @@
-"""API keys: from the environment, else from a file that its owner alone can read. A key belongs to one host and goes to no other."""
+"""API keys: from the environment, else from a file that its owner alone can read. A key belongs to one scheme, host and port."""
 
 import json
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.util import atomic
@@ -12,15 +13,23 @@ from pixtral_cli.util import atomic
 MISTRAL = "api.mistral.ai"
 
 
-def find(host: str, file: Path, env: Mapping[str, str] = os.environ) -> str | None:
-    """The key for a host: MISTRAL_API_KEY for La Plateforme, PIXTRAL_API_KEY for any other, else the stored one.
+def find(url: str, file: Path, env: Mapping[str, str] = os.environ) -> str | None:
+    """The key for a server: MISTRAL_API_KEY for La Plateforme, PIXTRAL_API_KEY for any other, else the stored one.
 
-    Raises UsageError when others can read the file, or it is none of ours.
+    Raises UsageError when others can read the file, it is none of ours, or La Plateforme's key would go unencrypted.
     """
-    variable = "MISTRAL_API_KEY" if host == MISTRAL else "PIXTRAL_API_KEY"
-    if key := env.get(variable, "").strip():
-        return checked(key, variable)
-    return _stored(file).get(host)
+    mistral = urlsplit(url).hostname == MISTRAL
+    variable = "MISTRAL_API_KEY" if mistral else "PIXTRAL_API_KEY"
+    key = env.get(variable, "").strip()
+    if key and mistral and urlsplit(url).scheme != "https":
+        raise UsageError(f"{variable} is not sent unencrypted", f"Use https://{MISTRAL}/v1")
+    return checked(key, variable) if key else _stored(file).get(origin(url))
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL, such as `https://api.mistral.ai:443`."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
 
 
 def checked(key: str, where: str) -> str:
@@ -32,11 +41,11 @@ def checked(key: str, where: str) -> str:
     return key
 
 
-def save(host: str, key: str | None, file: Path) -> None:
-    """Store a host's key, or with None forget it, in a file of mode 0600 that is never half written."""
-    keys = {name: old for name, old in _stored(file).items() if name != host}
+def save(url: str, key: str | None, file: Path) -> None:
+    """Store a server's key, or with None forget it, in a file of mode 0600 that is never half written."""
+    keys = {name: old for name, old in _stored(file).items() if name != origin(url)}
     if key is not None:
-        keys[host] = checked(key.strip(), "What was entered")
+        keys[origin(url)] = checked(key.strip(), "What was entered")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic.write(file, json.dumps(keys, indent=1), mode=0o600)
@@ -57,4 +66,6 @@ def _stored(file: Path) -> dict[str, str]:
         ) from error
     if not isinstance(keys, dict):
         raise UsageError(f"{file} cannot be read as a file of keys", "Delete it and log in again: pixtral login")
-    return {host: key for host, key in keys.items() if isinstance(key, str)}
+    # Earlier versions stored the host alone: such a key goes to https on the usual port.
+    named = {name if "://" in name else origin(f"https://{name}"): key for name, key in keys.items()}
+    return {name: key for name, key in named.items() if isinstance(key, str)}

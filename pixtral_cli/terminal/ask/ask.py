@@ -36,6 +36,7 @@ from pixtral_cli.terminal.output.render import (
 )
 from pixtral_cli.terminal.output.structured import Layout, describe_schema, structured_text
 from pixtral_cli.terminal.output.word_wrap import WordWrap
+from pixtral_cli.util.inputs import refuse_overwriting_inputs
 from pixtral_cli.util.sanitize import clean, deception_warnings, visible
 
 STDIN = "-"
@@ -53,6 +54,7 @@ class Request:
     extract: str = ""
     layout: Layout = ""  # of an answer under a schema
     file: Path | None = None
+    inputs: Sequence[str] = ()  # other files that are read, which `file` must not be
     verbose: bool = False
     offline: bool = False
     files: Sequence[str] = ()  # of text
@@ -72,6 +74,9 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
     """The question with its images and what is piped in. Everything about it is checked before an engine is opened."""
     if request.file:
         output_file.check_writable(request.file)
+        refuse_overwriting_inputs(
+            request.file, [*request.sources, *request.files, *request.inputs, *_descriptor(stdin)]
+        )
     if request.sources.count(STDIN) > 1:
         raise UsageError("Only one image can come on stdin", "Name --image - once")
     alone = request.question.strip()
@@ -89,6 +94,14 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
     for name in _picture_names(request.question) if not found else ():
         out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image")
     return Message("user", _with_piped(parts, text))
+
+
+def _descriptor(stream: TextIO | None) -> list[int]:
+    """The file descriptor of stdin, where it has one."""
+    try:
+        return [stream.fileno()] if stream is not None else []
+    except (OSError, ValueError):
+        return []
 
 
 def _picture_names(question: str) -> list[str]:

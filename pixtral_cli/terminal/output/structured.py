@@ -16,7 +16,7 @@ Layout = Literal["", "csv", "records"]
 def structured_text(given: Answer, sampling: Sampling, layout: Layout, out: Output, *, file: bool) -> str:
     """The whole of what leaves, its last line complete; who puts it on a terminal cleans it.
 
-    Raises Unfit when the answer does not satisfy the schema.
+    Raises AnswerMismatch when the answer does not satisfy the schema.
     """
     assert sampling.schema is not None
     encoding = "utf-8" if file else out.stdout.encoding

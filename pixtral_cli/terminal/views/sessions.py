@@ -1,5 +1,6 @@
 """What `pixtral sessions` shows and asks. Leaves the work to `chat.sessions` and `chat.transcript`."""
 
+import contextlib
 import os
 import sys
 import time
@@ -72,10 +73,23 @@ def export_session(prefix: str, out: Output, *, file: Path | None, form: Format 
     """Write a session to a file, or to stdout with its images inside."""
     saved = _load_session(prefix, out)
     if file:
+        _refuse_picture(file)
         transcript.write(_transcript(saved), file, form)
         return out.note(f"Written to {file}")
     text = transcript.render(_transcript(saved), form or Format.md)
     return out.write(clean(text) if out.stdout.isatty() else text)
+
+
+def _refuse_picture(file: Path) -> None:
+    """A transcript does not replace a picture: it may be the one that was talked about. Raises UsageError."""
+    from pixtral_cli.errors import ImageError
+    from pixtral_cli.images.formats import read_header
+
+    with contextlib.suppress(OSError, ImageError):
+        read_header(file.read_bytes() if file.is_file() else b"", file.name)
+        raise UsageError(
+            f"{visible(str(file), 60)} is a picture, and would be written over", "Name another file: -o FILE"
+        )
 
 
 def import_session(file: Path, out: Output) -> None:

@@ -8,21 +8,53 @@ import pytest
 from pixtral_cli.engines.remote import keys
 from pixtral_cli.errors import PixtralError, UsageError
 
-FAR = "api.mistral.ai"
+FAR = "https://api.mistral.ai/v1"
 
 
 def test_a_key_comes_from_the_environment_then_from_the_file(tmp_path: Path) -> None:
     file = tmp_path / "new" / "keys.json"
     assert keys.find(FAR, file, {}) is None
     keys.save(FAR, "stored", file)
-    keys.save("other.example", "theirs", file)
+    keys.save("http://other.example/v1", "theirs", file)
     assert keys.find(FAR, file, {}) == "stored"
     assert keys.find(FAR, file, {"MISTRAL_API_KEY": "given"}) == "given"
-    assert keys.find("other.example", file, {"MISTRAL_API_KEY": "given"}) == "theirs"
-    assert keys.find("other.example", file, {"PIXTRAL_API_KEY": "mine"}) == "mine"
-    assert keys.find("third.example", file, {"MISTRAL_API_KEY": "given"}) is None
+    assert keys.find("http://other.example/v1", file, {"MISTRAL_API_KEY": "given"}) == "theirs"
+    assert keys.find("http://other.example/v1", file, {"PIXTRAL_API_KEY": "mine"}) == "mine"
+    assert keys.find("https://third.example", file, {"MISTRAL_API_KEY": "given"}) is None
     keys.save(FAR, None, file)
     assert keys.find(FAR, file, {}) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "http://localhost:8001/v1",
+        "https://localhost:8000/v1",
+        "http://localhost/v1",
+        "http://127.0.0.1:8000",
+        "http://a.localhost:8000",
+    ],
+)
+def test_a_stored_key_goes_to_its_scheme_host_and_port_alone(tmp_path: Path, other: str) -> None:
+    file = tmp_path / "keys.json"
+    keys.save("http://localhost:8000/v1", "secret", file)
+    assert keys.find("http://LOCALHOST:8000/other", file, {}) == "secret"
+    assert keys.find(other, file, {}) is None
+
+
+def test_a_key_stored_by_host_alone_goes_to_https_on_its_usual_port(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    file.touch(0o600)
+    file.write_text('{"api.mistral.ai": "old"}')
+    assert keys.find("https://api.mistral.ai:443/v1", file, {}) == keys.find(FAR, file, {}) == "old"
+    assert keys.find("https://api.mistral.ai:8443", file, {}) is None
+    keys.save(FAR, "new", file)
+    assert keys.find(FAR, file, {}) == "new"
+
+
+def test_la_plateformes_key_is_not_sent_unencrypted(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="not sent unencrypted"):
+        keys.find("http://api.mistral.ai/v1", tmp_path / "keys.json", {"MISTRAL_API_KEY": "k"})
 
 
 def test_the_file_is_its_owners_alone_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -42,6 +43,14 @@ class Asked:
     @property
     def err(self) -> str:
         return self.stderr.getvalue()
+
+
+class CutOff(FakeEngine):
+    """Every answer ends because it might not be longer."""
+
+    def stream(self, messages: Any, sampling: Sampling) -> Any:
+        for chunk in super().stream(messages, sampling):
+            yield chunk if chunk.usage is None else type(chunk)("", "length", chunk.usage, chunk.timings)
 
 
 def picture(folder: Path, name: str, colour: str = "red", size: tuple[int, int] = (32, 16)) -> str:
@@ -196,13 +205,7 @@ def test_statistics_come_on_stderr_when_asked_for() -> None:
 def test_an_answer_cut_off_by_its_length_is_told() -> None:
     asked = Asked()
     request = Request("x", sampling=Sampling(max_tokens=2))
-
-    class Short(FakeEngine):
-        def stream(self, messages: Any, sampling: Sampling) -> Any:
-            for chunk in super().stream(messages, sampling):
-                yield chunk if chunk.usage is None else type(chunk)("", "length", chunk.usage, chunk.timings)
-
-    answer(request, build_message(request, asked.output, None), Conversation(), Short(["A red"]), asked.output)
+    answer(request, build_message(request, asked.output, None), Conversation(), CutOff(["A red"]), asked.output)
     assert asked.out == "A red\n"
     assert "cut off" in asked.err
 
@@ -299,3 +302,69 @@ def test_a_conversation_that_cannot_be_saved_goes_on_and_says_so(tmp_path: Path)
         )
     assert asked.out == "One.\n"
     assert "saved" in asked.err
+
+
+def test_a_block_cut_off_by_its_length_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<p>whole</p>")
+    asked = Asked()
+    request = Request("A page, please", extract="html", file=page)
+    message, engine = build_message(request, asked.output, None), CutOff(["```html\n<p>one two"])
+    with pytest.raises(PixtralError, match="cut off within the code block") as error:
+        answer(request, message, Conversation(), engine, asked.output)
+    assert error.value.status == 1
+    assert page.read_text() == "<p>whole</p>"
+    assert "<p>one" in asked.err  # what came is not lost
+
+
+def test_no_input_is_written_over(tmp_path: Path) -> None:
+    keep = Path(picture(tmp_path, "keep.png"))
+    (tmp_path / "hard.png").hardlink_to(keep)
+    (tmp_path / "soft.png").symlink_to(keep)
+    before = keep.read_bytes()
+    for output in ("keep.png", "hard.png", "soft.png"):
+        with pytest.raises(UsageError, match="would be written over"):
+            Asked()(Request("What?", [str(keep)], file=tmp_path / output), "words")
+    with pytest.raises(UsageError, match="would be written over"):
+        Asked()(Request("What?", inputs=[keep.as_uri()], file=keep), "words")
+    text = tmp_path / "mail.txt"
+    text.write_text("Dear")
+    with text.open() as stdin, pytest.raises(UsageError, match="what comes on stdin"):
+        Asked()(Request("Summarise", file=text), "words", stdin)
+    assert (keep.read_bytes(), text.read_text()) == (before, "Dear")
+
+
+def test_a_question_that_ctrl_c_stopped_is_answered_with_the_next_one(tmp_path: Path) -> None:
+    sessions, engine, out = Sessions(tmp_path), FakeEngine([KeyboardInterrupt(), "a red square"]), Asked().output
+    first = build_message(Request("What is it?", [picture(tmp_path, "red.png")]), out, None)
+    with pytest.raises(KeyboardInterrupt), open_conversation(sessions, ConversationChoice(), out) as (conversation, _):
+        answer(Request(), first, conversation, engine, out)
+    with open_conversation(sessions, ConversationChoice(""), out) as (conversation, _):
+        answer(Request(), build_message(Request("go on"), out, None), conversation, engine, out)
+    (asked,) = engine.seen[1][0]
+    assert [part if isinstance(part, str) else part.name for part in asked.parts] == [
+        "red.png",
+        "What is it?",
+        "\n\n",
+        "go on",
+    ]
+    assert [message.text for message in sessions.load(sessions.newest().id).messages] == [
+        "What is it?",
+        "go on",
+        "a red square",
+    ]
+
+
+def test_a_copy_of_an_open_session_is_told_though_quiet_and_json_names_it(tmp_path: Path) -> None:
+    sessions, asked = Sessions(tmp_path), Asked("json")
+    with sessions.start() as session:
+        list(session.conversation().ask(FakeEngine(["A"]), "one"))
+        with open_conversation(sessions, ConversationChoice(""), replace(asked.output, quiet=True)) as (
+            conversation,
+            id,
+        ):
+            out = replace(asked.output, quiet=True, session=id)
+            answer(Request(), build_message(Request("two"), out, None), conversation, FakeEngine(["B"]), out)
+    assert f"is open in process {os.getpid()}: this is a copy of it, {id}" in asked.err
+    assert json.loads(asked.out)["session"] == id == sessions.newest().id
+    assert id != session.id

@@ -1,0 +1,53 @@
+"""What was given as input is never written over, however it is spelt."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.util.sanitize import visible
+
+_PAGES = re.compile(r"(\.pdf)#[\d,-]+$", re.IGNORECASE)
+
+
+def refuse_overwriting_inputs(output: Path, inputs: Iterable[str | Path | int]) -> None:
+    """Raises UsageError when the output is one of the inputs: by another spelling, a symbolic or a hard link too.
+
+    Inputs are paths (`~`, file:// and a PDF's pages included) or open file descriptors; what names no file is passed over.
+    """
+    for given in inputs:
+        source = given if isinstance(given, int) else _path(str(given))
+        if source is not None and _same(output, source):
+            name = "what comes on stdin" if isinstance(given, int) else "an input"
+            raise UsageError(
+                f"{visible(str(output), 60)} is {name}, and would be written over", "Name another file: -o FILE"
+            )
+
+
+def _path(name: str) -> Path | None:
+    if name.lower().startswith("file:"):
+        name = unquote(urlsplit(name).path)
+    try:
+        return Path(_PAGES.sub(r"\1", name)).expanduser() if name else None
+    except RuntimeError:  # ~nobody
+        return None
+
+
+def _same(output: Path, source: Path | int) -> bool:
+    try:
+        status = os.stat(source)  # noqa: PTH116  a descriptor too
+        if os.path.samestat(status, output.stat()):
+            return stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)  # a terminal may be both ends
+    except (OSError, ValueError):  # one of them does not exist, or is no path at all
+        pass
+    return isinstance(source, Path) and _resolved(source) == _resolved(output)
+
+
+def _resolved(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):
+        return str(path)
