@@ -26,7 +26,7 @@ from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from pixtral_cli.engines.local.weights import quantized_linear
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
-from pixtral_cli.models import names, quantized_files, store
+from pixtral_cli.models import names, quantized_files
 from tests.engines.local.checkpoints import Sizes, build, image
 
 CPU = torch.device("cpu")
@@ -291,14 +291,14 @@ def test_another_checkpoint_in_the_same_place_is_packed_anew(tmp_path: Path) -> 
     assert file_of(cache)
 
 
-def test_removing_a_model_removes_what_was_made_of_it(tmp_path: Path, home: Path) -> None:
+def test_what_was_made_of_somebody_elses_model_is_removed_and_the_model_is_not(tmp_path: Path, home: Path) -> None:
     folder, cache = build(tmp_path / "model"), home / "pixtral" / "cache"
-    plain = store.plan_removal(names.parse(str(folder))).size
+    before = sorted(folder.iterdir())
     engine(folder, cache=cache).load()
-    removal = store.plan_removal(names.parse(str(folder)))
-    assert removal.size == plain + file_of(cache).stat().st_size
+    removal = plan_removal(names.parse(str(folder)))
+    assert removal.size == file_of(cache).stat().st_size
     removal.run()
-    assert not folder.exists()
+    assert sorted(folder.iterdir()) == before
     assert not list(cache.rglob("*.*"))
 
 
