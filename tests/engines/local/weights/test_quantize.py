@@ -27,6 +27,7 @@ from pixtral_cli.engines.local.weights import quantized_linear
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
 from pixtral_cli.models import names, quantized_files
+from pixtral_cli.models.removal import plan_removal
 from tests.engines.local.checkpoints import Sizes, build, image
 
 CPU = torch.device("cpu")
