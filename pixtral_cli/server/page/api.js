@@ -3,18 +3,31 @@
 const KEY = "pixtral.key";
 
 export class ApiError extends Error {
-  constructor(status, message) {
+  constructor(status, message, code = null, param = null) {
     super(message);
     this.status = status;
+    this.code = code;
+    this.param = param;
   }
 }
 
-export function setKey(key) {
-  sessionStorage.setItem(KEY, key);
+let key = null;
+try {
+  key = sessionStorage.getItem(KEY);
+} catch {
+  // then it is asked for at each reload
+}
+
+export function setKey(value) {
+  key = value;
+  try {
+    sessionStorage.setItem(KEY, value);
+  } catch {
+    // kept for as long as the page is open
+  }
 }
 
 async function call(path, body, signal) {
-  const key = sessionStorage.getItem(KEY);
   const headers = { "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
   const options = body ? { method: "POST", body: JSON.stringify(body) } : {};
   let response;
@@ -25,14 +38,14 @@ async function call(path, body, signal) {
     throw new ApiError(0, "The server cannot be reached. Is it still running?");
   }
   if (response.ok) return response;
-  const said = await response.json().catch(() => ({}));
-  throw new ApiError(response.status, said.error?.message ?? `The server answered with status ${response.status}.`);
+  const { error = {} } = await response.json().catch(() => ({}));
+  throw new ApiError(response.status, error.message ?? `The server answered with status ${response.status}.`, error.code, error.param);
 }
 
-/** The model served: its name and its context window. */
-export async function model() {
+/** The models served: `{name, window}`, the first the one that answers when none is named. */
+export async function models() {
   const { data } = await (await call("/v1/models")).json();
-  return { name: data[0].id, window: data[0].max_context_length };
+  return data.map(({ id, max_context_length }) => ({ name: id, window: max_context_length }));
 }
 
 /** Whether the model answers now; it may still be loading. */
@@ -44,35 +57,38 @@ export async function alive() {
   }
 }
 
-/** What a picture costs: `{width, height, tokens}`. */
-export async function measure(url) {
+/** What a picture costs: `{width, height, tokens}`, of all its pages together where it has several. */
+export async function measure(url, signal) {
   const body = { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }] };
-  return (await (await call("/v1/measure", body)).json()).images[0];
+  const { images } = await (await call("/v1/measure", body, signal)).json();
+  return { ...images[0], tokens: images.reduce((sum, { tokens }) => sum + tokens, 0) };
 }
 
-/** The answer to a conversation: yields pieces of text and at the end an object with `usage`, `timings` and `finish_reason`. */
-export async function* ask(messages, signal) {
-  const body = { messages, stream: true, stream_options: { include_usage: true } };
+/** The answer to `request` (messages and sampling): yields pieces of text and at the end `{usage, timings, finish_reason}`. */
+export async function* ask(request, signal) {
+  const body = { ...request, stream: true, stream_options: { include_usage: true } };
   const response = await call("/v1/chat/completions", body, signal);
-  const last = {};
+  const end = {};
   for await (const event of events(response.body)) {
-    if (event.error) throw new ApiError(500, event.error.message);
+    if (event.error) throw new ApiError(500, event.error.message, event.error.code);
     const choice = event.choices?.[0];
     if (choice?.delta?.content) yield choice.delta.content;
-    if (choice?.finish_reason) last.finish_reason = choice.finish_reason;
-    if (event.usage) last.usage = event.usage;
-    if (event.timings) last.timings = event.timings;
+    if (choice?.finish_reason) end.finish_reason = choice.finish_reason;
+    if (event.usage) end.usage = event.usage;
+    if (event.timings) end.timings = event.timings;
   }
-  if (!last.finish_reason) throw new ApiError(0, "The server broke off in the middle of the answer.");
-  yield last;
+  if (!end.finish_reason) throw new ApiError(0, "The server broke off in the middle of the answer.");
+  yield end;
 }
 
 async function* events(stream) {
   let rest = "";
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   try {
-    for (let read; !(read = await reader.read()).done; ) {
-      const lines = (rest + read.value).split("\n");
+    for (;;) {
+      const { done, value } = await read(reader);
+      if (done) return;
+      const lines = (rest + value).split("\n");
       rest = lines.pop();
       for (const line of lines) {
         if (line.startsWith("data: ") && line !== "data: [DONE]") yield JSON.parse(line.slice(6));
@@ -80,5 +96,14 @@ async function* events(stream) {
     }
   } finally {
     await reader.cancel().catch(() => {});
+  }
+}
+
+async function read(reader) {
+  try {
+    return await reader.read();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "The connection to the server broke off in the middle of the answer.");
   }
 }

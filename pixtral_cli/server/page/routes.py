@@ -1,8 +1,10 @@
 """Serves the web page's files under a content security policy that lets nothing foreign run or be fetched."""
 
 import base64
+import functools
 import hashlib
 import re
+import secrets
 from pathlib import Path
 
 from starlette.requests import Request
@@ -19,14 +21,21 @@ MEDIA_TYPES = {
     ".js": "text/javascript",
     ".mjs": "text/javascript",
     ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
 }
-PREVIEW = "preview.html"
-PREVIEW_WITH_SCRIPTS = "preview-scripts.html"
 
-PAGE_SOURCES = f"{NO_SOURCES}; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'"
-PAGE_POLICY = f"{PAGE_SOURCES}; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dompurify"
+PAGE_POLICY = (
+    f"{NO_SOURCES}; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'; "
+    "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'; script-src 'self'"
+)
 # A page that the model wrote: without an origin and without network access.
 PREVIEW_POLICY = f"{PREVIEW_SOURCES}; sandbox allow-scripts; frame-ancestors 'self'"
+# Two policies, both of which must allow a script: the first asks for a nonce, so that a nested frame runs none, the
+# second for inline scripts, so that none is fetched.
+PREVIEW_WITH_SCRIPTS_POLICY = (
+    f"{PREVIEW_POLICY}; require-trusted-types-for 'script'; trusted-types default raw; script-src 'nonce-NONCE', "
+    f"{WITH_SCRIPTS}"
+)
 
 COMMON_HEADERS = {
     "Cache-Control": "no-cache",
@@ -34,6 +43,7 @@ COMMON_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    "X-DNS-Prefetch-Control": "off",
 }
 
 
@@ -42,30 +52,42 @@ def routes() -> list[Route]:
     names = {
         f"page/{file.relative_to(FOLDER).as_posix()}": file for file in FOLDER.rglob("*") if file.suffix in MEDIA_TYPES
     }
-    names |= {"": FOLDER / "index.html", f"page/{PREVIEW_WITH_SCRIPTS}": FOLDER / PREVIEW}
+    names |= {"": FOLDER / "index.html"}
 
     async def send(request: Request) -> Response:
         name = request.url.path.removeprefix("/")
         if name not in names:
             raise ApiError(404, "Not Found", code="not_found")
         file = names[name]
-        headers = {**COMMON_HEADERS, "Content-Security-Policy": content_security_policy(name)}
-        return Response(file.read_bytes(), media_type=MEDIA_TYPES[file.suffix], headers=headers)
+        body, policy = file.read_bytes(), content_security_policy(file.name)
+        if "NONCE" in policy:
+            nonce = secrets.token_urlsafe(16)
+            body, policy = body.replace(b"NONCE", nonce.encode()), policy.replace("NONCE", nonce)
+        headers = {**COMMON_HEADERS, "Content-Security-Policy": policy}
+        if policy.startswith(PREVIEW_POLICY):
+            headers["Connection-Allowlist"] = "()"  # no connection at all, not by WebRTC either, where the browser knows it
+        return Response(body, media_type=MEDIA_TYPES[file.suffix], headers=headers)
 
     return [Route("/", send), Route("/page/{name:path}", send)]
 
 
 def content_security_policy(name: str) -> str:
-    """The content security policy of a file: the preview may run its own script only, or all scripts in the variant with scripts."""
-    if name == f"page/{PREVIEW}":
-        return f"{PREVIEW_POLICY}; script-src '{_preview_script_hash()}'"
-    if name == f"page/{PREVIEW_WITH_SCRIPTS}":
-        return f"{PREVIEW_POLICY}; {WITH_SCRIPTS}"
-    return PAGE_POLICY
+    """The content security policy of the file `name`. NONCE in it stands for a nonce of each response."""
+    match name:
+        case "index.html":
+            return f"{PAGE_POLICY} '{_inline_script_hash(name)}'"
+        case "preview.html":
+            return f"{PREVIEW_POLICY}; script-src '{_inline_script_hash(name)}'"
+        case "preview-scripts.html":
+            return PREVIEW_WITH_SCRIPTS_POLICY
+        case _:
+            return PAGE_POLICY
 
 
-def _preview_script_hash() -> str:
-    """Of the one script that stands in the preview's page."""
-    script = re.search(r"<script>(.*)</script>", (FOLDER / PREVIEW).read_text(encoding="utf-8"), re.DOTALL)
+@functools.cache
+def _inline_script_hash(name: str) -> str:
+    """The hash of a file's one inline script or import map, in the form policies use."""
+    html = (FOLDER / name).read_text(encoding="utf-8")
+    script = re.search(r"<script(?: type=\"importmap\")?>(.+?)</script>", html, re.DOTALL)
     assert script
     return "sha256-" + base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()

@@ -1,3 +1,7 @@
 // Before anything is drawn: the theme that was chosen here.
-const chosen = localStorage.getItem("pixtral.theme");
-if (chosen) document.documentElement.dataset.theme = chosen;
+try {
+  const chosen = localStorage.getItem("pixtral.theme");
+  if (chosen) document.documentElement.dataset.theme = chosen;
+} catch {
+  // no storage: the system's theme
+}

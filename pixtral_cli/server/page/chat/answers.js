@@ -1,0 +1,223 @@
+// Answers being written: asked for, kept while they come, stopped, tried again, gone on with. A conversation may be left meanwhile.
+
+import { signal } from "@preact/signals";
+import * as api from "../api.js";
+import { freshId } from "../dom.js";
+import { current, hold, now } from "./conversations.js";
+import { rescueFrom } from "./rescue.js";
+import { requestSettings } from "./settings.js";
+import * as store from "./store.js";
+import * as tabs from "./tabs.js";
+import { picturesOf, pathTo, textOf } from "./tree.js";
+
+const KEEP = 400; // milliseconds between two times an answer that is being written is kept
+const GO_ON = "Go on exactly where your answer broke off. Repeat nothing of it.";
+
+export const running = signal(new Map()); // message → {conversation, controller}
+export const outcome = signal(null); // what to say of the answer that ended last: {text, conversation}
+export const keyWanted = signal(false);
+
+const afterKey = new Map(); // message → how to ask for it again
+
+tabs.own("answer", () => [...running.peek().keys()]);
+rescueFrom("answers", () => {
+  const unsaved = [...running.peek()].map(([id, { conversation }]) => ({ id, text: textOf(conversation.nodes.get(id)) }));
+  return unsaved.length ? unsaved : null;
+});
+
+export const isRunning = (id) => running.value.has(id);
+
+/** Ask in the conversation that is shown, as a sibling of `instead` or after what is shown. */
+export async function ask(text, pictures, instead = null) {
+  const conversation = current.value;
+  const parent = instead ? conversation.nodes.get(instead).parent : conversation.leaf.value;
+  const parts = [...pictures.map(({ id, name, url, width, height, tokens }) => ({ type: "picture", id, name, url, width, height, tokens }))];
+  if (text) parts.push({ type: "text", text });
+  const question = { id: freshId(), conversation: conversation.id, parent: parent ?? null, role: "user", parts, created: now() };
+  conversation.put(question);
+  const title = conversation.row.value.title || text.trim().split("\n")[0].slice(0, 80) || pictures[0]?.name || "";
+  await answer(conversation, question.id, { title }, [question.id]);
+}
+
+/** Try again: a new answer beside the one there is. */
+export const regenerate = (conversation, id) => answer(conversation, conversation.nodes.get(id).parent);
+
+/** Answer the question `parent` with a new message, after `begun`; `row` and `ids` are to be kept with it. */
+async function answer(conversation, parent, row = {}, ids = [], begun = "", goOn = null) {
+  const message = { id: freshId(), conversation: conversation.id, parent, role: "assistant", parts: said(begun), created: now(), state: "streaming" };
+  conversation.put(message);
+  conversation.leaf.value = message.id;
+  await write(conversation, message.id, goOn, { changed: Date.now(), leaf: message.id, ...row }, [...ids, message.id]);
+}
+
+/** Go on with an answer that broke off: a version of it that begins with what there is. */
+export async function goOn(conversation, id) {
+  const message = conversation.nodes.get(id);
+  await answer(conversation, message.parent, {}, [], textOf(message), textOf(message));
+}
+
+export function stop(id) {
+  running.value.get(id)?.controller.abort();
+}
+
+/** Stop what is being written in a conversation. */
+export function stopAll(conversation) {
+  for (const one of running.value.values()) if (one.conversation.id === conversation) one.controller.abort();
+}
+
+/** Write the answer `id`; keep it before, while and after it comes. */
+async function write(conversation, id, begun, row, ids) {
+  const controller = new AbortController();
+  setRunning(id, { conversation, controller });
+  hold(conversation, true);
+  await conversation.keep(row, ids);
+  const end = await written(conversation, id, begun, controller);
+  conversation.change(id, end);
+  setRunning(id, null);
+  outcome.value = { conversation: conversation.id, text: end.error ?? (end.state === "stopped" ? "Stopped." : "The answer is complete.") };
+  await conversation.keep({ changed: Date.now() }, [id]);
+  hold(conversation, [...running.value.values()].some((one) => one.conversation === conversation));
+}
+
+function setRunning(id, value) {
+  const next = new Map(running.value);
+  if (value) next.set(id, value);
+  else next.delete(id);
+  running.value = next;
+}
+
+const said = (text) => [{ type: "text", text }];
+
+/** Draw and keep the answer as it comes; the changes its end makes. */
+async function written(conversation, id, begun, controller) {
+  const writer = new Writer(conversation, id, begun ?? "");
+  try {
+    let end = {};
+    for await (const piece of pieces(conversation, id, begun, controller.signal)) {
+      if (typeof piece === "string") writer.add(piece);
+      else end = piece;
+    }
+    return { parts: said(writer.text), ...end, state: end.finish_reason === "length" ? "cut" : "done" };
+  } catch (error) {
+    if (error.name === "AbortError") return { parts: said(writer.text), state: "stopped" };
+    if (error.status === 401) askForKey(conversation, id, begun);
+    return { parts: said(writer.text), state: "error", error: error.message };
+  } finally {
+    writer.close();
+  }
+}
+
+/** The text of an answer that is being written: drawn at most once a frame, kept a few times a second. */
+class Writer {
+  constructor(conversation, id, text) {
+    this.conversation = conversation;
+    this.id = id;
+    this.text = text;
+    this.drawing = 0;
+    this.keeping = setInterval(() => this.keep(), KEEP);
+    this.kept = text;
+    this.saving = false;
+  }
+
+  add(piece) {
+    this.text += piece;
+    if (this.drawing) return;
+    const pause = document.hidden ? 250 : Math.min(250, Math.max(16, this.text.length / 1000));
+    this.drawing = setTimeout(() => this.draw(), pause);
+  }
+
+  draw() {
+    this.drawing = 0;
+    this.conversation.change(this.id, { parts: said(this.text) });
+  }
+
+  async keep() {
+    if (this.saving || this.kept === this.text) return;
+    this.saving = true;
+    this.kept = this.text;
+    this.conversation.change(this.id, { parts: said(this.text) });
+    await this.conversation.keep(null, [this.id]);
+    this.saving = false;
+  }
+
+  close() {
+    clearTimeout(this.drawing);
+    clearInterval(this.keeping);
+  }
+}
+
+/** What the server sends. An answer is gone on with as a prefix where the server can do that, by asking for the rest where it cannot. */
+async function* pieces(conversation, id, begun, signal) {
+  const settings = requestSettings(conversation.row.value.settings);
+  const path = pathTo(conversation.nodes, conversation.nodes.get(id).parent);
+  const messages = [...settings.messages, ...path.filter((one) => one.role === "user" || textOf(one)).map(wire)];
+  if (!begun) {
+    yield* api.ask({ ...settings.fields, messages }, signal);
+    return;
+  }
+  const partial = { role: "assistant", content: begun };
+  try {
+    yield* without(begun, api.ask({ ...settings.fields, messages: [...messages, { ...partial, prefix: true }] }, signal));
+  } catch (error) {
+    if (error.status !== 400) throw error;
+    yield* api.ask({ ...settings.fields, messages: [...messages, partial, { role: "user", content: GO_ON }] }, signal);
+  }
+}
+
+/** A stream without the prefix, which some servers repeat. */
+async function* without(prefix, stream) {
+  let start = "";
+  let checking = true;
+  for await (const piece of stream) {
+    if (!checking) yield piece;
+    else if (typeof piece !== "string") yield* [start, piece];
+    else if ((start + piece).length < prefix.length && prefix.startsWith(start + piece)) start += piece;
+    else {
+      checking = false;
+      yield (start + piece).startsWith(prefix) ? (start + piece).slice(prefix.length) : start + piece;
+    }
+  }
+}
+
+function wire(message) {
+  const text = textOf(message);
+  const pictures = picturesOf(message);
+  if (!pictures.length) return { role: message.role, content: text };
+  const images = pictures.map(({ url }) => ({ type: "image_url", image_url: { url } }));
+  return { role: message.role, content: [...images, ...(text ? [{ type: "text", text }] : [])] };
+}
+
+function askForKey(conversation, id, begun) {
+  keyWanted.value = true;
+  afterKey.set(id, () => {
+    conversation.change(id, { state: "streaming", error: undefined });
+    return write(conversation, id, begun, {}, [id]);
+  });
+}
+
+/** The key is known now: what was refused for want of it is asked again. */
+export function askAgain() {
+  keyWanted.value = false;
+  for (const again of afterKey.values()) again();
+  afterKey.clear();
+}
+
+/** Answers that nobody is writing any more are marked: the page was closed or reloaded in their middle. */
+export async function markInterrupted(conversation) {
+  const open = [...conversation.nodes.values()].filter(({ id, state }) => state === "streaming" && !running.value.has(id)).map(({ id }) => id);
+  if (!open.length) return;
+  const written = await tabs.claimed("answer", open);
+  const left = open.filter((id) => !written.has(id) && !running.value.has(id));
+  for (const id of left) if (conversation.nodes.get(id).state === "streaming") conversation.change(id, { state: "interrupted" });
+  if (left.length) await conversation.keep(null, left);
+}
+
+/** Put back the text that was not yet kept when the page went away. */
+export async function restore(answers) {
+  for (const { id, text } of answers) {
+    const message = await store.message(id);
+    if (message?.state === "streaming" && text.length > textOf(message).length) {
+      await store.save(message.conversation, null, [{ ...message, parts: said(text) }]);
+    }
+  }
+}

@@ -1,0 +1,25 @@
+// Conversations as this page kept them before version 3, a list of messages with their pictures, and the tree they become.
+
+/** The row of an old conversation. */
+export function conversationOf({ id, title, changed, messages }) {
+  return { id, title, changed, leaf: messages.length ? `${id}-${messages.length - 1}` : null };
+}
+
+/** Its messages, each the parent of the next. Identifiers are the same whenever it is done. */
+export function messagesOf({ id, changed, messages }) {
+  return messages.map((message, place) => {
+    const { role, text = "", pictures = [], error, interrupted, cut, ...rest } = message;
+    const state = error ? "error" : interrupted ? "stopped" : cut ? "cut" : "done";
+    const shown = pictures.map((picture, number) => ({ type: "picture", id: `${id}-${place}-${number}`, ...picture }));
+    return {
+      ...rest,
+      id: `${id}-${place}`,
+      conversation: id,
+      parent: place ? `${id}-${place - 1}` : null,
+      role,
+      parts: [...shown, ...(text || role === "assistant" ? [{ type: "text", text }] : [])],
+      created: changed - messages.length + place,
+      ...(role === "assistant" && { state, ...(error && { error }) }),
+    };
+  });
+}

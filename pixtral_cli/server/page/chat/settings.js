@@ -1,0 +1,45 @@
+// How answers are asked for: a conversation's settings, the defaults of new ones, and what is remembered of this browser.
+
+import { signal } from "@preact/signals";
+
+const KEY = "pixtral.settings";
+
+/** `{system, temperature, max_tokens, model}`; what is missing is as the server has it. */
+export const defaults = signal(read(KEY, {}));
+export const asWritten = signal(read("pixtral.asWritten", false)); // show answers without any rendering
+
+function read(key, otherwise) {
+  try {
+    return JSON.parse(localStorage.getItem(key)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+function remember(key, value) {
+  try {
+    localStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // it holds until the page is closed
+  }
+}
+
+export function setDefaults(settings) {
+  defaults.value = settings;
+  remember(KEY, settings);
+}
+
+export function setAsWritten(value) {
+  asWritten.value = value;
+  remember("pixtral.asWritten", value);
+}
+
+/** What a request says of the settings: messages that come first, and fields. */
+export function requestSettings(settings) {
+  const { system = "", ...fields } = settings ?? defaults.value;
+  const known = ["temperature", "max_tokens", "model"].filter((name) => fields[name] !== undefined && fields[name] !== "");
+  return {
+    messages: system.trim() ? [{ role: "system", content: system }] : [],
+    fields: Object.fromEntries(known.map((name) => [name, fields[name]])),
+  };
+}
