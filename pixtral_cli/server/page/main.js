@@ -13,7 +13,7 @@ import { html } from "./dom.js";
 import { App } from "./views/app.js";
 import { pasted } from "./views/composer.js";
 import { dragging, dropped } from "./views/drop.js";
-import { close as closePreview } from "./views/preview.js";
+import { close as closePreview } from "./views/panel.js";
 import { pressed } from "./views/shortcuts.js";
 import { say } from "./views/status.js";
 
@@ -27,16 +27,16 @@ async function route() {
     say("That conversation is not in this browser.");
   }
   const shown = found ?? new conversations.Conversation();
-  conversations.show(shown);
+  if (found || conversations.current.value.begun) conversations.show(shown);
   closePreview();
   if (found) answers.markInterrupted(shown);
-  await draft.open(shown);
+  tabs.separated.then(() => draft.open(shown));
   document.getElementById("question")?.focus();
 }
 
 async function restore() {
   for (const left of rescued()) {
-    if (left.answers) await answers.restore(left.answers).catch(() => {});
+    if (left.conversations) await answers.restore(left.conversations).catch(() => {});
     if (left.draft) await draft.restore(left.draft).catch(() => {});
   }
 }
@@ -47,6 +47,9 @@ function tellOutcomes() {
     if (!ended || ended.conversation !== conversations.current.peek().id) return;
     say(ended.text);
     if ([document.body, document.getElementById("stop")].includes(document.activeElement)) document.getElementById("question").focus();
+  });
+  effect(() => {
+    if (draft.wrong.value.length) say(draft.wrong.value.at(-1).message);
   });
   effect(() => {
     document.title = served.value.name;
@@ -63,17 +66,18 @@ function listen() {
 
 async function start() {
   const met = meet();
-  const closed = await store.open();
-  if (closed) conversations.trouble.value = conversations.reason(closed);
-  await Promise.all([tabs.separate(), restore()]);
-  rescueAtTheEnd(tabs.tab);
-  await conversations.refresh();
-  conversations.follow((id) => answers.running.peek().has(id));
+  const opening = store.open();
   tellOutcomes();
   listen();
-  const routed = route();
   render(html`<${App} />`, document.body);
-  await routed;
+  rescueAtTheEnd(tabs.tab);
+  const closed = await opening;
+  if (closed) conversations.trouble.value = conversations.reason(closed);
+  await restore();
+  await conversations.refresh();
+  conversations.follow((id) => answers.running.peek().has(id));
+  await route();
+  conversations.markReady();
   const error = await met;
   if (error) say(error.message);
   await conversations.forgetOld();

@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import * as api from "../api.js";
 import { freshId } from "../dom.js";
-import { current, hold, now } from "./conversations.js";
+import { current, heldConversations, hold, now } from "./conversations.js";
 import { rescueFrom } from "./rescue.js";
 import { requestSettings } from "./settings.js";
 import * as store from "./store.js";
@@ -20,9 +20,13 @@ export const keyWanted = signal(false);
 const afterKey = new Map(); // message → how to ask for it again
 
 tabs.own("answer", () => [...running.peek().keys()]);
-rescueFrom("answers", () => {
-  const unsaved = [...running.peek()].map(([id, { conversation }]) => ({ id, text: textOf(conversation.nodes.get(id)) }));
-  return unsaved.length ? unsaved : null;
+rescueFrom("conversations", () => {
+  const ids = (conversation) => [...conversation.unsaved, ...[...running.peek()].filter(([, one]) => one.conversation === conversation).map(([id]) => id)];
+  const left = heldConversations().map((conversation) => {
+    const messages = [...new Set(ids(conversation))].map((id) => conversation.nodes.get(id));
+    return { id: conversation.id, row: conversation.row.peek(), messages };
+  });
+  return left.some(({ messages }) => messages.length) ? left : null;
 });
 
 export const isRunning = (id) => running.value.has(id);
@@ -212,12 +216,14 @@ export async function markInterrupted(conversation) {
   if (left.length) await conversation.keep(null, left);
 }
 
-/** Put back the text that was not yet kept when the page went away. */
-export async function restore(answers) {
-  for (const { id, text } of answers) {
-    const message = await store.message(id);
-    if (message?.state === "streaming" && text.length > textOf(message).length) {
-      await store.save(message.conversation, null, [{ ...message, parts: said(text) }]);
+/** Put back what was not yet kept when the page went away. */
+export async function restore(left) {
+  for (const { id, row, messages } of left) {
+    const lost = [];
+    for (const message of messages) {
+      const known = await store.message(message.id);
+      if (!known || (known.state === "streaming" && textOf(message).length > textOf(known).length)) lost.push(message);
     }
+    if (lost.length) await store.save(id, row, lost);
   }
 }

@@ -16,6 +16,7 @@ export const trouble = signal(null); // why conversations are not kept, or null
 const held = new Map(); // the conversations in memory: the one shown, and those that are being answered
 
 let last = 0;
+export let markReady;
 
 /** Now, and later than whatever was made before. */
 export const now = () => (last = Math.max(Date.now(), last + 1));
@@ -110,8 +111,8 @@ export function hold(conversation, on) {
   else if (!conversation.unsaved.size) held.delete(conversation.id);
 }
 
-/** Every conversation in memory that is not wholly kept. */
-export const unsaved = () => [...held.values()].filter((one) => one.unsaved.size);
+/** The conversations in memory: those being answered, and those that are not wholly kept. */
+export const heldConversations = () => [...held.values()];
 
 /** Show the branch through a message. */
 export async function choose(conversation, id) {
@@ -132,6 +133,9 @@ export async function erase(id) {
   tabs.tell("kept", { conversation: id, messages: [] });
   await refresh();
 }
+
+/** Resolves when the conversation of the address is shown. */
+export const ready = new Promise((resolve) => (markReady = resolve));
 
 /** Take away for good what was deleted long ago. */
 export async function forgetOld() {

@@ -58,10 +58,12 @@ export async function keep() {
 
 /** Put the draft of a conversation into the composer; one that a closed tab left is taken up. */
 export async function open(conversation) {
-  if (timer) await keep();
-  place = conversation.begun ? conversation.id : "new";
-  const wanted = place;
-  fill({});
+  const wanted = conversation.begun ? conversation.id : "new";
+  if (wanted !== place) {
+    if (timer) keep();
+    place = wanted;
+    fill({});
+  }
   const all = await store.drafts(place).catch(() => []);
   const mine = all.find(({ tab }) => tab === tabs.tab) ?? (await adopted(all));
   if (mine && place === wanted && isEmpty()) fill(mine);

@@ -68,7 +68,7 @@ async function measured(url, bitmap, name) {
   } catch (error) {
     if (error.status !== 400 && error.status !== 413) return { tokens: null }; // not ready, no key: it is told when the question is asked
     const foreign = bitmap && !/^data:image\/(png|jpeg|webp|gif)/.test(url);
-    if (!foreign) throw new PictureError(`${name}: ${error.message}${advice(url, error)}`);
+    if (!foreign) throw new PictureError(`${name}: ${error.message.replace(/^data URL: /, "")}${advice(url, error)}`);
     const other = await shrunk(bitmap, Math.max(bitmap.width, bitmap.height), "image/png");
     return { url: other, shown: true, ...(await measured(other, null, name)) };
   }

@@ -16,22 +16,29 @@ const ALL = [OLD, ROWS, MESSAGES, PICTURES, DRAFTS];
 let database = null;
 let memory = null;
 
+let opening = null;
+
 /** Open the store; why conversations cannot be kept here, or null. */
-export async function open() {
-  try {
-    database = await opened();
-    database.onversionchange = () => database.close();
-    return null;
-  } catch (error) {
-    memory = new MemoryStore();
-    return error;
-  }
+export function open() {
+  opening = opened().then(
+    (result) => {
+      database = result;
+      database.onversionchange = () => database.close();
+      return null;
+    },
+    (error) => {
+      memory = new MemoryStore();
+      return error;
+    },
+  );
+  return opening;
 }
 
 export const lasting = () => database !== null;
 
 function opened() {
   return new Promise((resolve, reject) => {
+    if (!("indexedDB" in self) || !indexedDB) throw new Error("It has no IndexedDB.");
     const request = indexedDB.open(NAME, VERSION);
     request.onupgradeneeded = ({ oldVersion }) => upgrade(request.result, request.transaction, oldVersion);
     request.onsuccess = () => resolve(request.result);
@@ -84,11 +91,13 @@ function got(request) {
 
 /** The conversations' rows, deleted ones too. */
 export async function list() {
+  await opening;
   return memory ? memory.list() : within("readonly", [ROWS], (rows) => got(rows.getAll()));
 }
 
 /** `{row, messages}` with the pictures in their places, or null. */
 export async function load(id) {
+  await opening;
   if (memory) return memory.load(id);
   await split(id);
   return within("readonly", [ROWS, MESSAGES, PICTURES], async (rows, messages, pictures) => {
@@ -115,6 +124,7 @@ async function split(id) {
 
 /** Put messages, and the changes of a conversation's row, which other tabs may have changed in other fields. */
 export async function save(id, changes, added = []) {
+  await opening;
   if (memory) return memory.save(id, changes, added);
   return within("readwrite", [ROWS, MESSAGES, PICTURES], async (rows, messages, pictures) => {
     for (const message of added) putMessage(message, messages, pictures);
@@ -131,6 +141,7 @@ function putMessage(message, messages, pictures) {
 
 /** One message with its pictures, or null. */
 export async function message(id) {
+  await opening;
   if (memory) return memory.message(id);
   return within("readonly", [MESSAGES, PICTURES], async (messages, pictures) => {
     const found = await got(messages.get(id));
@@ -143,6 +154,7 @@ export async function message(id) {
 
 /** Take a conversation away for good. */
 export async function erase(id) {
+  await opening;
   if (memory) return memory.erase(id);
   return within("readwrite", [OLD, ROWS, MESSAGES, PICTURES], async (old, rows, messages, pictures) => {
     old.delete(id);
@@ -158,6 +170,7 @@ async function deleteAll(index, key) {
 
 /** The identifiers of conversations with a message that holds `words`. */
 export async function search(words) {
+  await opening;
   if (memory) return memory.search(words);
   const wanted = words.toLowerCase();
   const has = (text) => (text ?? "").toLowerCase().includes(wanted);
@@ -183,6 +196,7 @@ function each(store, act) {
 
 /** The drafts of a conversation ("new": of one that is not begun), of every tab. */
 export async function drafts(conversation) {
+  await opening;
   if (memory) return memory.drafts(conversation);
   return within("readonly", [DRAFTS, PICTURES], async (all, pictures) => {
     const found = await got(all.index("conversation").getAll(conversation));
@@ -197,6 +211,7 @@ export async function drafts(conversation) {
 
 /** Put a draft, or take it away when it is empty. Pictures that are kept already are not written again. */
 export async function saveDraft(draft) {
+  await opening;
   if (memory) return memory.saveDraft(draft);
   return within("readwrite", [DRAFTS, PICTURES], async (all, pictures) => {
     const kept = new Set(await got(pictures.index("owner").getAllKeys(draft.id)));

@@ -4,6 +4,7 @@ import { freshId } from "../dom.js";
 
 const REPLY = 600; // milliseconds in which a tab that is there has answered
 
+let isNew = true; // no page before this one was in this tab
 const channel = "BroadcastChannel" in self ? new BroadcastChannel("pixtral") : null;
 const listeners = new Map(); // kind → act
 
@@ -12,6 +13,7 @@ export let tab = remembered();
 
 function remembered() {
   try {
+    isNew = !sessionStorage.getItem("pixtral.tab");
     const known = sessionStorage.getItem("pixtral.tab") ?? freshId();
     sessionStorage.setItem("pixtral.tab", known);
     return known;
@@ -55,8 +57,11 @@ channel?.addEventListener("message", ({ data: { kind, detail } }) => {
 
 own("tab", () => [tab]);
 
-/** A duplicated tab has its twin's identifier: it takes another. */
-export async function separate() {
+/** A duplicated tab has its twin's identifier: it takes another. Resolves when that is settled. */
+export const separated = separate();
+
+async function separate() {
+  if (performance.getEntriesByType("navigation")[0]?.type === "reload" || isNew) return; // no twin is made by that
   if (!(await claimed("tab", [tab])).size) return;
   tab = freshId();
   try {

@@ -9,7 +9,7 @@ import { html, Icon, number } from "../dom.js";
 import { Composer } from "./composer.js";
 import { dialog, Zoom } from "./dialogs.js";
 import { dragged } from "./drop.js";
-import { Preview } from "./preview.js";
+import { Preview } from "./panel.js";
 import { Settings } from "./settings.js";
 import { Shortcuts } from "./shortcuts.js";
 import { shown, Sidebar, toggle } from "./sidebar.js";

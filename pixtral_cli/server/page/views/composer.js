@@ -2,7 +2,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { ask, isRunning, stop } from "../chat/answers.js";
-import { current } from "../chat/conversations.js";
+import { current, ready } from "../chat/conversations.js";
 import * as draft from "../chat/draft.js";
 import { html, Icon, number } from "../dom.js";
 import { say, Status } from "./status.js";
@@ -13,6 +13,7 @@ const ACCEPTED = "image/*,.pdf,.heic,.heif,.avif,.tif,.tiff,.bmp";
 
 /** Send what is written, as soon as all pictures are read. */
 export async function submit() {
+  await ready;
   const leaf = current.value.leaf.value;
   if (draft.isEmpty()) return;
   if (leaf && isRunning(leaf) && !draft.editing.value) {
@@ -105,7 +106,7 @@ function Wrong() {
   const all = draft.wrong.value;
   if (!all.length) return null;
   const dismiss = (id) => (draft.wrong.value = all.filter((one) => one.id !== id));
-  return html`<ul id="wrong" role="alert">
+  return html`<ul id="wrong" aria-label="What is wrong with files">
     ${all.map(({ id, message }) => html`<li key=${id}><span>${message}</span><button type="button" class="quiet" aria-label="Dismiss" onClick=${() => dismiss(id)}>✕</button></li>`)}
   </ul>`;
 }

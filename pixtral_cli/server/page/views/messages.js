@@ -11,7 +11,7 @@ import { html, Icon, number } from "../dom.js";
 import { Answer, Written } from "../markdown/answer.js";
 import { CopyButton } from "../markdown/code.js";
 import { openDialog } from "./dialogs.js";
-import * as preview from "./preview.js";
+import * as preview from "./panel.js";
 
 const ENDS = {
   stopped: "Stopped.",
@@ -46,7 +46,6 @@ function Question({ conversation, message }) {
     ${text && html`<div class="said">${text}</div>`}
     <div class="tools">
       <${Versions} conversation=${conversation} id=${message.id} />
-      ${text && html`<${CopyButton} text=${text} />`}
       <button type="button" class="quiet" onClick=${edit}>Edit</button>
     </div>
   </li>`;

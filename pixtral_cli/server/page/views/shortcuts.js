@@ -5,7 +5,7 @@ import { choose, current } from "../chat/conversations.js";
 import * as draft from "../chat/draft.js";
 import { textOf, versions } from "../chat/tree.js";
 import { copyText, html } from "../dom.js";
-import { close as closePreview } from "./preview.js";
+import { close as closePreview } from "./panel.js";
 import { Dialog, dialog, openDialog } from "./dialogs.js";
 import * as sidebar from "./sidebar.js";
 import { say } from "./status.js";

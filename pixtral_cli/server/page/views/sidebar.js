@@ -48,7 +48,7 @@ export function Sidebar() {
         <input id="search" type="search" placeholder="Search" value=${words.value} onInput=${({ target }) => search(target.value)} />
       </label>
       <ul id="conversations">${all.map((row) => html`<${Entry} key=${row.id} row=${row} />`)}</ul>
-      ${!all.length && html`<p class="hint">${words.value ? "Nothing found." : "Conversations stay in this browser."}</p>`}
+      <p class="hint">${words.value && !all.length ? "Nothing found." : "Conversations stay in this browser."}</p>
       <div class="foot">
         <button type="button" class="quiet" onClick=${() => openDialog("settings")}><${Icon} name="settings" />Settings</button>
         <button type="button" class="quiet icon" aria-label="Keyboard shortcuts" title="Keyboard shortcuts (?)" onClick=${() => openDialog("shortcuts")}><${Icon} name="keyboard" /></button>

@@ -44,5 +44,5 @@ export function Trouble() {
 }
 
 addEventListener("beforeunload", (event) => {
-  if (conversations.trouble.peek() && conversations.unsaved().length) event.preventDefault();
+  if (conversations.trouble.peek() && conversations.heldConversations().some(({ unsaved }) => unsaved.size)) event.preventDefault();
 });

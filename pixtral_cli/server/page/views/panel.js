@@ -40,7 +40,7 @@ function Panel({ conversation, id, place }) {
   const mode = scripts.value;
   const save = () => {
     const drawing = /^\s*(<\?xml[^>]*>\s*)?<svg/i.test(source);
-    saveFile(drawing ? "drawing.svg" : "page.html", source, drawing ? "image/svg+xml" : "text/html");
+    saveFile(drawing ? "drawing.svg" : "page.html", `${source}\n`, drawing ? "image/svg+xml" : "text/html");
   };
   const start = () => {
     scripts.value = true;
