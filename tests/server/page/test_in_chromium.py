@@ -1,111 +1,24 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright. `apt-get install chromium` first."""
 
-import re
-import shutil
 import threading
-from base64 import b64encode
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.models.names import demo_folder
 from pixtral_cli.server.http.access import AccessRules
 from tests.fakes import FakeEngine
+from tests.server.page.chromium import Held, ask, give, watched
 from tests.server.serving import Running, png, serving
 from tests.server.test_serve import draw
 
 pytestmark = pytest.mark.slow
-PATIENCE = 60_000  # milliseconds: the machine may be busy
-expect.set_options(timeout=PATIENCE)
-
-
-EXPECTED = re.compile(
-    "Content Security Policy|status of (40[0134]|503)"
-)  # what hostile answers try, what a server refuses
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        where = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=where, args=["--no-sandbox"], timeout=PATIENCE)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
-
-
-@pytest.fixture
-def running(engine: FakeEngine) -> Iterator[Running]:
-    with serving(engine, model="pixtral-12b", window=lambda: 128_000) as running:
-        yield running
-
-
-@pytest.fixture
-def page(browser: Browser, running: Running) -> Iterator[Page]:
-    yield from watched(browser, running)
-
-
-def watched(browser: Browser, running: Running) -> Iterator[Page]:
-    """A page that may log no error and ask nobody but its server for anything."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    wrong: list[str] = []
-
-    def logged(message: ConsoleMessage) -> None:
-        if message.type == "error" and not EXPECTED.search(message.text):
-            wrong.append(message.text)
-
-    def asked(request: Request) -> None:
-        if not request.url.startswith((running.url, "data:", "blob:", "about:")):
-            wrong.append(request.url)
-
-    def disturbed(dialog: Dialog) -> None:
-        wrong.append("a dialog")
-        dialog.dismiss()
-
-    page.on("console", logged)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", asked)
-    page.on("dialog", disturbed)
-    page.goto(running.url)
-    yield page
-    context.close()
-    assert not wrong
-
-
-def ask(page: Page, question: str) -> None:
-    page.get_by_label("Question", exact=True).fill(question)
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name="Send")).to_be_visible()
-
-
-DROP = """([kind, target, data]) => {
-  const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-  const carried = new DataTransfer();
-  carried.items.add(new File([bytes], "picture.png", {type: "image/png"}));
-  const given = kind === "paste" ? {clipboardData: carried} : {dataTransfer: carried};
-  const made = kind === "paste" ? new ClipboardEvent(kind, {...given, bubbles: true, cancelable: true})
-                                : new DragEvent(kind, {...given, bubbles: true, cancelable: true});
-  document.querySelector(target).dispatchEvent(made);
-}"""
-
-
-def give(page: Page, kind: str, data: bytes) -> None:
-    if kind == "drop":
-        page.evaluate(DROP, ["dragenter", "#talk", b64encode(data).decode()])
-        expect(page.get_by_text("Drop pictures to add them")).to_be_visible()
-    page.evaluate(DROP, [kind, "#talk", b64encode(data).decode()])
 
 
 # The demo model
@@ -257,20 +170,6 @@ def test_an_answer_pulls_nobody_down_who_reads_further_up(page: Page, engine: Fa
     expect(page.get_by_role("status")).to_have_text("The answer is complete.")
     assert page.evaluate("document.querySelector('#talk').scrollTop") == 0
     assert page.evaluate("document.activeElement.id") == "question"
-
-
-class Held(list[str]):
-    """An answer whose last piece waits."""
-
-    def __init__(self, event: threading.Event, *pieces: str) -> None:
-        super().__init__(pieces)
-        self.event = event
-
-    def __iter__(self) -> Iterator[str]:
-        *before, last = super().__iter__()
-        yield from before
-        assert self.event.wait(120)
-        yield last
 
 
 def test_an_idea_becomes_the_question_and_asks_for_a_picture(page: Page, engine: FakeEngine, tmp_path: Path) -> None:
