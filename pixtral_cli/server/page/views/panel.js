@@ -9,8 +9,8 @@ import { pages } from "../markdown/blocks.js";
 const PAUSE = 400; // milliseconds between two looks at a page that is still being written
 const SCRIPTS = /<script|\son\w+\s*=/i;
 
-/** Whether this browser lets the frame close what no policy closes. */
-const CONFINES = "navigation" in self && "trustedTypes" in self;
+/** Whether this browser lets the frame keep other frames out of the page. */
+const CONFINES = "trustedTypes" in self;
 
 const page = signal(null); // {conversation, id, place}: the page, and which of an answer's it is
 const scripts = signal(false);
@@ -28,6 +28,11 @@ export function close() {
   const was = page.value !== null;
   page.value = null;
   return was;
+}
+
+function closeAndReturn() {
+  close();
+  document.getElementById("question").focus();
 }
 
 export function Preview() {
@@ -51,7 +56,7 @@ function Panel({ conversation, id, place }) {
       <h2>Preview</h2>
       ${SCRIPTS.test(source) && html`<button id="run-scripts" class="quiet" type="button" disabled=${!CONFINES} title=${CONFINES ? "In a frame of their own, without requests, forms, frames or WebRTC" : "This browser cannot keep them from the network. Save the page to run them."} onClick=${start}>${mode ? "Run again" : "Run scripts"}</button>`}
       <button id="save-page" class="quiet" type="button" onClick=${save}>Save</button>
-      <button id="close-preview" class="quiet icon" type="button" aria-label="Close the preview" title="Close (Escape)" onClick=${() => (close(), document.getElementById("question").focus())}><${Icon} name="close" /></button>
+      <button id="close-preview" class="quiet icon" type="button" aria-label="Close the preview" title="Close (Escape)" onClick=${closeAndReturn}><${Icon} name="close" /></button>
     </header>
     <${Frame} key=${mode ? `scripts ${run.value}` : "plain"} source=${source} scripts=${mode} />
     ${mode && html`<p class="hint">The page's scripts run in a frame that cannot read this conversation. Requests, forms, links, frames and WebRTC are closed to them; still, enter no passwords.</p>`}
@@ -72,7 +77,14 @@ function Frame({ source, scripts: running }) {
   useEffect(() => {
     if (!state.timer) state.timer = setTimeout(send, state.sent === null ? 0 : PAUSE);
   }, [source]);
-  useEffect(() => () => clearTimeout(state.timer), []);
+  useEffect(() => {
+    const heard = ({ source: from, data }) => from === frame.current?.contentWindow && data === "escape" && closeAndReturn();
+    addEventListener("message", heard);
+    return () => {
+      clearTimeout(state.timer);
+      removeEventListener("message", heard);
+    };
+  }, []);
   const loaded = () => {
     state.loaded = true;
     send();
