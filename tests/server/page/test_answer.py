@@ -110,8 +110,10 @@ def test_tables_align_scroll_and_break_no_number(page: Page, engine: FakeEngine)
 
 def test_pictures_and_formulas(page: Page, engine: FakeEngine) -> None:
     engine.answers = [
-        r"![A red square](https://example.com/x.png) and \(x^2\), $$\frac{1}{2}$$ and \(\frac{1\) then $\alpha$ and \[a"
-        + "\n= b\\]"
+        (
+            r"![A red square](https://example.com/x.png) and \(x^2\), $$\frac{1}{2}$$ and \(\frac{1\) then $\alpha$ and \[a"
+            "\n= b\\]"
+        )
     ]
     ask(page, "?")
     expect(page.locator(".assistant .said a.picture")).to_have_text("A red square")

@@ -184,9 +184,9 @@ def test_a_full_storage_is_said_while_it_matters_and_nothing_is_lost(
 @pytest.mark.parametrize(
     "taken", ["delete window.indexedDB; Object.defineProperty(window, 'indexedDB', {value: undefined})",
               "IDBFactory.prototype.open = () => { throw new DOMException('no', 'SecurityError') }",
-              "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError') }});"
+              ("Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError') }});"
               "Object.defineProperty(window, 'sessionStorage', {get() { throw new DOMException('no', 'SecurityError') }});"
-              "delete window.BroadcastChannel; IDBFactory.prototype.open = () => { throw new DOMException('no', 'SecurityError') }"]
+              "delete window.BroadcastChannel; IDBFactory.prototype.open = () => { throw new DOMException('no', 'SecurityError') }")]
 )  # fmt: skip
 def test_without_a_store_the_page_works_and_says_so(page: Page, engine: FakeEngine, taken: str) -> None:
     page.add_init_script(taken)

@@ -59,7 +59,7 @@ function Panel({ conversation, id, place }) {
       <button id="close-preview" class="quiet icon" type="button" aria-label="Close the preview" title="Close (Escape)" onClick=${closeAndReturn}><${Icon} name="close" /></button>
     </header>
     <${Frame} key=${mode ? `scripts ${run.value}` : "plain"} source=${source} scripts=${mode} />
-    ${mode && html`<p class="hint">The page's scripts run in a frame that cannot read this conversation. Requests, forms, links, frames and WebRTC are closed to them; still, enter no passwords.</p>`}
+    ${mode && html`<p class="hint">These scripts cannot read the conversation, and requests, forms, links, frames and WebRTC are closed to them. Still, enter no passwords.</p>`}
   </aside>`;
 }
 
