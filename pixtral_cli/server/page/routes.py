@@ -65,7 +65,9 @@ def routes() -> list[Route]:
             body, policy = body.replace(b"NONCE", nonce.encode()), policy.replace("NONCE", nonce)
         headers = {**COMMON_HEADERS, "Content-Security-Policy": policy}
         if policy.startswith(PREVIEW_POLICY):
-            headers["Connection-Allowlist"] = "()"  # no connection at all, not by WebRTC either, where the browser knows it
+            headers["Connection-Allowlist"] = (
+                "()"  # no connection at all, not by WebRTC either, where the browser knows it
+            )
         return Response(body, media_type=MEDIA_TYPES[file.suffix], headers=headers)
 
     return [Route("/", send), Route("/page/{name:path}", send)]
