@@ -62,7 +62,7 @@ clean: ## Remove the environment and the caches
 
 # The environment: torch first, then exactly the pinned packages. mistral_inference declares xformers, which
 # has no wheel for many machines and which nothing here needs: --no-deps leaves it out.
-.venv/runtime: constraints.txt pyproject.toml setup.py pixtral_cli/engines/local/kernels/product.c
+.venv/runtime: constraints.txt pyproject.toml setup.py $(wildcard pixtral_cli/engines/local/kernels/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
