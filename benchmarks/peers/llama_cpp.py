@@ -67,7 +67,7 @@ def _quietly(command: Sequence[str | Path]) -> None:
 
 def bench(folder: Path, precision: str, prompt: int, tokens: int) -> dict[str, float]:
     """What its own llama-bench says, in tokens a second: `prefill` of so many tokens, `decode` of so many."""
-    command = [PROGRAMS / "llama-bench", "-m", _file(folder, precision), "-t", str(os.cpu_count())]
+    command = [str(PROGRAMS / "llama-bench"), "-m", str(_file(folder, precision)), "-t", str(os.cpu_count())]
     sizes = ["-p", str(prompt), "-n", str(tokens), "-r", "1", "-o", "json"]
     done = subprocess.run([*command, *sizes], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in json.loads(done.stdout)}

@@ -20,7 +20,7 @@ from pixtral_cli.errors import UsageError
 MAX_ROWS = 32  # of activations, up to which a product takes as long as reading the weights does
 DTYPES = (torch.bfloat16, torch.float32)
 MAX_HEAD_DIM = 256
-VERSION = 4  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
+VERSION = 5  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
 VARIABLE = "PIXTRAL_KERNEL"
 NONE = "none"
 PLAIN, FP8, INT4, INT8 = 0, 1, 4, 8  # how weights are stored, as in kernel.h

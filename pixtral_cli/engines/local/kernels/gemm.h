@@ -178,10 +178,10 @@ static void int4_gemm_tile(const Panel *panel, const uint32_t *x, const float *x
 static void store_sums(const Gemm *job, long row, const float *sums) {
     const Matrix *m = job->matrix;
     float scales[GEMM_ROWS];
+    const int has_row_scales = m->format == INT8 || m->format == FP8;
+    const float factor = m->format == FP8 ? 256 : 1; /* see fp8_load */
     for (long r = 0; r < GEMM_ROWS; r++)
-        scales[r] = m->format == INT8 && row + r < m->out ? ((const float *)m->scales)[row + r]
-                    : m->format == FP8                    ? *(const float *)m->scales * 256
-                                                          : 1;
+        scales[r] = !has_row_scales ? 1 : row + r < m->out ? ((const float *)m->scales)[row + r] * factor : 0;
     for (long n = 0; n < job->count; n++, sums += GEMM_ROWS) FOR_LANES(i, min_long(GEMM_ROWS, m->out - row)) {
         const vfloat value = vf_mul(vf_load(sums + i), vf_load(scales + i));
         store_n(job->y, n * m->out + row + i, job->itemsize, m->out - row - i, value);

@@ -87,7 +87,7 @@ INLINE void fp8_tile(const Gemv *job, int unused, long row, int rows, long first
     const long in = job->matrix->in, stride = round_up(in, FP8_STEP);
     const uint8_t *w = (const uint8_t *)job->matrix->weights + row * in;
     const float *x = (const float *)job->x + first * stride;
-    const float scale = *(const float *)job->matrix->scales * 256; /* as fp8_load's numbers are 2^8 times smaller */
+    const float *scales = (const float *)job->matrix->scales + row;
     vfloat sums[4][GEMV_TILE];
     uint64_t nan[4] = {0};
     UNROLLED(r, rows) UNROLLED(n, count) sums[r][n] = vf_zero();
@@ -103,7 +103,7 @@ INLINE void fp8_tile(const Gemv *job, int unused, long row, int rows, long first
             sums[r][n] = vf_fma(weights[k], vf_load(x + n * stride + at + LANES * k), sums[r][n]);
     }
     UNROLLED(r, rows) UNROLLED(n, count) {
-        const float sum = nan[r] ? NAN : vf_reduce_add(sums[r][n]) * scale;
+        const float sum = nan[r] ? NAN : vf_reduce_add(sums[r][n]) * (scales[r] * 256); /* see fp8_load */
         store_n(job->y, (first + n) * job->matrix->out + row + r, job->itemsize, 1, vf_set1(sum));
     }
 }

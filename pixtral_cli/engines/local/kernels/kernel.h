@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 4
+#define KERNEL_VERSION 5
 
 /* What this compiler can compile for. */
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -21,8 +21,8 @@
 #endif
 #define MAX_GEMV_VECTORS 32 /* up to which a product takes as long as reading the weights does; as in cpu.py */
 
-/* How weights are stored. PLAIN: as activations are; FP8: float8_e4m3fn with one float32 scale; the packed formats of
- * gemv_packed.h. */
+/* How weights are stored. PLAIN: as activations are; FP8: float8_e4m3fn with a float32 scale for each row; the packed
+ * formats of gemv_packed.h. */
 enum { PLAIN = 0, FP8 = 1, INT4 = 4, INT8 = 8 };
 
 /* Row-major weights of a linear layer without bias. */

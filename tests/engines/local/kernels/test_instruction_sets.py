@@ -44,7 +44,8 @@ def weights(rows: int, width: int, format: int, dtype: torch.dtype, draw: torch.
     if format == cpu.FP8:  # from the smallest subnormal to the largest
         powers = torch.randint(-10, 8, (rows, width), generator=draw)
         fp8 = (torch.randn(rows, width, generator=draw) * 2.0**powers).to(torch.float8_e4m3fn)
-        return Weights(fp8, torch.tensor([0.37]), fp8.double() * float(torch.tensor(0.37)), format)
+        scale = torch.rand(rows, generator=draw) + 0.1
+        return Weights(fp8, scale, fp8.double() * scale.double()[:, None], format)
     low, high = (-127, 128) if format == cpu.INT8 else (-8, 8)
     numbers = torch.randint(low, high, (rows, groups * 64), generator=draw)
     numbers[:, width:] = 0
@@ -116,7 +117,7 @@ def test_an_fp8_weight_that_is_nan_makes_its_row_nan(instruction_set: str, count
 @compiled
 def test_every_value_of_fp8_is_read(instruction_set: str) -> None:
     stored = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn)[:, None].contiguous()
-    matrix = Weights(stored, torch.ones(1), stored.double(), cpu.FP8)
+    matrix = Weights(stored, torch.ones(256), stored.double(), cpu.FP8)
     for count in (1, 33):
         found = matrix.times(torch.ones(count, 1))[0]
         torch.testing.assert_close(found, stored[:, 0].float(), rtol=0, atol=0, equal_nan=True)
