@@ -30,10 +30,10 @@ format: .venv/development ## Format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/development ## Measure start-up, load, TTFT, decode, memory beside other programs; PEERS="pixtral llama.cpp" chooses
+bench: .venv/development ## Measure start-up, load, TTFT, decode, memory beside other programs; PEERS="pixtral llama.cpp" chooses, ISA=avx2 holds all to it
 	-$(if $(filter vllm,$(PEERS)),$(MAKE) .venv-vllm/ready)
-	-$(if $(filter llama.cpp,$(PEERS)),$(MAKE) .llama-cpp/ready)
-	$(BIN)/python -m benchmarks --peers $(PEERS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LARGE),--large)
+	-$(if $(filter llama.cpp,$(PEERS)),$(MAKE) .llama-cpp$(ISA:%=-%)/ready)
+	$(BIN)/python -m benchmarks --peers $(PEERS) $(if $(ISA),--isa $(ISA)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(LARGE),--large)
 
 docs: .venv/development ## Write the tables of docs/benchmarks.md and the README's chart again
 	$(BIN)/python -m benchmarks --docs
@@ -58,11 +58,11 @@ audit: .venv/development ## Look for known vulnerabilities in the pinned package
 	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps
 
 clean: ## Remove the environment and the caches
-	rm -rf .venv .venv-vllm .llama-cpp .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-vllm .llama-cpp .llama-cpp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # The environment: torch first, then exactly the pinned packages. mistral_inference declares xformers, which
 # has no wheel for many machines and which nothing here needs: --no-deps leaves it out.
-.venv/runtime: constraints.txt pyproject.toml setup.py pixtral_cli/engines/local/kernels/product.c
+.venv/runtime: constraints.txt pyproject.toml setup.py $(wildcard pixtral_cli/engines/local/kernels/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
@@ -81,3 +81,6 @@ clean: ## Remove the environment and the caches
 # llama.cpp, compiled for this processor. What cannot be had is left out of the measurements, and named there.
 .llama-cpp/ready: benchmarks/llama_cpp_env.sh
 	benchmarks/llama_cpp_env.sh .llama-cpp $(BIN)/python
+
+.llama-cpp-%/ready: benchmarks/llama_cpp_env.sh
+	benchmarks/llama_cpp_env.sh .llama-cpp-$* $(BIN)/python $*

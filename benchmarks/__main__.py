@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from benchmarks import (
     conversation,
     edits,
     follow_ups,
+    isa,
     loading,
     machine,
     peers,
@@ -27,7 +29,7 @@ from benchmarks import (
     startup,
     tables,
 )  # fmt: skip
-from benchmarks.peers import Entry
+from benchmarks.peers import Entry, llama_cpp
 from pixtral_cli.errors import PixtralError
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,6 +63,9 @@ SETTINGS = (
 
 def main() -> None:
     options = _parser().parse_args()
+    if options.isa and not isa.held():  # torch has been imported by now: begin again
+        isa.hold(options.isa)
+        os.execv(sys.executable, [sys.executable, "-m", "benchmarks", *sys.argv[1:]])
     if options.docs:
         whole, *others = documented()
         plot.draw(whole, tables.PLOT)
@@ -80,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     names = [setting.checkpoint for setting in SETTINGS]
     parser.add_argument("--settings", nargs="+", default=[], choices=names, metavar="CHECKPOINT")
     parser.add_argument("--talks", nargs="+", default=ALL, choices=ALL, metavar="TALK", help="only these conversations")
+    parser.add_argument("--isa", choices=list(isa.TORCH), help="hold every program to this instruction set")
     parser.add_argument(
         "--large", action="store_true", help="also Pixtral 12B's own shape: 50 GB of disk, half an hour"
     )
@@ -120,7 +126,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     usual = [each for each in SETTINGS if options.large or not each.large]
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M"), "rounds": options.rounds, "machine": machine.describe(), "absent": absent,
-        "whole": set(options.peers) == set(peers.PEERS) and set(options.talks) == set(ALL) and not named,
+        "isa": isa.held(),
+        "whole": set(options.peers) == set(peers.PEERS) and set(options.talks) == set(ALL) and not named and not isa.held(),
         "startup": starts,
         "models": [(bench.whole if each.whole else bench.model)(each) for each in named or usual],
     }  # fmt: skip
@@ -145,9 +152,19 @@ class Bench:
             for talk in (talk for talk in setting.talks if talk in self.talks):
                 _tell(f"{setting.name}: {talk}")
                 found[talk] = conversation.measure(ready, folder, talk, setting.side, self.rounds, self.absent)
+            found["llama-bench"] = self._llama_bench(ready, folder)
             _tell(f"{setting.name}: what the machine allows, and what ours does beside itself")
             found |= limits(folder, found, self.rounds)
             return found if setting.large else found | self._more(setting, ready, folder)
+
+    def _llama_bench(self, ready: Sequence[Entry], folder: Path) -> dict[str, dict[str, float]]:
+        """Of each precision the best rates that llama.cpp's own benchmark says: its server is slower."""
+        found: dict[str, dict[str, float]] = {}
+        for precision in (entry.precision for entry in ready if entry.peer == "llama.cpp" and not entry.label):
+            _tell(f"{folder.name}: llama-bench, {precision}")
+            runs = [llama_cpp.bench(folder, precision, 512, 64) for _ in range(self.rounds)]
+            found[precision] = {rate: max(run[rate] for run in runs) for rate in runs[0]}
+        return found
 
     def _prepared(self, entry: Entry, folder: Path) -> bool:
         try:

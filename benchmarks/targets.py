@@ -80,6 +80,8 @@ def _decoding(model: Report) -> Iterator[Target]:
     for precision in ("bf16", "8bit", "4bit"):
         if row := programs.get("pixtral" if precision == "bf16" else f"pixtral {precision}"):
             yield Target(1, f"decode, {precision} ÷ what memory allows", 0.9, row["decode"] / decode_limit(model, row))
+            if rates := model.get("llama-bench", {}).get(precision):
+                yield Target(1, f"decode, {precision} ÷ llama-bench's", 1.1, row["decode"] / rates["decode"])
             if peers := peers_of(programs, precision):
                 name, best = max(peers.items(), key=lambda peer: peer[1]["decode"])
                 yield Target(

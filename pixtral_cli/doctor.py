@@ -180,6 +180,7 @@ def _devices() -> Iterator[Check]:
     if found[0].name == "cpu" and DRIVER.exists():
         advice = "Install a build of torch for CUDA, or a newer driver: https://pytorch.org/get-started"
         yield Check("device", "warning", "An NVIDIA GPU is here, and torch cannot use it", advice)
+    yield kernel_check()
     best = max(found, key=lambda device: (device.name != "cpu", device.free))
     yield memory_check(best)
     yield _fitting(best)
@@ -209,6 +210,23 @@ def fitting_check(room: int, bandwidth: float, unknown: Collection[str]) -> Chec
         rate = bandwidth / entry.shape.read_a_token(form)
         rates.append(f"{entry.name} in {FORMATS[form]}, about {rate:.{0 if rate >= 10 else 1}f} tokens/s")
     return Check("fits", "ok", f"{'; '.join(rates)}; {measured}", "")
+
+
+def kernel_check() -> Check:
+    """Which instruction set our own kernel computes with on the CPU, and why."""
+    from pixtral_cli.engines.local.kernels import cpu
+
+    try:
+        running = cpu.kernel()
+    except PixtralError as error:
+        return Check("kernel", "fails", str(error), error.hint)
+    if running.library:
+        return Check("kernel", "ok", f"cpu: {running.instruction_set}, {running.reason}")
+    sets = cpu.instruction_sets()
+    advice = "" if sets else "Install a C compiler and then pixtral again: answers come several times faster"
+    if any(sets.values()):
+        advice = f"Unset {cpu.VARIABLE}: answers come several times faster"
+    return Check("kernel", "warning", f"cpu: torch alone, {running.reason}", advice)
 
 
 def memory_check(device: "Device") -> Check:

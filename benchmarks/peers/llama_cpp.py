@@ -17,10 +17,11 @@ from urllib.request import Request, urlopen
 
 from PIL.Image import Image
 
-from benchmarks import checkpoints
+from benchmarks import checkpoints, isa
 from benchmarks.scenario import Turn, peak_memory
 
-HOME = Path(__file__).parent.parent.parent / ".llama-cpp"
+ROOT = Path(__file__).parent.parent.parent
+HOME = ROOT / f".llama-cpp-{isa.held()}" if isa.held() else ROOT / ".llama-cpp"
 PROGRAMS = HOME / "build" / "bin"
 FORMATS = {"8bit": "Q8_0", "4bit": "Q4_0"}
 # What this project leaves in bf16 when it quantizes; as it comes, llama.cpp quantizes these too.
@@ -62,6 +63,14 @@ def _quietly(command: Sequence[str | Path]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     if done.returncode:
         raise RuntimeError(f"{Path(command[0]).name} failed:\n{done.stdout[-2000:]}")
+
+
+def bench(folder: Path, precision: str, prompt: int, tokens: int) -> dict[str, float]:
+    """What its own llama-bench says, in tokens a second: `prefill` of so many tokens, `decode` of so many."""
+    command = [str(PROGRAMS / "llama-bench"), "-m", str(_file(folder, precision)), "-t", str(os.cpu_count())]
+    sizes = ["-p", str(prompt), "-n", str(tokens), "-r", "1", "-o", "json"]
+    done = subprocess.run([*command, *sizes], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+    return {"prefill" if row["n_prompt"] else "decode": row["avg_ts"] for row in json.loads(done.stdout)}
 
 
 def open_program(folder: Path, precision: str, context: int, slots: int, label: str) -> "LlamaCpp":

@@ -12,7 +12,7 @@ from pixtral_cli.engines.local.generation.drafting import PromptLookup
 from pixtral_cli.engines.local.generation.prefix_cache import CachedSequence, PrefixCache
 from pixtral_cli.engines.local.generation.sampling import NonFiniteLogits, Sampler
 from pixtral_cli.engines.local.generation.scheduler import Scheduler, WorkItem
-from pixtral_cli.engines.local.kernels.cpu import FEW, supports_products
+from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, kernel_supports
 from pixtral_cli.engines.local.model.decoder import Decoder, Span
 from pixtral_cli.engines.local.model.kv_cache import KVCache
 from pixtral_cli.engines.local.model.loaded import Weights
@@ -104,7 +104,7 @@ class Runner:
 
         with clock.time("prefill"):
             return self._run_exclusive(
-                "reading the prompt", compute, self._decode_threads if stop - start <= FEW else None
+                "reading the prompt", compute, self._decode_threads if stop - start <= MAX_ROWS else None
             )
 
     def decode(self, sequence: CachedSequence, logits: Tensor, sample: Sampler, limit: int) -> Iterator[int]:
@@ -144,7 +144,7 @@ class Runner:
 
     def _compute(self, steps: Sequence[DecodeStep]) -> None:
         """Compute every step's logits in one batch; where memory runs out, one step at a time."""
-        limit = max(1, FEW // len(steps))
+        limit = max(1, MAX_ROWS // len(steps))
         tokens = [
             step.tokens[: self._decoder.uniform_length(step.start, min(limit, len(step.tokens)))] for step in steps
         ]
@@ -225,7 +225,7 @@ class Runner:
     def _matrix_vector(self, count: int) -> Iterator[None]:
         """Turns oneDNN off where its bfloat16 matrix-vector product is slower than torch's: on a CPU without our kernel."""
         device, dtype = self.weights.device, self.weights.dtype
-        if count > 1 or device.type != "cpu" or dtype != torch.bfloat16 or supports_products(device, dtype):
+        if count > 1 or device.type != "cpu" or dtype != torch.bfloat16 or kernel_supports(device, dtype):
             yield
             return
         backend: Any = torch.backends.mkldnn  # its `flags` would warn of TF32

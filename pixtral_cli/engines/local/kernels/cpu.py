@@ -1,9 +1,13 @@
-"""Our own kernel, `product.c`, where it was built: products of a few positions, and attention, on a CPU; elsewhere torch.
+"""The CPU kernel, compiled from the C sources beside this module: GEMV, attention and a fused step of the decoder.
 
-The kernel's sums do not depend on how many positions there are: an answer is the same alone and in company.
+The sums of one position do not depend on how many positions share a call: an answer is the same alone and in a batch.
+Where the kernel was not compiled, or the processor lacks its instructions, torch computes.
 """
 
 import ctypes
+import os
+from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,80 +15,158 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-FEW = 32  # positions up to which memory is what a product waits for
+from pixtral_cli.errors import UsageError
+
+MAX_ROWS = 32  # of activations, up to which a product takes as long as reading the weights does
 DTYPES = (torch.bfloat16, torch.float32)
-WIDEST = 256  # numbers of a head
-VERSION = 2  # of `product.c`: one that was built before would be handed what it does not know
+MAX_HEAD_DIM = 256
+VERSION = 5  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
+VARIABLE = "PIXTRAL_KERNEL"
+NONE = "none"
+PLAIN, FP8, INT4, INT8 = 0, 1, 4, 8  # how weights are stored, as in kernel.h
+NATIVE_BF16 = ("avx512",)  # sets of processors on which torch multiplies matrices in bfloat16
+
+_pointer, _long = ctypes.c_void_p, ctypes.c_long
 
 
 class Matrix(ctypes.Structure):
-    """What the kernel multiplies with: where it lies, its sizes, and how many bits a packed number has."""
+    """The weights of a linear layer, (out, in), and how they are stored."""
+
+    _fields_ = [("weights", _pointer), ("scales", _pointer), ("width", _long), ("out", _long), ("format", _long)]
+
+
+class Layer(ctypes.Structure):
+    """The weights of one decoder layer."""
 
     _fields_ = [
-        ("w", ctypes.c_void_p), ("scales", ctypes.c_void_p),
-        ("width", ctypes.c_long), ("out", ctypes.c_long), ("bits", ctypes.c_long),
+        ("attention_norm", _pointer), ("ffn_norm", _pointer),
+        *((name, Matrix) for name in ("query", "key", "value", "out", "gate", "up", "down")),
     ]  # fmt: skip
 
 
-def matrix(weight: Tensor, width: int, scale: Tensor | None = None, bits: int = 0) -> Matrix:
-    """Valid as long as the tensors are where they are."""
-    return Matrix(weight.data_ptr(), None if scale is None else scale.data_ptr(), width, len(weight), bits)
+class Decoder(ctypes.Structure):
+    """All layers and their sizes; `itemsize` is that of the activations, in bytes."""
+
+    _fields_ = [
+        ("layers", ctypes.POINTER(Layer)),
+        *((name, _long) for name in ("n_layers", "dim", "hidden_dim", "n_heads", "n_kv_heads", "head_dim", "itemsize")),
+        ("norm_eps", ctypes.c_float),
+    ]
 
 
-def library(has: str) -> Any:
-    """The compiled `product.c`, or None where it was not built or its function `has` says that the processor cannot."""
+class KVLayer(ctypes.Structure):
+    """One layer of a KV cache: the address of its keys and values, (2, n_kv_heads, capacity, head_dim)."""
+
+    _fields_ = [("data", _pointer), ("capacity", _long)]
+
+
+class Sequence(ctypes.Structure):
+    """`count` new positions of a sequence after `past` others, with a KVLayer for each layer."""
+
+    _fields_ = [("layers", ctypes.POINTER(KVLayer)), ("past", _long), ("count", _long)]
+
+
+class _AttentionInput(ctypes.Structure):
+    _fields_ = [
+        *((name, _pointer) for name in ("query", "keys", "values", "out")),
+        *((name, _long) for name in ("count", "past", "length", "head_stride", "key_stride")),
+    ]
+
+
+class _Attention(ctypes.Structure):
+    _fields_ = [
+        ("inputs", ctypes.POINTER(_AttentionInput)),
+        *((name, _long) for name in ("n_heads", "n_kv_heads", "head_dim", "itemsize", "tiles")),
+    ]
+
+
+def _library() -> Any:
+    """The compiled kernel; None where it was not compiled from these sources for this system."""
     for suffix in EXTENSION_SUFFIXES:
-        file = Path(__file__).with_name(f"_product{suffix}")
+        file = Path(__file__).with_name(f"_cpu{suffix}")
         if file.exists():
             try:
-                found = ctypes.CDLL(str(file))
-            except OSError:  # built for another system
+                loaded = ctypes.CDLL(str(file))
+            except OSError:  # compiled for another system
                 continue
-            version = getattr(found, "pixtral_version", int)()
-            if version == VERSION and getattr(found, has)():
-                return _typed(found)
+            if getattr(loaded, "pixtral_version", int)() == VERSION:
+                return _with_signatures(loaded)
     return None
 
 
-def _typed(found: Any) -> Any:
-    size, pointer, number = ctypes.c_long, ctypes.c_void_p, ctypes.c_int
-    functions = {
-        "pixtral_product": [*[pointer] * 3, size, number, number],
-        "pixtral_attend": [pointer, size, size, number],
-        "pixtral_step": [pointer, pointer, size, pointer, pointer, size, number],
+def _with_signatures(loaded: Any) -> Any:
+    threads = itemsize = ctypes.c_int
+    signatures = {
+        "pixtral_select": [ctypes.c_char_p],
+        "pixtral_linear": [_pointer, _pointer, _pointer, _long, itemsize, threads],
+        "pixtral_attend": [_pointer, _long, _long, threads],
+        "pixtral_decoder_step": [_pointer, _pointer, _long, _pointer, _pointer, _long, threads],
     }
-    for name, arguments in functions.items():
-        getattr(found, name).argtypes = arguments
+    for name, arguments in signatures.items():
+        getattr(loaded, name).argtypes = arguments
+    loaded.pixtral_select.restype = loaded.pixtral_instruction_set.restype = ctypes.c_char_p
+    return loaded
+
+
+def instruction_sets() -> dict[str, bool]:
+    """Those that the kernel was compiled for, the fastest first, and whether this processor has them."""
+    found: dict[str, bool] = {}
+    library = _library()
+    while library and (name := library.pixtral_instruction_set(len(found))):
+        found[name.decode()] = bool(library.pixtral_supported(len(found)))
     return found
 
 
-def times(kernel: Any, weights: Matrix, states: Tensor, threads: int) -> Tensor:
-    """`states` (T, in) through a matrix: (T, out). Raises MemoryError."""
-    states = states.contiguous()
-    out = states.new_empty(len(states), weights.out)
-    sizes = len(states), states.itemsize, threads
-    if kernel.pixtral_product(ctypes.byref(weights), states.data_ptr(), out.data_ptr(), *sizes):
-        raise MemoryError
-    return out
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The compiled kernel with an instruction set selected, or None, and why this one."""
+
+    library: Any
+    instruction_set: str
+    reason: str
 
 
-_library = library("pixtral_has_product")
-_packed_library = library("pixtral_has_packed")
+@cache
+def kernel() -> Kernel:
+    """What computes on the CPU: the fastest instruction set that the processor has, or what PIXTRAL_KERNEL names.
+
+    That may be a set or a family of sets ("avx2" is "avx2-vnni" or else "avx2-fma"), or "none", which leaves all to torch.
+    Raises UsageError where it names what there is not.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == NONE:
+        return Kernel(None, NONE, f"{VARIABLE}={NONE}")
+    library, sets = _library(), instruction_sets()
+    if library and (name := library.pixtral_select(wanted.encode())):
+        why = f"{VARIABLE}={wanted}" if wanted else "the fastest that this processor has"
+        return Kernel(library, name.decode(), why)
+    if wanted:
+        able = ", ".join([*(name for name, able in sets.items() if able), NONE])
+        raise UsageError(f"{VARIABLE}={wanted} names no instruction set of this processor", f"It has: {able}")
+    compiled = f"this processor has none of {', '.join(sets)}" if sets else "the kernel was not compiled"
+    return Kernel(None, NONE, compiled)
 
 
-def supports_products(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernel computes products of up to `FEW` positions there."""
-    return _library is not None and device.type == "cpu" and dtype in DTYPES
+def kernel_supports(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the kernel computes products of up to MAX_ROWS activations of this dtype on this device."""
+    return device.type == "cpu" and dtype in DTYPES and kernel().library is not None
 
 
-def supports_packed(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether the kernel computes packed products of up to `FEW` positions there: as each would come out alone."""
-    return _packed_library is not None and device.type == "cpu" and dtype in DTYPES
+def gemm_supports(device: torch.device, dtype: torch.dtype, format: int) -> bool:
+    """Whether the kernel computes products of any number of activations, faster than torch."""
+    if not kernel_supports(device, dtype):
+        return False
+    return format != PLAIN or (dtype == torch.bfloat16 and kernel().instruction_set not in NATIVE_BF16)
 
 
-def packed_product(weights: Matrix, states: Tensor) -> Tensor:
-    """`states` (T, in) through a packed matrix: (T, out), where `supports_packed`. Raises MemoryError."""
-    return times(_packed_library, weights, states, torch.get_num_threads())
+def supports_attention(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether the kernel computes attention with heads of this size."""
+    return kernel_supports(device, dtype) and head_dim <= MAX_HEAD_DIM and head_dim % 2 == 0
+
+
+def matrix(weight: Tensor, width: int, scale: Tensor | None = None, format: int = PLAIN) -> Matrix:
+    """What describes a weight to the kernel, as long as its tensors are kept. `width` excludes what pads a packed row."""
+    return Matrix(weight.data_ptr(), None if scale is None else scale.data_ptr(), width, len(weight), format)
 
 
 @runtime_checkable
@@ -95,57 +177,52 @@ class HasMatrix(Protocol):
     def matrix(self) -> Matrix: ...
 
 
+def multiply(weights: Matrix, states: Tensor, threads: int) -> Tensor:
+    """The product of states (T, in) with a matrix, (T, out), where `kernel_supports`. Raises MemoryError."""
+    states = states.contiguous()
+    out = states.new_empty(len(states), weights.out)
+    sizes = len(states), states.itemsize, threads
+    if kernel().library.pixtral_linear(ctypes.byref(weights), states.data_ptr(), out.data_ptr(), *sizes):
+        raise MemoryError
+    return out
+
+
 def linear(layer: Any, states: Tensor, threads: int | None = None) -> Tensor:
-    """`states` (T, in) through a linear layer without bias: (T, out). `threads`: as many as torch has, if not said."""
+    """States (T, in) through a linear layer without bias: (T, out). `threads` defaults to torch's number."""
     count, width = states.shape
     weight: Tensor = layer.weight
-    if count > FEW or not supports_products(states.device, states.dtype) or weight.dtype != states.dtype:
-        product: Tensor = layer(states)
-        return product
-    return times(_library, matrix(weight, width), states, threads or torch.get_num_threads())
+    supports = kernel_supports(states.device, states.dtype) and weight.dtype == states.dtype
+    if supports and (count <= MAX_ROWS or gemm_supports(states.device, states.dtype, PLAIN)):
+        return multiply(matrix(weight, width), states, threads or torch.get_num_threads())
+    product: Tensor = layer(states)
+    return product
 
 
-def step(model: ctypes.Structure, spans: Any, states: Tensor, turns: Tensor, threads: int) -> None:
-    """`pixtral_step` of the kernel, which is here. Raises MemoryError."""
-    places = spans, len(spans), states.data_ptr(), turns.data_ptr()
-    if _library.pixtral_step(ctypes.byref(model), *places, len(states), threads):
+def decoder_step(decoder: Decoder, sequences: Any, states: Tensor, rotations: Tensor, threads: int) -> None:
+    """All layers for states (T, dim), in place, of an array of Sequence, whose caches are written.
+
+    `rotations` are complex, (T, head_dim / 2). Raises MemoryError.
+    """
+    places = sequences, len(sequences), states.data_ptr(), rotations.data_ptr()
+    if kernel().library.pixtral_decoder_step(ctypes.byref(decoder), *places, len(states), threads):
         raise MemoryError
 
 
-class _Asked(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("query", "keys", "values", "out")),
-        *((name, ctypes.c_long) for name in ("count", "past", "length", "group", "step")),
-    ]
-
-
-class _Attention(ctypes.Structure):
-    _fields_ = [
-        ("asked", ctypes.POINTER(_Asked)),
-        *((name, ctypes.c_long) for name in ("heads", "groups", "head", "size", "stretches")),
-    ]
-
-
-def supports_attention(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
-    """Whether the kernel computes attention of such heads there."""
-    return supports_products(device, dtype) and head_dim <= WIDEST and head_dim % 2 == 0
-
-
 def attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:
-    """Attention where the kernel `attends`, heads in groups: query (T, H, D) → (T, H, D).
+    """Causal attention with grouped heads where `supports_attention`: query (T, H, D) → (T, H, D).
 
-    Each position attends to those of key and value (G, S, D) up to itself, `past` of which come before the first query.
-    A value that is no number may make none of some positions shortly before it, too.
+    Query n attends to the first past + n + 1 of key and value, (G, S, D). A value that is NaN may make the output of some
+    positions shortly before it NaN, too.
     """
     query = query.contiguous()
     if key.stride() != value.stride() or key.stride(-1) != 1:
         key, value = key.contiguous(), value.contiguous()
     out = torch.empty_like(query)
-    count, heads, head = query.shape
-    groups, length, _ = key.shape
-    apart = (stride * key.itemsize for stride in key.stride()[:2])
-    places = (each.data_ptr() for each in (query, key, value, out))
-    asked = _Asked(*places, count, past, length, *apart)
-    sizes = _Attention(ctypes.pointer(asked), heads, groups, head, query.itemsize)
-    _library.pixtral_attend(ctypes.byref(sizes), 1, count, torch.get_num_threads())
+    count, n_heads, head_dim = query.shape
+    n_kv_heads, length, _ = key.shape
+    strides = (stride * key.itemsize for stride in key.stride()[:2])
+    pointers = (tensor.data_ptr() for tensor in (query, key, value, out))
+    inputs = _AttentionInput(*pointers, count, past, length, *strides)
+    sizes = _Attention(ctypes.pointer(inputs), n_heads, n_kv_heads, head_dim, query.itemsize)
+    kernel().library.pixtral_attend(ctypes.byref(sizes), 1, count, torch.get_num_threads())
     return out

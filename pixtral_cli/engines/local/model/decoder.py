@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params
-from pixtral_cli.engines.local.kernels.cpu import FEW, linear
+from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, linear
 from pixtral_cli.engines.local.model.attention import attend, causal_mask
 from pixtral_cli.engines.local.model.block import norm, run_block
 from pixtral_cli.engines.local.model.fused_step import FusedStep, supports_fused_step
@@ -61,7 +61,7 @@ class Decoder:
 
     @property
     def uses_fused_step(self) -> bool:
-        """Whether up to `FEW` positions run in our kernel: each bit for bit as alone, and without torch's threads."""
+        """Whether up to `MAX_ROWS` positions run in our kernel: each bit for bit as alone, and without torch's threads."""
         return self._fused is not None
 
     @torch.inference_mode()
@@ -80,7 +80,7 @@ class Decoder:
         for span in spans:
             span.cache.grow(span.cache.length + span.length)
         lengths = [span.length for span in spans]
-        fused = [self._is_fused(span) and len(states) <= FEW for span in spans]
+        fused = [self._is_fused(span) and len(states) <= MAX_ROWS for span in spans]
         if len(set(fused)) == 1:
             states = self._run(states, spans, fused[0], check)
         else:  # some queries are scaled by position, which the kernel's step does not compute

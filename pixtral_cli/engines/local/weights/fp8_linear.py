@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixtral_cli.engines.local.kernels import cpu
+
 PART_NUMBERS = 1 << 20  # weights converted at a time on a CPU, so that they stay in its cache
 
 
@@ -17,9 +19,20 @@ class Fp8Linear(nn.Module):
         super().__init__()
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
+        self._row_scales = torch.empty(0)
+
+    @property
+    def matrix(self) -> cpu.Matrix:
+        """For the CPU kernel, which wants a float32 scale for each row."""
+        if self._row_scales.device != self.scale.device or len(self._row_scales) != len(self.weight):
+            self._row_scales = self.scale.float().expand(len(self.weight)).contiguous()
+        return cpu.matrix(self.weight, self.weight.shape[1], self._row_scales, cpu.FP8)
 
     def forward(self, states: Tensor) -> Tensor:
         """`states` (T, width) to (T, rows), in the same dtype."""
+        place = states.device, states.dtype
+        if cpu.gemm_supports(*place, cpu.FP8) or (len(states) <= cpu.MAX_ROWS and cpu.kernel_supports(*place)):
+            return cpu.multiply(self.matrix, states, torch.get_num_threads())
         return fp8_product(self.weight, self.scale, states)
 
 

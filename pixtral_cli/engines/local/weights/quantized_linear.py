@@ -1,7 +1,7 @@
 """Linear layers with weights quantized to integers of 8 or 4 bits: quantizing them and multiplying with them.
 
 8 bits have one float32 scale a row; 4 bits (-8 to 7) one bfloat16 scale for each group of 64 in a row. The byte layout is
-the CPU kernel's, which multiplies up to `FEW` positions where the processor supports it; torch multiplies elsewhere.
+the CPU kernel's (kernels/gemv_packed.h), which multiplies where it runs; torch multiplies elsewhere.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixtral_cli.engines.local.kernels.cpu import FEW, Matrix, matrix, packed_product, supports_packed
+from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, Matrix, gemm_supports, kernel_supports, matrix, multiply
 
 GROUP_SIZE = 64  # numbers that share a scale; rows are padded to a multiple
 BITS = {"8bit": 8, "4bit": 4}
@@ -107,9 +107,9 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """`states` (T, width) to (T, rows), in the same dtype."""
-        few = len(states) <= FEW
-        if few and supports_packed(states.device, states.dtype):
-            return packed_product(self.matrix, states)
+        few, place = len(states) <= MAX_ROWS, (states.device, states.dtype)
+        if gemm_supports(*place, self.bits) or (few and kernel_supports(*place)):
+            return multiply(self.matrix, states, torch.get_num_threads())
         if few and self.bits == 8 and states.device.type == "cpu":
             states = F.pad(states, (0, -self.width % GROUP_SIZE))
             return torch._weight_int8pack_mm(states, self.weight, self.scale.to(states.dtype))

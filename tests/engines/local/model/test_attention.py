@@ -1,8 +1,8 @@
 """Attention is what softmax says it is; in our kernel also the same to the last bit however many positions are asked."""
 
 import math
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 from unittest import mock
 
 import pytest
@@ -13,18 +13,30 @@ from torch import Tensor
 
 from pixtral_cli.engines.local.kernels import cpu
 from pixtral_cli.engines.local.model import attention
+from tests.engines.local.conftest import SETS
 
 CPU = torch.device("cpu")
 DTYPES = [torch.float32, torch.bfloat16]
 kernel = pytest.mark.skipif(
-    not all(cpu.supports_products(CPU, dtype) for dtype in DTYPES), reason="this processor has no such kernel"
+    not all(cpu.kernel_supports(CPU, dtype) for dtype in DTYPES), reason="this processor has no such kernel"
 )
-ways = pytest.mark.parametrize("way", [pytest.param("kernel", marks=kernel), "torch"])
+ways = pytest.mark.parametrize("way", [*(pytest.param(name, marks=kernel) for name in SETS), "torch"])
 heads = st.sampled_from([2, 8, 18, 30, 32, 64, 66, 96, 128, 160, 256])
 
 
-def computed(way: str) -> Any:
-    return mock.patch.object(attention, "supports_attention", lambda *_: False) if way == "torch" else nullcontext()
+@contextmanager
+def computed(way: str) -> Iterator[None]:
+    """By torch, or by the kernel with that instruction set."""
+    if way == "torch":
+        with mock.patch.object(attention, "supports_attention", lambda *_: False):
+            yield
+        return
+    with mock.patch.dict("os.environ", {cpu.VARIABLE: way}):
+        cpu.kernel.cache_clear()
+        try:
+            yield
+        finally:
+            cpu.kernel.cache_clear()
 
 
 def softmax_attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:
@@ -81,21 +93,22 @@ def test_attention_to_all_sees_what_comes_later(
     torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=atol)
 
 
-@kernel
+@pytest.mark.parametrize("way", [pytest.param(name, marks=kernel) for name in SETS])
 @given(
     st.lists(st.integers(1, 90), min_size=2, max_size=5), st.integers(0, 200), st.integers(1, 5), heads,
     st.sampled_from(DTYPES),
 )  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_a_prompt_in_pieces_is_the_prompt_at_once_to_the_last_bit(
-    pieces: list[int], past: int, shared: int, head: int, dtype: torch.dtype
+    way: str, pieces: list[int], past: int, shared: int, head: int, dtype: torch.dtype
 ) -> None:
     query, key, value = drawn(sum(pieces), past, 2, shared, head, dtype, len(pieces))
-    stop, parts = past, []
-    for part in torch.split(query, pieces):
-        stop += len(part)
-        parts.append(attention.attend(part, key[:, :stop], value[:, :stop], None))
-    assert torch.equal(torch.cat(parts), attention.attend(query, key, value, None))
+    with computed(way):
+        stop, parts = past, []
+        for part in torch.split(query, pieces):
+            stop += len(part)
+            parts.append(attention.attend(part, key[:, :stop], value[:, :stop], None))
+        assert torch.equal(torch.cat(parts), attention.attend(query, key, value, None))
 
 
 @kernel

@@ -12,14 +12,13 @@ import torch
 
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.kernels import cpu
-from pixtral_cli.engines.local.kernels.cpu import supports_packed
 from pixtral_cli.engines.local.model import attention
 from pixtral_cli.engines.local.model.decoder import Decoder, Span
 from tests.engines.local.checkpoints import Sizes, build
 
 CPU = torch.device("cpu")
 kernel = pytest.mark.skipif(
-    not cpu.supports_products(CPU, torch.float32) or not supports_packed(CPU, torch.float32),
+    not cpu.kernel_supports(CPU, torch.float32),
     reason="this processor has no such kernel",
 )
 SIZES = [
@@ -45,7 +44,13 @@ def written(runner: Any, decoder: Decoder, length: int) -> Any:
 @pytest.mark.parametrize(("dtype", "most"), [("fp32", 1e-5), ("bf16", 0.05)])
 @pytest.mark.parametrize("scheme", ["none", "8bit", "4bit"])
 def test_a_step_computes_what_the_layers_in_torch_do(
-    tmp_path: Path, sizes: Sizes, dtype: str, most: float, scheme: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    sizes: Sizes,
+    dtype: str,
+    most: float,
+    scheme: str,
+    instruction_set: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of sequences shorter and longer than a block of keys, and several positions at once; keys and values too."""
     runner = LocalEngine(build(tmp_path, sizes), device="cpu", dtype=dtype, quantize=scheme).load()
@@ -105,8 +110,9 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
 
 
 @kernel
-def test_memory_that_runs_out_in_the_kernel_is_said() -> None:
-    broken = SimpleNamespace(pixtral_product=lambda *given: 1)
+def test_memory_that_runs_out_in_the_kernel_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = cpu.Kernel(SimpleNamespace(pixtral_linear=lambda *given: 1), "avx2-fma", "")
+    monkeypatch.setattr(cpu, "kernel", lambda: full)
     weight = torch.randn(4, 8)
     with pytest.raises(MemoryError):
-        cpu.times(broken, cpu.matrix(weight, 8), torch.randn(1, 8), 1)
+        cpu.multiply(cpu.matrix(weight, 8), torch.randn(1, 8), 1)

@@ -41,7 +41,7 @@ TWO = Sizes(dim=128, layers=3, heads=8, head_dim=32, hidden=256)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The kernel, where it was built and runs; and torch alone."""
     if request.param == "torch":
-        monkeypatch.setattr(cpu, "_packed_library", None)
+        monkeypatch.setattr(quantized_linear, "kernel_supports", lambda *_: False)
     return str(request.param)
 
 
@@ -211,7 +211,7 @@ def _pull(stream: Iterator[Any], found: list[str], index: int) -> bool:
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_position_comes_out_alike_alone_and_in_company(scheme: str) -> None:
     linear, _ = layer(130, 256, quantized_linear.BITS[scheme])
-    if not cpu.supports_packed(CPU, torch.bfloat16):
+    if not cpu.kernel_supports(CPU, torch.bfloat16):
         return
     for dtype in (torch.bfloat16, torch.float32):
         states = torch.randn(32, 256).to(dtype)
