@@ -325,8 +325,8 @@ def test_a_lone_surrogate_is_refused(served: tuple[Running, FakeEngine]) -> None
 
 
 FIELDS = [
-    ("n", 10**9), ("n", 0), ("max_tokens", -1), ("max_tokens", 0), ("max_tokens", 1.5), ("max_tokens", 10**40), ("max_tokens", "9"),
-    ("max_completion_tokens", -1), ("temperature", "hot"), ("temperature", -0.1), ("temperature", 1e300), ("top_p", 2), ("top_p", 0),
+    ("n", 10**9), ("n", 0), ("max_tokens", -2), ("max_tokens", 0), ("max_tokens", 1.5), ("max_tokens", 10**40), ("max_tokens", "9"),
+    ("max_completion_tokens", -2), ("temperature", "hot"), ("temperature", -0.1), ("temperature", 1e300), ("top_p", 2), ("top_p", 0),
     ("seed", 2**80), ("stop", [""]), ("stop", ["x"] * 1000), ("stop", "x" * 10_000), ("stream", "yes"), ("model", 5),
     ("messages", []), ("messages", "hello"), ("tools", [{}]), ("logprobs", True), ("frequency_penalty", 0.5), ("nonsense", 1),
     ("response_format", {"type": "json_schema"}), ("response_format", {"type": "yaml"}),

@@ -26,7 +26,7 @@ from tests.server.processes import until
 from tests.terminal.emulator import Terminal
 
 ASK = [sys.executable, "-m", "pixtral_cli", "ask"]
-ENDLESS = ["Go on.", "-m", "demo", "--temperature", "50", "--seed", "3", "--no-stdin"]  # noise, for thousands of tokens
+ENDLESS = ["Go on.", "-m", "demo", "--temperature", "10", "--seed", "3", "--no-stdin"]  # noise, for thousands of tokens
 DRAWING = {"TERM": "xterm-256color"}
 
 ATTACKS = [
@@ -106,7 +106,7 @@ def test_48_square_brackets_are_verbatim() -> None:
     for env in (DRAWING, {"TERM": "dumb"}):
         with Terminal(100) as terminal:
             render(stream(text), choose_output(stdout=terminal.out, stderr=io.StringIO(), env=env))
-        assert terminal.lines == [text.replace("\\[", "[") if env is DRAWING else text]
+        assert terminal.lines == [text]
 
 
 def test_49_a_reader_that_leaves_ends_the_answer_silently() -> None:

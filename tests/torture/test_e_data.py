@@ -82,21 +82,20 @@ class Talker:
 
     def may_become(self, base: list[list[Any]], question: list[Any], answer: str, interrupted: bool = False) -> None:
         now = everything(self.conversation)
-        asked = [*spoken(self.conversation.turns), question]
+        asked = [*base, question]
         done = [*base, question, ["assistant", answer, interrupted, []]]
         self.say([now, asked, done] if question not in now else [now, done])
 
     def ask(self) -> None:
         question, answer = self.words(), self.words()
         images = self.random.sample([RED, GREEN, BLUE], self.random.choice([0, 0, 1, 3]))
-        self.may_become(
-            spoken(self.conversation.turns), ["user", question, False, [image.key for image in images]], answer
-        )
+        asked = ["user", question, False, [image.key for image in images]]
+        self.may_become(everything(self.conversation), asked, answer)
         list(self.conversation.ask(FakeEngine([answer]), question, images))
 
     def stop(self) -> None:
         question, answer = self.words(), self.words()
-        self.may_become(spoken(self.conversation.turns), ["user", question, False, []], answer, True)
+        self.may_become(everything(self.conversation), ["user", question, False, []], answer, True)
         with closing(self.conversation.ask(FakeEngine([[answer, "more"]]), question)) as chunks:
             next(chunks)
 
