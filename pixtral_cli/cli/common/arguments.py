@@ -30,6 +30,7 @@ OTHER_NAMES = {
     "eval": {"ls": "pixtral eval list"},
 }  # fmt: skip
 WITHOUT_LANGUAGE = ("-x", "--extract")
+FREE_TEXT = ("--vllm-args",)  # options whose values begin with dashes
 LANGUAGE = re.compile(r"[A-Za-z][\w+#.-]{0,19}")
 NEGATIVE = re.compile(r"-\.?\d")
 
@@ -43,8 +44,13 @@ def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
     head: list[str] = []
     for place, word in enumerate(given[:end]):
         head += ["--format", "json"] if word == "--json" else [word]
-        following = given[place + 1] if place + 1 < end else ""
-        if word in WITHOUT_LANGUAGE and not LANGUAGE.fullmatch(following) and given[0] == "ask":
+        before, following = given[place - 1] if place else "", given[place + 1] if place + 1 < end else ""
+        if (
+            word in WITHOUT_LANGUAGE
+            and before not in FREE_TEXT
+            and not LANGUAGE.fullmatch(following)
+            and given[0] == "ask"
+        ):
             head.append("any")
     return head + given[end:]
 
