@@ -61,6 +61,7 @@ EXAM: dict[str, Callable[[Random], Sample]] = {
     "several pictures": lambda rng: families.draw(rng, "pair"),
     "bars": lambda rng: families.draw(rng, "bars"),
     "lines": lambda rng: families.draw(rng, "lines"),
+    "runs": lambda rng: families.draw(rng, "runs"),
     "reading": _reading,
     "reading, new words": _reading_new_words,
     "sketch": _closed,
