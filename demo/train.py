@@ -56,6 +56,7 @@ class Plan:
     eyes: bool = False  # learn to see alone: pictures without questions
     eyes_rate: float = 1.0  # the part of the rate that the vision encoder learns at
     processes: int = 2  # that train, on a CPU
+    held_out: int = 4  # batches of each family that are kept for the evaluations
 
     @property
     def folder(self) -> Path:
@@ -254,7 +255,7 @@ def start_from(folder: Path) -> dict[str, Tensor]:
     return restore(folder)[1]
 
 
-def held_out_batches(tokenizer: tokens.Tokenizer, batch: int, each: int = 2) -> list[Batch]:
+def held_out_batches(tokenizer: tokens.Tokenizer, batch: int, each: int) -> list[Batch]:
     rng = Random(HELD_OUT_SEED)
     return [draw_batch(rng, tokenizer, batch, name) for name in FAMILIES for _ in range(each)]
 
@@ -272,7 +273,7 @@ def work(rank: int, plan: Plan, port: int) -> None:
     drawing = [mp.get_context("spawn").Process(target=draw_ahead, args=task, daemon=True) for task in tasks]
     for process in drawing:
         process.start()
-    trainer.run(queue, held_out_batches(trainer.tokenizer, plan.batch * 2))
+    trainer.run(queue, held_out_batches(trainer.tokenizer, plan.batch, plan.held_out))
     for process in drawing:
         process.terminate()
 
@@ -294,6 +295,7 @@ def read_plan() -> Plan:
     parser.add_argument("--eyes", action="store_true", help="learn to see alone, from pictures without questions")
     parser.add_argument("--eyes-rate", type=float, default=1.0, help="the part of the rate at which the encoder learns")
     parser.add_argument("--processes", type=int, default=2, help="that train at once, on a CPU")
+    parser.add_argument("--held-out", type=int, default=4, help="batches of each family for the evaluations")
     given = parser.parse_args()
     grow = Shape(
         vision_dim=32 * given.vision_heads,
@@ -315,6 +317,7 @@ def read_plan() -> Plan:
         given.eyes,
         given.eyes_rate,
         given.processes,
+        given.held_out,
     )
 
 
