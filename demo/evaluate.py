@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 
 from demo.drawing.canvas import Picture
-from demo.exam import EXAM, OTHER_PROGRAM, samples
+from demo.exam import EXAM, OTHER_PROGRAM, WORKED, samples
 from demo.marking import Mark, follows, mark, section
 from demo.samples import Sample, Turn
 from pixtral_cli import images
@@ -178,7 +178,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    names = [name for name in given.only.split(",") if name] or [*EXAM, *OTHER_PROGRAM]
+    names = [name for name in given.only.split(",") if name] or [WORKED, *EXAM, *OTHER_PROGRAM]
     began = time.monotonic()
     answers = examine_apart(given.folder, names, given.per_family, given.processes)
     show_wrong(answers, given.show)

@@ -118,6 +118,8 @@ def _like(before: str, after: str, own: str) -> str:
 
 def section(family: str, kind: str) -> str:
     """The row of the table that a question counts in."""
+    if family == "worked examples":
+        return family
     if kind == "run wrong by name":
         return f"{family}: when a named run goes wrong"
     if kind.endswith(("by label", "by name")) or kind in READ:
