@@ -22,7 +22,12 @@ from demo.twin import Look, Picked
 
 MEAN = np.array((0.48145466, 0.4578275, 0.40821073), np.float32)
 STD = np.array((0.26862954, 0.26130258, 0.27577711), np.float32)
-IN_PARTS = ("bars", "lines", "runs", "sketch")  # families with print, half of whose batches are as small as print allows
+IN_PARTS = (
+    "bars",
+    "lines",
+    "runs",
+    "sketch",
+)  # families with print, half of whose batches are as small as print allows
 PREFIX_STRETCH, STRETCH = 112, 56  # tokens for which attention is computed at once
 
 cv2.setNumThreads(1)

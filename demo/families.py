@@ -85,20 +85,29 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.08, lambda rng: [sizes.scene(rng)], _scene),
-    "view": Family(0.03, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.05, _several, _pair),
-    "bars": Family(0.10, lambda rng: [sizes.chart(rng)], _bars),
+    "scene": Family(0.12, lambda rng: [sizes.scene(rng)], _scene),
+    "view": Family(0.04, lambda rng: [sizes.scene(rng)], _view),
+    "pair": Family(0.07, _several, _pair),
+    "bars": Family(0.13, lambda rng: [sizes.chart(rng)], _bars),
     "lines": Family(0.06, lambda rng: [sizes.chart(rng)], _lines),
-    "runs": Family(0.48, lambda rng: [sizes.chart(rng)], _runs),
-    "print": Family(0.07, lambda rng: [sizes.strip(rng)], _print),
-    "sketch": Family(0.07, lambda rng: [sizes.page(rng)], _sketch),
-    "letters": Family(0.04, lambda rng: [sizes.crowd(rng)], _letters),
+    "runs": Family(0.27, lambda rng: [sizes.chart(rng)], _runs),
+    "print": Family(0.14, lambda rng: [sizes.strip(rng)], _print),
+    "sketch": Family(0.12, lambda rng: [sizes.page(rng)], _sketch),
+    "letters": Family(0.05, lambda rng: [sizes.crowd(rng)], _letters),
     "talk": Family(0.02, lambda rng: [], _talk),
 }
 
 
-EYES = {"letters": 0.6, "print": 0.1, "bars": 0.05, "lines": 0.03, "runs": 0.06, "sketch": 0.1, "scene": 0.05, "view": 0.03}
+EYES = {
+    "letters": 0.6,
+    "print": 0.1,
+    "bars": 0.05,
+    "lines": 0.03,
+    "runs": 0.06,
+    "sketch": 0.1,
+    "scene": 0.05,
+    "view": 0.03,
+}
 
 
 def choose(rng: Random, weights: Mapping[str, float] | None = None) -> str:

@@ -43,7 +43,10 @@ def train(folder: Path, out: Path, minutes: float, more: Sequence[str]) -> int:
     here = Path("runs") / name
     here.mkdir(parents=True)
     shutil.copy(folder / "run" / "tekken.json", here / "tekken.json")
-    environment = os.environ | {"DEMO_FONTS": str((folder / "fonts").resolve()), "DEMO_WORDS": str((folder / "words").resolve())}
+    environment = os.environ | {
+        "DEMO_FONTS": str((folder / "fonts").resolve()),
+        "DEMO_WORDS": str((folder / "words").resolve()),
+    }
     shape = ("--vision-heads", "6", "--vision-hidden", "512", "--vision-layers", "5")
     command = (
         sys.executable, "-m", "demo.train", "--name", name, "--device", "cuda", "--batch", "32", "--minutes", str(minutes),

@@ -39,7 +39,9 @@ def _features(twin: Twin, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, Ten
     seen, labels, middles, places = [], [], [], []
     for batch in (batch for batch in batches if batch.grids):
         with torch.autocast(device.type, torch.bfloat16):
-            features = [twin.see(patches.to(device), grid) for patches, grid in zip(batch.patches, batch.grids, strict=True)]
+            features = [
+                twin.see(patches.to(device), grid) for patches, grid in zip(batch.patches, batch.grids, strict=True)
+            ]
             if batch.target.any():
                 branch = batch.branch.to(device)
                 _, middle = twin.read(batch.ids.to(device), batch.positions.to(device), looks(branch), features)
@@ -49,7 +51,7 @@ def _features(twin: Twin, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, Ten
         for found, wanted in zip(features, batch.labels, strict=True):
             rows, told = found.float().flatten(0, 1), wanted.to(device).flatten(0, 1)
             shown = (told > 0).any(1)
-            quiet = (~shown).nonzero()[:: 4, 0]
+            quiet = (~shown).nonzero()[::4, 0]
             kept = torch.cat((shown.nonzero()[:, 0], quiet))
             seen.append(rows[kept])
             labels.append(told[kept])

@@ -25,9 +25,9 @@ from demo.drawing.sketches import Part
 from demo.drawing.views import Being, View
 from demo.questions import charts as chart_questions
 from demo.questions import pages, reading
-from demo.questions.runs import wrong_answer
 from demo.questions import scenes as scene_questions
 from demo.questions import views as view_questions
+from demo.questions.runs import wrong_answer
 from demo.samples import Sample, Turn
 
 INCH = 100  # pixels
@@ -284,7 +284,11 @@ def runs(rng: Random) -> Sample:
     _plot_runs(rng, sheet, [lines[i] for i in order], [courses[i] for i in order], steps)
     chart = Runs(tuple(lines[i] for i in order), (), tuple(steps), False, fine > 1, None)
     line = lines[0] if rng.random() < 0.75 else lines[1]
-    asked = Turn(f"When did things start to go wrong for {line.name}?", wrong_answer(chart, line, line.name) or "", "run wrong by name")
+    asked = Turn(
+        f"When did things start to go wrong for {line.name}?",
+        wrong_answer(chart, line, line.name) or "",
+        "run wrong by name",
+    )
     return Sample("runs", (sheet.picture(),), ((asked,),))
 
 
@@ -300,7 +304,9 @@ def _plot_runs(rng: Random, sheet: Sheet, lines: list[Line], courses: list[list[
         at = np.linspace(0, len(steps) - 1, len(course))
         heights = [10 ** (y / 5 - 1) for y in course] if log else course
         paint = rng.choice(COLOURS[line.colour][:3])
-        axes.plot(at, heights, color=paint, label=line.name, linewidth=wide, marker="o" if len(course) == len(steps) else None)
+        axes.plot(
+            at, heights, color=paint, label=line.name, linewidth=wide, marker="o" if len(course) == len(steps) else None
+        )
     room = 15 if place.startswith("upper") else 10.5
     if log:
         axes.set_yscale("log")
@@ -321,7 +327,16 @@ def _plot_runs(rng: Random, sheet: Sheet, lines: list[Line], courses: list[list[
     }.get(place, {"loc": place})  # fmt: skip
     if len(lines) > 2 and place in ("above", "below"):
         letters *= 0.72
-    axes.legend(prop=_face(rng, letters), frameon=rng.random() < 0.5, handlelength=1.2, columnspacing=0.8, handletextpad=0.4, borderaxespad=0.3, labelspacing=0.25, **where)
+    axes.legend(
+        prop=_face(rng, letters),
+        frameon=rng.random() < 0.5,
+        handlelength=1.2,
+        columnspacing=0.8,
+        handletextpad=0.4,
+        borderaxespad=0.3,
+        labelspacing=0.25,
+        **where,
+    )
 
 
 def _turning(rng: Random, ticks: int, fine: int, turn: int) -> list[float]:

@@ -46,7 +46,10 @@ NEW_NOUNS = [word for word in NOUNS if word in HELD_OUT]
 
 def several(rng: Random, count: int) -> list[str]:
     """Different names, mostly in one manner; in some charts all but alike."""
-    joint, case = rng.choice((" ", " ", " ", "-", "-", "_")), rng.choice((str, str, str, str, str.capitalize, str.title))
+    joint, case = (
+        rng.choice((" ", " ", " ", "-", "-", "_")),
+        rng.choice((str, str, str, str, str.capitalize, str.title)),
+    )
     manner = rng.choices(
         (two_words, _numbered_words, one_word, _three_words, _invented, _numbered, _role),
         (45, 8, 10, 8, 14, 8, 7),

@@ -266,6 +266,10 @@ def _trend(rng: Random, name: str, subject: str, line: Line) -> list[Turn]:
         asked = (f"At which step does {name} drop?", f"When does {name} dip?", *lowest)
         turns.append(turn(rng, asked, at("drops"), f"line step{by}"))
     elif line.trend == "down":
-        answer = f"{start} goes down all the way: nothing goes wrong for {subject}." if named else f"Nothing goes wrong: {subject} goes down all the way."
+        answer = (
+            f"{start} goes down all the way: nothing goes wrong for {subject}."
+            if named
+            else f"Nothing goes wrong: {subject} goes down all the way."
+        )
         turns.append(turn(rng, wrong[:2], answer, f"line wrong{by}"))
     return turns

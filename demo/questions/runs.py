@@ -25,7 +25,12 @@ COLOUR = (
     "What color is {}?", "What colour is {}?", "Which color is {}?", "Which line is {}?", "What color is the line of {}?",
     "Which color does {} have?",
 )  # fmt: skip
-CALLED = ("What is the {} line called?", "Which run is the {} line?", "Which run is {}?", "What is the name of the {} line?")
+CALLED = (
+    "What is the {} line called?",
+    "Which run is the {} line?",
+    "Which run is {}?",
+    "What is the name of the {} line?",
+)
 CLEAR = 0.12  # of the plot's height between two levels that are compared
 
 
@@ -55,7 +60,9 @@ def _by_name(rng: Random, line: Line) -> tuple[str, str]:
         name = name.replace("-", " ").replace("_", " ")
     draw = rng.random()
     name = name.lower() if draw < 0.2 else name
-    asked = rng.choice((name,) * 12 + (f'"{name}"', f"the run {name}", f"the {name} run", f"run {name}", f"the line of {name}"))
+    asked = rng.choice(
+        (name,) * 12 + (f'"{name}"', f"the run {name}", f"the {name} run", f"run {name}", f"the line of {name}")
+    )
     return asked, name
 
 
@@ -106,7 +113,7 @@ def _of_one(rng: Random, chart: Runs, line: Line) -> list[Turn]:
     if rng.random() < 0.35:
         turns.append(turn(rng, _filled(CALLED, line.colour), f"{line.name}.", "legend name"))
     if line.trend in ("spike", "drop", "wrong"):
-        asked, name = _by_name(rng, line)
+        asked = _by_name(rng, line)[0]
         form = {"spike": "When does {} spike?", "drop": "When does {} drop?", "wrong": "When is {} lowest?"}[line.trend]
         verb = {"spike": "spikes", "drop": "drops", "wrong": "is lowest"}[line.trend]
         answer = f"The {line.colour} line {verb} {at_step(chart, line.step)}."
@@ -137,12 +144,18 @@ def _which(rng: Random, chart: Runs) -> list[Turn]:
         rest = [end for end in ends if end != best]
         if rest and min(abs(best - end) for end in rest) > CLEAR:
             line = chart.lines[ends.index(best)]
-            forms = (f"Which run ends {words[0]}?", f"Which run is {words[0]} at the end?", f"Which line ends {words[0]}?")
+            forms = (
+                f"Which run ends {words[0]}?",
+                f"Which run is {words[0]} at the end?",
+                f"Which line ends {words[0]}?",
+            )
             turns.append(turn(rng, forms, _called(line), "run which"))
     if len(chart.lines) > 1:
         i = rng.randrange(min(3, len(chart.lines)))
         line, place = chart.lines[i], f"the {ORDINALS[i]} run in the legend"
-        turns.append(turn(rng, (f"What color is {place}?", f"What color has {place}?"), f"{cap(line.colour)}.", "run place"))
+        turns.append(
+            turn(rng, (f"What color is {place}?", f"What color has {place}?"), f"{cap(line.colour)}.", "run place")
+        )
         if line.trend == "wrong":
             turns.append(turn(rng, _filled(WRONG[:9], place), wrong_answer(chart, line, place) or "", "run place"))
         else:
@@ -186,10 +199,19 @@ def _whole(rng: Random, chart: Runs) -> list[Turn]:
         turn(rng, ("How many runs are there?", "How many lines are there?", "Count the runs."), count(len(chart.lines)), "line count"),
     ]  # fmt: skip
     if rng.random() < 0.3:
-        turns.append(turn(rng, ("Is the axis logarithmic?", "Is the scale logarithmic?"), "Yes." if chart.log else "No.", "line log"))
+        turns.append(
+            turn(
+                rng,
+                ("Is the axis logarithmic?", "Is the scale logarithmic?"),
+                "Yes." if chart.log else "No.",
+                "line log",
+            )
+        )
     if rng.random() < 0.3:
         names = ", ".join(line.name or "" for line in chart.lines)
-        turns.append(turn(rng, ("What are the runs called?", "Read the legend.", "List the runs."), f"{names}.", "legend names"))
+        turns.append(
+            turn(rng, ("What are the runs called?", "Read the legend.", "List the runs."), f"{names}.", "legend names")
+        )
     if chart.title:
         turns.append(turn(rng, ("What is the title?", "What is the chart called?"), f"{chart.title}.", "chart title"))
     return turns

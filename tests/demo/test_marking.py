@@ -97,7 +97,11 @@ def test_a_description_is_true_when_all_it_states_is_so_and_nothing_is_said_twic
     ],
 )
 def test_an_answer_about_a_named_run_is_right_by_its_step_and_wrong_by_another_colour(given: str, right: bool) -> None:
-    asked = Turn("When did things start to go wrong for dark dragon?", "The red line goes wrong around step 10k.", "run wrong by name")
+    asked = Turn(
+        "When did things start to go wrong for dark dragon?",
+        "The red line goes wrong around step 10k.",
+        "run wrong by name",
+    )
     assert mark(asked, given).right is right
 
 

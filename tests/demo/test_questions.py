@@ -177,14 +177,18 @@ def test_a_named_run_is_answered_by_the_colour_of_its_line_and_by_what_that_line
 def test_of_two_runs_the_lower_one_is_called_better() -> None:
     found = 0
     for chart, turn in asked_of_runs():
-        asked = re.match(r"is .* (better|worse|lower|higher|above|below) .*step (\S+?)\??$", turn.question, re.IGNORECASE)
+        asked = re.match(
+            r"is .* (better|worse|lower|higher|above|below) .*step (\S+?)\??$", turn.question, re.IGNORECASE
+        )
         if turn.kind != "run better" or not asked or len(pair := called(chart, turn.question)) != 2:
             continue
         found += 1
         first, second = (chart.levels[chart.lines.index(line)][chart.steps.index(asked[2])] for line in pair)
         so = (first < second) == (asked[1].lower() in ("better", "lower", "below"))
         assert turn.answer.endswith("so yes." if so else "so no.")
-        assert turn.answer.startswith(f"The {pair[0].colour} line is {'below' if first < second else 'above'} the {pair[1].colour}")
+        assert turn.answer.startswith(
+            f"The {pair[0].colour} line is {'below' if first < second else 'above'} the {pair[1].colour}"
+        )
     assert found > 60
 
 
