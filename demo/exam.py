@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from demo import families, independent
 from demo.drawing import prints, sizes, sketches, words
@@ -115,6 +115,7 @@ def samples(name: str, questions: int, most_talks: int = 3) -> Iterator[Sample]:
 def worked() -> Iterator[Sample]:
     """The three worked examples, each a first turn about its picture."""
     for file, question, answer, kind in _WORKED:
-        pixels = np.ascontiguousarray(cv2.imread(str(EXAMPLES / file))[..., ::-1]).astype(np.uint8)
+        with Image.open(EXAMPLES / file) as opened:
+            pixels = np.asarray(opened.convert("RGB"), np.uint8)
         picture = Picture(pixels, np.zeros((0, 5), np.int16), grid_of(pixels))
         yield Sample(WORKED, (picture,), ((Turn(question, answer, kind),),))

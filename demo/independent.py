@@ -320,11 +320,12 @@ def _plot_runs(rng: Random, sheet: Sheet, lines: list[Line], courses: list[list[
         label.set_fontproperties(face)
     if rng.random() < 0.4:
         axes.grid()
-    where: dict[str, Any] = {
+    places: dict[str, dict[str, Any]] = {
         "above": {"loc": "lower center", "bbox_to_anchor": (0.45, 1.0), "ncols": 1 if len(lines) > 2 else 2},
         "below": {"loc": "upper center", "bbox_to_anchor": (0.45, -0.16), "ncols": 1 if len(lines) > 2 else 2},
         "right": {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)},
-    }.get(place, {"loc": place})  # fmt: skip
+    }  # fmt: skip
+    where = places.get(place, {"loc": place})
     if len(lines) > 2 and place in ("above", "below"):
         letters *= 0.72
     axes.legend(

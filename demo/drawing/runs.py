@@ -164,7 +164,7 @@ def _level_axis(frame: Frame, log: bool) -> None:
         ("0.0", "0.5", "1.0", "1.5"),
         ("0", "20", "40", "60"),
     )
-    marks = (
+    marks: tuple[str, ...] = (
         rng.choice((("0.01", "0.1", "1", "10"), ("0.001", "0.01", "0.1", "1"), ("0.1", "1", "10"), ("1", "10", "100")))
         if log
         else rng.choice(linear)
@@ -287,7 +287,7 @@ def _wrong(rng: Random, at: float, gap: float) -> Shape:
 
     def level(t: float) -> float:
         if t > at:
-            return low + (top - low) * min(1.0, (t - at) / reach) ** power
+            return low + (top - low) * math.pow(min(1.0, (t - at) / reach), power)
         part = t / at
         fallen = (math.exp(-bend * part) - math.exp(-bend)) / (1 - math.exp(-bend)) if bend else 1 - part
         return low + (high - low) * fallen

@@ -263,8 +263,8 @@ def _trend(rng: Random, name: str, subject: str, line: Line) -> list[Turn]:
         asked = (f"At which step does {name} spike?", f"When does {name} spike?", *spikes, wrong[0])
         turns.append(turn(rng, asked, at("spikes"), f"line step{by}"))
     elif line.trend == "drop":
-        asked = (f"At which step does {name} drop?", f"When does {name} dip?", *lowest)
-        turns.append(turn(rng, asked, at("drops"), f"line step{by}"))
+        dips = (f"At which step does {name} drop?", f"When does {name} dip?", *lowest)
+        turns.append(turn(rng, dips, at("drops"), f"line step{by}"))
     elif line.trend == "down":
         answer = (
             f"{start} goes down all the way: nothing goes wrong for {subject}."
