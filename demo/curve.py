@@ -18,6 +18,7 @@ GROUPS = {
     "several pictures": ("pair what", "pair which", "pair compare"),
     "bars": ("bar value", "bar highest", "bar lowest", "bar compare", "bar count"),
     "lines": ("line trend", "line step", "line wrong"),
+    "named runs": ("run wrong by name", "run does by name", "run colour"),
     "reading": ("read",),
     "sketch to page": ("page html", "page what", "page count"),
     "text alone": ("self", "no image", "outside"),

@@ -22,7 +22,12 @@ from demo.twin import Look, Picked
 
 MEAN = np.array((0.48145466, 0.4578275, 0.40821073), np.float32)
 STD = np.array((0.26862954, 0.26130258, 0.27577711), np.float32)
-IN_PARTS = ("bars", "lines", "sketch")  # families with print, half of whose batches are as small as print allows
+IN_PARTS = (
+    "bars",
+    "lines",
+    "runs",
+    "sketch",
+)  # families with print, half of whose batches are as small as print allows
 PREFIX_STRETCH, STRETCH = 112, 56  # tokens for which attention is computed at once
 
 cv2.setNumThreads(1)
@@ -216,7 +221,7 @@ def draw_batch(
     name = name or families.choose(plan)
     shared = plan.random() > 0.14
     model = families.FAMILIES[name].sizes(plan)
-    if name in IN_PARTS and plan.random() < 0.5:
+    if name in IN_PARTS and plan.random() < (0.65 if name == "runs" else 0.5):
         model = [sizes.part(plan, size) for size in model]
     samples = [families.draw(rng, name, [sizes.like(rng, one) for one in model], shared=shared) for _ in range(size)]
     return collate(level(rng, samples, tokenizer) if shared else samples, tokenizer)

@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 
 from demo.drawing.canvas import Picture
-from demo.exam import EXAM, OTHER_PROGRAM, samples
+from demo.exam import EXAM, OTHER_PROGRAM, WORKED, samples
 from demo.marking import Mark, follows, mark, section
 from demo.samples import Sample, Turn
 from pixtral_cli import images
@@ -43,13 +43,14 @@ class Answer:
 
 @dataclass(slots=True)
 class Score:
-    """Counts of one row. `structure` and `words` are sums over web pages."""
+    """Counts of one row. `structure` and `words` are sums over web pages, `true` counts descriptions of charts and the true ones."""
 
     first: list[int] = field(default_factory=lambda: [0, 0])
     later: list[int] = field(default_factory=lambda: [0, 0])
     structure: float = 0.0
     words: float = 0.0
     follows: int = 0
+    true: list[int] = field(default_factory=lambda: [0, 0])
 
     def add(self, answer: Answer) -> None:
         counts = self.first if answer.opens else self.later
@@ -58,6 +59,8 @@ class Score:
         self.structure += bool(answer.mark.structure)
         self.words += answer.mark.words or 0.0
         self.follows += bool(answer.mark.follows)
+        self.true[0] += bool(answer.mark.true)
+        self.true[1] += answer.mark.true is not None
 
 
 def png(picture: Picture, name: str) -> images.Image:
@@ -123,6 +126,8 @@ def table(rows: dict[str, Score]) -> str:
         if name.endswith(("HTML", "edits")):
             total = score.first[1] + score.later[1]
             lines.append(f"| – structure, words | {score.structure / total:.0%}, {score.words / total:.0%} | |")
+        if score.true[1]:
+            lines.append(f"| – descriptions without a falsehood | {_share(score.true)} | |")
         if name.endswith("edits"):
             lines.append(f"| – as asked, of its own page | | {score.follows / total:.0%} |")
     return "\n".join(lines)
@@ -173,7 +178,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     given = parser.parse_args()
-    names = [name for name in given.only.split(",") if name] or [*EXAM, *OTHER_PROGRAM]
+    names = [name for name in given.only.split(",") if name] or [WORKED, *EXAM, *OTHER_PROGRAM]
     began = time.monotonic()
     answers = examine_apart(given.folder, names, given.per_family, given.processes)
     show_wrong(answers, given.show)

@@ -1,13 +1,28 @@
 """The held-out pictures and conversations that the demo model is measured on. Knows neither engine nor marks."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from random import Random
+
+import numpy as np
+from PIL import Image
 
 from demo import families, independent
 from demo.drawing import prints, sizes, sketches, words
+from demo.drawing.canvas import Picture, grid_of
 from demo.questions import pages, reading, talk
-from demo.samples import Sample
+from demo.samples import Sample, Turn
 
+EXAMPLES = Path(__file__).parents[1] / "examples"
+_LOGIN = """```html
+<!doctype html>
+<title>Login</title>
+<h1>Login</h1>
+<input placeholder="Email">
+<input placeholder="Password">
+<label><input type="checkbox">Remember</label>
+<button>Submit</button>
+```"""
 SEED = 20_000_000  # training and its own held-out batches use smaller ones
 
 
@@ -61,6 +76,7 @@ EXAM: dict[str, Callable[[Random], Sample]] = {
     "several pictures": lambda rng: families.draw(rng, "pair"),
     "bars": lambda rng: families.draw(rng, "bars"),
     "lines": lambda rng: families.draw(rng, "lines"),
+    "runs": lambda rng: families.draw(rng, "runs"),
     "reading": _reading,
     "reading, new words": _reading_new_words,
     "sketch": _closed,
@@ -69,11 +85,23 @@ EXAM: dict[str, Callable[[Random], Sample]] = {
     "outside": _outside,
     "picture anywhere, system prompt": _anywhere,
 }
+WORKED = "worked examples"  # asked word for word, on the pictures in examples/ as they lie there
+_WORKED = (
+    (
+        "near-far.png", "Is this person really big, or is this building just super small?",
+        "Neither: the person is near and the building is far away, so the person only looks big.", "view really",
+    ),
+    ("sketch.png", "Write HTML code to create a website like this", _LOGIN, "page html"),
+    ("runs.png", "When did things start to go wrong for dark dragon?", "The red line goes wrong at step 4.", "run wrong by name"),
+)  # fmt: skip
 OTHER_PROGRAM = {f"{name} (other program)": draw for name, draw in independent.FAMILIES.items()}
 
 
 def samples(name: str, questions: int, most_talks: int = 3) -> Iterator[Sample]:
     """Samples of one part of the exam with at least this many questions; few conversations of each, so many pictures."""
+    if name == WORKED:
+        yield from worked()
+        return
     draw = (EXAM | OTHER_PROGRAM)[name]
     rng = Random(SEED + sum(map(ord, name)))
     asked = 0
@@ -82,3 +110,12 @@ def samples(name: str, questions: int, most_talks: int = 3) -> Iterator[Sample]:
         talks = rng.sample(sample.conversations, min(most_talks, len(sample.conversations)))
         asked += sum(map(len, talks))
         yield Sample(name, sample.pictures, tuple(talks), sample.shared, sample.system)
+
+
+def worked() -> Iterator[Sample]:
+    """The three worked examples, each a first turn about its picture."""
+    for file, question, answer, kind in _WORKED:
+        with Image.open(EXAMPLES / file) as opened:
+            pixels = np.asarray(opened.convert("RGB"), np.uint8)
+        picture = Picture(pixels, np.zeros((0, 5), np.int16), grid_of(pixels))
+        yield Sample(WORKED, (picture,), ((Turn(question, answer, kind),),))

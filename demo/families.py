@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
-from demo.drawing import charts, prints, scenes, sheets, sizes, sketches, views, words
+from demo.drawing import charts, prints, runs, scenes, sheets, sizes, sketches, views, words
 from demo.drawing.canvas import Picture, Size
 from demo.questions import charts as chart_questions
 from demo.questions import pages, pairs, reading, talk
+from demo.questions import runs as run_questions
 from demo.questions import scenes as scene_questions
 from demo.questions import views as view_questions
 from demo.samples import Sample, Turn
@@ -50,6 +51,11 @@ def _lines(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
     return [picture], chart_questions.ask_lines(rng, lines)
 
 
+def _runs(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
+    shown, picture = runs.draw(rng, at[0])
+    return [picture], run_questions.ask(rng, shown)
+
+
 def _print(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
     shown, picture = prints.draw(rng, at[0], words.varied_word, crowded=True)
     return [picture], reading.ask(rng, shown)
@@ -79,19 +85,29 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.15, lambda rng: [sizes.scene(rng)], _scene),
-    "view": Family(0.07, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.09, _several, _pair),
-    "bars": Family(0.17, lambda rng: [sizes.chart(rng)], _bars),
-    "lines": Family(0.13, lambda rng: [sizes.chart(rng)], _lines),
-    "print": Family(0.16, lambda rng: [sizes.strip(rng)], _print),
-    "sketch": Family(0.16, lambda rng: [sizes.page(rng)], _sketch),
+    "scene": Family(0.12, lambda rng: [sizes.scene(rng)], _scene),
+    "view": Family(0.04, lambda rng: [sizes.scene(rng)], _view),
+    "pair": Family(0.07, _several, _pair),
+    "bars": Family(0.13, lambda rng: [sizes.chart(rng)], _bars),
+    "lines": Family(0.06, lambda rng: [sizes.chart(rng)], _lines),
+    "runs": Family(0.27, lambda rng: [sizes.chart(rng)], _runs),
+    "print": Family(0.14, lambda rng: [sizes.strip(rng)], _print),
+    "sketch": Family(0.12, lambda rng: [sizes.page(rng)], _sketch),
     "letters": Family(0.05, lambda rng: [sizes.crowd(rng)], _letters),
     "talk": Family(0.02, lambda rng: [], _talk),
 }
 
 
-EYES = {"letters": 0.6, "print": 0.1, "bars": 0.06, "lines": 0.06, "sketch": 0.1, "scene": 0.05, "view": 0.03}
+EYES = {
+    "letters": 0.6,
+    "print": 0.1,
+    "bars": 0.05,
+    "lines": 0.03,
+    "runs": 0.06,
+    "sketch": 0.1,
+    "scene": 0.05,
+    "view": 0.03,
+}
 
 
 def choose(rng: Random, weights: Mapping[str, float] | None = None) -> str:

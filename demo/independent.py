@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, Ellipse, FancyBboxPatch, Polygon, Rectangle, RegularPolygon
 
-from demo.drawing import fonts, words
+from demo.drawing import fonts, names, words
 from demo.drawing.canvas import Picture, grid_of
 from demo.drawing.charts import Bars, Line, Lines
 from demo.drawing.prints import Print
+from demo.drawing.runs import Runs, written
 from demo.drawing.scenes import SHAPES, Scene, Thing
 from demo.drawing.sketches import Part
 from demo.drawing.views import Being, View
@@ -26,7 +27,8 @@ from demo.questions import charts as chart_questions
 from demo.questions import pages, reading
 from demo.questions import scenes as scene_questions
 from demo.questions import views as view_questions
-from demo.samples import Sample
+from demo.questions.runs import wrong_answer
+from demo.samples import Sample, Turn
 
 INCH = 100  # pixels
 COLOURS = {
@@ -263,6 +265,98 @@ def _course(rng: Random, colour: str, name: str | None, at: list[int]) -> tuple[
     return {"up": ramp, "down": ramp[::-1], "flat": [low + 3] * n}[trend], Line(colour, name, trend, None)
 
 
+def runs(rng: Random) -> Sample:
+    """Two or three named runs, one of which turns; asked when things went wrong for it or for one that only falls."""
+    width, height = rng.choice(((640, 480), (800, 500), (800, 600)))
+    count, ticks = rng.choice((2, 2, 3)), rng.choice((6, 7, 8, 9))
+    unit = rng.choice((1, 1, 1, 10, 100, 500, 1000, 1000, 2000, 5000, 10_000))
+    thousands = rng.choice(("plain", "k")) if unit >= 500 else "plain"
+    steps = [written(unit * (i + 1), thousands) for i in range(ticks)]
+    fine = rng.choice((1, 1, 10))
+    colours = rng.sample(("red", "blue", "green", "orange", "purple", "black"), count)
+    called = names.held_out(rng, count) if rng.random() < 0.8 else ["dark dragon", *names.held_out(rng, count - 1)]
+    turn = rng.randint(2, ticks - 2)
+    courses = [_turning(rng, ticks, fine, turn), *(_falling(rng, ticks, fine) for _ in range(count - 1))]
+    lines = [Line(colours[0], called[0], "wrong", steps[turn])]
+    lines += [Line(colour, name, "down", None) for colour, name in zip(colours[1:], called[1:], strict=True)]
+    order = rng.sample(range(count), count)
+    sheet = Sheet(width, height)
+    _plot_runs(rng, sheet, [lines[i] for i in order], [courses[i] for i in order], steps)
+    chart = Runs(tuple(lines[i] for i in order), (), tuple(steps), False, fine > 1, None)
+    line = lines[0] if rng.random() < 0.75 else lines[1]
+    asked = Turn(
+        f"When did things start to go wrong for {line.name}?",
+        wrong_answer(chart, line, line.name) or "",
+        "run wrong by name",
+    )
+    return Sample("runs", (sheet.picture(),), ((asked,),))
+
+
+def _plot_runs(rng: Random, sheet: Sheet, lines: list[Line], courses: list[list[float]], steps: list[str]) -> None:
+    place = rng.choice(("upper right", "upper center", "above", "above", "below", "right"))
+    left, bottom, across, up = {
+        "above": (0.13, 0.13, 0.83, 0.68), "below": (0.13, 0.3, 0.83, 0.66), "right": (0.13, 0.13, 0.5, 0.82),
+    }.get(place, (0.13, 0.13, 0.83, 0.82))  # fmt: skip
+    axes: Any = sheet.figure.add_axes((left, bottom, across, up))
+    letters = (22 if place == "right" else 28) * sheet.width / 640
+    log, wide = rng.random() < 0.3, rng.choice((2, 3, 4))
+    for line, course in zip(lines, courses, strict=True):
+        at = np.linspace(0, len(steps) - 1, len(course))
+        heights = [10 ** (y / 5 - 1) for y in course] if log else course
+        paint = rng.choice(COLOURS[line.colour][:3])
+        axes.plot(
+            at, heights, color=paint, label=line.name, linewidth=wide, marker="o" if len(course) == len(steps) else None
+        )
+    room = 15 if place.startswith("upper") else 10.5
+    if log:
+        axes.set_yscale("log")
+        axes.set_ylim(0.1, 10 ** (room / 5 - 1))
+    else:
+        axes.set_ylim(0, room)
+    face = _face(rng, (24 if max(map(len, steps)) > 3 else 28) * sheet.width / 640)
+    every = 1 if sum(map(len, steps)) * 15 < 640 * across else 2
+    axes.set_xticks(range(every - 1, len(steps), every), steps[every - 1 :: every], fontproperties=face)
+    for label in axes.get_yticklabels():
+        label.set_fontproperties(face)
+    if rng.random() < 0.4:
+        axes.grid()
+    places: dict[str, dict[str, Any]] = {
+        "above": {"loc": "lower center", "bbox_to_anchor": (0.45, 1.0), "ncols": 1 if len(lines) > 2 else 2},
+        "below": {"loc": "upper center", "bbox_to_anchor": (0.45, -0.16), "ncols": 1 if len(lines) > 2 else 2},
+        "right": {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)},
+    }  # fmt: skip
+    where = places.get(place, {"loc": place})
+    if len(lines) > 2 and place in ("above", "below"):
+        letters *= 0.72
+    axes.legend(
+        prop=_face(rng, letters),
+        frameon=rng.random() < 0.5,
+        handlelength=1.2,
+        columnspacing=0.8,
+        handletextpad=0.4,
+        borderaxespad=0.3,
+        labelspacing=0.25,
+        **where,
+    )
+
+
+def _turning(rng: Random, ticks: int, fine: int, turn: int) -> list[float]:
+    """Down to 1.5 at the turn, and up again."""
+    high, top, points = rng.uniform(6, 9.5), rng.uniform(5, 9.5), (ticks - 1) * fine + 1
+    at = turn * fine
+    return [
+        1.2 + (high - 1.2) * (1 - i / at) ** 1.5 if i <= at else 1.2 + (top - 1.2) * (i - at) / (points - 1 - at)
+        for i in range(points)
+    ]
+
+
+def _falling(rng: Random, ticks: int, fine: int) -> list[float]:
+    high, low, bend = rng.uniform(5, 9.8), rng.uniform(0.5, 3), rng.choice((0.2, 1.5, 3.0))
+    points = (ticks - 1) * fine + 1
+    parts = [(np.exp(-bend * i / (points - 1)) - np.exp(-bend)) / (1 - np.exp(-bend)) for i in range(points)]
+    return [float(low + (high - low) * part) for part in parts]
+
+
 def prints(rng: Random) -> Sample:
     width, height = rng.choice(((640, 200), (640, 320), (400, 160)))
     ground, ink = rng.choice(
@@ -362,5 +456,5 @@ _SKETCH: dict[str, Callable[[Any, float, float, float, float, str, FontPropertie
     "image": _image,
 }  # fmt: skip
 FAMILIES: dict[str, Callable[[Random], Sample]] = {
-    "scene": scene, "view": view, "bars": bars, "lines": lines, "print": prints, "sketch": sketch,
+    "scene": scene, "view": view, "bars": bars, "lines": lines, "runs": runs, "print": prints, "sketch": sketch,
 }  # fmt: skip

@@ -28,6 +28,7 @@ from demo.encoding import Batch, draw_batch, draw_seen
 from demo.export import export, restore
 from demo.families import FAMILIES
 from demo.grow import adopt
+from demo.heads import fit
 from demo.objective import losses, right_answers
 from demo.optimizer import Optimizer
 from demo.twin import Shape, Twin
@@ -35,6 +36,7 @@ from demo.twin import Shape, Twin
 RUNS = Path("runs")
 HELD_OUT_SEED = 10_000_000  # training seeds stay below
 WARM_UP = 40  # steps
+HEADS_BATCHES = 36  # that new training heads are fitted to
 AUXILIARY = 0.8
 
 
@@ -53,6 +55,8 @@ class Plan:
     grow: Shape
     eyes: bool = False  # learn to see alone: pictures without questions
     eyes_rate: float = 1.0  # the part of the rate that the vision encoder learns at
+    processes: int = 2  # that train, on a CPU
+    held_out: int = 4  # batches of each family that are kept for the evaluations
 
     @property
     def folder(self) -> Path:
@@ -60,7 +64,7 @@ class Plan:
 
     @property
     def world(self) -> int:
-        return 2 if self.device == "cpu" else 1
+        return self.processes if self.device == "cpu" else 1
 
     def rate_at(self, progress: float, step: int) -> float:
         """Warm up, hold, and fall over the last half."""
@@ -95,7 +99,11 @@ class Trainer:
     def __init__(self, plan: Plan, rank: int) -> None:
         self.plan, self.rank = plan, rank
         self.tokenizer = tokens.Tokenizer(plan.folder)
-        self.twin = build(plan, self.tokenizer.size).to(plan.device)
+        self.twin, new_heads = build(plan, self.tokenizer.size)
+        self.twin.to(plan.device)
+        if new_heads and not (plan.folder / "state.pt").exists():
+            rng = Random(HELD_OUT_SEED + 1)
+            fit(self.twin, [draw_batch(rng, self.tokenizer, plan.batch) for _ in range(HEADS_BATCHES)])
         if plan.eyes:
             self.twin.only_eyes()
         self.optimizer = Optimizer(self.twin, {"vision_encoder": plan.eyes_rate})
@@ -228,13 +236,16 @@ def gather(counts: dict[str, list[int]], world: int) -> dict[str, list[int]]:
     return dict(total)
 
 
-def build(plan: Plan, vocabulary: int) -> Twin:
-    """A new model, or one grown from a run or an exported checkpoint."""
+def build(plan: Plan, vocabulary: int) -> tuple[Twin, bool]:
+    """A new model, or one grown from a run or an exported checkpoint; whether that one lacks the training heads."""
     torch.manual_seed(0)
     twin = Twin(plan.grow, vocabulary)
-    if plan.init:
-        adopt(twin, start_from(plan.init), tokens.token_bytes(plan.init), tokens.token_bytes(plan.folder))
-    return twin
+    if plan.init is None:
+        return twin, False
+    weights = start_from(plan.init)
+    adopt(twin, weights, tokens.token_bytes(plan.init), tokens.token_bytes(plan.folder))
+    head = weights.get("aux_patch.weight")
+    return twin, head is None or head.shape != twin.aux_patch.weight.shape
 
 
 def start_from(folder: Path) -> dict[str, Tensor]:
@@ -244,25 +255,25 @@ def start_from(folder: Path) -> dict[str, Tensor]:
     return restore(folder)[1]
 
 
-def held_out_batches(tokenizer: tokens.Tokenizer, batch: int, each: int = 2) -> list[Batch]:
+def held_out_batches(tokenizer: tokens.Tokenizer, batch: int, each: int) -> list[Batch]:
     rng = Random(HELD_OUT_SEED)
     return [draw_batch(rng, tokenizer, batch, name) for name in FAMILIES for _ in range(each)]
 
 
 def work(rank: int, plan: Plan, port: int) -> None:
     """One training process with its own drawing process."""
-    torch.set_num_threads(1 if plan.world > 1 else os.cpu_count() or 1)
+    torch.set_num_threads(1)
     if plan.world > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=plan.world)
     trainer = Trainer(plan, rank)
     queue = mp.get_context("spawn").Queue(12)
-    painters = 1 if plan.world > 1 else max(1, (os.cpu_count() or 2) - 1)
+    painters = 1 if plan.device == "cpu" else max(1, (os.cpu_count() or 2) - 1)
     first = trainer.step * 64 % HELD_OUT_SEED
     tasks = [(queue, plan.folder, plan.batch, first + rank * 32 + i + 1, first + i, plan.eyes) for i in range(painters)]
     drawing = [mp.get_context("spawn").Process(target=draw_ahead, args=task, daemon=True) for task in tasks]
     for process in drawing:
         process.start()
-    trainer.run(queue, held_out_batches(trainer.tokenizer, plan.batch * 2))
+    trainer.run(queue, held_out_batches(trainer.tokenizer, plan.batch, plan.held_out))
     for process in drawing:
         process.terminate()
 
@@ -283,6 +294,8 @@ def read_plan() -> Plan:
     parser.add_argument("--vision-hidden", type=int, default=448)
     parser.add_argument("--eyes", action="store_true", help="learn to see alone, from pictures without questions")
     parser.add_argument("--eyes-rate", type=float, default=1.0, help="the part of the rate at which the encoder learns")
+    parser.add_argument("--processes", type=int, default=2, help="that train at once, on a CPU")
+    parser.add_argument("--held-out", type=int, default=4, help="batches of each family for the evaluations")
     given = parser.parse_args()
     grow = Shape(
         vision_dim=32 * given.vision_heads,
@@ -303,6 +316,8 @@ def read_plan() -> Plan:
         grow,
         given.eyes,
         given.eyes_rate,
+        given.processes,
+        given.held_out,
     )
 
 

@@ -28,6 +28,7 @@ CHARACTER = {c: i for i, c in enumerate(CHARACTERS)}
 KINDS = (
     "nothing", "circle", "square", "triangle", "star", "diamond", "cross", "bar", "line", "title", "input", "select",
     "button", "checkbox", "image", "paragraph", "axis", "person", "house", "tree", "car", "dog", "heart", "hexagon",
+    "name", "turn",
 )  # fmt: skip
 KIND = {name: i for i, name in enumerate(KINDS)}
 
@@ -121,8 +122,9 @@ class Canvas:
             cv2.polylines(self._colours, [cells], False, mark.colour, 1, shift=4)
 
     def text(
-        self, x: float, y: float, text: str, face: Path, size: float, colour: RGB, anchor: Point = (0.0, 0.0)
-    ) -> tuple[float, ...]:
+        self, x: float, y: float, text: str, face: Path, size: float, colour: RGB, anchor: Point = (0.0, 0.0),
+        mark: Mark | None = None,
+    ) -> tuple[float, ...]:  # fmt: skip
         """Draw with the point at `anchor` (fractions of the ink's box) at x, y. Where each character starts and the last ends."""
         run = fonts.run(text, face, self._points(size))
         height, width = run.mask.shape
@@ -130,7 +132,15 @@ class Canvas:
         self._blend(run.mask, left, top, colour)
         edges = tuple((left + start) / self.scale for start in run.starts)
         self._label(text, edges, (top + height / 2) / self.scale)
+        if mark is not None:
+            self.cover(edges[0], top / self.scale, edges[-1], (top + height) / self.scale, mark)
         return edges
+
+    def cover(self, left: float, top: float, right: float, bottom: float, mark: Mark) -> None:
+        """Say what a rectangle shows, and draw nothing."""
+        cells = self._celled([(left, top), (right, top), (right, bottom), (left, bottom)])
+        cv2.fillPoly(self._kinds, [cells], mark.kind, shift=4)
+        cv2.fillPoly(self._colours, [cells], mark.colour, shift=4)
 
     def measure(self, text: str, face: Path, size: float) -> tuple[float, float]:
         height, width = fonts.run(text, face, self._points(size)).mask.shape

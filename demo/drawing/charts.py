@@ -53,7 +53,7 @@ class Lines:
 
 
 @dataclass(slots=True)
-class _Frame:
+class Frame:
     """The plot's rectangle, and what is drawn around it with."""
 
     canvas: Canvas
@@ -64,6 +64,7 @@ class _Frame:
     ink: RGB
     face: Path
     size: float
+    marks: tuple[tuple[str, ...], bool, bool] = ((), False, False)  # at the left, whether as powers, whether as a grid
 
     @property
     def across(self) -> float:
@@ -74,7 +75,7 @@ class _Frame:
         return self.bottom - self.top
 
 
-def _frame(rng: Random, size: Size, title: str | None) -> _Frame:
+def make_frame(rng: Random, size: Size, title: str | None) -> Frame:
     paper = palette.jitter(rng, palette.NIGHT if rng.random() < 0.12 else rng.choice(palette.PAPERS), 4)
     canvas = Canvas(rng, size, paper)
     ink = palette.shade(palette.ink_on(paper), 1.0)
@@ -84,7 +85,7 @@ def _frame(rng: Random, size: Size, title: str | None) -> _Frame:
     if title:
         canvas.text(size.width * rng.choice((0.5, 0.5, 0.4)), 4, title, face, letters * 1.25, ink, (0.5, 0))
         top += letters * 1.4 + 2
-    frame = _Frame(
+    frame = Frame(
         canvas,
         letters * 2.4 + 4,
         top,
@@ -99,15 +100,15 @@ def _frame(rng: Random, size: Size, title: str | None) -> _Frame:
     return frame
 
 
-def _title(rng: Random, names: tuple[str, ...]) -> str | None:
+def some_title(rng: Random, names: tuple[str, ...]) -> str | None:
     return rng.choice(names) if rng.random() < 0.35 else None
 
 
 def draw_bars(rng: Random, size: Size) -> tuple[Bars, Picture]:
     simple = rng.random() < (0.15 if size.width > 127 else 0.6)  # nothing but bars: what can be seen at any size
     highest, step = (10, 1) if simple else rng.choice(AXES)
-    title = None if simple else _title(rng, words.TITLES)
-    frame = _frame(rng, size, title)
+    title = None if simple else some_title(rng, words.TITLES)
+    frame = make_frame(rng, size, title)
     count = rng.randint(2, 6 if size.width > 160 else 5)
     values = tuple(step * rng.randint(1, highest // step) for _ in range(count))
     paper = tuple(int(v) for v in frame.canvas.pixels[0, 0])
@@ -127,7 +128,7 @@ def draw_bars(rng: Random, size: Size) -> tuple[Bars, Picture]:
     return bars, frame.canvas.picture()
 
 
-def _fitting(frame: _Frame, count: int) -> tuple[str, ...] | None:
+def _fitting(frame: Frame, count: int) -> tuple[str, ...] | None:
     """Labels that stand beside one another at a size that can be read."""
     for _ in range(6):
         labels = _labels(frame.canvas.rng, count)
@@ -146,7 +147,7 @@ def _labels(rng: Random, count: int) -> tuple[str, ...]:
     return tuple(rng.sample(group, count))
 
 
-def _ticks(rng: Random, reach: float, step: int, frame: _Frame, lying: bool, bare: bool) -> dict[int, str]:
+def _ticks(rng: Random, reach: float, step: int, frame: Frame, lying: bool, bare: bool) -> dict[int, str]:
     """Where the value axis is marked and what stands there: not so dense that the numbers touch; `bare`: no numbers."""
     if bare:
         return dict.fromkeys(range(int(reach) + 1), "")
@@ -156,7 +157,7 @@ def _ticks(rng: Random, reach: float, step: int, frame: _Frame, lying: bool, bar
     return {value: str(value) for value in range(0, int(reach) + 1, gap)}
 
 
-def _draw_standing(frame: _Frame, bars: Bars, reach: float, ticks: dict[int, str]) -> None:
+def _draw_standing(frame: Frame, bars: Bars, reach: float, ticks: dict[int, str]) -> None:
     canvas, rng = frame.canvas, frame.canvas.rng
     unit = frame.up / reach
     _value_axis(frame, unit, ticks)
@@ -182,27 +183,27 @@ def _draw_standing(frame: _Frame, bars: Bars, reach: float, ticks: dict[int, str
             canvas.text(middle, top - 2, str(value), frame.face, frame.size, frame.ink, (0.5, 1))
         if bars.labels:
             canvas.text(middle, frame.bottom + 3, bars.labels[i], frame.face, letters, frame.ink, (0.5, 0))
-    _cross(frame)
+    cross(frame)
 
 
-def _value_axis(frame: _Frame, unit: float, ticks: dict[int, str]) -> None:
+def _value_axis(frame: Frame, unit: float, ticks: dict[int, str]) -> None:
     canvas, rng = frame.canvas, frame.canvas.rng
     grid = rng.random() < 0.7
     for value, written in ticks.items():
         y = frame.bottom - value * unit
         if grid and value and (written or value % 5 == 0):
-            canvas.line([(frame.left, y), (frame.right, y)], _faint(frame.ink), 1)
+            canvas.line([(frame.left, y), (frame.right, y)], faint(frame.ink), 1)
         canvas.line([(frame.left - 3, y), (frame.left, y)], frame.ink, 1)
         if written:
             canvas.text(frame.left - 4, y, written, frame.face, frame.size, frame.ink, (1, 0.5))
 
 
-def _faint(ink: RGB) -> RGB:
+def faint(ink: RGB) -> RGB:
     """Of grid lines: near the paper."""
     return palette.shade(ink, 1.75) if sum(ink) < 300 else (75, 75, 85)
 
 
-def _draw_lying(frame: _Frame, bars: Bars, reach: float, ticks: dict[int, str]) -> None:
+def _draw_lying(frame: Frame, bars: Bars, reach: float, ticks: dict[int, str]) -> None:
     canvas, rng = frame.canvas, frame.canvas.rng
     unit = frame.across / reach * 0.97
     for value, written in ticks.items():
@@ -225,18 +226,18 @@ def _draw_lying(frame: _Frame, bars: Bars, reach: float, ticks: dict[int, str]) 
         )
         if bars.labels:
             canvas.text(frame.left - 4, middle, bars.labels[i], frame.face, frame.size, frame.ink, (1, 0.5))
-    _cross(frame)
+    cross(frame)
 
 
-def _cross(frame: _Frame) -> None:
+def cross(frame: Frame) -> None:
     """The two axes."""
     corners = [(frame.left, frame.top), (frame.left, frame.bottom), (frame.right, frame.bottom)]
     frame.canvas.line(corners, frame.ink, 1, Mark(KIND["axis"]))
 
 
 def draw_lines(rng: Random, size: Size) -> tuple[Lines, Picture]:
-    title = _title(rng, words.CURVES)
-    frame = _frame(rng, size, title)
+    title = some_title(rng, words.CURVES)
+    frame = make_frame(rng, size, title)
     log = rng.random() < 0.3
     count = rng.choice((1, 1, 2, 2, 3))
     paper = tuple(int(v) for v in frame.canvas.pixels[0, 0])
@@ -258,7 +259,7 @@ def draw_lines(rng: Random, size: Size) -> tuple[Lines, Picture]:
     courses = apart(rng, [line.trend for line in lines], len(xs))
     drawn = [_draw_line(frame, line, xs, steps, *one) for line, one in zip(lines, courses, strict=True)]
     frame.top = box
-    _cross(frame)
+    cross(frame)
     if boxed:
         _legend_box(frame, tuple(drawn))
     return Lines(tuple(drawn), title, log), frame.canvas.picture()
@@ -273,7 +274,7 @@ def _names(rng: Random, count: int) -> list[str | None]:
     return names
 
 
-def _legend_above(frame: _Frame, lines: tuple[Line, ...]) -> None:
+def _legend_above(frame: Frame, lines: tuple[Line, ...]) -> None:
     """Keys in one row over the plot, or in rows where the row is too short."""
     canvas, x, y = frame.canvas, frame.left, frame.top + frame.size * 0.3
     for line in lines:
@@ -285,13 +286,14 @@ def _legend_above(frame: _Frame, lines: tuple[Line, ...]) -> None:
     frame.top = y + frame.size
 
 
-def _key(frame: _Frame, line: Line, x: float, y: float) -> None:
+def _key(frame: Frame, line: Line, x: float, y: float) -> None:
     colour = palette.COLOURS[line.colour][0]
     frame.canvas.line([(x, y), (x + 11, y)], colour, 2, Mark(KIND["line"], palette.NAMES.index(line.colour) + 1))
-    frame.canvas.text(x + 14, y, line.name or "", frame.face, frame.size, frame.ink, (0, 0.5))
+    mark = Mark(KIND["name"], palette.NAMES.index(line.colour) + 1)
+    frame.canvas.text(x + 14, y, line.name or "", frame.face, frame.size, frame.ink, (0, 0.5), mark)
 
 
-def _legend_box(frame: _Frame, lines: tuple[Line, ...]) -> None:
+def _legend_box(frame: Frame, lines: tuple[Line, ...]) -> None:
     """A box in the plot's corner, over the lines, as plotting libraries place it."""
     canvas = frame.canvas
     width = max(canvas.measure(line.name or "", frame.face, frame.size)[0] for line in lines) + 22
@@ -303,7 +305,7 @@ def _legend_box(frame: _Frame, lines: tuple[Line, ...]) -> None:
         _key(frame, line, left + 4, frame.top + 2 + frame.size * 1.3 * (i + 0.5))
 
 
-def _step_axis(frame: _Frame, steps: list[str]) -> list[float]:
+def _step_axis(frame: Frame, steps: list[str]) -> list[float]:
     canvas, rng = frame.canvas, frame.canvas.rng
     gap = frame.across / (len(steps) + 0.4)
     xs = [frame.left + gap * (i + 0.7) for i in range(len(steps))]
@@ -312,14 +314,14 @@ def _step_axis(frame: _Frame, steps: list[str]) -> list[float]:
     grid = rng.random() < 0.4
     for i, (x, step) in enumerate(zip(xs, steps, strict=True)):
         if grid:
-            canvas.line([(x, frame.top), (x, frame.bottom)], _faint(frame.ink), 1)
+            canvas.line([(x, frame.top), (x, frame.bottom)], faint(frame.ink), 1)
         canvas.line([(x, frame.bottom), (x, frame.bottom + 3)], frame.ink, 1)
         if i % every == every - 1:
             canvas.text(x, frame.bottom + 4, step, frame.face, frame.size, frame.ink, (0.5, 0))
     return xs
 
 
-def _level_axis(frame: _Frame, log: bool) -> None:
+def _level_axis(frame: Frame, log: bool) -> None:
     marks: tuple[str, ...] = ("0.01", "0.1", "1", "10") if log else ("0", "2", "4", "6", "8", "10")
     if frame.up / (len(marks) - 1) < frame.size * 1.2:
         marks = ("0.01", "10") if log else ("0", "5", "10")
@@ -330,7 +332,7 @@ def _level_axis(frame: _Frame, log: bool) -> None:
 
 
 def _draw_line(
-    frame: _Frame, line: Line, xs: list[float], steps: list[str], levels: list[float], at: int | None
+    frame: Frame, line: Line, xs: list[float], steps: list[str], levels: list[float], at: int | None
 ) -> Line:
     rng = frame.canvas.rng
     points: list[Point] = [(x, frame.bottom - frame.up * level) for x, level in zip(xs, levels, strict=True)]

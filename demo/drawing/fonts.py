@@ -4,6 +4,7 @@ python -m demo.drawing.fonts prints the Debian packages that are missing, if any
 """
 
 import functools
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import accumulate
@@ -15,7 +16,7 @@ from PIL import ImageFont
 
 from demo.errors import DemoError
 
-ROOT = Path("/usr/share/fonts")
+ROOT = Path(os.environ.get("DEMO_FONTS", "/usr/share/fonts"))
 PRINTED = (
     "DejaVuSans*", "DejaVuSerif*", "Liberation*", "NotoSans-*", "NotoSerif-*", "Roboto-[BRM]*", "RobotoCondensed-[BR]*",
     "Lato-[BRM]*", "Carlito*", "Hack-*", "FiraCode-[RMB]*", "Inconsolata*",
@@ -33,7 +34,7 @@ HELD_OUT = (
 PACKAGES = (
     "fonts-dejavu fonts-liberation2 fonts-noto-core fonts-roboto-unhinted fonts-roboto-slab fonts-lato fonts-open-sans "
     "fonts-crosextra-carlito fonts-crosextra-caladea fonts-hack fonts-firacode fonts-inconsolata fonts-humor-sans "
-    "fonts-tomsontalks fonts-comic-neue"
+    "fonts-tomsontalks fonts-comic-neue wamerican"
 )
 
 
@@ -108,12 +109,12 @@ def _face(path: Path, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
-@functools.lru_cache(maxsize=40_000)
+@functools.lru_cache(maxsize=200_000)
 def _advance(path: Path, size: int, character: str) -> float:
     return _face(path, size).getlength(character)
 
 
-@functools.lru_cache(maxsize=6000)
+@functools.lru_cache(maxsize=30_000)
 def run(text: str, path: Path, size: int) -> Run:
     """The ink of `text` at `size` pixels, cropped to its bounding box."""
     ink, (left, _) = _face(path, size).getmask2(text, "L")

@@ -1,8 +1,11 @@
 """The words of the pictures: lists, names of runs, and strings made up to be read letter by letter. Draws nothing."""
 
 import functools
+import os
+from pathlib import Path
 from random import Random
 
+DICTIONARY = Path(os.environ.get("DEMO_WORDS", "/usr/share/dict/words"))  # of wamerican
 COMMON = """
     hello world open close stop start sale exit taxi cafe pizza music water coffee tea book fish bird lion tiger
     apple lemon green north south east west monday friday sunday summer winter paris london tokyo rome price total
@@ -73,10 +76,24 @@ def likely_word(rng: Random) -> str:
             return word
 
 
+@functools.cache
+def dictionary() -> tuple[str, ...]:
+    """The words of the system's list, without what is held out and what begins like it; empty where there is no list."""
+    if not DICTIONARY.exists():
+        return ()
+    held = tuple(HELD_OUT)
+    every = {word.lower() for word in DICTIONARY.read_text().split() if word.isascii() and word.isalpha()}
+    return tuple(sorted(word for word in every if 2 < len(word) < 11 and not word.startswith(held)))
+
+
 def varied_word(rng: Random) -> str:
-    """For learning to read: half of the words are none."""
+    """For learning to read: half of the words are none, or rare ones."""
     draw = rng.random()
-    return trained_word(rng) if draw < 0.45 else likely_word(rng) if draw < 0.85 else made_up(rng)
+    if draw < 0.3:
+        return trained_word(rng)
+    if draw < 0.65 and dictionary():
+        return rng.choice(dictionary())
+    return likely_word(rng) if draw < 0.87 else made_up(rng)
 
 
 def held_out_word(rng: Random) -> str:

@@ -15,6 +15,13 @@ READ = (
     "Read the chart.",
     "What is in the image?",
     "Summarize this chart.",
+    "Describe this chart in detail.",
+    "Describe the plot.",
+    "What do you see in the chart?",
+    "Explain this chart.",
+    "What does this graph show?",
+    "Tell me about this chart.",
+    "What is this?",
 )
 
 
@@ -191,7 +198,7 @@ def ask_lines(rng: Random, chart: Lines, most: int = 8) -> list[tuple[Turn, ...]
                     "legend name",
                 )
             )
-    told = [f"the {line.colour} line {_story(line)}" for line in chart.lines]
+    told = [f"the {line.colour} line {story(line)}" for line in chart.lines]
     turns.append(turn(rng, READ, f"A line chart: {listing(told)}.", "line read"))
     if chart.title:
         turns.append(_title(rng, chart.title))
@@ -220,7 +227,7 @@ def _and_the_other(rng: Random, chart: Lines) -> list[tuple[Turn, ...]]:
     return [(first, turn(rng, asked, second.answer, "line follow"))]
 
 
-def _story(line: Line) -> str:
+def story(line: Line) -> str:
     return {
         "up": "goes up", "down": "goes down", "flat": "stays flat", "spike": f"is flat with a spike at step {line.step}",
         "drop": f"is flat with a drop at step {line.step}", "wrong": f"goes down until step {line.step} and then up again",
@@ -228,14 +235,18 @@ def _story(line: Line) -> str:
 
 
 def _trend(rng: Random, name: str, subject: str, line: Line) -> list[Turn]:
-    """What is asked of one line, by its colour or by its name in the legend."""
-    by = "" if line.colour in name else " by name"
-    start = subject[0].upper() + subject[1:] if not by else subject
+    """What is asked of one line, by its colour or by its name in the legend: then its colour opens the answer."""
+    named = line.colour not in name
+    by, start = (" by name" if named else ""), f"The {line.colour} line"
+
+    def at(verb: str) -> str:
+        return f"{start} {verb} at step {line.step}." if named else f"At step {line.step}."
+
     turns = [
         turn(
             rng,
             (f"What is the trend of {name}?", f"Does {name} go up or down?", f"How does {name} develop?"),
-            f"{start} {_story(line)}.",
+            f"{start} {story(line)}.",
             f"line trend{by}",
         )
     ]
@@ -243,36 +254,22 @@ def _trend(rng: Random, name: str, subject: str, line: Line) -> list[Turn]:
         f"When did things start to go wrong for {name}?", f"At which step did things start to go wrong for {name}?",
         f"At which step does {name} go wrong?", f"When does {name} start to go wrong?",
     )  # fmt: skip
-    at = f"At step {line.step}."
+    lowest, spikes = (f"Where is the lowest point of {name}?",), (f"Where is the peak of {name}?",)
     if line.trend == "wrong":
-        turns.append(turn(rng, wrong, at, f"line wrong{by}"))
-        turns.append(turn(rng, wrong, at, f"line wrong{by}"))
-        turns.append(
-            turn(rng, (f"Where is the lowest point of {name}?", f"When is {name} lowest?"), at, f"line step{by}")
-        )
+        turns.append(turn(rng, wrong, at("goes wrong"), f"line wrong{by}"))
+        turns.append(turn(rng, wrong, at("goes wrong"), f"line wrong{by}"))
+        turns.append(turn(rng, (*lowest, f"When is {name} lowest?"), at("is lowest"), f"line step{by}"))
     elif line.trend == "spike":
-        turns.append(
-            turn(
-                rng,
-                (
-                    f"At which step does {name} spike?",
-                    f"When does {name} spike?",
-                    f"Where is the peak of {name}?",
-                    wrong[0],
-                ),
-                at,
-                f"line step{by}",
-            )
-        )
+        asked = (f"At which step does {name} spike?", f"When does {name} spike?", *spikes, wrong[0])
+        turns.append(turn(rng, asked, at("spikes"), f"line step{by}"))
     elif line.trend == "drop":
-        turns.append(
-            turn(
-                rng,
-                (f"At which step does {name} drop?", f"When does {name} dip?", f"Where is the lowest point of {name}?"),
-                at,
-                f"line step{by}",
-            )
-        )
+        dips = (f"At which step does {name} drop?", f"When does {name} dip?", *lowest)
+        turns.append(turn(rng, dips, at("drops"), f"line step{by}"))
     elif line.trend == "down":
-        turns.append(turn(rng, wrong[:2], f"Nothing goes wrong: {subject} goes down all the way.", f"line wrong{by}"))
+        answer = (
+            f"{start} goes down all the way: nothing goes wrong for {subject}."
+            if named
+            else f"Nothing goes wrong: {subject} goes down all the way."
+        )
+        turns.append(turn(rng, wrong[:2], answer, f"line wrong{by}"))
     return turns

@@ -1,5 +1,7 @@
 """Marks: word for word, but a page also by its elements and its words, and an honest refusal counts as right."""
 
+import pytest
+
 from demo.evaluate import Answer, scores, table
 from demo.marking import follows, mark, section, skeleton, words_right
 from demo.questions.talk import CANNOT, UNSEEN
@@ -61,3 +63,49 @@ def test_an_edit_follows_when_the_page_given_before_is_changed_as_asked_misread_
     gone = before.replace("<button>Send</button>\n", "")
     assert follows((before, gone), (own, own.replace("<button>Sand</button>\n", "")))
     assert not follows((before, gone), (own.replace("<h1>Login</h1>\n", ""), own))
+
+
+WHOLE = "A line chart: the red line goes down until step 4 and then up again, the blue line goes down and the green line stays flat."
+
+
+@pytest.mark.parametrize(
+    ("given", "true"),
+    [
+        (WHOLE, True),
+        ("A line chart: the blue line goes down and the red line goes down until step 4 and then up again.", True),
+        ("A line chart: the red line goes down until step 5 and then up again and the blue line goes down.", False),
+        ("A line chart: the blue line goes down and the blue line goes down.", False),
+        ("A line chart: the blue line goes down and the blue line stays flat.", False),
+        ("A bar chart: red 7.", False),
+        ("", False),
+    ],
+)
+def test_a_description_is_true_when_all_it_states_is_so_and_nothing_is_said_twice(given: str, true: bool) -> None:
+    assert mark(Turn("Describe the chart.", WHOLE, "line read"), given).true is true
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("The red line goes wrong at step 10k.", True),
+        ("Around step 10k.", True),
+        ("The blue line goes wrong at step 10k.", False),
+        ("At step 1.", False),
+        ("At step 10.", False),
+        ("The red line goes down all the way: nothing goes wrong for dark dragon.", False),
+        ("", False),
+    ],
+)
+def test_an_answer_about_a_named_run_is_right_by_its_step_and_wrong_by_another_colour(given: str, right: bool) -> None:
+    asked = Turn(
+        "When did things start to go wrong for dark dragon?",
+        "The red line goes wrong around step 10k.",
+        "run wrong by name",
+    )
+    assert mark(asked, given).right is right
+
+
+def test_that_nothing_goes_wrong_may_be_said_in_other_words() -> None:
+    asked = Turn("When?", "The red line goes down all the way: nothing goes wrong for a.", "run wrong by name")
+    assert mark(asked, "Nothing goes wrong: a goes down all the way.").right
+    assert not mark(asked, "At step 3.").right

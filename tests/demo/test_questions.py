@@ -7,10 +7,11 @@ from random import Random
 import pytest
 
 from demo import families
-from demo.drawing import charts, scenes, sizes, sketches, views, words
+from demo.drawing import charts, names, runs, scenes, sizes, sketches, views, words
 from demo.exam import EXAM, OTHER_PROGRAM, samples
 from demo.questions import charts as chart_questions
 from demo.questions import pages, talk
+from demo.questions import runs as run_questions
 from demo.questions import scenes as scene_questions
 from demo.questions import views as view_questions
 from demo.questions.phrases import NUMBERS
@@ -117,15 +118,97 @@ def test_a_line_is_asked_when_it_goes_wrong_and_the_step_is_on_the_axis() -> Non
         rng = Random(seed)
         chart, _ = charts.draw_lines(rng, sizes.chart(rng))
         for turn in (turn for conversation in chart_questions.ask_lines(rng, chart, 30) for turn in conversation):
-            if turn.kind.startswith("line wrong") and turn.answer.startswith("At"):
+            if turn.kind.startswith("line wrong") and "step" in turn.answer:
                 found += 1
+                named = turn.kind.endswith("by name")
                 line = next(
                     one
                     for one in chart.lines
-                    if (one.name or "no name") in turn.question or f"{one.colour} line" in turn.question
+                    if (one.name if named else f"{one.colour} line") in turn.question  # type: ignore[operator]
                 )
-                assert turn.answer == f"At step {line.step}."
+                start = f"The {line.colour} line goes wrong at" if named else "At"
+                assert turn.answer == f"{start} step {line.step}."
     assert found > 30
+
+
+def asked_of_runs() -> list[tuple[runs.Runs, Turn]]:
+    pairs = []
+    for seed in SEEDS:
+        rng = Random(seed)
+        chart, _ = runs.draw(rng, sizes.chart(rng))
+        pairs += [(chart, turn) for conversation in run_questions.ask(rng, chart, 40) for turn in conversation]
+    return pairs
+
+
+def called(chart: runs.Runs, text: str) -> list[charts.Line]:
+    """The runs that a text names, whatever its case and joints, longer names first; in the order of the text."""
+    text = plain(text)
+    hits = []
+    for line in sorted(chart.lines, key=lambda line: -len(line.name or "")):
+        name = re.search(rf"(?<!\w){re.escape(plain(line.name or ''))}(?!\w)", text)
+        if name:
+            hits.append((name.start(), line))
+            text = text[: name.start()] + "#" * (name.end() - name.start()) + text[name.end() :]
+    return [line for _, line in sorted(hits, key=lambda hit: hit[0])]
+
+
+def plain(text: str) -> str:
+    return text.lower().replace("-", " ").replace("_", " ")
+
+
+def test_a_named_run_is_answered_by_the_colour_of_its_line_and_by_what_that_line_does() -> None:
+    kinds = set()
+    for chart, turn in asked_of_runs():
+        if turn.kind not in ("run wrong by name", "run does by name", "run colour"):
+            continue
+        line = called(chart, turn.question)[0]
+        kinds.add((turn.kind, line.trend))
+        if turn.kind == "run colour":
+            assert turn.answer == f"{line.colour.capitalize()}.", (chart, turn)
+        else:
+            assert turn.answer.startswith(f"The {line.colour} line "), (chart, turn)
+            assert ("step" in turn.answer) == (line.step is not None)
+            assert line.step is None or re.search(rf"step {re.escape(line.step)}( |\.$)", turn.answer)
+        if turn.kind == "run wrong by name":
+            assert ("nothing goes wrong" in turn.answer) == (line.trend in ("down", "flat"))
+    assert len(kinds) > 12
+
+
+def test_of_two_runs_the_lower_one_is_called_better() -> None:
+    found = 0
+    for chart, turn in asked_of_runs():
+        asked = re.match(
+            r"is .* (better|worse|lower|higher|above|below) .*step (\S+?)\??$", turn.question, re.IGNORECASE
+        )
+        if turn.kind != "run better" or not asked or len(pair := called(chart, turn.question)) != 2:
+            continue
+        found += 1
+        first, second = (chart.levels[chart.lines.index(line)][chart.steps.index(asked[2])] for line in pair)
+        so = (first < second) == (asked[1].lower() in ("better", "lower", "below"))
+        assert turn.answer.endswith("so yes." if so else "so no.")
+        assert turn.answer.startswith(
+            f"The {pair[0].colour} line is {'below' if first < second else 'above'} the {pair[1].colour}"
+        )
+    assert found > 60
+
+
+def test_a_run_that_goes_wrong_is_lowest_at_the_step_that_is_told() -> None:
+    for seed in SEEDS:
+        rng = Random(seed)
+        chart, _ = runs.draw(rng, sizes.chart(rng))
+        for line, levels in zip(chart.lines, chart.levels, strict=True):
+            if line.trend == "wrong":
+                assert chart.steps[levels.index(min(levels))] == line.step
+                assert levels[0] > min(levels) + 0.15
+                assert levels[-1] > min(levels) + 0.15
+
+
+def test_names_of_the_exam_are_in_no_training_chart() -> None:
+    rng = Random(4)
+    trained = {word for _ in range(3000) for name in names.several(rng, 2) for word in plain(name).split()}
+    assert not trained & names.HELD_OUT
+    for _ in range(20):
+        assert {word for name in names.held_out(rng, 3) for word in name.split()} <= names.HELD_OUT
 
 
 def test_pages_are_valid_and_edits_change_what_was_asked() -> None:

@@ -9,12 +9,19 @@ import sys
 import time
 from contextlib import chdir
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
 
 from demo.curve import plot
+from demo.drawing import fonts
+from demo.encoding import draw_batch
+from demo.errors import DemoError
 from demo.evaluate import examine
+from demo.gpu import pack
+from demo.heads import fit
+from demo.objective import losses
 from demo.tokenizer import Tokenizer
 from demo.train import Plan, build
 from demo.twin import Shape, Twin
@@ -84,6 +91,36 @@ def test_a_run_is_started_from_another_with_the_heads_that_an_export_lacks(cut: 
     plan = Plan("next", 1.0, 1e-3, 2, 1, 1.0, tmp_path, "cpu", small)
     shutil.copytree(cut, tmp_path / plan.folder)
     with chdir(tmp_path):
-        begun = build(plan, Tokenizer(cut).size)
+        begun, new_heads = build(plan, Tokenizer(cut).size)
+    assert not new_heads
     for name, weight in earlier.state_dict().items():
         assert torch.equal(begun.state_dict()[name], weight), name
+
+
+def test_new_heads_tell_what_the_features_hold_and_nothing_else_is_changed(tokenizer: Tokenizer) -> None:
+    twin = Twin(Shape(layers=2, vision_layers=1), tokenizer.size)
+    before = {name: weight.clone() for name, weight in twin.state_dict().items()}
+    batches = [draw_batch(Random(seed), tokenizer, 2, "view") for seed in range(3)]
+    with torch.no_grad():
+        first = sum(losses(twin, batch).auxiliary.item() for batch in batches)
+    fit(twin, batches)
+    with torch.no_grad():
+        assert sum(losses(twin, batch).auxiliary.item() for batch in batches) < 0.7 * first
+    changed = {name for name, weight in twin.state_dict().items() if not torch.equal(weight, before[name])}
+    assert changed == {f"aux_{head}.{part}" for head in ("patch", "place") for part in ("weight", "bias")}
+
+
+def test_a_run_is_packed_with_the_typefaces_that_another_machine_lacks(
+    cut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "state.pt").write_bytes(b"state")
+    shutil.copy(cut / "tekken.json", run)
+    monkeypatch.setattr(fonts, "check", lambda: None)
+    assert pack(run, tmp_path / "packed") == sum(
+        file.stat().st_size for file in (tmp_path / "packed").rglob("*") if file.is_file()
+    )
+    assert list((tmp_path / "packed" / "fonts").iterdir())
+    with chdir(tmp_path), pytest.raises(DemoError):
+        pack(tmp_path / "packed", tmp_path / "again")
