@@ -16,7 +16,7 @@ test: .venv/development ## Run the tests (Python alone, under 15 minutes on two 
 	$(BIN)/python -m pytest
 
 test-all: test .venv-vllm/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, typefaces (apt) and vLLM
-	wanted="$$(for tool in zsh fish chromium; do command -v $$tool >/dev/null || echo $$tool; done; $(BIN)/python -m demo.drawing.fonts)" && \
+	wanted="$$(for tool in zsh fish chromium qemu-user:qemu-aarch64 gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc; do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done; $(BIN)/python -m demo.drawing.fonts)" && \
 	if [ -n "$$wanted" ]; then apt-get update -qq && apt-get install -y -qq $$wanted; fi
 	$(BIN)/python -m pytest -m slow --timeout 1800
 

@@ -60,7 +60,7 @@ def test_bash_completes_the_names_of_models_sessions_and_templates(environment: 
     assert in_bash(f"chat --session {session[:2]}", environment) == [session]
     assert in_bash("sessions show ''", environment) == [session]
     assert in_bash("models path ''", environment) == ["demo"]
-    assert in_bash("pull pix", environment) == ["pixtral-12b"]
+    assert sorted(in_bash("pull pix", environment)) == ["pixtral-12b", "pixtral-large"]
 
 
 def test_names_are_looked_up_without_a_word_when_nothing_can_be_read(environment: dict[str, str], home: Path) -> None:

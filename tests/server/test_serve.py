@@ -119,7 +119,7 @@ def test_a_key_is_tried_and_stored_for_its_server_alone(home: Path) -> None:
 
         stored = pixtral("login", "--base-url", running.url, given="right\n")
         assert stored.returncode == 0
-        assert json.loads((home / KEYS).read_text()) == {"127.0.0.1": "right"}
+        assert json.loads((home / KEYS).read_text()) == {running.url: "right"}
         assert (home / KEYS).stat().st_mode & 0o777 == 0o600
 
         engine = connect(running.url, None, home / KEYS)

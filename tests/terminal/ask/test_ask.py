@@ -165,7 +165,7 @@ def test_a_block_that_the_answer_leaves_open_is_told() -> None:
     [
         ("text", "A circle.\n"),
         ("json", '{"answer": "A circle."'),
-        ("jsonl", '{"text": "A circle."}\n{"answer": "A circle."'),
+        ("jsonl", '{"text": "A "}\n{"text": "circle."}\n{"answer": "A circle."'),
     ],
 )
 def test_a_file_gets_what_stdout_would_have_got(format: Format, held: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, assistant, system, user
+from pixtral_cli.engines.local.config import Params
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.model.rope import RopeTable, rope_table_2d
 from pixtral_cli.engines.local.model.upstream import import_transformer
@@ -19,17 +20,17 @@ SHAPES = [(1, 1), (16, 16), (17, 31), (64, 64), (200, 30), (9, 300), (97, 96), (
 
 
 def conversation(draw: random.Random) -> list[Message]:
-    """One to four scheduler with zero to four images in all, somewhere, and sometimes a system prompt."""
+    """One to four turns with zero to four images in all, somewhere, and sometimes a system prompt."""
     said = [system(words(draw))] if draw.random() < 0.3 else []
     left = draw.choice([0, 1, 1, 2, 3, 4])
-    scheduler = draw.randint(1, 4)
-    for turn in range(scheduler):
-        count = left if turn == scheduler - 1 else draw.randint(0, left)
+    turns = draw.randint(1, 4)
+    for turn in range(turns):
+        count = left if turn == turns - 1 else draw.randint(0, left)
         left -= count
         parts = [words(draw), *(image(*draw.choice(SHAPES), draw.randrange(10**6)) for _ in range(count))]
         draw.shuffle(parts)
         said.append(Message("user", tuple(parts)))
-        if turn < scheduler - 1:
+        if turn < turns - 1:
             said.append(assistant(words(draw)))
     return said
 
@@ -99,7 +100,7 @@ def test_rope_tables_are_mistral_inferences_at_any_length() -> None:
     from mistral_inference.rope import precompute_freqs_cis, precompute_freqs_cis_2d
 
     expected = precompute_freqs_cis(16, 200_100, 1e9)
-    table = RopeTable(16, 1e9, torch.device("cpu"))
+    table = RopeTable(Params(64, 1, 16, 64, 4, 2, 1e-5, 100, rope_theta=1e9), torch.device("cpu"))
     for start, stop in ((0, 1), (1, 900), (899, 1100), (127_990, 128_010), (200_000, 200_100)):
         assert torch.equal(table.rows(start, stop), expected[start:stop])
     assert torch.equal(rope_table_2d(24, 5, 9, 1e4), precompute_freqs_cis_2d(24, 64, 64, 1e4)[:5, :9].flatten(0, 1))

@@ -381,7 +381,7 @@ def test_a_file_larger_than_the_memory_is_read_where_it_cannot_be_mapped(
     def refuse(*given: object, **named: object) -> None:
         raise RuntimeError(f"unable to mmap 25365553792 bytes from file <{given[0]}>: Cannot allocate memory (12)")
 
-    monkeypatch.setattr("pixtral_cli.engines.local.weights.loader.safe_open", refuse)
+    monkeypatch.setattr("pixtral_cli.engines.local.weights.tensors.safe_open", refuse)
     found = LocalEngine(folder, device="cpu").load().weights.model.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
