@@ -62,7 +62,7 @@ def check(schema: Any, where: str = "The schema") -> dict[str, Any]:
         json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
         _check(schema, where)
     except ValueError:
-        raise UsageError(f"{where} holds half a character, or a number that is none") from None
+        raise UsageError(f"{where} holds a lone surrogate, NaN or Infinity") from None
     except RecursionError:
         raise UsageError(f"{where} refers to itself without end, or nests too deep") from None
     return schema

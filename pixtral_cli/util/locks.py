@@ -1,4 +1,4 @@
-"""A lock that dies with its process, kill -9 included: an open file with its owner's number in it. Knows not what it guards."""
+"""A lock that dies with its process, kill -9 included: an open file with its owner's number in it."""
 
 import contextlib
 import os

@@ -55,7 +55,7 @@ def map_in_order(
     items are taken and not yet given back. The first error, of the source or of the work, is raised in its place.
     """
     line = _OrderedResults(work, iter(items), ahead)
-    threads = [threading.Thread(target=line.labour, name="worker", daemon=True) for _ in range(workers)]
+    threads = [threading.Thread(target=line.run, name="worker", daemon=True) for _ in range(workers)]
     for thread in threads:
         thread.start()
     try:
@@ -80,7 +80,7 @@ class _OrderedResults:
         self._taking = threading.Lock()
         self._over = threading.Event()
 
-    def labour(self) -> None:
+    def run(self) -> None:
         while taken := self._take():
             item, slot = taken
             del taken
