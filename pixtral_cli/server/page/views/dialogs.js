@@ -19,7 +19,7 @@ export function Dialog({ id, title, children }) {
       <h2 id=${`${id}-title`}>${title}</h2>
       <button type="button" class="quiet icon" aria-label="Close" onClick=${() => place.current.close()}><${Icon} name="close" /></button>
     </header>
-    <div class="content">${children}</div>
+    <div class="content" tabindex="0">${children}</div>
   </dialog>`;
 }
 
