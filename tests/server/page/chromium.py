@@ -55,7 +55,7 @@ def watched_context(browser: Browser, running: Running, **options: Any) -> Itera
         yield context, watch
     finally:
         context.close()
-    assert watch.wrong == []
+    assert watch.wrong == [], watch.wrong
 
 
 def watched(browser: Browser, running: Running, **options: Any) -> Iterator[Page]:

@@ -76,10 +76,10 @@ function Entry({ row }) {
 function Rename({ row, done }) {
   const input = useRef(null);
   useEffect(() => input.current.select(), []);
-  let left = false;
+  const ended = useRef(false); // taking the field away blurs it
   const end = async (keep) => {
-    if (left) return;
-    left = true;
+    if (ended.current) return;
+    ended.current = true;
     const title = input.current.value.trim();
     if (keep && title && title !== row.title) await conversations.rename(row.id, title);
     done();
