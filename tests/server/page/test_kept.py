@@ -105,6 +105,33 @@ def test_drafts_and_staged_pictures_survive_reload_and_switching(page: Page, eng
     expect(page.locator("#staged li")).to_have_count(0)
 
 
+LATE_STORE = """() => {
+  const open = IDBFactory.prototype.open;
+  IDBFactory.prototype.open = function (...names) {
+    const request = open.apply(this, names);
+    Object.defineProperty(request, "onsuccess", {
+      set: (act) => request.addEventListener("success", (event) => setTimeout(() => act.call(request, event), 1500)),
+    });
+    return request;
+  };
+}"""
+
+
+def test_what_is_typed_while_the_page_opens_stays_and_is_asked(page: Page, engine: FakeEngine) -> None:
+    engine.answers = ["One.", "Two."]
+    ask(page, "first")
+    page.add_init_script(f"({LATE_STORE})()")
+    page.reload()
+    begin(page, "typed early")
+    expect(page.locator(".user .said")).to_have_text(["first", "typed early"])
+    expect(page.locator(".assistant .said")).to_have_text(["One.", "Two."])
+    page.reload()
+    page.get_by_label("Question", exact=True).fill("not sent yet")
+    expect(page.locator(".user .said")).to_have_text(["first", "typed early"])
+    page.wait_for_timeout(500)
+    assert question(page) == "not sent yet"
+
+
 def test_a_draft_of_a_closed_tab_is_taken_up_and_one_of_an_open_tab_is_not(browser: Browser, running: Running) -> None:
     with watched_context(browser, running) as (context, watch):
         left, right = (watch.over(context.new_page()) for _ in range(2))

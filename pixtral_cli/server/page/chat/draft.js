@@ -19,7 +19,8 @@ export const waiting = signal(false); // Enter was pressed while pictures were r
 export const reading = computed(() => pictures.value.filter((one) => one.reading).length);
 
 let aside = null; // what was written before an edit began
-let place = "new"; // the conversation the draft belongs to
+let place = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? "new"; // the conversation the draft belongs to
+let opened = false; // whether a conversation has been shown: before that, what is typed belongs to the first
 let timer = 0;
 let changedAt = 0;
 
@@ -60,10 +61,12 @@ export async function keep() {
 export async function open(conversation) {
   const wanted = conversation.begun ? conversation.id : "new";
   if (wanted !== place) {
-    if (timer) keep();
+    if (timer && opened) keep();
     place = wanted;
-    fill({});
+    if (opened) fill({});
+    else if (!isEmpty()) changed();
   }
+  opened = true;
   const all = await store.drafts(place).catch(() => []);
   const mine = all.find(({ tab }) => tab === tabs.tab) ?? (await adopted(all));
   if (mine && place === wanted && isEmpty()) fill(mine);
