@@ -17,9 +17,16 @@ class PixtralError(Exception):
 
 
 class UsageError(PixtralError):
-    """The command line, the configuration or a request asks for something that makes no sense."""
+    """The command line, the configuration or a request asks for something that makes no sense.
+
+    `field` names the field of a request that it is about, or is empty.
+    """
 
     status = 2
+
+    def __init__(self, message: str, hint: str = "", field: str = "") -> None:
+        super().__init__(message, hint)
+        self.field = field
 
 
 class ImageError(PixtralError):

@@ -30,8 +30,7 @@ class FieldError(UsageError):
 
     def __init__(self, field: str, why: str, hint: str = "") -> None:
         shown = field if len(field) <= 60 else f"{field[:59]}…"
-        super().__init__(f"{shown}: {why}" if field else why, hint)
-        self.field = field
+        super().__init__(f"{shown}: {why}" if field else why, hint, field)
 
 
 # From JSON

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
@@ -395,4 +395,4 @@ def _merged(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 def _without(message: Message, image: Image) -> Message:
     kept = tuple(part for part in message.parts if isinstance(part, str) or part.key != image.key)
-    return message if len(kept) == len(message.parts) else Message(message.role, kept, message.interrupted)
+    return message if len(kept) == len(message.parts) else replace(message, parts=kept)

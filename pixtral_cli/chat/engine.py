@@ -1,20 +1,27 @@
 """The one seam: what an engine is handed and what it gives back. Every engine, local or remote, is this and no more."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import Tool, ToolCallDelta, ToolChoice
 from pixtral_cli.errors import ContextError
 
-FinishReason: TypeAlias = Literal["stop", "length", "interrupted"]
+FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How an answer is chosen. Temperature 0 is greedy; `max_tokens` None is the rest of the context window.
 
-    `schema` is a JSON schema the answer must satisfy, or None.
+    The logits are changed in this order, as vLLM does: `logit_bias` by token, `repetition_penalty` for tokens of the
+    prompt or the answer, `frequency_penalty` and `presence_penalty` for those of the answer, temperature; then tokens
+    are left out by `min_p` (of the likeliest one's probability), `top_k` (0: all) and `top_p`.
+
+    `schema` is a JSON schema the answer must satisfy, or None. `logprobs` asks for the log-probability of each token
+    and of so many of the likeliest ones in its place; None: of none. `n` answers are made, which `Chunk.index` tells
+    apart; with a seed, answer number i has the seed + i.
     """
 
     temperature: float = 0.35
@@ -23,6 +30,29 @@ class Sampling:
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
     schema: dict[str, Any] | None = None
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+    n: int = 1
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token with the log-probability that the model gave it, before any change of the logits.
+
+    `data` are its bytes, `top` the likeliest tokens in its place, likeliest first.
+    """
+
+    data: bytes
+    logprob: float
+    top: "tuple[TokenLogprob, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +91,9 @@ class Chunk:
     """A piece of an answer. The last chunk of an answer, and it alone, carries `finish_reason`, `usage` and `timings`.
 
     `reasoning` is a piece of what a reasoning model thinks before it answers; it is no part of the answer's text.
+    `tool_calls` are pieces of calls. `logprobs` are of the tokens of the text, which may come ahead of it. `index` is the
+    number of the answer where several are made; each has a chunk with its `finish_reason`, and the last of them all
+    carries the usage and the timings of all.
     """
 
     text: str = ""
@@ -68,6 +101,9 @@ class Chunk:
     usage: Usage | None = None
     timings: Timings | None = None
     reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from pixtral_cli.chat.tools import ToolCall
 from pixtral_cli.images.image import Image
 
-Role: TypeAlias = Literal["system", "user", "assistant"]
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Part: TypeAlias = str | Image
 
 
@@ -22,6 +23,10 @@ class Message:
     parts: tuple[Part, ...]
     interrupted: bool = False
     reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+    prefix: bool = False
 
     @property
     def text(self) -> str:
@@ -41,5 +46,11 @@ def user(text: str, images: Sequence[Image] = ()) -> Message:
     return Message("user", (*images, text))
 
 
-def assistant(text: str, *, interrupted: bool = False, reasoning: str = "") -> Message:
-    return Message("assistant", (text,), interrupted, reasoning)
+def assistant(
+    text: str, *, interrupted: bool = False, reasoning: str = "", tool_calls: tuple[ToolCall, ...] = ()
+) -> Message:
+    return Message("assistant", (text,), interrupted, reasoning, tool_calls)
+
+
+def tool_result(call: ToolCall, text: str) -> Message:
+    return Message("tool", (text,), tool_call_id=call.id, name=call.name)

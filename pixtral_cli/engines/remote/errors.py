@@ -101,11 +101,12 @@ LOGIN_HINT = "Store one: pixtral login; or set MISTRAL_API_KEY (for another serv
 
 @dataclass(frozen=True)
 class ErrorDetails:
-    """Message, code and hint of an error reply."""
+    """Message, code and hint of an error reply, and the field of the request that it is about."""
 
     message: str = ""
     code: str = ""
     hint: str = ""
+    param: str = ""
 
 
 def error_details(error: Any) -> ErrorDetails:
@@ -118,8 +119,9 @@ def error_details(error: Any) -> ErrorDetails:
     if isinstance(inner, list) and inner and isinstance(inner[0], dict):
         inner = inner[0].get("msg")
     if isinstance(inner, dict):
-        return error_details({"message": inner.get("message"), "code": inner.get("code"), "hint": inner.get("hint")})
-    return ErrorDetails(*(one if isinstance(one, str) else "" for one in (inner, error.get("code"), error.get("hint"))))
+        return error_details({name: inner.get(name) for name in ("message", "code", "hint", "param")})
+    found = (inner, error.get("code"), error.get("hint"), error.get("param"))
+    return ErrorDetails(*(one if isinstance(one, str) else "" for one in found))
 
 
 def error_from_status(server: Endpoint, status: int, details: ErrorDetails, after: float | None = None) -> PixtralError:
@@ -129,7 +131,9 @@ def error_from_status(server: Endpoint, status: int, details: ErrorDetails, afte
         return QueueFull(_shorten(f"{server.name}: {why}"), after or 1.0)
     kind = ERROR_CODES.get(details.code) or (ContextError if _is_context_error(status, why) else None)
     if server.socket and not server.program and why:
-        return (kind or (UsageError if status < 500 else NetworkError))(why, details.hint)
+        if kind is None and status < 500:
+            return UsageError(why, details.hint, details.param)
+        return (kind or NetworkError)(why, details.hint)
     message = f"{server.name}: {why}" if why else f"{server.name} answered with status {status}"
     message = _shorten(message)
     if status in (401, 403):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pixtral_cli.api.errors import API_ERRORS, INVALID, SERVER, known_class
-from pixtral_cli.errors import ModelError, NetworkError, PixtralError
+from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageError
 
 
 @dataclass(eq=False)
@@ -41,7 +41,8 @@ def from_engine_error(error: PixtralError, *, trusted: bool) -> ApiError:
     status, type_, code = API_ERRORS[found]
     message = error.message if trusted or found not in PUBLIC_MESSAGES else PUBLIC_MESSAGES[found]
     retry = {"Retry-After": "5"} if status == 503 else {}
-    return ApiError(status, message, type_, code=code, headers=retry, hint=error.hint if trusted else "")
+    param = error.field or None if isinstance(error, UsageError) else None
+    return ApiError(status, message, type_, param, code, retry, error.hint if trusted else "")
 
 
 def from_image_error(error: PixtralError, param: str) -> ApiError:

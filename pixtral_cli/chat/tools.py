@@ -1,0 +1,62 @@
+"""Tools that a model may call: their definitions, its calls, and which of them it is to make. Leaves running them to others."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that a model may call. `parameters` is the JSON schema of its arguments, an object."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=lambda: {"type": "object", "properties": {}})
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call in a model's answer. `arguments` is JSON text, an object unless the answer was cut off within it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of the call number `index` of an answer. The first piece carries `id` and `name`, later ones `arguments`."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """The choice of one tool, which the answer is to call."""
+
+    name: str
+
+
+# auto: text or calls, as the model likes; required: at least one call; none: text alone.
+ToolChoice: TypeAlias = Literal["auto", "none", "required"] | NamedTool
+
+
+class ToolCallCollector:
+    """Joins the pieces of an answer's calls."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, ToolCall] = {}
+
+    def add(self, pieces: tuple[ToolCallDelta, ...]) -> None:
+        for piece in pieces:
+            call = self._calls.get(piece.index, ToolCall("", "", ""))
+            self._calls[piece.index] = ToolCall(
+                call.id + piece.id, call.name + piece.name, call.arguments + piece.arguments
+            )
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls so far, in the order of their numbers."""
+        return tuple(self._calls[index] for index in sorted(self._calls))
