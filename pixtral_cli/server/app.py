@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,19 +25,13 @@ from pixtral_cli.server.answer_queue import AnswerQueue, AsyncAnswer, QueueFull
 from pixtral_cli.server.http.access import AccessMiddleware, AccessRules
 from pixtral_cli.server.http.body import BodyReader
 from pixtral_cli.server.http.errors import INTERNAL_ERROR, ApiError, from_engine_error, queue_full
-from pixtral_cli.server.http.streaming import ClientGone, EventStreamResponse, run_while_connected
+from pixtral_cli.server.http.streaming import ClientGone, StreamResponse, run_while_connected
 from pixtral_cli.server.metrics import Metrics
 from pixtral_cli.server.openai import replies
 from pixtral_cli.server.openai.openapi import description
-from pixtral_cli.server.openai.request_schema import ChatRequest
-from pixtral_cli.server.openai.requests import (
-    EngineRequest,
-    ImageLoader,
-    build_engine_request,
-    make_image_loader,
-    parse_request,
-)
+from pixtral_cli.server.openai.requests import EngineRequest, ImageLoader, build_engine_request, make_image_loader
 from pixtral_cli.server.page import routes as pages
+from pixtral_cli.server.shapes import shape
 from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
@@ -77,7 +71,7 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
     """The ASGI application. Once the event `app.state.ending` is set, running answers end with an error."""
     server = _Handlers(engine, service)
     routes = [
-        Route("/v1/chat/completions", server.chat, methods=["POST"]),
+        Route("/v1/chat/completions", server.answer(shape.chat_completions), methods=["POST"]),
         Route("/v1/models", server.models),
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/measure", server.measure, methods=["POST"]),
@@ -117,56 +111,65 @@ class _Handlers:
         self.queue = AnswerQueue(service.running, service.waiting)
         self.ending = asyncio.Event()
 
-    async def chat(self, request: Request) -> Response:
-        status = INTERNAL_ERROR.status
-        try:
-            response = await self._chat(request)
-            status = response.status_code
-        except (ClientGone, ClientDisconnect):
-            status = CLIENT_CLOSED_REQUEST
-            self._metrics.left()
-            raise
-        except ApiError as api_error:
-            status = api_error.status
-            raise
-        finally:
-            self._metrics.replied(status)
-        return response
+    def answer(self, parse: shape.Shape) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint that answers requests of this shape."""
 
-    async def _chat(self, request: Request) -> Response:
+        async def endpoint(request: Request) -> Response:
+            status = INTERNAL_ERROR.status
+            try:
+                response = await self._answer(request, parse)
+                status = response.status_code
+            except (ClientGone, ClientDisconnect):
+                status = CLIENT_CLOSED_REQUEST
+                self._metrics.left()
+                raise
+            except ApiError as api_error:
+                status = api_error.status
+                raise
+            finally:
+                self._metrics.replied(status)
+            return response
+
+        return endpoint
+
+    async def _answer(self, request: Request, parse: shape.Shape) -> Response:
         async with self._bodies.read(request) as body:
-            chat_request = await self._parsed(body)
-            return await run_while_connected(request.receive, self.ending, self._respond(chat_request))
+            shaped = await self._parsed(body, parse)
+            return await run_while_connected(request.receive, self.ending, self._respond(shaped))
 
-    async def _parsed(self, body: bytearray) -> ChatRequest:
-        chat_request = await asyncio.to_thread(parse_request, body)
-        if chat_request.model is not None and chat_request.model not in self._names:
-            raise self._unknown(chat_request.model, "model")
-        return chat_request
+    async def _parsed(self, body: bytearray, parse: shape.Shape) -> shape.ShapedRequest:
+        shaped = await asyncio.to_thread(parse, body)
+        model = shaped.chat.model
+        if model is not None and model not in self._names:
+            raise self._unknown(model, "model")
+        return shaped
 
-    async def _respond(self, chat_request: ChatRequest) -> Response:
+    async def _respond(self, shaped: shape.ShapedRequest) -> Response:
         """Wait for the first chunk, so that an error before it has its own HTTP status."""
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self._admitted())
-            answerable = await self._engine_request(chat_request)
+            answerable = await self._engine_request(shaped)
             await resources.enter_async_context(self.queue.slot())
             answer = AsyncAnswer(self._engine, answerable.messages, answerable.sampling)
             resources.push_async_callback(answer.aclose)
             chunks = self._chunks(answer)
             first = await anext(chunks)
-            reply = replies.ReplyBuilder(self._service.model)
+            reply = shaped.reply(self._service.model, answerable)
             if not answerable.stream:
-                return await _complete_response(reply, first, chunks)
-            objects = _stream_objects(reply, answerable, first, chunks)
-            left, broke = self._metrics.left, self._metrics.broke
-            return EventStreamResponse(
-                objects, self.ending, resources.pop_all(), self._service.read_seconds, left=left, broke=broke
-            )
+                return JSONResponse(reply.whole([first, *[chunk async for chunk in chunks]]))
+            objects = _stream_objects(reply, first, chunks)
+            return StreamResponse(
+                objects, reply.framing, reply.error, self.ending, resources.pop_all(), self._service.read_seconds,
+                left=self._metrics.left, broke=self._metrics.broke,
+            )  # fmt: skip
         raise AssertionError("unreachable: nothing above swallows an error")
 
-    async def _engine_request(self, chat_request: ChatRequest) -> EngineRequest:
+    async def _engine_request(self, shaped: shape.ShapedRequest) -> EngineRequest:
         service = self._service
-        return await build_engine_request(chat_request, service.defaults, service.load, trusted=service.trusted)
+        try:
+            return await build_engine_request(shaped.chat, service.defaults, service.load, trusted=service.trusted)
+        except ApiError as error:
+            raise shaped.renamed(error) from None
 
     @contextlib.asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
@@ -202,9 +205,9 @@ class _Handlers:
 
     async def measure(self, request: Request) -> Response:
         async with self._bodies.read(request) as body:
-            chat_request = await self._parsed(body)
+            shaped = await self._parsed(body, shape.chat_completions)
             async with self._admitted():
-                answerable = await self._engine_request(chat_request)
+                answerable = await self._engine_request(shaped)
                 cost = await asyncio.to_thread(self._engine.measure, answerable.messages)
         return JSONResponse(replies.Cost.of(cost).model_dump())
 
@@ -253,24 +256,14 @@ class _Handlers:
         return JSONResponse(description())
 
 
-async def _complete_response(reply: replies.ReplyBuilder, chunk: Chunk, chunks: AsyncIterator[Chunk]) -> Response:
-    pieces = [chunk.text]
-    async for chunk in chunks:
-        pieces.append(chunk.text)
-    return JSONResponse(reply.whole("".join(pieces), chunk))
-
-
 async def _stream_objects(
-    reply: replies.ReplyBuilder, answerable: EngineRequest, chunk: Chunk, chunks: AsyncIterator[Chunk]
+    reply: shape.Reply, chunk: Chunk, chunks: AsyncIterator[Chunk]
 ) -> AsyncIterator[dict[str, Any]]:
-    yield reply.first()
-    if chunk.text:
-        yield reply.piece(chunk.text)
-    async for chunk in chunks:
-        if chunk.text:
-            yield reply.piece(chunk.text)
-    for value in reply.last(chunk, usage_apart=answerable.usage_apart):
+    for value in (*reply.begin(), *reply.piece(chunk)):
         yield value
+    async for chunk in chunks:
+        for value in reply.piece(chunk):
+            yield value
 
 
 async def _send_api_error(request: Request, api_error: Exception) -> Response:

@@ -1,10 +1,11 @@
-"""Server-sent events, and work that is cancelled when the client disconnects. What is sent is decided in `app`."""
+"""Streams of JSON objects, and work that is cancelled when the client disconnects. What is sent is decided in `app`."""
 
 import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.responses import Response
@@ -15,8 +16,34 @@ from pixtral_cli.server.http.errors import INTERNAL_ERROR, ApiError
 
 T = TypeVar("T")
 
-DONE = b"data: [DONE]\n\n"
-EMPTY = b""
+
+def encode_event(value: dict[str, Any]) -> bytes:
+    """One server-sent event. ASCII JSON escapes newlines, control characters and U+2028."""
+    return b"data: " + encode_line(value) + b"\n"
+
+
+def encode_named_event(value: dict[str, Any]) -> bytes:
+    """A server-sent event that is named by the object's `type`."""
+    return b"event: " + str(value["type"]).encode("ascii") + b"\n" + encode_event(value)
+
+
+def encode_line(value: dict[str, Any]) -> bytes:
+    """One line of JSON, in ASCII."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How the objects of a stream follow one another, and what ends a stream that is whole."""
+
+    media_type: str
+    encode: Callable[[dict[str, Any]], bytes]
+    end: bytes = b""
+
+
+DATA_EVENTS = Framing("text/event-stream", encode_event, b"data: [DONE]\n\n")
+NAMED_EVENTS = Framing("text/event-stream", encode_named_event)
+JSON_LINES = Framing("application/x-ndjson", encode_line)
 
 
 class ClientGone(Exception):
@@ -49,14 +76,17 @@ async def _until_disconnect(receive: Receive) -> None:
         pass
 
 
-class EventStreamResponse(Response):
-    """Server-sent events. `resources` are released when the last event is sent or the client has disconnected."""
+class StreamResponse(Response):
+    """Objects as they come. `resources` are released when the last one is sent or the client has disconnected.
 
-    media_type = "text/event-stream"
+    `error` makes the object that a stream ends with that breaks off.
+    """
 
     def __init__(
         self,
         objects: AsyncIterator[dict[str, Any]],
+        framing: Framing,
+        error: Callable[[ApiError], dict[str, Any]],
         ending: asyncio.Event,
         resources: AsyncExitStack,
         read_timeout: float,
@@ -64,9 +94,12 @@ class EventStreamResponse(Response):
         left: Callable[[], None],
         broke: Callable[[], None],
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(headers=headers, media_type=framing.media_type)
         del self.headers["content-length"]
         self._objects = objects
+        self._framing = framing
+        self._error = error
         self._ending = ending
         self._resources = resources
         self._left = left
@@ -76,39 +109,34 @@ class EventStreamResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._resources:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            end: ApiError | bytes = INTERNAL_ERROR  # a bug is reported to the client and logged further up
+            end: ApiError | bytes | None = INTERNAL_ERROR  # a bug is reported to the client and logged further up
             try:
                 await run_while_connected(receive, self._ending, self._send(send))
-                end = DONE
+                end = self._framing.end
             except ApiError as error:
                 end = error
             except ClientGone:
-                end = EMPTY
+                end = None
                 self._left()
             finally:
-                await self._finish(send, end)
+                if end is not None:
+                    await self._finish(send, end)
 
     async def _finish(self, send: Callable[[Message], Awaitable[None]], end: ApiError | bytes) -> None:
         if isinstance(end, ApiError):
             self._broke()
-            end = encode_event(end.body)
-        if end:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._read_timeout):
-                    await send(_body_message(end, more=False))
+            end = self._framing.encode(self._error(end))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._read_timeout):
+                await send(_body_message(end, more=False))
 
     async def _send(self, send: Callable[[Message], Awaitable[None]]) -> None:
         async for value in self._objects:
             try:
                 async with asyncio.timeout(self._read_timeout):
-                    await send(_body_message(encode_event(value), more=True))
+                    await send(_body_message(self._framing.encode(value), more=True))
             except TimeoutError:
                 raise ClientGone from None
-
-
-def encode_event(value: dict[str, Any]) -> bytes:
-    """One event. ASCII JSON escapes newlines, control characters and U+2028."""
-    return b"data: " + json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n\n"
 
 
 def _body_message(data: bytes, *, more: bool) -> Message:

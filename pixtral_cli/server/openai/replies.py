@@ -9,6 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from pixtral_cli.chat import engine
+from pixtral_cli.server.http.errors import ApiError
+from pixtral_cli.server.http.streaming import DATA_EVENTS
 
 
 class PromptDetails(BaseModel):
@@ -109,36 +111,48 @@ class ErrorBody(BaseModel):
 
 
 class ReplyBuilder:
-    """Builds the objects of one answer, which share id, time and model."""
+    """Builds the objects of one answer, which share id, time and model.
 
-    def __init__(self, model: str) -> None:
+    In a stream `usage` stands in the last chunk (`usage_apart` None), in a chunk of its own (True) or nowhere (False).
+    """
+
+    framing = DATA_EVENTS
+
+    def __init__(self, model: str, *, usage_apart: bool | None = None) -> None:
+        self._usage_apart = usage_apart
         self._common: dict[str, Any] = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
             "model": model,
         }
 
-    def whole(self, text: str, last: engine.Chunk) -> dict[str, Any]:
+    def whole(self, chunks: Sequence[engine.Chunk]) -> dict[str, Any]:
         """The answer as one object."""
+        last = chunks[-1]
+        text = "".join(chunk.text for chunk in chunks)
         choice = Choice(message=ResponseMessage(content=text), finish_reason=_finish_reason(last))
         usage = Usage.of(last.usage or engine.Usage())
         return Completion(choices=[choice], usage=usage, timings=_timings(last), **self._common).model_dump()
 
-    def first(self) -> dict[str, Any]:
+    def begin(self) -> list[dict[str, Any]]:
         """The first chunk, which holds the role only."""
-        return self._chunk({"role": "assistant", "content": ""})
+        return [self._chunk({"role": "assistant", "content": ""})]
 
-    def piece(self, text: str) -> dict[str, Any]:
-        """A chunk of text."""
-        return self._chunk({"content": text})
+    def piece(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
+        """A chunk of text; for the last one the chunk with the finish reason, too."""
+        text = [self._chunk({"content": chunk.text})] if chunk.text else []
+        return [*text, *self._last(chunk)] if chunk.finish_reason else text
 
-    def last(self, chunk: engine.Chunk, *, usage_apart: bool | None) -> list[dict[str, Any]]:
-        """The chunk with the finish reason; `usage` in it (None), in a chunk of its own (True) or left out (False)."""
+    def error(self, error: ApiError) -> dict[str, Any]:
+        """OpenAI's error object."""
+        return error.body
+
+    def _last(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
         last = self._chunk({}, _finish_reason(chunk)) | {"timings": _timings(chunk)}
         usage = {"usage": Usage.of(chunk.usage or engine.Usage()).model_dump()}
-        if usage_apart is None:
+        if self._usage_apart is None:
             return [last | usage]
-        return [last, self._chunk({}) | {"choices": []} | usage] if usage_apart else [last]
+        return [last, self._chunk({}) | {"choices": []} | usage] if self._usage_apart else [last]
 
     def _chunk(self, delta: dict[str, Any], reason: FinishReason | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}

@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from pixtral_cli.chat.engine import Sampling
@@ -42,6 +42,7 @@ NO_EFFECT = frozenset(
 _logged: set[str] = set()  # fields that the log has named already
 log = logging.getLogger("pixtral.server")
 
+M = TypeVar("M", bound=BaseModel)
 ImageLoader: TypeAlias = Callable[[str], Image]
 
 
@@ -57,22 +58,33 @@ class EngineRequest:
 
 def parse_request(body: bytes | bytearray) -> ChatRequest:
     """Raises ApiError 400, naming the field, for a body that is not a chat completion request."""
+    return parse_body(ChatRequest, body, NO_EFFECT)
+
+
+def parse_body(model: type[M], body: bytes | bytearray, no_effect: Collection[str] = ()) -> M:
+    """The request in a body; fields of `no_effect` are logged once. Raises ApiError 400, naming the field."""
     try:
-        request = ChatRequest.model_validate_json(body)
+        request = model.model_validate_json(body)
     except ValidationError as error:
-        raise _validation_error(error, body) from None
-    if new := (request.model_fields_set & NO_EFFECT) - _logged:
-        _logged.update(new)
-        log.warning("Fields without effect here: %s", ", ".join(sorted(new)))
+        raise validation_error(error, body) from None
+    log_no_effect(request.model_fields_set & set(no_effect))
     return request
 
 
-def _validation_error(error: ValidationError, body: bytes | bytearray) -> ApiError:
+def log_no_effect(fields: Collection[str]) -> None:
+    """Name fields that are taken and change nothing in the log, each once."""
+    if new := set(fields) - _logged:
+        _logged.update(new)
+        log.warning("Fields without effect here: %s", ", ".join(sorted(new)))
+
+
+def validation_error(error: ValidationError, body: Any) -> ApiError:
+    """The reply for a request, its JSON or its value, that is not what it must be: of several faults, the deepest."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         why = details[0]["msg"].removeprefix("Invalid JSON: ")
         return ApiError(400, _shorten(f"The body is not valid JSON: {why}"), code="invalid_json")
-    request = from_json(body)
+    request = from_json(body) if isinstance(body, bytes | bytearray) else body
     located = [(_field_path(detail["loc"], request, detail["type"]), detail) for detail in details]
     param, detail = max(located, key=lambda one: len(one[0]))  # of a union's errors, the deepest
     name = ".".join(map(str, param))
