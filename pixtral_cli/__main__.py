@@ -93,7 +93,7 @@ def _parsed(command: Any, words: list[str]) -> object:
     try:
         return command.main(args=words, prog_name="pixtral", standalone_mode=False)
     except TyperException as error:
-        number = next((word for word in words if arguments.NEGATIVE.match(word)), None)
+        number = arguments.first_negative_number(words)
         if number is None or not str(getattr(error, "option_name", "")).startswith(number[:2]) or "--" in words:
             raise
         return command.main(args=arguments.positional(words, number), prog_name="pixtral", standalone_mode=False)

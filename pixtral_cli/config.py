@@ -1,14 +1,13 @@
 """Settings: defaults < the config file < PIXTRAL_* < flags, and the folders where things live. Opens no model, asks no network."""
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pixtral_cli.errors import UsageError
-from pixtral_cli.util import atomic
+from pixtral_cli.limits import RANGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +156,6 @@ def convert(key: str, value: Any, where: str) -> Any:
     return converted
 
 
-RANGES: dict[str, tuple[Any, Any, str]] = {
-    "temperature": (0, 10, "0 to 10"),
-    "top_p": (0, 1, "0 to 1"),
-    "max_tokens": (1, sys.maxsize, "1 or more"),
-    "tensor_parallel_size": (1, sys.maxsize, "1 or more"),
-    "pipeline_parallel_size": (1, sys.maxsize, "1 or more"),
-}
-
-
 _TYPE_NAMES: dict[type, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -274,6 +264,8 @@ def create_if_missing(target: Path) -> None:
 
 def _write(target: Path, text: str) -> None:
     """Replace the file at once or not at all, readable by its owner alone."""
+    from pixtral_cli.util import atomic
+
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     atomic.write(target, text, mode=0o600)
 

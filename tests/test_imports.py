@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "pixtral_cli"
 # know each other. `""` is the package itself, which holds the version.
 HOUSE = [
     {"", "errors"},
-    {"versions", "compat", "util"},
+    {"versions", "compat", "limits", "util"},
     {"config"},
     {"images", "models"},
     {"chat"},
@@ -47,7 +47,14 @@ MOST_MODULES = 14
 HOMES = {"torch": "engines/local/", "mistral_inference": "engines/local/", "mistral_common": "engines/"}
 
 HEAVY = {"torch", "PIL", "httpx", "httpx2", "prompt_toolkit", "huggingface_hub", "mistral_common", "mistral_inference",
-         "numpy", "cv2", "rich", "pydantic", "sqlite3", "asyncio"}  # fmt: skip
+         "numpy", "cv2", "rich", "pydantic", "sqlite3", "asyncio", "dataclasses", "json", "secrets", "hashlib"}  # fmt: skip
+LOADED_BY_HELP = (
+    "pixtral_cli.__main__",
+    "pixtral_cli.cli",
+    "pixtral_cli.compat",
+    "pixtral_cli.errors",
+    "pixtral_cli.limits",
+)
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -120,4 +127,6 @@ def test_help_and_version_load_nothing_heavy(flag: str) -> None:
     loaded = {name.split(".")[0] for name in result.stderr.split()}
     assert "typer" in loaded
     assert not loaded & HEAVY
+    ours = [name for name in result.stderr.split() if name.startswith("pixtral_cli.")]
+    assert not [name for name in ours if not name.startswith(LOADED_BY_HELP)]
     assert "pixtral" in result.stdout

@@ -41,10 +41,10 @@ def _task_names() -> list[str]:
 
 def _run_names() -> list[str]:
     from pixtral_cli import config
-    from pixtral_cli.cli.common.completers import SHELL_SAFE
+    from pixtral_cli.cli.common.completers import is_shell_safe
 
     found = sorted(file.parent.name for file in (config.paths().data / "evals").glob("*/run.json"))
-    return [name for name in found if SHELL_SAFE.fullmatch(name)]
+    return [name for name in found if is_shell_safe(name)]
 
 
 app = typer.Typer(

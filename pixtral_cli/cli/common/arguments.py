@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pixtral_cli.errors import UsageError
-from pixtral_cli.images.formats import has_picture_extension
 
 # What other programs call a command; for a group, what its own is called.
 OTHER_NAMES = {
@@ -31,8 +30,9 @@ OTHER_NAMES = {
 }  # fmt: skip
 WITHOUT_LANGUAGE = ("-x", "--extract")
 FREE_TEXT = ("--vllm-args",)  # options whose values begin with dashes
-LANGUAGE = re.compile(r"[A-Za-z][\w+#.-]{0,19}")
-NEGATIVE = re.compile(r"-\.?\d")
+# Patterns as text: to compile them takes longer than most command lines need.
+LANGUAGE = r"[A-Za-z][\w+#.-]{0,19}"
+NEGATIVE_NUMBER = r"-\.?\d"
 
 
 def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
@@ -48,11 +48,16 @@ def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
         if (
             word in WITHOUT_LANGUAGE
             and before not in FREE_TEXT
-            and not LANGUAGE.fullmatch(following)
+            and not re.fullmatch(LANGUAGE, following)
             and given[0] == "ask"
         ):
             head.append("any")
     return head + given[end:]
+
+
+def first_negative_number(words: Sequence[str]) -> str | None:
+    """The first word that begins like a negative number; it may be an argument rather than an option."""
+    return next((word for word in words if re.match(NEGATIVE_NUMBER, word)), None)
 
 
 def positional(words: Sequence[str], word: str) -> list[str]:
@@ -93,6 +98,8 @@ def _command_hint(name: str, context: Any, path: str) -> str:
 
 def _extra_hint(words: Sequence[str], command: str) -> str:
     """How pictures or a question that lack their flag or quotes are given."""
+    from pixtral_cli.images.formats import has_picture_extension
+
     flags = ("--image", "-a", "--attachment", "-o", "--output")
     loose = [word for before, word in zip(["", *words], words, strict=False) if before not in flags]
     if pictures := [word for word in loose if has_picture_extension(word) and not word.startswith("-")]:

@@ -14,8 +14,8 @@ from pixtral_cli.errors import PixtralError
 Candidate: TypeAlias = tuple[str, str]  # a name, and what it is
 
 MAX_SESSIONS = 50  # sessions
-SHELL_SAFE = re.compile(r"[\w.@/+-]+")
-NON_WORDS = re.compile(r"[^\w.,?-]+")
+SHELL_SAFE = r"[\w.@/+-]+"
+NON_WORDS = r"[^\w.,?-]+"
 
 
 def words(*values: str) -> Callable[[], list[str]]:
@@ -62,9 +62,14 @@ def templates() -> list[Candidate]:
     return _shell_safe((name, "") for name in open_templates().names())
 
 
+def is_shell_safe(name: str) -> bool:
+    """Whether no shell takes the name for more than a name."""
+    return re.fullmatch(SHELL_SAFE, name) is not None
+
+
 def _shell_safe(found: Iterable[Candidate]) -> list[Candidate]:
     """Names that no shell takes for more than a name; of their descriptions the words alone."""
     offers: list[Candidate] = []
     with contextlib.suppress(PixtralError, OSError):
-        offers.extend((name, NON_WORDS.sub(" ", about).strip()) for name, about in found if SHELL_SAFE.fullmatch(name))
+        offers.extend((name, re.sub(NON_WORDS, " ", about).strip()) for name, about in found if is_shell_safe(name))
     return offers

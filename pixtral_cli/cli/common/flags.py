@@ -1,9 +1,8 @@
-"""Groups of flags as dataclasses: a command takes one parameter a group, and Typer sees the single flags."""
+"""Groups of flags: a command takes one parameter a group, and Typer sees the single flags."""
 
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pixtral_cli.cli.common import options
@@ -18,41 +17,56 @@ VLLM_FLAGS = ("tensor_parallel_size", "pipeline_parallel_size", "ray", "vllm_arg
 LOCAL_FLAGS = ("keep_alive", "device", "dtype", "quantize")
 
 
+class FlagGroup:
+    """Flags of one purpose: each annotated attribute is one, its value the default.
+
+    No dataclass: five of them would take a thirtieth of the time in which `pixtral --help` starts.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
+
+    @classmethod
+    def flags(cls) -> dict[str, Any]:
+        """The annotations by the flags' names, those of the base class first."""
+        bases = [base for base in reversed(cls.__mro__) if base is not object]
+        return {name: kind for base in bases for name, kind in base.__annotations__.items()}
+
+
 def expand_flags(command: Callable[P, R]) -> Callable[..., R]:
-    """The command with every parameter that is a dataclass replaced by the dataclass's fields, for Typer to read."""
+    """The command with every parameter that is a group of flags replaced by these flags, for Typer to read."""
     given = list(inspect.signature(command, eval_str=True).parameters.values())
-    groups: dict[str, type] = {
+    groups: dict[str, type[FlagGroup]] = {
         each.name: each.annotation
         for each in given
-        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+        if isinstance(each.annotation, type) and issubclass(each.annotation, FlagGroup)
     }
 
     @functools.wraps(command)
     def called(**values: Any) -> R:
-        made = {name: _filled(kind, values) for name, kind in groups.items()}
-        return command(**values, **made)  # type: ignore[call-arg]
+        filled: dict[str, Any] = {
+            name: group(**{flag: values.pop(flag) for flag in group.flags()}) for name, group in groups.items()
+        }
+        return command(**values, **filled)  # type: ignore[call-arg]
 
     parameters: list[inspect.Parameter] = []
     for parameter in given:
-        kind = groups.get(parameter.name)
-        parameters += _parameters(kind) if kind else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        group = groups.get(parameter.name)
+        parameters += _parameters(group) if group else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
 
 
-def _parameters(kind: type) -> list[inspect.Parameter]:
+def _parameters(group: type[FlagGroup]) -> list[inspect.Parameter]:
     keyword = inspect.Parameter.KEYWORD_ONLY
-    return [inspect.Parameter(f.name, keyword, default=f.default, annotation=f.type) for f in fields(kind)]
+    return [
+        inspect.Parameter(name, keyword, default=getattr(group, name), annotation=kind)
+        for name, kind in group.flags().items()
+    ]
 
 
-def _filled(kind: type, values: dict[str, Any]) -> Any:
-    """A dataclass of its fields' values, which are taken out of `values`."""
-    return kind(**{field.name: values.pop(field.name) for field in fields(kind)})
-
-
-@dataclass(frozen=True, slots=True)
-class LocalEngineFlags:
+class LocalEngineFlags(FlagGroup):
     """Which engine of this machine runs, and how. The fields bear the names of the settings."""
 
     engine: options.EngineName = None
@@ -66,13 +80,12 @@ class LocalEngineFlags:
 
     def apply(self, settings: "Config", keep_alive: str | None = None) -> "Config":
         """The settings with the flags on top. Raises UsageError for a flag that the engine chosen has no use for."""
-        flags = {field.name: getattr(self, field.name) or None for field in fields(self)}
+        flags = {name: getattr(self, name) or None for name in self.flags()}
         settings = settings.override(**{k: v for k, v in flags.items() if k not in VLLM_FLAGS}, keep_alive=keep_alive)
         _check(settings, flags | {"keep_alive": keep_alive})
         return settings.override(**{name: flags[name] for name in VLLM_FLAGS})
 
 
-@dataclass(frozen=True, slots=True)
 class EngineFlags(LocalEngineFlags):
     """Which engine answers: one of this machine, or a server's."""
 
@@ -80,8 +93,7 @@ class EngineFlags(LocalEngineFlags):
     offline: options.Offline = False
 
 
-@dataclass(frozen=True, slots=True)
-class SamplingFlags:
+class SamplingFlags(FlagGroup):
     """How an answer is chosen. The fields bear the names of the settings."""
 
     temperature: options.Temperature = None
@@ -97,8 +109,7 @@ class SamplingFlags:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationFlags:
+class ConversationFlags(FlagGroup):
     """Which conversation goes on, and whether it is saved."""
 
     resume: options.Continue = False
@@ -111,8 +122,7 @@ class ConversationFlags:
         return self.session or ("" if self.resume else None)
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateFlags:
+class TemplateFlags(FlagGroup):
     """A template by its name, and what fills its placeholders."""
 
     template: options.Template = None

@@ -8,7 +8,7 @@ import typer
 
 from pixtral_cli.cli.common import completers
 from pixtral_cli.cli.common.help import CONVERSATION, ENGINE, INPUT, OUTPUT, SAMPLING, VLLM
-from pixtral_cli.config import RANGES
+from pixtral_cli.limits import MAX_TEMPERATURE
 
 
 class OutputFormat(StrEnum):
@@ -125,7 +125,7 @@ Temperature = Annotated[
         SAMPLING,
         "--temperature",
         min=0,
-        max=RANGES["temperature"][1],
+        max=MAX_TEMPERATURE,
         metavar="NUMBER",
         help="0 is greedy.  [default: 0.35; demo: 0]",
     ),
