@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pixtral_cli.limits import RANGES
 from pixtral_cli.errors import UsageError
+from pixtral_cli.limits import RANGES
 from pixtral_cli.terminal.graphics.draw import METHODS
 from pixtral_cli.terminal.repl import attachments
 from pixtral_cli.terminal.repl.backend import Backend
