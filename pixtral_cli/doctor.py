@@ -191,7 +191,7 @@ def _fitting(device: "Device") -> Check:
     from pixtral_cli.engines.factory import unknown_params
     from pixtral_cli.engines.local.runtime.bandwidth import read_bandwidth
 
-    room = Memory(memory.ram()[0], 0 if device.name in ("cpu", "mps") else device.total).most(memory.EASY_SHARE)
+    room = Memory(memory.ram()[0], 0 if device.name in ("cpu", "mps") else device.total).model_limit(memory.EASY_SHARE)
     try:
         return fitting_check(room, read_bandwidth(device.name), unknown_params("local"))
     except (RuntimeError, MemoryError):

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 MAX_TEMPERATURE = 10
+MIN_SEED, MAX_SEED = -(2**63), 2**63 - 1
 
 # Least value, largest value, the range in words.
 RANGES: dict[str, tuple[Any, Any, str]] = {

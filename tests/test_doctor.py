@@ -1,7 +1,6 @@
 """`pixtral doctor`: every line says how something is, and what to do when it isn't well."""
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 
 from pixtral_cli import doctor
 from pixtral_cli.doctor import Check, terminal_checks, tokens_that_fit
-from pixtral_cli.engines.local.runtime import devices
 from pixtral_cli.engines.local.runtime.devices import Device
 from pixtral_cli.models import layout, names
 from tests.hub import FakeHub, Forever, gated, model_files, pixtral
@@ -176,30 +174,6 @@ def test_a_desktop_without_its_clipboard_tool_is_a_warning() -> None:
     assert shown({"TERM": "xterm", "DISPLAY": ":0"})[-1].advice == "Install xclip"
     assert shown({"TERM": "xterm-256color"}, system="darwin")[-1].says == "the system's own"
     assert shown({"TERM": "xterm"})[-1].state == "ok"
-
-
-def test_memory_is_bounded_by_the_container_we_are_in(tmp_path: Path) -> None:
-    (tmp_path / "memory.max").write_text("4294967296\n")
-    (tmp_path / "memory.current").write_text("3221225472\n")
-    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 1073741824\n")
-    assert devices.cgroup_memory(tmp_path) == (4 * GIB, 2 * GIB)
-    (tmp_path / "memory.max").write_text("max\n")
-    assert devices.cgroup_memory(tmp_path) == (sys.maxsize, 0)
-    total, free = devices.memory()
-    assert 0 < free <= total
-
-
-def test_on_a_mac_what_the_system_would_give_away_is_free() -> None:
-    report = """Mach Virtual Memory Statistics: (page size of 16384 bytes)
-Pages free:                               10000.
-Pages active:                            300000.
-Pages inactive:                           20000.
-Pages speculative:                          500.
-Pages wired down:                        100000.
-Pages purgeable:                             12.
-"Translation faults":                 123456789.
-"""
-    assert devices.mac_free_memory(report) == 16384 * (10_000 + 20_000 + 500 + 12)
 
 
 def test_it_says_what_fits_and_how_fast_about() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from pixtral_cli.api.messages import FieldError, expect
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import UsageError
+from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MIN_SEED
 from pixtral_cli.structured import schema, shorthand
 
 SAMPLING_FIELDS = frozenset({"temperature", "top_p", "max_tokens", "seed", "stop"})
@@ -38,15 +39,15 @@ def check_supported(body: Mapping[str, Any]) -> None:
 def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = "") -> Sampling:
     """The row's sampling parameters over the defaults. Raises FieldError; `prefix` is the path of the fields."""
     given: dict[str, Any] = {
-        "temperature": _number(values, "temperature", 0, 2, prefix),
+        "temperature": _number(values, "temperature", 0, MAX_TEMPERATURE, prefix),
         "top_p": _number(values, "top_p", 0, 1, prefix),
         "max_tokens": _integer(values, "max_tokens", 1, MAX_TOKENS, prefix),
-        "seed": _integer(values, "seed", -(2**63), 2**63 - 1, prefix),
+        "seed": _integer(values, "seed", MIN_SEED, MAX_SEED, prefix),
         "stop": _stop(values.get("stop"), f"{prefix}stop"),
     }
     for other, name in FIELD_ALIASES.items():
         if values.get(other) is not None:
-            low, high = (1, MAX_TOKENS) if name == "max_tokens" else (-(2**63), 2**63 - 1)
+            low, high = (1, MAX_TOKENS) if name == "max_tokens" else (MIN_SEED, MAX_SEED)
             given[name] = _integer(values, other, low, high, prefix)
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 

@@ -6,7 +6,8 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tools import Tool, ToolCallDelta, ToolChoice
-from pixtral_cli.errors import ContextError
+from pixtral_cli.errors import ContextError, UsageError
+from pixtral_cli.limits import MAX_SEED, MIN_SEED, RANGES
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "interrupted"]
 
@@ -41,6 +42,16 @@ class Sampling:
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
+
+    def check(self) -> None:
+        """Raises UsageError for a temperature, top_p, max_tokens or seed that is out of its range."""
+        for name in ("temperature", "top_p", "max_tokens"):
+            least, most, words = RANGES[name]
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise UsageError(f"{name} wants {words}, not {value}")
+        if self.seed is not None and not MIN_SEED <= self.seed <= MAX_SEED:
+            raise UsageError(f"The seed must fit in 64 bits, unlike {str(self.seed)[:30]}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import typer
 from pixtral_cli.cli.common import options
 from pixtral_cli.cli.common.flags import EngineFlags, expand_flags
 from pixtral_cli.cli.common.help import GroupedCommand
+from pixtral_cli.limits import MAX_TEMPERATURE
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.engine import Engine
@@ -72,7 +73,7 @@ Limit = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Draws the rows of --limit; goes to the engine too.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Rows asked at a time.")]
-Temperature = Annotated[float, typer.Option("--temperature", min=0, help="0 is greedy.")]
+Temperature = Annotated[float, typer.Option("--temperature", min=0, max=MAX_TEMPERATURE, help="0 is greedy.")]
 JudgeModel = Annotated[
     str | None,
     typer.Option("--judge", metavar="MODEL", help="Who judges; its key: PIXTRAL_JUDGE_KEY.", show_default=False),

@@ -1,9 +1,8 @@
-"""From checked bytes to upright RGB pixels, with Pillow. Trusts `headers` for limits; knows nothing of names or sources."""
+"""From checked bytes to upright RGB pixels, with Pillow. The limits of size are checked in `formats`."""
 
 import io
 import struct
 import zlib
-from collections import OrderedDict
 from contextlib import nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -15,15 +14,17 @@ from pixtral_cli import compat
 from pixtral_cli.images.colour import to_srgb
 from pixtral_cli.images.formats import JPEG_END
 from pixtral_cli.images.transform import Box, Transform, size_in_patches
+from pixtral_cli.util.lru import LruCache
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 compat.set_pillow_limits()
 CACHE_BYTES = 64_000_000
+_decoded: LruCache[tuple[str, int, int], "PILImage"] = LruCache(CACHE_BYTES)  # by SHA-256 and stored size
 _large_decode_lock = Lock()
 
-# What Pillow raises on files that are not what they promise.
+# What Pillow raises on damaged files.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error,
     Pillow.DecompressionBombError,
@@ -48,16 +49,16 @@ def stored_size(data: bytes, kind: str) -> tuple[int, int]:
 
 
 def check_decodable(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
-    """Decode once, which raises one of `DAMAGED` if it cannot be done. Returns width and height, upright.
+    """Decode once, which raises one of `DECODE_ERRORS` if it cannot be done. Returns width and height, upright.
 
-    The pixels are kept for `pixels` when they are few enough.
+    The pixels are cached for `pixels` unless they take more than `CACHE_BYTES`.
     """
     image = _open(data, kind)
     upright = _upright_size(image)
     _reduce(image, size_in_patches(upright))
-    if image.width * image.height * 4 <= CACHE_BYTES:
+    if _memory(image) <= CACHE_BYTES:
         size = image.size
-        _keep((sha256, *size), _upright(image))
+        _decoded.put((sha256, *size), _upright(image), _memory(image))
     else:
         _load(image)
     return upright
@@ -71,8 +72,8 @@ def pixels(
     crop = transform.source(_upright_size(image))
     if at_least and not crop:
         _reduce(image, transform.turned_size(at_least))
-    if kept := _kept((sha256, *image.size)):
-        upright = kept.crop(crop.edges) if crop else kept.copy()
+    if cached := _decoded.get((sha256, *image.size)):
+        upright = cached.crop(crop.edges) if crop else cached.copy()
     else:
         upright = _upright(image, crop)
     return upright.transpose(_CLOCKWISE[transform.rotate]) if transform.rotate else upright
@@ -128,7 +129,7 @@ def _upright(image: "PILImage", crop: Box | None = None) -> "PILImage":
 def _load(image: "PILImage") -> None:
     """Decode; pictures too large to keep one at a time, since each may take a gigabyte (WebP)."""
     promised = image.size
-    with _large_decode_lock if image.width * image.height * 4 > CACHE_BYTES else nullcontext():
+    with _large_decode_lock if _memory(image) > CACHE_BYTES else nullcontext():
         image.load()
     if image.size != promised:  # seen in damaged HEIC
         raise ValueError("the decoder gives another size than the header")
@@ -198,31 +199,16 @@ def _stored_box(box: Box, turn: int, stored: tuple[int, int]) -> tuple[int, int,
     return left, top, right, bottom
 
 
-_lock = Lock()
-_pictures: "OrderedDict[tuple[str, int, int], PILImage]" = OrderedDict()
-
-
-def _kept(key: tuple[str, int, int]) -> "PILImage | None":
-    with _lock:
-        if key in _pictures:
-            _pictures.move_to_end(key)
-        return _pictures.get(key)
-
-
-def _keep(key: tuple[str, int, int], picture: "PILImage") -> None:
-    """Remember a decoded picture under its hash and stored size, forgetting the oldest beyond `KEEP_BYTES`."""
-    with _lock:
-        _pictures[key] = picture
-        while cached_bytes() > CACHE_BYTES:
-            _pictures.popitem(last=False)
-
-
 def clear_cache() -> None:
-    """Drop every picture that is kept."""
-    with _lock:
-        _pictures.clear()
+    """Drop every decoded picture."""
+    _decoded.clear()
 
 
 def cached_bytes() -> int:
-    """How much memory the kept pictures take: Pillow gives an RGB pixel four bytes."""
-    return sum(4 * picture.width * picture.height for picture in _pictures.values())
+    """The memory that decoded pictures take."""
+    return _decoded.size
+
+
+def _memory(picture: "PILImage") -> int:
+    """Bytes of a picture's pixels once decoded: Pillow gives an RGB pixel four bytes."""
+    return 4 * picture.width * picture.height

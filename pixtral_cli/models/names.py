@@ -64,7 +64,7 @@ def resolve(
     memory = memory or installed()
     here = [(entry, folder) for entry in CATALOGUE if (folder := _downloaded(entry.repo, None))]
     for entry, folder in here:
-        if _can_run(folder, memory.most(), unknown):
+        if _can_run(folder, memory.model_limit(), unknown):
             note = f"Using {entry.name}, the best downloaded model that fits"
             return Model(entry.name, folder, entry.repo, revision_of(folder), note)
     return Model(DEMO, demo_folder(), note=_demo_note([entry for entry, _ in here], memory, unknown))
@@ -205,7 +205,7 @@ def _demo_note(unfit: Sequence[Entry], memory: Memory, unknown: Collection[str])
     if begun:
         return f"Using the small built-in model; {begun} is only partly downloaded, go on with: pixtral pull {begun}"
     why = f": {unfit[0].name} cannot run on this machine" if unfit else ""
-    best = recommended(memory.most(EASY_SHARE), unknown)
+    best = recommended(memory.model_limit(EASY_SHARE), unknown)
     if best is None or best in unfit:
         return f"Using the small built-in model{why or '; no larger one fits this machine'}"
     get = f"pixtral pull {best.name} ({format_bytes(best.download)})"

@@ -1,4 +1,4 @@
-"""How much memory this machine has, for programs and on its NVIDIA GPUs. Loads no library of computing."""
+"""The memory of this machine: RAM, and that of its NVIDIA GPUs. Needs no torch."""
 
 import os
 import re
@@ -18,22 +18,22 @@ class Memory:
     ram: int
     gpu: int = 0
 
-    def most(self, share: float = RAM_SHARE) -> int:
+    def model_limit(self, share: float = RAM_SHARE) -> int:
         """Bytes that a model may take at most: on the GPU, or in a share of the RAM."""
         return max(int(self.gpu * GPU_SHARE), 0 if self.gpu else int(self.ram * share))
 
 
 def installed() -> Memory:
-    """What this machine has in all, whoever uses it now."""
+    """The memory of this machine in all, in use or not."""
     return Memory(ram()[0], max(nvidia_gpus(), default=0))
 
 
 def ram() -> tuple[int, int]:
-    """Bytes of RAM: all of it, and what this process could still get (a container's limit counts)."""
+    """Bytes of RAM in all and available to this process, within a container's limit."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = mac_available(_vm_stat()) if sys.platform == "darwin" else _linux_available(total)
-    limit, used = container()
-    return min(total, limit), max(0, min(free, limit - used))
+    available = mac_free_memory(_vm_stat()) if sys.platform == "darwin" else _linux_available(total)
+    limit, used = cgroup_memory()
+    return min(total, limit), max(0, min(available, limit - used))
 
 
 def nvidia_gpus() -> list[int]:
@@ -51,21 +51,21 @@ def nvidia_gpus() -> list[int]:
         return []
     if not nvml.nvmlDeviceGetCount_v2(ctypes.byref(count)):
         for index in range(count.value):
-            handle, found = ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()  # total, free, used
+            handle, info = ctypes.c_void_p(), (ctypes.c_ulonglong * 3)()  # total, free, used
             if nvml.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
                 continue
-            if not nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(found)):
-                sizes.append(int(found[0]))
+            if not nvml.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(info)):
+                sizes.append(int(info[0]))
     nvml.nvmlShutdown()
     return sizes
 
 
 def _linux_available(total: int) -> int:
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     except OSError:
         return total
-    return int(found[1]) * 1024 if found else total
+    return int(match[1]) * 1024 if match else total
 
 
 def _vm_stat() -> str:
@@ -74,19 +74,19 @@ def _vm_stat() -> str:
     return subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=True).stdout
 
 
-def mac_available(report: str) -> int:
-    """Bytes of the pages in vm_stat's report that are free, or that the system gives away when somebody wants them."""
+def mac_free_memory(report: str) -> int:
+    """Bytes of the pages in vm_stat's report that are free or that the system reclaims on demand."""
     size = re.search(r"page size of (\d+) bytes", report)
     pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
     return int(size[1] if size else 4096) * sum(map(int, pages))
 
 
-def container(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
-    """The memory limit of the control group we are in and what is used of it, page cache not counted."""
+def cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:
+    """Memory limit and use in bytes of this process's control group (version 2); reclaimable page cache is not counted."""
     try:
         limit = int((root / "memory.max").read_text())
         used = int((root / "memory.current").read_text())
         cache = re.search(r"^inactive_file (\d+)$", (root / "memory.stat").read_text(), re.MULTILINE)
-    except (OSError, ValueError):  # no control groups of version 2, or "max": no limit
+    except (OSError, ValueError):  # no control groups of version 2, or "max"
         return sys.maxsize, 0
     return limit, used - int(cache[1] if cache else 0)

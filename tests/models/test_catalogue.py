@@ -76,11 +76,11 @@ def test_a_wider_format_is_taken_where_it_fits() -> None:
     ],
 )
 def test_the_best_model_for_a_machine(memory: Memory, name: str | None) -> None:
-    found = catalogue.recommended(memory.most(0.7))
+    found = catalogue.recommended(memory.model_limit(0.7))
     assert (found.name if found else None) == name
 
 
 def test_what_no_engine_here_can_run_is_not_recommended() -> None:
-    found = catalogue.recommended(Memory(32 << 30).most(0.7), ("yarn",))
+    found = catalogue.recommended(Memory(32 << 30).model_limit(0.7), ("yarn",))
     assert found == BY_NAME["mistral-small-3.2"]
-    assert catalogue.recommended(Memory(16 << 30).most(0.9), ("yarn",)) == BY_NAME["pixtral-12b"]
+    assert catalogue.recommended(Memory(16 << 30).model_limit(0.9), ("yarn",)) == BY_NAME["pixtral-12b"]

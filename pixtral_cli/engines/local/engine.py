@@ -18,7 +18,7 @@ from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, Cancella
 from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
 from pixtral_cli.engines.local.runtime.interrupts import with_interrupts_deferred
 from pixtral_cli.engines.local.runtime.timing import PhaseTimer
-from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.errors import ModelError
 from pixtral_cli.structured.schema import with_schema_prompt
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LocalEngine:
         from pixtral_cli.engines.local.generation.detokenizer import AnswerDetokenizer
 
         clock = PhaseTimer()
-        _check_sampling(sampling)
+        sampling.check()
         with clock.time("load"):
             tokenizer = self.tokenizer
             constraint = self._constraint(sampling.schema)
@@ -230,17 +230,3 @@ def import_model() -> None:
     finally:
         if not preset:
             del os.environ["GOMP_SPINCOUNT"]
-
-
-def _check_sampling(sampling: Sampling) -> None:
-    wrong = ""
-    if not 0 <= sampling.temperature < float("inf"):
-        wrong = f"The temperature must be 0 or more, not {sampling.temperature}"
-    elif not 0 <= sampling.top_p <= 1:
-        wrong = f"top_p must lie between 0 and 1, not be {sampling.top_p}"
-    elif sampling.max_tokens is not None and sampling.max_tokens < 1:
-        wrong = f"max_tokens must be at least 1, not {sampling.max_tokens}"
-    elif sampling.seed is not None and not -(2**63) <= sampling.seed < 2**63:
-        wrong = f"The seed must fit in 64 bits, unlike {str(sampling.seed)[:30]}"
-    if wrong:
-        raise UsageError(wrong)

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MIN_SEED
+
 MAX_TEXT = 4_000_000
 MAX_MESSAGES = 2_000
 MAX_PARTS = 512
@@ -110,12 +112,12 @@ class ChatRequest(Strict):
     messages: list[RequestMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = Field(None, ge=0, le=2)
+    temperature: float | None = Field(None, ge=0, le=MAX_TEMPERATURE)
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: TokenLimit | None = None
     max_completion_tokens: TokenLimit | None = None
-    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
-    random_seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="La Plateforme's name of `seed`.")
+    seed: int | None = Field(None, ge=MIN_SEED, le=MAX_SEED)
+    random_seed: int | None = Field(None, ge=MIN_SEED, le=MAX_SEED, description="La Plateforme's name of `seed`.")
     stop: (
         Annotated[str, Field(min_length=1, max_length=256)]
         | Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=16)]

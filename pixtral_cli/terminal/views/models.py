@@ -31,7 +31,7 @@ LINE_INTERVAL = 60.0  # seconds, and every tenth of the way: a line of progress 
 def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> None:
     """Download a model, or go on downloading it, and check every byte. Without a name: say which would be the best."""
     if name is None:
-        best = recommended(installed().most(EASY_SHARE), unknown_params("local"))
+        best = recommended(installed().model_limit(EASY_SHARE), unknown_params("local"))
         get = (
             f"the best that fits this machine: pixtral pull {best.name} ({format_bytes(best.download)})" if best else ""
         )
@@ -57,7 +57,7 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
     models = list(store.installed_models())
     default = _default_folder()
     available = [entry for entry in CATALOGUE if entry.name not in {model.name.partition("@")[0] for model in models}]
-    room, unknown = installed().most(EASY_SHARE), {*unknown_params("local")}
+    room, unknown = installed().model_limit(EASY_SHARE), {*unknown_params("local")}
     if as_json:
         keys = ("name", "size", "state", "revision", "detail")
         listed = [

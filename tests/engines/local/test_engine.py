@@ -174,7 +174,7 @@ def test_the_rest_of_the_window_is_the_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        Sampling(temperature=-1), Sampling(temperature=float("nan")), Sampling(top_p=1.1), Sampling(top_p=-0.1),
+        Sampling(temperature=-1), Sampling(temperature=float("nan")), Sampling(temperature=10.5), Sampling(top_p=1.1), Sampling(top_p=-0.1),
         Sampling(max_tokens=0), Sampling(seed=2**63), Sampling(seed=-(10**30)), Sampling(schema={"not": {}}),
     ],
 )  # fmt: skip

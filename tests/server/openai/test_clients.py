@@ -123,7 +123,7 @@ def test_openai_errors(theirs: openai.OpenAI, running: Running, engine: FakeEngi
         theirs.chat.completions.create(model="gpt-4o", messages=hello)
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
     with pytest.raises(openai.BadRequestError) as hot:
-        theirs.chat.completions.create(model=MODEL, messages=hello, temperature=9)
+        theirs.chat.completions.create(model=MODEL, messages=hello, temperature=11)
     assert (hot.value.param, hot.value.type) == ("temperature", "invalid_request_error")
     with pytest.raises(openai.BadRequestError) as shape:
         theirs.chat.completions.create(model=MODEL, messages=hello, response_format={"type": "json_schema"})  # type: ignore[call-overload]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from pixtral_cli.engines.local.runtime.devices import memory
 from pixtral_cli.errors import OutOfMemory, UsageError
+from pixtral_cli.util.memory import ram
 
 DTYPES = {
     "bf16": torch.bfloat16,
@@ -98,7 +98,7 @@ def total_memory(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[1])
     if device.type == "mps":
         return torch.mps.recommended_max_memory()
-    return memory()[0]
+    return ram()[0]
 
 
 def available_memory(device: torch.device) -> int:
@@ -108,8 +108,8 @@ def available_memory(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0]) + idle
     if device.type == "mps":
         idle = torch.mps.driver_allocated_memory() - torch.mps.current_allocated_memory()
-        return min(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), memory()[1]) + idle
-    return memory()[1]
+        return min(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory(), ram()[1]) + idle
+    return ram()[1]
 
 
 def release_memory(device: torch.device) -> None:
