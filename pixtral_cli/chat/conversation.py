@@ -317,7 +317,7 @@ class Conversation:
         if image.key not in {staged.key for staged in self.staged}:
             self.staged = (*self.staged, image)
             self._number(image)
-            self._keep_draft()
+            self._keep()
         return self._number(image)
 
     def crop(self, number: int, box: Box) -> int:
@@ -329,7 +329,7 @@ class Conversation:
         image = self.image(number)
         if image.key in {staged.key for staged in self.staged}:
             self.staged = tuple(staged for staged in self.staged if staged.key != image.key)
-            self._keep_draft()
+            self._keep()
         else:
             for index, node in enumerate(self._tree.nodes):
                 self._tree.change(index, _without(node.message, image))
@@ -364,11 +364,6 @@ class Conversation:
         return self._image_keys.index(image.key) + 1
 
     # Keeping
-
-    def _keep_draft(self) -> None:
-        """Staged images are kept with a conversation that has begun."""
-        if self._tree.nodes:
-            self._keep()
 
     def _keep(self) -> None:
         if self._store:

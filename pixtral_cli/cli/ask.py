@@ -10,8 +10,12 @@ from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, Samplin
 from pixtral_cli.cli.common.help import INPUT, OUTPUT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from pixtral_cli.chat.engine import Sampling
     from pixtral_cli.chat.templates import Template
     from pixtral_cli.cli.common.engine_setup import EngineChoice
+    from pixtral_cli.cli.common.resumption import Resumed
     from pixtral_cli.config import Config
     from pixtral_cli.terminal.ask.ask import Request
     from pixtral_cli.terminal.output.output import Format as OutputFormat
@@ -106,37 +110,49 @@ def ask(
 
     from pixtral_cli import config
     from pixtral_cli.cli.common import engine_setup, template_options
-    from pixtral_cli.errors import UsageError
+    from pixtral_cli.cli.common.resumption import find_resumed, given_sampling, parse_schema, place_of
+    from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.terminal.ask.ask import Request
     from pixtral_cli.terminal.output.output import choose_output
 
     if save:
         return _save(save, question, system, model, schema, extract, sampling)
-    settings = engine.apply(sampling.apply(config.load()), keep_alive).override(
+    last = find_resumed(conversation, Sessions(config.paths().data))
+    settings = last.engine_under(config.load(), engine) if last else config.load()
+    settings = engine.apply(sampling.apply(settings), keep_alive).override(
         system=system, plain=plain or None, no_log=conversation.no_log or dry_run or watch or None
     )
     if dry_run:
         settings = replace(settings, keep_alive=None)
     engine_setup.check_keep_alive(settings)
-    if conversation.session == "":
-        raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     chosen_template, values = template_options.load_template(template)
     if chosen_template:
         schema, extract = template_options.schema_and_extract(chosen_template, schema, extract)
         question, settings = _with_template(chosen_template, question, values, settings)
-    wanted = _answer_schema(schema, format, extract)
-    chosen, settings = engine_setup.choose_engine(model, settings, engine_setup.note_printer(quiet=quiet))
+    wanted = parse_schema(schema)
+    note = engine_setup.note_printer(quiet=quiet)
+    chosen, settings = _choose_engine(
+        model or (chosen_template.model if chosen_template else None), last, settings, note
+    )
+    asked_with = replace(engine_setup.sampling(settings, chosen.name, sampling.stop), schema=wanted)
+    if last:
+        given = given_sampling(sampling) | set(chosen_template.sampling if chosen_template else ())
+        asked_with = _as_before(
+            last, asked_with, chosen.name, place_of(settings), given, note, through_template=bool(chosen_template)
+        )
+    _check_layout(asked_with.schema, format, extract)
     layout, whole = ANSWER_FORMATS[format]
     out = choose_output(
         format=whole, plain=bool(settings.plain), raw=raw, stream=not no_stream, quiet=quiet, model=chosen.name
     )
     target = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
-        question, image or (), replace(engine_setup.sampling(settings, chosen.name, sampling.stop), schema=wanted),
-        read_stdin=not no_stdin, extract=extract or "", layout=layout, file=target, verbose=verbose,
-        offline=bool(settings.offline), files=file or (), inputs=[schema] if schema else (),
+        question, image or (), asked_with, read_stdin=not no_stdin, extract=extract or "",
+        layout=layout, file=target, verbose=verbose, offline=bool(settings.offline), files=file or (),
+        inputs=[schema] if schema else (),
     )  # fmt: skip
-    return _run(request, chosen, settings, out, conversation.chosen, dry_run=dry_run, watch=watch)
+    going_on = last.session.id if last else None
+    return _run(request, chosen, settings, out, going_on, dry_run=dry_run, watch=watch)
 
 
 def _save(
@@ -170,19 +186,56 @@ def _with_template(
     return filled.prompt, template_options.with_template_defaults(settings, template, filled.system)
 
 
-def _answer_schema(text: str | None, format: AnswerFormat, extract: str | None) -> dict[str, Any] | None:
-    """The schema that the answer is to satisfy. Raises UsageError for what makes no sense with it or without it."""
+def _check_layout(schema: dict[str, Any] | None, format: AnswerFormat, extract: str | None) -> None:
+    """Raises UsageError for what makes no sense with a schema or without one."""
     from pixtral_cli.errors import UsageError
 
-    if text is None:
-        if format in (AnswerFormat.csv, AnswerFormat.records):
-            raise UsageError(f"--format {format} wants --schema", "Such as: --schema '[name, price:float]'")
-        return None
-    if extract:
+    if schema is None and format in (AnswerFormat.csv, AnswerFormat.records):
+        raise UsageError(f"--format {format} wants --schema", "Such as: --schema '[name, price:float]'")
+    if schema is not None and extract:
         raise UsageError("--extract takes a code block, and --schema makes the answer JSON", "Leave one of them out")
-    from pixtral_cli.structured.schema import parse
 
-    return parse(text)
+
+def _choose_engine(
+    model: str | None, last: "Resumed | None", settings: "Config", note: "Callable[[str], None]"
+) -> "tuple[EngineChoice, Config]":
+    """Who answers: the model that is named, else the one that answered before, else the usual one."""
+    from pixtral_cli.cli.common import engine_setup
+    from pixtral_cli.errors import ModelError
+
+    before = last.model(settings) if last and not model else None
+    if before:
+        try:
+            return engine_setup.choose_engine(before, settings, note)
+        except ModelError as error:
+            note(error.message)
+    return engine_setup.choose_engine(model, settings, note)
+
+
+def _as_before(
+    last: "Resumed",
+    now: "Sampling",
+    model: str,
+    place: tuple[str, str],
+    given: "Collection[str]",
+    note: "Callable[[str], None]",
+    *,
+    through_template: bool,
+) -> "Sampling":
+    """The sampling of the answers before, without what is given anew; says what is restored and what is not."""
+    from dataclasses import replace
+
+    from pixtral_cli.sessions.answer_settings import as_before_notes
+
+    kept = last.settings
+    restored = kept.restored(now, model, {*given, "schema"})  # one answer in JSON does not make the next one so
+    for line in as_before_notes(kept, restored, model, *place):
+        note(line)
+    if kept.sampling.get("schema") and now.schema is None:
+        note("The schema of the answer before is not used: --schema")
+    if kept.template and not through_template:
+        note(f"The template {kept.template} of this conversation is not used: -t {kept.template}")
+    return replace(now, **restored)
 
 
 ANSWER_FORMATS: "dict[AnswerFormat, tuple[Layout, OutputFormat]]" = {
@@ -211,6 +264,9 @@ def _run(
     from pixtral_cli import config
     from pixtral_cli.chat.engine import LoadableEngine
     from pixtral_cli.cli.common import engine_setup
+    from pixtral_cli.cli.common.resumption import place_of
+    from pixtral_cli.config import Config
+    from pixtral_cli.sessions.answer_settings import AnswerSettings
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.terminal.ask import ask as once
 
@@ -219,11 +275,16 @@ def _run(
     if chosen.note:
         out.note(chosen.note)
     sessions = Sessions(config.paths().data)
-    kept = once.ConversationChoice(going_on, log=not settings.no_log, system=settings.system, model=chosen.name)
+    usual, place = engine_setup.sampling(Config(), chosen.name), place_of(settings)
+    kept = once.ConversationChoice(
+        going_on, log=not settings.no_log, system=settings.system, model=chosen.name,
+        settings=AnswerSettings.of(chosen.name, *place, request.sampling, usual),
+    )  # fmt: skip
     with (
         closing(engine_setup.open_with_spinner(chosen, out)) as engine,
         once.open_conversation(sessions, kept, out) as (conversation, session),
     ):
+        asked = once.with_staged(asked, conversation, out)
         out = replace(out, session=session, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
         if watch and not dry_run:
             once.watch(request, asked, conversation, engine, out)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pixtral_cli.chat.templates import Template
+    from pixtral_cli.cli.common.resumption import Resumed
     from pixtral_cli.config import Config
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.terminal.repl.backend import ModelOpener
@@ -42,18 +43,9 @@ def chat(
 
     from pixtral_cli import config
     from pixtral_cli.cli.common import engine_setup, template_options
-    from pixtral_cli.errors import UsageError
+    from pixtral_cli.cli.common.resumption import parse_schema
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.repl import setup
-
-    settings = engine.apply(sampling.apply(config.load()), keep_alive).override(
-        system=system, plain=plain or None, no_log=conversation.no_log or None
-    )
-    engine_setup.check_keep_alive(settings)
-    in_use, settings = _with_template(*template_options.load_template(template), settings)
-    wanted = _schema(in_use.template.schema if in_use and schema is None else schema)
-    if conversation.resume and conversation.session:
-        raise UsageError("--continue is the newest session, --session another", "Use one of them")
 
     @cache
     def sessions() -> "Sessions":
@@ -61,23 +53,27 @@ def chat(
 
         return Sessions(config.paths().data)
 
-    last = (
-        sessions().find(conversation.session)
-        if conversation.session
-        else sessions().newest()
-        if conversation.resume
-        else None
+    last = _resumed(conversation, sessions)
+    settings = config.load()
+    if last:
+        settings = last.engine_under(settings, engine)
+    settings = engine.apply(sampling.apply(settings), keep_alive).override(
+        system=system, plain=plain or None, no_log=conversation.no_log or None
     )
-
-    named = _model_loader(settings, sampling.stop, wanted)
+    engine_setup.check_keep_alive(settings)
+    in_use, settings = _with_template(*template_options.load_template(template), settings)
+    schema = in_use.template.schema if in_use and schema is None else schema
+    named = _model_loader(settings, sampling.stop, parse_schema(schema))
     meant = model or (in_use and in_use.template.model)
+    before = last.model(settings) if last else None
     setup.chat(
         setup.ChatOptions(
-            _session_model(named, last.model) if last and last.model and not meant else named(model),
+            _session_model(named, before) if before and not meant else named(model),
             named,
             models=_installed_models,
             system=(system or (in_use.system if in_use else None)) if last else settings.system,
-            resume=last.id if last else None,
+            resume=last.session.id if last else None,
+            given=_given(sampling, schema, in_use),
             sources=image or (),
             log=not settings.no_log,
             plain=bool(settings.plain),
@@ -91,6 +87,23 @@ def chat(
         sessions,
         config.paths().state / "lines.jsonl",
     )
+
+
+def _resumed(conversation: ConversationFlags, sessions: "Callable[[], Sessions]") -> "Resumed | None":
+    """The conversation to go on with, if one is wanted."""
+    if not conversation.resume and conversation.session is None:
+        return None
+    from pixtral_cli.cli.common.resumption import find_resumed
+
+    return find_resumed(conversation, sessions())
+
+
+def _given(sampling: SamplingFlags, schema: str | None, in_use: "ChosenTemplate | None") -> set[str]:
+    """The fields of the sampling that this command line sets, itself or by a template."""
+    from pixtral_cli.cli.common.resumption import given_sampling
+
+    given = given_sampling(sampling) | set(in_use.template.sampling if in_use else ())
+    return given | {"schema"} if schema is not None else given
 
 
 def _with_template(
@@ -113,6 +126,8 @@ def _model_loader(
     from dataclasses import replace
 
     from pixtral_cli.cli.common import engine_setup
+    from pixtral_cli.cli.common.resumption import place_of
+    from pixtral_cli.config import Config
     from pixtral_cli.terminal.repl.backend import LoadProgress, ModelOpener
 
     def named(name: str | None) -> ModelOpener:
@@ -120,7 +135,8 @@ def _model_loader(
         far = LoadProgress()
         chosen, own = engine_setup.choose_engine(name, settings, news.append, far.hear)
         sampling = replace(engine_setup.sampling(own, chosen.name, stop), schema=schema)
-        return ModelOpener(chosen.name, chosen.open, sampling, chosen.note, news, far)
+        usual = engine_setup.sampling(Config(), chosen.name)
+        return ModelOpener(chosen.name, chosen.open, sampling, chosen.note, news, far, usual, *place_of(settings))
 
     return named
 
@@ -135,14 +151,6 @@ def _session_model(named: "Callable[[str | None], ModelOpener]", name: str) -> "
         return named(name)
     except ModelError as error:
         return replace(named(None), note=error.message)
-
-
-def _schema(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    from pixtral_cli.structured.schema import parse
-
-    return parse(text)
 
 
 def _installed_models() -> list[str]:

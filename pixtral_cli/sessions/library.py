@@ -178,6 +178,15 @@ class Sessions:
         nothing: tuple[Summary, ...] = ()
         return self.database.read(lambda c: tuple(map(_summary, c.execute(query, parameters))), nothing)
 
+    def settings(self, name: str) -> dict[str, Any]:
+        """What else shapes the answers of a session, by its full id; empty where nothing is known."""
+
+        def work(connection: sqlite3.Connection) -> dict[str, Any]:
+            number = records.session_number(connection, name)
+            return {} if number is None else records.read_settings(connection, number)
+
+        return self.database.read(work, {})
+
     def load(self, name: str) -> SavedSession:
         """A whole session by its full id, images included. Raises UsageError when it is not there."""
 
@@ -244,7 +253,7 @@ class Sessions:
     def _remove(self, names: Sequence[str]) -> int:
         def work(connection: sqlite3.Connection) -> int:
             connection.executemany("DELETE FROM sessions WHERE name = ?", [(name,) for name in names])
-            return connection.execute("DELETE FROM images WHERE sha256 NOT IN (SELECT image FROM placements)").rowcount
+            return records.delete_all_unused_images(connection)
 
         if not self.database.file.exists():
             return 0

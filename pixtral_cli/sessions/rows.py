@@ -180,6 +180,15 @@ def read_branches(
     return (Snapshot.linear(messages), {}) if row is None else branches(row, messages)
 
 
+def read_settings(connection: sqlite3.Connection, session: int) -> dict[str, Any]:
+    """What the answers of a session are asked with. Raises DamagedRow."""
+    row = connection.execute("SELECT * FROM branches WHERE session = ?", (session,)).fetchone()
+    if row is not None and not intact(row[1:]):
+        raise DamagedRow("the branches of a session")
+    settings = {} if row is None else json.loads(row[-2])
+    return settings if isinstance(settings, dict) else {}
+
+
 def branches(row: Sequence[Any], messages: Sequence[Message]) -> tuple[Snapshot, dict[str, Any]]:
     """From a row of `branches`. Raises DamagedRow when it is not as it was written, or of other messages."""
     _, head, _, _, tree, settings, _ = row
@@ -270,6 +279,11 @@ def delete_unused_images(connection: sqlite3.Connection, images: Iterable[str]) 
     """Delete those of the images that stand in no message any more; returns how many."""
     unused = "DELETE FROM images WHERE sha256 = ? AND sha256 NOT IN (SELECT image FROM placements)"
     return sum(connection.execute(unused, (sha256,)).rowcount for sha256 in images)
+
+
+def delete_all_unused_images(connection: sqlite3.Connection) -> int:
+    """Delete the images that stand in no message; returns how many."""
+    return connection.execute("DELETE FROM images WHERE sha256 NOT IN (SELECT image FROM placements)").rowcount
 
 
 def new_id() -> str:

@@ -1,5 +1,6 @@
 """A conversation kept on disk as it happens: the `Store` of one Conversation. Leaves finding and listing to `sessions`."""
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -82,19 +83,22 @@ class Session:
         self._stamps[same:] = [Stamp(now, self.model if one.role == "assistant" else "") for one in said[same:]]
         self._snapshot = snapshot
         self._stored = min(self._stored, same)
-        self.save()
+        if self._begun:
+            self.save()
+        elif self._lock:
+            self._discard()
 
     def set_system(self, text: str | None) -> None:
         """The system prompt is now `text`."""
         self.system = text
-        if self._snapshot.nodes:
+        if self._begun:
             self.save()
 
     def remember(self, settings: Mapping[str, Any]) -> None:
-        """What else shapes the answers is now this, to be restored when the session is resumed."""
-        if dict(settings) != self.settings:
-            self.settings = dict(settings)
-            if self._snapshot.nodes:
+        """What else shapes the answers is now this, to be restored when the session is resumed; other names keep their values."""
+        if self.settings | dict(settings) != self.settings:
+            self.settings |= settings
+            if self._begun:
                 self.save()
 
     def start_new(self) -> None:
@@ -118,7 +122,7 @@ class Session:
 
     def close(self) -> None:
         """Save what could not be saved before, and let others open the session."""
-        if self._failing and self._snapshot.nodes:
+        if self._failing and self._begun:
             self.save()
         if self._lock:
             self._lock.release()
@@ -136,6 +140,21 @@ class Session:
         """Be the stored session `name`, locked already, of which this was a copy."""
         self.id, self.origin, self._lock = name, origin, lock
         self._stored = len(self._snapshot.nodes)
+
+    @property
+    def _begun(self) -> bool:
+        """Is there anything to keep: a message, or a picture for the first one?"""
+        return bool(self._snapshot.nodes or self._snapshot.staged)
+
+    def _discard(self) -> None:
+        """Nothing of it is left: the pictures for its first question were all taken back."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM sessions WHERE name = ?", (self.id,))
+            rows.delete_all_unused_images(connection)
+
+        with contextlib.suppress(SaveError, OSError):
+            self._database.write(work)
 
     def _own(self) -> None:
         if not self._lock:
@@ -158,7 +177,8 @@ class Session:
         now = float(self._clock())
         nodes = self._snapshot.nodes
         created = self._stamps[0].created if self._stamps else now
-        title = rows.title(self._snapshot.messages or [node.message for node in nodes])
+        said = self._snapshot.messages or [node.message for node in nodes]
+        title = rows.title(said or [Message("user", self._snapshot.staged)])
         system = self.system and rows.utf8_text(self.system)
         count = len(nodes) + bool(self._snapshot.staged)
         return rows.Header(self.id, title, system, self.model, self.origin, count, created, now)

@@ -17,6 +17,7 @@ from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.image import Image
+from pixtral_cli.sessions.answer_settings import AnswerSettings
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.terminal.ask import output_file
@@ -68,6 +69,7 @@ class ConversationChoice:
     log: bool = True
     system: str | None = None
     model: str = ""
+    settings: AnswerSettings = field(default_factory=AnswerSettings)
 
 
 def build_message(request: Request, out: Output, stdin: TextIO | None) -> Message:
@@ -119,6 +121,15 @@ def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
     return replace(request, piped=piped.read_text(stdin, out.note) if wanted else "")
 
 
+def with_staged(asked: Message, conversation: Conversation, out: Output) -> Message:
+    """The question behind the pictures that wait in the conversation for the next one."""
+    there = {image.key for image in asked.images}
+    waiting = [image for image in conversation.staged if image.key not in there]
+    if waiting:
+        out.note(f"Sent with it, attached before: {', '.join(visible(image.name, 60) for image in waiting)}")
+    return Message("user", (*waiting, *asked.parts)) if waiting else asked
+
+
 @contextlib.contextmanager
 def open_conversation(sessions: Sessions, kept: ConversationChoice, out: Output) -> Iterator[tuple[Conversation, str]]:
     """The conversation that the question belongs to, saved as it happens if it is to be kept, and its session's id."""
@@ -130,6 +141,7 @@ def open_conversation(sessions: Sessions, kept: ConversationChoice, out: Output)
     else:
         session = sessions.resume(kept.resume or None, model=kept.model)
     with session:
+        session.remember({name: value for name, value in kept.settings.to_json().items() if "template" not in name})
         conversation = session.conversation()
         if kept.system and kept.system != conversation.system:
             conversation.system = kept.system

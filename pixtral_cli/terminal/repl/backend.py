@@ -29,7 +29,8 @@ class ModelOpener:
     """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
 
     `open` may import heavy libraries; it is called once, in a thread. `note` is to be told first, `news` whenever
-    there is some, `far` while it opens.
+    there is some, `far` while it opens. `usual` is the sampling when nothing is set; `engine` and `server` say who
+    answers and, if that is another machine, at which URL.
     """
 
     name: str
@@ -38,6 +39,9 @@ class ModelOpener:
     note: str = ""
     news: list[str] = field(default_factory=list)
     far: LoadProgress = field(default_factory=LoadProgress)
+    usual: Sampling = field(default_factory=Sampling)
+    engine: str = "local"
+    server: str = ""
 
 
 class LoadCancelled(PixtralError):

@@ -78,6 +78,7 @@ class Repl:
             self.state.notes.say("Ctrl-D or /bye leaves.")
             return True
         self._placeholder = ""
+        self.state.keep_settings()
         self._tell()
         if isinstance(outcome, Draft):
             self._draft = outcome
@@ -178,6 +179,7 @@ class Repl:
         state = self.state
         if not self._out.spinner and state.backend.doing:
             state.notes.say(self._waiting())
+        state.keep_settings()
         chunks = ask.start(state.backend, state.sampling)
         before = state.conversation.turns
         try:

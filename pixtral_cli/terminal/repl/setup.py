@@ -5,11 +5,11 @@ Imports what the prompt needs to stand; the rest comes with the first key.
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pixtral_cli import __version__
 from pixtral_cli.chat.conversation import Conversation
@@ -44,6 +44,7 @@ class ChatOptions:
     models: Callable[[], Sequence[str]] = tuple
     system: str | None = None
     resume: str | None = None  # a session's id; "" is the newest
+    given: Collection[str] = ()  # names of the sampling's fields that were set anew
     sources: Sequence[str] = ()
     log: bool = True
     plain: bool = False
@@ -60,7 +61,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
         raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
     colour = supports_drawing() and not options.plain and out.stderr.isatty()
     notes = Notes(out, colour)
-    session, conversation = _open_conversation(options, sessions)
+    session, conversation, kept = _open_conversation(options, sessions)
     state = State(conversation, Backend(options.opening), options.open, notes, sessions, session, models=options.models)
     if options.log and not session:
         state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
@@ -71,7 +72,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
         "preview": "on" if options.preview else "off",
     }
     reader = _make_reader(state, options.plain or _dumb_terminal(), InputHistory(recall_file, keep=options.log), out)
-    _show_greeting(state, options)
+    _show_greeting(state, options, kept)
     if options.sources:
         from pixtral_cli.terminal.repl import attachments
 
@@ -85,17 +86,20 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
 
 def _open_conversation(
     options: ChatOptions, sessions: "Callable[[], Sessions]"
-) -> "tuple[Session | None, Conversation]":
-    """The conversation to have: a new one, or one to go on with and the session it is kept in, unless that is unwanted."""
+) -> "tuple[Session | None, Conversation, Mapping[str, Any]]":
+    """The conversation to have: a new one, or one to go on with and the session it is kept in, unless that is unwanted.
+
+    With it come the settings that it was answered with, as its session kept them.
+    """
     if options.resume is None:
-        return None, Conversation(options.system)
+        return None, Conversation(options.system), {}
     session = sessions().resume(options.resume or None, model=options.opening.name)
     from pixtral_cli.terminal.repl.commands.sessions import detached_conversation
 
     conversation = session.conversation() if options.log else detached_conversation(session)
     if options.system:
         conversation.system = options.system
-    return session if options.log else None, conversation
+    return session if options.log else None, conversation, dict(session.settings)
 
 
 def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -> Reader:
@@ -183,17 +187,19 @@ def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
     return [f"Enter attaches {', '.join(good)}"] * bool(good) + [f"{name} {wrong}" for name, wrong in found if wrong]
 
 
-def _show_greeting(state: State, options: ChatOptions) -> None:
-    """Who answers; and of a resumed conversation, how it ended."""
+def _show_greeting(state: State, options: ChatOptions, kept: Mapping[str, Any]) -> None:
+    """Who answers; and of a resumed conversation, how it ended and what of its settings holds again."""
     if options.opening.note:
         state.notes.say(options.opening.note)
     state.notes.say(f"pixtral {__version__}, {state.backend.name}. Ctrl-D leaves, /help tells more.")
     if not options.log:
         state.notes.say("This conversation is not saved; /save saves it.")
     if options.resume is not None:
-        from pixtral_cli.terminal.repl.commands.sessions import show_resumed
+        from pixtral_cli.sessions.answer_settings import AnswerSettings
+        from pixtral_cli.terminal.repl.commands.sessions import restore_settings, show_resumed
 
         show_resumed(state)
+        restore_settings(state, AnswerSettings.from_json(kept), options.given)
 
 
 def _dumb_terminal() -> bool:

@@ -92,6 +92,18 @@ class State:
         names = Sampling.__dataclass_fields__
         return replace(self.backend.opening.sampling, **{k: v for k, v in self.settings.items() if k in names})
 
+    def keep_settings(self) -> None:
+        """Have the session remember what shapes the answers now."""
+        if self.session:
+            from pixtral_cli.sessions.answer_settings import AnswerSettings
+
+            opening, chosen = self.backend.opening, self.template
+            name, values = (chosen.template.name, chosen.values) if chosen else ("", {})
+            kept = AnswerSettings.of(
+                opening.name, opening.engine, opening.server, self.sampling, opening.usual, name, values
+            )
+            self.session.remember(kept.to_json())
+
     @property
     def numbers(self) -> dict[str, int]:
         """The number of each image by its key."""
@@ -130,6 +142,7 @@ class State:
         """Attach images to the next question, and say what that costs."""
         from pixtral_cli.terminal.repl import attachments
 
+        self.begin()
         for image in images:
             self.conversation.stage(image)
         numbers = self.numbers

@@ -1,13 +1,18 @@
 """The commands about saved conversations: list, search, go on, save. Keeping them is for `chat.sessions`."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.templates import open_templates
 from pixtral_cli.errors import UsageError
+from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
 from pixtral_cli.sessions.library import Summary
 from pixtral_cli.sessions.session import Session
 from pixtral_cli.terminal.output.notes import count_of
+from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 from pixtral_cli.terminal.repl.state import State
 
 MAX_LISTED = 20  # sessions in a list
@@ -44,6 +49,7 @@ def load_session(state: State, argument: str) -> None:
     if not argument:
         raise UsageError("/load wants a session's id", "/sessions lists them")
     session = state.sessions().resume(argument, model=state.backend.name)
+    kept = AnswerSettings.from_json(session.settings)
     if state.session:
         state.session.close()
         state.session, state.conversation = session, session.conversation()
@@ -52,6 +58,26 @@ def load_session(state: State, argument: str) -> None:
         state.notes.say("What follows is not saved; /save saves it.")
     state.answer = None
     show_resumed(state)
+    sampling = Sampling.__dataclass_fields__
+    state.settings = {name: value for name, value in state.settings.items() if name not in sampling}
+    state.template = None
+    restore_settings(state, kept)
+
+
+def restore_settings(state: State, kept: AnswerSettings, given: Collection[str] = ()) -> None:
+    """Bring back what shaped the answers of a resumed conversation, without what is `given` anew; say what came and what not."""
+    opening = state.backend.opening
+    sampling = kept.restored(opening.sampling, opening.name, given)
+    state.settings |= sampling
+    more = []
+    if kept.template and state.template is None:
+        try:
+            state.template = ChosenTemplate(open_templates().load(kept.template), dict(kept.values))
+            more.append(f"template {kept.template}")
+        except UsageError as error:
+            state.notes.say(f"{error.message}. Questions go as they are typed.")
+    for line in as_before_notes(kept, sampling, opening.name, opening.engine, opening.server, more):
+        state.notes.say(f"{line}.")
 
 
 def detached_conversation(session: Session) -> Conversation:
@@ -69,6 +95,9 @@ def show_resumed(state: State) -> None:
     state.notes.say(f"{count_of(asked, 'question')} and {count_of(images, 'image')} so far; /show history shows all.")
     for message in conversation.turns[-2:]:
         state.notes.tell(_short(state.said(message)), "> " if message.role == "user" else "")
+    if conversation.staged:
+        names = ", ".join(f"#{state.numbers[image.key]} {image.name}" for image in conversation.staged)
+        state.notes.say(f"Attached and not sent yet: {names} (/drop lets go of it).")
     if conversation.unanswered:
         state.notes.say(f"Not answered yet: {_short(state.said(conversation.unanswered))} (/regen asks it)")
 
@@ -82,7 +111,7 @@ def save_conversation(state: State, argument: str) -> None:
     assert state.session
     if not state.session.saved:
         state.session.save()
-    elif not state.conversation.history:
+    elif not state.conversation.history and not state.conversation.staged:
         return state.notes.say(f"From the first question on this will be session {state.session.id}.")
     if state.session.saved:
         state.notes.say(
@@ -95,7 +124,7 @@ def _start_saving(state: State) -> None:
     """Keep a conversation that was not kept so far."""
     old = state.conversation
     session = state.sessions().start(model=state.backend.name, system=old.system)
-    if old.history:
+    if old.history or old.staged:
         session.keep(old.snapshot())
     state.keep_in(session)
 

@@ -1,0 +1,66 @@
+"""Which conversation a command goes on with, and what of its settings holds again. Flags stand above what was kept."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags
+from pixtral_cli.config import Config
+from pixtral_cli.errors import UsageError
+from pixtral_cli.sessions.answer_settings import AnswerSettings
+
+if TYPE_CHECKING:
+    from pixtral_cli.sessions.library import Sessions, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A conversation to go on with; `settings` are those it was answered with, `given` what flags or a template set anew."""
+
+    session: "Summary"
+    settings: AnswerSettings
+    given: Collection[str] = field(default=())
+
+    def engine_under(self, settings: Config, flags: EngineFlags) -> Config:
+        """The settings with the engine and server that answered before, unless flags name others."""
+        if not self.settings.engine or flags.engine or flags.base_url:
+            return settings
+        return replace(settings, engine=self.settings.engine, base_url=self.settings.server or None)
+
+    def model(self, settings: Config) -> str | None:
+        """The model that answered before, where it can be meant: not for another server."""
+        now, before = place_of(settings), (self.settings.engine, self.settings.server)
+        elsewhere = before[0] and now != before and "api" in (now[0], before[0])
+        return None if elsewhere else self.session.model or None
+
+
+def find_resumed(flags: ConversationFlags, sessions: "Sessions") -> "Resumed | None":
+    """The conversation that the flags name, None for a new one. Raises UsageError."""
+    if flags.session == "":
+        raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
+    if flags.resume and flags.session:
+        raise UsageError("--continue is the newest session, --session another", "Use one of them")
+    if flags.chosen is None:
+        return None
+    summary = sessions.find(flags.session) if flags.session else sessions.newest()
+    return Resumed(summary, AnswerSettings.from_json(sessions.settings(summary.id)))
+
+
+def given_sampling(flags: SamplingFlags) -> set[str]:
+    """The names of the sampling's fields that flags set."""
+    return {each.name for each in fields(flags) if getattr(flags, each.name) is not None}
+
+
+def place_of(settings: Config) -> tuple[str, str]:
+    """Which engine answers under these settings, and at which URL if it is another machine's."""
+    remote = bool(settings.base_url) or settings.engine == "api"
+    return ("api", settings.base_url or "") if remote else (settings.engine or "local", "")
+
+
+def parse_schema(text: str | None) -> dict[str, Any] | None:
+    """The schema that a flag or a template names; `off` and `none` are none. Raises UsageError."""
+    if text is None or text.strip().lower() in ("off", "none"):
+        return None
+    from pixtral_cli.structured.schema import parse
+
+    return parse(text)
