@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 
 
@@ -44,6 +45,14 @@ class Snapshot:
     def branch(self) -> tuple[int, int]:
         """Which branch is shown, counted from 1 in the order in which they began, and how many there are."""
         return MessageTree(list(self.nodes), self.head).branch()
+
+    def on_branch(self, number: int) -> "Snapshot":
+        """The same conversation with that branch shown, whole. Raises UsageError when there is none of that number."""
+        leaves = MessageTree(list(self.nodes)).leaves()
+        if not 1 <= number <= len(leaves):
+            there = f"there are {len(leaves)}" if len(leaves) > 1 else "there is one"
+            raise UsageError(f"There is no branch {number}: {there}", "Give a number from 1 on")
+        return replace(self, head=leaves[number - 1])
 
 
 @dataclass
@@ -100,10 +109,14 @@ class MessageTree:
                 found += [(index, answer) for answer in answers] or [(index, None)]
         return sorted(found, key=lambda pair: pair[0] if pair[1] is None else pair[1])
 
+    def leaves(self) -> list[int]:
+        """The last messages of all branches, in the order in which they were said."""
+        parents = {node.parent for node in self.nodes}
+        return [index for index in range(len(self.nodes)) if index not in parents]
+
     def branch(self) -> tuple[int, int]:
         """See `Snapshot.branch`; a head with messages after it counts as the newest branch that goes on from there."""
-        parents = {node.parent for node in self.nodes}
-        leaves = [index for index in range(len(self.nodes)) if index not in parents]
+        leaves = self.leaves()
         if self.head is None:
             return min(1, len(leaves)), len(leaves)
         return leaves.index(self.newest_leaf(self.head)) + 1, len(leaves)

@@ -31,6 +31,10 @@ SessionId = Annotated[
         show_default=False,
     ),
 ]
+Branch = Annotated[
+    int | None,
+    typer.Option("--branch", min=1, metavar="N", help="Another branch than the one shown.", show_default=False),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -51,12 +55,12 @@ def list_(limit: Limit = None, format: ListFormatOption = ListFormat.text) -> No
 
 
 @app.command()
-def show(session: SessionId, format: ListFormatOption = ListFormat.text) -> None:
+def show(session: SessionId, branch: Branch = None, format: ListFormatOption = ListFormat.text) -> None:
     """Show what was said."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.show_session(session, choose_output(), as_json=format is ListFormat.json)
+    saved.show_session(session, choose_output(), branch=branch, as_json=format is ListFormat.json)
 
 
 @app.command()
@@ -83,15 +87,15 @@ def export(
         ExportFormat | None,
         typer.Option("--format", help="md, html, json or jsonl.  [default: what -o ends in; md]", show_default=False),
     ] = None,
+    branch: Branch = None,
 ) -> None:
     """Write a conversation as Markdown, as one HTML page with its images inside, or as JSON that `import` takes."""
     from pixtral_cli.sessions.transcript import Format
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.export_session(
-        session, choose_output(), file=output if str(output) != "-" else None, form=Format(format) if format else None
-    )
+    file, form = output if str(output) != "-" else None, Format(format) if format else None
+    saved.export_session(session, choose_output(), file=file, form=form, branch=branch)
 
 
 @app.command("import")

@@ -9,6 +9,7 @@ from pixtral_cli import config
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import UsageError
 
+OF_ONE_REQUEST = ("logprobs", "n", "logit_bias")  # fields of a sampling that hold for one answer
 MAX_TOLD = 60  # characters of a value in a note
 
 
@@ -34,7 +35,8 @@ class AnswerSettings:
         values: Mapping[str, str] | None = None,
     ) -> "AnswerSettings":  # fmt: skip
         """Those of an answer that is about to be asked for; `usual` is how the model is asked when nothing is set."""
-        found = {each.name: getattr(sampling, each.name) for each in fields(Sampling)}
+        names = [each.name for each in fields(Sampling) if each.name not in OF_ONE_REQUEST]
+        found = {name: getattr(sampling, name) for name in names}
         changed = [name for name, value in found.items() if value != getattr(usual, name)]
         return cls(model, engine, server, found, changed, template, dict(values or {}))
 
@@ -98,12 +100,13 @@ def _value_in_words(value: Any) -> str:
 
 def _read(name: str, value: Any) -> Any:
     """A field of a sampling from JSON; `(name,)` for one that is none or out of its range."""
-    if name not in Sampling.__dataclass_fields__:
+    if name not in Sampling.__dataclass_fields__ or name in OF_ONE_REQUEST:
         return (name,)
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(map(str, value))
     if value is None or name not in config.SETTINGS:
-        return value
+        right = value is None or isinstance(value, dict if name == "schema" else int | float)
+        return value if right else (name,)
     try:
         return config.convert(name, value, "")
     except UsageError:

@@ -20,8 +20,10 @@ from pixtral_cli.util.locks import FileLock, holder_pid, is_held
 COLUMNS = (
     "s.name, s.title, s.system, s.model, s.origin, s.messages, s.created, s.updated, s.checksum, "
     "(SELECT count(DISTINCT p.image) FROM placements p JOIN messages m ON p.message = m.id WHERE m.session = s.id), "
-    "(SELECT shown FROM branches b WHERE b.session = s.id)"
+    "(SELECT shown FROM branches b WHERE b.session = s.id), (SELECT head FROM branches b WHERE b.session = s.id), "
+    "(SELECT tree FROM branches b WHERE b.session = s.id)"
 )
+NOT_HEADER = 4  # columns after those of a header
 TOUCHED = "(SELECT touched FROM branches b WHERE b.session = s.id)"  # none before version 2, which is earlier
 NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
 
@@ -30,6 +32,7 @@ NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
 class Summary:
     """What a list shows of a session: `messages` are those of the branch shown, `images` those of all branches.
 
+    `branch` is the one shown, counted from 1, of so many `branches`.
     `origin` is the session it was forked from, times are seconds since 1970.
     """
 
@@ -42,6 +45,8 @@ class Summary:
     created: float
     updated: float
     images: int
+    branch: int = 1
+    branches: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,14 +269,15 @@ class Sessions:
 
 def _header(row: Sequence[Any]) -> records.Header:
     """From COLUMNS. Raises DamagedRow."""
-    return records.Header.of(row[:-2])
+    return records.Header.of(row[:-NOT_HEADER])
 
 
 def _summary(row: Sequence[Any]) -> Summary:
-    about, images, shown = _header(row), row[-2], row[-1]
+    about, (images, shown, head, tree) = _header(row), row[-NOT_HEADER:]
     times = about.created, about.updated
     messages = about.messages if shown is None else shown
-    return Summary(about.name, about.title, about.system, about.model, about.origin, messages, *times, images)
+    branch = records.shown_branch(head, tree) if tree else (1, 1)
+    return Summary(about.name, about.title, about.system, about.model, about.origin, messages, *times, images, *branch)
 
 
 def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from pixtral_cli.chat.message import Message, Part
-from pixtral_cli.chat.tree import Node, Snapshot
+from pixtral_cli.chat.tree import MessageTree, Node, Snapshot
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Transform
 
@@ -178,6 +178,16 @@ def read_branches(
     """The conversation that these messages make, and its settings. Raises DamagedRow."""
     row = connection.execute("SELECT * FROM branches WHERE session = ?", (session,)).fetchone()
     return (Snapshot.linear(messages), {}) if row is None else branches(row, messages)
+
+
+def shown_branch(head: int | None, tree: str) -> tuple[int, int]:
+    """Which branch is shown and how many there are, from the columns of `branches`. Raises DamagedRow."""
+    try:
+        nothing = Message("user", ())
+        nodes = [Node(nothing, parent) for parent in json.loads(tree)["parents"]]
+        return MessageTree(nodes, head).branch()
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise DamagedRow("the branches of a session") from None
 
 
 def read_settings(connection: sqlite3.Connection, session: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pixtral_cli.__main__ import run
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions.library import Sessions
 from tests.fakes import FakeEngine
-from tests.images.colours import GREEN, RED, picture
+from tests.images.colours import BLUE, GREEN, RED, picture
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -52,8 +52,8 @@ def test_the_list_names_each_session_the_newest_first(call: Call) -> None:
     status, out, err = call()
     head, first, second = out.splitlines()
     assert (status, err) == (0, "")
-    assert head.split() == ["ID", "LAST", "MESSAGES", "IMAGES", "MODEL", "TITLE"]
-    assert re.fullmatch(rf"{new}  \d{{4}}-\d\d-\d\d \d\d:\d\d  2         2       fake   what is this\?", first)
+    assert head.split() == ["ID", "LAST", "MESSAGES", "IMAGES", "BRANCH", "MODEL", "TITLE"]
+    assert re.fullmatch(rf"{new}  \d{{4}}-\d\d-\d\d \d\d:\d\d  2         2               fake   what is this\?", first)
     assert second.startswith(old)
     assert call("list", "--limit", "1")[1].splitlines() == [head, first]
 
@@ -65,6 +65,7 @@ def test_the_list_as_json(call: Call) -> None:
     assert entry.pop("updated")
     assert entry == {
         "id": name, "title": "what is this?", "model": "fake", "origin": None, "system": "be brief", "messages": 2, "images": 1,
+        "branch": 1, "branches": 1,
     }  # fmt: skip
 
 
@@ -207,3 +208,54 @@ def test_export_over_what_cannot_be_written_is_one_line(call: Call, tmp_path: Pa
     status, out, err = call("export", name, "-o", str(tmp_path / "no" / "x.md"))
     assert (status, out, err.count("\n")) == (1, "", 1)
     assert call("export", name, "-o", str(tmp_path / "x.docx"))[0] == 2
+
+
+def branched() -> str:
+    """A session of three branches, which begin with one, two and two images; the second is shown."""
+    with Sessions(config.paths().data).start(model="fake") as session:
+        said = session.conversation()
+        list(said.ask(FakeEngine(["a red one"]), "what is this?", [RED]))
+        list(said.ask(FakeEngine(["a green one"]), "and this?", [GREEN]))
+        said.undo()
+        said.staged = ()
+        list(said.ask(FakeEngine(["a blue one"]), "and that?", [BLUE]))
+        list(said.regenerate(FakeEngine(["blue, I say"])))
+        said.select(1)
+        said.select(2)
+        return session.id
+
+
+def test_every_branch_is_shown_and_exported_with_the_numbers_that_its_images_had(call: Call, tmp_path: Path) -> None:
+    name = branched()
+    assert "1 of 3" not in call("list")[1]
+    status, out, err = call("show", name)
+    assert (status, err) == (0, "Branch 2 of 3; another: --branch N\n")
+    assert "a blue one" in out
+    assert "image 3: blue.png" in out  # image 2 is the green one of branch 1
+    status, out, err = call("show", name, "--branch", "1")
+    assert (status, err) == (0, "")
+    assert "image 2: green.png" in out
+    assert "branch 1 of 3" in out
+    assert "blue" not in out
+    for form, said in (("md", "branch 3 of 3"), ("html", "branch 3 of 3"), ("json", '"branch": 3')):
+        file = tmp_path / f"told.{form}"
+        assert call("export", name, "--branch", "3", "-o", str(file))[0] == 0
+        assert said in file.read_text()
+        assert "blue, I say" in file.read_text()
+        assert "a green one" not in file.read_text()
+    assert call("show", name)[1].count("a blue one") == 1  # looking at another changes nothing
+
+
+@pytest.mark.parametrize("number", ["4", "999999999999999999999"])
+def test_a_branch_that_is_not_there_is_refused(call: Call, number: str) -> None:
+    status, out, err = call("export", branched(), "--branch", number)
+    assert (status, out) == (2, "")
+    assert f"There is no branch {number}: there are 3." in err
+    assert "there is one" in call("show", saved("hello"), "--branch", "2")[2]
+
+
+def test_the_list_says_which_branch_is_shown(call: Call) -> None:
+    name = branched()
+    assert re.search(rf"{name} .* 2 of 3  fake", call("list")[1])
+    (entry,) = json.loads(call("list", "--format", "json")[1])["sessions"]
+    assert (entry["branch"], entry["branches"]) == (2, 3)

@@ -1,7 +1,7 @@
 """Which conversation a command goes on with, and what of its settings holds again. Flags stand above what was kept."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags
@@ -48,7 +48,7 @@ def find_resumed(flags: ConversationFlags, sessions: "Sessions") -> "Resumed | N
 
 def given_sampling(flags: SamplingFlags) -> set[str]:
     """The names of the sampling's fields that flags set."""
-    return {each.name for each in fields(flags) if getattr(flags, each.name) is not None}
+    return {name for name in flags.flags() if getattr(flags, name) is not None}
 
 
 def place_of(settings: Config) -> tuple[str, str]:

@@ -36,20 +36,30 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
         return _print_json({"sessions": [_fields(summary) for summary in summaries]}, out)
     if not summaries:
         return out.note("No session is saved yet. Start one: pixtral chat")
-    rows = [("ID", "LAST", "MESSAGES", "IMAGES", "MODEL", "TITLE")]
+    rows = [("ID", "LAST", "MESSAGES", "IMAGES", "BRANCH", "MODEL", "TITLE")]
     rows += [
-        (entry.id, _when(entry.updated), str(entry.messages), str(entry.images or ""), entry.model, entry.title)
+        (
+            entry.id,
+            _when(entry.updated),
+            str(entry.messages),
+            str(entry.images or ""),
+            _branch(entry),
+            entry.model,
+            entry.title,
+        )
         for entry in summaries
     ]
     return _print_table(rows, out)
 
 
-def show_session(prefix: str, out: Output, *, as_json: bool = False) -> None:
-    """One session's words; its images are named."""
-    saved = _load_session(prefix, out)
+def show_session(prefix: str, out: Output, *, branch: int | None = None, as_json: bool = False) -> None:
+    """One session's words, on the branch shown or another; its images are named."""
+    told = _transcript(_load_session(prefix, out), branch)
     if as_json:
-        return out.write(transcript.render(_transcript(saved), Format.json))
-    text = transcript.markdown(_transcript(saved), None)
+        return out.write(transcript.render(told, Format.json))
+    if told.branch[1] > 1 and branch is None:
+        out.note(f"Branch {told.branch[0]} of {told.branch[1]}; another: --branch N")
+    text = transcript.markdown(told, None)
     return show_markdown(Answer(text), out)
 
 
@@ -69,14 +79,18 @@ def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool =
     return _print_table([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
 
 
-def export_session(prefix: str, out: Output, *, file: Path | None, form: Format | None) -> None:
-    """Write a session to a file, or to stdout with its images inside."""
-    saved = _load_session(prefix, out)
+def export_session(
+    prefix: str, out: Output, *, file: Path | None, form: Format | None, branch: int | None = None
+) -> None:
+    """Write a session to a file, or to stdout with its images inside; the branch shown, unless another is named."""
+    told = _transcript(_load_session(prefix, out), branch)
+    if told.branch[1] > 1 and branch is None:
+        out.note(f"Branch {told.branch[0]} of {told.branch[1]}; another: --branch N")
     if file:
         _refuse_picture(file)
-        transcript.write(_transcript(saved), file, form)
+        transcript.write(told, file, form)
         return out.note(f"Written to {file}")
-    text = transcript.render(_transcript(saved), form or Format.md)
+    text = transcript.render(told, form or Format.md)
     return out.write(clean(text) if out.stdout.isatty() else text)
 
 
@@ -148,9 +162,9 @@ def _load_session(prefix: str, out: Output) -> SavedSession:
     return saved
 
 
-def _transcript(saved: SavedSession) -> Transcript:
+def _transcript(saved: SavedSession, branch: int | None = None) -> Transcript:
     about = saved.summary
-    snapshot = saved.snapshot
+    snapshot = saved.snapshot if branch is None else saved.snapshot.on_branch(branch)
     return Transcript(
         snapshot.messages, about.system, about.title, about.model, about.id, about.created, snapshot.branch,
         snapshot.image_keys,
@@ -164,6 +178,12 @@ def _show_notes(sessions: Sessions, out: Output) -> None:
 
 def _fields(summary: Summary) -> dict[str, Any]:
     return asdict(summary) | {key: transcript.iso(getattr(summary, key)) for key in ("created", "updated")}
+
+
+def _branch(summary: Summary) -> str:
+    """Which branch is shown of how many; nothing where there is but one."""
+    number, count = summary.branch, summary.branches
+    return f"{number} of {count}" if count > 1 else ""
 
 
 def _when(when: float) -> str:

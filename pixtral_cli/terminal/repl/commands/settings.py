@@ -124,6 +124,7 @@ def show(state: State, argument: str) -> None:
         ("system", conversation.system or "none"),
         ("questions", str(sum(message.role == "user" for message in conversation.turns))),
         ("images", str(len(conversation.images))),
+        *([("branch", "{} of {}".format(*conversation.branch))] if conversation.branch[1] > 1 else []),
         ("context", attachments.context_left(cost) if cost else "unknown"),
         ("template", state.template.template.name if state.template else "none"),
     ]
