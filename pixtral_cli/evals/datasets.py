@@ -1,9 +1,9 @@
 """Data sets: parquet or JSONL files of a local folder or of a repository on the hub."""
 
 import base64
-import binascii
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.errors import ImageError, NetworkError, UsageError
 from pixtral_cli.evals.task import DatasetRow, HubSource
+from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
     from pixtral_cli.images.image import Image
 
 PARQUET, JSONL = ".parquet", ".jsonl"
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 EXTRA_HINT = "Get it: pip install 'pixtral[evals]'"
 
 
@@ -54,22 +57,36 @@ class Dataset:
             raise ImageError(f"{name}: there is no image")
         if value.startswith("data:"):
             return images.load(value)
-        path = (self.folder / value).resolve()
-        if not path.is_relative_to(self.folder.resolve()):
-            raise ImageError(f"{name}: the path {value[:60]!r} leads out of the data folder", "Copy the image into it")
-        return images.load(str(path)) if path.exists() else _decode_base64(value, path, name)
+        path, inside = self._locate(value)
+        if path:
+            return images.load(str(path))
+        if data := _picture_in_base64(value):
+            return images.from_bytes(data, name)
+        if not inside:
+            shown = visible(value[:200], 60)
+            raise ImageError(f"{name}: the path {shown} leads out of the data folder", "Copy the image into it")
+        shown = visible(value[-200:].rpartition("/")[2], 60)
+        raise ImageError(f"{name}: there is no file {shown}", "Paths are relative to the data folder")
+
+    def _locate(self, value: str) -> tuple[Path | None, bool]:
+        """The file with this path if there is one in the folder, and whether the path stays in the folder."""
+        try:
+            path = (self.folder / value).resolve()
+            inside = path.is_relative_to(self.folder.resolve())
+            return (path if inside and path.exists() else None), inside
+        except (OSError, ValueError):  # base64 is longer than a path may be; NUL and surrogates are in no path
+            return None, True
 
 
-def _decode_base64(value: str, path: Path, name: str) -> "Image":
-    """The image in a base64 text; `path` is what the text would be as a path."""
-    from pixtral_cli import images
+def _picture_in_base64(value: str) -> bytes:
+    """The bytes of a picture in base64, lines broken or not; empty if the text is none."""
+    from pixtral_cli.images import formats
 
     try:
-        return images.from_bytes(base64.b64decode(value, validate=True), name)
-    except (binascii.Error, ValueError):
-        raise ImageError(
-            f"{name}: there is no file {path.name[:60]}", "Paths are relative to the data folder"
-        ) from None
+        data = base64.b64decode("".join(value.split()), validate=True)
+    except ValueError:
+        return b""
+    return data if formats.is_picture(data) else b""
 
 
 def open_local(folder: Path, source: HubSource | None = None) -> Dataset:
@@ -143,11 +160,21 @@ def _read_jsonl(file: Path, indices: Collection[int]) -> Iterator[tuple[int, dic
 def _parse_object(line: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
+        value = _without_surrogates(value) if _SURROGATE_ESCAPE.search(line) else value
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: not valid JSON", "A JSONL file holds one object a line") from error
     if not isinstance(value, dict):
         raise UsageError(f"{where}: not a JSON object", "A JSONL file holds one object a line")
     return value
+
+
+def _without_surrogates(value: Any) -> Any:
+    """The value with U+FFFD for each half of a character, which no file, terminal or request can hold."""
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(inner) for key, inner in value.items()}
+    return [_without_surrogates(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _read_parquet(file: Path, indices: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -161,7 +188,12 @@ def _read_parquet(file: Path, indices: Collection[int]) -> Iterator[tuple[int, d
             for batch in opened.iter_batches(batch_size=16, row_groups=[group]):
                 here = [index for index in range(at, at + batch.num_rows) if index in indices]
                 for index in here:
-                    yield index, batch.slice(index - at, 1).to_pylist()[0]
+                    try:
+                        yield index, batch.slice(index - at, 1).to_pylist()[0]
+                    except UnicodeDecodeError as error:
+                        raise UsageError(
+                            f"{file.name}, row {index}: text that is not UTF-8", "Download it again"
+                        ) from error
                 at += batch.num_rows
         before += count
 

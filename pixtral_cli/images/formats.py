@@ -93,6 +93,11 @@ def _format(data: bytes) -> str:
     return ""
 
 
+def is_picture(data: bytes) -> bool:
+    """Whether the first bytes are those of one of the four common formats."""
+    return bool(_format(data))
+
+
 def rare_format(data: bytes) -> str:
     """Pillow's name of a format beyond the four common ones, or "PDF"; "" for any other file."""
     if _format(data):

@@ -1,24 +1,24 @@
 """Runs a program that a model wrote, in a child process with limited time and memory. Not a sandbox: see --allow-exec."""
 
 import contextlib
+import itertools
 import os
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 from pixtral_cli.chat.codeblocks import blocks
+from pixtral_cli.evals.scoring import program_runner
 
 TIMEOUT = 10
 MEMORY_LIMIT = 2 << 30
-_LIMITS = (
-    "import resource\n"
-    "import ctypes; ctypes.CDLL(None).prctl(1, 9)\n"  # PR_SET_PDEATHSIG: it ends with the thread that waits for it
-    f"resource.setrlimit(resource.RLIMIT_AS, ({MEMORY_LIMIT}, {MEMORY_LIMIT}))\n"
-    f"resource.setrlimit(resource.RLIMIT_CPU, ({TIMEOUT}, {TIMEOUT}))\n"
-    "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
-)
+FILE_SIZE_LIMIT = 1 << 20
+SECONDS_TO_END = 5  # that the runner has beyond TIMEOUT, to start and to kill what is left
 
 
 def build_program(prompt: str, answer: str, test: str, entry_point: str) -> str:
@@ -31,21 +31,88 @@ def build_program(prompt: str, answer: str, test: str, entry_point: str) -> str:
 
 
 def program_passes(code: str) -> bool:
-    """Whether a program runs to its end, where it prints a random word."""
-    limits = _LIMITS if sys.platform == "linux" else ""
-    word = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory() as folder:
+    """Whether a program runs to its end and exits with status 0; then a random word comes back over a pipe.
+
+    What it prints is dropped. The processes that it started are killed, and the files in its folder removed.
+    """
+    word = secrets.token_hex(16).encode()
+    with _working_folder() as folder, _pipe() as (reading, writing):
+        limits = map(str, (TIMEOUT, MEMORY_LIMIT, FILE_SIZE_LIMIT, writing))
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", limits + "import sys; exec(compile(sys.stdin.read(), 'answer', 'exec'), {})"],
-            cwd=folder, env={"PATH": os.defpath, "HOME": folder}, start_new_session=True, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [sys.executable, "-I", str(Path(program_runner.__file__)), *limits],
+            cwd=folder, env={"PATH": os.defpath, "HOME": str(folder)}, start_new_session=True, pass_fds=(writing,),
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            said, _ = process.communicate(f"{code}\nprint({word!r})\n", timeout=TIMEOUT)
+            process.communicate(word + b"\n" + code.encode("utf-8", "surrogatepass"), timeout=TIMEOUT + SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             return False
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return process.returncode == 0 and said.rstrip().endswith(word)
+        return process.returncode == 0 and _read(reading, len(word)) == word
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    """A pipe's ends, to read without waiting and to write."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    try:
+        return os.read(descriptor, size)
+    except BlockingIOError:
+        return b""
+
+
+@contextlib.contextmanager
+def _working_folder() -> Iterator[Path]:
+    """A folder for the program, which may replace, lock or fill it as it likes: it is removed all the same."""
+    parent = Path(tempfile.mkdtemp(prefix="pixtral-"))
+    top = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        (parent / "program").mkdir()
+        yield parent / "program"
+    finally:
+        with contextlib.suppress(OSError):  # something is still at work there
+            _empty(top)
+        os.close(top)
+        with contextlib.suppress(OSError):
+            parent.rmdir()
+
+
+def _empty(top: int) -> None:
+    """Remove what is in an open folder. A path may be longer than the system takes: inner folders are moved up first."""
+    os.fchmod(top, 0o700)
+    pending = os.listdir(top)
+    unused = map(str, itertools.count())
+    while pending:
+        name = pending.pop()
+        if not _is_folder(name, top):
+            os.unlink(name, dir_fd=top)
+            continue
+        os.chmod(name, 0o700, dir_fd=top)
+        inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+        try:
+            for entry in [found.name for found in os.scandir(inner)]:
+                if _is_folder(entry, inner):
+                    os.chmod(entry, 0o700, dir_fd=inner)  # only then it can be moved
+                    pending.append(f"moved-{next(unused)}")
+                    os.rename(entry, pending[-1], src_dir_fd=inner, dst_dir_fd=top)
+                else:
+                    os.unlink(entry, dir_fd=inner)
+        finally:
+            os.close(inner)
+        os.rmdir(name, dir_fd=top)
+
+
+def _is_folder(name: str, parent: int) -> bool:
+    return stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode)

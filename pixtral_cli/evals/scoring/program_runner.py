@@ -1,0 +1,69 @@
+"""Run as a program, with `-I`: runs the Python program on stdin under limits and kills whatever it started.
+
+Arguments: seconds, bytes of memory, bytes of a file, and a descriptor to which the first line of stdin is written once
+the program, the rest of stdin, has run to its end. The exit status is 0 if the program's was. Stdlib only.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from threading import Timer
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def main(seconds: int, memory: int, file_size: int, descriptor: int) -> int:
+    """Run the program in a child of its own. Returns its exit status there, and 0 or 1 in this process."""
+    word, _, code = sys.stdin.buffer.read().partition(b"\n")
+    set_process_option(PR_SET_CHILD_SUBREAPER, 1)  # processes that leave their parent become children of this one
+    set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with the thread that waits for it
+    program = os.fork()
+    if program == 0:
+        set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if sys.platform == "linux":
+            set_limits(seconds, memory, file_size)
+        write = os.write  # the program may replace it
+        exec(compile(code.decode("utf-8"), "answer", "exec"), {})
+        write(descriptor, word)
+        sys.exit(0)  # as programs end: its threads are waited for
+    timer = Timer(seconds, os.kill, (program, signal.SIGKILL))
+    timer.start()
+    _, status = os.waitpid(program, 0)
+    timer.cancel()
+    kill_children()
+    return 0 if status == 0 else 1
+
+
+def set_process_option(option: int, value: int) -> None:
+    """Linux's prctl(2); nothing elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value)
+
+
+def set_limits(seconds: int, memory: int, file_size: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def kill_children() -> None:
+    """Kill every child until there is none. Where the system does not list them, the caller kills the process group."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children")
+    while listed.exists():
+        for child in listed.read_text().split():
+            os.kill(int(child), signal.SIGKILL)
+        try:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.001)
+        except ChildProcessError:
+            return
+
+
+if __name__ == "__main__":
+    os._exit(main(*map(int, sys.argv[1:])))
