@@ -12,6 +12,7 @@ INDEX = "consolidated.safetensors.index.json"
 TRANSFORMERS_WEIGHTS = "model.safetensors"
 TRANSFORMERS_INDEX = "model.safetensors.index.json"
 PICKLE = "consolidated.00.pth"
+MAX_JSON_BYTES, MAX_JSON_VALUES = 10_000_000, 500_000  # of params.json, an index and a header of safetensors
 SHARD = re.compile(r"consolidated-(\d{5})-of-(\d{5})\.safetensors")
 SHARD_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)  # in the folder itself, and nothing but weights
 
@@ -53,11 +54,11 @@ def indexed_shards(folder: Path, index_name: str = INDEX) -> list[str]:
     """The shards that a folder's index names, in order; none when there is no index or it makes no sense."""
     if not (index := folder / index_name).is_file():
         return []
-    import json
+    from pixtral_cli.util import bounded_json
 
     try:
-        shards = {*json.loads(index.read_bytes())["weight_map"].values()}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        shards = {*bounded_json.read(index, MAX_JSON_BYTES, MAX_JSON_VALUES)["weight_map"].values()}
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return []
     sound = all(isinstance(name, str) and SHARD_NAME.fullmatch(name) for name in shards)
     return sorted(shards) if sound else []
@@ -65,11 +66,11 @@ def indexed_shards(folder: Path, index_name: str = INDEX) -> list[str]:
 
 def params(folder: Path) -> dict[str, Any]:
     """The content of a folder's params.json; empty when there is none or it makes no sense."""
-    import json
+    from pixtral_cli.util import bounded_json
 
     try:
-        found = json.loads((folder / PARAMS).read_bytes())
-    except (OSError, ValueError, RecursionError):
+        found = bounded_json.read(folder / PARAMS, MAX_JSON_BYTES, MAX_JSON_VALUES)
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

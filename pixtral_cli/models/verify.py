@@ -1,7 +1,6 @@
 """Is a checkpoint sound? A quick look at the form of its files, and a full comparison with recorded hashes. Mends nothing."""
 
 import hashlib
-import json
 import re
 import zipfile
 from collections.abc import Generator
@@ -10,11 +9,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from pixtral_cli.models import layout
+from pixtral_cli.util import bounded_json
 
 CHUNK = 4 << 20
 GIT_BLOB = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SUMS = "SHA256SUMS"
+MAX_TOKENIZER_BYTES, MAX_TOKENIZER_VALUES = 64_000_000, 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +119,13 @@ def foreign_content(head: bytes) -> str | None:
 def _safetensors_problem(stream: BinaryIO, size: int) -> str | None:
     stream.seek(0)
     length = int.from_bytes(stream.read(8), "little")
-    if size < 8 or length > 100_000_000:
+    if size < 8 or length > layout.MAX_JSON_BYTES:
         return "is not a safetensors file"
     try:
-        header: dict[str, Any] = json.loads(stream.read(length))
+        header: dict[str, Any] = bounded_json.parse(stream.read(length), layout.MAX_JSON_VALUES)
         end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
         whole = 8 + length + int(end)
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
         return "is cut short" if size < 8 + length else "is not a safetensors file: its header makes no sense"
     if size < whole:
         return f"is cut short: {size:,} of {whole:,} bytes"
@@ -146,8 +147,8 @@ def _file_check(file: Path, size: int, digest: str | None, computed: str) -> Fil
 
 def _json_problem(file: Path) -> str | None:
     try:
-        json.loads(file.read_bytes())
-    except (ValueError, RecursionError):
+        bounded_json.read(file, MAX_TOKENIZER_BYTES, MAX_TOKENIZER_VALUES)
+    except ValueError:
         return "is no valid JSON"
     return None
 

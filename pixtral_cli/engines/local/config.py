@@ -3,7 +3,6 @@
 A new variant is a field of `Params` or `VisionParams`, or an entry of the constants below. Imports no torch.
 """
 
-import json
 import math
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any, TypeVar
 
 from pixtral_cli.engines.local import transformers_config
 from pixtral_cli.errors import ModelError
+from pixtral_cli.models import layout
+from pixtral_cli.util import bounded_json
 
 CONTEXT_WINDOW = 128_000
 WINDOW_KEYS = ("max_position_embeddings", "max_seq_len", "max_seqlen", "model_max_length")
@@ -120,7 +121,10 @@ def read_params(folder: Path, name: str) -> Params:
     file = transformers_config.CONFIG if transformers_format else PARAMS
     raw = _read_object(folder / file, name)
     if transformers_format:
-        raw = transformers_config.to_params(raw, name)
+        try:
+            raw = transformers_config.to_params(raw, name)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            raise ModelError(f"{file} of {name} does not make sense: {error}"[:120], verify_hint(name)) from error
     checker = _Checker(file, name)
     encoder = checker.object(VisionParams, raw, "vision_encoder", IGNORED_VISION_KEYS)
     yarn, scaling = (
@@ -139,7 +143,7 @@ def read_params(folder: Path, name: str) -> Params:
 
 def _read_object(path: Path, name: str) -> dict[str, Any]:
     try:
-        raw = json.loads(path.read_bytes())
+        raw = bounded_json.read(path, layout.MAX_JSON_BYTES, layout.MAX_JSON_VALUES)
     except FileNotFoundError:
         raise ModelError(f"{path.name} of {name} is missing", verify_hint(name)) from None
     except OSError as error:

@@ -26,6 +26,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_imag
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 from pixtral_cli.engines.local.config import SUPPORTED_HINT, Params, verify_hint
+from pixtral_cli.engines.local.tokens import limits
 from pixtral_cli.engines.local.tokens.transformers_tokenizer import tekken_arguments
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.images.transform import size_in_patches
@@ -53,8 +54,11 @@ class CachingTekkenizer(Tekkenizer):
 
     _initialized = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, vocab: Any, special_tokens: Any, pattern: Any, vocab_size: Any, num_special_tokens: Any, version: Any, **kwargs: Any
+    ) -> None:  # fmt: skip
+        limits.check_settings(vocab, pattern, vocab_size, num_special_tokens)
+        super().__init__(vocab, special_tokens, pattern, vocab_size, num_special_tokens, version, **kwargs)
         self._encoded: LruCache[str, list[int]] = LruCache(ENCODE_CACHE_CHARACTERS)
         self._initialized = True
 
@@ -67,7 +71,8 @@ class CachingTekkenizer(Tekkenizer):
     def encode(self, s: str, bos: bool, eos: bool) -> list[int]:
         tokens = self._encoded.get(s)
         if tokens is None:
-            tokens = super().encode(s, False, False)
+            with limits.rust_panics("the tokenizer's pattern fails on this text"):
+                tokens = super().encode(s, False, False)
             self._encoded.put(s, tokens, len(s) + 1)
         return [*([self.bos_id] if bos else ()), *tokens, *([self.eos_id] if eos else ())]
 
@@ -104,13 +109,15 @@ class Tokenizer:
     """
 
     def __init__(self, folder: Path, params: Params, name: str) -> None:
-        self._tekken = _open(folder, params, name)
-        _check_agreement(self._tekken, params, name)
-        self.images: ImageConfig | None = self._tekken.image if params.vision else None
-        self.eos: int = self._tekken.eos_id
-        self.image_token: int = params.vision.image_token_id if params.vision else -1
-        self._chat = _template(self._tekken, name)
-        self.think_tokens = _think_tokens(self._tekken)
+        file = _file(folder, params, name)
+        with limits.library_errors(file, name):
+            self._tekken = _read(file, params)
+            _check_agreement(self._tekken, params, name)
+            self.images: ImageConfig | None = self._tekken.image if params.vision else None
+            self.eos: int = self._tekken.eos_id
+            self.image_token: int = params.vision.image_token_id if params.vision else -1
+            self._chat = _template(self._tekken, name)
+            self.think_tokens = _think_tokens(self._tekken)
         # The template of v15 has no place for thinking in a system prompt.
         self.thinks_in_system_prompt = self.think_tokens is not None and self._tekken.version.value == "v13"
 
@@ -150,20 +157,21 @@ class Tokenizer:
         return PatchGrid(width // step, height // step, width, height)
 
 
-def _open(folder: Path, params: Params, name: str) -> CachingTekkenizer:
+def _file(folder: Path, params: Params, name: str) -> Path:
     path = folder / TEKKEN
     if not path.is_file() and params.transformers_format and (folder / TOKENIZER).is_file():
         path = folder / TOKENIZER
     if not path.is_file():
         raise ModelError(f"{path.name} of {name} is missing", verify_hint(name))
-    try:
-        if path.name == TOKENIZER:
-            return CachingTekkenizer(**tekken_arguments(path, params.vision))
-        return cast(CachingTekkenizer, CachingTekkenizer.from_file(path))
-    except (ValueError, KeyError, TypeError, AssertionError, StopIteration) as error:
-        raise ModelError(f"{path.name} of {name} is damaged or no tekken tokenizer", verify_hint(name)) from error
-    except OSError as error:
-        raise ModelError(f"{path.name} of {name} cannot be read: {error.strerror}", verify_hint(name)) from error
+    return path
+
+
+def _read(path: Path, params: Params) -> CachingTekkenizer:
+    data = limits.read_file(path, params.vocab_size)
+    if path.name == TOKENIZER:
+        return CachingTekkenizer(**tekken_arguments(data, params.vision))
+    del data
+    return cast(CachingTekkenizer, CachingTekkenizer.from_file(path))
 
 
 def _think_tokens(tekken: Tekkenizer) -> tuple[int, int] | None:

@@ -3,7 +3,6 @@
 import base64
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from mistral_common.tokens.tokenizers.base import TokenizerVersion
@@ -21,12 +20,12 @@ VERSION_TOKENS = {
 }
 
 
-def tekken_arguments(path: Path, vision: VisionParams | None) -> dict[str, Any]:
-    """The arguments of a `Tekkenizer` with the tokens of the file.
+def tekken_arguments(data: bytes, vision: VisionParams | None) -> dict[str, Any]:
+    """The arguments of a `Tekkenizer` with the tokens of a file of this content.
 
     Raises ValueError, KeyError or TypeError for another kind of tokenizer.
     """
-    content = json.loads(path.read_bytes())
+    content = json.loads(data)
     model = content["model"]
     added = {token["id"]: token["content"] for token in content["added_tokens"]}
     count = next(token for token in range(len(added) + 1) if token not in added)  # of special tokens: they come first

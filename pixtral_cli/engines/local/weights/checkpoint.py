@@ -1,6 +1,5 @@
 """Finds a checkpoint's weight files, and reads and checks their headers."""
 
-import json
 import re
 import struct
 from dataclasses import dataclass
@@ -9,9 +8,9 @@ from pathlib import Path
 from pixtral_cli.engines.local.config import verify_hint
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout
+from pixtral_cli.util import bounded_json
 
 SHARD_NAME = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
-MAX_HEADER_BYTES = 100_000_000
 DTYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "I8", "I32", "I64")
 
 
@@ -59,12 +58,12 @@ def read_header(path: Path, name: str) -> dict[str, TensorHeader]:
     try:
         size = path.stat().st_size
         length = struct.unpack("<Q", start)[0]
-        if length > MAX_HEADER_BYTES:
+        if length > layout.MAX_JSON_BYTES:
             raise damaged_file(path, name)
         if length > size - 8:
             raise _truncated(path, name, size, 8 + length)
         with path.open("rb") as file:
-            header = json.loads(file.read(8 + length)[8:])
+            header = bounded_json.parse(file.read(8 + length)[8:], layout.MAX_JSON_VALUES)
         header.pop("__metadata__", None)
         stored = {
             key: TensorHeader(
@@ -73,7 +72,7 @@ def read_header(path: Path, name: str) -> dict[str, TensorHeader]:
             for key, entry in header.items()
         }
         end = 8 + length + max(int(entry["data_offsets"][1]) for entry in header.values())
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         raise damaged_file(path, name) from error
     if size < end:
         raise _truncated(path, name, size, end)

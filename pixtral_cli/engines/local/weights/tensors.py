@@ -110,7 +110,9 @@ def _open_pickle(file: Path, name: str) -> dict[str, TensorSource]:
             key: TensorSource(tuple(tensor.shape), tensor.dtype, partial(_identity, tensor))
             for key, tensor in loaded.items()
         }
-    except (RuntimeError, OSError, EOFError, ValueError, AttributeError, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, pickle.UnpicklingError,
+    ) as error:  # fmt: skip
         raise checkpoint.damaged_file(file, name) from error
 
 

@@ -151,7 +151,7 @@ def test_the_true_vocabulary_survives_a_tokenizer_json(tmp_path: Path) -> None:
     true = json.loads(TRUE_TEKKEN.read_bytes())
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps(tokenizer_json(true, merges=False)))
-    ours, theirs = Tekkenizer(**tekken_arguments(file, None)), Tekkenizer.from_file(TRUE_TEKKEN)
+    ours, theirs = Tekkenizer(**tekken_arguments(file.read_bytes(), None)), Tekkenizer.from_file(TRUE_TEKKEN)
     text = "The quick brown fox; naïve café, 漢字かな 🦓👩‍👩‍👧 \t\n\n\n" + "a" * 50 + " 1234567"
     assert ours.encode(text, False, False) == theirs.encode(text, False, False)
     assert ours.n_words == theirs.n_words
