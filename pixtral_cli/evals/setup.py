@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pixtral_cli.evals.runner import EvalPlan
 from pixtral_cli.evals.scoring.judge import Judge
 from pixtral_cli.evals.task import Task
 
+SAMPLING = ("temperature", "top_p", "seed", "max_tokens")  # what of the sampling the options set; `stop` as a list
 MAX_HASHED = 200_000_000  # bytes of weights that are hashed to name them
 
 
@@ -109,7 +110,7 @@ def run_settings(options: EvalOptions, planned: EvalPlan) -> dict[str, Any]:
         "data": {"name": planned.data.name, "revision": planned.data.revision},
         "prompts": {"source": planned.prompts.source, "sha256": hashlib.sha256(texts).hexdigest()},
         "model": dict(options.model),
-        "sampling": {name: value for name, value in asdict(options.sampling).items() if name != "schema"}
+        "sampling": {name: getattr(options.sampling, name) for name in SAMPLING}
         | {"stop": list(options.sampling.stop)},
         "limit": planned.limit,
         "seed": options.seed,
