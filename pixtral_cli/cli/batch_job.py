@@ -109,11 +109,11 @@ def preview(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: s
     with (
         closing(chosen.open()) as engine,
         closing(costs.total_costs(job.plan(engine), rows)) as going,
-        progress_bar(out, job.total, "rows") as see,
+        progress_bar(out, job.total, "rows") as show,
     ):
         for now in going:
             told = report.failure_note(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
-            see(now.rows, [f"{now.failed:,} failed"] if now.failed else [], told)
+            show(now.rows, [f"{now.failed:,} failed"] if now.failed else [], told)
             sum = now
     _check_not_empty(sum.rows, job.source)
     out.write(report.cost_table(sum, chosen.name))
@@ -203,10 +203,10 @@ def _run_with_progress(
     began, whole = time.monotonic(), False
     first = last = next(going)
     try:
-        with closing(going), progress_bar(out, job.total, "rows") as see:
-            see(first.done, report.progress_parts(first), "")
+        with closing(going), progress_bar(out, job.total, "rows") as show:
+            show(first.done, report.progress_parts(first))
             for last in going:
-                see(last.done, report.progress_parts(last), report.row_note(first, last, job.model))
+                show(last.done, report.progress_parts(last), report.row_note(first, last, job.model))
         whole = True
     except BrokenPipeError:
         whole = True

@@ -116,7 +116,7 @@ class _OrderedResults:
 
 
 class ProgressRate:
-    """How fast a job goes: `done` of its `total` items were there before it began."""
+    """The rate of a job of `total` items, of which `done` were finished before it began."""
 
     def __init__(self, total: int | None, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
@@ -125,11 +125,11 @@ class ProgressRate:
         self._began = clock()
 
     def rate(self, done: int) -> float | None:
-        """Items a second; None before one has come."""
+        """Items a second; None before the first one of this run."""
         seconds = self._clock() - self._began
         return (done - self._before) / seconds if done > self._before and seconds > 0 else None
 
     def left(self, done: int) -> float | None:
-        """Seconds that the rest will take, or None while nobody knows."""
+        """Seconds that the rest will take; None while that is unknown."""
         rate = self.rate(done)
         return (self._total - done) / rate if rate and self._total is not None else None

@@ -1,9 +1,10 @@
-"""How far a long job is, on stderr: a bar on a terminal that draws, now and then a line elsewhere. Knows no job."""
+"""The progress of a long job on stderr: a bar on a terminal that can draw, a line now and then elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from pixtral_cli.terminal.output.output import Output, window_size
 from pixtral_cli.util.sanitize import visible
@@ -15,70 +16,99 @@ LINE_INTERVAL = 60.0  # seconds after which there is a line where nothing can be
 TENTH_INTERVAL = 5.0  # seconds after which there may be one at a tenth of the way
 MIN_BAR_COLUMNS = 60  # columns below which there is no room for a bar
 
-# How many are done; what else there is to say, the most important first; a note to stay on the screen.
-ShowProgress: TypeAlias = Callable[[int, Sequence[str], str], None]
+
+class ShowProgress(Protocol):
+    """Shows how much is done: `details` are the other parts of the line, the most important first; `note` is printed."""
+
+    def __call__(self, done: int, details: Sequence[str], note: str = "", label: str = "") -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How numbers are shown: `12 of 3,000 rows`, or `1.2 GiB of 3.0 GiB`."""
+
+    total: int | None
+    unit: str
+    format: Callable[[int], str]
+
+    def short(self, done: int, separator: str = "/") -> str:
+        return self.format(done) if self.total is None else f"{self.format(done)}{separator}{self.format(self.total)}"
+
+    def long(self, done: int, label: str) -> str:
+        return f"{label}: " * bool(label) + f"{self.short(done, ' of ')} {self.unit}".rstrip()
 
 
 @contextmanager
-def progress_bar(out: Output, total: int | None, what: str) -> Iterator[ShowProgress]:
-    """A function that shows how many of `total` there are. Nothing but notes is left on a terminal at the end."""
+def progress_bar(
+    out: Output,
+    total: int | None,
+    unit: str,
+    *,
+    format: Callable[[int], str] = "{:,}".format,
+    first_line: bool = False,
+) -> Iterator[ShowProgress]:
+    """A function that shows how many of `total` are done. Nothing but notes is left on a terminal at the end.
+
+    `format` prints a number. `first_line`: where nothing can be redrawn, the first count is a line too.
+    """
+    counts = _Counts(total, unit, format)
     if out.quiet:
-        yield lambda done, more, note: None
+        yield lambda done, details, note="", label="": None
     elif out.spinner:
-        with _bar(out, total, what) as see:
-            yield see
+        with _bar(out, counts) as show:
+            yield show
     else:
-        yield _lines(out, total, what)
+        yield _lines(out, counts, first_line=first_line)
 
 
-def _lines(out: Output, total: int | None, what: str) -> ShowProgress:
-    tenth, last = 0, time.monotonic()
+def _lines(out: Output, counts: _Counts, *, first_line: bool) -> ShowProgress:
+    tenth, last = 0, float("-inf") if first_line else time.monotonic()
 
-    def see(done: int, more: Sequence[str], note: str) -> None:
+    def show(done: int, details: Sequence[str], note: str = "", label: str = "") -> None:
         nonlocal tenth, last
-        now, part = time.monotonic(), 10 * done // total if total else 0
+        now, part = time.monotonic(), 10 * done // counts.total if counts.total else 0
         if note:
             out.note(note)
         if now >= last + (TENTH_INTERVAL if part > tenth else LINE_INTERVAL):
             tenth, last = part, now
-            out.note(" · ".join([f"{_done_of_total(done, total)} {what}", *more]))
+            out.note(" · ".join([counts.long(done, label), *details]))
 
-    return see
+    return show
 
 
 @contextmanager
-def _bar(out: Output, total: int | None, what: str) -> Iterator[ShowProgress]:
+def _bar(out: Output, counts: _Counts) -> Iterator[ShowProgress]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
     from rich.text import Text
 
     text = TextColumn("{task.description}", markup=False, table_column=_one_line_column())
     columns: list[ProgressColumn] = [SpinnerColumn(), text]
-    if total is not None and window_size(out.stderr).columns >= MIN_BAR_COLUMNS:
+    if counts.total is not None and window_size(out.stderr).columns >= MIN_BAR_COLUMNS:
         columns.append(BarColumn())
     console = Console(file=out.stderr)
     with Progress(
         *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False, refresh_per_second=4
     ) as bars:
-        task = bars.add_task(_fit_text(0, total, what, (), window_size(out.stderr).columns - 2), total=total)
+        task = bars.add_task("", total=counts.total)
 
-        def see(done: int, more: Sequence[str], note: str) -> None:
+        def show(done: int, details: Sequence[str], note: str = "", label: str = "") -> None:
             if note:
                 console.print(Text(visible(note)))
-            bars.update(
-                task,
-                completed=done,
-                description=_fit_text(done, total, what, more, window_size(out.stderr).columns - 2),
-            )
+            text = _fit_text(counts, done, details, label, window_size(out.stderr).columns - 2)
+            bars.update(task, completed=done, description=text)
 
-        yield see
+        show(0, ())
+        yield show
 
 
-def _fit_text(done: int, total: int | None, what: str, more: Sequence[str], columns: int) -> str:
-    """As much as there is room for."""
-    long = [f"{_done_of_total(done, total)} {what}", *more]
-    short = [_done_of_total(done, total).replace(" of ", "/"), *more]
-    texts = [" · ".join(long), *(" · ".join(short[:count]) for count in range(len(short), 0, -1))]
+def _fit_text(counts: _Counts, done: int, details: Sequence[str], label: str, columns: int) -> str:
+    """As much of the line as there are columns for."""
+    short = [counts.short(done), *details]
+    texts = [
+        " · ".join([counts.long(done, label), *details]),
+        *(" · ".join(short[:count]) for count in range(len(short), 0, -1)),
+    ]
     return next((text for text in texts if len(text) <= columns), f"{texts[-1][: columns - 1]}…")
 
 
@@ -86,7 +116,3 @@ def _one_line_column() -> "Column":
     from rich.table import Column
 
     return Column(no_wrap=True, overflow="ellipsis")
-
-
-def _done_of_total(done: int, total: int | None) -> str:
-    return f"{done:,}" if total is None else f"{done:,} of {total:,}"

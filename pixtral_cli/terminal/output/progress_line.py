@@ -1,20 +1,38 @@
-"""One line on stderr that tells how far a long job is: redrawn on a terminal, now and then a new one elsewhere."""
+"""Lines on stderr that are redrawn in place, for jobs that describe their progress in words of their own."""
 
-import shutil
 import time
 from typing import TextIO
 
-LINE_INTERVAL = 30.0  # between two lines where nothing can be redrawn
+from pixtral_cli.terminal.output.output import window_size
+
+LINE_INTERVAL = 30.0  # seconds between two lines where nothing can be redrawn
 REDRAW_INTERVAL = 0.1
 
 
+class LiveLine:
+    """One line of a terminal that is drawn over."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def draw(self, text: str) -> None:
+        self._write(f"\r{text[: window_size(self._stream).columns - 1]}\x1b[K")
+
+    def clear(self) -> None:
+        self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
 class ProgressLine:
-    """Shows texts one after another; `end` leaves the last one standing, `clear` does not."""
+    """Shows one text after another, now and then where nothing can be redrawn; `end` keeps the last one, `clear` does not."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False, plain: bool = False) -> None:
         self._stream = stream
         self._quiet = quiet
-        self._live = stream.isatty() and not plain
+        self._line = LiveLine(stream) if stream.isatty() and not plain else None
         self._last = ""
         self._written = ""
         self._next = 0.0
@@ -28,22 +46,21 @@ class ProgressLine:
         if self._last and not self._quiet:
             if self._last != self._written:
                 self._write(self._last)
-            if self._live:
+            if self._line:
                 self._stream.write("\n")
         self._stream.flush()
 
     def clear(self) -> None:
-        """Take the line away where that can be done."""
-        if self._last and not self._quiet and self._live:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        """Remove the line where lines can be redrawn."""
+        if self._last and not self._quiet and self._line:
+            self._line.clear()
         self._last = ""
 
     def _write(self, text: str) -> None:
         self._written = text
-        self._next = time.monotonic() + (REDRAW_INTERVAL if self._live else LINE_INTERVAL)
-        if self._live:
-            self._stream.write(f"\r\x1b[K{text[: shutil.get_terminal_size().columns - 1]}")
+        self._next = time.monotonic() + (REDRAW_INTERVAL if self._line else LINE_INTERVAL)
+        if self._line:
+            self._line.draw(text)
         else:
             self._stream.write(f"{text}\n")
-        self._stream.flush()
+            self._stream.flush()

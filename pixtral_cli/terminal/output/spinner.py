@@ -1,4 +1,4 @@
-"""A sign of life on stderr while nothing else is to be seen. Shown after a third of a second, wiped away without a trace."""
+"""A spinner on stderr while an answer has not begun: drawn after `SHOW_AFTER` seconds, then removed."""
 
 import contextlib
 import itertools
@@ -6,20 +6,21 @@ import threading
 import time
 from types import TracebackType
 
-from pixtral_cli.terminal.output.output import Output, window_size
+from pixtral_cli.terminal.output.output import Output
+from pixtral_cli.terminal.output.progress_line import LiveLine
 from pixtral_cli.util.sanitize import visible
 
-SHOW_AFTER = 0.3
+SHOW_AFTER = 0.3  # seconds
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Spinner:
-    """A context in which a spinner turns until `stop`; nothing at all where stderr is not a terminal that draws."""
+    """A context with a spinner until `stop`; nothing where stderr is not a terminal that draws."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._turn, name="pixtral-spinner", daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._draw_until_stopped, name="pixtral-spinner", daemon=True)
 
     def __enter__(self) -> "Spinner":
         if self._out.spinner:
@@ -32,23 +33,19 @@ class Spinner:
         self.stop()
 
     def stop(self) -> None:
-        """Wipe it away. Returns when its thread has ended."""
-        self._over.set()
+        """Remove it. Returns when its thread has ended."""
+        self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
 
-    def _turn(self) -> None:
-        begin = time.monotonic()
+    def _draw_until_stopped(self) -> None:
+        begin, live = time.monotonic(), LiveLine(self._out.stderr)
         frames = itertools.cycle(FRAMES if self._out.stderr.encoding.lower() == "utf-8" else "-\\|/")
         label = f"{visible(self._out.model)} is at work" if self._out.model else "at work"
-        with contextlib.suppress(OSError):  # a terminal that has gone needs no sign of life
-            if self._over.wait(SHOW_AFTER):
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            if self._stopped.wait(SHOW_AFTER):
                 return
-            while not self._over.wait(0.1):
+            while not self._stopped.wait(0.1):
                 line = f"{next(frames)} {visible(self._out.doing()) or label}, {time.monotonic() - begin:.0f} s"
-                self._write(f"\r{line[: window_size(self._out.stderr).columns - 1]}\x1b[K")
-            self._write("\r\x1b[K")
-
-    def _write(self, text: str) -> None:
-        self._out.stderr.write(text)
-        self._out.stderr.flush()
+                live.draw(line)
+            live.clear()

@@ -1,10 +1,9 @@
-"""What `pull` and `models` show: progress on stderr, lists and verdicts on stdout. Leaves the work to `models`."""
+"""The output of `pull` and `models`: progress on stderr, lists and results of checks on stdout."""
 
-import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from pixtral_cli import config
 from pixtral_cli.engines.factory import unknown_params
@@ -15,17 +14,15 @@ from pixtral_cli.models.hub import Hub, offline
 from pixtral_cli.models.removal import plan_removal
 from pixtral_cli.models.verify import Progress
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
+from pixtral_cli.terminal.output.progress_bar import progress_bar
+from pixtral_cli.util.durations import clock
 from pixtral_cli.util.memory import EASY_SHARE, installed
+from pixtral_cli.util.parallel import ProgressRate
 from pixtral_cli.util.sanitize import visible
 from pixtral_cli.util.sizes import format_bytes
 
-if TYPE_CHECKING:
-    from rich.progress import Task, TaskID
-
 Found = TypeVar("Found")
-ShowProgress: TypeAlias = Callable[[Progress], None]
 FORMAT_NAMES = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
-LINE_INTERVAL = 60.0  # seconds, and every tenth of the way: a line of progress where nothing can be redrawn
 
 
 def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> None:
@@ -154,87 +151,21 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 def _run_with_progress(steps: Generator[Progress | Found, None, None], out: Output) -> list[Found]:
     """Show the progress among the steps until they end; returns the others."""
     others: list[Found] = []
-    with closing(steps), _view(out) as see:
+    phase, rate = "", ProgressRate(0)
+    with closing(steps), ExitStack() as bar:
         for step in steps:
-            if isinstance(step, Progress):
-                see(step)
-            else:
+            if not isinstance(step, Progress):
                 others.append(step)
+                continue
+            if step.phase != phase:
+                bar.close()
+                phase, rate = step.phase, ProgressRate(step.total, step.done)
+                first_line = phase == "Downloading"
+                show = bar.enter_context(progress_bar(out, step.total, "", format=format_bytes, first_line=first_line))
+            show(step.done, _rate_and_time_left(rate, step.done), step.note, f"{phase} {step.file}")
     return others
 
 
-@contextmanager
-def _view(out: Output) -> Iterator[ShowProgress]:
-    if out.quiet:
-        yield lambda step: None
-    elif out.spinner:
-        with _bar(out) as see:
-            yield see
-    else:
-        yield _lines(out)
-
-
-def _lines(out: Output) -> ShowProgress:
-    """A line when a download begins; then, of what takes longer than a second, at every tenth and once a minute."""
-    phase, tenth, began, last, rate = "", 0, 0.0, 0.0, Rate()
-
-    def see(step: Progress) -> None:
-        nonlocal phase, tenth, began, last, rate
-        now, part = time.monotonic(), 10 * step.done // max(step.total, 1)
-        if fresh := step.phase != phase:
-            phase, tenth, began, last, rate = step.phase, part, now, now, Rate()
-        rate.add(step.done)
-        if step.note:
-            out.note(step.note)
-        elif (fresh and phase == "Downloading") or (now > began + 1 and (part > tenth or now > last + LINE_INTERVAL)):
-            tenth, last = part, now
-            out.note(f"{step.phase} {step.file}: {format_bytes(step.done)} of {format_bytes(step.total)}{rate}")
-
-    return see
-
-
-class Rate:
-    """Bytes a second since the first count."""
-
-    def __init__(self) -> None:
-        self._begin: tuple[float, int] | None = None
-        self._last = (0.0, 0)
-
-    def add(self, done: int) -> None:
-        self._last = (time.monotonic(), done)
-        self._begin = self._begin or self._last
-
-    def __str__(self) -> str:
-        if self._begin is None or self._last[0] - self._begin[0] < 0.5:
-            return ""
-        return f", {format_bytes((self._last[1] - self._begin[1]) / (self._last[0] - self._begin[0]))}/s"
-
-
-@contextmanager
-def _bar(out: Output) -> Iterator[ShowProgress]:
-    """A bar that is redrawn ten times a second and wiped away at the end."""
-    from rich.console import Console
-    from rich.progress import BarColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-    from rich.text import Text
-
-    class Amount(ProgressColumn):
-        def render(self, task: "Task") -> Text:
-            speed = f"  {format_bytes(task.speed)}/s" if task.speed else ""
-            return Text(f"{format_bytes(task.completed)} of {format_bytes(task.total or 0)}{speed}")
-
-    console = Console(file=out.stderr)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Amount(), TimeRemainingColumn(compact=True))
-    with Bars(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def see(step: Progress) -> None:
-            if step.phase not in tasks:
-                for task in tasks.values():
-                    bars.remove_task(task)
-                tasks[step.phase] = bars.add_task("", total=step.total, completed=step.done)
-            if step.note:
-                console.print(Text(visible(step.note)))
-            bars.update(tasks[step.phase], completed=step.done, description=f"{step.phase} {step.file}")
-
-        yield see
+def _rate_and_time_left(rate: ProgressRate, done: int) -> list[str]:
+    speed, left = rate.rate(done), rate.left(done)
+    return [f"{format_bytes(speed)}/s", f"{clock(left)} left"] if speed and left is not None else []
