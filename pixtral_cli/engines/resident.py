@@ -97,7 +97,7 @@ def is_responding(client: ApiClient) -> bool:
 
 def connect_engine(socket: Path, model: str) -> RemoteEngine:
     """The engine of the worker behind a socket; `model` is the name it serves."""
-    return RemoteEngine(connect_client(socket), model, originals=True)
+    return RemoteEngine(connect_client(socket), model, trusting=True)
 
 
 def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The ASGI application: the routes over one engine. Sockets and signals are in `http.listener`, the worker process in `supervisor`."""
+"""The ASGI application: the routes over one engine. Sockets and signals are in `http.listener`, the worker process is in `supervisor`."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pixtral_cli import __version__, config, versions
+from pixtral_cli.api import attachments
 from pixtral_cli.api.errors import SERVER
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling, engine_versions
 from pixtral_cli.errors import PixtralError
+from pixtral_cli.images.image import Image
 from pixtral_cli.server.answer_queue import AnswerQueue, AsyncAnswer, QueueFull
 from pixtral_cli.server.http.access import AccessMiddleware, AccessRules
 from pixtral_cli.server.http.body import BodyReader
@@ -106,7 +108,9 @@ class _Handlers:
         self._service = service
         self._names = (service.model, *service.aliases)
         self._created = int(time.time())
-        self._bodies = BodyReader(service.body_limit, service.body_seconds, service.bodies_limit)
+        self._bodies = BodyReader(
+            service.body_limit, service.body_seconds, service.bodies_limit, attachments=service.trusted
+        )
         self._metrics = Metrics()
         self.queue = AnswerQueue(service.running, service.waiting)
         self.ending = asyncio.Event()
@@ -133,9 +137,9 @@ class _Handlers:
         return endpoint
 
     async def _answer(self, request: Request, parse: shape.Shape) -> Response:
-        async with self._bodies.read(request) as body:
+        async with self._bodies.read(request) as (body, attached):
             shaped = await self._parsed(body, parse)
-            return await run_while_connected(request.receive, self.ending, self._respond(shaped))
+            return await run_while_connected(request.receive, self.ending, self._respond(shaped, attached))
 
     async def _parsed(self, body: bytearray, parse: shape.Shape) -> shape.ShapedRequest:
         shaped = await asyncio.to_thread(parse, body)
@@ -144,11 +148,11 @@ class _Handlers:
             raise self._unknown(model, "model")
         return shaped
 
-    async def _respond(self, shaped: shape.ShapedRequest) -> Response:
+    async def _respond(self, shaped: shape.ShapedRequest, attached: memoryview) -> Response:
         """Wait for the first chunk, so that an error before it has its own HTTP status."""
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self._admitted())
-            answerable = await self._engine_request(shaped)
+            answerable = await self._engine_request(shaped, attached)
             await resources.enter_async_context(self.queue.slot())
             answer = AsyncAnswer(self._engine, answerable.messages, answerable.sampling)
             resources.push_async_callback(answer.aclose)
@@ -164,10 +168,16 @@ class _Handlers:
             )  # fmt: skip
         raise AssertionError("unreachable: nothing above swallows an error")
 
-    async def _engine_request(self, shaped: shape.ShapedRequest) -> EngineRequest:
+    async def _engine_request(self, shaped: shape.ShapedRequest, attached: memoryview) -> EngineRequest:
         service = self._service
+
+        def load(source: str) -> Image:
+            if service.trusted and source.startswith(attachments.SCHEME):
+                return attachments.load(source, attached)
+            return service.load(source)
+
         try:
-            return await build_engine_request(shaped.chat, service.defaults, service.load, trusted=service.trusted)
+            return await build_engine_request(shaped.chat, service.defaults, load, trusted=service.trusted)
         except ApiError as error:
             raise shaped.renamed(error) from None
 
@@ -204,10 +214,10 @@ class _Handlers:
         return await _send_api_error(request, self._api_error(error))
 
     async def measure(self, request: Request) -> Response:
-        async with self._bodies.read(request) as body:
+        async with self._bodies.read(request) as (body, attached):
             shaped = await self._parsed(body, shape.chat_completions)
             async with self._admitted():
-                answerable = await self._engine_request(shaped)
+                answerable = await self._engine_request(shaped, attached)
                 cost = await asyncio.to_thread(self._engine.measure, answerable.messages)
         return JSONResponse(replies.Cost.of(cost).model_dump())
 

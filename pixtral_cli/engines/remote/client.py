@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pixtral_cli.api.attachments import CONTENT_TYPE
 from pixtral_cli.engines.remote.errors import (
     Endpoint,
     ErrorDetails,
@@ -102,12 +103,12 @@ class ApiClient:
             return self._json(response)
 
     def post(self, path: str, body: Any) -> Any:
-        """POST `body` as JSON; returns the JSON of the reply."""
+        """POST `body` as JSON, or the bytes of a request with attachments; returns the JSON of the reply."""
         with self._open("POST", f"{self.server.base_url}{path}", body, CancellableRequest()) as response:
             return self._json(response)
 
     def events(self, path: str, body: Any, request: CancellableRequest) -> Generator[Any, None, None]:
-        """POST `body` as JSON; yields the objects of the event stream, or the one object of a reply that is no stream.
+        """POST `body` (see `post`); yields the objects of the event stream, or the one object of a reply that is no stream.
 
         Ends at `[DONE]` or where the stream ends. Closing the iterator closes the connection.
         """
@@ -126,9 +127,10 @@ class ApiClient:
     @contextlib.contextmanager
     def _open(self, method: str, url: str, body: Any, request: CancellableRequest) -> Iterator["httpx2.Response"]:
         """A response of status 200 whose body is unread. Retries only before an answer has begun."""
-        content = None if body is None else json.dumps(body).encode()
+        content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        kind = CONTENT_TYPE if isinstance(body, bytes) else "application/json"
         for left in reversed(range(MAX_TRIES)):
-            response = self._send(method, url, content, request, last=not left)
+            response = self._send(method, url, content, kind, request, last=not left)
             if response is None:
                 self._pause(0.5, request)
                 continue
@@ -148,14 +150,14 @@ class ApiClient:
             self._pause(wait, request)
 
     def _send(
-        self, method: str, url: str, content: bytes | None, request: CancellableRequest, *, last: bool
+        self, method: str, url: str, content: bytes | None, kind: str, request: CancellableRequest, *, last: bool
     ) -> "httpx2.Response | None":
         """Send once; None when the server could not be reached and another try is left."""
         outgoing = self._client.build_request(
             method,
             url,
             content=content,
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": kind},
             extensions={"trace": request.trace} if self.server.is_local else {},
         )
         try:

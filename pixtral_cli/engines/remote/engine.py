@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pixtral_cli.api.attachments import Attachments
 from pixtral_cli.chat.engine import Chunk, Cost, ImageCost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.remote import keys, wire_format
@@ -48,13 +49,14 @@ def connect(base_url: str | None, model: str | None, keys_file: Path) -> "Remote
 class RemoteEngine:
     """Answers over HTTP. Without a `model` the server's first vision model is used; it is looked up when first needed.
 
-    `originals`: send images unchanged (to a server of our own); otherwise upright and at the model's resolution.
+    `trusting`: the server is a worker of ours, which takes the bytes of checked images as attachments; other servers get
+    images upright and at the model's resolution, as data URLs.
     """
 
-    def __init__(self, client: ApiClient, model: str | None = None, *, originals: bool = False) -> None:
+    def __init__(self, client: ApiClient, model: str | None = None, *, trusting: bool = False) -> None:
         self._client = client
         self._model = model
-        self._encode = wire_format.encode_original if originals else wire_format.encode_resized
+        self._trusting = trusting
         self._urls: dict[str, str] = {}  # data URLs of the last conversation's images, by key
         self._measures = not client.server.is_la_plateforme
 
@@ -79,9 +81,7 @@ class RemoteEngine:
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, request: CancellableRequest
     ) -> Generator[Chunk, None, None]:
-        mistral = self._client.server.is_la_plateforme
-        body = wire_format.build_request(self.model, messages, sampling, self._url, mistral=mistral)
-        self._drop_other_images(messages)
+        body = self._body(messages, sampling)
         started = time.monotonic()
         events = self._client.events("/chat/completions", body, request)
         with contextlib.closing(events), self._listing_models():
@@ -158,9 +158,7 @@ class RemoteEngine:
         return estimate_cost(messages, DEFAULT_WINDOW)
 
     def _measured(self, messages: Sequence[Message]) -> Cost:
-        body = wire_format.build_request(self.model, messages, Sampling(), self._url)
-        self._drop_other_images(messages)
-        cost = self._client.post("/measure", {"model": self.model, "messages": body["messages"]})
+        cost = self._client.post("/measure", self._body(messages, Sampling()))
         try:
             images = tuple(
                 ImageCost(int(one["width"]), int(one["height"]), int(one["tokens"])) for one in cost["images"]
@@ -183,10 +181,20 @@ class RemoteEngine:
         entries = reported.items() if isinstance(reported, dict) else ()
         return {name[:50]: value[:200] for name, value in list(entries)[:MAX_VERSIONS] if isinstance(value, str)}
 
+    def _body(self, messages: Sequence[Message], sampling: Sampling) -> Any:
+        """The body of a request, as `ApiClient` takes it."""
+        if self._trusting:
+            attachments = Attachments()
+            return attachments.body(wire_format.build_request(self.model, messages, sampling, attachments.url))
+        mistral = self._client.server.is_la_plateforme
+        body = wire_format.build_request(self.model, messages, sampling, self._url, mistral=mistral)
+        self._drop_other_images(messages)
+        return body
+
     def _url(self, image: Image) -> str:
         url = self._urls.get(image.key)
         if url is None:
-            url = self._urls[image.key] = self._encode(image)
+            url = self._urls[image.key] = wire_format.encode_resized(image)
         return url
 
     def _drop_other_images(self, messages: Sequence[Message]) -> None:

@@ -76,15 +76,6 @@ def encode_resized(image: Image) -> str:
     return _data_url("image/png", file.getvalue())
 
 
-def encode_original(image: Image) -> str:
-    """A data URL of an image as it is, for a server that treats images as we do; one that is transformed as its pixels."""
-    if not image.transform:
-        return _data_url(f"image/{image.format.lower()}", image.data)
-    file = io.BytesIO()
-    image.pixels().save(file, "PNG", compress_level=1)
-    return _data_url("image/png", file.getvalue())
-
-
 def _data_url(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{b64encode(data).decode('ascii')}"
 

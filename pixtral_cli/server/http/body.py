@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 
+from pixtral_cli.api.attachments import CONTENT_TYPE, split
 from pixtral_cli.server.http.errors import ApiError, queue_full
 
 MAX_VALUES = 100_000
@@ -14,18 +15,25 @@ JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 class BodyReader:
-    """At most `limit` bytes a request within `seconds`, and `total` bytes of all requests that are being handled."""
+    """At most `limit` bytes a request within `seconds`, and `total` bytes of all requests that are being handled.
 
-    def __init__(self, limit: int, seconds: float, total: int) -> None:
+    `attachments`: requests with attachments are read too.
+    """
+
+    def __init__(self, limit: int, seconds: float, total: int, *, attachments: bool = False) -> None:
         self._limit = limit
         self._seconds = seconds
         self._total = total
+        self._kinds = ("application/json", *([CONTENT_TYPE] if attachments else []))
         self._held = 0
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytearray]:
-        """The body, counted in the total until the block is left. Raises ApiError 400, 408, 413, 415 or 503."""
-        _check_content_type(request)
+    async def read(self, request: Request) -> AsyncIterator[tuple[bytearray, memoryview]]:
+        """The JSON and the attachments, counted in the total until the block is left.
+
+        Raises ApiError 400, 408, 413, 415 or 503.
+        """
+        kind = self._content_type(request)
         self._check_size(int(request.headers.get("content-length", 0)))
         body = bytearray()
         try:
@@ -36,8 +44,9 @@ class BodyReader:
                     self._check_size(len(body))
                     if self._held > self._total:
                         raise queue_full(5)
-            await asyncio.to_thread(_check_value_count, body)
-            yield body
+            text, attached = split(body) if kind == CONTENT_TYPE else (body, memoryview(b""))
+            await asyncio.to_thread(_check_value_count, text)
+            yield text, attached
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -46,6 +55,12 @@ class BodyReader:
             ) from None
         finally:
             self._held -= len(body)
+
+    def _content_type(self, request: Request) -> str:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in self._kinds:
+            raise ApiError(415, "Content-Type must be application/json.", code="unsupported_media_type")
+        return kind
 
     def _check_size(self, size: int) -> None:
         if size > self._limit:
@@ -61,9 +76,3 @@ def _check_value_count(body: bytearray) -> None:
 
 def _count_values(body: bytes | bytearray) -> int:
     return sum(map(body.count, (b",", b"[", b"{")))
-
-
-def _check_content_type(request: Request) -> None:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise ApiError(415, "Content-Type must be application/json.", code="unsupported_media_type")

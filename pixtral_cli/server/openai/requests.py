@@ -150,7 +150,7 @@ def _check_messages(request: ChatRequest) -> None:
         last = f"messages.{len(request.messages) - 1}.role"
         raise ApiError(400, "The last message must be the user's.", param=last, code="invalid_value")
     urls = [part.url for message in request.messages for part in _content_parts(message) if isinstance(part, ImagePart)]
-    fetched = [url for url in urls if url[:5].lower() != "data:"]
+    fetched = [url for url in urls if url[:5].lower() in ("http:", "https")]
     if len(urls) > MAX_IMAGES or len(fetched) > MAX_URLS:
         limits = f"at most {MAX_IMAGES} images, {MAX_URLS} of them by URL"
         raise ApiError(400, f"Too many images: {limits}.", param="messages", code="too_many_images")

@@ -11,13 +11,14 @@ from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from pixtral_cli import images
+from pixtral_cli.api.attachments import CONTENT_TYPE, Attachments
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import Endpoint, parse_endpoint
 from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
-from pixtral_cli.images.transform import size_in_patches
+from pixtral_cli.images.transform import Box, size_in_patches
 from tests.fakes import FakeEngine
 from tests.server.serving import png, serving
 
@@ -47,15 +48,59 @@ def test_a_conversation_arrives_as_it_was_and_its_answer_comes_back_in_pieces() 
     picture = images.from_bytes(png(20, 10), "x.png")
     asked = [system("be kind"), user("what", [picture]), assistant("a thing"), user("sure?")]
     sampling = Sampling(0.5, 0.9, 7, ("END",), 50)
-    with serving(engine) as running:
-        chunks = list(remote(running.url, originals=True).stream(asked, sampling))
+    with serving(engine, trusted=True) as running:
+        chunks = list(remote(running.url, trusting=True).stream(asked, sampling))
     assert [chunk.text for chunk in chunks] == ["one ", "two ", "three", ""]
     assert chunks[-1] == Chunk("", "stop", Usage(16, 3, 10), Timings(ttft=0.25, decode=1.0, total=1.5))
     heard, how = engine.seen[0]
     assert how == sampling
     assert [message.role for message in heard] == ["system", "user", "assistant", "user"]
-    assert heard[1].images[0].sha256 == picture.sha256
+    assert heard[1].images == (picture,)
+    assert heard[1].images[0].data == picture.data
     assert heard[3].text == "sure?"
+
+
+def test_a_worker_gets_images_as_they_are_and_equal_bytes_once() -> None:
+    """More images than a server fetches by URL, with their transforms, names and formats."""
+    engine = FakeEngine(["yes"])
+    plain = images.from_bytes(png(20, 10), "x.png")
+    shown = [
+        plain,
+        plain.cropped(Box(1, 2, 3, 4)),
+        plain.rotated(90),
+        *(images.from_bytes(png(20, 10 + n), f"{n}") for n in range(1, 30)),
+    ]
+    asked = [user("what", shown)]
+    with serving(engine, trusted=True) as running:
+        remote_engine = remote(running.url, trusting=True)
+        assert said(remote_engine.stream(asked, Sampling())) == "yes"
+        assert len(remote_engine.measure(asked).images) == len(shown)
+    heard = engine.seen[0][0][0].images
+    assert heard == tuple(shown)
+    assert [image.data for image in heard] == [image.data for image in shown]
+    assert len(Attachments().body({})) + len(plain.data) == len(body_of(shown[:3]))
+
+
+def body_of(shown: list[images.Image]) -> bytes:
+    attachments = Attachments()
+    for image in shown:
+        attachments.url(image)
+    return attachments.body({})
+
+
+def test_a_server_for_others_takes_no_attachments() -> None:
+    engine = FakeEngine()
+    with serving(engine) as running, pytest.raises(PixtralError, match="Content-Type"):
+        said(remote(running.url, trusting=True).stream([user("what", [images.from_bytes(png(9, 9), "x")])], Sampling()))
+    assert not engine.seen
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", bytes(7) + b"\x09{}", b"\xff" * 16])
+def test_a_body_with_attachments_that_is_cut_short_is_refused(body: bytes) -> None:
+    with serving(FakeEngine(), trusted=True) as running:
+        reply = running.post(body, Content_Type=CONTENT_TYPE)
+    assert reply.status_code == 400
+    assert "cut short" in reply.json()["error"]["message"]
 
 
 def test_measuring_asks_a_server_of_ours() -> None:
