@@ -33,7 +33,7 @@ from pixtral_cli.server.openai import replies
 from pixtral_cli.server.openai.openapi import description
 from pixtral_cli.server.openai.requests import EngineRequest, ImageLoader, build_engine_request, make_image_loader
 from pixtral_cli.server.page import routes as pages
-from pixtral_cli.server.shapes import shape
+from pixtral_cli.server.shapes import responses, shape
 from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
@@ -82,7 +82,7 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
         Route("/health", server.health),
         Route("/metrics", server.show_metrics),
         Route("/openapi.json", server.openapi),
-        *([] if service.trusted else pages.routes()),
+        *([] if service.trusted else [*_shape_routes(server), *pages.routes()]),
     ]
     app = Starlette(
         routes=routes,
@@ -100,6 +100,11 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
     app.state.ending = server.ending
     app.state.queue = server.queue
     return app
+
+
+def _shape_routes(server: "_Handlers") -> list[Route]:
+    """The paths of other APIs than chat completions."""
+    return [Route("/v1/responses", server.answer(responses.parse), methods=["POST"])]
 
 
 class _Handlers:

@@ -60,9 +60,10 @@ class AccessMiddleware:
     def _has_key(self, headers: Mapping[str, str]) -> bool:
         if self._rules.api_key is None:
             return True
-        scheme, _, key = headers.get("authorization", "").partition(" ")
-        given = key.strip().encode("latin-1")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given, self._rules.api_key.encode())
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        given = (bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
+        expected = self._rules.api_key.encode()
+        return any(hmac.compare_digest(key.strip().encode("latin-1"), expected) for key in given)
 
 
 def _is_address(name: str) -> bool:

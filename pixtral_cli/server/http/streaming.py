@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -79,14 +79,14 @@ async def _until_disconnect(receive: Receive) -> None:
 class StreamResponse(Response):
     """Objects as they come. `resources` are released when the last one is sent or the client has disconnected.
 
-    `error` makes the object that a stream ends with that breaks off.
+    `error` makes the objects that a stream ends with that breaks off.
     """
 
     def __init__(
         self,
         objects: AsyncIterator[dict[str, Any]],
         framing: Framing,
-        error: Callable[[ApiError], dict[str, Any]],
+        error: Callable[[ApiError], Iterable[dict[str, Any]]],
         ending: asyncio.Event,
         resources: AsyncExitStack,
         read_timeout: float,
@@ -125,7 +125,7 @@ class StreamResponse(Response):
     async def _finish(self, send: Callable[[Message], Awaitable[None]], end: ApiError | bytes) -> None:
         if isinstance(end, ApiError):
             self._broke()
-            end = self._framing.encode(self._error(end))
+            end = b"".join(self._framing.encode(value) for value in self._error(end))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._read_timeout):
                 await send(_body_message(end, more=False))

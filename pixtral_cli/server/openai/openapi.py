@@ -8,10 +8,14 @@ from pydantic.json_schema import models_json_schema
 from pixtral_cli import __version__
 from pixtral_cli.server.openai import replies
 from pixtral_cli.server.openai.request_schema import ChatRequest
+from pixtral_cli.server.shapes.responses_schema import Response, ResponsesRequest
 
 SCHEMAS = (
     ChatRequest, replies.Completion, replies.Model, replies.Models, replies.Cost, replies.Versions, replies.ErrorBody,
+    ResponsesRequest, Response,
 )  # fmt: skip
+
+EVENTS = "text/event-stream"
 
 
 @cache
@@ -33,13 +37,11 @@ def description() -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
-    completion = {"application/json": _schema_ref("Completion"), "text/event-stream": {"schema": {"type": "string"}}}
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     return {
-        "/v1/chat/completions": {"post": _post_operation("Answer a conversation", completion)},
-        "/v1/measure": {
-            "post": _post_operation("Count the tokens of a conversation", {"application/json": _schema_ref("Cost")})
-        },
+        "/v1/chat/completions": {"post": _post_operation("Answer a conversation", "ChatRequest", "Completion", EVENTS)},
+        "/v1/responses": {"post": _post_operation("OpenAI's Responses API", "ResponsesRequest", "Response", EVENTS)},
+        "/v1/measure": {"post": _post_operation("Count the tokens of a conversation", "ChatRequest", "Cost")},
         "/v1/models": {"get": _operation("The model served", {"application/json": _schema_ref("Models")}, ())},
         "/v1/models/{name}": {
             "get": _operation("One name of the model", {"application/json": _schema_ref("Model")}, (404,))
@@ -61,8 +63,12 @@ def _paths() -> dict[str, Any]:
     }
 
 
-def _post_operation(summary: str, content: dict[str, Any]) -> dict[str, Any]:
-    body = {"required": True, "content": {"application/json": _schema_ref("ChatRequest")}}
+def _post_operation(summary: str, request: str, reply: str, streams: str | None = None) -> dict[str, Any]:
+    """An operation with a body. `streams`: the media type of its reply when that is a stream."""
+    body = {"required": True, "content": {"application/json": _schema_ref(request)}}
+    content = {"application/json": _schema_ref(reply)}
+    if streams:
+        content[streams] = {"schema": {"description": "Objects one after the other, when `stream` is true."}}
     return _operation(summary, content, (400, 404, 408, 413, 415, 500, 503)) | {"requestBody": body}
 
 

@@ -143,9 +143,9 @@ class ReplyBuilder:
         text = [self._chunk({"content": chunk.text})] if chunk.text else []
         return [*text, *self._last(chunk)] if chunk.finish_reason else text
 
-    def error(self, error: ApiError) -> dict[str, Any]:
+    def error(self, error: ApiError) -> list[dict[str, Any]]:
         """OpenAI's error object."""
-        return error.body
+        return [error.body]
 
     def _last(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
         last = self._chunk({}, _finish_reason(chunk)) | {"timings": _timings(chunk)}

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MIN_SEED
 
@@ -22,6 +22,15 @@ ShortText: TypeAlias = Annotated[str, Field(max_length=512)]
 ZeroNumber: TypeAlias = Annotated[float, Field(ge=0, le=0)]
 # -1 is the rest of the context window, as at llama.cpp's server.
 TokenLimit: TypeAlias = Annotated[int, Field(ge=1, le=10_000_000)] | Literal[-1]
+
+
+def _refuse_true(value: bool) -> bool:
+    if value:
+        raise ValueError("only false is taken here")
+    return value
+
+
+Refused: TypeAlias = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})]
 EmptyList: TypeAlias = Annotated[list[Any], Field(max_length=0)]
 
 

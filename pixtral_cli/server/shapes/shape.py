@@ -31,7 +31,7 @@ class Reply(Protocol):
         """What is sent for a chunk; for the last one all that ends the stream."""
         ...
 
-    def error(self, error: ApiError) -> dict[str, Any]:
+    def error(self, error: ApiError) -> Iterable[dict[str, Any]]:
         """What a stream ends with that breaks off."""
         ...
 

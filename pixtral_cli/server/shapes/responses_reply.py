@@ -1,0 +1,166 @@
+"""Writes a reply of OpenAI's Responses API: the response object, or its events in their order, numbered from 0."""
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from pixtral_cli.chat import engine
+from pixtral_cli.chat.engine import Chunk, Sampling
+from pixtral_cli.server.http.errors import ApiError
+from pixtral_cli.server.http.streaming import NAMED_EVENTS
+from pixtral_cli.server.openai.requests import EngineRequest
+from pixtral_cli.server.shapes.responses_schema import (
+    InputTokensDetails,
+    OutputTokensDetails,
+    Response,
+    ResponsesRequest,
+    ResponseUsage,
+)
+
+Event = dict[str, Any]
+Kind = Literal["message", "reasoning"]
+PREFIXES: dict[Kind, str] = {"message": "msg", "reasoning": "rs"}
+TEXT_EVENTS: dict[Kind, str] = {"message": "response.output_text", "reasoning": "response.reasoning_text"}
+
+
+class ResponsesReply:
+    """One response. Its output grows item by item: reasoning, where the model thinks, and the message."""
+
+    framing = NAMED_EVENTS
+
+    def __init__(self, request: ResponsesRequest, model: str, answerable: EngineRequest) -> None:
+        self._response = _new_response(request, model, answerable.sampling)
+        self._output: list[dict[str, Any]] = []
+        self._text = ""  # of the open item
+        self._open: Kind | None = None
+        self._number = 0
+
+    def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
+        """The response object."""
+        for chunk in chunks:
+            self.piece(chunk)
+        return self._response.model_dump()
+
+    def begin(self) -> list[Event]:
+        """The response before its first output."""
+        return [
+            self._event("response.created", response=self._response.model_dump()),
+            self._event("response.in_progress", response=self._response.model_dump()),
+        ]
+
+    def piece(self, chunk: Chunk) -> list[Event]:
+        """The events of a chunk."""
+        return [*self._added(chunk), *(self._finished(chunk) if chunk.finish_reason else ())]
+
+    def error(self, error: ApiError) -> list[Event]:
+        """The events of a response that has failed."""
+        failed = {"status": "failed", "error": {"code": "server_error", "message": error.message}}
+        response = self._response.model_dump() | failed | {"output": self._output}
+        return [
+            self._event("error", code=error.code, message=error.message, param=error.param),
+            self._event("response.failed", response=response),
+        ]
+
+    def _added(self, chunk: Chunk) -> Iterator[Event]:
+        if chunk.reasoning:
+            yield from self._write("reasoning", chunk.reasoning)
+        if chunk.text:
+            yield from self._write("message", chunk.text)
+
+    def _finished(self, chunk: Chunk) -> Iterator[Event]:
+        cut = chunk.finish_reason == "length"
+        if not any(item["type"] == "message" for item in self._output):
+            yield from self._write("message", "")  # an empty answer is a message, too
+        yield from self._close("incomplete" if cut else "completed")
+        end = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+        done = end if cut else {"status": "completed", "completed_at": int(time.time())}
+        usage = _usage(chunk.usage or engine.Usage())
+        self._response = Response.model_validate(
+            {**self._response.model_dump(), **done, "output": self._output, "usage": usage}
+        )
+        name = "response.incomplete" if cut else "response.completed"
+        yield self._event(name, response=self._response.model_dump())
+
+    def _write(self, kind: Kind, text: str) -> Iterator[Event]:
+        if self._open != kind:
+            yield from self._close("completed")
+            yield from self._begin(kind)
+        self._text += text
+        if text:
+            yield self._part_event(f"{TEXT_EVENTS[kind]}.delta", delta=text, **_logprobs(kind))
+
+    def _begin(self, kind: Kind) -> Iterator[Event]:
+        self._open, self._text = kind, ""
+        item: dict[str, Any] = {"id": f"{PREFIXES[kind]}_{uuid.uuid4().hex}", "type": kind, "status": "in_progress"}
+        item |= {"role": "assistant", "content": []} if kind == "message" else {"summary": [], "content": []}
+        self._output.append(item)
+        yield self._item_event("response.output_item.added")
+        yield self._part_event("response.content_part.added", part=_content_part(kind, ""))
+
+    def _close(self, status: str) -> Iterator[Event]:
+        if kind := self._open:
+            part = _content_part(kind, self._text)
+            yield self._part_event(f"{TEXT_EVENTS[kind]}.done", text=self._text, **_logprobs(kind))
+            yield self._part_event("response.content_part.done", part=part)
+            self._output[-1] |= {"status": status, "content": [part]}
+            yield self._item_event("response.output_item.done")
+        self._open = None
+
+    def _item_event(self, kind: str) -> Event:
+        return self._event(kind, output_index=len(self._output) - 1, item=dict(self._output[-1]))
+
+    def _part_event(self, kind: str, **more: Any) -> Event:
+        place = {"item_id": self._output[-1]["id"], "output_index": len(self._output) - 1, "content_index": 0}
+        return self._event(kind, **place, **more)
+
+    def _event(self, kind: str, **more: Any) -> Event:
+        number, self._number = self._number, self._number + 1
+        return {"type": kind, "sequence_number": number, **more}
+
+
+def _content_part(kind: Kind, text: str) -> dict[str, Any]:
+    if kind == "reasoning":
+        return {"type": "reasoning_text", "text": text}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _logprobs(kind: Kind) -> dict[str, Any]:
+    return {"logprobs": []} if kind == "message" else {}
+
+
+def _new_response(request: ResponsesRequest, model: str, sampling: Sampling) -> Response:
+    wanted = request.text.format if request.text else None
+    text = {"format": wanted.model_dump(by_alias=True, exclude_none=True) if wanted else {"type": "text"}}
+    return Response(
+        id=f"resp_{uuid.uuid4().hex}",
+        created_at=int(time.time()),
+        status="in_progress",
+        instructions=request.instructions,
+        max_output_tokens=request.max_output_tokens,
+        max_tool_calls=request.max_tool_calls,
+        metadata=request.metadata or {},
+        model=model,
+        output=[],
+        parallel_tool_calls=request.parallel_tool_calls is not False,
+        prompt_cache_key=request.prompt_cache_key,
+        reasoning={"effort": None, "summary": None},
+        safety_identifier=request.safety_identifier,
+        service_tier="default",
+        temperature=sampling.temperature,
+        text=text,
+        tool_choice=request.tool_choice or "auto",
+        tools=request.tools or [],
+        top_p=sampling.top_p,
+        user=request.user,
+    )
+
+
+def _usage(usage: engine.Usage) -> dict[str, Any]:
+    return ResponseUsage(
+        input_tokens=usage.prompt_tokens,
+        input_tokens_details=InputTokensDetails(cached_tokens=usage.cached_tokens),
+        output_tokens=usage.completion_tokens,
+        output_tokens_details=OutputTokensDetails(reasoning_tokens=usage.reasoning_tokens),
+        total_tokens=usage.prompt_tokens + usage.completion_tokens,
+    ).model_dump()
