@@ -43,6 +43,7 @@ class Config:
     ray: str | None = None
     preview: bool | None = None
     plain: bool | None = None
+    thinking: str | None = None
     offline: bool | None = None
     no_log: bool | None = None
     models: Mapping[str, Mapping[str, Any]] | None = None
@@ -150,12 +151,15 @@ def convert(key: str, value: Any, where: str) -> Any:
         converted = kind(value)
     except (TypeError, ValueError):
         raise UsageError(f"{where}{key} wants {_TYPE_NAMES[kind]}, not {value!r}") from None
+    if key in CHOICES and converted not in CHOICES[key]:
+        raise UsageError(f"{where}{key} wants {', '.join(CHOICES[key][:-1])} or {CHOICES[key][-1]}, not {value!r}")
     least, most, words = RANGES.get(key, (None, None, ""))
     if least is not None and not least <= converted <= most:
         raise UsageError(f"{where}{key} wants {words}, not {value!r}")
     return converted
 
 
+CHOICES: dict[str, tuple[str, ...]] = {"thinking": ("show", "fold", "hide")}
 _TYPE_NAMES: dict[type, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -191,8 +195,8 @@ def describe(env: Mapping[str, str] = os.environ) -> list[str]:
 DEFAULTS = {
     "model": "the best downloaded model that fits, else demo", "engine": "local", "device": "auto", "dtype": "auto",
     "quantize": "auto", "temperature": "0.35, or the model's own", "top_p": "1.0", "max_tokens": "what the window leaves",
-    "tensor_parallel_size": "1", "pipeline_parallel_size": "1", "preview": "true", "plain": "false", "offline": "false",
-    "no_log": "false",
+    "tensor_parallel_size": "1", "pipeline_parallel_size": "1", "preview": "true", "plain": "false",
+    "thinking": "fold", "offline": "false", "no_log": "false",
 }  # fmt: skip
 
 

@@ -9,12 +9,12 @@ from pixtral_cli.chat.message import Message
 
 @dataclass
 class FakeEngine:
-    """Answers with the queued texts, one chunk a word (or the given list of chunks); an exception in the queue is raised.
+    """Answers with the queued texts, one chunk a word (or the given pieces or chunks); an exception in the queue is raised.
 
     `seen` keeps what it was asked, `closed` how many answers were closed before their end.
     """
 
-    answers: list[str | list[str] | BaseException] = field(default_factory=list)
+    answers: "list[str | Sequence[str | Chunk] | BaseException]" = field(default_factory=list)
     context_window: int = 1000
     seen: list[tuple[tuple[Message, ...], Sampling]] = field(default_factory=list)
     closed: int = 0
@@ -27,12 +27,13 @@ class FakeEngine:
         pieces = _words(answer) if isinstance(answer, str) else answer
         try:
             for piece in pieces:
-                yield Chunk(piece)
+                yield Chunk(piece) if isinstance(piece, str) else piece
         except GeneratorExit:
             self.closed += 1
             raise
         cost = self.measure(messages)
-        usage = Usage(cost.prompt_tokens, len(pieces), cost.image_tokens, 0)
+        thoughts = sum(not isinstance(piece, str) and bool(piece.reasoning) for piece in pieces)
+        usage = Usage(cost.prompt_tokens, len(pieces), cost.image_tokens, 0, thoughts)
         yield Chunk(finish_reason="stop", usage=usage, timings=Timings(ttft=0.25, decode=1.0, total=1.5))
 
     def measure(self, messages: Sequence[Message]) -> Cost:

@@ -95,9 +95,19 @@ def message(value: object, field: str, load: Loader) -> Message:
         content = ""
     interrupted = expect(item.get("interrupted", False), bool, f"{field}.interrupted")
     for key, other in item.items():
-        if key not in ("role", "content", "name", "interrupted", "prefix") and other:
+        if key not in ("role", "content", "name", "interrupted", "prefix", "reasoning_content") and other:
             raise FieldError(f"{field}.{key[:40]}", "is not supported")
-    return Message(role, _parts(content, role, f"{field}.content", load), interrupted)
+    return Message(role, _parts(content, role, f"{field}.content", load), interrupted, _reasoning(item, role, field))
+
+
+def _reasoning(item: Mapping[str, Any], role: Role, field: str) -> str:
+    """What an assistant thought before its answer."""
+    field = f"{field}.reasoning_content"
+    text: str = expect(item.get("reasoning_content") or "", str, field)
+    if text and role != "assistant":
+        raise FieldError(field, f"stands in the message of the {role}; only an assistant thinks")
+    _check_text(text, field)
+    return text
 
 
 def _parts(content: object, role: Role, field: str, load: Loader) -> tuple[Part, ...]:
@@ -168,7 +178,8 @@ def to_wire(
 
 def _to_wire(message: Message, encode: Callable[[Image], Mapping[str, Any]]) -> dict[str, Any]:
     if not message.images:
-        return {"role": message.role, "content": message.text}
+        thought = {"reasoning_content": message.reasoning} if message.reasoning else {}
+        return {"role": message.role, **thought, "content": message.text}
     content = [
         {"type": "text", "text": part} if isinstance(part, str) else {"type": "image_url", "image_url": encode(part)}
         for part in message.parts

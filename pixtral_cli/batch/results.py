@@ -82,7 +82,8 @@ def success(row: InputRow, key: str, shape: ResultShape, answer: RowAnswer, mode
     line |= {
         "model": answer.model,
         "finish_reason": answer.finish_reason,
-        "usage": _token_counts(answer.usage) | {"image_tokens": answer.usage.image_tokens},
+        "usage": _token_counts(answer.usage)
+        | {"image_tokens": answer.usage.image_tokens, "reasoning_tokens": answer.usage.reasoning_tokens},
     }
     return Result(row.number, _plain_line(row, key, shape, line, None))
 
@@ -127,14 +128,17 @@ def _plain_line(row: InputRow, key: str, shape: ResultShape, said: Mapping[str, 
 def _completion(key: str, answer: RowAnswer) -> dict[str, Any]:
     message = {"role": "assistant", "content": answer.text, "refusal": None}
     reason = "length" if answer.finish_reason == "length" else "stop"
-    images = {"prompt_tokens_details": {"image_tokens": answer.usage.image_tokens}}
+    details = {
+        "prompt_tokens_details": {"image_tokens": answer.usage.image_tokens},
+        "completion_tokens_details": {"reasoning_tokens": answer.usage.reasoning_tokens},
+    }
     return {
         "id": f"chatcmpl-{key}",
         "object": "chat.completion",
         "created": int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()),
         "model": answer.model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
-        "usage": _token_counts(answer.usage) | images,
+        "usage": _token_counts(answer.usage) | details,
     }
 
 

@@ -129,7 +129,7 @@ class Conversation:
         """Ask, and yield the answer as it comes. `images` precede what is said.
 
         The question is stored before the engine starts, the answer before its last chunk is yielded. Closed, or failing
-        in the middle, the part there is becomes an interrupted answer; before the first text the question is
+        in the middle, the part there is becomes an interrupted answer; before the first text or thought the question is
         `unanswered`. Close the iterator (`contextlib.closing`) to stop.
         """
         question = Message("user", (*images, *_parts(said)))
@@ -160,32 +160,34 @@ class Conversation:
         yield from self._answer(engine, index, sampling)
 
     def _answer(self, engine: Engine, question: int, sampling: Sampling | None) -> Generator[Chunk, None, None]:
-        pieces: list[str] = []
+        pieces: list[Chunk] = []
         recorded = False
         try:
             stream = engine.stream(self._request(question), sampling or Sampling())
             try:
                 for chunk in stream:
-                    pieces.append(chunk.text)
+                    if chunk.text or chunk.reasoning:
+                        pieces.append(chunk)
                     if chunk.finish_reason:
                         recorded = True
-                        self._record(question, "".join(pieces), chunk.finish_reason == "interrupted")
+                        self._record(question, pieces, chunk.finish_reason == "interrupted")
                     yield chunk
             finally:
                 if close := getattr(stream, "close", None):
                     close()
         except UNANSWERABLE:
-            if not any(pieces) and not self._tree.children(question):
+            if not pieces and not self._tree.children(question):
                 self._tree.change(question, failed=True)
                 self._keep()
             raise
         finally:
-            if not recorded and any(pieces):
-                self._record(question, "".join(pieces), interrupted=True)
+            if not recorded and pieces:
+                self._record(question, pieces, interrupted=True)
 
-    def _record(self, question: int, text: str, interrupted: bool) -> None:
+    def _record(self, question: int, pieces: Sequence[Chunk], interrupted: bool) -> None:
         """Add an answer. It is shown, unless it was cut short and a finished one is there."""
-        answer = self._tree.add(assistant(text, interrupted=interrupted), question)
+        text, reasoning = "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces)
+        answer = self._tree.add(assistant(text, interrupted=interrupted, reasoning=reasoning), question)
         shown = self._tree.nodes[self._tree.head] if self._tree.head is not None else None
         finished = shown and shown.message.role == "assistant" and not shown.message.interrupted
         if not (interrupted and finished):

@@ -99,6 +99,7 @@ def ask(
     no_stdin: NoStdin = False,
     plain: options.Plain = False,
     raw: options.Raw = False,
+    thinking: options.Thinking = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -143,8 +144,9 @@ def ask(
     _check_layout(asked_with.schema, format, extract)
     layout, whole = ANSWER_FORMATS[format]
     out = choose_output(
-        format=whole, plain=bool(settings.plain), raw=raw, stream=not no_stream, quiet=quiet, model=chosen.name
-    )
+        format=whole, plain=bool(settings.plain), raw=raw, stream=not no_stream, quiet=quiet, model=chosen.name,
+        thinking=thinking, folding=settings.thinking,
+    )  # fmt: skip
     target = output if str(output) not in ("-", "/dev/stdout") else None
     request = Request(
         question, image or (), asked_with, read_stdin=not no_stdin, extract=extract or "",

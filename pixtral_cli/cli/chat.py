@@ -36,6 +36,7 @@ def chat(
     keep_alive: options.KeepAlive = None,
     plain: options.Plain = False,
     raw: options.Raw = False,
+    thinking: options.Thinking = None,
     verbose: options.Verbose = False,
 ) -> None:
     """Talk with a model about pictures. Every conversation is saved as it happens."""
@@ -83,7 +84,7 @@ def chat(
             question=question.strip(),
             template=in_use,
         ),
-        choose_output(plain=bool(settings.plain)),
+        choose_output(plain=bool(settings.plain), thinking=thinking, folding=settings.thinking),
         sessions,
         config.paths().state / "lines.jsonl",
     )

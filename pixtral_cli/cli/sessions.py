@@ -35,6 +35,7 @@ Branch = Annotated[
     int | None,
     typer.Option("--branch", min=1, metavar="N", help="Another branch than the one shown.", show_default=False),
 ]
+Thinking = Annotated[bool, typer.Option("--thinking", help="With what a reasoning model thought before its answers.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -55,12 +56,14 @@ def list_(limit: Limit = None, format: ListFormatOption = ListFormat.text) -> No
 
 
 @app.command()
-def show(session: SessionId, branch: Branch = None, format: ListFormatOption = ListFormat.text) -> None:
+def show(
+    session: SessionId, branch: Branch = None, format: ListFormatOption = ListFormat.text, thinking: Thinking = False
+) -> None:
     """Show what was said."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.show_session(session, choose_output(), branch=branch, as_json=format is ListFormat.json)
+    saved.show_session(session, choose_output(), branch=branch, as_json=format is ListFormat.json, thinking=thinking)
 
 
 @app.command()
@@ -88,6 +91,7 @@ def export(
         typer.Option("--format", help="md, html, json or jsonl.  [default: what -o ends in; md]", show_default=False),
     ] = None,
     branch: Branch = None,
+    thinking: Thinking = False,
 ) -> None:
     """Write a conversation as Markdown, as one HTML page with its images inside, or as JSON that `import` takes."""
     from pixtral_cli.sessions.transcript import Format
@@ -95,7 +99,7 @@ def export(
     from pixtral_cli.terminal.views import sessions as saved
 
     file, form = output if str(output) != "-" else None, Format(format) if format else None
-    saved.export_session(session, choose_output(), file=file, form=form, branch=branch)
+    saved.export_session(session, choose_output(), file=file, form=form, branch=branch, thinking=thinking)
 
 
 @app.command("import")

@@ -20,6 +20,7 @@ MESSAGE = (NOTHING, int, int, TEXT, TEXT, int, int, TEXT, NUMBER, int)
 IMAGE = (NOTHING, TEXT, TEXT, int, int, bytes, int)
 BRANCHES = (NOTHING, (int, NOTHING), int, int, TEXT, TEXT, int)
 PLACEMENT = (int, int, TEXT, TEXT, (str, NOTHING), int)
+DETAILS = (NOTHING, TEXT, int)
 
 
 @dataclass
@@ -31,6 +32,7 @@ class _Recovered:
     placements: dict[int, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
     images: set[str] = field(default_factory=set)
     branches: dict[int, list[Any]] = field(default_factory=dict)
+    details: dict[int, list[Any]] = field(default_factory=dict)
 
 
 def recover_sessions(file: Path, log: Path, connection: sqlite3.Connection) -> tuple[int, int]:
@@ -51,6 +53,8 @@ def recover_sessions(file: Path, log: Path, connection: sqlite3.Connection) -> t
             found.placements[row[0]].append([rowid, *row])
         elif _has_types(row, BRANCHES):
             found.branches[rowid] = row
+        elif _has_types(row, DETAILS) and rows.intact([rowid, *row[1:]]):
+            found.details[rowid] = [rowid, *row[1:]]
         elif _has_types(row, IMAGE) and rows.image_intact(row):
             found.images.add(row[1])
             connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -111,4 +115,4 @@ def _message(found: _Recovered, id_: int, row: list[Any]) -> Message:
         placed.append((at, here))
     parts = rows.parts(text, placed)
     lost = (f"[an image {LOST}",) * (count - len(kept))
-    return Message(row[3], (*lost, *parts), bool(row[6]))
+    return rows.with_details(Message(row[3], (*lost, *parts), bool(row[6])), found.details.get(id_))

@@ -9,7 +9,7 @@ import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from pixtral_cli.chat.message import Message, Part
@@ -49,6 +49,13 @@ CREATE TABLE branches (
     touched INTEGER NOT NULL, tree TEXT NOT NULL, settings TEXT NOT NULL, checksum INTEGER NOT NULL
 );
 CREATE INDEX touched ON branches (touched)
+"""
+
+# Version 3: what a message has besides parts, as JSON: `reasoning`, what was thought before the answer.
+DETAILS = """
+CREATE TABLE details (
+    message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, fields TEXT NOT NULL, checksum INTEGER NOT NULL
+)
 """
 
 LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
@@ -127,6 +134,23 @@ def write(connection: sqlite3.Connection, session: int, position: int, message: 
         store_image(connection, part)
         placement = (cursor.lastrowid, at, part.sha256, utf8_text(part.name), str(part.transform) or None)
         connection.execute("INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?)", (*placement, checksum(*placement)))
+    if fields := message_details(message):
+        details = (cursor.lastrowid, json.dumps(fields))
+        connection.execute("INSERT INTO details VALUES (?, ?, ?)", (*details, checksum(*details)))
+
+
+def message_details(message: Message) -> dict[str, Any]:
+    """What a message has besides role, parts and interruption."""
+    return {"reasoning": utf8_text(message.reasoning)} if message.reasoning else {}
+
+
+def with_details(message: Message, row: Sequence[Any] | None) -> Message:
+    """The message with the fields of its row of `details`, if it has one. Raises DamagedRow."""
+    if row is None:
+        return message
+    if not intact(row):
+        raise DamagedRow("the details of a message")
+    return replace(message, reasoning=json.loads(row[1]).get("reasoning", ""))
 
 
 def store_image(connection: sqlite3.Connection, image: Image) -> None:
@@ -150,7 +174,9 @@ def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple
             raise DamagedRow(f"message {expected} of session {session}")
         _, _, _, role, text, _, interrupted, model, created, _ = row
         placed = [(at, _image(connection, found, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
-        result.append((Message(role, parts(text, placed), bool(interrupted)), Stamp(created, model)))
+        details = connection.execute("SELECT * FROM details WHERE message = ?", (row[0],)).fetchone()
+        message = with_details(Message(role, parts(text, placed), bool(interrupted)), details)
+        result.append((message, Stamp(created, model)))
     if len(result) != count:
         raise DamagedRow(f"{len(result)} of {count} messages of session {session}")
     return result

@@ -35,7 +35,8 @@ class Format(StrEnum):
 class Transcript:
     """What was said and what is known of it; `created` in seconds since 1970.
 
-    `branch`: which branch of the conversation it is, and of how many. `image_keys`: see `Snapshot`.
+    `branch`: which branch of the conversation it is, and of how many. `image_keys`: see `Snapshot`. `thinking`: what was
+    thought before the answers is part of what is written.
     """
 
     messages: tuple[Message, ...]
@@ -46,6 +47,12 @@ class Transcript:
     created: float | None = None
     branch: tuple[int, int] = (1, 1)
     image_keys: tuple[str, ...] = ()
+    thinking: bool = False
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """The messages as they are written."""
+        return self.messages if self.thinking else tuple(replace(message, reasoning="") for message in self.messages)
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -79,7 +86,7 @@ def render(transcript: Transcript, form: Format) -> str:
         from pixtral_cli.sessions import transcript_html
 
         return transcript_html.html(
-            transcript.messages, transcript.numbers, system=transcript.system, title=transcript.title or UNTITLED,
+            transcript.said, transcript.numbers, system=transcript.system, title=transcript.title or UNTITLED,
             about=transcript.about, model=transcript.model,
         )  # fmt: skip
     return _json(transcript) if form is Format.json else _jsonl(transcript)
@@ -113,8 +120,12 @@ def markdown(transcript: Transcript, address: Address | None) -> str:
     pieces = [f"# {transcript.title or UNTITLED}", f"*{transcript.about}*" if transcript.about else ""]
     if transcript.system:
         pieces.append("\n".join(f"> {line}" for line in transcript.system.splitlines()))
-    for message in transcript.messages:
+    for message in transcript.said:
         pieces.append(f"## {'You' if message.role == 'user' else transcript.model or 'Answer'}")
+        if message.reasoning:
+            pieces.append(
+                "\n".join(f"> {line}".rstrip() for line in ["*Thinking*", "", *message.reasoning.strip().splitlines()])
+            )
         pieces.append("".join(_in_markdown(part, numbers, address) for part in message.parts).strip())
         pieces.append("*(interrupted)*" if message.interrupted else "")
     return "\n\n".join(filter(None, pieces)) + "\n"
@@ -168,7 +179,7 @@ def _jsonl(transcript: Transcript) -> str:
 
 
 def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
-    said = (*((system(transcript.system),) if transcript.system else ()), *transcript.messages)
+    said = (*((system(transcript.system),) if transcript.system else ()), *transcript.said)
     for message, line in zip(said, wire.to_wire(said, _image_fields), strict=True):
         yield {**line, "interrupted": True} if message.interrupted else line
 

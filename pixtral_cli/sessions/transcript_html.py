@@ -31,6 +31,8 @@ h1 {{ font-size: 1.5rem; line-height: 1.25; margin: 0 }}
 .who {{ font-weight: 600; margin: 1.6rem 0 .3rem }}
 .user {{ background: var(--mine); border-radius: .8rem; padding: .8rem 1rem }}
 .typed {{ white-space: pre-wrap }}
+details {{ color: var(--faint); margin: .3rem 0 .8rem }}
+details .typed {{ border-left: 3px solid var(--line); padding-left: 1rem }}
 .system {{ border-left: 3px solid var(--line); padding-left: 1rem; color: var(--faint) }}
 figure {{ margin: .4rem 0 }}
 img {{ display: block; max-width: 100%; max-height: 28rem; border-radius: .5rem; border: 1px solid var(--line) }}
@@ -74,7 +76,15 @@ def html(
 def _answer(message: Message) -> str:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     stopped = '<p class="stopped">(interrupted)</p>' if message.interrupted else ""
-    return f"{reader.render(message.text)}{stopped}"
+    return f"{_thinking(message)}{reader.render(message.text)}{stopped}"
+
+
+def _thinking(message: Message) -> str:
+    if not message.reasoning:
+        return ""
+    words = len(message.reasoning.split())
+    text = f'<div class="typed" dir="auto">{escape(message.reasoning.strip())}</div>'
+    return f"<details><summary>Thinking, {words:,} word{'' if words == 1 else 's'}</summary>{text}</details>\n"
 
 
 def _said(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:

@@ -104,6 +104,13 @@ Output = Annotated[
 ]
 Plain = Annotated[bool, _option(OUTPUT, "--plain", help="No colours, boxes or redrawing.")]
 Raw = Annotated[bool, _option(OUTPUT, "--raw", help="Show answers as they were written, Markdown and all.")]
+Thinking = Annotated[
+    bool | None,
+    _option(
+        OUTPUT, "--thinking/--no-thinking",
+        help="Show what a reasoning model thinks first.  [default: folded to a line; not in a pipe]",
+    ),
+]  # fmt: skip
 Verbose = Annotated[bool, _option(OUTPUT, "--verbose", "-v", help="Statistics on stderr.")]
 Quiet = Annotated[bool, _option(OUTPUT, "--quiet", "-q", help="No notes on stderr, errors alone.")]
 

@@ -94,13 +94,13 @@ class RemoteEngine:
         length = 0
         for event in events:
             chunk = self._read(event)
-            first = first or (time.monotonic() if chunk.text else 0.0)
-            length += len(chunk.text)
+            first = first or (time.monotonic() if chunk.text or chunk.reasoning else 0.0)
+            length += len(chunk.text) + len(chunk.reasoning)
             if length > MAX_ANSWER:
                 raise self._client.broken("sent an answer without end")
             last = _merge(last, chunk)
-            if chunk.text:
-                yield Chunk(chunk.text)
+            if chunk.text or chunk.reasoning:
+                yield Chunk(chunk.text, reasoning=chunk.reasoning)
         if last.finish_reason is None:
             raise NetworkError(f"{self._client.server.name} broke off in the middle of the answer", "Try again")
         now = time.monotonic()

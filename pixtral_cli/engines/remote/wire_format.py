@@ -27,7 +27,9 @@ def build_request(
         messages = with_schema_prompt(messages, sampling.schema)
     body: dict[str, Any] = {
         "model": model,
-        "messages": [_message(message, url) for message in messages if message.text or message.role == "user"],
+        "messages": [
+            _message(message, url, mistral=mistral) for message in messages if message.text or message.role == "user"
+        ],
         "stream": True,
         "temperature": sampling.temperature,
     }
@@ -47,7 +49,9 @@ def build_request(
     return body
 
 
-def _message(message: Message, url: Callable[[Image], str]) -> dict[str, Any]:
+def _message(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:
+    if message.reasoning:
+        return _thinking_message(message, mistral=mistral)
     if not message.images:
         return {"role": message.role, "content": message.text}
     parts = [
@@ -58,6 +62,14 @@ def _message(message: Message, url: Callable[[Image], str]) -> dict[str, Any]:
         if part
     ]
     return {"role": message.role, "content": parts}
+
+
+def _thinking_message(message: Message, *, mistral: bool) -> dict[str, Any]:
+    """An answer with what was thought before it: a part of the content at La Plateforme, a field of its own elsewhere."""
+    if not mistral:
+        return {"role": message.role, "reasoning_content": message.reasoning, "content": message.text}
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": message.reasoning}], "closed": True}
+    return {"role": message.role, "content": [thinking, {"type": "text", "text": message.text}]}
 
 
 def encode_resized(image: Image) -> str:
@@ -93,25 +105,42 @@ def parse_event(event: Any) -> Chunk:
     if not isinstance(choice, dict):
         raise MalformedEvent
     content = choice.get("delta") or choice.get("message") or {}
+    content = content if isinstance(content, dict) else {}
     reason = choice.get("finish_reason")
+    text, reasoning = _parse_content(content.get("content"))
     return Chunk(
-        _parse_text(content.get("content") if isinstance(content, dict) else None),
+        text,
         FINISH_REASONS.get(str(reason), "stop") if reason else None,
         _parse_usage(event.get("usage")),
         _parse_timings(event.get("timings")),
+        reasoning or _parse_reasoning(content),
     )
 
 
-def _parse_text(content: Any) -> str:
-    """Text as a string, or as La Plateforme's list of parts, of which the thinking is left out."""
+def _parse_content(content: Any) -> tuple[str, str]:
+    """Text and thinking: of a string, which is text, or of La Plateforme's list of parts."""
     if content is None:
-        return ""
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        content = "".join(text if isinstance(text, str) else "" for text in texts)
-    if not isinstance(content, str):
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    if not isinstance(content, list):
         raise MalformedEvent
-    return content
+    parts = [part for part in content if isinstance(part, dict)]
+    return _texts(parts), "".join(_texts(part.get("thinking")) for part in parts if part.get("type") == "thinking")
+
+
+def _texts(parts: Any) -> str:
+    """The texts of a list of parts together."""
+    if isinstance(parts, str):
+        return parts
+    texts = [part.get("text") for part in parts or () if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _parse_reasoning(content: dict[str, Any]) -> str:
+    """Thinking in a field of its own, by either of the names that servers give it."""
+    found = content.get("reasoning_content") or content.get("reasoning")
+    return found if isinstance(found, str) else ""
 
 
 def _parse_usage(usage: Any) -> Usage | None:
@@ -119,11 +148,13 @@ def _parse_usage(usage: Any) -> Usage | None:
         return None
     details = usage.get("prompt_tokens_details")
     details = details if isinstance(details, dict) else {}
+    answer = usage.get("completion_tokens_details")
     return Usage(
         _count(usage, "prompt_tokens"),
         _count(usage, "completion_tokens"),
         _count(details, "image_tokens"),
         _count(details, "cached_tokens"),
+        _count(answer if isinstance(answer, dict) else {}, "reasoning_tokens"),
     )
 
 

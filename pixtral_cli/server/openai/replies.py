@@ -18,11 +18,16 @@ class PromptDetails(BaseModel):
     image_tokens: int
 
 
+class CompletionDetails(BaseModel):
+    reasoning_tokens: int = Field(description="Spent on thinking before the answer.")
+
+
 class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
+    completion_tokens_details: CompletionDetails
 
     @classmethod
     def of(cls, usage: engine.Usage) -> "Usage":
@@ -31,6 +36,7 @@ class Usage(BaseModel):
             completion_tokens=usage.completion_tokens,
             total_tokens=usage.prompt_tokens + usage.completion_tokens,
             prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens, image_tokens=usage.image_tokens),
+            completion_tokens_details=CompletionDetails(reasoning_tokens=usage.reasoning_tokens),
         )
 
 
@@ -40,6 +46,7 @@ FinishReason = Literal["stop", "length"]
 class ResponseMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
+    reasoning_content: str | None = Field(None, description="What a reasoning model thought before the answer.")
     refusal: None = None
 
 
@@ -129,8 +136,9 @@ class ReplyBuilder:
     def whole(self, chunks: Sequence[engine.Chunk]) -> dict[str, Any]:
         """The answer as one object."""
         last = chunks[-1]
-        text = "".join(chunk.text for chunk in chunks)
-        choice = Choice(message=ResponseMessage(content=text), finish_reason=_finish_reason(last))
+        text, reasoning = ("".join(getattr(chunk, kind) for chunk in chunks) for kind in ("text", "reasoning"))
+        message = ResponseMessage(content=text, reasoning_content=reasoning or None)
+        choice = Choice(message=message, finish_reason=_finish_reason(last))
         usage = Usage.of(last.usage or engine.Usage())
         return Completion(choices=[choice], usage=usage, timings=_timings(last), **self._common).model_dump()
 
@@ -139,9 +147,10 @@ class ReplyBuilder:
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def piece(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
-        """A chunk of text; for the last one the chunk with the finish reason, too."""
+        """What a chunk holds of thinking and of text; for the last one the chunk with the finish reason, too."""
+        thought = [self._chunk({"reasoning_content": chunk.reasoning})] if chunk.reasoning else []
         text = [self._chunk({"content": chunk.text})] if chunk.text else []
-        return [*text, *self._last(chunk)] if chunk.finish_reason else text
+        return [*thought, *text, *(self._last(chunk) if chunk.finish_reason else [])]
 
     def error(self, error: ApiError) -> list[dict[str, Any]]:
         """OpenAI's error object."""

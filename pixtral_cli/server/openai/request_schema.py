@@ -77,11 +77,13 @@ class UserMessage(Strict):
 
 
 class AssistantMessage(Strict):
-    """An earlier answer. The fields after `name` are what clients send back of it; they must be empty."""
+    """An earlier answer. The fields after `reasoning` are what clients send back of it; they must be empty."""
 
     role: Literal["assistant"]
     content: Text | Texts | None = None
     name: ShortText | None = None
+    reasoning_content: Text | None = Field(None, description="What was thought before the answer.")
+    reasoning: Text | None = Field(None, description="vLLM's name of `reasoning_content`.")
     prefix: Literal[False] | None = None
     tool_calls: EmptyList | None = None
     annotations: EmptyList | None = None
@@ -89,7 +91,6 @@ class AssistantMessage(Strict):
     refusal: None = None
     audio: None = None
     parsed: None = None
-    reasoning_content: None = None
 
 
 RequestMessage: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]

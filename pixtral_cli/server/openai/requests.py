@@ -180,7 +180,8 @@ async def _message(message: RequestMessage, where: str, load: ImageLoader) -> Me
         case SystemMessage():
             return Message("system", _texts(message.content))
         case AssistantMessage():
-            return Message("assistant", _texts(message.content or ""))
+            thought = message.reasoning_content or message.reasoning or ""
+            return Message("assistant", _texts(message.content or ""), reasoning=thought)
         case UserMessage(content=str(text)):
             return Message("user", (text,))
         case UserMessage():

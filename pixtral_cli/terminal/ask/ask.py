@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from pixtral_cli import images
 from pixtral_cli.chat import codeblocks
 from pixtral_cli.chat.conversation import Conversation
-from pixtral_cli.chat.engine import Cost, Engine, Sampling
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
@@ -31,11 +31,13 @@ from pixtral_cli.terminal.output.render import (
     answer_of,
     as_json,
     collect_chunks,
+    jsonl_pieces,
     render,
     show,
     statistics,
 )
 from pixtral_cli.terminal.output.structured import Layout, describe_schema, structured_text
+from pixtral_cli.terminal.output.thinking import marked
 from pixtral_cli.terminal.output.word_wrap import WordWrap
 from pixtral_cli.util.inputs import refuse_overwriting_inputs
 from pixtral_cli.util.sanitize import clean, deception_warnings, visible
@@ -169,10 +171,18 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     if not structured:  # under a schema, what is wrong with it is an error
         _note_cut_or_empty(given, out)
     if held:
-        _write_result(given, request, out, [chunk.text for chunk in taken if chunk.text])
+        _tell_thinking(given, request, out)
+        _write_result(given, request, out, taken)
     if request.verbose:
         window = engine.measure([asked]).context_window
         out.tell(statistics(given, window))
+
+
+def _tell_thinking(given: Answer, request: Request, out: Output) -> None:
+    """On stderr, where the answer leaves as a code block or a value that it would spoil."""
+    alone = out.format == "text" and (request.extract or request.sampling.schema is not None)
+    if alone and out.thinking == "show" and given.reasoning.strip():
+        out.tell(clean(marked(given.reasoning)).rstrip("\n"))
 
 
 def _note_cut_or_empty(given: Answer, out: Output) -> None:
@@ -254,7 +264,7 @@ def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
     return (*parts, text)
 
 
-def _write_result(given: Answer, request: Request, out: Output, pieces: Sequence[str]) -> None:
+def _write_result(given: Answer, request: Request, out: Output, pieces: Sequence[Chunk]) -> None:
     """The code block or the whole answer, to the file or stdout. What cannot be delivered is not lost."""
     try:
         text = _result_text(given, request, out, pieces)
@@ -281,7 +291,7 @@ def _wrapped(text: str, request: Request, out: Output) -> str:
     return wrap.feed(text) + wrap.close()
 
 
-def _result_text(given: Answer, request: Request, out: Output, pieces: Sequence[str]) -> str:
+def _result_text(given: Answer, request: Request, out: Output, pieces: Sequence[Chunk]) -> str:
     """What is delivered: the schema's value, the code block or the answer, in the format that was asked for."""
     if request.sampling.schema is not None:
         return structured_text(given, request.sampling, request.layout, out, file=request.file is not None)
@@ -291,10 +301,13 @@ def _result_text(given: Answer, request: Request, out: Output, pieces: Sequence[
         text, more = block.text, {"code": block.text, "language": block.language}
     for warning in deception_warnings(text):
         out.note(f"Warning: {warning}")
+    if out.thinking == "show" and not request.extract and given.reasoning.strip():
+        text = marked(given.reasoning) + text.lstrip("\n")
     if out.format != "text":
         text = dumps(as_json(given, out) | more)
     if out.format == "jsonl":
-        text = "".join(dumps({"text": piece}) + "\n" for piece in pieces) + text
+        lines = [line for piece in pieces for line in jsonl_pieces(piece, out)]
+        text = "".join(f"{dumps(line)}\n" for line in lines) + text
     return text if text.endswith("\n") else f"{text}\n"
 
 

@@ -5,6 +5,7 @@ second, so neither a fast engine nor a stalled one leaves the screen behind; it 
 """
 
 import contextlib
+import itertools
 import os
 import threading
 import time
@@ -18,7 +19,8 @@ from rich.text import Text
 
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.markdown import Block, block_renderer, close_open_marks, split
-from pixtral_cli.terminal.output.output import window_size
+from pixtral_cli.terminal.output.output import ThinkingMode, window_size
+from pixtral_cli.terminal.output.thinking import ThinkingBlock
 
 BEGIN_FRAME, END_FRAME = "\x1b[?2026h", "\x1b[?2026l"  # a frame: terminals that know it show all of it at once
 FRAME_INTERVAL = 0.05
@@ -26,14 +28,18 @@ POLL_INTERVAL = 0.1  # seconds between two looks at the footer while no text com
 
 
 class LiveMarkdown:
-    """A context in which `feed` shows more of one answer. Its text must be sanitised."""
+    """A context in which `feed` shows more of one answer and `think` of what is thought before. Texts must be sanitised."""
 
     def __init__(
-        self, stdout: TextIO, write: Callable[[str], None], footer: Callable[[int], list[str]] | None = None
+        self,
+        stdout: TextIO,
+        write: Callable[[str], None],
+        footer: Callable[[int], list[str]] | None = None,
+        thinking: ThinkingMode = "fold",
     ) -> None:
-        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)), footer)
+        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)), footer, thinking)
         self._poll = POLL_INTERVAL if footer else None
-        self._inbox: deque[str] = deque()
+        self._inbox: deque[tuple[Callable[[str], None], str]] = deque()
         self._news = threading.Event()
         self._over = threading.Event()
         self._failure: BaseException | None = None
@@ -45,9 +51,16 @@ class LiveMarkdown:
 
     def feed(self, text: str) -> None:
         """More text. Raises what drawing raised, such as BrokenPipeError."""
+        self._put(self._page.show, text)
+
+    def think(self, text: str) -> None:
+        """More thinking. Raises as `feed` does."""
+        self._put(self._page.think, text)
+
+    def _put(self, show: Callable[[str], None], text: str) -> None:
         if self._failure:
             raise self._failure
-        self._inbox.append(text)
+        self._inbox.append((show, text))
         self._news.set()
 
     def __exit__(
@@ -59,7 +72,8 @@ class LiveMarkdown:
         with contextlib.suppress(*([OSError, PixtralError] if error else [])):  # the first error is the one to tell
             if self._failure:
                 raise self._failure
-            self._page.finish(self._arrived())
+            self._show_arrived()
+            self._page.finish("")
 
     def _draw(self) -> None:
         try:
@@ -67,31 +81,53 @@ class LiveMarkdown:
                 self._news.wait(self._poll)
                 self._news.clear()
                 begin = time.perf_counter()
-                self._page.show(self._arrived())
+                self._show_arrived()
                 self._over.wait(max(FRAME_INTERVAL, 4 * (time.perf_counter() - begin)))
         except BaseException as failure:  # told to whoever feeds: a thread has nobody to raise to
             self._failure = failure
 
-    def _arrived(self) -> str:
-        pieces = [self._inbox.popleft() for _ in range(len(self._inbox))]
-        return "".join(pieces)
+    def _show_arrived(self) -> None:
+        """Draw what has come since the last time; with nothing new, what changes by itself."""
+        pieces = [self._inbox.popleft() for _ in range(len(self._inbox))] or [(self._page.show, "")]
+        for show, run in itertools.groupby(pieces, lambda piece: piece[0]):
+            show("".join(text for _, text in run))
 
 
 class MarkdownStream:
     """The answer so far: what of it is finished, and how the rest looks for now."""
 
-    def __init__(self, painter: "LinePainter", footer: Callable[[int], list[str]] | None = None) -> None:
+    def __init__(
+        self,
+        painter: "LinePainter",
+        footer: Callable[[int], list[str]] | None = None,
+        thinking: ThinkingMode = "fold",
+    ) -> None:
         self._painter = painter
         self._footer = footer
+        self._mode = thinking
+        self._thoughts: ThinkingBlock | None = None  # while the model thinks
         self._text = ""  # from the first unfinished block on
         self._apart = False  # that block stands after a blank line
         self._done = 0  # lines of its source that are finished: it is a fence that goes on
 
+    def think(self, more: str) -> None:
+        """More of what the model thinks, below the text before it, which is finished."""
+        finished: list[str] = []
+        if self._thoughts is None:
+            finished = self._finish(split(self._text))
+            self._text, self._thoughts = "", ThinkingBlock(self._mode)
+        self._thoughts.add(more)
+        columns = self._painter.columns
+        self._paint([*finished, *self._thoughts.lines(columns)], self._thoughts.live(columns))
+
     def show(self, more: str) -> None:
         """Finish what cannot change any more, draw the rest."""
-        self._text += more
+        if self._thoughts and not more.strip():
+            return self.think("")
+        finished = self._finish_thoughts()
+        self._text += more.lstrip("\n") if finished else more
         whole = split(self._text[: self._text.rfind("\n") + 1])
-        finished = self._finish(whole[:-1])
+        finished += self._finish(whole[:-1])
         if whole:
             self._text = self._text[whole[-1].start :]
             self._apart = self._apart or whole[-1].gap
@@ -100,12 +136,19 @@ class MarkdownStream:
                 self._done = whole[-1].source.count("\n")
         tail = split(close_open_marks(self._text))
         live = [line for place, block in enumerate(tail) for line in self._lines(block, first=place == 0)]
+        return self._paint(finished, live)
+
+    def _paint(self, finished: list[str], live: list[str]) -> None:
         self._painter.paint(finished, live + (self._footer(self._painter.columns) if self._footer else []))
+
+    def _finish_thoughts(self) -> list[str]:
+        thoughts, self._thoughts = self._thoughts, None
+        return thoughts.finish(self._painter.columns) if thoughts else []
 
     def finish(self, more: str) -> None:
         """Everything is finished, and the cursor on a line of its own."""
         self._text += more
-        self._painter.paint(self._finish(split(self._text)), [])
+        self._painter.paint([*self._finish_thoughts(), *self._finish(split(self._text))], [])
 
     def _finish(self, blocks: list[Block]) -> list[str]:
         lines: list[str] = []

@@ -16,6 +16,7 @@ from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.util.sanitize import clean, visible
 
 Format = Literal["text", "json", "jsonl"]
+ThinkingMode = Literal["show", "fold", "hide"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Output:
     `wrap`: where it is not rendered it is broken between words, if stdout is a terminal.
     `stream`: text is shown as it comes; else all at its end. `model`, `session`: the names that JSON objects carry. `doing`: what
     whoever answers does before it can, if it tells. `footer`: lines to stand below a rendered answer while it streams, for
-    a number of columns; they are asked for again and again.
+    a number of columns; they are asked for again and again. `thinking`: what becomes of what is thought before an answer.
     """
 
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
@@ -41,6 +42,7 @@ class Output:
     session: str = ""
     doing: Callable[[], str] = str
     footer: Callable[[int], list[str]] | None = None
+    thinking: ThinkingMode = "hide"
 
     def write(self, text: str) -> None:
         """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""
@@ -68,18 +70,24 @@ def choose_output(
     stream: bool = True,
     quiet: bool = False,
     model: str = "",
+    thinking: bool | None = None,
+    folding: str | None = None,
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Output:
     """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file.
 
-    `raw`: answers are not rendered there either.
+    `raw`: answers are not rendered there either. `thinking`: it is shown, or not; None: on a terminal as
+    `folding` says (show, hide, or folded to a line), and not elsewhere.
     """
     stdout, stderr = stdout or sys.stdout or _ClosedStdout(), stderr or sys.stderr or io.StringIO()
     for file in (stdout, stderr):
         if reconfigure := getattr(file, "reconfigure", None):
             reconfigure(errors="replace")
+    on_terminal: ThinkingMode = "show" if folding == "show" else "hide" if folding == "hide" else "fold"
+    if not stdout.isatty() or format != "text":
+        on_terminal = "hide"
     drawing = not plain and supports_drawing(env)
     return Output(
         stdout,
@@ -90,6 +98,7 @@ def choose_output(
         stream=stream,
         quiet=quiet,
         model=model,
+        thinking="show" if thinking else "hide" if thinking is False else on_terminal,
     )
 
 

@@ -16,6 +16,7 @@ from pixtral_cli.chat.engine import Chunk, FinishReason, Timings, Usage
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.output import Output, dumps, window_size
 from pixtral_cli.terminal.output.spinner import Spinner
+from pixtral_cli.terminal.output.thinking import PlainThinking
 from pixtral_cli.terminal.output.word_wrap import WordWrap
 from pixtral_cli.util.sanitize import Cleaner
 
@@ -24,12 +25,13 @@ __all__ = ["Answer", "Output", "as_json", "collect", "render", "show", "statisti
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: its text unchanged, why it ended, what it cost."""
+    """A whole answer: its text unchanged, why it ended, what it cost, what was thought before it."""
 
     text: str
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
+    reasoning: str = ""
 
 
 def render(chunks: Iterator[Chunk], out: Output) -> Answer:
@@ -58,18 +60,20 @@ def show(answer: Answer, out: Output) -> None:
     """A whole answer at once, in the format of `out`."""
     if out.format == "text":
         with _sanitized_feed(out) as feed:
-            feed(answer.text)
+            feed(Chunk(reasoning=answer.reasoning))
+            feed(Chunk(answer.text))
     else:
         out.write(dumps(as_json(answer, out), out.stdout.encoding) + "\n")
 
 
 def as_json(answer: Answer, out: Output) -> dict[str, Any]:
-    """What `--format json` says: OpenAI's names for what it counts, seconds for what it times."""
+    """What `--format json` says: OpenAI's names for what it counts, seconds for what it times; thinking if it is asked for."""
     usage = asdict(answer.usage)
     usage["total_tokens"] = answer.usage.prompt_tokens + answer.usage.completion_tokens
     timings = {name: round(value, 6) for name, value in asdict(answer.timings).items() if name != "peak_memory"}
     return {
         "answer": answer.text,
+        **({"reasoning": answer.reasoning} if out.thinking == "show" else {}),
         "model": out.model,
         "session": out.session or None,
         "usage": usage,
@@ -83,9 +87,10 @@ def statistics(answer: Answer, context_window: int) -> str:
     usage, timings = answer.usage, answer.timings
     used = usage.prompt_tokens + usage.completion_tokens
     rate = (usage.completion_tokens - 1) / timings.decode if timings.decode and usage.completion_tokens > 1 else 0.0
+    thought = f" ({usage.reasoning_tokens:,} of thinking)" if usage.reasoning_tokens else ""
     cost = (
         f"prompt {usage.prompt_tokens:,} tokens ({usage.image_tokens:,} of images, {usage.cached_tokens:,} reused), "
-        f"answer {usage.completion_tokens:,}; {used:,} of {context_window:,} of the context window used"
+        f"answer {usage.completion_tokens:,}{thought}; {used:,} of {context_window:,} of the context window used"
     )
     times = [f"load {timings.load:.2f} s"] if timings.load >= 0.005 else []
     times += [f"first token {timings.ttft:.2f} s"]
@@ -111,10 +116,15 @@ def _render_text(chunks: Iterator[Chunk], out: Output) -> Answer:
     with _sanitized_feed(out) as feed, Spinner(silent) as spinner, close_after(chunks):
         for chunk in chunks:
             taken.append(chunk)
-            if chunk.text:
+            if chunk.text or (chunk.reasoning and _shows_thinking(out)):
                 spinner.stop()
-                feed(chunk.text)
+            feed(chunk)
     return answer_of(taken)
+
+
+def _shows_thinking(out: Output) -> bool:
+    """Whether thinking is seen while it comes."""
+    return out.thinking == "show" or (out.thinking == "fold" and out.markdown)
 
 
 def _render_jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
@@ -122,39 +132,53 @@ def _render_jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
     with Spinner(out) as spinner, close_after(chunks):
         for chunk in chunks:
             taken.append(chunk)
-            if chunk.text:
+            for piece in jsonl_pieces(chunk, out):
                 spinner.stop()
-                out.write(dumps({"text": chunk.text}, out.stdout.encoding) + "\n")
+                out.write(dumps(piece, out.stdout.encoding) + "\n")
     answer = answer_of(taken)
     show(answer, out)
     return answer
 
 
+def jsonl_pieces(chunk: Chunk, out: Output) -> list[dict[str, str]]:
+    """The objects in which a chunk leaves: its thinking, if that is asked for, and its text."""
+    thought = [{"reasoning": chunk.reasoning}] if chunk.reasoning and out.thinking == "show" else []
+    return [*thought, *([{"text": chunk.text}] if chunk.text else [])]
+
+
 def answer_of(chunks: list[Chunk]) -> Answer:
     """What the chunks are together; an answer without an end was interrupted."""
-    text = "".join(chunk.text for chunk in chunks)
+    text, reasoning = "".join(chunk.text for chunk in chunks), "".join(chunk.reasoning for chunk in chunks)
     last = chunks[-1] if chunks else Chunk()
-    return Answer(text, last.finish_reason or "interrupted", last.usage or Usage(), last.timings or Timings())
+    ended = last.finish_reason or "interrupted"
+    return Answer(text, ended, last.usage or Usage(), last.timings or Timings(), reasoning)
 
 
-Feed: TypeAlias = Callable[[str], None]
+Feed: TypeAlias = Callable[[Chunk], None]
 
 
 @contextlib.contextmanager
 def _sanitized_feed(out: Output) -> Iterator[Feed]:
-    """Sanitised text on its way to whoever is listening."""
-    cleaner = Cleaner()
+    """Sanitised text and thinking on its way to whoever is listening."""
+    text, thoughts = Cleaner(), Cleaner()
     with _markdown_feed(out) if out.markdown else _plain_feed(out) as feed:
-        yield lambda text: feed(cleaner.feed(text))
-        feed(cleaner.close())
+        yield lambda chunk: feed(Chunk(text.feed(chunk.text), reasoning=thoughts.feed(chunk.reasoning)))
+        feed(Chunk(text.close()))
 
 
 @contextlib.contextmanager
 def _markdown_feed(out: Output) -> Iterator[Feed]:
     from pixtral_cli.terminal.output.live import LiveMarkdown
 
-    with LiveMarkdown(out.stdout, out.write, out.footer) as live:
-        yield live.feed
+    with LiveMarkdown(out.stdout, out.write, out.footer, out.thinking) as live:
+
+        def feed(chunk: Chunk) -> None:
+            if chunk.reasoning:
+                live.think(chunk.reasoning)
+            if chunk.text:
+                live.feed(chunk.text)
+
+        yield feed
 
 
 @contextlib.contextmanager
@@ -162,15 +186,20 @@ def _plain_feed(out: Output) -> Iterator[Feed]:
     """Text as it comes, for pipes, files and terminals that don't draw; its last line is completed."""
     last = "\n"
     wrap = WordWrap(window_size(out.stdout).columns) if out.wrap and out.stdout.isatty() else None
+    thoughts = PlainThinking(out.thinking)
 
-    def feed(text: str) -> None:
+    def feed(chunk: Chunk) -> None:
         nonlocal last
+        text = thoughts.feed(chunk.reasoning, chunk.text)
         last = text[-1:] or last  # first, for Ctrl-C may come in between
         out.write(wrap.feed(text) if wrap else text)
 
     try:
         yield feed
         out.write(wrap.close() if wrap else "")
+        if end := thoughts.close():
+            last = end
+            out.write(end)
     except BaseException:
         if last != "\n":
             with contextlib.suppress(OSError, PixtralError):  # the first error is the one to tell

@@ -36,6 +36,7 @@ class AnswerInput:
         self._parser = Vt100Parser(self._keys.append)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._tokens = 0
+        self._thinking = False
         self._cost: Cost | None = None
         self._began, self._first = time.monotonic(), 0.0
 
@@ -55,7 +56,8 @@ class AnswerInput:
                 if not self._first:
                     self._first = time.monotonic()
                     self._cost = cost()
-                self._tokens += bool(chunk.text)
+                self._tokens += bool(chunk.text or chunk.reasoning)
+                self._thinking = bool(chunk.reasoning)
                 yield chunk
         finally:
             if close := getattr(chunks, "close", None):
@@ -85,7 +87,7 @@ class AnswerInput:
             waited = time.monotonic() - self._began
             doing = self._doing() or "reading the question"
             return f"Ctrl-C stops · {doing}, {waited:.0f} s"
-        pieces = ["Ctrl-C stops"]
+        pieces = ["Ctrl-C stops", *(["thinking"] if self._thinking else [])]
         seconds = time.monotonic() - self._first
         if self._tokens > 1 and seconds > 0.2:
             pieces.append(f"{(self._tokens - 1) / seconds:,.0f} tokens/s")

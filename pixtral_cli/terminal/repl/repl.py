@@ -246,7 +246,10 @@ class Repl:
         """Where an answer goes. One that satisfies a schema is JSON, which no Markdown may mangle."""
         schema = self.state.sampling.schema is not None
         markdown = self._out.markdown and not schema and self.state.settings.get("markdown", True)
-        return replace(self._out, model=self.state.backend.name, markdown=markdown, wrap=schema, doing=self._waiting)
+        return replace(
+            self._out, model=self.state.backend.name, markdown=markdown, wrap=schema, doing=self._waiting,
+            thinking=self.state.settings.get("thinking", "fold"),
+        )  # fmt: skip
 
     def _waiting(self) -> str:
         """What is said while a question waits for the model."""

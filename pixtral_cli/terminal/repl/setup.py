@@ -70,6 +70,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
         "stats": options.stats,
         "markdown": options.markdown,
         "preview": "on" if options.preview else "off",
+        "thinking": out.thinking,
     }
     reader = _make_reader(state, options.plain or _dumb_terminal(), InputHistory(recall_file, keep=options.log), out)
     _show_greeting(state, options, kept)

@@ -52,9 +52,11 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
     return _print_table(rows, out)
 
 
-def show_session(prefix: str, out: Output, *, branch: int | None = None, as_json: bool = False) -> None:
+def show_session(
+    prefix: str, out: Output, *, branch: int | None = None, as_json: bool = False, thinking: bool = False
+) -> None:
     """One session's words, on the branch shown or another; its images are named."""
-    told = _transcript(_load_session(prefix, out), branch)
+    told = _transcript(_load_session(prefix, out), branch, thinking=thinking)
     if as_json:
         return out.write(transcript.render(told, Format.json))
     if told.branch[1] > 1 and branch is None:
@@ -80,10 +82,16 @@ def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool =
 
 
 def export_session(
-    prefix: str, out: Output, *, file: Path | None, form: Format | None, branch: int | None = None
+    prefix: str,
+    out: Output,
+    *,
+    file: Path | None,
+    form: Format | None,
+    branch: int | None = None,
+    thinking: bool = False,
 ) -> None:
     """Write a session to a file, or to stdout with its images inside; the branch shown, unless another is named."""
-    told = _transcript(_load_session(prefix, out), branch)
+    told = _transcript(_load_session(prefix, out), branch, thinking=thinking)
     if told.branch[1] > 1 and branch is None:
         out.note(f"Branch {told.branch[0]} of {told.branch[1]}; another: --branch N")
     if file:
@@ -162,12 +170,12 @@ def _load_session(prefix: str, out: Output) -> SavedSession:
     return saved
 
 
-def _transcript(saved: SavedSession, branch: int | None = None) -> Transcript:
+def _transcript(saved: SavedSession, branch: int | None = None, *, thinking: bool = False) -> Transcript:
     about = saved.summary
     snapshot = saved.snapshot if branch is None else saved.snapshot.on_branch(branch)
     return Transcript(
         snapshot.messages, about.system, about.title, about.model, about.id, about.created, snapshot.branch,
-        snapshot.image_keys,
+        snapshot.image_keys, thinking,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pixtral_cli.errors import UsageError
 from pixtral_cli.limits import RANGES
 from pixtral_cli.terminal.graphics.draw import METHODS
+from pixtral_cli.terminal.output.thinking import folded
 from pixtral_cli.terminal.repl import attachments
 from pixtral_cli.terminal.repl.backend import Backend
 from pixtral_cli.terminal.repl.commands import templates
@@ -74,6 +75,9 @@ SETTINGS = {
     "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
     "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
     "markdown": Setting("on | off", "answers are rendered", _one_of(on=True, off=False)),
+    "thinking": Setting(
+        "show | fold | hide", "what is thought before an answer", _one_of(show="show", fold="fold", hide="hide")
+    ),
     "stats": Setting("on | off", "tokens and times after every answer", _one_of(on=True, off=False)),
 }
 
@@ -135,9 +139,17 @@ def show(state: State, argument: str) -> None:
 def history(state: State) -> None:
     """All that was said, images by their numbers."""
     for message in state.conversation.turns:
+        if message.reasoning:
+            _tell_thinking(state, message.reasoning)
         state.notes.tell(state.said(message), "> " if message.role == "user" else "")
         if message.interrupted:
             state.notes.say("(interrupted)")
+
+
+def _tell_thinking(state: State, text: str) -> None:
+    mode = state.settings.get("thinking", "fold")
+    if mode != "hide":
+        state.notes.say(text.strip() if mode == "show" else folded(text))
 
 
 def model(state: State, argument: str) -> None:
@@ -171,6 +183,7 @@ def _setting_text(state: State, name: str) -> str:
         return _short(json.dumps(value, ensure_ascii=False))
     fallback = {
         "preview": "on",
+        "thinking": "fold",
         "stats": False,
         "markdown": True,
         "max_tokens": "what the window leaves",
