@@ -175,6 +175,20 @@ def test_the_same_question_asked_again_is_there_once() -> None:
     assert told(conversation) == ["how are you?", "fine"]
 
 
+def test_what_was_thought_is_kept_with_the_answer_also_when_it_was_stopped_there() -> None:
+    engine = FakeEngine(
+        [[Chunk(reasoning="Hm"), Chunk(reasoning=", so."), Chunk("Yes")], [Chunk(reasoning="Well"), "No"]]
+    )
+    talk = Conversation()
+    list(talk.ask(engine, "one"))
+    with closing(talk.ask(engine, "two")) as chunks:
+        next(chunks)
+    assert talk.history == (
+        user("one"), assistant("Yes", reasoning="Hm, so."), user("two"),
+        assistant("", reasoning="Well", interrupted=True),
+    )  # fmt: skip
+
+
 def test_an_answer_without_a_word_is_a_turn() -> None:
     conversation = Conversation()
     list(conversation.ask(FakeEngine([[]]), "say nothing"))

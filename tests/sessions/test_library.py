@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pixtral_cli.chat.engine import Chunk
 from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
@@ -66,6 +67,28 @@ def test_what_was_said_comes_back_as_it_was(sessions: Sessions) -> None:
         assert again.conversation().messages == conversation.messages
         assert [image.data for image in again.conversation().images] == [RED.data, GREEN.data, RED.data]
         assert again.model == "fake"
+
+
+def test_what_was_thought_comes_back_also_out_of_a_damaged_file(sessions: Sessions) -> None:
+    with sessions.start(model="fake") as session:
+        conversation = session.conversation()
+        list(conversation.ask(FakeEngine([[Chunk(reasoning="Hm, \udcff."), Chunk("Yes")]]), "one"))
+        list(conversation.ask(FakeEngine(["No"]), "two"))
+    said = (user("one"), assistant("Yes", reasoning="Hm, ?."), user("two"), assistant("No"))
+    assert sessions.load(session.id).messages == said
+    with sqlite3.connect(sessions.database.file) as connection:
+        connection.execute("UPDATE messages SET checksum = 0 WHERE position = 3")
+    assert sessions.load(session.id).messages[:3] == said[:3]
+    assert "was damaged" in sessions.database.notes[0]
+
+
+def test_thinking_that_is_not_as_it_was_written_is_found(sessions: Sessions) -> None:
+    with sessions.start(model="fake") as session:
+        list(session.conversation().ask(FakeEngine([[Chunk(reasoning="Hm."), Chunk("Yes")]]), "one"))
+    with sqlite3.connect(sessions.database.file) as connection:
+        connection.execute('UPDATE details SET fields = \'{"reasoning": "Ha."}\'')
+    assert sessions.load(session.id).messages == (user("one"), assistant("Yes"))
+    assert "was damaged" in sessions.database.notes[0]
 
 
 def test_a_file_that_moved_does_not_matter(sessions: Sessions, tmp_path: Path) -> None:

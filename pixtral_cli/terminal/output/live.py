@@ -124,8 +124,8 @@ class MarkdownStream:
         """Finish what cannot change any more, draw the rest."""
         if self._thoughts and not more.strip():
             return self.think("")
+        self._text += more.lstrip("\n") if self._thoughts else more
         finished = self._finish_thoughts()
-        self._text += more.lstrip("\n") if finished else more
         whole = split(self._text[: self._text.rfind("\n") + 1])
         finished += self._finish(whole[:-1])
         if whole:

@@ -234,6 +234,18 @@ def test_show_tells_the_state_and_the_history(room: Room) -> None:
     assert "> [#1 red.png] what?\nAnswer 1.\n" in said
 
 
+def test_thinking_is_a_line_all_of_it_or_nothing_as_it_is_set(room: Room) -> None:
+    thought: list[str | Chunk] = [Chunk(reasoning="Hm, "), Chunk(reasoning="so."), "Yes."]
+    room = Room(room.folder, FakeEngine([list(thought) for _ in range(3)]))
+    said = room.type(
+        "one", "/set thinking show", "two", "/show history", "/set thinking hide", "three", "/set thinking loud"
+    )
+    assert room.answers == ["(Thought, 2 words)", "", "Yes.", "[THINK]", "Hm, so.", "[/THINK]", "", "Yes.", "Yes."]
+    assert said.count("Hm, so.\nYes.\n") == 2
+    assert "thinking wants show | fold | hide, not 'loud'" in said
+    assert [message.reasoning for message in room.engine.seen[2][0]] == ["", "Hm, so.", "", "Hm, so.", ""]
+
+
 def test_stats_tell_tokens_and_times(room: Room) -> None:
     said = room.type("one", "/stats", "/set stats on", "two")
     assert said.count("of 1,000 of the context") == 2
