@@ -64,7 +64,10 @@ export async function measure(url, signal) {
   return { ...images[0], tokens: images.reduce((sum, { tokens }) => sum + tokens, 0) };
 }
 
-/** The answer to `request` (messages and sampling): yields pieces of text and at the end `{usage, timings, finish_reason}`. */
+/**
+ * The answer to `request` (messages and sampling): yields pieces of text, `{reasoning}` for pieces of thinking, and at the end
+ * `{usage, timings, finish_reason}`.
+ */
 export async function* ask(request, signal) {
   const body = { ...request, stream: true, stream_options: { include_usage: true } };
   const response = await call("/v1/chat/completions", body, signal);
@@ -72,6 +75,7 @@ export async function* ask(request, signal) {
   for await (const event of events(response.body)) {
     if (event.error) throw new ApiError(500, event.error.message, event.error.code);
     const choice = event.choices?.[0];
+    if (choice?.delta?.reasoning_content) yield { reasoning: choice.delta.reasoning_content };
     if (choice?.delta?.content) yield choice.delta.content;
     if (choice?.finish_reason) end.finish_reason = choice.finish_reason;
     if (event.usage) end.usage = event.usage;

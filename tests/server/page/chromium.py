@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect
 
+from pixtral_cli.chat.engine import Chunk
 from tests.server.serving import Running
 
 PATIENCE = 60_000  # milliseconds: the machine may be busy
@@ -107,14 +108,14 @@ def give(page: Page, kind: str, *files: bytes | dict[str, str], target: str = "#
     page.evaluate(DROP, [kind, target, carried])
 
 
-class Held(list[str]):
+class Held(list[str | Chunk]):
     """An answer whose last piece waits for an event."""
 
-    def __init__(self, event: threading.Event, *pieces: str) -> None:
+    def __init__(self, event: threading.Event, *pieces: str | Chunk) -> None:
         super().__init__(pieces)
         self.event = event
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str | Chunk]:
         *before, last = super().__iter__()
         yield from before
         assert self.event.wait(120)

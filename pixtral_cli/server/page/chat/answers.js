@@ -8,7 +8,7 @@ import { rescueFrom } from "./rescue.js";
 import { requestSettings } from "./settings.js";
 import * as store from "./store.js";
 import * as tabs from "./tabs.js";
-import { picturesOf, pathTo, textOf } from "./tree.js";
+import { lengthOf, picturesOf, pathTo, textOf } from "./tree.js";
 
 const KEEP = 400; // milliseconds between two times an answer that is being written is kept
 const GO_ON = "Go on exactly where your answer broke off. Repeat nothing of it.";
@@ -47,8 +47,8 @@ export async function ask(text, pictures, instead = null) {
 export const regenerate = (conversation, id) => answer(conversation, conversation.nodes.get(id).parent);
 
 /** Answer the question `parent` with a new message, after `begun`; `row` and `ids` are to be kept with it. */
-async function answer(conversation, parent, row = {}, ids = [], begun = "", goOn = null) {
-  const message = { id: freshId(), conversation: conversation.id, parent, role: "assistant", parts: said(begun), created: now(), state: "streaming" };
+async function answer(conversation, parent, row = {}, ids = [], begun = "", goOn = null, reasoning = "") {
+  const message = { id: freshId(), conversation: conversation.id, parent, role: "assistant", parts: said(begun), ...(reasoning && { reasoning }), created: now(), state: "streaming" };
   conversation.put(message);
   conversation.leaf.value = message.id;
   await write(conversation, message.id, goOn, { changed: Date.now(), leaf: message.id, ...row }, [...ids, message.id]);
@@ -57,7 +57,7 @@ async function answer(conversation, parent, row = {}, ids = [], begun = "", goOn
 /** Go on with an answer that broke off: a version of it that begins with what there is. */
 export async function goOn(conversation, id) {
   const message = conversation.nodes.get(id);
-  await answer(conversation, message.parent, {}, [], textOf(message), textOf(message));
+  await answer(conversation, message.parent, {}, [], textOf(message), textOf(message), message.reasoning);
 }
 
 export function stop(id) {
@@ -99,47 +99,67 @@ async function written(conversation, id, begun, controller) {
     let end = {};
     for await (const piece of pieces(conversation, id, begun, controller.signal)) {
       if (typeof piece === "string") writer.add(piece);
+      else if (piece.reasoning) writer.think(piece.reasoning);
       else end = piece;
     }
-    return { parts: said(writer.text), ...end, state: end.finish_reason === "length" ? "cut" : "done" };
+    return { ...writer.written, ...end, state: end.finish_reason === "length" ? "cut" : "done" };
   } catch (error) {
-    if (error.name === "AbortError") return { parts: said(writer.text), state: "stopped" };
+    if (error.name === "AbortError") return { ...writer.written, state: "stopped" };
     if (error.status === 401) askForKey(conversation, id, begun);
-    return { parts: said(writer.text), state: "error", error: error.message };
+    return { ...writer.written, state: "error", error: error.message };
   } finally {
     writer.close();
   }
 }
 
-/** The text of an answer that is being written: drawn at most once a frame, kept a few times a second. */
+/** The text and thinking of an answer that is being written: drawn at most once a frame, kept a few times a second. */
 class Writer {
   constructor(conversation, id, text) {
     this.conversation = conversation;
     this.id = id;
     this.text = text;
+    this.reasoning = conversation.nodes.get(id).reasoning ?? "";
     this.drawing = 0;
     this.keeping = setInterval(() => this.keep(), KEEP);
-    this.kept = text;
+    this.kept = this.length;
     this.saving = false;
+  }
+
+  get length() {
+    return this.text.length + this.reasoning.length;
+  }
+
+  /** What of the message this writes. */
+  get written() {
+    return { parts: said(this.text), ...(this.reasoning && { reasoning: this.reasoning }) };
   }
 
   add(piece) {
     this.text += piece;
+    this.changed();
+  }
+
+  think(piece) {
+    this.reasoning += piece;
+    this.changed();
+  }
+
+  changed() {
     if (this.drawing) return;
-    const pause = document.hidden ? 250 : Math.min(250, Math.max(16, this.text.length / 1000));
+    const pause = document.hidden ? 250 : Math.min(250, Math.max(16, this.length / 1000));
     this.drawing = setTimeout(() => this.draw(), pause);
   }
 
   draw() {
     this.drawing = 0;
-    this.conversation.change(this.id, { parts: said(this.text) });
+    this.conversation.change(this.id, this.written);
   }
 
   async keep() {
-    if (this.saving || this.kept === this.text) return;
+    if (this.saving || this.kept === this.length) return;
     this.saving = true;
-    this.kept = this.text;
-    this.conversation.change(this.id, { parts: said(this.text) });
+    this.kept = this.length;
+    this.conversation.change(this.id, this.written);
     await this.conversation.keep(null, [this.id]);
     this.saving = false;
   }
@@ -159,7 +179,8 @@ async function* pieces(conversation, id, begun, signal) {
     yield* api.ask({ ...settings.fields, messages }, signal);
     return;
   }
-  const partial = { role: "assistant", content: begun };
+  const { reasoning } = conversation.nodes.get(id);
+  const partial = { role: "assistant", ...(reasoning && { reasoning_content: reasoning }), content: begun };
   try {
     yield* without(begun, api.ask({ ...settings.fields, messages: [...messages, { ...partial, prefix: true }] }, signal));
   } catch (error) {
@@ -186,6 +207,7 @@ async function* without(prefix, stream) {
 function wire(message) {
   const text = textOf(message);
   const pictures = picturesOf(message);
+  if (message.reasoning) return { role: message.role, reasoning_content: message.reasoning, content: text };
   if (!pictures.length) return { role: message.role, content: text };
   const images = pictures.map(({ url }) => ({ type: "image_url", image_url: { url } }));
   return { role: message.role, content: [...images, ...(text ? [{ type: "text", text }] : [])] };
@@ -222,7 +244,7 @@ export async function restore(left) {
     const lost = [];
     for (const message of messages) {
       const known = await store.message(message.id);
-      if (!known || (known.state === "streaming" && textOf(message).length > textOf(known).length)) lost.push(message);
+      if (!known || (known.state === "streaming" && lengthOf(message) > lengthOf(known))) lost.push(message);
     }
     if (lost.length) await store.save(id, row, lost);
   }

@@ -62,8 +62,8 @@ function checked(one, name) {
   if (typeof one?.id !== "string" || !Array.isArray(one.messages)) throw wrong();
   const messages = one.messages.map((message) => {
     if (typeof message?.id !== "string" || !ROLES.includes(message.role) || !Array.isArray(message.parts)) throw wrong();
-    const { state, error, usage, timings, model } = message;
-    const kept = message.role === "assistant" ? { state: state === "streaming" ? "interrupted" : (state ?? "done"), ...(error && { error: String(error) }), ...(model && { model: String(model) }) } : {};
+    const { state, error, usage, timings, model, reasoning } = message;
+    const kept = message.role === "assistant" ? { state: state === "streaming" ? "interrupted" : (state ?? "done"), ...(error && { error: String(error) }), ...(model && { model: String(model) }), ...(reasoning && { reasoning: String(reasoning) }) } : {};
     const measured = Number.isFinite(usage?.total_tokens) && { usage, timings };
     const parent = typeof message.parent === "string" ? message.parent : null;
     return { id: message.id, conversation: one.id, parent, role: message.role, parts: message.parts.map((part) => checkedPart(part, wrong)), created: Number(message.created) || now(), ...kept, ...measured };

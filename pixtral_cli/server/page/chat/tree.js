@@ -40,4 +40,7 @@ export function versions(nodes, id) {
 /** What a message says. */
 export const textOf = (message) => message.parts.filter(({ type }) => type === "text").map(({ text }) => text).join("");
 
+/** How much of a message is written: text and thinking. */
+export const lengthOf = (message) => textOf(message).length + (message.reasoning ?? "").length;
+
 export const picturesOf = (message) => message.parts.filter(({ type }) => type === "picture");

@@ -73,10 +73,20 @@ function Reply({ conversation, message }) {
   const open = (place) => preview.open(conversation, message.id, place);
   return html`<li class=${writing ? "assistant writing" : "assistant"} aria-busy=${String(writing)}>
     <h2 class="unseen">${message.model ?? served.value.name}</h2>
+    ${message.reasoning && html`<${Thinking} text=${message.reasoning} begun=${Boolean(text) || !writing} />`}
     <div class="said">${raw ? text && html`<${Written} text=${text} />` : html`<${Answer} text=${text} complete=${!writing} preview=${open} />`}</div>
-    ${writing && !text && html`<p class="thinking"><span></span><span></span><span></span></p>`}
+    ${writing && !text && html`<p class="waiting"><span></span><span></span><span></span></p>`}
     ${!writing && html`<${ReplyTools} conversation=${conversation} message=${message} text=${text} raw=${raw} setRaw=${setWritten} />`}
   </li>`;
+}
+
+/** What was thought before the answer: closed, with its length; the person opens it. `begun`: the answer has begun, or ended. */
+function Thinking({ text, begun }) {
+  const words = text.trim().split(/\s+/).length;
+  return html`<details class="thinking">
+    <summary>${begun ? "Thought" : "Thinking"}, ${number(words)} ${words === 1 ? "word" : "words"}</summary>
+    <div dir="auto"><${Written} text=${text.trim()} /></div>
+  </details>`;
 }
 
 function ReplyTools({ conversation, message, text, raw, setRaw }) {
