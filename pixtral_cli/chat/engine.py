@@ -7,7 +7,12 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tools import Tool, ToolCallDelta, ToolChoice
 from pixtral_cli.errors import ContextError, UsageError
-from pixtral_cli.limits import MAX_SEED, MIN_SEED, RANGES
+from pixtral_cli.limits import MAX_BIAS, MAX_SEED, MIN_SEED, RANGES
+
+CHECKED = (
+    "temperature", "top_p", "max_tokens", "top_k", "min_p", "repetition_penalty", "frequency_penalty",
+    "presence_penalty", "logprobs", "n",
+)  # fmt: skip
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "interrupted"]
 
@@ -44,14 +49,18 @@ class Sampling:
     parallel_tool_calls: bool = True
 
     def check(self) -> None:
-        """Raises UsageError for a temperature, top_p, max_tokens or seed that is out of its range."""
-        for name in ("temperature", "top_p", "max_tokens"):
+        """Raises UsageError, with the field's name, for a parameter that is out of its range."""
+        for name in CHECKED:
             least, most, words = RANGES[name]
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise UsageError(f"{name} wants {words}, not {value}")
+                raise UsageError(f"{name} wants {words}, not {str(value)[:30]}", field=name)
         if self.seed is not None and not MIN_SEED <= self.seed <= MAX_SEED:
-            raise UsageError(f"The seed must fit in 64 bits, unlike {str(self.seed)[:30]}")
+            raise UsageError(f"The seed must fit in 64 bits, unlike {str(self.seed)[:30]}", field="seed")
+        for token, bias in self.logit_bias.items():
+            if not -MAX_BIAS <= bias <= MAX_BIAS:
+                words = f"-{MAX_BIAS} to {MAX_BIAS} for a token"
+                raise UsageError(f"logit_bias wants {words}, not {str(bias)[:30]} for {token}", field="logit_bias")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Nothing heavy is imported before the first question, and no weights are read bef
 import os
 import threading
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message, system
+from pixtral_cli.engines.local.choices import MergedStream
 from pixtral_cli.engines.local.config import Params, read_params, verify_hint
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, CancellableStream, no_cancel
 from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
@@ -69,12 +71,15 @@ class LocalEngine:
         self._runner: Runner | None = None
         self.loaded = 0.0
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> CancellableStream:
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> CancellableStream | MergedStream:
         """Answer the last message; the first `next` loads the weights unless they are loaded.
 
         Threads may stream at the same time, and any thread may `close` a stream: it stops within a layer.
         """
-        return CancellableStream(lambda check: self._answer(messages, sampling, check))
+        if sampling.n == 1:
+            return CancellableStream(lambda check: self._answer(messages, sampling, check))
+        sampling.check()
+        return MergedStream(sampling.n, lambda index: self.stream(messages, _numbered(sampling, index)))
 
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, check: CancelCheck
@@ -85,26 +90,33 @@ class LocalEngine:
         sampling.check()
         with clock.time("load"):
             tokenizer = self.tokenizer
+            tokenizer.check_bias(sampling.logit_bias)
             constraint = self._constraint(sampling.schema)
         with clock.time("encode"):
             prompt = self._encode(with_schema_prompt(messages, sampling.schema))
         limit = self._answer_limit(prompt, sampling)
         with clock.time("load"):
             runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or TYPICAL_ANSWER, TYPICAL_ANSWER))
-        from pixtral_cli.engines.local.generation.sampling import make_sampler  # brings torch, as loading does
+        from pixtral_cli.engines.local.generation.logprobs import LogprobRecorder  # brings torch, as loading does
+        from pixtral_cli.engines.local.generation.sampling import make_sampler
 
         answer = AnswerDetokenizer(tokenizer.bytes_of, sampling.stop, tokenizer.think_tokens)
+        recorder = None if sampling.logprobs is None else LogprobRecorder(sampling.logprobs, tokenizer.bytes_of)
+        sampler = make_sampler(
+            sampling, constraint.constrain if constraint else None, prompt.tokens, recorder.record if recorder else None
+        )
         count, ended = 0, False
         with runner.prefix_cache.acquire(prompt) as (sequence, matched):
             logits = runner.prefill(prompt, sequence, clock, check)
-            for token in runner.decode(
-                sequence, logits, make_sampler(sampling, constraint.constrain if constraint else None), limit
-            ):
+            for token in runner.decode(sequence, logits, sampler, limit):
                 clock.first_token()
                 if token == tokenizer.eos:
                     break
                 count += 1
-                if (chunk := answer.feed(token)) != Chunk():
+                chunk = answer.feed(token)
+                if recorder and recorder.last and not answer.thinking:
+                    chunk = replace(chunk, logprobs=(recorder.last,))
+                if chunk != Chunk():
                     yield chunk
                 if ended := answer.stopped or (constraint is not None and constraint.complete):
                     break
@@ -230,3 +242,9 @@ def import_model() -> None:
     finally:
         if not preset:
             del os.environ["GOMP_SPINCOUNT"]
+
+
+def _numbered(sampling: Sampling, index: int) -> Sampling:
+    """The sampling of one of several answers; each has a seed of its own."""
+    seed = sampling.seed
+    return replace(sampling, n=1, seed=None if seed is None else (seed + index + 2**63) % 2**64 - 2**63)

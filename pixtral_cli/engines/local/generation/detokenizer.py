@@ -51,19 +51,24 @@ class AnswerDetokenizer:
         self.reasoning_tokens = 0
         self._text, self._reasoning = Detokenizer(bytes_of, stop), Detokenizer(bytes_of)
         self._think_tokens = think_tokens or (-1, -1)
-        self._thinking = False
+        self._thinking = self._ended_thinking = False
 
     @property
     def stopped(self) -> bool:
         return self._text.stopped
 
+    @property
+    def thinking(self) -> bool:
+        """Whether the last token was part of the reasoning."""
+        return self._thinking or self._ended_thinking
+
     def feed(self, token: int) -> Chunk:
         """What is final after this token, perhaps nothing."""
         start, end = self._think_tokens
         begins, ends = token == start and not self._thinking, token == end and self._thinking
-        self._thinking = (self._thinking or begins) and not ends
-        self.reasoning_tokens += self._thinking or ends
-        if self._thinking or ends:
+        self._thinking, self._ended_thinking = (self._thinking or begins) and not ends, ends
+        self.reasoning_tokens += self.thinking
+        if self.thinking:
             return Chunk(reasoning=self._reasoning.feed(token))
         return Chunk(self._text.feed(token))
 

@@ -18,6 +18,7 @@ class CachedSequence:
         self.cache = cache
         self.tokens: list[int] = []
         self.images: tuple[PromptImage, ...] = ()
+        self.shareable = 0  # positions that stay as they are while the sequence is in use
         self.last_use = 0  # a counter, not a time
 
     def match_length(self, prompt: Prompt) -> int:
@@ -25,7 +26,14 @@ class CachedSequence:
 
         The last token is always computed: its logits give the answer's first token.
         """
-        limit = min(self.cache.length, len(prompt.tokens) - 1)
+        return self._match_length(prompt, self.cache.length)
+
+    def shareable_length(self, prompt: Prompt) -> int:
+        """`match_length` of what may be copied while the sequence is in use."""
+        return self._match_length(prompt, self.shareable)
+
+    def _match_length(self, prompt: Prompt, available: int) -> int:
+        limit = min(available, len(prompt.tokens) - 1)
         length = _common(self.tokens, prompt.tokens, limit)
         held = {image.start: image.key for image in self.images}
         for image in prompt.images:
@@ -36,7 +44,7 @@ class CachedSequence:
 
     def rewind(self, prompt: Prompt, length: int) -> None:
         """Keep the first `length` positions and take over the prompt's tokens and images."""
-        self.cache.length = length
+        self.cache.length = self.shareable = length
         self.tokens = list(prompt.tokens)
         self.images = prompt.images
 
@@ -65,6 +73,7 @@ class PrefixCache:
     def __init__(self, new_cache: Callable[[], KVCache], max_bytes: int) -> None:
         self._new_cache, self._max_bytes = new_cache, max_bytes
         self._idle: list[CachedSequence] = []
+        self._in_use: list[CachedSequence] = []
         self._uses = count(1)
         self._lock = threading.RLock()  # an abandoned answer may be collected inside, which puts its sequence back
 
@@ -72,7 +81,8 @@ class PrefixCache:
     def acquire(self, prompt: Prompt) -> Iterator[tuple[CachedSequence, int]]:
         """The sequence with the longest match, rewound to it, and the length of the match.
 
-        If less than half of its cache matches, the match is copied to a new sequence and the old one stays idle.
+        If less than half of its cache matches, the match is copied to a new sequence and the old one stays idle. What a
+        sequence in use has of the prompt is copied, if it is more than any idle one has.
         """
         sequence, length = self._take_best(prompt)
         try:
@@ -80,9 +90,12 @@ class PrefixCache:
                 sequence = self._fork(sequence, length)
             sequence.last_use = next(self._uses)
             sequence.rewind(prompt, length)
+            self._in_use.append(sequence)
             yield sequence, length
         finally:
-            self._put(sequence)
+            with self._lock:
+                self._in_use[:] = [other for other in self._in_use if other is not sequence]
+                self._put(sequence)
 
     def drop_one(self) -> bool:
         """Drop the least recently used idle sequence; False if there is none."""
@@ -96,10 +109,29 @@ class PrefixCache:
         with self._lock:
             matches = [(idle.match_length(prompt), idle) for idle in list(self._idle)]
             length, best = max(matches, key=lambda match: match[0], default=(0, None))
+            if (shared := self._copy_in_use(prompt, length)) is not None:
+                return shared, shared.cache.length
             if best is None:
                 return CachedSequence(self._new_cache()), 0
             self._drop(best)
             return best, length
+
+    def _copy_in_use(self, prompt: Prompt, more_than: int) -> CachedSequence | None:
+        """A new sequence with the longest match of those in use; None if it is no longer than that or memory is short.
+
+        While it is copied no sequence can be given back, so none can be rewound.
+        """
+        matches = [(busy.shareable_length(prompt), busy) for busy in list(self._in_use)]
+        length, best = max(matches, key=lambda match: match[0], default=(0, None))
+        if best is None or length <= more_than:
+            return None
+        copied = CachedSequence(self._new_cache())
+        try:
+            with translate_oom("answering two at a time"):
+                copied.cache.copy(best.cache, length)
+        except OutOfMemory:
+            return None
+        return copied
 
     def _fork(self, sequence: CachedSequence, length: int) -> CachedSequence:
         """A new sequence with a copy of the first `length` positions; `sequence` itself where memory is short."""

@@ -86,7 +86,8 @@ class Runner:
         length = len(prompt.tokens)
         self._run_exclusive("growing the KV cache", lambda: sequence.cache.grow(length))
         while (logits := self._prefill_chunk(prompt, sequence, clock, check)) is None:
-            pass
+            sequence.shareable = sequence.cache.length
+        sequence.shareable = length
         return logits
 
     def _prefill_chunk(
@@ -171,7 +172,7 @@ class Runner:
         try:
             return sample(logits)
         except NonFiniteLogits as error:
-            sequence.cache.length = 0  # its keys and values are NaN too
+            sequence.cache.length = sequence.shareable = 0  # its keys and values are NaN too
             if bad := find_non_finite(self.weights):
                 message = f"The weights of {self.name} hold values that are not numbers: {bad}"
                 raise ModelError(message[:120], verify_hint(self.name)) from error

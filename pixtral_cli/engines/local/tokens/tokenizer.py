@@ -1,6 +1,7 @@
 """The tokenizer of a checkpoint: chat templates, tokens to bytes, and the patch grid of an image, by mistral_common."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +128,15 @@ class Tokenizer:
             return list(self._chat.encode_chat_completion(ChatCompletionRequest(messages=messages)).tokens)
         except (MistralCommonException, ValueError) as error:
             raise UsageError(f"The conversation cannot be encoded: {error}"[:120]) from error
+
+    def check_bias(self, bias: Mapping[int, float]) -> None:
+        """Raises UsageError for a token that is not in the vocabulary."""
+        for token in bias:
+            if not 0 <= token < self._tekken.n_words:
+                last = self._tekken.n_words - 1
+                raise UsageError(
+                    f"logit_bias names token {str(token)[:20]}, the tokens are 0 to {last}", field="logit_bias"
+                )
 
     @cached_property
     def longest_token(self) -> int:
