@@ -85,27 +85,35 @@ class RemoteEngine:
         started = time.monotonic()
         events = self._client.events("/chat/completions", body, request)
         with contextlib.closing(events), self._listing_models():
-            yield from self._chunks(events, started)
+            yield from self._chunks(events, started, sampling.n)
 
-    def _chunks(self, events: Iterator[Any], started: float) -> Iterator[Chunk]:
-        """The answer's chunks. The last has finish reason, usage and timings, whichever events carried them."""
-        last = Chunk()
+    def _chunks(self, events: Iterator[Any], started: float, count: int) -> Iterator[Chunk]:
+        """The chunks of `count` answers. The last ones have finish reasons, and the very last usage and timings,
+        whichever events carried them."""
+        lasts: dict[int, Chunk] = {}
         first = 0.0
         length = 0
         for event in events:
             chunk = self._read(event)
+            if chunk.index >= count:
+                raise self._client.broken("sent more answers than were asked for")
             first = first or (time.monotonic() if chunk.text or chunk.reasoning else 0.0)
             length += len(chunk.text) + len(chunk.reasoning)
-            if length > MAX_ANSWER:
+            if length > MAX_ANSWER * count:
                 raise self._client.broken("sent an answer without end")
-            last = _merge(last, chunk)
-            if chunk.text or chunk.reasoning:
-                yield Chunk(chunk.text, reasoning=chunk.reasoning)
-        if last.finish_reason is None:
+            lasts[chunk.index] = _merge(lasts.get(chunk.index, Chunk(index=chunk.index)), chunk)
+            piece = replace(chunk, finish_reason=None, usage=None, timings=None)
+            if piece != Chunk(index=chunk.index):
+                yield piece
+        if len(lasts) < count or any(last.finish_reason is None for last in lasts.values()):
             raise NetworkError(f"{self._client.server.name} broke off in the middle of the answer", "Try again")
         now = time.monotonic()
         ours = Timings(ttft=(first or now) - started, decode=now - (first or now), total=now - started)
-        yield replace(last, usage=last.usage or Usage(), timings=last.timings or ours)
+        usage = next((last.usage for last in lasts.values() if last.usage), Usage())
+        timings = next((last.timings for last in lasts.values() if last.timings), ours)
+        *others, final = [lasts[index] for index in sorted(lasts)]
+        yield from (Chunk(finish_reason=last.finish_reason, index=last.index) for last in others)
+        yield Chunk(finish_reason=final.finish_reason, usage=usage, timings=timings, index=final.index)
 
     def _read(self, event: Any) -> Chunk:
         if isinstance(event, dict) and event.get("error"):
@@ -208,6 +216,7 @@ class RemoteEngine:
 
 def _merge(last: Chunk, chunk: Chunk) -> Chunk:
     return Chunk(
+        index=last.index,
         finish_reason=chunk.finish_reason or last.finish_reason,
         usage=chunk.usage or last.usage,
         timings=chunk.timings or last.timings,

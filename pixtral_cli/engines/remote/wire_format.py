@@ -7,13 +7,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
-from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling, Timings, Usage
+from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling, Timings, TokenLogprob, Usage
 from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import LONGEST, size_in_patches
+from pixtral_cli.limits import MAX_TOP_LOGPROBS
 from pixtral_cli.structured.schema import with_schema_prompt
 
-FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length"}
+FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length", "tool_calls": "tool_calls"}
+NEUTRAL_SAMPLING = Sampling()
+NEUTRAL = (
+    "top_p", "max_tokens", "seed", "stop", "top_k", "min_p", "repetition_penalty", "frequency_penalty",
+    "presence_penalty", "logit_bias", "logprobs", "n",
+)  # fmt: skip
+MISTRAL_FIELDS = frozenset({"top_p", "max_tokens", "seed", "stop", "frequency_penalty", "presence_penalty", "n"})
+MAX_INDEX = 1024  # of an answer or a tool call
 
 
 def build_request(
@@ -35,18 +44,29 @@ def build_request(
     }
     if not mistral:
         body["stream_options"] = {"include_usage": True}
-    if sampling.top_p != 1:
-        body["top_p"] = sampling.top_p
-    if sampling.max_tokens is not None:
-        body["max_tokens"] = sampling.max_tokens
-    if sampling.seed is not None:
-        body["random_seed" if mistral else "seed"] = sampling.seed
-    if sampling.stop:
-        body["stop"] = list(sampling.stop)
+    body |= sampling_fields(sampling, mistral=mistral)
     if sampling.schema is not None:
         schema = {"name": "answer", "schema": sampling.schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     return body
+
+
+def sampling_fields(sampling: Sampling, *, mistral: bool = False) -> dict[str, Any]:
+    """The fields of sampling parameters that are not neutral. Raises UsageError for one that La Plateforme has not."""
+    fields: dict[str, Any] = {
+        name: getattr(sampling, name) for name in NEUTRAL if getattr(sampling, name) != getattr(NEUTRAL_SAMPLING, name)
+    }
+    if mistral and (unknown := sorted(fields.keys() - MISTRAL_FIELDS)):
+        raise UsageError(f"La Plateforme has no {unknown[0]}", "Leave it out", unknown[0])
+    if "seed" in fields and mistral:
+        fields["random_seed"] = fields.pop("seed")
+    if "stop" in fields:
+        fields["stop"] = list(sampling.stop)
+    if "logit_bias" in fields:
+        fields["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
+    if (count := fields.pop("logprobs", None)) is not None:
+        fields |= {"logprobs": True, "top_logprobs": count}
+    return fields
 
 
 def _message(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:
@@ -114,6 +134,8 @@ def parse_event(event: Any) -> Chunk:
         _parse_usage(event.get("usage")),
         _parse_timings(event.get("timings")),
         reasoning or _parse_reasoning(content),
+        logprobs=_parse_logprobs(choice.get("logprobs")),
+        index=_parse_index(choice),
     )
 
 
@@ -141,6 +163,30 @@ def _parse_reasoning(content: dict[str, Any]) -> str:
     """Thinking in a field of its own, by either of the names that servers give it."""
     found = content.get("reasoning_content") or content.get("reasoning")
     return found if isinstance(found, str) else ""
+
+
+def _parse_index(entry: dict[str, Any]) -> int:
+    index = entry.get("index")
+    return index if type(index) is int and 0 <= index < MAX_INDEX else 0
+
+
+def _parse_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...]:
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    found = [_parse_logprob(one) for one in content] if isinstance(content, list) else []
+    return tuple(one for one in found if one is not None)
+
+
+def _parse_logprob(entry: Any) -> TokenLogprob | None:
+    value = entry.get("logprob") if isinstance(entry, dict) else None
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    data, token, top = entry.get("bytes"), entry.get("token"), entry.get("top_logprobs")
+    try:
+        token_bytes = bytes(data) if isinstance(data, list) else str(token).encode()
+    except (TypeError, ValueError):
+        token_bytes = str(token).encode(errors="replace")
+    others = [_parse_logprob(one) for one in top[:MAX_TOP_LOGPROBS]] if isinstance(top, list) else []
+    return TokenLogprob(token_bytes, float(value), tuple(one for one in others if one is not None))
 
 
 def _parse_usage(usage: Any) -> Usage | None:

@@ -40,7 +40,8 @@ class Usage(BaseModel):
         )
 
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+LEAST_LOGPROB = -9999.0  # OpenAI's value for a token that is all but impossible
 
 
 class ResponseMessage(BaseModel):
@@ -50,11 +51,40 @@ class ResponseMessage(BaseModel):
     refusal: None = None
 
 
+class TopLogprob(BaseModel):
+    token: str
+    logprob: float
+    bytes: list[int]
+
+    @classmethod
+    def of(cls, one: engine.TokenLogprob) -> "TopLogprob":
+        text = one.data.decode(errors="replace")
+        return cls(token=text, logprob=max(one.logprob, LEAST_LOGPROB), bytes=list(one.data))
+
+
+class TokenLogprob(TopLogprob):
+    top_logprobs: list[TopLogprob]
+
+    @classmethod
+    def of(cls, one: engine.TokenLogprob) -> "TokenLogprob":
+        top = [TopLogprob.of(other) for other in one.top]
+        return cls(**TopLogprob.of(one).model_dump(), top_logprobs=top)
+
+
+class Logprobs(BaseModel):
+    content: list[TokenLogprob]
+    refusal: None = None
+
+    @classmethod
+    def of(cls, logprobs: Sequence[engine.TokenLogprob]) -> "Logprobs | None":
+        return cls(content=[TokenLogprob.of(one) for one in logprobs]) if logprobs else None
+
+
 class Choice(BaseModel):
-    index: Literal[0] = 0
+    index: int
     message: ResponseMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class Completion(BaseModel):
@@ -127,6 +157,7 @@ class ReplyBuilder:
 
     def __init__(self, model: str, *, usage_apart: bool | None = None) -> None:
         self._usage_apart = usage_apart
+        self._begun: set[int] = set()  # answers whose role has been told
         self._common: dict[str, Any] = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -134,38 +165,63 @@ class ReplyBuilder:
         }
 
     def whole(self, chunks: Sequence[engine.Chunk]) -> dict[str, Any]:
-        """The answer as one object."""
+        """The answers as one object."""
         last = chunks[-1]
-        text, reasoning = ("".join(getattr(chunk, kind) for chunk in chunks) for kind in ("text", "reasoning"))
-        message = ResponseMessage(content=text, reasoning_content=reasoning or None)
-        choice = Choice(message=message, finish_reason=_finish_reason(last))
+        count = 1 + max(chunk.index for chunk in chunks)
+        choices = [_choice(index, [chunk for chunk in chunks if chunk.index == index]) for index in range(count)]
         usage = Usage.of(last.usage or engine.Usage())
-        return Completion(choices=[choice], usage=usage, timings=_timings(last), **self._common).model_dump()
+        return Completion(choices=choices, usage=usage, timings=_timings(last), **self._common).model_dump()
 
     def begin(self) -> list[dict[str, Any]]:
-        """The first chunk, which holds the role only."""
-        return [self._chunk({"role": "assistant", "content": ""})]
+        """Nothing: each answer's role comes before its first chunk."""
+        return []
 
     def piece(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
-        """What a chunk holds of thinking and of text; for the last one the chunk with the finish reason, too."""
-        thought = [self._chunk({"reasoning_content": chunk.reasoning})] if chunk.reasoning else []
-        text = [self._chunk({"content": chunk.text})] if chunk.text else []
-        return [*thought, *text, *(self._last(chunk) if chunk.finish_reason else [])]
+        """A chunk of an answer, after its role; for the last one the chunk with the finish reason, too."""
+        objects = []
+        if chunk.index not in self._begun:
+            self._begun.add(chunk.index)
+            objects.append(self._chunk(chunk, {"role": "assistant", "content": ""}))
+        if chunk.reasoning:
+            objects.append(self._chunk(chunk, {"reasoning_content": chunk.reasoning}))
+        if chunk.text or chunk.logprobs:
+            logprobs = Logprobs.of(chunk.logprobs)
+            objects.append(self._chunk(chunk, {"content": chunk.text}, logprobs))
+        return [*objects, *self._last(chunk)] if chunk.finish_reason else objects
 
     def error(self, error: ApiError) -> list[dict[str, Any]]:
         """OpenAI's error object."""
         return [error.body]
 
     def _last(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
-        last = self._chunk({}, _finish_reason(chunk)) | {"timings": _timings(chunk)}
-        usage = {"usage": Usage.of(chunk.usage or engine.Usage()).model_dump()}
+        """The chunk with the finish reason. Timings and usage come with the last answer's."""
+        last = self._chunk(chunk, {}, reason=_finish_reason(chunk))
+        if chunk.usage is None:
+            return [last]
+        last["timings"] = _timings(chunk)
+        usage = {"usage": Usage.of(chunk.usage).model_dump()}
         if self._usage_apart is None:
             return [last | usage]
-        return [last, self._chunk({}) | {"choices": []} | usage] if self._usage_apart else [last]
+        return [last, self._chunk(chunk, {}) | {"choices": []} | usage] if self._usage_apart else [last]
 
-    def _chunk(self, delta: dict[str, Any], reason: FinishReason | None = None) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+    def _chunk(
+        self,
+        chunk: engine.Chunk,
+        delta: dict[str, Any],
+        logprobs: Logprobs | None = None,
+        reason: FinishReason | None = None,
+    ) -> dict[str, Any]:
+        told = logprobs and logprobs.model_dump()
+        choice = {"index": chunk.index, "delta": delta, "finish_reason": reason, "logprobs": told}
         return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
+
+
+def _choice(index: int, chunks: Sequence[engine.Chunk]) -> Choice:
+    """One answer of its chunks."""
+    text, reasoning = ("".join(getattr(chunk, kind) for chunk in chunks) for kind in ("text", "reasoning"))
+    logprobs = Logprobs.of([one for chunk in chunks for one in chunk.logprobs])
+    message = ResponseMessage(content=text, reasoning_content=reasoning or None)
+    return Choice(index=index, message=message, finish_reason=_finish_reason(chunks[-1]), logprobs=logprobs)
 
 
 def _finish_reason(chunk: engine.Chunk) -> FinishReason:

@@ -4,7 +4,16 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
-from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MIN_SEED
+from pixtral_cli.limits import (
+    MAX_BIAS,
+    MAX_BIASES,
+    MAX_CHOICES,
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    MAX_TOP_K,
+    MAX_TOP_LOGPROBS,
+    MIN_SEED,
+)
 
 MAX_TEXT = 4_000_000
 MAX_MESSAGES = 2_000
@@ -19,7 +28,7 @@ class Strict(BaseModel):
 
 Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT)]
 ShortText: TypeAlias = Annotated[str, Field(max_length=512)]
-ZeroNumber: TypeAlias = Annotated[float, Field(ge=0, le=0)]
+TokenId: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 # -1 is the rest of the context window, as at llama.cpp's server.
 TokenLimit: TypeAlias = Annotated[int, Field(ge=1, le=10_000_000)] | Literal[-1]
 
@@ -134,7 +143,19 @@ class ChatRequest(Strict):
         | None
     ) = None
     response_format: ResponseFormat | None = None
-    n: int | None = Field(None, ge=1, le=1)
+    n: int | None = Field(None, ge=1, le=MAX_CHOICES, description="Answers; with a seed, number i has the seed + i.")
+    top_k: int | None = Field(
+        None, ge=-1, le=MAX_TOP_K, description="The likeliest tokens that are left; 0 or -1: all."
+    )
+    min_p: float | None = Field(None, ge=0, le=1, description="Least probability, of the likeliest token's.")
+    repetition_penalty: float | None = Field(None, ge=0.01, le=100, description="1 is none.")
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[TokenId, Annotated[float, Field(ge=-MAX_BIAS, le=MAX_BIAS)]] | None = Field(
+        None, max_length=MAX_BIASES
+    )
+    logprobs: bool | None = Field(None, description="The log-probability of each token, as the model gave it.")
+    top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS, description="Wants `logprobs`.")
     # Taken and of no effect.
     user: ShortText | None = None
     metadata: Annotated[dict[str, Any], Field(max_length=64)] | None = None
@@ -151,11 +172,6 @@ class ChatRequest(Strict):
     safe_prompt: Literal[False] | None = None
     prompt_mode: None = None
     prediction: None = None
-    frequency_penalty: ZeroNumber | None = None
-    presence_penalty: ZeroNumber | None = None
-    logprobs: Literal[False] | None = None
-    top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
-    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
     tools: EmptyList | None = None
     tool_choice: Literal["none", "auto"] | None = None
     modalities: list[Literal["text"]] | None = None

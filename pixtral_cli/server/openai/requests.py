@@ -26,6 +26,7 @@ from pixtral_cli.server.openai.request_schema import (
     UserMessage,
 )
 from pixtral_cli.server.openai.response_schema import response_schema
+from pixtral_cli.server.openai.sampling import request_sampling
 from pixtral_cli.util.lru import LruCache
 
 MAX_IMAGES = 128
@@ -127,6 +128,7 @@ async def build_engine_request(
     `trusted`: the client has checked the schema already.
     """
     _check_messages(request)
+    sampling = request_sampling(request, defaults)
     try:
         async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
             limited = _with_pixel_limit(load)
@@ -140,9 +142,7 @@ async def build_engine_request(
     options = request.stream_options
     apart = options.include_usage if options else None
     schema = await response_schema(request.response_format, trusted=trusted)
-    return EngineRequest(
-        tuple(messages), replace(_sampling(request, defaults), schema=schema), bool(request.stream), apart
-    )
+    return EngineRequest(tuple(messages), replace(sampling, schema=schema), bool(request.stream), apart)
 
 
 def _check_messages(request: ChatRequest) -> None:
@@ -202,21 +202,6 @@ async def _part(part: Any, where: str, load: ImageLoader) -> Part:
         return await asyncio.to_thread(load, part.url)
     except PixtralError as error:
         raise from_image_error(error, f"{where}.image_url") from None
-
-
-def _sampling(request: ChatRequest, defaults: Sampling) -> Sampling:
-    limit = request.max_tokens if request.max_completion_tokens is None else request.max_completion_tokens
-    stop = (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ())
-    chosen: dict[str, Any] = {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "max_tokens": limit,
-        "seed": request.random_seed if request.seed is None else request.seed,
-    }
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if limit == -1:
-        given["max_tokens"] = None
-    return replace(defaults, stop=stop or defaults.stop, **given)
 
 
 def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: bool = False) -> ImageLoader:
