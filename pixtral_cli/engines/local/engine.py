@@ -77,9 +77,12 @@ class LocalEngine:
         Threads may stream at the same time, and any thread may `close` a stream: it stops within a layer.
         """
         if sampling.n == 1:
-            return CancellableStream(lambda check: self._answer(messages, sampling, check))
+            return self._stream(messages, sampling)
         sampling.check()
-        return MergedStream(sampling.n, lambda index: self.stream(messages, _numbered(sampling, index)))
+        return MergedStream(sampling.n, lambda index: self._stream(messages, _numbered(sampling, index)))
+
+    def _stream(self, messages: Sequence[Message], sampling: Sampling) -> CancellableStream:
+        return CancellableStream(lambda check: self._answer(messages, sampling, check))
 
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, check: CancelCheck
