@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message, system
-from pixtral_cli.engines.local.choices import MergedStream
 from pixtral_cli.engines.local.config import Params, read_params, verify_hint
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, CancellableStream, no_cancel
+from pixtral_cli.engines.local.runtime.choices import MergedStream
 from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
 from pixtral_cli.engines.local.runtime.interrupts import with_interrupts_deferred
 from pixtral_cli.engines.local.runtime.timing import PhaseTimer
