@@ -15,7 +15,7 @@ demo: .venv/runtime ## Install into .venv and ask the demo model about a picture
 test: .venv/development ## Run the tests (Python alone, under 15 minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-all: test .venv-vllm/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, typefaces (apt) and vLLM
+test-all: test .venv-vllm/ready .venv-triton/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, typefaces (apt), vLLM and Triton
 	wanted="$$(for tool in zsh fish chromium qemu-user:qemu-aarch64 gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc; do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done; $(BIN)/python -m demo.drawing.fonts)" && \
 	if [ -n "$$wanted" ]; then apt-get update -qq && apt-get install -y -qq $$wanted; fi
 	$(BIN)/python -m pytest -m slow --timeout 1800
@@ -58,7 +58,7 @@ audit: .venv/development ## Look for known vulnerabilities in the pinned package
 	$(BIN)/pip-audit --strict --requirement constraints.txt --no-deps
 
 clean: ## Remove the environment and the caches
-	rm -rf .venv .venv-vllm .llama-cpp .llama-cpp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-vllm .venv-triton .llama-cpp .llama-cpp-* .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
 
 # The environment: torch first, then exactly the pinned packages. mistral_inference declares xformers, which
 # has no wheel for many machines and which nothing here needs: --no-deps leaves it out.
@@ -77,6 +77,11 @@ clean: ## Remove the environment and the caches
 # The real vLLM, in an environment of its own: it pins other versions than ours.
 .venv-vllm/ready: tests/engines/vllm/vllm-requirements.txt tests/engines/vllm/vllm_env.sh
 	tests/engines/vllm/vllm_env.sh .venv-vllm $(PYTHON)
+
+# Triton, whose interpreter and compiler prove the GPU kernels where there is no GPU. The tests' processes alone see it.
+.venv-triton/ready: .venv/runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv-triton triton==3.9.0
+	@touch $@
 
 # llama.cpp, compiled for this processor. What cannot be had is left out of the measurements, and named there.
 .llama-cpp/ready: benchmarks/llama_cpp_env.sh

@@ -4,6 +4,7 @@ Nothing heavy is imported before the first question, and no weights are read bef
 """
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -239,6 +240,8 @@ def import_model() -> None:
     preset = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
     if not preset:
         os.environ["GOMP_SPINCOUNT"] = "10000"
+    if sys.platform == "linux" and not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"  # a growing KV cache leaves no holes behind
     try:
         import_module("pixtral_cli.engines.local.generation.runner")
         import_module("pixtral_cli.engines.local.model.upstream").import_transformer()

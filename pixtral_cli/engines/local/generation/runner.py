@@ -158,6 +158,9 @@ class Runner:
                 ]
                 states = self._decoder.forward(self._decoder.embed([token for new in tokens for token in new]), spans)
                 logits = torch.split(self._decoder.logits(states), [len(new) for new in tokens])
+                # A device computes on after its work was launched: without this wait the answers would ask for their next
+                # steps one by one, each as its own logits are read, and no batch would form again.
+                placement.synchronize(self.weights.device)
                 for step, rows in zip(steps, logits, strict=True):
                     step.logits = rows.unbind()
         except OutOfMemory as error:
@@ -198,7 +201,7 @@ class Runner:
         patches = offsets % width != image.grid.columns
         sources = (offsets - offsets // width)[patches].to(states.device)
         targets = (offsets + image.start - start)[patches].to(states.device)
-        states[targets] = self._vision.features(image, check)[sources]
+        states[targets] = self._vision.features(image, check)[sources].to(states.dtype)
 
     def _new_cache(self) -> KVCache:
         return KVCache(self._params, self.weights.device, self.weights.dtype, self._reserve)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from pixtral_cli.engines.local.kernels.formats import PLAIN
 from pixtral_cli.errors import UsageError
 
 MAX_ROWS = 32  # of activations, up to which a product takes as long as reading the weights does
@@ -23,7 +24,6 @@ MAX_HEAD_DIM = 256
 VERSION = 5  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
 VARIABLE = "PIXTRAL_KERNEL"
 NONE = "none"
-PLAIN, FP8, INT4, INT8 = 0, 1, 4, 8  # how weights are stored, as in kernel.h
 NATIVE_BF16 = ("avx512",)  # sets of processors on which torch multiplies matrices in bfloat16
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long

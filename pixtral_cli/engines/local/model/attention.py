@@ -19,7 +19,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     if length == 1:
         # The heads of a group become queries of one position: no mask, and each key is read once.
         grouped = query.view(1, groups, heads // groups, size)
-        return F.scaled_dot_product_attention(grouped, key[None], value[None]).view(1, heads, size)
+        return F.scaled_dot_product_attention(grouped, key[None], value[None]).reshape(1, heads, size)
+    if query.device.type == "cuda" and not _has_flash_attention(query.device, query.dtype):
+        # torch's memory-efficient attention takes no groups, and would be replaced by one that keeps all scores
+        key, value = (states.repeat_interleave(heads // groups, 0) for states in (key, value))
     out = F.scaled_dot_product_attention(
         query.transpose(0, 1)[None], key[None], value[None], attn_mask=mask, is_causal=mask is None, enable_gqa=True
     )
@@ -28,14 +31,20 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
 
 def causal_mask(length: int, past: int, device: torch.device, dtype: torch.dtype, head_dim: int) -> Tensor | None:
     """The additive causal mask (length, past + length) of a chunk after `past` positions; None where none is needed."""
-    if length == 1 or not past or supports_attention(device, dtype, head_dim):
+    if length == 1 or supports_attention(device, dtype, head_dim):
         return None
-    if device.type == "cuda":
+    if not past and device.type != "mps":  # there `is_causal` has let half precision see later positions
+        return None
+    if device.type == "cuda" and _has_flash_attention(device, dtype):
         from torch.nn.attention.bias import causal_lower_right  # imports the compiler, which takes 1.5 s
 
         return causal_lower_right(length, past + length)
     mask = torch.full((length, past + length), float("-inf"), device=device, dtype=dtype)
     return mask.triu_(past + 1)
+
+
+def _has_flash_attention(device: torch.device, dtype: torch.dtype) -> bool:
+    return dtype.itemsize == 2 and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def attend_all(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

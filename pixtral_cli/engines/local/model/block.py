@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -13,7 +14,10 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def run_block(block: Any, states: Tensor, rotations: Tensor, attend: Attend) -> Tensor:
-    """`states` (T, dim) after one block. `attend` gets rotated queries (T, H, D) and keys, and values (T, G, D)."""
+    """`states` (T, dim) after one block, in `residual_dtype` of the weights' dtype.
+
+    `attend` gets rotated queries (T, H, D) and keys, and values (T, G, D).
+    """
     attention, count = block.attention, len(states)
     normed = norm(block.attention_norm, states)
     query = apply_rope(linear(attention.wq, normed).view(count, attention.n_heads, -1), rotations)
@@ -26,5 +30,11 @@ def run_block(block: Any, states: Tensor, rotations: Tensor, attend: Attend) -> 
 
 
 def norm(module: Any, states: Tensor) -> Tensor:
-    """RMSNorm with the module's weight and epsilon."""
-    return F.rms_norm(states, states.shape[-1:], module.weight, module.eps)
+    """RMSNorm with the module's weight and epsilon, in the weight's dtype."""
+    weight: Tensor = module.weight
+    return F.rms_norm(states, states.shape[-1:], weight.to(states.dtype), module.eps).to(weight.dtype)
+
+
+def residual_dtype(dtype: torch.dtype) -> torch.dtype:
+    """In what the sum over all layers is kept: float16's largest value, 65,504, is less than models reach there."""
+    return torch.float32 if dtype == torch.float16 else dtype

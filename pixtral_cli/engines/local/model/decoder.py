@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 from pixtral_cli.engines.local.config import Params
 from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, linear
 from pixtral_cli.engines.local.model.attention import attend, causal_mask
-from pixtral_cli.engines.local.model.block import norm, run_block
+from pixtral_cli.engines.local.model.block import norm, residual_dtype, run_block
 from pixtral_cli.engines.local.model.fused_step import FusedStep, supports_fused_step
 from pixtral_cli.engines.local.model.kv_cache import KVCache
 from pixtral_cli.engines.local.model.loaded import Weights
@@ -30,10 +29,6 @@ class Span:
     cache: KVCache
     length: int
     separate: bool = False
-
-    def returned_rows(self, stop: int) -> range:
-        """The rows of a step's states that `forward` returns of this span, which ends before row `stop`."""
-        return range(stop - (self.length if self.separate else 1), stop)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         keys, values = self.cache.append(layer, key, value)
@@ -68,7 +63,7 @@ class Decoder:
     def embed(self, tokens: Sequence[int]) -> Tensor:
         """Token ids to (T, dim)."""
         embedded: Tensor = self._model.tok_embeddings(torch.tensor(tokens, device=self._device))
-        return embedded
+        return embedded.to(residual_dtype(embedded.dtype))
 
     @torch.inference_mode()
     def forward(self, states: Tensor, spans: Sequence[Span], check: CancelCheck = no_cancel) -> Tensor:
@@ -96,9 +91,9 @@ class Decoder:
         for span in spans:
             span.cache.length += span.length
         rows = [
-            index for span, stop in zip(spans, accumulate(lengths), strict=True) for index in span.returned_rows(stop)
+            part if span.separate else part[-1:] for span, part in zip(spans, torch.split(states, lengths), strict=True)
         ]
-        return states[torch.tensor(rows)]
+        return torch.cat(rows) if len(rows) > 1 else rows[0]
 
     def uniform_length(self, start: int, length: int) -> int:
         """How many of `length` positions from `start` on are computed in the same way."""

@@ -42,7 +42,9 @@ class KVCache:
         """Make room for `length` positions in all. `reserve` is called with the bytes needed and raises OutOfMemory."""
         if length <= self.capacity:
             return
-        capacity = max(length, min(self.capacity + self.capacity // 8, self._window))
+        # Freed blocks of a GPU's allocator serve no larger ones: few, large steps leave the least of them behind.
+        more = self.capacity // 8 if self._empty.device.type == "cpu" else self.capacity
+        capacity = max(length, min(self.capacity + more, self._window))
         capacity = (capacity + GROWTH_POSITIONS - 1) // GROWTH_POSITIONS * GROWTH_POSITIONS
         largest = max(layer.nbytes for layer in self._layers)
         self._reserve(capacity * self._position_bytes - self.size + largest)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params
 from pixtral_cli.engines.local.model.attention import attend_all
-from pixtral_cli.engines.local.model.block import norm, run_block
+from pixtral_cli.engines.local.model.block import norm, residual_dtype, run_block
 from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.model.rope import rope_table_2d
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, no_cancel
@@ -47,10 +47,11 @@ class VisionEncoder:
         rows, columns = patches.shape[1:]
         head_dim = params.hidden_size // params.num_attention_heads
         rotations = rope_table_2d(head_dim, rows, columns, params.rope_theta).to(self._device)
-        states = norm(encoder.ln_pre, patches.flatten(1).T)
+        states = norm(encoder.ln_pre, patches.flatten(1).T).to(residual_dtype(self._dtype))
         for block in encoder.transformer.layers:
             check()
             states = run_block(block, states, rotations, attend_all)
+        states = states.to(self._dtype)
         if params.add_pre_mm_projector_layer_norm:
             states = norm(self._model.pre_mm_projector_norm, states)
         if params.mm_projector_id:

@@ -1,7 +1,8 @@
 """Chooses the device, dtype and thread count to compute with, and measures the device's memory."""
 
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ DTYPES = {
 GIB = 1 << 30
 TORCH_THREADS = torch.get_num_threads()
 SINGLE_THREAD_BYTES = 1 << 26  # up to this size of weights one thread is fastest
+WORKSPACE_BYTES = 1 << 29
 SMALL_MODEL_BYTES = 1 << 28  # up to this size of weights a CPU computes in float32
 
 AvailableMemory = Callable[[torch.device], int]
@@ -44,17 +46,79 @@ class LoadOptions:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises UsageError when it is not there."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises UsageError when it is not there.
+
+    "auto" and "cuda" are the GPU with the most free memory of those that this build of torch has code for.
+    """
+    cuda, mps = usable_gpus(), torch.backends.mps.is_available()
     if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        return _emptiest(cuda) if cuda else torch.device("mps" if mps and _sound_mps() else "cpu")
     kind, _, index = name.partition(":")
-    usable = {"cpu": not index, "mps": mps and not index, "cuda": cuda and (not index or index.isdigit())}
-    if kind not in usable:
+    known = {"cpu": not index, "mps": not index, "cuda": not index or index.isdigit()}
+    if not known.get(kind):
         raise UsageError(f"There is no device named {name!r}", "Devices: auto, cpu, cuda, cuda:1, mps")
-    if not usable[kind] or (index and int(index) >= torch.cuda.device_count()):
-        raise UsageError(f"This machine has no device {name!r} that torch can use", "Try: --device auto")
-    return torch.device(name)
+    if kind == "mps" and mps and not _sound_mps():
+        raise UsageError(f"torch {torch.__version__} computes wrongly on Apple GPUs", "Install torch 2.13 or newer")
+    if kind == "cuda" and index and torch.cuda.is_available() and int(index) < torch.cuda.device_count():
+        if int(index) not in cuda:
+            raise UsageError(
+                f"This build of torch has no code for {torch.cuda.get_device_name(int(index))}"[:120],
+                "Try: --device cpu",
+            )
+        return torch.device(name)
+    if kind == "cuda" and not index and cuda:
+        return _emptiest(cuda)
+    if kind == "cpu" or (kind == "mps" and mps):
+        return torch.device(kind)
+    raise UsageError(f"This machine has no device {name!r} that torch can use", "Try: --device auto")
+
+
+def usable_gpus() -> list[int]:
+    """The indices of the NVIDIA GPUs that this build of torch has code for."""
+    if not torch.cuda.is_available():
+        return []
+    built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
+    targets = [(match[1], int(match[2]), int(match[3])) for match in built if match]
+
+    def runs(major: int, minor: int) -> bool:
+        """Machine code runs on later minors of its major version, intermediate code on every later version."""
+        return not targets or any(
+            (kind == "sm" and major == at and minor >= least) or (kind == "compute" and (major, minor) >= (at, least))
+            for kind, at, least in targets
+        )
+
+    return [index for index in range(torch.cuda.device_count()) if runs(*torch.cuda.get_device_capability(index))]
+
+
+def _emptiest(gpus: Sequence[int]) -> torch.device:
+    free = {index: torch.cuda.mem_get_info(index)[0] for index in gpus} if len(gpus) > 1 else {gpus[0]: 0}
+    return torch.device("cuda", max(free, key=lambda index: free[index]))
+
+
+def _sound_mps() -> bool:
+    """Whether torch is 2.13 or newer: before, attention on MPS read and masked wrongly."""
+    return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
+
+
+def prepare_device(device: torch.device) -> None:
+    """Set what torch keeps for a whole process: called before anything is put on the device."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        # cuDNN's attention makes a new plan, some 30 ms, for every length of the keys: for every token.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has computed what it was given."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def workspace(device: torch.device) -> int:
+    """Bytes to leave free beside weights and KV cache: activations, logits, a dequantized matrix, the libraries' own."""
+    return 0 if device.type == "cpu" else WORKSPACE_BYTES
 
 
 def choose_dtype(name: str, device: torch.device, size: int, float32_size: int) -> torch.dtype:
@@ -68,7 +132,7 @@ def choose_dtype(name: str, device: torch.device, size: int, float32_size: int) 
             raise UsageError(f"There is no dtype named {name!r}", f"Dtypes: auto, {', '.join(DTYPES)}")
         return DTYPES[name]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     if device.type == "mps":
         return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float16
     if size <= SMALL_MODEL_BYTES:

@@ -19,6 +19,7 @@ from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.runtime import placement
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, no_cancel
 from pixtral_cli.engines.local.runtime.placement import LoadOptions
+from pixtral_cli.engines.local.runtime.transfer import Transfer
 from pixtral_cli.engines.local.weights import checkpoint, quantize
 from pixtral_cli.engines.local.weights.fp8_linear import has_nan
 from pixtral_cli.engines.local.weights.prequantized import FP8, QuantizedWeight, split_quantized
@@ -49,6 +50,8 @@ def load(
     """
     quantize.check_scheme(options.quantize)
     device = placement.choose_device(options.device)
+    placement.prepare_device(device)
+    to_device = Transfer(device)
     model = upstream.empty_transformer(_sizes(params))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     plain, stored = split_quantized(open_tensors(folder, params, name), name)
@@ -72,11 +75,12 @@ def load(
             lambda part: on_progress(QUANTIZE_SHARE * part),
         )
         for key, pair in quantize.load(job, folder, name, options.cache).items():
-            numbers, scale = (tensor.to(device) for tensor in pair)
+            numbers, scale = map(to_device, pair)
             state |= install(model, key, QuantizedLinear(numbers, scale, shapes[key][1]))
         rest = lambda part: on_progress(QUANTIZE_SHARE + (1 - QUANTIZE_SHARE) * part)  # noqa: E731
     left = {key: source for key, source in (plain | stored).items() if key not in state}
-    state |= _read(left, model, device, dtype, name, check, rest)
+    state |= _read(left, model, to_device, dtype, name, check, rest)
+    to_device.finish()
     if tied:
         state[OUTPUT] = state[EMBEDDING]
     model.load_state_dict(state, assign=True)
@@ -115,7 +119,7 @@ def _choose_scheme(
     stored: dict[str, QuantizedWeight],
 ) -> tuple[str, int]:
     """The quantization scheme and the bytes of the weights under it. Raises OutOfMemory when they do not fit."""
-    free = options.available(device)
+    free = max(0, options.available(device) - placement.workspace(device))
     position = position_bytes(params, dtype)
     needed, comfortable = options.positions * position, min(COMFORTABLE_POSITIONS, params.context_window) * position
     scheme = quantize.choose_scheme(options.quantize, sizes, free, needed, comfortable)
@@ -139,7 +143,7 @@ def _choose_scheme(
 def _read(
     sources: dict[str, TensorSource | QuantizedWeight],
     model: Any,
-    device: torch.device,
+    to_device: Transfer,
     dtype: torch.dtype,
     name: str,
     check: CancelCheck,
@@ -151,10 +155,10 @@ def _read(
     for key, source in sources.items():
         check()
         if isinstance(source, TensorSource):
-            state[key] = source.read().to(device=device, dtype=dtype).contiguous()
+            state[key] = to_device(source.read(), dtype)
         else:
             try:
-                state |= install(model, key, source.layer(device))
+                state |= install(model, key, source.layer(to_device))
             except ValueError as error:
                 message = f"Weights of {name}: {key} is quantized, which the local engine cannot run"
                 raise ModelError(message[:120], verify_hint(name)) from error

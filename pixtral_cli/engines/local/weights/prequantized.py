@@ -37,8 +37,8 @@ class QuantizedWeight:
         rows, width = self.shape
         return rows * width if self.scheme == FP8 else packed_bytes(self.shape, 8 if self.scheme == INT8 else 4)
 
-    def layer(self, device: torch.device) -> nn.Module:
-        numbers, scale = (tensor.to(device) for tensor in self.read())
+    def layer(self, to_device: Callable[[Tensor], Tensor]) -> nn.Module:
+        numbers, scale = map(to_device, self.read())
         return Fp8Linear(numbers, scale) if self.scheme == FP8 else QuantizedLinear(numbers, scale, self.shape[1])
 
     def dequantized(self) -> Tensor:

@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixtral_cli.engines.local.kernels import gpu
 from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, Matrix, gemm_supports, kernel_supports, matrix, multiply
 
 GROUP_SIZE = 64  # numbers that share a scale; rows are padded to a multiple
 BITS = {"8bit": 8, "4bit": 4}
 PART_NUMBERS = 1 << 22  # numbers quantized, or multiplied by torch on a CPU, at a time
 UNPACK_NUMBERS = 1 << 20  # numbers unpacked at a time on a CPU, so that they stay in its cache
+INT8_PRODUCT_DEVICES = ("cpu", "mps")  # where torch's own product with 8-bit weights is a fast one
 SCALE_STARTS = (1.0, 0.9)  # fractions of a group's range from which its scale is fitted
 
 
@@ -110,7 +112,9 @@ class QuantizedLinear(nn.Module):
         few, place = len(states) <= MAX_ROWS, (states.device, states.dtype)
         if gemm_supports(*place, self.bits) or (few and kernel_supports(*place)):
             return multiply(self.matrix, states, torch.get_num_threads())
-        if few and self.bits == 8 and states.device.type == "cpu":
+        if gpu.supports_gemv(states):
+            return gpu.multiply(states, self.weight, self.scale, self.bits)
+        if few and self.bits == 8 and states.device.type in INT8_PRODUCT_DEVICES:
             states = F.pad(states, (0, -self.width % GROUP_SIZE))
             return torch._weight_int8pack_mm(states, self.weight, self.scale.to(states.dtype))
         step = PART_NUMBERS // self.width if states.device.type == "cpu" else len(self.weight)
@@ -122,6 +126,8 @@ class QuantizedLinear(nn.Module):
 
     def unpacked(self, start: int, stop: int, dtype: torch.dtype) -> Tensor:
         """Rows [start, stop) of the dequantized matrix."""
+        if self.weight.device.type == "cuda" and gpu.runs_on(self.weight.device.index):
+            return gpu.dequantize(self.weight[start:stop], self.scale[start:stop], self.width, self.bits, dtype)
         return unpack(self.weight[start:stop], self.scale[start:stop], dtype)[:, : self.width]
 
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local.kernels import cpu
+from pixtral_cli.engines.local.kernels.formats import FP8, INT4, INT8, PLAIN
 from pixtral_cli.errors import UsageError
 from tests.engines.local.conftest import SETS
 
 CPU = torch.device("cpu")
 DTYPES = [torch.bfloat16, torch.float32]
-FORMATS = {"plain": cpu.PLAIN, "fp8": cpu.FP8, "8bit": cpu.INT8, "4bit": cpu.INT4}
+FORMATS = {"plain": PLAIN, "fp8": FP8, "8bit": INT8, "4bit": INT4}
 COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 17, 32, 33, 40, 75)
 WIDTHS = (1, 30, 64, 65, 100, 128, 192, 520, 1000, 2112)
 compiled = pytest.mark.skipif(
@@ -38,18 +39,18 @@ class Weights:
 
 def weights(rows: int, width: int, format: int, dtype: torch.dtype, draw: torch.Generator) -> Weights:
     groups = -(-width // 64)
-    if format == cpu.PLAIN:
+    if format == PLAIN:
         plain = torch.randn(rows, width, generator=draw).to(dtype)
         return Weights(plain, None, plain.double(), format)
-    if format == cpu.FP8:  # from the smallest subnormal to the largest
+    if format == FP8:  # from the smallest subnormal to the largest
         powers = torch.randint(-10, 8, (rows, width), generator=draw)
         fp8 = (torch.randn(rows, width, generator=draw) * 2.0**powers).to(torch.float8_e4m3fn)
         scale = torch.rand(rows, generator=draw) + 0.1
         return Weights(fp8, scale, fp8.double() * scale.double()[:, None], format)
-    low, high = (-127, 128) if format == cpu.INT8 else (-8, 8)
+    low, high = (-127, 128) if format == INT8 else (-8, 8)
     numbers = torch.randint(low, high, (rows, groups * 64), generator=draw)
     numbers[:, width:] = 0
-    if format == cpu.INT8:
+    if format == INT8:
         scale = torch.rand(rows, generator=draw) + 0.1
         return Weights(numbers.to(torch.int8), scale, (numbers * scale.double()[:, None])[:, :width], format)
     scale = (torch.rand(rows, groups, generator=draw) + 0.1).bfloat16()
@@ -70,7 +71,7 @@ def test_products_are_those_of_float64(instruction_set: str, format: int, dtype:
             states = torch.randn(count, width, generator=draw).to(dtype)
             found, expected = matrix.times(states, choose.choice([1, 3])), states.double() @ matrix.exact.T
             size = matrix.exact.square().mean().sqrt() * math.sqrt(width)
-            rounding = 2**-7 if dtype == torch.bfloat16 else 2e-6 if format in (cpu.PLAIN, cpu.FP8) else 2e-4
+            rounding = 2**-7 if dtype == torch.bfloat16 else 2e-6 if format in (PLAIN, FP8) else 2e-4
             assert ((found.double() - expected).abs() <= rounding * (expected.abs() + 4 * size)).all()
 
 
@@ -91,7 +92,7 @@ def test_a_product_is_the_same_to_the_last_bit_alone_and_in_a_batch(
 
 @compiled
 @pytest.mark.parametrize("count", [3, 50])
-@pytest.mark.parametrize("format", [cpu.FP8, cpu.INT8, cpu.INT4])
+@pytest.mark.parametrize("format", [FP8, INT8, INT4])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_activations_that_are_not_finite_are_seen(instruction_set: str, format: int, count: int, bad: float) -> None:
     matrix = weights(9, 200, format, torch.float32, torch.Generator().manual_seed(4))
@@ -107,7 +108,7 @@ def test_activations_that_are_not_finite_are_seen(instruction_set: str, format: 
 @pytest.mark.parametrize("count", [1, 5, 40])
 def test_an_fp8_weight_that_is_nan_makes_its_row_nan(instruction_set: str, count: int) -> None:
     for at in (0, 70, 199):
-        matrix = weights(9, 200, cpu.FP8, torch.float32, torch.Generator().manual_seed(5))
+        matrix = weights(9, 200, FP8, torch.float32, torch.Generator().manual_seed(5))
         matrix.stored.view(torch.uint8)[4, at] = 0xFF
         nan = matrix.times(torch.ones(count, 200)).isnan()
         assert nan[:, 4].all()
@@ -117,7 +118,7 @@ def test_an_fp8_weight_that_is_nan_makes_its_row_nan(instruction_set: str, count
 @compiled
 def test_every_value_of_fp8_is_read(instruction_set: str) -> None:
     stored = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn)[:, None].contiguous()
-    matrix = Weights(stored, torch.ones(256), stored.double(), cpu.FP8)
+    matrix = Weights(stored, torch.ones(256), stored.double(), FP8)
     for count in (1, 33):
         found = matrix.times(torch.ones(count, 1))[0]
         torch.testing.assert_close(found, stored[:, 0].float(), rtol=0, atol=0, equal_nan=True)

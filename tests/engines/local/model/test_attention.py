@@ -131,3 +131,98 @@ def test_what_is_no_number_is_seen_by_all_who_attend_to_it(dtype: torch.dtype, w
     after = found[60:61, 0] if where == "query" else found[60:]
     assert after.isnan().all()
     assert not found[:10].isnan().any()
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (9, 0)])
+@pytest.mark.parametrize("past", [0, 5])
+def test_attention_of_gpus_without_flash_attention(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], past: int
+) -> None:
+    """float32, and float16 on older cards: no grouped heads, an output that is not contiguous, a mask of numbers."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    inner = attention.F.scaled_dot_product_attention
+
+    def efficient(query: Tensor, key: Tensor, value: Tensor, **options: object) -> Tensor:
+        assert query.shape[1] == key.shape[1] or query.shape[2] == 1 or not options.get("enable_gqa")
+        return inner(query, key, value, **options).transpose(1, 2).contiguous().transpose(1, 2)
+
+    class OnGpu(Tensor):
+        """A tensor on the CPU that says that it is on a GPU."""
+
+        device = torch.device("cuda:0")  # type: ignore[assignment]
+
+    monkeypatch.setattr(attention.F, "scaled_dot_product_attention", efficient)
+    for count in (1, 4):
+        query, key, value = drawn(count, past, 2, 3, 16, torch.float32, seed=count)
+        shown = query.as_subclass(OnGpu)
+        with computed("torch"):
+            mask = attention.causal_mask(count, past, torch.device("cuda:0"), torch.float32, 16) if count == 1 else None
+            if count > 1 and past:
+                with monkeypatch.context() as patched:
+                    patched.setattr(
+                        torch, "full", lambda *size, device=None, full=torch.full, **kinds: full(*size, **kinds)
+                    )
+                    mask = attention.causal_mask(count, past, torch.device("cuda:0"), torch.float32, 16)
+                assert isinstance(mask, Tensor)
+            found = attention.attend(shown, key, value, mask).as_subclass(Tensor)
+        assert (found.double() - softmax_attention(query, key, value, past)).abs().max() < 1e-5
+
+
+def test_an_apple_gpu_is_given_the_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "full", lambda *size, device=None, full=torch.full, **kinds: full(*size, **kinds))
+    mask = attention.causal_mask(3, 0, torch.device("mps"), torch.float16, 16)
+    assert mask is not None
+    assert (mask == 0).tolist() == [[True, False, False], [True, True, False], [True, True, True]]
+    assert attention.causal_mask(1, 7, torch.device("mps"), torch.float16, 16) is None
+
+
+def test_float16_keeps_the_sum_over_the_layers_in_float32() -> None:
+    """A model whose states go past 65,504, as large ones do, answers in float16 as it does in float32."""
+    from pixtral_cli.engines.local.model.block import norm, residual_dtype, run_block
+    from pixtral_cli.engines.local.model.upstream import empty_transformer
+
+    sizes = {
+        "dim": 32,
+        "n_layers": 1,
+        "head_dim": 8,
+        "hidden_dim": 48,
+        "n_heads": 4,
+        "n_kv_heads": 2,
+        "norm_eps": 1e-5,
+        "vocab_size": 64,
+    }
+    draw = torch.Generator().manual_seed(0)
+    model = empty_transformer(sizes)
+    weights = {key: torch.randn(value.shape, generator=draw) / 4 for key, value in model.state_dict().items()}
+    outputs = {}
+    for dtype in (torch.float32, torch.float16):
+        model.load_state_dict({key: value.half().to(dtype) for key, value in weights.items()}, assign=True)
+        block = model.layers["0"]
+        states = (torch.randn(5, 32, generator=torch.Generator().manual_seed(1)) * 1e5).to(residual_dtype(dtype))
+        rotations = torch.ones(5, 4, dtype=torch.complex64)
+        with torch.inference_mode(), computed("torch"):
+            states = run_block(
+                block,
+                states,
+                rotations,
+                lambda q, k, v: attention.attend(q, k.transpose(0, 1), v.transpose(0, 1), None),
+            )
+            outputs[dtype] = model.output(norm(model.norm, states)).float()
+    assert outputs[torch.float16].isfinite().all()
+    assert (outputs[torch.float16] - outputs[torch.float32]).abs().max() < 0.02 * outputs[torch.float32].abs().max()
+
+
+def test_a_cache_on_a_gpu_doubles() -> None:
+    from pixtral_cli.engines.local.config import Params
+    from pixtral_cli.engines.local.model.kv_cache import KVCache
+
+    params = mock.create_autospec(Params, instance=True, n_kv_heads=2, head_dim=8, n_layers=3, context_window=100_000)
+    grown = {}
+    for name in ("cpu", "meta"):
+        cache = KVCache(params, torch.device(name), torch.bfloat16, lambda size: None)
+        sizes = []
+        for length in range(1, 40_000, 500):
+            cache.grow(length)
+            sizes.append(cache.capacity)
+        grown[name] = len(set(sizes))
+    assert grown["meta"] < 10 < grown["cpu"]
