@@ -163,7 +163,7 @@ def test_memory_that_torch_keeps_for_itself_counts_as_free(monkeypatch: pytest.M
     for name, size in (("recommended_max", 100), ("driver_allocated", 90), ("current_allocated", 30)):
         monkeypatch.setattr(torch.mps, f"{name}_memory", lambda size=size: size << 20)
     assert placement.available_memory(torch.device("mps")) == 70 << 20
-    monkeypatch.setattr(placement, "memory", lambda: (100 << 20, 5 << 20))
+    monkeypatch.setattr(placement, "ram", lambda: (100 << 20, 5 << 20))
     assert placement.available_memory(torch.device("mps")) == 65 << 20
 
 
