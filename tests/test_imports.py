@@ -27,7 +27,6 @@ HOUSE = [
     {"__main__"},
 ]
 LOCAL_ENGINE = [
-    {"transformers_config"},
     {"config", "runtime"},
     {"kernels", "tokens"},
     {"model"},

@@ -2,12 +2,25 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pixtral_cli.chat.engine import Engine
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from pixtral_cli.models.pull import ConfigCheck
+
 ENGINES = ("local", "vllm", "api")  # api: `engines.remote` connects to it
+
+
+def config_check(kind: str) -> "ConfigCheck | None":
+    """What refuses a model by its configuration, which that engine cannot run; None where only the engine itself can tell."""
+    if kind != "local":
+        return None
+    from pixtral_cli.engines.local.config import check_config
+
+    return check_config
 
 
 def unknown_params(kind: str) -> Sequence[str]:

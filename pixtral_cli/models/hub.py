@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pixtral_cli import __version__
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 from pixtral_cli.models import layout, names, verify
+from pixtral_cli.models.layout import Format
 
 if TYPE_CHECKING:
     import httpx2
@@ -41,12 +42,13 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """The files that make the model of a repository at one commit. `revision` is what was asked for."""
+    """The files that make the model of a repository at one commit, its configuration first. `revision` is what was asked for."""
 
     repo: str
     revision: str | None
     commit: str
     files: tuple[RemoteFile, ...]
+    format: Format = layout.MISTRAL
 
     @property
     def size(self) -> int:
@@ -93,7 +95,7 @@ class Hub:
             yield
 
     def plan(self, repo: str, revision: str | None) -> DownloadPlan:
-        """Ask what a revision of a repository holds. Raises ModelError when no model in mistral format, NetworkError."""
+        """Ask what a revision of a repository holds. Raises ModelError when it is no model in a format known, NetworkError."""
         _silence_client()
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import HFValidationError
@@ -108,7 +110,8 @@ class Hub:
                     timeout=self.patience or constants.HF_HUB_ETAG_TIMEOUT,
                 )
                 listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
-                files = tuple(_remote_file(listed[name]) for name in layout.select_model_files(listed))
+                known = layout.choose_format(listed)
+                files = tuple(_remote_file(listed[name]) for name in known.select(listed))
                 commit = _commit(info.sha)
             except HFValidationError as error:
                 raise ModelError(f"{repo!r} cannot be a repository's name", "Names look like org/name") from error
@@ -117,12 +120,22 @@ class Hub:
                     f"{self.endpoint} answers, but not as a model hub does",
                     "Check HF_ENDPOINT, your proxy and firewall",
                 ) from error
-        if lack := layout.missing_from(listed):
+        if lack := known.missing(listed):
             raise ModelError(
-                f"{repo} holds no model in mistral format: {lack[0]} is missing",
+                f"{repo} holds no model in {known.name} format: {lack[0]} is missing",
                 f"Its files: {self.endpoint}/{repo}/tree/main",
             )
-        return DownloadPlan(repo, revision, commit, files)
+        return DownloadPlan(repo, revision, commit, files, known)
+
+    def read_config(self, plan: DownloadPlan) -> bytes:
+        """The content of the model's configuration, nothing kept. Raises as `stream` does, and ModelError for a huge one."""
+        data = bytearray()
+        with self.stream(plan, plan.files[0], 0) as (_, pieces):
+            for piece in pieces:
+                data += piece
+                if len(data) > layout.MAX_JSON_BYTES:
+                    raise ModelError(f"{plan.files[0].name} of {plan.repo} is larger than any configuration")
+        return bytes(data)
 
     @contextmanager
     def stream(self, plan: DownloadPlan, file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:

@@ -20,7 +20,7 @@ REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 # Beneath ~/mistral_models, where the vendor's instructions put it.
 VENDOR_FOLDERS = {"mistralai/Pixtral-12B-2409": ("Pixtral", "Pixtral-12B-2409")}
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
-FORMAT_HINT = "A model in mistral format is params.json, tekken.json and consolidated.safetensors"
+FORMAT_HINT = "A model is params.json, tekken.json and consolidated.safetensors, or config.json, tokenizer.json and model.safetensors"
 LIST_HINT = "All of them: pixtral models"
 NO_ALIASES: Mapping[str, str] = {}
 
@@ -57,7 +57,7 @@ def resolve(
     """The model of that name, else the configured one, else the best downloaded one that fits, else the demo.
 
     `unknown` are keys of a params.json that the engine cannot compute, `memory` what this machine has.
-    Raises ModelError when a named model is not here, not whole or not in mistral format.
+    Raises ModelError when a named model is not here, not whole or in neither format.
     """
     if asked := name or configured:
         return find(parse(asked, aliases))
@@ -218,7 +218,8 @@ def _model_in_folder(name: str, folder: Path) -> Model:
         raise ModelError(f"{folder}: there is no model in this folder", LIST_HINT)
     if lack := layout.missing(folder):
         raise ModelError(
-            f"{folder / lack[0]} is missing", repair_hint(folder) if layout.PARAMS in have else FORMAT_HINT
+            f"{folder / lack[0]} is missing",
+            repair_hint(folder) if {layout.PARAMS, layout.CONFIG} & {*have} else FORMAT_HINT,
         )
     return Model(name, folder, repo_of(folder), revision_of(folder))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from pixtral_cli.errors import ModelError, NetworkError
 from pixtral_cli.models import layout, names, verify
@@ -22,6 +22,8 @@ from pixtral_cli.models.verify import FileCheck, Progress
 from pixtral_cli.util import atomic
 from pixtral_cli.util.sizes import format_bytes
 
+# Is handed the content of a configuration, its format and the model's name.
+ConfigCheck: TypeAlias = Callable[[bytes, layout.Format, str], None]
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
 
 
@@ -43,15 +45,23 @@ def free_space(folder: Path) -> int:
 
 
 def pull(
-    reference: Reference, hub: Hub, *, free: Callable[[Path], int] = free_space, pauses: Sequence[float] = RETRY_DELAYS
+    reference: Reference,
+    hub: Hub,
+    *,
+    check: ConfigCheck | None = None,
+    free: Callable[[Path], int] = free_space,
+    pauses: Sequence[float] = RETRY_DELAYS,
 ) -> Generator[Progress | Pulled, None, None]:
     """Fetch a repository's model; yields progress and at last where it is. Whatever stops it, a new call goes on from there.
 
-    Raises ModelError (no such model, no access, no space, wrong bytes) and NetworkError.
+    `check` is called with the model's configuration before anything else is fetched, and may raise. Raises ModelError
+    (no such model, no access, no space, wrong bytes) and NetworkError.
     """
     assert reference.repo is not None
     plan = hub.plan(reference.repo, reference.revision)
     home = hub.home(plan.repo)
+    if check:
+        check(_read_config(plan, hub), plan.format, reference.name)
     with _translated_disk_errors(hub.cache), hub.lock(plan.repo):
         parts = yield from _check_local_files(plan, home)
         need = sum(part.file.size - part.done for part in parts)
@@ -59,6 +69,12 @@ def pull(
         yield from _fetch(parts, hub, plan, reference.name, pauses)
         _write_ref(plan, home)
     yield Pulled(home / "snapshots" / plan.commit, plan.size, need)
+
+
+def _read_config(plan: DownloadPlan, hub: Hub) -> bytes:
+    """The model's configuration, which may be here already."""
+    here = hub.home(plan.repo) / "snapshots" / plan.commit / plan.files[0].name
+    return here.read_bytes() if here.is_file() else hub.read_config(plan)
 
 
 def check_local(reference: Reference) -> Generator[Progress | Pulled, None, None]:

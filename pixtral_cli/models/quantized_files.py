@@ -33,5 +33,4 @@ def existing_files(cache: Path, folder: Path) -> list[Path]:
 
 
 def _weights(folder: Path) -> list[Path]:
-    weights = [file for file in layout.files(folder) if file.suffix in (".safetensors", ".pth")]
-    return weights or layout.transformers_weights(folder)
+    return [file for file in layout.files(folder) if file.suffix in (".safetensors", ".pth")]

@@ -1,5 +1,6 @@
 """Is a checkpoint sound? A quick look at the form of its files, and a full comparison with recorded hashes. Mends nothing."""
 
+import codecs
 import hashlib
 import re
 import zipfile
@@ -103,7 +104,17 @@ def format_problem(file: Path) -> str | None:
             stream.seek(-min(size, 64), 2)
             whole = head.lstrip().startswith(b"{") and stream.read().rstrip().endswith(b"}")
             return None if whole else "is cut short or no JSON"
+        if file.suffix == ".txt":
+            return _text_problem(head)
         return None if zipfile.is_zipfile(stream) else "is cut short or no PyTorch file"
+
+
+def _text_problem(head: bytes) -> str | None:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "is no text in UTF-8"
+    return None
 
 
 def foreign_content(head: bytes) -> str | None:

@@ -184,7 +184,9 @@ def test_a_snapshot_folder_is_known_by_a_name_that_finds_it_again() -> None:
     [
         (("params.json", "tekken.json"), "consolidated.safetensors"),
         (("params.json", layout.WEIGHTS), "tekken.json"),
-        (("config.json", "model.safetensors"), "params.json"),
+        (("config.json", "model.safetensors"), "tokenizer.json"),
+        (("config.json", "tekken.json", "model-00001-of-00002.safetensors"), "model-00002-of-00002.safetensors"),
+        (("tekken.json", "model.safetensors"), "params.json"),
         (
             ("params.json", "tekken.json", "consolidated-00001-of-00002.safetensors"),
             "consolidated-00002-of-00002.safetensors",

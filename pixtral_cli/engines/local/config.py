@@ -8,9 +8,8 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pixtral_cli.engines.local import transformers_config
 from pixtral_cli.errors import ModelError
-from pixtral_cli.models import layout
+from pixtral_cli.models import layout, transformers_config
 from pixtral_cli.util import bounded_json
 
 CONTEXT_WINDOW = 128_000
@@ -117,13 +116,27 @@ def read_params(folder: Path, name: str) -> Params:
     """
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}", "List the models there are with: pixtral models")
-    transformers_format = not (folder / PARAMS).exists() and (folder / transformers_config.CONFIG).is_file()
-    file = transformers_config.CONFIG if transformers_format else PARAMS
-    raw = _read_object(folder / file, name)
-    if transformers_format:
+    transformers_format = layout.format_of(folder) is layout.TRANSFORMERS
+    file = layout.CONFIG if transformers_format else PARAMS
+    return _checked(_read_object(folder / file, name), file, name)
+
+
+def check_config(data: bytes, known: layout.Format, name: str) -> None:
+    """Raises ModelError, as `read_params` does, for the content of a params.json or config.json."""
+    try:
+        raw = bounded_json.parse(data, layout.MAX_JSON_VALUES)
+    except ValueError as error:
+        raise ModelError(f"{known.config} of {name} is not JSON", verify_hint(name)) from error
+    if not isinstance(raw, dict):
+        raise ModelError(f"{known.config} of {name} is not a JSON object", verify_hint(name))
+    _checked(raw, known.config, name)
+
+
+def _checked(raw: dict[str, Any], file: str, name: str) -> Params:
+    if transformers_format := file == layout.CONFIG:
         try:
             raw = transformers_config.to_params(raw, name)
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        except transformers_config.NONSENSE as error:
             raise ModelError(f"{file} of {name} does not make sense: {error}"[:120], verify_hint(name)) from error
     checker = _Checker(file, name)
     encoder = checker.object(VisionParams, raw, "vision_encoder", IGNORED_VISION_KEYS)

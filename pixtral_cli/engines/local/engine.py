@@ -22,6 +22,7 @@ from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
 from pixtral_cli.engines.local.runtime.interrupts import with_interrupts_deferred
 from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from pixtral_cli.errors import ModelError
+from pixtral_cli.models.layout import SYSTEM_PROMPT
 from pixtral_cli.structured.schema import with_schema_prompt
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.local.tokens.tokenizer import Tokenizer
 
 
-SYSTEM_PROMPT = "SYSTEM_PROMPT.txt"
 TYPICAL_PROMPT = 4_352  # tokens: the largest image of Pixtral 12B and a question
 TYPICAL_ANSWER = 256  # tokens of answer that must fit before one is begun; most end long before --max-tokens
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pixtral_cli import config
-from pixtral_cli.engines.factory import unknown_params
+from pixtral_cli.engines.factory import config_check, unknown_params
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import names, pull, store, verify
 from pixtral_cli.models.catalogue import CATALOGUE, Entry, recommended
@@ -38,7 +38,8 @@ def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> 
         return out.note("The demo is part of pixtral: there is nothing to download")
     if reference.repo is None:
         raise UsageError(f"{name} is a folder: there is nothing to download", f"Check it: pixtral models verify {name}")
-    steps = pull.check_local(reference) if stay_offline or offline() else pull.pull(reference, Hub.of())
+    check = config_check(config.load().engine or "local")
+    steps = pull.check_local(reference) if stay_offline or offline() else pull.pull(reference, Hub.of(), check=check)
     try:
         [done] = _run_with_progress(steps, out)
     except KeyboardInterrupt:

@@ -6,8 +6,8 @@ What a config leaves out has the default of its transformers class (version 5.23
 from typing import Any
 
 from pixtral_cli.errors import ModelError
+from pixtral_cli.models.layout import CONFIG
 
-CONFIG = "config.json"
 HINT = "Take the model in mistral format: params.json, tekken.json and consolidated.safetensors"
 TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
     "mistral": {
@@ -25,8 +25,19 @@ VISION_DEFAULTS = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
     "num_channels": 3, "image_size": 1024, "patch_size": 16, "hidden_act": "gelu", "rope_theta": 10_000.0,
 }  # fmt: skip
+GROUP_SIZE = 64  # numbers that share a scale in the engine's 4-bit layers: a stored group is a multiple
 PIXTRAL_WINDOW = 131_072  # mistral-community/pixtral-12b claims 1,024,000 positions; the model has 128K
 MODELS = ("llava", "mistral3", *TEXT_DEFAULTS)
+# What a config of nonsense raises where it is translated.
+NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+
+
+def is_of_family(config: Any) -> bool:
+    """Whether the architecture is one that `to_params` translates, whatever else it asks for."""
+    if not isinstance(config, dict) or config.get("model_type") not in MODELS:
+        return False
+    text = config if config["model_type"] in TEXT_DEFAULTS else config.get("text_config")
+    return isinstance(text, dict) and text.get("model_type", "mistral") in TEXT_DEFAULTS
 
 
 def to_params(config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -63,9 +74,24 @@ def _check_quantization(config: dict[str, Any], name: str) -> None:
     for key in ("weight_block_size", "transform_config"):
         if config.get(key):
             raise _refusal(name, f"quantization with {key!r}")
+    for group in (config.get("config_groups") or {}).values():
+        _check_group(group.get("weights") or {}, name)
     sparsity = config.get("sparsity_config") or {}
     if "24" in str(config.get("format")) or sparsity.get("format", "dense") != "dense":
         raise _refusal(name, "quantization of sparse weights")
+
+
+def _check_group(weights: dict[str, Any], name: str) -> None:
+    """Weights of compressed-tensors that no layer here represents. Groups share a scale along a row."""
+    bits, kind, size = weights.get("num_bits", 8), weights.get("type", "int"), weights.get("group_size") or -1
+    if (kind, bits) not in (("int", 4), ("int", 8), ("float", 8)):
+        raise _refusal(name, f"{bits}-bit weights of type {str(kind)[:30]!r}")
+    if weights.get("symmetric") is False:
+        raise _refusal(name, "weights with zero points ('symmetric' false)")
+    if weights.get("actorder") not in (None, False, "weight", "static"):
+        raise _refusal(name, f"'actorder' {str(weights['actorder'])[:30]!r}")
+    if size > 0 and (bits == 8 or size % GROUP_SIZE):
+        raise _refusal(name, f"groups of {size} for {bits} bits")
 
 
 def _rope(text: dict[str, Any], name: str) -> dict[str, Any]:
