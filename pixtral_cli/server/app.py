@@ -20,7 +20,7 @@ from starlette.routing import Route
 from pixtral_cli import __version__, config, versions
 from pixtral_cli.api import attachments
 from pixtral_cli.api.errors import SERVER
-from pixtral_cli.chat.engine import Chunk, Engine, Sampling, engine_versions
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.images.image import Image
 from pixtral_cli.server.answer_queue import AnswerQueue, AsyncAnswer, QueueFull
@@ -33,7 +33,8 @@ from pixtral_cli.server.openai import replies
 from pixtral_cli.server.openai.openapi import description
 from pixtral_cli.server.openai.requests import EngineRequest, ImageLoader, build_engine_request, make_image_loader
 from pixtral_cli.server.page import routes as pages
-from pixtral_cli.server.shapes import responses, shape
+from pixtral_cli.server.shapes import anthropic, responses, shape
+from pixtral_cli.server.shapes.error_shapes import error_response
 from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
@@ -104,7 +105,11 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
 
 def _shape_routes(server: "_Handlers") -> list[Route]:
     """The paths of other APIs than chat completions."""
-    return [Route("/v1/responses", server.answer(responses.parse), methods=["POST"])]
+    return [
+        Route("/v1/responses", server.answer(responses.parse), methods=["POST"]),
+        Route("/v1/messages", server.answer(anthropic.parse), methods=["POST"]),
+        Route("/v1/messages/count_tokens", server.count_tokens, methods=["POST"]),
+    ]
 
 
 class _Handlers:
@@ -159,11 +164,12 @@ class _Handlers:
             await resources.enter_async_context(self._admitted())
             answerable = await self._engine_request(shaped, attached)
             await resources.enter_async_context(self.queue.slot())
+            tokens = await self._prompt_tokens(answerable) if shaped.measured else 0
             answer = AsyncAnswer(self._engine, answerable.messages, answerable.sampling)
             resources.push_async_callback(answer.aclose)
             chunks = self._chunks(answer)
             first = await anext(chunks)
-            reply = shaped.reply(self._service.model, answerable)
+            reply = shaped.reply(self._service.model, answerable, tokens)
             if not answerable.stream:
                 return JSONResponse(reply.whole([first, *[chunk async for chunk in chunks]]))
             objects = _stream_objects(reply, first, chunks)
@@ -218,13 +224,27 @@ class _Handlers:
         assert isinstance(error, PixtralError)
         return await _send_api_error(request, self._api_error(error))
 
+    async def _prompt_tokens(self, answerable: EngineRequest) -> int:
+        try:
+            return (await asyncio.to_thread(self._engine.measure, answerable.messages)).prompt_tokens
+        except PixtralError as error:
+            raise self._api_error(error) from error
+
     async def measure(self, request: Request) -> Response:
+        cost = await self._measured(request, shape.chat_completions)
+        return JSONResponse(replies.Cost.of(cost).model_dump())
+
+    async def count_tokens(self, request: Request) -> Response:
+        """Anthropic's count."""
+        cost = await self._measured(request, anthropic.parse_count)
+        return JSONResponse({"input_tokens": cost.prompt_tokens})
+
+    async def _measured(self, request: Request, parse: shape.Shape) -> Cost:
         async with self._bodies.read(request) as (body, attached):
-            shaped = await self._parsed(body, shape.chat_completions)
+            shaped = await self._parsed(body, parse)
             async with self._admitted():
                 answerable = await self._engine_request(shaped, attached)
-                cost = await asyncio.to_thread(self._engine.measure, answerable.messages)
-        return JSONResponse(replies.Cost.of(cost).model_dump())
+                return await asyncio.to_thread(self._engine.measure, answerable.messages)
 
     async def models(self, request: Request) -> Response:
         return JSONResponse(replies.Models(data=self._listed()).model_dump())
@@ -283,7 +303,7 @@ async def _stream_objects(
 
 async def _send_api_error(request: Request, api_error: Exception) -> Response:
     assert isinstance(api_error, ApiError)
-    return JSONResponse(api_error.body, api_error.status, dict(api_error.headers))
+    return error_response(request.url.path, api_error)
 
 
 async def _send_http_error(request: Request, error: Exception) -> Response:
@@ -295,7 +315,7 @@ async def _send_http_error(request: Request, error: Exception) -> Response:
         )
         detail = f"There is no {request.url.path[:100]!r} here; there are: {known}"
     api_error = ApiError(error.status_code, detail, code=error.detail.lower().replace(" ", "_"))
-    return JSONResponse(api_error.body, api_error.status, error.headers)
+    return error_response(request.url.path, api_error, error.headers)
 
 
 async def _send_nothing(request: Request, error: Exception) -> Response:
@@ -304,4 +324,4 @@ async def _send_nothing(request: Request, error: Exception) -> Response:
 
 async def _send_internal_error(request: Request, error: Exception) -> Response:
     log.error("An error in pixtral itself: %s", type(error).__name__, exc_info=error if config.debug() else None)
-    return JSONResponse(INTERNAL_ERROR.body, INTERNAL_ERROR.status)
+    return error_response(request.url.path, INTERNAL_ERROR)
