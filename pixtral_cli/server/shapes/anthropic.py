@@ -14,6 +14,7 @@ from pixtral_cli.server.shapes.anthropic_schema import (
     InputMessage,
     MessagesRequest,
     TextBlock,
+    ThinkingBlock,
 )
 from pixtral_cli.server.shapes.shape import ShapedRequest, chat_request
 
@@ -57,12 +58,19 @@ def _messages(request: CountTokensRequest, fields: dict[str, str]) -> Iterator[d
         yield {"role": "system", "content": _system(request.system)}
     for number, message in enumerate(request.messages):
         fields[f"messages.{place}"] = f"messages.{number}"
-        yield {"role": message.role, "content": _content(message, number, place, fields)}
+        yield {"role": message.role, "content": _content(message, number, place, fields)} | _thought(message)
         place += 1
 
 
 def _system(prompt: str | list[TextBlock]) -> str:
     return prompt if isinstance(prompt, str) else "\n\n".join(block.text for block in prompt)
+
+
+def _thought(message: InputMessage) -> dict[str, Any]:
+    if message.role != "assistant" or isinstance(message.content, str):
+        return {}
+    thinking = "".join(block.thinking for block in message.content if isinstance(block, ThinkingBlock))
+    return {"reasoning_content": thinking} if thinking else {}
 
 
 def _content(message: InputMessage, number: int, place: int, fields: dict[str, str]) -> str | list[dict[str, Any]]:

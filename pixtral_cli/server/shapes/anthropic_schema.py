@@ -46,7 +46,7 @@ class ImageBlock(Strict):
 
 
 class ThinkingBlock(Strict):
-    """What a model thought before an earlier answer; it is not handed to the model again."""
+    """What a model thought before an earlier answer."""
 
     type: Literal["thinking"]
     thinking: Text

@@ -46,12 +46,14 @@ class ShapedRequest:
 
     `fields` maps the path of a field of `chat`
     to the path of the field that it was made of. `measured`: the prompt's tokens are counted ahead of the answer.
+    `unasked` makes the reply to a request that asks nothing, which goes to no engine.
     """
 
     chat: ChatRequest
     reply: ReplyMaker
     fields: Mapping[str, str] = field(default_factory=dict)
     measured: bool = False
+    unasked: Callable[[], dict[str, Any]] | None = None
 
     def renamed(self, error: ApiError) -> ApiError:
         """The error, about a field of the request as it was sent."""
