@@ -34,8 +34,8 @@ from pixtral_cli.server.openai import replies
 from pixtral_cli.server.openai.openapi import description
 from pixtral_cli.server.openai.requests import EngineRequest, ImageLoader, build_engine_request, make_image_loader
 from pixtral_cli.server.page import routes as pages
+from pixtral_cli.server.shapes import anthropic_models, shape
 from pixtral_cli.server.shapes import routes as shapes
-from pixtral_cli.server.shapes import shape
 from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
@@ -244,6 +244,8 @@ class _Handlers:
                 return await asyncio.to_thread(self._engine.measure, answerable.messages)
 
     async def models(self, request: Request) -> Response:
+        if anthropic_models.wants_anthropic(request):
+            return JSONResponse(anthropic_models.model_list(self.names, self.created, self.window()))
         return JSONResponse(replies.Models(data=self._listed()).model_dump())
 
     async def model(self, request: Request) -> Response:
@@ -251,6 +253,8 @@ class _Handlers:
         found = next((model for model in self._listed() if model.id == name), None)
         if found is None:
             raise self.unknown(name, "model")
+        if anthropic_models.wants_anthropic(request):
+            return JSONResponse(anthropic_models.model(name, self.created, self.window()))
         return JSONResponse(found.model_dump())
 
     def _listed(self) -> list[replies.Model]:

@@ -11,7 +11,7 @@ from pixtral_cli.server.shapes.anthropic_schema import (
     NO_EFFECT,
     CountTokensRequest,
     ImageBlock,
-    InputMessage,
+    MessageParam,
     MessagesRequest,
     TextBlock,
     ThinkingBlock,
@@ -66,14 +66,14 @@ def _system(prompt: str | list[TextBlock]) -> str:
     return prompt if isinstance(prompt, str) else "\n\n".join(block.text for block in prompt)
 
 
-def _thought(message: InputMessage) -> dict[str, Any]:
+def _thought(message: MessageParam) -> dict[str, Any]:
     if message.role != "assistant" or isinstance(message.content, str):
         return {}
     thinking = "".join(block.thinking for block in message.content if isinstance(block, ThinkingBlock))
     return {"reasoning_content": thinking} if thinking else {}
 
 
-def _content(message: InputMessage, number: int, place: int, fields: dict[str, str]) -> str | list[dict[str, Any]]:
+def _content(message: MessageParam, number: int, place: int, fields: dict[str, str]) -> str | list[dict[str, Any]]:
     if isinstance(message.content, str):
         return message.content
     parts: list[dict[str, Any]] = []

@@ -9,7 +9,7 @@ from pixtral_cli.chat.engine import Chunk
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.http.streaming import NAMED_EVENTS
 from pixtral_cli.server.openai.requests import EngineRequest
-from pixtral_cli.server.shapes.anthropic_schema import Message, Usage
+from pixtral_cli.server.shapes.anthropic_schema import Message, MessageUsage
 from pixtral_cli.server.shapes.error_shapes import anthropic_error
 
 Event = dict[str, Any]
@@ -90,7 +90,7 @@ def _end(chunk: Chunk) -> dict[str, Any]:
 
 
 def _usage(usage: engine.Usage) -> dict[str, Any]:
-    return Usage(
+    return MessageUsage(
         input_tokens=usage.prompt_tokens - usage.cached_tokens,
         cache_read_input_tokens=usage.cached_tokens,
         output_tokens=usage.completion_tokens,

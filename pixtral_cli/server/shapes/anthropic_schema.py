@@ -64,7 +64,7 @@ Block: TypeAlias = Annotated[
 SystemPrompt: TypeAlias = Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)]
 
 
-class InputMessage(Strict):
+class MessageParam(Strict):
     role: Literal["user", "assistant", "system"]
     content: Text | Annotated[list[Block], Field(min_length=1, max_length=MAX_PARTS)]
 
@@ -83,7 +83,7 @@ class CountTokensRequest(Strict):
     """A request whose tokens are counted."""
 
     model: ShortText = Field(min_length=1)
-    messages: list[InputMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: list[MessageParam] = Field(min_length=1, max_length=MAX_MESSAGES)
     system: SystemPrompt | None = None
     output_config: OutputConfig | None = None
     # Taken and of no effect.
@@ -121,7 +121,7 @@ NO_EFFECT = frozenset(
 )
 
 
-class Usage(BaseModel):
+class MessageUsage(BaseModel):
     """`input_tokens` are those that were computed; the prompt's others are `cache_read_input_tokens`."""
 
     input_tokens: int
@@ -142,19 +142,34 @@ class Message(BaseModel):
     content: list[ContentBlock]
     stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"] | None
     stop_sequence: str | None
-    usage: Usage
+    usage: MessageUsage
 
 
 class TokenCount(BaseModel):
     input_tokens: int
 
 
-class ErrorDetail(BaseModel):
+class AnthropicModel(BaseModel):
+    type: Literal["model"] = "model"
+    id: str
+    display_name: str
+    created_at: str
+    max_input_tokens: int | None
+
+
+class AnthropicModels(BaseModel):
+    data: list[AnthropicModel]
+    has_more: Literal[False] = False
+    first_id: str
+    last_id: str
+
+
+class AnthropicError(BaseModel):
     type: str
     message: str
 
 
-class ErrorReply(BaseModel):
+class AnthropicErrorBody(BaseModel):
     type: Literal["error"] = "error"
-    error: ErrorDetail
+    error: AnthropicError
     request_id: str | None = None

@@ -18,7 +18,7 @@ LATEST = ":latest"
 
 def parse_chat(body: bytearray) -> ShapedRequest:
     """A request to `/api/chat`. Raises ApiError 400 that names the field."""
-    request = parse_body(schema.ChatRequest, body, schema.NO_EFFECT)
+    request = parse_body(schema.OllamaChatRequest, body, schema.NO_EFFECT)
     fields: dict[str, str] = {}
     messages = [_message(message, f"messages.{place}", fields) for place, message in enumerate(request.messages or ())]
     return _shaped(request, messages, fields, _chat_content)
@@ -26,11 +26,11 @@ def parse_chat(body: bytearray) -> ShapedRequest:
 
 def parse_generate(body: bytearray) -> ShapedRequest:
     """A request to `/api/generate`. Raises ApiError 400 that names the field."""
-    request = parse_body(schema.GenerateRequest, body, schema.NO_EFFECT)
+    request = parse_body(schema.OllamaGenerateRequest, body, schema.NO_EFFECT)
     messages: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
     fields = {f"messages.{len(messages)}": "prompt"}
     if request.prompt or request.images:
-        question = schema.InputMessage(role="user", content=request.prompt, images=request.images)
+        question = schema.OllamaMessage(role="user", content=request.prompt, images=request.images)
         messages.append(_message(question, f"messages.{len(messages)}", fields, images="images"))
     else:
         messages = []
@@ -38,12 +38,12 @@ def parse_generate(body: bytearray) -> ShapedRequest:
 
 
 def _shaped(
-    request: schema.Request,
+    request: schema.OllamaRequest,
     messages: list[dict[str, Any]],
     fields: dict[str, str],
     content: Callable[[str, str], dict[str, Any]],
 ) -> ShapedRequest:
-    options = request.options or schema.Options.model_validate({})
+    options = request.options or schema.OllamaOptions.model_validate({})
     log_no_effect({f"options.{name}" for name in options.model_fields_set & schema.OPTIONS_NO_EFFECT})
     fields |= {name: f"options.{name}" for name in ("temperature", "top_p", "seed", "stop")}
     fields |= {"max_tokens": "options.num_predict", "response_format": "format"}
@@ -66,7 +66,7 @@ def _shaped(
 
 
 def _message(
-    message: schema.InputMessage, place: str, fields: dict[str, str], *, images: str | None = None
+    message: schema.OllamaMessage, place: str, fields: dict[str, str], *, images: str | None = None
 ) -> dict[str, Any]:
     """The chat message; its pictures precede its text."""
     field = images or f"{place}.images"
@@ -83,7 +83,7 @@ def _message(
     return {"role": "user", "content": [*parts, *([{"type": "text", "text": text}] if text else [])]}
 
 
-def _thought(message: schema.InputMessage) -> dict[str, Any]:
+def _thought(message: schema.OllamaMessage) -> dict[str, Any]:
     return {"reasoning_content": message.thinking} if message.role == "assistant" and message.thinking else {}
 
 

@@ -8,13 +8,13 @@ from pixtral_cli import __version__
 from pixtral_cli.server.openai.requests import parse_body
 from pixtral_cli.server.shapes.ollama import LATEST, timestamp
 from pixtral_cli.server.shapes.ollama_schema import (
-    Details,
-    ListedModel,
-    ModelList,
-    RunningModel,
-    RunningModels,
-    Shown,
-    ShowRequest,
+    OllamaDetails,
+    OllamaModel,
+    OllamaModels,
+    OllamaRunningModel,
+    OllamaRunningModels,
+    OllamaShown,
+    OllamaShowRequest,
 )
 
 API_VERSION = "0.13.0"  # the Ollama whose API this is: clients ask for at least so much
@@ -28,31 +28,31 @@ def version() -> dict[str, Any]:
 
 def tags(names: Sequence[str], size: int, since: float) -> dict[str, Any]:
     """The model under each of its names. `size`: of its weights in bytes; `since`: when it was served first."""
-    return ModelList(models=[ListedModel(**_listed(name, size, since)) for name in names]).model_dump()
+    return OllamaModels(models=[OllamaModel(**_listed(name, size, since)) for name in names]).model_dump()
 
 
 def running(name: str, size: int, since: float, window: int | None) -> dict[str, Any]:
     """The model in memory; with no window it is not loaded."""
     if window is None:
-        return RunningModels(models=[]).model_dump()
-    model = RunningModel(**_listed(name, size, since), expires_at=NEVER, size_vram=0, context_length=window)
-    return RunningModels(models=[model]).model_dump()
+        return OllamaRunningModels(models=[]).model_dump()
+    model = OllamaRunningModel(**_listed(name, size, since), expires_at=NEVER, size_vram=0, context_length=window)
+    return OllamaRunningModels(models=[model]).model_dump()
 
 
 def requested_name(body: bytearray) -> str:
     """The model that a request to `/api/show` names; "" if none. Raises ApiError 400."""
-    request = parse_body(ShowRequest, body)
+    request = parse_body(OllamaShowRequest, body)
     return (request.model or request.name or "").removesuffix(LATEST)
 
 
 def show(name: str, since: float, window: int | None) -> dict[str, Any]:
     """What clients look up: the context window and what the model can do."""
     info = {"general.architecture": "pixtral", "general.basename": name}
-    return Shown(
+    return OllamaShown(
         modelfile=f"FROM {name}\n",
         parameters="",
         template="",
-        details=Details(),
+        details=OllamaDetails(),
         model_info=info | ({"pixtral.context_length": window} if window else {}),
         capabilities=["completion", "vision"],
         modified_at=timestamp(since),

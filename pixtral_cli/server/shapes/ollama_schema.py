@@ -22,7 +22,7 @@ Images: TypeAlias = Annotated[list[str], Field(max_length=MAX_PARTS)]
 KeepAlive: TypeAlias = float | Annotated[str, Field(max_length=64)]
 
 
-class Options(Strict):
+class OllamaOptions(Strict):
     """How the answer is chosen, and settings of Ollama's own runner."""
 
     temperature: float | None = Field(None, ge=0, le=MAX_TEMPERATURE)
@@ -60,13 +60,13 @@ class Options(Strict):
     embedding_only: bool | None = None
 
 
-class Request(Strict):
+class OllamaRequest(Strict):
     """What `/api/chat` and `/api/generate` share."""
 
     model: ShortText = Field(min_length=1)
     stream: bool | None = Field(None, description="True unless it is given.")
     format: Format | None = Field(None, description="json, or the JSON schema of the answer.")
-    options: Options | None = None
+    options: OllamaOptions | None = None
     # Taken and of no effect.
     keep_alive: KeepAlive | None = Field(None, description="Of no effect: the server keeps its model.")
     think: bool | ShortText | None = None
@@ -75,7 +75,7 @@ class Request(Strict):
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
 
 
-class InputMessage(Strict):
+class OllamaMessage(Strict):
     role: Literal["system", "user", "assistant"]
     content: Text | None = None
     images: Images | None = Field(None, description="Base64; data URLs and http(s) URLs are taken as well.")
@@ -83,14 +83,14 @@ class InputMessage(Strict):
     tool_calls: EmptyList | None = None
 
 
-class ChatRequest(Request):
+class OllamaChatRequest(OllamaRequest):
     """A request to `/api/chat`; without messages it asks whether the model is loaded."""
 
-    messages: Annotated[list[InputMessage], Field(max_length=MAX_MESSAGES)] | None = None
+    messages: Annotated[list[OllamaMessage], Field(max_length=MAX_MESSAGES)] | None = None
     tools: EmptyList | None = None
 
 
-class GenerateRequest(Request):
+class OllamaGenerateRequest(OllamaRequest):
     """A request to `/api/generate`: one question; without a prompt it asks whether the model is loaded."""
 
     prompt: Text | None = None
@@ -103,7 +103,7 @@ class GenerateRequest(Request):
     template: Literal[""] | None = None
 
 
-class ShowRequest(Strict):
+class OllamaShowRequest(Strict):
     """A request to `/api/show`."""
 
     model: ShortText | None = None
@@ -119,7 +119,7 @@ OPTIONS_NO_EFFECT = frozenset(
 )  # fmt: skip
 
 
-class Reply(BaseModel):
+class OllamaAnswer(BaseModel):
     """An answer or a piece of it; the fields after `done` are those of the last one. Durations in nanoseconds."""
 
     model: str
@@ -134,22 +134,22 @@ class Reply(BaseModel):
     eval_duration: int | None = None
 
 
-class ReplyMessage(BaseModel):
+class OllamaAnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
     thinking: str | None = None
 
 
-class ChatReply(Reply):
-    message: ReplyMessage
+class OllamaChatAnswer(OllamaAnswer):
+    message: OllamaAnswerMessage
 
 
-class GenerateReply(Reply):
+class OllamaGenerateAnswer(OllamaAnswer):
     response: str
     thinking: str | None = None
 
 
-class Details(BaseModel):
+class OllamaDetails(BaseModel):
     parent_model: str = ""
     format: str = "safetensors"
     family: str = "pixtral"
@@ -158,42 +158,42 @@ class Details(BaseModel):
     quantization_level: str = ""
 
 
-class ListedModel(BaseModel):
+class OllamaModel(BaseModel):
     name: str
     model: str
     modified_at: str
     size: int
     digest: str
-    details: Details = Details()
+    details: OllamaDetails = OllamaDetails()
 
 
-class ModelList(BaseModel):
-    models: list[ListedModel]
+class OllamaModels(BaseModel):
+    models: list[OllamaModel]
 
 
-class RunningModel(ListedModel):
+class OllamaRunningModel(OllamaModel):
     expires_at: str
     size_vram: int
     context_length: int
 
 
-class RunningModels(BaseModel):
-    models: list[RunningModel]
+class OllamaRunningModels(BaseModel):
+    models: list[OllamaRunningModel]
 
 
-class Shown(BaseModel):
+class OllamaShown(BaseModel):
     modelfile: str
     parameters: str
     template: str
-    details: Details
+    details: OllamaDetails
     model_info: dict[str, Any]
     capabilities: list[str]
     modified_at: str
 
 
-class Version(BaseModel):
+class OllamaVersion(BaseModel):
     version: str
 
 
-class ErrorReply(BaseModel):
+class OllamaErrorBody(BaseModel):
     error: str
