@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pixtral_cli.chat.message import Message
-from pixtral_cli.chat.tools import Tool, ToolCallDelta, ToolChoice
+from pixtral_cli.chat.tools import NamedTool, Tool, ToolCallDelta, ToolChoice
 from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.limits import MAX_BIAS, MAX_SEED, MIN_SEED, RANGES
 
@@ -48,6 +48,18 @@ class Sampling:
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
 
+    @property
+    def offered_tools(self) -> tuple[Tool, ...]:
+        """The tools that the model is told of: none where it is to call none."""
+        return () if self.tool_choice == "none" else self.tools
+
+    @property
+    def callable_tools(self) -> tuple[Tool, ...]:
+        """The tools that the answer may call: the named one, where one is."""
+        if isinstance(self.tool_choice, NamedTool):
+            return tuple(tool for tool in self.tools if tool.name == self.tool_choice.name)
+        return self.offered_tools
+
     def check(self) -> None:
         """Raises UsageError, with the field's name, for a parameter that is out of its range."""
         for name in CHECKED:
@@ -61,6 +73,8 @@ class Sampling:
             if not -MAX_BIAS <= bias <= MAX_BIAS:
                 words = f"-{MAX_BIAS} to {MAX_BIAS} for a token"
                 raise UsageError(f"logit_bias wants {words}, not {str(bias)[:30]} for {token}", field="logit_bias")
+        if self.tool_choice not in ("auto", "none") and not self.callable_tools:
+            raise UsageError("tool_choice wants a tool that is not there", field="tool_choice")
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class ToolCallCollector:
         for piece in pieces:
             call = self._calls.get(piece.index, ToolCall("", "", ""))
             self._calls[piece.index] = ToolCall(
-                call.id + piece.id, call.name + piece.name, call.arguments + piece.arguments
+                call.id or piece.id, call.name or piece.name, call.arguments + piece.arguments
             )
 
     @property

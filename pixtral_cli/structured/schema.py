@@ -110,11 +110,11 @@ def _validated(text: str, schema: dict[str, Any]) -> Any:
 
 
 def with_schema_prompt(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
-    """The conversation with its last question saying what the answer must be; twice told is once told.
+    """The conversation with its last question, if it ends with one, saying what the answer must be; twice told is once told.
 
     It stands at the very end, so that what a model has computed of the images and the talk before it is still good.
     """
-    if schema is None or not messages:
+    if schema is None or not messages or messages[-1].role != "user":
         return tuple(messages)
     *before, last = messages
     asked = f"{SCHEMA_PROMPT}\n{json.dumps(schema, ensure_ascii=False)}"

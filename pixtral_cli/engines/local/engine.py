@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message, system
+from pixtral_cli.chat.tools import NamedTool, Tool
 from pixtral_cli.engines.local.config import Params, read_params, verify_hint
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, CancellableStream, no_cancel
 from pixtral_cli.engines.local.runtime.choices import MergedStream
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from pixtral_cli.engines.local.generation.constraint import Constraint
     from pixtral_cli.engines.local.generation.runner import Runner
+    from pixtral_cli.engines.local.generation.tool_constraint import ToolConstraint
     from pixtral_cli.engines.local.tokens.encode import Prompt
     from pixtral_cli.engines.local.tokens.tokenizer import Tokenizer
 
@@ -89,22 +91,26 @@ class LocalEngine:
         self, messages: Sequence[Message], sampling: Sampling, check: CancelCheck
     ) -> Generator[Chunk, None, None]:
         from pixtral_cli.engines.local.generation.detokenizer import AnswerDetokenizer
+        from pixtral_cli.engines.local.generation.tool_calls import ToolCallParser
 
         clock = PhaseTimer()
         sampling.check()
         with clock.time("load"):
             tokenizer = self.tokenizer
             tokenizer.check_bias(sampling.logit_bias)
-            constraint = self._constraint(sampling.schema)
+            constraint = self._constraint(sampling)
         with clock.time("encode"):
-            prompt = self._encode(with_schema_prompt(messages, sampling.schema))
+            prompt = self._encode(with_schema_prompt(messages, sampling.schema), sampling.offered_tools)
         limit = self._answer_limit(prompt, sampling)
         with clock.time("load"):
             runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or TYPICAL_ANSWER, TYPICAL_ANSWER))
         from pixtral_cli.engines.local.generation.logprobs import LogprobRecorder  # brings torch, as loading does
         from pixtral_cli.engines.local.generation.sampling import make_sampler
 
-        answer = AnswerDetokenizer(tokenizer.bytes_of, sampling.stop, tokenizer.think_tokens)
+        calls = None
+        if sampling.offered_tools and tokenizer.tool_tokens:
+            calls = ToolCallParser(tokenizer.tool_tokens, tokenizer.bytes_of)
+        answer = AnswerDetokenizer(tokenizer.bytes_of, sampling.stop, tokenizer.think_tokens, calls)
         recorder = None if sampling.logprobs is None else LogprobRecorder(sampling.logprobs, tokenizer.bytes_of)
         sampler = make_sampler(
             sampling, constraint.constrain if constraint else None, prompt.tokens, recorder.record if recorder else None
@@ -118,20 +124,20 @@ class LocalEngine:
                     break
                 count += 1
                 chunk = answer.feed(token)
-                if recorder and recorder.last and not answer.thinking:
+                if recorder and recorder.last and not answer.thinking and not answer.calling:
                     chunk = replace(chunk, logprobs=(recorder.last,))
                 if chunk != Chunk():
                     yield chunk
                 if ended := answer.stopped or (constraint is not None and constraint.complete):
                     break
                 check()
-        reason: FinishReason = "length" if count == limit and not ended else "stop"
+        reason: FinishReason = "length" if count == limit and not ended else "tool_calls" if answer.calling else "stop"
         usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched, answer.reasoning_tokens)
         yield Chunk(answer.close(), reason, usage, clock.timings(runner.peak_memory()))
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """Count tokens. Reads only params.json and tekken.json."""
-        prompt = self._encode(messages)
+        prompt = self._encode(messages, tools)
         images = tuple(ImageCost(image.grid.width, image.grid.height, image.grid.tokens) for image in prompt.images)
         return Cost(len(prompt.tokens), self.params.context_window, images)
 
@@ -199,7 +205,7 @@ class LocalEngine:
 
         return Tokenizer(self.folder, self.params, self.name)
 
-    def _encode(self, messages: Sequence[Message]) -> "Prompt":
+    def _encode(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> "Prompt":
         tokenizer, window = self.tokenizer, self.params.context_window
         if self.default_system_prompt and all(message.role != "system" for message in messages):
             messages = [system(self.default_system_prompt), *messages]
@@ -207,15 +213,29 @@ class LocalEngine:
         def run() -> "Prompt":
             from pixtral_cli.engines.local.tokens.encode import encode
 
-            return encode(messages, tokenizer, window)
+            return encode(messages, tokenizer, window, tools)
 
         return with_interrupts_deferred(run)
 
-    def _constraint(self, schema: dict[str, Any] | None) -> "Constraint | None":
+    def _constraint(self, sampling: Sampling) -> "Constraint | ToolConstraint | None":
         """Raises UsageError for a schema that cannot be enforced."""
-        if schema is None:
-            return None
+        by_schema = None if sampling.schema is None else self._schema_constraint(sampling.schema)
+        tokens = self.tokenizer.tool_tokens
+        if not sampling.offered_tools or tokens is None:
+            return by_schema
+        from pixtral_cli.engines.local.generation.constraint import Constraint
+        from pixtral_cli.engines.local.generation.tool_constraint import ToolConstraint
+        from pixtral_cli.engines.local.generation.tool_grammar import compile_tools
 
+        parallel = sampling.parallel_tool_calls and not isinstance(sampling.tool_choice, NamedTool)
+        grammar = compile_tools(sampling.callable_tools, tokens, parallel=parallel)
+        vocabulary = with_interrupts_deferred(lambda: self.tokenizer.vocabulary)
+        return ToolConstraint(
+            lambda: Constraint(vocabulary, grammar), tokens.tool_calls, required=sampling.tool_choice != "auto",
+            text=by_schema, think_tokens=self.tokenizer.think_tokens,
+        )  # fmt: skip
+
+    def _schema_constraint(self, schema: dict[str, Any]) -> "Constraint":
         from pixtral_cli.engines.local.generation.grammar import compile_schema
 
         grammar = compile_schema(schema)

@@ -97,8 +97,9 @@ class RemoteEngine:
             chunk = self._read(event)
             if chunk.index >= count:
                 raise self._client.broken("sent more answers than were asked for")
-            first = first or (time.monotonic() if chunk.text or chunk.reasoning else 0.0)
-            length += len(chunk.text) + len(chunk.reasoning)
+            spoken = len(chunk.text) + len(chunk.reasoning) + sum(len(one.arguments) + 1 for one in chunk.tool_calls)
+            first = first or (time.monotonic() if spoken else 0.0)
+            length += spoken
             if length > MAX_ANSWER * count:
                 raise self._client.broken("sent an answer without end")
             lasts[chunk.index] = _merge(lasts.get(chunk.index, Chunk(index=chunk.index)), chunk)
@@ -215,9 +216,15 @@ class RemoteEngine:
 
 
 def _merge(last: Chunk, chunk: Chunk) -> Chunk:
+    """What the end of an answer is to tell. Servers say stop after a call that was asked for by name."""
+    reason = chunk.finish_reason or last.finish_reason
+    calling = bool(chunk.tool_calls or last.tool_calls)
+    if reason == "stop" and calling:
+        reason = "tool_calls"
     return Chunk(
+        tool_calls=(chunk.tool_calls or last.tool_calls)[:1],
         index=last.index,
-        finish_reason=chunk.finish_reason or last.finish_reason,
+        finish_reason=reason,
         usage=chunk.usage or last.usage,
         timings=chunk.timings or last.timings,
     )

@@ -1,6 +1,7 @@
 """The JSON of chat completion requests and replies. Sending is in `client`."""
 
 import io
+import json
 import math
 from base64 import b64encode
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling, Timings, TokenLogprob, Usage
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import NamedTool, Tool, ToolCall, ToolCallDelta
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import LONGEST, size_in_patches
@@ -36,15 +38,15 @@ def build_request(
         messages = with_schema_prompt(messages, sampling.schema)
     body: dict[str, Any] = {
         "model": model,
-        "messages": [
-            _message(message, url, mistral=mistral) for message in messages if message.text or message.role == "user"
-        ],
+        "messages": [_message(message, url, mistral=mistral) for message in messages if _is_sent(message)],
         "stream": True,
         "temperature": sampling.temperature,
     }
     if not mistral:
         body["stream_options"] = {"include_usage": True}
     body |= sampling_fields(sampling, mistral=mistral)
+    if sampling.tools:
+        body |= _tool_fields(sampling, mistral=mistral)
     if sampling.schema is not None:
         schema = {"name": "answer", "schema": sampling.schema, "strict": True}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -69,7 +71,41 @@ def sampling_fields(sampling: Sampling, *, mistral: bool = False) -> dict[str, A
     return fields
 
 
+def _tool_fields(sampling: Sampling, *, mistral: bool) -> dict[str, Any]:
+    choice: Any = sampling.tool_choice
+    if isinstance(choice, NamedTool):
+        choice = {"type": "function", "function": {"name": choice.name}}
+    elif choice == "required" and mistral:
+        choice = "any"
+    fields: dict[str, Any] = {"tools": [_tool(tool) for tool in sampling.tools], "tool_choice": choice}
+    return fields if sampling.parallel_tool_calls else fields | {"parallel_tool_calls": False}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": function}
+
+
+def _is_sent(message: Message) -> bool:
+    """Whether servers take the message: an answer without text and calls is none."""
+    return bool(message.text or message.tool_calls) or message.role in ("user", "tool")
+
+
 def _message(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:
+    if message.role == "tool":
+        named = {"name": message.name} if message.name else {}
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text, **named}
+    fields: dict[str, Any] = {"prefix": True} if message.prefix else {}
+    if message.tool_calls:
+        fields["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
+    return _said(message, url, mistral=mistral) | fields
+
+
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _said(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:
     if message.reasoning:
         return _thinking_message(message, mistral=mistral)
     if not message.images:
@@ -134,8 +170,9 @@ def parse_event(event: Any) -> Chunk:
         _parse_usage(event.get("usage")),
         _parse_timings(event.get("timings")),
         reasoning or _parse_reasoning(content),
-        logprobs=_parse_logprobs(choice.get("logprobs")),
-        index=_parse_index(choice),
+        _parse_calls(content.get("tool_calls") if isinstance(content, dict) else None),
+        _parse_logprobs(choice.get("logprobs")),
+        _parse_index(choice),
     )
 
 
@@ -168,6 +205,27 @@ def _parse_reasoning(content: dict[str, Any]) -> str:
 def _parse_index(entry: dict[str, Any]) -> int:
     index = entry.get("index")
     return index if type(index) is int and 0 <= index < MAX_INDEX else 0
+
+
+def _parse_calls(calls: Any) -> tuple[ToolCallDelta, ...]:
+    """Pieces of tool calls, or whole calls. Raises MalformedEvent."""
+    if calls is None:
+        return ()
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise MalformedEvent
+    return tuple(_parse_call(call, place) for place, call in enumerate(calls[:MAX_INDEX]))
+
+
+def _parse_call(call: dict[str, Any], place: int) -> ToolCallDelta:
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {}
+    number, name, arguments = call.get("id") or "", function.get("name") or "", function.get("arguments") or ""
+    if isinstance(arguments, dict):  # La Plateforme's
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    if not all(isinstance(text, str) for text in (number, name, arguments)):
+        raise MalformedEvent
+    index = call.get("index")
+    return ToolCallDelta(index if type(index) is int and 0 <= index < MAX_INDEX else place, number, name, arguments)
 
 
 def _parse_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...]:

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from pixtral_cli.chat import engine
+from pixtral_cli.chat import engine, tools
+from pixtral_cli.chat.tools import ToolCallCollector
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.http.streaming import DATA_EVENTS
 
@@ -44,9 +45,21 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 LEAST_LOGPROB = -9999.0  # OpenAI's value for a token that is all but impossible
 
 
+class FunctionCall(BaseModel):
+    name: str
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
 class ResponseMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None = Field(description="null where there are calls and no text.")
+    tool_calls: list[ToolCall] | None = None
     reasoning_content: str | None = Field(None, description="What a reasoning model thought before the answer.")
     refusal: None = None
 
@@ -187,6 +200,8 @@ class ReplyBuilder:
         if chunk.text or chunk.logprobs:
             logprobs = Logprobs.of(chunk.logprobs)
             objects.append(self._chunk(chunk, {"content": chunk.text}, logprobs))
+        if chunk.tool_calls:
+            objects.append(self._chunk(chunk, {"tool_calls": [_call_delta(piece) for piece in chunk.tool_calls]}))
         return [*objects, *self._last(chunk)] if chunk.finish_reason else objects
 
     def error(self, error: ApiError) -> list[dict[str, Any]]:
@@ -220,12 +235,30 @@ def _choice(index: int, chunks: Sequence[engine.Chunk]) -> Choice:
     """One answer of its chunks."""
     text, reasoning = ("".join(getattr(chunk, kind) for chunk in chunks) for kind in ("text", "reasoning"))
     logprobs = Logprobs.of([one for chunk in chunks for one in chunk.logprobs])
-    message = ResponseMessage(content=text, reasoning_content=reasoning or None)
+    collected = ToolCallCollector()
+    for chunk in chunks:
+        collected.add(chunk.tool_calls)
+    calls = [ToolCall(id=call.id, function=_function_call(call)) for call in collected.calls] or None
+    message = ResponseMessage(
+        content=None if calls and not text else text, tool_calls=calls, reasoning_content=reasoning or None
+    )
     return Choice(index=index, message=message, finish_reason=_finish_reason(chunks[-1]), logprobs=logprobs)
 
 
+def _function_call(call: tools.ToolCall | tools.ToolCallDelta) -> FunctionCall:
+    return FunctionCall(name=call.name, arguments=call.arguments)
+
+
+def _call_delta(piece: tools.ToolCallDelta) -> dict[str, Any]:
+    """A piece of a call: the first has its id and name, later ones arguments and the empty name that La Plateforme's SDK
+    cannot do without."""
+    if not piece.id:
+        return {"index": piece.index, "function": _function_call(piece).model_dump()}
+    return {"index": piece.index} | ToolCall(id=piece.id, function=_function_call(piece)).model_dump()
+
+
 def _finish_reason(chunk: engine.Chunk) -> FinishReason:
-    return "length" if chunk.finish_reason == "length" else "stop"
+    return chunk.finish_reason if chunk.finish_reason in ("length", "tool_calls") else "stop"
 
 
 def _timings(chunk: engine.Chunk) -> dict[str, float]:
@@ -238,7 +271,7 @@ def model_list(name: str, aliases: Sequence[str], window: int | None, created: i
         "completion_chat": True,
         "vision": True,
         "completion_fim": False,
-        "function_calling": False,
+        "function_calling": True,
         "fine_tuning": False,
         "classification": False,
     }

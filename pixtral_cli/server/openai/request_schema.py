@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import Field
 
 from pixtral_cli.limits import (
     MAX_BIAS,
@@ -14,95 +14,13 @@ from pixtral_cli.limits import (
     MAX_TOP_LOGPROBS,
     MIN_SEED,
 )
+from pixtral_cli.server.openai.request_messages import MAX_MESSAGES, Ignored, RequestMessage, ShortText, Strict, Text
 
-MAX_TEXT = 4_000_000
-MAX_MESSAGES = 2_000
-MAX_PARTS = 512
+MAX_TOOLS = 128
 
-
-class Strict(BaseModel):
-    """No unknown field, no conversion, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
-
-
-Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT)]
-ShortText: TypeAlias = Annotated[str, Field(max_length=512)]
 TokenId: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 # -1 is the rest of the context window, as at llama.cpp's server.
 TokenLimit: TypeAlias = Annotated[int, Field(ge=1, le=10_000_000)] | Literal[-1]
-
-
-def _refuse_true(value: bool) -> bool:
-    if value:
-        raise ValueError("only false is taken here")
-    return value
-
-
-Refused: TypeAlias = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})]
-EmptyList: TypeAlias = Annotated[list[Any], Field(max_length=0)]
-
-
-Ignored: TypeAlias = Annotated[dict[str, Any], Field(max_length=64)]
-
-
-class TextPart(Strict):
-    type: Literal["text"]
-    text: Text
-    cache_control: Ignored | None = None
-
-
-class ImageURL(Strict):
-    url: str
-    detail: Literal["auto", "low", "high"] | None = None
-
-
-class ImagePart(Strict):
-    type: Literal["image_url"]
-    image_url: str | ImageURL = Field(description="An http(s) URL or a data URL; the plain string is La Plateforme's.")
-    cache_control: Ignored | None = None
-
-    @property
-    def url(self) -> str:
-        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
-
-
-Texts: TypeAlias = Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
-Parts: TypeAlias = Annotated[
-    list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(min_length=1, max_length=MAX_PARTS)
-]
-
-
-class SystemMessage(Strict):
-    role: Literal["system", "developer"]
-    content: Text | Texts
-    name: ShortText | None = None
-
-
-class UserMessage(Strict):
-    role: Literal["user"]
-    content: Text | Parts
-    name: ShortText | None = None
-
-
-class AssistantMessage(Strict):
-    """An earlier answer. The fields after `reasoning` are what clients send back of it; they must be empty."""
-
-    role: Literal["assistant"]
-    content: Text | Texts | None = None
-    name: ShortText | None = None
-    reasoning_content: Text | None = Field(None, description="What was thought before the answer.")
-    reasoning: Text | None = Field(None, description="vLLM's name of `reasoning_content`.")
-    prefix: Literal[False] | None = None
-    tool_calls: EmptyList | None = None
-    annotations: EmptyList | None = None
-    function_call: None = None
-    refusal: None = None
-    audio: None = None
-    parsed: None = None
-
-
-RequestMessage: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
 
 
 class StreamOptions(Strict):
@@ -122,6 +40,30 @@ class ResponseFormat(Strict):
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JSONSchema | None = None
+
+
+class FunctionDefinition(Strict):
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    description: Text | None = None
+    parameters: dict[str, Any] | None = Field(
+        None, description="A JSON schema of an object; without one: no arguments."
+    )
+    strict: bool | None = Field(None, description="Of no effect: arguments satisfy the schema.")
+
+
+class ToolDefinition(Strict):
+    type: Literal["function"] = "function"
+    function: FunctionDefinition
+    cache_control: Ignored | None = None
+
+
+class FunctionName(Strict):
+    name: str = Field(min_length=1, max_length=64)
+
+
+class NamedToolChoice(Strict):
+    type: Literal["function"] = "function"
+    function: FunctionName
 
 
 class ChatRequest(Strict):
@@ -156,22 +98,26 @@ class ChatRequest(Strict):
     )
     logprobs: bool | None = Field(None, description="The log-probability of each token, as the model gave it.")
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS, description="Wants `logprobs`.")
+    tools: Annotated[list[ToolDefinition], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required", "any"] | NamedToolChoice | None = Field(
+        None, description="any: La Plateforme's name of required."
+    )
+    parallel_tool_calls: bool | None = Field(None, description="Whether an answer may make several calls.")
+    safe_prompt: bool | None = Field(None, description="Put La Plateforme's safety prompt before the conversation.")
+    prompt_mode: Literal["reasoning"] | None = Field(
+        None, description="A reasoning model thinks anyway, by its vendor's prompt unless the conversation has one."
+    )
     # Taken and of no effect.
     user: ShortText | None = None
     metadata: Annotated[dict[str, Any], Field(max_length=64)] | None = None
     safety_identifier: ShortText | None = None
     prompt_cache_key: ShortText | None = None
     service_tier: ShortText | None = None
-    parallel_tool_calls: bool | None = None
     store: bool | None = None
     reasoning_effort: ShortText | None = None
     verbosity: ShortText | None = None
     prompt_cache_retention: ShortText | None = None
     cache_control: Ignored | None = None
     # Taken when they ask for nothing.
-    safe_prompt: Literal[False] | None = None
-    prompt_mode: None = None
     prediction: None = None
-    tools: EmptyList | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     modalities: list[Literal["text"]] | None = None

@@ -1,50 +1,45 @@
 """Turns the body of a request into messages and sampling, or an ApiError that names the field."""
 
-import asyncio
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.chat.message import Message, Part
-from pixtral_cli.errors import ImageError, PixtralError, UsageError
+from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import ImageError, UsageError
 from pixtral_cli.images.image import Image
-from pixtral_cli.server.http.errors import ApiError, from_image_error
-from pixtral_cli.server.openai.request_schema import (
-    AssistantMessage,
-    ChatRequest,
-    ImagePart,
-    RequestMessage,
-    SystemMessage,
-    TextPart,
-    UserMessage,
-)
+from pixtral_cli.server.http.errors import ApiError
+from pixtral_cli.server.openai.conversation import ImageLoader, conversation
+from pixtral_cli.server.openai.request_schema import ChatRequest
 from pixtral_cli.server.openai.response_schema import response_schema
 from pixtral_cli.server.openai.sampling import request_sampling
+from pixtral_cli.server.openai.tools import request_tools
 from pixtral_cli.util.lru import LruCache
 
-MAX_IMAGES = 128
-MAX_URLS = 16
-MAX_PIXELS = 512_000_000  # of all images of a request together
-SECONDS_FOR_IMAGES = 60
 BARE_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}\s*")
 IMAGE_CACHE_BYTES = 128_000_000  # bytes of images
 
 NO_EFFECT = frozenset(
-    {"cache_control", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_retention", "reasoning_effort",
+    {"cache_control", "metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_mode", "reasoning_effort",
      "safety_identifier", "service_tier", "store", "user", "verbosity"}
 )  # fmt: skip
+# What other servers' clients send, and what to do about it.
+UNREADABLE = {
+    "document_url": "Send the document's pages as images (image_url).",
+    "file": "Send the file's pages as images (image_url).",
+    "input_audio": "Send text and images.",
+    "video_url": "Send its frames as images (image_url).",
+}
 _logged: set[str] = set()  # fields that the log has named already
 log = logging.getLogger("pixtral.server")
 
 M = TypeVar("M", bound=BaseModel)
-ImageLoader: TypeAlias = Callable[[str], Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +88,9 @@ def validation_error(error: ValidationError, body: Any) -> ApiError:
         return ApiError(
             400, _shorten(f"Unrecognized request argument: {name}"), param=_shorten(name), code="unknown_parameter"
         )
+    if detail["type"] == "union_tag_invalid" and (kind := _tag(request, param)) in UNREADABLE:
+        why = f"{name}: {kind} is not read here. {UNREADABLE[kind]}"
+        return ApiError(400, _shorten(why), param=_shorten(name), code="unsupported_content")
     why = detail["msg"][:1].lower() + detail["msg"][1:]
     return ApiError(
         400,
@@ -100,6 +98,14 @@ def validation_error(error: ValidationError, body: Any) -> ApiError:
         param=_shorten(name) or None,
         code="invalid_value",
     )
+
+
+def _tag(value: Any, path: Sequence[int | str]) -> str:
+    """The type of the part of a message at a path."""
+    for step in path:
+        value = value[step]
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 def _field_path(location: Sequence[int | str], value: Any, kind: str) -> tuple[int | str, ...]:
@@ -127,81 +133,12 @@ async def build_engine_request(
 
     `trusted`: the client has checked the schema already.
     """
-    _check_messages(request)
-    sampling = request_sampling(request, defaults)
-    try:
-        async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
-            limited = _with_pixel_limit(load)
-            messages = [
-                await _message(message, f"messages.{place}", limited) for place, message in enumerate(request.messages)
-            ]
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise ApiError(400, "The images took too long to fetch.", param="messages", code="image_unreachable") from None
+    sampling = replace(request_sampling(request, defaults), **await request_tools(request, trusted=trusted))
+    messages = await conversation(request, load)
     options = request.stream_options
     apart = options.include_usage if options else None
     schema = await response_schema(request.response_format, trusted=trusted)
-    return EngineRequest(tuple(messages), replace(sampling, schema=schema), bool(request.stream), apart)
-
-
-def _check_messages(request: ChatRequest) -> None:
-    if request.messages[-1].role != "user":
-        last = f"messages.{len(request.messages) - 1}.role"
-        raise ApiError(400, "The last message must be the user's.", param=last, code="invalid_value")
-    urls = [part.url for message in request.messages for part in _content_parts(message) if isinstance(part, ImagePart)]
-    fetched = [url for url in urls if url[:5].lower() in ("http:", "https")]
-    if len(urls) > MAX_IMAGES or len(fetched) > MAX_URLS:
-        limits = f"at most {MAX_IMAGES} images, {MAX_URLS} of them by URL"
-        raise ApiError(400, f"Too many images: {limits}.", param="messages", code="too_many_images")
-
-
-def _content_parts(message: RequestMessage) -> Sequence[TextPart | ImagePart]:
-    return message.content if isinstance(message.content, list) else ()
-
-
-def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
-    """The loader for one request, which refuses an image that brings its pixels above the limit."""
-    pixels = 0
-
-    def load_counted(source: str) -> Image:
-        nonlocal pixels
-        image = load(source)
-        pixels += image.width * image.height
-        if pixels > MAX_PIXELS:
-            raise ImageError(f"The images have more than {MAX_PIXELS // 10**6} million pixels in all")
-        return image
-
-    return load_counted
-
-
-async def _message(message: RequestMessage, where: str, load: ImageLoader) -> Message:
-    match message:
-        case SystemMessage():
-            return Message("system", _texts(message.content))
-        case AssistantMessage():
-            thought = message.reasoning_content or message.reasoning or ""
-            return Message("assistant", _texts(message.content or ""), reasoning=thought)
-        case UserMessage(content=str(text)):
-            return Message("user", (text,))
-        case UserMessage():
-            places = enumerate(message.content)
-            return Message(
-                "user", tuple([await _part(part, f"{where}.content.{place}", load) for place, part in places])
-            )
-
-
-def _texts(content: str | Sequence[TextPart]) -> tuple[str, ...]:
-    return (content,) if isinstance(content, str) else tuple(part.text for part in content)
-
-
-async def _part(part: Any, where: str, load: ImageLoader) -> Part:
-    if isinstance(part, TextPart):
-        return part.text
-    try:
-        return await asyncio.to_thread(load, part.url)
-    except PixtralError as error:
-        raise from_image_error(error, f"{where}.image_url") from None
+    return EngineRequest(messages, replace(sampling, schema=schema), bool(request.stream), apart)
 
 
 def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: bool = False) -> ImageLoader:

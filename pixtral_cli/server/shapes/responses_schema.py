@@ -4,17 +4,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Discriminator, Field, Tag
 
-from pixtral_cli.server.openai.request_schema import (
+from pixtral_cli.server.openai.request_messages import (
     MAX_MESSAGES,
     MAX_PARTS,
     EmptyList,
     Ignored,
     Refused,
     ShortText,
-    StreamOptions,
     Strict,
     Text,
 )
+from pixtral_cli.server.openai.request_schema import StreamOptions
 
 
 class InputText(Strict):
@@ -56,18 +56,13 @@ class MessageItem(Strict):
     phase: ShortText | None = None
 
 
-class ReasoningText(Strict):
-    type: Literal["reasoning_text"]
-    text: Text
-
-
 class ReasoningItem(Strict):
-    """What a model thought before the message that follows."""
+    """What a model thought before an earlier answer; it is not handed to the model again."""
 
     type: Literal["reasoning"]
     id: ShortText | None = None
     summary: Annotated[list[Any], Field(max_length=MAX_PARTS)] | None = None
-    content: Annotated[list[ReasoningText], Field(max_length=MAX_PARTS)] | None = None
+    content: Annotated[list[Any], Field(max_length=MAX_PARTS)] | None = None
     encrypted_content: Text | None = None
     status: Status | None = None
 

@@ -2,8 +2,12 @@
 
 import codecs
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pixtral_cli.chat.engine import Chunk
+
+if TYPE_CHECKING:
+    from pixtral_cli.engines.local.generation.tool_calls import ToolCallParser
 
 
 class Detokenizer:
@@ -40,18 +44,30 @@ class Detokenizer:
 
 
 class AnswerDetokenizer:
-    """Tokens to chunks of an answer: what stands between the think tokens is reasoning, the rest text.
+    """Tokens to chunks of an answer: what stands between the think tokens is reasoning, what follows [TOOL_CALLS] calls,
+    the rest text. `calls` reads the calls, or is None where the answer has no tools.
 
     `stopped` is set by a stop string in the text.
     """
 
     def __init__(
-        self, bytes_of: Callable[[int], bytes], stop: Sequence[str] = (), think_tokens: tuple[int, int] | None = None
+        self,
+        bytes_of: Callable[[int], bytes],
+        stop: Sequence[str] = (),
+        think_tokens: tuple[int, int] | None = None,
+        calls: "ToolCallParser | None" = None,
     ) -> None:
         self.reasoning_tokens = 0
         self._text, self._reasoning = Detokenizer(bytes_of, stop), Detokenizer(bytes_of)
         self._think_tokens = think_tokens or (-1, -1)
         self._thinking = self._ended_thinking = False
+        self._calls = calls
+        self._calling = False
+
+    @property
+    def calling(self) -> bool:
+        """Whether the last token was part of a tool call."""
+        return self._calling
 
     @property
     def stopped(self) -> bool:
@@ -64,6 +80,10 @@ class AnswerDetokenizer:
 
     def feed(self, token: int) -> Chunk:
         """What is final after this token, perhaps nothing."""
+        if self._calls and (self._calling or (token == self._calls.begins_with and not self._thinking)):
+            held = "" if self._calling else self._text.close()
+            self._calling = True
+            return Chunk(held, tool_calls=self._calls.feed(token))
         start, end = self._think_tokens
         begins, ends = token == start and not self._thinking, token == end and self._thinking
         self._thinking, self._ended_thinking = (self._thinking or begins) and not ends, ends

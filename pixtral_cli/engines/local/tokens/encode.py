@@ -1,19 +1,30 @@
 """Encodes a conversation to tokens and located images. Decodes no pixels and needs no weights."""
 
 import re
+from base64 import b32encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from mistral_common.protocol.instruct.chunk import ContentChunk, ImageChunk, TextChunk, ThinkChunk
-from mistral_common.protocol.instruct.messages import AssistantMessage, ChatMessage, SystemMessage, UserMessage
+from mistral_common.protocol.instruct.messages import (
+    AssistantMessage,
+    ChatMessage,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+)
+from mistral_common.protocol.instruct.tool_calls import FunctionCall, ToolCall
 from PIL import Image as PILImage
 
 from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines.local.tokens.tokenizer import PatchGrid, Tokenizer
 from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.images.image import Image
 
 # The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
+TEMPLATE_ID = re.compile(r"[a-zA-Z0-9]{9}")
 THINKING = re.compile(r"\[THINK\](.*?)\[/THINK\]", re.DOTALL)
 LONG_WHITESPACE = re.compile(r"(?<!\s)\s{100001}")
 
@@ -48,8 +59,8 @@ class Prompt:
         return sum(image.grid.tokens for image in self.images)
 
 
-def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int) -> Prompt:
-    """The prompt of a conversation whose last message is the user's.
+def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int, tools: Sequence[Tool] = ()) -> Prompt:
+    """The prompt of a conversation whose last message is the user's, a tool's result or an answer to be continued.
 
     Raises UsageError for a conversation that cannot be answered, ContextError when its texts and images certainly make
     more than `window` tokens.
@@ -60,12 +71,13 @@ def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int) -> Pr
         raise UsageError("This model has no vision encoder, and the conversation holds an image", "Leave the image out")
     grids = [tokenizer.grid(image.size) for image in images]
     _check_length(messages, grids, tokenizer, window)
-    tokens = tokenizer.encode(list(_chat(messages, tokenizer)))
+    tokens = tokenizer.encode(list(_chat(messages, tokenizer)), tools)
     return Prompt(tokens, tuple(_locate_images(tokens, images, grids, tokenizer)))
 
 
 def _check_roles(messages: Sequence[Message]) -> None:
-    if not messages or messages[-1].role != "user":
+    last = messages[-1] if messages else None
+    if last is None or not (last.role in ("user", "tool") or (last.role == "assistant" and last.prefix)):
         raise UsageError("The last message of a conversation must be the user's")
     for message in messages:
         if message.role != "user" and message.images:
@@ -80,17 +92,22 @@ def _check_length(messages: Sequence[Message], grids: list[PatchGrid], tokenizer
         raise ContextError(
             f"{count} {image_tokens:,} tokens, the context window is {window:,}", "Send fewer images, or smaller ones"
         )
-    size = sum(len(message.text.encode(errors="replace")) for message in messages)
+    size = sum(len(text.encode(errors="replace")) for message in messages for text in _texts(message))
     if size > window and (least := image_tokens + size // tokenizer.longest_token) > window:
         raise ContextError(
             f"The conversation takes at least {least:,} tokens, the context window is {window:,}", "Shorten the text"
         )
-    for message in messages:
-        if run := LONG_WHITESPACE.search(message.text):
+    for text in (text for message in messages for text in _texts(message)):
+        if run := LONG_WHITESPACE.search(text):
             raise ContextError(
                 f"The text holds over 100,000 spaces or line breaks in a row at character {run.start():,}",
                 "Leave them out",
             )
+
+
+def _texts(message: Message) -> Iterator[str]:
+    yield message.text
+    yield from (call.arguments for call in message.tool_calls)
 
 
 def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMessage]:
@@ -103,9 +120,33 @@ def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMes
     for message in messages:
         if message.role == "user":
             yield UserMessage(content=[_chunk(part, tokenizer) for part in _joined(message.parts)])
-        elif message.role == "assistant" and message.text:
-            thinking = [ThinkChunk(thinking=message.reasoning)] if message.reasoning and tokenizer.think_tokens else []
-            yield AssistantMessage(content=[*thinking, TextChunk(text=message.text)] if thinking else message.text)
+        elif message.role == "tool":
+            yield ToolMessage(
+                content=message.text, tool_call_id=_template_id(message.tool_call_id), name=message.name or None
+            )
+        elif message.role == "assistant" and (message.text or message.tool_calls):
+            yield _answer(message, tokenizer)
+
+
+def _answer(message: Message, tokenizer: Tokenizer) -> AssistantMessage:
+    """An earlier answer: text, calls or both, as far as the template has a place for both."""
+    calls = [
+        ToolCall(id=_template_id(call.id), function=FunctionCall(name=call.name, arguments=call.arguments))
+        for call in message.tool_calls
+    ]
+    text = message.text if not calls or tokenizer.has_text_beside_calls else ""
+    chunks: list[ContentChunk] = [TextChunk(text=text)] if text else []
+    if message.reasoning and tokenizer.think_tokens:
+        chunks.insert(0, ThinkChunk(thinking=message.reasoning))
+        return AssistantMessage(content=chunks, tool_calls=calls or None, prefix=message.prefix)
+    return AssistantMessage(content=text or None, tool_calls=calls or None, prefix=message.prefix)
+
+
+def _template_id(number: str) -> str:
+    """The id of a call in the form that the templates take: nine letters and digits, equal for equal ids."""
+    if TEMPLATE_ID.fullmatch(number):
+        return number
+    return b32encode(sha256(number.encode()).digest()).decode()[:9]
 
 
 def _with_thinking(text: str) -> list[ContentChunk]:

@@ -1,7 +1,7 @@
 """The tokenizer of a checkpoint: chat templates, tokens to bytes, and the patch grid of an image, by mistral_common."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,8 @@ from mistral_common.protocol.instruct.chunk import ImageChunk, ImageURLChunk
 from mistral_common.protocol.instruct.messages import ChatMessage
 from mistral_common.protocol.instruct.normalize import get_normalizer
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.tool_calls import Function
+from mistral_common.protocol.instruct.tool_calls import Tool as MistralTool
 from mistral_common.protocol.instruct.validator import ValidationMode, get_validator
 from mistral_common.tokens.tokenizers.base import SpecialTokens, TokenizerVersion
 from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, ImageEncoding
@@ -26,8 +28,10 @@ from mistral_common.tokens.tokenizers.instruct import (
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer, load_image_encoder
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines.local.config import SUPPORTED_HINT, Params, verify_hint
 from pixtral_cli.engines.local.tokens import limits
+from pixtral_cli.engines.local.tokens.tool_tokens import tool_tokens
 from pixtral_cli.engines.local.tokens.transformers_tokenizer import tekken_arguments
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.images.transform import size_in_patches
@@ -106,7 +110,8 @@ class PatchGrid:
 class Tokenizer:
     """The tekken.json (or, in transformers' format, tokenizer.json) of a checkpoint; raises ModelError if it does not fit.
 
-    `think_tokens` are those around a reasoning model's thinking; None where the chat template has none.
+    `think_tokens` are those around a reasoning model's thinking, `tool_tokens` those of tool calls; None where the chat
+    template has none.
     """
 
     def __init__(self, folder: Path, params: Params, name: str) -> None:
@@ -119,13 +124,23 @@ class Tokenizer:
             self.image_token: int = params.vision.image_token_id if params.vision else -1
             self._chat = _template(self._tekken, name)
             self.think_tokens = _think_tokens(self._tekken)
+            self.tool_tokens = tool_tokens(self._tekken)
+        # The template of v3 has one of the two in a message.
+        self.has_text_beside_calls = self._tekken.version >= TokenizerVersion.v7
         # The template of v15 has no place for thinking in a system prompt.
         self.thinks_in_system_prompt = self.think_tokens is not None and self._tekken.version.value == "v13"
 
-    def encode(self, messages: list[ChatMessage]) -> list[int]:
-        """The tokens of a chat by the template of this tokenizer's version."""
+    def encode(self, messages: list[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
+        """The tokens of a chat, with the tools it has, by the template of this tokenizer's version."""
+        if tools and self.tool_tokens is None:
+            raise UsageError("This model's chat template has no tools", "Leave them out", "tools")
+        functions = [
+            MistralTool(function=Function(name=tool.name, description=tool.description, parameters=tool.parameters))
+            for tool in tools
+        ]
         try:
-            return list(self._chat.encode_chat_completion(ChatCompletionRequest(messages=messages)).tokens)
+            request = ChatCompletionRequest(messages=messages, tools=functions or None)
+            return list(self._chat.encode_chat_completion(request).tokens)
         except (MistralCommonException, ValueError) as error:
             raise UsageError(f"The conversation cannot be encoded: {error}"[:120]) from error
 

@@ -1,0 +1,112 @@
+"""Tool calls in the tokens of an answer: pieces of calls as soon as they are final, whatever the version of the template."""
+
+import re
+import secrets
+import string
+from collections.abc import Callable
+
+from pixtral_cli.chat.tools import ToolCallDelta
+from pixtral_cli.engines.local.generation.detokenizer import Detokenizer
+from pixtral_cli.engines.local.tokens.tool_tokens import ToolTokens
+
+ALPHABET = string.ascii_letters + string.digits
+ID_LENGTH = 9  # of a call's id, as the templates want it
+LISTED_CALL = re.compile(r'\{"name": "([^"]*)", "arguments": ')
+
+
+def new_call_id() -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
+
+
+class ToolCallParser:
+    """Reads calls from the first [TOOL_CALLS] token on. `count` is how many were begun."""
+
+    def __init__(self, tokens: ToolTokens, bytes_of: Callable[[int], bytes]) -> None:
+        self.count = 0
+        self._tokens, self._bytes_of = tokens, bytes_of
+        self._detokenizer = Detokenizer(bytes_of)
+        self._listed = ListedCalls() if tokens.args is None else None
+        self._field = "name"  # that tokens belong to: name, id or arguments
+        self._head = self._name = ""
+
+    @property
+    def begins_with(self) -> int:
+        """The token that calls begin with."""
+        return self._tokens.tool_calls
+
+    @property
+    def index(self) -> int:
+        """The number of the call that is read."""
+        return self.count - 1
+
+    def feed(self, token: int) -> tuple[ToolCallDelta, ...]:
+        """What is final after this token."""
+        if self._listed:
+            pieces = self._listed.feed(self._detokenizer.feed(token))
+            self.count = self._listed.count
+            return pieces
+        if token == self._tokens.tool_calls:
+            self._field, self._head = "name", ""
+            self._detokenizer = Detokenizer(self._bytes_of)
+            return ()
+        if token == self._tokens.call_id:
+            self._field = "id"
+            self._name, self._head = self._head, ""
+            return ()
+        if token == self._tokens.args:
+            return self._begin()
+        text = self._detokenizer.feed(token)
+        if self._field == "arguments":
+            return (ToolCallDelta(self.index, arguments=text),) if text else ()
+        self._head += text
+        return ()
+
+    def _begin(self) -> tuple[ToolCallDelta, ...]:
+        name, number = (self._name, self._head) if self._field == "id" else (self._head, "")
+        self._field, self._detokenizer = "arguments", Detokenizer(self._bytes_of)
+        self.count += 1
+        return (ToolCallDelta(self.index, number or new_call_id(), name),)
+
+
+class ListedCalls:
+    """Reads the JSON list of calls of the templates before v11, whose layout the grammar fixes."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._buffer = ""
+        self._depth = 0  # of braces and brackets inside of the arguments
+        self._in_arguments = self._in_string = self._escaped = False
+
+    def feed(self, text: str) -> tuple[ToolCallDelta, ...]:
+        """What is final after this text."""
+        self._buffer += text
+        pieces: list[ToolCallDelta] = []
+        while self._buffer:
+            if self._in_arguments:
+                if arguments := self._take_arguments():
+                    pieces.append(ToolCallDelta(self.count - 1, arguments=arguments))
+            elif found := LISTED_CALL.search(self._buffer):
+                self._buffer = self._buffer[found.end() :]
+                self._in_arguments = True
+                self.count += 1
+                pieces.append(ToolCallDelta(self.count - 1, new_call_id(), found[1]))
+            else:
+                break
+        return tuple(pieces)
+
+    def _take_arguments(self) -> str:
+        """The part of the buffer that belongs to the arguments, which end with the brace that they began with."""
+        for position, character in enumerate(self._buffer):
+            if self._in_string:
+                self._escaped, ends = character == "\\" and not self._escaped, character == '"' and not self._escaped
+                self._in_string = not ends
+                continue
+            if character == '"':
+                self._in_string = True
+            self._depth += (character in "{[") - (character in "}]")
+            if self._depth == 0 and character in "}]":
+                self._in_arguments = False
+                taken, self._buffer = self._buffer[: position + 1], self._buffer[position + 1 :]
+                return taken
+        taken, self._buffer = self._buffer, ""
+        return taken

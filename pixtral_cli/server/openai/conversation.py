@@ -1,0 +1,201 @@
+"""The messages of a request as the engine's, with their images fetched and the order of tool calls and results checked."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from pixtral_cli.chat import tools
+from pixtral_cli.chat.message import Message, Part, system
+from pixtral_cli.errors import ImageError, PixtralError
+from pixtral_cli.images.image import Image
+from pixtral_cli.server.http.errors import ApiError, from_image_error
+from pixtral_cli.server.openai.request_messages import (
+    AssistantMessage,
+    FunctionCall,
+    ImagePart,
+    RequestMessage,
+    SystemMessage,
+    TextPart,
+    ThinkingPart,
+    ToolMessage,
+    UserMessage,
+)
+from pixtral_cli.server.openai.request_schema import ChatRequest
+
+MAX_IMAGES = 128
+MAX_URLS = 16
+MAX_PIXELS = 512_000_000  # of all images of a request together
+SECONDS_FOR_IMAGES = 60
+# Published in La Plateforme's documentation of `safe_prompt`.
+SAFE_PROMPT = (
+    "Always assist with care, respect, and truth. Respond with utmost utility yet securely. Avoid harmful, unethical, "
+    "prejudiced, or negative content. Ensure replies promote fairness and positivity."
+)
+
+ImageLoader: TypeAlias = Callable[[str], Image]
+
+
+async def conversation(request: ChatRequest, load: ImageLoader) -> tuple[Message, ...]:
+    """The messages, with their images. Raises ApiError 400, naming the field."""
+    _check_last(request)
+    _check_images(request.messages)
+    names = _check_calls(request.messages)
+    try:
+        async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
+            limited = _with_pixel_limit(load)
+            messages = [
+                await _message(message, f"messages.{place}", limited, names)
+                for place, message in enumerate(request.messages)
+            ]
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ApiError(400, "The images took too long to fetch.", param="messages", code="image_unreachable") from None
+    return (system(SAFE_PROMPT), *messages) if request.safe_prompt else tuple(messages)
+
+
+def _invalid(param: str, why: str) -> ApiError:
+    return ApiError(400, f"{param}: {why}", param=param, code="invalid_value")
+
+
+def _check_last(request: ChatRequest) -> None:
+    """The conversation ends with a question, a tool's result, or an answer to be continued as text."""
+    *before, last = request.messages
+    place = len(before)
+    for number, message in enumerate(before):
+        if isinstance(message, AssistantMessage) and message.prefix:
+            raise _invalid(f"messages.{number}.prefix", "only the last message can be continued.")
+    if isinstance(last, UserMessage | ToolMessage):
+        return
+    if not isinstance(last, AssistantMessage) or not last.prefix:
+        raise _invalid(
+            f"messages.{place}.role",
+            "the last message must be the user's, a tool's result, or the assistant's with prefix.",
+        )
+    prefix = f"messages.{place}.prefix"
+    if last.tool_calls or not _answer_text(last):
+        raise _invalid(prefix, "there is no text to continue.")
+    if request.response_format and request.response_format.type != "text":
+        raise _invalid(prefix, "an answer cannot be continued and satisfy response_format.")
+    if request.tools and request.tool_choice not in (None, "auto", "none"):
+        raise _invalid(prefix, "an answer cannot be continued where tool_choice asks for a call.")
+
+
+def _check_images(messages: Sequence[RequestMessage]) -> None:
+    parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
+    urls = [part.url for part in parts if isinstance(part, ImagePart)]
+    fetched = [url for url in urls if url[:5].lower() in ("http:", "https")]
+    if len(urls) > MAX_IMAGES or len(fetched) > MAX_URLS:
+        limits = f"at most {MAX_IMAGES} images, {MAX_URLS} of them by URL"
+        raise ApiError(400, f"Too many images: {limits}.", param="messages", code="too_many_images")
+
+
+def _check_calls(messages: Sequence[RequestMessage]) -> dict[int, str]:
+    """Every result belongs to a call of the answer before it, and every call has its result before the next answer.
+
+    Returns the names of the tools whose results the messages are, by the places of these.
+    """
+    names: dict[int, str] = {}
+    waiting: dict[str, str] = {}
+    calling = 0
+    for place, message in enumerate(messages):
+        if isinstance(message, ToolMessage):
+            name = waiting.pop(message.tool_call_id, None)
+            if name is None:
+                raise _invalid(f"messages.{place}.tool_call_id", "it is the id of no call that waits for its result.")
+            names[place] = name
+        elif isinstance(message, AssistantMessage | UserMessage) and waiting:
+            missing = next(iter(waiting))
+            raise _invalid(f"messages.{calling}.tool_calls", f"the call {missing[:60]!r} has no result.")
+        if isinstance(message, AssistantMessage):
+            calling = place
+            for number, call in enumerate(message.tool_calls or ()):
+                if call.id in waiting:
+                    raise _invalid(f"messages.{place}.tool_calls.{number}.id", "two calls have this id.")
+                waiting[call.id] = call.function.name
+    if waiting:
+        raise _invalid(f"messages.{calling}.tool_calls", f"the call {next(iter(waiting))[:60]!r} has no result.")
+    return names
+
+
+def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
+    """The loader for one request, which refuses an image that brings its pixels above the limit."""
+    pixels = 0
+
+    def load_counted(source: str) -> Image:
+        nonlocal pixels
+        image = load(source)
+        pixels += image.width * image.height
+        if pixels > MAX_PIXELS:
+            raise ImageError(f"The images have more than {MAX_PIXELS // 10**6} million pixels in all")
+        return image
+
+    return load_counted
+
+
+async def _message(message: RequestMessage, where: str, load: ImageLoader, names: dict[int, str]) -> Message:
+    match message:
+        case SystemMessage():
+            return Message("system", _texts(message.content))
+        case AssistantMessage():
+            return _answer(message, where)
+        case ToolMessage():
+            name = names[int(where.rpartition(".")[2])]
+            return Message("tool", _texts(message.content or ""), tool_call_id=message.tool_call_id, name=name)
+        case UserMessage(content=str(text)):
+            return Message("user", (text,))
+        case UserMessage():
+            places = enumerate(message.content)
+            return Message(
+                "user", tuple([await _part(part, f"{where}.content.{place}", load) for place, part in places])
+            )
+
+
+def _answer(message: AssistantMessage, where: str) -> Message:
+    thought = message.reasoning_content or message.reasoning or ""
+    if isinstance(message.content, list):
+        thought += "".join(part.text for part in message.content if isinstance(part, ThinkingPart))
+    calls = tuple(
+        tools.ToolCall(call.id, call.function.name, _arguments(call.function, f"{where}.tool_calls.{number}.function"))
+        for number, call in enumerate(message.tool_calls or ())
+    )
+    return Message(
+        "assistant", (_answer_text(message),), reasoning=thought, tool_calls=calls, prefix=bool(message.prefix)
+    )
+
+
+def _answer_text(message: AssistantMessage) -> str:
+    if isinstance(message.content, list):
+        return "".join(part.text for part in message.content if isinstance(part, TextPart))
+    return message.content or ""
+
+
+def _arguments(call: FunctionCall, where: str) -> str:
+    """The arguments as JSON text. Raises ApiError for what is no JSON object."""
+    if isinstance(call.arguments, dict):
+        return json.dumps(call.arguments, ensure_ascii=False)
+    try:
+        value = json.loads(call.arguments or "{}", parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise _invalid(f"{where}.arguments", "it is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise _invalid(f"{where}.arguments", "it is not a JSON object.")
+    return call.arguments or "{}"
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _texts(content: str | Sequence[TextPart]) -> tuple[str, ...]:
+    return (content,) if isinstance(content, str) else tuple(part.text for part in content)
+
+
+async def _part(part: Any, where: str, load: ImageLoader) -> Part:
+    if isinstance(part, TextPart):
+        return part.text
+    try:
+        return await asyncio.to_thread(load, part.url)
+    except PixtralError as error:
+        raise from_image_error(error, f"{where}.image_url") from None

@@ -1,0 +1,133 @@
+"""The pydantic models of the messages of a request: OpenAI's, La Plateforme's, and what other servers' clients send back."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+
+MAX_TEXT = 4_000_000
+MAX_MESSAGES = 2_000
+MAX_PARTS = 512
+MAX_CALLS = 128  # in one message
+
+
+class Strict(BaseModel):
+    """No unknown field, no conversion, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+
+Text: TypeAlias = Annotated[str, Field(max_length=MAX_TEXT)]
+ShortText: TypeAlias = Annotated[str, Field(max_length=512)]
+
+
+def _refuse_true(value: bool) -> bool:
+    if value:
+        raise ValueError("only false is taken here")
+    return value
+
+
+Refused: TypeAlias = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})]
+EmptyList: TypeAlias = Annotated[list[Any], Field(max_length=0)]
+
+
+Ignored: TypeAlias = Annotated[dict[str, Any], Field(max_length=64)]
+
+
+class TextPart(Strict):
+    type: Literal["text"]
+    text: Text
+    cache_control: Ignored | None = None
+
+
+class ImageURL(Strict):
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Strict):
+    type: Literal["image_url"]
+    image_url: str | ImageURL = Field(description="An http(s) URL or a data URL; the plain string is La Plateforme's.")
+    cache_control: Ignored | None = None
+
+    @property
+    def url(self) -> str:
+        return self.image_url if isinstance(self.image_url, str) else self.image_url.url
+
+
+class ThinkingPart(Strict):
+    """La Plateforme's form of what was thought before the answer."""
+
+    type: Literal["thinking"]
+    thinking: Text | Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
+    closed: bool | None = None
+    signature: ShortText | None = None
+
+    @property
+    def text(self) -> str:
+        return self.thinking if isinstance(self.thinking, str) else "".join(part.text for part in self.thinking)
+
+
+Texts: TypeAlias = Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
+Parts: TypeAlias = Annotated[
+    list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(min_length=1, max_length=MAX_PARTS)
+]
+
+
+class SystemMessage(Strict):
+    role: Literal["system", "developer"]
+    content: Text | Texts
+    name: ShortText | None = None
+
+
+class UserMessage(Strict):
+    role: Literal["user"]
+    content: Text | Parts
+    name: ShortText | None = None
+
+
+class FunctionCall(Strict):
+    name: str = Field(min_length=1, max_length=64)
+    arguments: Text | dict[str, Any] = Field(description="JSON text, or La Plateforme's JSON object.")
+
+
+class ToolCall(Strict):
+    id: str = Field(min_length=1, max_length=256)
+    type: Literal["function"] | None = None
+    function: FunctionCall
+    index: int | None = Field(None, ge=0, le=10_000)
+
+
+ThinkingOrText: TypeAlias = Annotated[TextPart | ThinkingPart, Field(discriminator="type")]
+
+
+class AssistantMessage(Strict):
+    """An earlier answer. The fields after `tool_calls` are what clients send back of it; they must be empty."""
+
+    role: Literal["assistant"]
+    content: Text | Annotated[list[ThinkingOrText], Field(max_length=MAX_PARTS)] | None = None
+    name: ShortText | None = None
+    reasoning_content: Text | None = Field(None, description="What was thought before the answer.")
+    reasoning: Text | None = Field(None, description="vLLM's name of `reasoning_content`.")
+    prefix: bool | None = Field(
+        None, description="Of the last message: the answer continues it and does not repeat it."
+    )
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_CALLS)] | None = None
+    annotations: EmptyList | None = None
+    function_call: None = None
+    refusal: None = None
+    audio: None = None
+    parsed: None = None
+
+
+class ToolMessage(Strict):
+    """The result of a tool call that the assistant made."""
+
+    role: Literal["tool"]
+    content: Text | Texts | None = None
+    tool_call_id: str = Field(min_length=1, max_length=256)
+    name: ShortText | None = None
+
+
+RequestMessage: TypeAlias = Annotated[
+    SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")
+]
