@@ -1,4 +1,4 @@
-"""`pixtral pull` and `pixtral models`: get models, list, check, remove and find them. What they show is in `terminal.models`."""
+"""`pixtral pull` and `pixtral models`: get models, list, show, check, remove and find them. What they show is in `terminal.models`."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ import typer
 from pixtral_cli.cli.common import completers
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, Offline, Quiet, called_without_subcommand
 
-app = typer.Typer(help="List, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(help="List, show, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
 
 
 ModelName = Annotated[
@@ -24,7 +24,7 @@ def pull(
     name: Annotated[
         str | None,
         typer.Argument(
-            help="A name that `pixtral models` lists, or a repository in mistral format: org/name, org/name@revision.",
+            help="A name that `pixtral models` lists, or a repository of the same family: org/name, org/name@revision.",
             autocompletion=completers.models_to_pull,
             show_default=False,
         ),
@@ -54,6 +54,15 @@ def list_(format: ListFormatOption = ListFormat.text) -> None:
     from pixtral_cli.terminal.views import models
 
     models.list_models(choose_output(), as_json=format is ListFormat.json)
+
+
+@app.command()
+def show(name: ModelName = None, format: ListFormatOption = ListFormat.text) -> None:
+    """Show what a model is, what it takes and its vendor's system prompt."""
+    from pixtral_cli.terminal.output.output import choose_output
+    from pixtral_cli.terminal.views import model_details
+
+    model_details.show_model(name, choose_output(), as_json=format is ListFormat.json)
 
 
 @app.command()

@@ -128,6 +128,19 @@ def params(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def system_prompt(folder: Path) -> str:
+    """The vendor's system prompt, which some repositories bring; "" where there is none, or none that can be read."""
+    try:
+        return (folder / SYSTEM_PROMPT).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def is_thinking_prompt(text: str) -> bool:
+    """Whether a system prompt tells a reasoning model how to think, without which it does not."""
+    return "[THINK]" in text
+
+
 def transformers_weights(folder: Path) -> list[Path]:
     """The weight files of a folder in transformers' format: a single one, or the shards that its index names."""
     if (whole := folder / TRANSFORMERS_WEIGHTS).is_file():

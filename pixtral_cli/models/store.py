@@ -27,25 +27,26 @@ class InstalledModel:
 
 def installed_models() -> Iterator[InstalledModel]:
     """Every model on this machine: the demo, the hub's cache, the vendor's folder. Reads headers alone."""
-    yield _installed(names.DEMO, names.demo_folder())
+    yield describe(names.DEMO, names.demo_folder())
     for home in _folders(names.hub_cache(), "models--*"):
         yield from _cached(home)
     for folder in _folders(names.vendor_home(), "*"):
         if layout.files(folder):
-            yield _installed(str(folder), folder)
+            yield describe(str(folder), folder)
 
 
 def _cached(home: Path) -> Iterator[InstalledModel]:
-    """The snapshots of one repository that hold files of a model in mistral format."""
+    """The snapshots of one repository that hold files of a model of this family."""
     partial = _bytes(home.glob("blobs/*.incomplete"))
     for folder in _folders(home / "snapshots", "*"):
         if not layout.files(folder):
             continue
         whole = not layout.missing(folder)
-        yield _installed(names.snapshot_name(folder, digits=8), folder, 0 if whole else partial)
+        yield describe(names.snapshot_name(folder, digits=8), folder, 0 if whole else partial)
 
 
-def _installed(name: str, folder: Path, partial: int = 0) -> InstalledModel:
+def describe(name: str, folder: Path, partial: int = 0) -> InstalledModel:
+    """The state of the model in a folder; `partial` are bytes of files that are not whole."""
     files = layout.files(folder)
     size = _bytes(files) + partial
     revision = names.revision_of(folder)

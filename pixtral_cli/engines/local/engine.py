@@ -23,7 +23,7 @@ from pixtral_cli.engines.local.runtime.gc_pause import with_gc_paused
 from pixtral_cli.engines.local.runtime.interrupts import with_interrupts_deferred
 from pixtral_cli.engines.local.runtime.timing import PhaseTimer
 from pixtral_cli.errors import ModelError
-from pixtral_cli.models.layout import SYSTEM_PROMPT
+from pixtral_cli.models.layout import SYSTEM_PROMPT, is_thinking_prompt
 from pixtral_cli.structured.schema import with_schema_prompt
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class LocalEngine:
             text = file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise ModelError(f"{SYSTEM_PROMPT} of {self.name} cannot be read", verify_hint(self.name)) from error
-        return text if "[THINK]" in text else ""
+        return text if is_thinking_prompt(text) else ""
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":

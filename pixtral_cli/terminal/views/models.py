@@ -15,6 +15,7 @@ from pixtral_cli.models.removal import plan_removal
 from pixtral_cli.models.verify import Progress
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.terminal.output.progress_bar import progress_bar
+from pixtral_cli.terminal.views.model_details import FORMAT_NAMES
 from pixtral_cli.util.durations import clock
 from pixtral_cli.util.memory import EASY_SHARE, installed
 from pixtral_cli.util.parallel import ProgressRate
@@ -22,7 +23,6 @@ from pixtral_cli.util.sanitize import visible
 from pixtral_cli.util.sizes import format_bytes
 
 Found = TypeVar("Found")
-FORMAT_NAMES = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
 
 
 def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> None:
