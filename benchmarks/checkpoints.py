@@ -35,6 +35,9 @@ RANDOM = {
     ),
     "slice": Sizes(**TRUE, layers=2, vision_layers=2),
     "pixtral-12b": Sizes(**TRUE, layers=40, vision_layers=24),
+    "ministral-3b": Sizes(
+        **{**TRUE, "dim": 3072, "hidden": 9216, "theta": 1e6, "image": 1540}, layers=26, vision_layers=24, merge=2, tied=True,
+    ),
 }  # fmt: skip
 POOL = 1 << 22  # random numbers, of which large checkpoints are made
 

@@ -52,7 +52,7 @@ def load(
     device = placement.choose_device(options.device)
     placement.prepare_device(device)
     to_device = Transfer(device)
-    model = upstream.empty_transformer(_sizes(params))
+    model = upstream.empty_transformer(transformer_arguments(params))
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     plain, stored = split_quantized(open_tensors(folder, params, name), name)
     if tied := EMBEDDING in plain and (params.tied_embeddings or OUTPUT not in {*plain, *stored}):
@@ -167,7 +167,7 @@ def _read(
     return state
 
 
-def _sizes(params: Params) -> dict[str, Any]:
+def transformer_arguments(params: Params) -> dict[str, Any]:
     """The arguments of mistral_inference's `Transformer`."""
     sizes = asdict(params)
     for key in ("context_window", "yarn", "llama_4_scaling", "tied_embeddings", "transformers_format"):
