@@ -33,6 +33,11 @@ class Config:
     system: str | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
     keep_alive: str | None = None
@@ -194,7 +199,8 @@ def describe(env: Mapping[str, str] = os.environ) -> list[str]:
 
 DEFAULTS = {
     "model": "the best downloaded model that fits, else demo", "engine": "local", "device": "auto", "dtype": "auto",
-    "quantize": "auto", "temperature": "0.35, or the model's own", "top_p": "1.0", "max_tokens": "what the window leaves",
+    "quantize": "auto", "temperature": "0.35, or the model's own", "top_p": "1.0", "top_k": "0, all", "min_p": "0.0",
+    "repetition_penalty": "1.0", "frequency_penalty": "0.0", "presence_penalty": "0.0", "max_tokens": "what the window leaves",
     "tensor_parallel_size": "1", "pipeline_parallel_size": "1", "preview": "true", "plain": "false",
     "thinking": "fold", "offline": "false", "no_log": "false",
 }  # fmt: skip

@@ -25,3 +25,9 @@ RANGES: dict[str, tuple[Any, Any, str]] = {
     "tensor_parallel_size": (1, sys.maxsize, "1 or more"),
     "pipeline_parallel_size": (1, sys.maxsize, "1 or more"),
 }
+
+# The parameters of a sampling that are settings.
+SAMPLING_SETTINGS = (
+    "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty",
+    "max_tokens", "seed",
+)  # fmt: skip

@@ -7,10 +7,20 @@ from typing import Any
 from pixtral_cli.api.messages import FieldError, expect
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import UsageError
-from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MIN_SEED
+from pixtral_cli.limits import (
+    MAX_BIAS,
+    MAX_BIASES,
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    MAX_TOP_K,
+    MIN_SEED,
+    RANGES,
+    SAMPLING_SETTINGS,
+)
 from pixtral_cli.structured import schema, shorthand
 
-SAMPLING_FIELDS = frozenset({"temperature", "top_p", "max_tokens", "seed", "stop"})
+NUMBERS = ("top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
+SAMPLING_FIELDS = frozenset({*SAMPLING_SETTINGS, "stop", "logit_bias"})
 FIELD_ALIASES = {
     "max_completion_tokens": "max_tokens",
     "random_seed": "seed",
@@ -40,7 +50,9 @@ def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = 
     """The row's sampling parameters over the defaults. Raises FieldError; `prefix` is the path of the fields."""
     given: dict[str, Any] = {
         "temperature": _number(values, "temperature", 0, MAX_TEMPERATURE, prefix),
-        "top_p": _number(values, "top_p", 0, 1, prefix),
+        **{name: _number(values, name, *RANGES[name][:2], prefix) for name in NUMBERS},
+        "top_k": _integer(values, "top_k", -1, MAX_TOP_K, prefix),
+        "logit_bias": _logit_bias(values.get("logit_bias"), f"{prefix}logit_bias"),
         "max_tokens": _integer(values, "max_tokens", 1, MAX_TOKENS, prefix),
         "seed": _integer(values, "seed", MIN_SEED, MAX_SEED, prefix),
         "stop": _stop(values.get("stop"), f"{prefix}stop"),
@@ -49,7 +61,23 @@ def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = 
         if values.get(other) is not None:
             low, high = (1, MAX_TOKENS) if name == "max_tokens" else (MIN_SEED, MAX_SEED)
             given[name] = _integer(values, other, low, high, prefix)
+    if given["top_k"] == -1:
+        given["top_k"] = 0  # vLLM's word for all
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def _logit_bias(value: object, field: str) -> dict[int, float] | None:
+    """Biases by token. Whether the tokens are there, the engine knows."""
+    if value is None:
+        return None
+    biases = expect(value, dict, field)
+    if len(biases) > MAX_BIASES:
+        raise FieldError(field, f"holds more than {MAX_BIASES:,} tokens")
+    for token in biases:
+        if not (token.isascii() and token.isdigit() and len(token) < 10):
+            raise FieldError(field, f"{token[:20]!r} is no number of a token")
+        _number(biases, token, -MAX_BIAS, MAX_BIAS, f"{field}.")
+    return {int(token): float(bias) for token, bias in biases.items()}
 
 
 def _number(values: Mapping[str, Any], name: str, low: float, high: float, prefix: str) -> float | None:

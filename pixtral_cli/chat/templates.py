@@ -9,6 +9,7 @@ from typing import Any
 
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
+from pixtral_cli.limits import SAMPLING_SETTINGS
 from pixtral_cli.util.sanitize import visible
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
@@ -43,6 +44,11 @@ class Template:
     extract: str | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
     max_tokens: int | None = None
     seed: int | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
@@ -50,7 +56,7 @@ class Template:
     @property
     def sampling(self) -> dict[str, object]:
         """What it says of sampling, under the names that the settings have."""
-        told = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens, "seed": self.seed}
+        told = {name: getattr(self, name) for name in SAMPLING_SETTINGS}
         return {name: value for name, value in told.items() if value is not None}
 
     @property
@@ -146,6 +152,11 @@ TYPES: dict[str, tuple[type, ...]] = {
     "extract": (str,),
     "temperature": (float, int),
     "top_p": (float, int),
+    "top_k": (int,),
+    "min_p": (float, int),
+    "repetition_penalty": (float, int),
+    "frequency_penalty": (float, int),
+    "presence_penalty": (float, int),
     "max_tokens": (int,),
     "seed": (int,),
     "defaults": (dict,),

@@ -8,6 +8,7 @@ import typer
 from pixtral_cli.cli.common import options
 from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags, expand_flags
 from pixtral_cli.cli.common.help import INPUT, OUTPUT
+from pixtral_cli.limits import SAMPLING_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -173,7 +174,7 @@ def _save(
         name,
         {
             "prompt": question or "$input", "system": system, "model": model, "schema": schema, "extract": extract,
-            "temperature": flags.temperature, "top_p": flags.top_p, "max_tokens": flags.max_tokens, "seed": flags.seed,
+            **{name: getattr(flags, name) for name in SAMPLING_SETTINGS},
         },
     )  # fmt: skip
 

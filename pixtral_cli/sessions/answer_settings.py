@@ -9,7 +9,14 @@ from pixtral_cli import config
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import UsageError
 
-OF_ONE_REQUEST = ("logprobs", "n", "logit_bias")  # fields of a sampling that hold for one answer
+OF_ONE_REQUEST = (
+    "logprobs",
+    "n",
+    "logit_bias",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+)  # fields of a sampling that hold for one answer
 MAX_TOLD = 60  # characters of a value in a note
 
 

@@ -43,6 +43,30 @@ def test_a_line_of_openais_wins_over_the_flags() -> None:
     assert asked(request("a", response_format={"type": "text"})).sampling.schema is None
 
 
+def test_penalties_filters_and_biases_of_a_row_are_those_of_its_answer() -> None:
+    fields = {"top_k": -1, "min_p": 0.1, "repetition_penalty": 1.2, "frequency_penalty": -1, "presence_penalty": 2,
+              "logit_bias": {"7": -100}}  # fmt: skip
+    expected = (0, 0.1, 1.2, -1.0, 2.0, {7: -100.0})
+    for row in (request("a", **fields), {"prompt": "hi", **fields}):
+        found = asked(row).sampling
+        assert (
+            found.top_k, found.min_p, found.repetition_penalty, found.frequency_penalty, found.presence_penalty,
+            found.logit_bias,
+        ) == expected  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("top_k", -2), ("top_k", 1.5), ("min_p", 2), ("repetition_penalty", 0), ("frequency_penalty", "much"),
+        ("presence_penalty", 2.1), ("logit_bias", {"a": 1}), ("logit_bias", {"5": 101}), ("logit_bias", [1]),
+    ],
+)  # fmt: skip
+def test_a_senseless_parameter_of_a_row_is_named(field: str, value: Any) -> None:
+    with pytest.raises(FieldError, match=rf"body\.{field}"):
+        asked(request("a", **{field: value}))
+
+
 def test_a_plain_row_wins_over_the_flags() -> None:
     found = asked({"prompt": "hi", "system": "own", "temperature": 1, "stop": "x", "schema": "name"}, system="flag")
     assert [(one.role, one.text) for one in found.messages] == [("system", "own"), ("user", "hi")]

@@ -149,6 +149,18 @@ def test_a_mistake_is_one_line_and_its_status(
     assert err.count("\n") == 1
 
 
+def test_sampling_flags_change_the_answer_and_senseless_ones_are_named(circle: Path) -> None:
+    """With so strong a reward for what was said already the demo repeats the question."""
+    usual = ask(WHAT, "--image", circle, "-n", "-m", "demo").stdout
+    other = ask(WHAT, "--image", circle, "-n", "-m", "demo", "--repetition-penalty", 0.01, "--max-tokens", 12).stdout
+    same = ask(WHAT, "--image", circle, "-n", "-m", "demo", "--top-k", 1, "--temperature", 2).stdout
+    assert usual == same != other
+    for flag, value in (("--top-k", -1), ("--min-p", 1.1), ("--repetition-penalty", 0), ("--presence-penalty", 3)):
+        wrong = ask(WHAT, flag, value)
+        assert wrong.returncode == 2
+        assert flag in wrong.stderr
+
+
 def test_a_closed_stdin_and_a_closed_stdout_do_no_harm() -> None:
     command = " ".join(f"'{word}'" for word in [*ASK, "x", "-m", "demo", "--dry-run", "-q"])
     done = subprocess.run(["sh", "-c", f"{command} <&-"], capture_output=True, encoding="utf-8", check=False)

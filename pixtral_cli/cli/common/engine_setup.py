@@ -10,6 +10,7 @@ from pixtral_cli.chat.engine import Engine, LoadableEngine, Sampling
 from pixtral_cli.config import Config
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import NetworkError, UsageError
+from pixtral_cli.limits import SAMPLING_SETTINGS
 from pixtral_cli.models import catalogue, names
 from pixtral_cli.util import durations
 
@@ -164,10 +165,5 @@ def sampling(settings: Config, model: str, stop: Sequence[str] | None = None) ->
     usual = Sampling(temperature=0.0) if model == names.DEMO else Sampling()
     if known:
         usual = Sampling(temperature=known.temperature)
-    return Sampling(
-        temperature=usual.temperature if settings.temperature is None else settings.temperature,
-        top_p=usual.top_p if settings.top_p is None else settings.top_p,
-        seed=settings.seed,
-        stop=tuple(stop or ()),
-        max_tokens=settings.max_tokens,
-    )
+    given = {name: value for name in SAMPLING_SETTINGS if (value := getattr(settings, name)) is not None}
+    return replace(usual, stop=tuple(stop or ()), **given)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pixtral_cli.cli.common import options
+from pixtral_cli.limits import SAMPLING_SETTINGS
 
 if TYPE_CHECKING:
     from pixtral_cli.config import Config
@@ -98,15 +99,18 @@ class SamplingFlags(FlagGroup):
 
     temperature: options.Temperature = None
     top_p: options.TopP = None
+    top_k: options.TopK = None
+    min_p: options.MinP = None
+    repetition_penalty: options.RepetitionPenalty = None
+    frequency_penalty: options.FrequencyPenalty = None
+    presence_penalty: options.PresencePenalty = None
     max_tokens: options.MaxTokens = None
     seed: options.Seed = None
     stop: options.Stop = None
 
     def apply(self, settings: "Config") -> "Config":
         """The settings with the flags on top; `stop` is none of them."""
-        return settings.override(
-            temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens, seed=self.seed
-        )
+        return settings.override(**{name: getattr(self, name) for name in SAMPLING_SETTINGS})
 
 
 class ConversationFlags(FlagGroup):

@@ -8,7 +8,7 @@ import typer
 
 from pixtral_cli.cli.common import completers
 from pixtral_cli.cli.common.help import CONVERSATION, ENGINE, INPUT, OUTPUT, SAMPLING, VLLM
-from pixtral_cli.limits import MAX_TEMPERATURE
+from pixtral_cli.limits import MAX_TEMPERATURE, RANGES
 
 
 class OutputFormat(StrEnum):
@@ -55,6 +55,12 @@ def _option(group: str, *flags: str, **about: Any) -> Any:
 def _named(group: str, flag: str, values: tuple[str, ...], help: str) -> Any:
     """An option that takes a word, of which Tab offers the usual ones."""
     return _option(group, flag, metavar="|".join(values), help=help, autocompletion=completers.words(*values))
+
+
+def _range(group: str, flag: str, help: str) -> Any:
+    """An option that takes a number in the range of its setting."""
+    least, most, _ = RANGES[flag.removeprefix("--").replace("-", "_")]
+    return _option(group, flag, min=least, max=most, metavar="NUMBER", help=help)
 
 
 # Input
@@ -140,6 +146,26 @@ Temperature = Annotated[
 TopP = Annotated[
     float | None,
     _option(SAMPLING, "--top-p", min=0, max=1, metavar="NUMBER", help="Nucleus sampling, 0 to 1.  [default: 1]"),
+]
+TopK = Annotated[
+    int | None,
+    _option(SAMPLING, "--top-k", min=0, metavar="N", help="Only the N likeliest tokens.  [default: 0, all]"),
+]
+MinP = Annotated[
+    float | None,
+    _option(SAMPLING, "--min-p", min=0, max=1, metavar="NUMBER", help="Only tokens so likely, of the likeliest one."),
+]
+RepetitionPenalty = Annotated[
+    float | None,
+    _range(SAMPLING, "--repetition-penalty", "Against tokens of the prompt and the answer.  [default: 1]"),
+]
+FrequencyPenalty = Annotated[
+    float | None,
+    _range(SAMPLING, "--frequency-penalty", "Against tokens of the answer, by their count."),
+]
+PresencePenalty = Annotated[
+    float | None,
+    _range(SAMPLING, "--presence-penalty", "Against tokens of the answer."),
 ]
 MaxTokens = Annotated[
     int | None,

@@ -69,6 +69,16 @@ def _schema(text: str) -> dict[str, Any] | None:
 SETTINGS = {
     "temperature": Setting(RANGES["temperature"][2], "0 is greedy", _number(*RANGES["temperature"][:2])),
     "top_p": Setting(RANGES["top_p"][2], "nucleus sampling", _number(*RANGES["top_p"][:2])),
+    "top_k": Setting(RANGES["top_k"][2], "only the likeliest tokens; 0: all", _integer(0)),
+    **{
+        name: Setting(RANGES[name][2], summary, _number(*RANGES[name][:2]))
+        for name, summary in (
+            ("min_p", "only tokens so likely, of the likeliest one"),
+            ("repetition_penalty", "against tokens of the prompt and the answer; 1: none"),
+            ("frequency_penalty", "against tokens of the answer, by their count"),
+            ("presence_penalty", "against tokens of the answer"),
+        )
+    },
     "max_tokens": Setting("a whole number", "longest answer", _integer(1)),
     "seed": Setting("a whole number", "same seed, same answer", _integer(0)),
     "stop": Setting("a text", "the answer ends before it", lambda text: (_without_quotes(text),)),
