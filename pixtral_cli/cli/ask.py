@@ -273,7 +273,7 @@ def _run(
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.terminal.ask import ask as once
 
-    request = once.read_piped(request, out, sys.stdin)
+    request = once.read_piped(once.expand_folders(request, out), out, sys.stdin)
     asked = once.build_message(request, out, sys.stdin)
     if chosen.note:
         out.note(chosen.note)

@@ -14,7 +14,9 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.chat.text_files import fenced_file
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.images import folders
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions.answer_settings import AnswerSettings
@@ -23,8 +25,7 @@ from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.ask import stdin as piped
 from pixtral_cli.terminal.ask import watch as watching
-from pixtral_cli.terminal.ask.text_files import fenced_file
-from pixtral_cli.terminal.output.output import dumps, window_size
+from pixtral_cli.terminal.output.output import confirm, dumps, window_size
 from pixtral_cli.terminal.output.render import (
     Answer,
     Output,
@@ -72,6 +73,20 @@ class ConversationChoice:
     system: str | None = None
     model: str = ""
     settings: AnswerSettings = field(default_factory=AnswerSettings)
+
+
+def expand_folders(request: Request, out: Output) -> Request:
+    """The request with each folder's pictures in its place. Asks before it takes more than eight; raises UsageError, ImageError."""
+    sources: list[str] = []
+    for source in request.sources:
+        found = folders.pictures_in(source) if folders.is_folder(source) else [source]
+        if len(found) > folders.MANY:
+            where = visible(source, 60)
+            hint = f"Name those that matter: --image {visible(found[0], 60)}; pixtral batch asks about each"
+            if not confirm(f"Attach all {len(found)} pictures of {where}?", out, hint):
+                raise UsageError("Nothing was asked", hint)
+        sources += found
+    return replace(request, sources=sources)
 
 
 def build_message(request: Request, out: Output, stdin: TextIO | None) -> Message:

@@ -3,7 +3,8 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from pixtral_cli.errors import PixtralError
@@ -47,6 +48,19 @@ class Notes:
     def draw(self, picture: str) -> None:
         """Something made for this terminal, sent as it is."""
         self._write(picture)
+
+    def fetching(self, urls: Sequence[str]) -> AbstractContextManager[object]:
+        """A sign of life while something is had from the network: a spinner, or a line where nothing can be redrawn."""
+        from pixtral_cli.terminal.output.spinner import Spinner
+        from pixtral_cli.util.net import redacted_url
+
+        if not urls:
+            return contextlib.nullcontext()
+        what = f"fetching {redacted_url(urls[0])}"
+        if not self.out.spinner:
+            self.say(f"{what}…")
+            return contextlib.nullcontext()
+        return Spinner(replace(self.out, doing=lambda: what))
 
     @property
     def columns(self) -> int:

@@ -138,10 +138,10 @@ def translate_write_errors(*, answer: bool) -> Iterator[None]:
         raise PixtralError(f"Cannot write to stdout: {reason}") from error
 
 
-def confirm(question: str, out: Output) -> bool:
-    """Whether whoever sits at the terminal says yes. Raises UsageError when nobody does."""
+def confirm(question: str, out: Output, hint: str = "There is nobody to ask: use --yes") -> bool:
+    """Whether whoever sits at the terminal says yes. Raises UsageError with the hint when nobody does."""
     if not sys.stdin.isatty():
-        raise UsageError(question, "There is nobody to ask: use --yes")
+        raise UsageError(question, hint)
     try:
         print(f"{visible(question)} [y/N] ", end="", file=out.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -9,9 +9,11 @@ from pathlib import Path
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.errors import ImageError, UsageError
-from pixtral_cli.images import pages
+from pixtral_cli.images import folders, pages
+from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
+from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.repl import input_parser
 
 _REMOTE = re.compile(r"https?:|data:", re.IGNORECASE)
@@ -48,19 +50,47 @@ def attachable(name: str) -> str:
     """Why Enter will not attach what a name means; nothing where it will. Reads the file's first bytes, asks no network."""
     if _REMOTE.match(name) or name.lower().startswith("file:"):
         return ""
+    try:
+        if expanded(name) != [name]:
+            return ""
+    except ImageError:
+        return "holds no picture"
     if not path_exists(name):
         return "is not here"
     found = pages.split_pages(name)
     path = Path(found[0] if found else name).expanduser()
-    if path.is_dir():
-        return "is a folder"
-    if found:
+    if found or is_text(name):
         return ""
     try:
         status = path.stat()
     except OSError as error:
         return error.strerror or "cannot be read"
     return _unreadable(str(path), status.st_mtime_ns, status.st_size)
+
+
+def expanded(name: str) -> list[str]:
+    """The pictures that a name means: those of a folder or a pattern, else itself. Raises ImageError where there is none."""
+    return folders.pictures_in(name) if folders.is_folder(name) else _expand_pattern(name)
+
+
+def described(name: str, short: str) -> str:
+    """A name as the toolbar tells it: of a folder or a pattern, how many pictures."""
+    found = expanded(name)
+    return short if found == [name] else f"{count_of(len(found), 'picture')} of {short or name}"
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is a file that goes as text: no picture by its name or its first bytes, and no other bytes in it."""
+    path = Path(name).expanduser()
+    try:
+        if has_picture_extension(name) or _REMOTE.match(name) or not path.is_file():
+            return False
+        status = path.stat()
+        with path.open("rb") as file:
+            start = file.read(8192)
+    except (OSError, ValueError, RuntimeError):
+        return False
+    return b"\0" not in start and bool(_unreadable(str(path), status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(32)
@@ -86,13 +116,13 @@ def load_images(name: str) -> list[Image]:
 
 
 def image_names(argument: str) -> Iterator[str]:
-    """The names in a command's argument, in order: paths as in a question, patterns, URLs of any kind."""
+    """The names in a command's argument, in order: paths as in a question, folders, patterns, URLs of any kind."""
     for part in input_parser.parse_question(argument, path_exists).parts:
         if isinstance(part, input_parser.Source):
-            yield part.name
+            yield from expanded(part.name)
         else:
             for word in (part if isinstance(part, str) else part.raw).split():
-                yield from _expand_pattern(input_parser.shell_unquoted(word))
+                yield from expanded(input_parser.shell_unquoted(word))
 
 
 def parse_box(words: list[str], size: tuple[int, int]) -> Box:
@@ -130,7 +160,8 @@ def _expand_pattern(word: str) -> list[str]:
     """The files that a pattern means, or the word itself."""
     if path_exists(word) or _REMOTE.match(word) or not re.search(r"[*?\[]", word):
         return [word]
-    found = sorted(glob.glob(str(Path(word).expanduser()), recursive=True))  # noqa: PTH207
-    if not found:
+    found = sorted(glob.glob(str(Path(word).expanduser()), recursive=True), key=folders.natural_order)  # noqa: PTH207
+    files = [name for name in found if Path(name).is_file()]
+    if not files:
         raise ImageError(f"No file matches {word}", "Paths start here: " + str(Path.cwd()))
-    return [name for name in found if Path(name).is_file()]
+    return files

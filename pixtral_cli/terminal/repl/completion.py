@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.terminal.desktop.screenshot import AREAS
+from pixtral_cli.terminal.repl import file_search
 from pixtral_cli.terminal.repl.commands.settings import SETTINGS
 from pixtral_cli.terminal.repl.commands.table import BY_NAME, TABLE, Kind
 from pixtral_cli.terminal.repl.input_parser import shell_quoted, shell_unquoted
@@ -53,7 +54,7 @@ def suggest(before: str, names: CompletionSources) -> Iterator[Suggestion]:
     elif word.startswith("#"):
         yield from _matching([(f"#{number}", about) for number, about in names.images()], word)
     elif word.startswith("@"):
-        yield from complete_path(word[1:])
+        yield from _named_anywhere(word[1:])
     elif word or row:
         yield from complete_path(word)
 
@@ -64,15 +65,27 @@ def completes_while_typing(before: str) -> bool:
     return bool(re.fullmatch(r"/[a-z?]*", before) or (last and re.match(r"[@#]", last[0])))
 
 
-def complete_path(word: str) -> Iterator[Suggestion]:
-    """Folders and pictures whose path begins with the word; upper and lower case are the same."""
+def _named_anywhere(word: str) -> Iterator[Suggestion]:
+    """What begins with the word, texts too, then what is called so further down the tree."""
+    begun = list(complete_path(word, texts=True))
+    yield from begun
+    folder, name = os.path.split(shell_unquoted(word))
+    offered = {each.text for each in begun}
+    for path in file_search.search(Path(folder).expanduser() if folder else Path(), name):
+        text = shell_quoted(f"{folder.rstrip('/')}/{path}" if folder else path)
+        if text not in offered:
+            yield Suggestion(text, len(word))
+
+
+def complete_path(word: str, *, texts: bool = False) -> Iterator[Suggestion]:
+    """Folders and pictures, or files of any kind, whose path begins with the word; upper and lower case are the same."""
     folder, name = os.path.split(shell_unquoted(word))
     try:
         entries = sorted(os.scandir(Path(folder).expanduser() if folder else "."), key=lambda entry: entry.name.lower())
     except (OSError, ValueError, RuntimeError):
         return
     fitting = (e for e in entries if e.name.lower().startswith(name.lower()) and (name or not e.name.startswith(".")))
-    offered = ((e.name, e.is_dir()) for e in fitting if e.is_dir() or has_picture_extension(e.name))
+    offered = ((e.name, e.is_dir()) for e in fitting if texts or e.is_dir() or has_picture_extension(e.name))
     for entry, is_folder in islice(offered, MAX_ENTRIES):
         yield Suggestion(
             shell_quoted(folder and f"{folder.rstrip('/')}/") + shell_quoted(entry) + "/" * is_folder,

@@ -185,7 +185,7 @@ def _unless_known(part: Part, exists: Exists, known: Collection[str]) -> Part:
 
 def _recognise_source(text: str, at: int, exists: Exists) -> Source | None:
     if text[at] == "@":
-        found = _url_at(text, at + 1, every=True) or _path_at(text, at + 1, exists)
+        found = _url_at(text, at + 1, every=True) or _path_at(text, at + 1, exists) or _pattern_at(text, at + 1)
         return Source(found.name, "@" + found.raw) if found else None
     if _URL.match(text, at):
         return _url_at(text, at)
@@ -207,6 +207,13 @@ def _path_at(text: str, at: int, wanted: Exists) -> Source | None:
     readings = list(_readings(text, at))
     there = next((reading for reading in readings if wanted(reading.name)), None)
     return there or next((r for r in readings[::-1] if has_picture_extension(r.name) and _surely_one_name(r.raw)), None)
+
+
+def _pattern_at(text: str, at: int) -> Source | None:
+    """A pattern that can mean nothing but pictures, such as `pics/*.png` or `pics/*`."""
+    word = match[0].rstrip(_AFTER) if (match := _WORD.match(text, at)) else ""
+    wild = re.search(r"(?<!\\)[*?\[]", word)
+    return Source(word, word) if wild and (has_picture_extension(word) or "/" in word[: wild.start()]) else None
 
 
 def _surely_one_name(raw: str) -> bool:

@@ -93,7 +93,8 @@ def _readline(recall: InputHistory, suggest: "Callable[[str], Iterable[Suggestio
         """Readline asks for one candidate after another; it knows the last word alone."""
         if number == 0:
             before = readline.get_line_buffer()[: readline.get_endidx()]
-            found[:] = [text[: len(text) - each.length] + each.text for each in suggest(before)]
+            offered = [text[: len(text) - each.length] + each.text for each in suggest(before)]
+            found[:] = [each for each in offered if each.lower().startswith(text.lower())] or offered[:1]
         return found[number] if number < len(found) else None
 
     readline.set_completer_delims(" \t\n")

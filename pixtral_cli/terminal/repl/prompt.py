@@ -62,6 +62,7 @@ class Prompt:
         self._pasted: list[str] = []
         self._folded: dict[str, str] = {}  # what stands for a long paste, and the paste
         self._draft = ""
+        self._tab = False  # Tab was pressed, and what fits is not known yet
         self._signal = 0
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
@@ -80,6 +81,7 @@ class Prompt:
             output=output or create_output(always_prefer_tty=True),
         )
         self._buffer.on_text_changed += self._changed
+        self._buffer.on_completions_changed += self._found
         self._session.app.renderer.cpr_not_supported_callback = None  # no toolbar then, and no warning
         self._session.app.after_render += self._rendered
 
@@ -192,6 +194,28 @@ class Prompt:
             text = text.replace(mark, block)
         return text
 
+    def complete(self, buffer: Buffer) -> None:
+        """Tab: the only thing that fits, else the next of several; behind a folder, what is in it."""
+        state = buffer.complete_state
+        if state is None or not state.completions:
+            self._tab = True  # what fits is being looked for; `_found` goes on
+            if state is None:
+                buffer.start_completion()
+            return
+        if state.complete_index is None and len(state.completions) == 1:
+            buffer.go_to_completion(0)
+        elif state.complete_index is None or not buffer.document.text_before_cursor.endswith("/"):
+            buffer.complete_next()
+            return
+        buffer.complete_state = None
+        if buffer.document.text_before_cursor.endswith("/"):
+            buffer.start_completion()
+
+    def _found(self, buffer: Buffer) -> None:
+        if self._tab and buffer.complete_state and buffer.complete_state.completions:
+            self._tab = False
+            self.complete(buffer)
+
     def give_up(self, buffer: Buffer) -> None:
         """Ctrl-C: an empty line is left, any other is emptied and can be called back."""
         if not buffer.text:
@@ -232,6 +256,7 @@ class Prompt:
         begun()
 
     def _changed(self, buffer: Buffer) -> None:
+        self._tab = False
         if not buffer.text:
             self._pasted.clear()
 
@@ -248,6 +273,10 @@ def _keys(prompt: Prompt) -> KeyBindings:
     @keys.add("escape", "enter", filter=typing)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
+
+    @keys.add("tab", filter=typing)
+    def _(event: KeyPressEvent) -> None:
+        prompt.complete(event.current_buffer)
 
     @keys.add("<bracketed-paste>")
     def _(event: KeyPressEvent) -> None:

@@ -3,6 +3,7 @@
 What is needed only when a line has been typed is imported then: the prompt is to stand at once.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Chunk
-from pixtral_cli.chat.message import Part
+from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.output.output import Output
 from pixtral_cli.terminal.repl.history import InputLine
 from pixtral_cli.terminal.repl.state import Draft, Leave, Outcome, StartAnswer, State
@@ -47,6 +49,7 @@ class Repl:
 
     def run(self) -> None:
         """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
+        self.state.confirm = self._confirm
         try:
             self._tell()
             with self._reader.held():
@@ -146,21 +149,50 @@ class Repl:
         for note in meant.notes:
             state.notes.say(note)
         try:
-            images = [image for source in meant.sources for image in attachments.load_images(source.name)]
+            texts = [source.name for source in meant.sources if attachments.is_text(source.name)]
+            images = [
+                image for source in meant.sources if source.name not in texts for image in state.load(source.name)
+            ]
         except ImageError as error:
             error.hint = f"{error.hint}{'. ' if error.hint else ''}In `backticks` a name is text"
             raise
         self._check_numbers(meant.text, images)
+        blocks = "\n\n".join(self._text_block(name) for name in texts)
         if images:
             state.stage(images)
+        if texts and not meant.text:
+            raise UsageError(f"{texts[0]} is text, which goes with a question", f"E.g. @{texts[0]} What does it say?")
         if not meant.text:
             if state.conversation.staged and not images:
                 state.notes.say("Ask something about what is attached; /images lists it, /drop N lets go of it.")
             return None
         text = state.template.question(meant.text) if state.template and not edits else meant.text
         parts = _strip_around_leading_images(state.conversation.compose(text))
+        if blocks:
+            *before, last = parts
+            parts = (*before, f"{last}\n\n{blocks}") if isinstance(last, str) else (*parts, blocks)
         ask = state.conversation.edit if edits else state.conversation.ask
         return StartAnswer(lambda engine, sampling: ask(engine, parts, sampling=sampling))
+
+    def _text_block(self, name: str) -> str:
+        """A text file as it is sent, its size told. Raises UsageError, ContextError."""
+        from pixtral_cli.chat.text_files import fenced_file
+
+        block = fenced_file(name)
+        lines = count_of(max(0, block.count("\n") - 1), "line")
+        with contextlib.suppress(PixtralError):  # whoever cannot count will say what is wrong when asked
+            tokens = self.state.backend.measure([Message("user", (block,))]).prompt_tokens
+            lines += f", {tokens:,} tokens"
+        self.state.notes.say(f"{name}: {lines}")
+        return block
+
+    def _confirm(self, question: str) -> bool:
+        """Whether whoever types says yes."""
+        self.state.notes.say(f"{question} y or n")
+        try:
+            return self._reader.read(placeholder="y or n").text.strip().lower() in ("y", "yes")
+        except (EOFError, KeyboardInterrupt):
+            return False
 
     def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
         """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""

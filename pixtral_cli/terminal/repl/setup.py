@@ -16,7 +16,7 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.output.notes import Notes, count_of
-from pixtral_cli.terminal.output.output import Output, supports_drawing
+from pixtral_cli.terminal.output.output import Output, confirm, supports_drawing
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 from pixtral_cli.terminal.repl.history import InputHistory
 from pixtral_cli.terminal.repl.repl import Reader, Repl
@@ -75,9 +75,8 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
     reader = _make_reader(state, options.plain or _dumb_terminal(), InputHistory(recall_file, keep=options.log), out)
     _show_greeting(state, options, kept)
     if options.sources:
-        from pixtral_cli.terminal.repl import attachments
-
-        state.stage([image for source in options.sources for image in attachments.load_images(source)])
+        state.confirm = lambda question: confirm(question, out)
+        state.stage([image for source in options.sources for image in state.load(source)])
     draft = options.template.draft if options.template else ""
     if options.question and state.editing:
         reader.unread(as_keys(options.question))
@@ -183,9 +182,12 @@ def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
     if not isinstance(meant, input_parser.Question):
         return []
     absent = attachments.absent_names(meant)
-    found = [(each.short, attachments.attachable(each.name)) for each in meant.sources if each.name not in absent]
-    good = [name for name, wrong in found if not wrong]
-    return [f"Enter attaches {', '.join(good)}"] * bool(good) + [f"{name} {wrong}" for name, wrong in found if wrong]
+    found = [
+        (each.name, each.short, attachments.attachable(each.name)) for each in meant.sources if each.name not in absent
+    ]
+    good = [attachments.described(name, short) for name, short, wrong in found if not wrong]
+    bad = [f"{short} {wrong}" for _, short, wrong in found if wrong]
+    return [f"Enter attaches {', '.join(good)}"] * bool(good) + bad + state.sent_again(meant.text)
 
 
 def _show_greeting(state: State, options: ChatOptions, kept: Mapping[str, Any]) -> None:

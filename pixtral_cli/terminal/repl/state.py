@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.conversation import IMAGE_REF, Conversation
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, ImageCost, Sampling
 from pixtral_cli.chat.message import Message
-from pixtral_cli.errors import PixtralError
-from pixtral_cli.images.image import Image
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.images.image import Image, is_url
 from pixtral_cli.terminal.output.notes import Notes
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 
@@ -72,6 +72,8 @@ class State:
     template: "ChosenTemplate | None" = None
     context: str = ""  # how much of the context window is used, as far as it is known
     editing: bool = True  # whether the line has keys of its own
+    confirm: Callable[[str], bool] = lambda question: True  # asks whoever types
+    image_costs: dict[str, ImageCost] = field(default_factory=dict)  # by key, as far as they have been counted
 
     def begin(self) -> None:
         """Keep what follows, if it is to be kept: there is something to keep now."""
@@ -126,7 +128,40 @@ class State:
             return None, {}
         keys = [image.key for message in messages for image in message.images]
         self.context = f"{cost.prompt_tokens:,} of {cost.context_window:,}"
-        return cost, dict(zip(keys, cost.images, strict=True))
+        each = dict(zip(keys, cost.images, strict=True))
+        self.image_costs |= each
+        return cost, each
+
+    def sent_again(self, text: str) -> list[str]:
+        """What the images cost that a question names by their numbers and that have been sent before."""
+        numbers = dict.fromkeys(int(found[1]) for found in IMAGE_REF.finditer(text))
+        staged = {image.key for image in self.conversation.staged}
+        there = self.conversation.numbered
+        again = [number for number in numbers if number in there and there[number].key not in staged]
+        if any(there[number].key not in self.image_costs for number in again):
+            if self.backend.state != "ready" or self.backend.opening.server:
+                return [f"#{number} again" for number in again]
+            self.measure()
+        costs = {number: self.image_costs.get(there[number].key) for number in again}
+        return [f"#{number} again" + (f", {cost.tokens:,} tokens" if cost else "") for number, cost in costs.items()]
+
+    def agree_to_many(self, names: Sequence[str], named: str) -> None:
+        """Ask before more than eight pictures are attached that a folder or a pattern stands for. Raises UsageError."""
+        from pixtral_cli.images.folders import MANY
+
+        if len(names) > max(MANY, len(named.split())) and not self.confirm(
+            f"Attach all {len(names)} pictures of {named}?"
+        ):
+            raise UsageError("Nothing was attached", f"Name those that matter: @{names[0]}")
+
+    def load(self, name: str) -> list[Image]:
+        """The images that a name means, all of a folder's or a pattern's. Raises ImageError, NetworkError, UsageError."""
+        from pixtral_cli.terminal.repl import attachments
+
+        names = attachments.expanded(name)
+        self.agree_to_many(names, name)
+        with self.notes.fetching([each for each in names if is_url(each) and each[:4].lower() == "http"]):
+            return [image for each in names for image in attachments.load_images(each)]
 
     def measure_question(self) -> Cost | None:
         """What the question that is being answered costs with all before it; nothing where nobody can count."""

@@ -16,7 +16,15 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.terminal.ask.ask import ConversationChoice, Request, answer, build_message, dry_run, open_conversation
+from pixtral_cli.terminal.ask.ask import (
+    ConversationChoice,
+    Request,
+    answer,
+    build_message,
+    dry_run,
+    expand_folders,
+    open_conversation,
+)
 from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from tests.fakes import FakeEngine
 
@@ -368,3 +376,24 @@ def test_a_copy_of_an_open_session_is_told_though_quiet_and_json_names_it(tmp_pa
     assert f"is open in process {os.getpid()}: this is a copy of it, {id}" in asked.err
     assert json.loads(asked.out)["session"] == id == sessions.newest().id
     assert id != session.id
+
+
+def test_a_folder_means_its_pictures_and_more_than_eight_are_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Asked().output
+    for number in (10, 2, 1):
+        picture(tmp_path, f"p{number}.png")
+    (tmp_path / "notes.txt").write_text("words")
+    request = expand_folders(Request("What?", [str(tmp_path), "x.png"]), out)
+    assert [Path(source).name for source in request.sources] == ["p1.png", "p2.png", "p10.png", "x.png"]
+    for number in range(20, 26):
+        picture(tmp_path, f"p{number}.png")
+    monkeypatch.setattr("sys.stdin", io.StringIO())  # nobody to ask
+    with pytest.raises(UsageError, match="Attach all 9 pictures of ") as error:
+        expand_folders(Request("What?", [str(tmp_path)]), out)
+    assert "--image" in error.value.hint
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ImageError, match="is a folder without pictures"):
+        expand_folders(Request("What?", [str(empty)]), out)

@@ -15,11 +15,12 @@ def attach(state: State, argument: str) -> None:
     names = list(attachments.image_names(argument))
     if not names:
         raise UsageError("/image wants a path or a URL", "E.g. /image ~/Pictures/*.png")
+    state.agree_to_many(names, argument)
     found: list[Image] = []
     wrong: list[PixtralError] = []
     for name in names:
         try:
-            found += attachments.load_images(name)
+            found += state.load(name)
         except (ImageError, NetworkError) as error:
             wrong.append(error)
     if wrong and not found:

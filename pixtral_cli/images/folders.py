@@ -1,0 +1,43 @@
+"""The pictures of a folder, by their names alone: hidden ones and those of folders inside it are left out."""
+
+import re
+from pathlib import Path
+
+from pixtral_cli.errors import ImageError
+from pixtral_cli.images.formats import has_picture_extension
+from pixtral_cli.images.sources import local_path
+from pixtral_cli.util.sanitize import visible
+
+MANY = 8  # pictures of one folder or pattern; before more are attached somebody is asked
+
+
+def is_folder(source: str) -> bool:
+    """Whether a source is a folder on this machine."""
+    path = local_path(source)
+    try:
+        return path is not None and path.is_dir()
+    except OSError:
+        return False
+
+
+def pictures_in(source: str) -> list[str]:
+    """The pictures and documents of a folder, numbers in their names counted as such. Raises ImageError."""
+    folder = local_path(source)
+    assert folder is not None
+    try:
+        names = [each.name for each in folder.iterdir() if each.name[0] != "." and has_picture_extension(each.name)]
+        found = [str(Path(source).expanduser() / name) for name in sorted(names, key=natural_order)]
+        pictures = [name for name in found if Path(name).is_file()]
+    except OSError as error:
+        raise ImageError(f"{visible(source)}: {error.strerror or 'cannot be read'}", "Check the folder") from error
+    if not pictures:
+        raise ImageError(
+            f"{visible(source)} is a folder without pictures", "Name a picture, or a folder that holds some"
+        )
+    return pictures
+
+
+def natural_order(name: str) -> list[tuple[int, str]]:
+    """A key that sorts `page2.png` before `page10.png`."""
+    pieces = re.split(r"(\d{1,15})", name.lower())
+    return [(int(piece), "") if place % 2 else (0, piece) for place, piece in enumerate(pieces)]
