@@ -268,7 +268,7 @@ def list_(format: options.ListFormatOption = options.ListFormat.text) -> None:
             row |= {
                 "task": task.name,
                 "result": report.short_text(task, run),
-                "settings": run.about.get("sampling", {}),
+                "settings": {**run.about.get("sampling", {}), **_how_it_ran(run.about["model"])},
             }
         except UsageError as error:  # of a task that is no more, or damaged: the others are listed all the same
             row |= {"task": None, "result": f"     –  {error.message}"}
@@ -277,7 +277,8 @@ def list_(format: options.ListFormatOption = options.ListFormat.text) -> None:
         return _print_json({"runs": runs})
     for row in runs:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["changed"]))
-        _print(f"{row['run']:40} {day}  {row['result']}")
+        how = " ".join(f"{name}={value}" for name, value in row["settings"].items() if value not in (None, [], {}))
+        _print(f"{row['run']:40} {day}  {row['result']}" + f"  {how}" * bool(how))
     return None
 
 
@@ -326,11 +327,32 @@ def compare(
     _print(report.comparison_table(found[0][0], [run for _, run in found]))
 
 
-def _open_run(name: str) -> "tuple[Task, Run]":
+def _how_it_ran(model: "dict[str, Any]") -> "dict[str, Any]":
+    """What a run's record says of the engine, without what its name says already and what is as usual."""
+    usual = {"engine": "local", "device": "auto", "dtype": "auto"}
+    return {key: value for key, value in model.items() if key not in ("name", "revision") and usual.get(key) != value}
+
+
+def _run_folder(name: str) -> Path:
+    """The folder of the run that a name, the beginning of one or a path means. Raises UsageError for several."""
     from pixtral_cli import config
+    from pixtral_cli.errors import UsageError
+    from pixtral_cli.evals import run_folder
+
+    here, runs = Path(name), config.paths().data / "evals"
+    if (here / run_folder.SETTINGS_FILE).exists():
+        return here
+    begun = sorted(
+        file.parent for file in runs.glob(f"*/{run_folder.SETTINGS_FILE}") if file.parent.name.startswith(name)
+    )
+    if len(begun) > 1 and begun[0].name != name:
+        names = ", ".join(folder.name for folder in begun[:5]) + (", …" if len(begun) > 5 else "")
+        raise UsageError(f"{len(begun)} runs begin with {name}: {names}", "Give more letters of its name")
+    return begun[0] if begun and name else runs / name
+
+
+def _open_run(name: str) -> "tuple[Task, Run]":
     from pixtral_cli.evals import run_folder, task_registry
 
-    here = Path(name)
-    folder = here if (here / run_folder.SETTINGS_FILE).exists() else config.paths().data / "evals" / name
-    run = run_folder.open_run(folder)
+    run = run_folder.open_run(_run_folder(name))
     return task_registry.get_task(run.about["task"]), run

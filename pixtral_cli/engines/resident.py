@@ -114,6 +114,13 @@ def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[st
             client.close()
 
 
+def set_keep_alive(socket: Path, seconds: float) -> None:
+    """Have the worker end after so many seconds of idling, 0: as soon as nothing runs. One that `serve` owns goes on."""
+    client = connect_client(socket, read_timeout=STATUS_TIMEOUT)
+    with contextlib.closing(client), contextlib.suppress(PixtralError):  # it has ended, or ends with its owner
+        client.post("/keep_alive", {"seconds": seconds})
+
+
 def find_worker(spec: ModelSpec, folder: Path) -> RemoteEngine | None:
     """The engine of a running worker with the same model, device, dtype and quantization; None if there is none."""
     return next((connect_engine(socket, status["name"]) for socket, status in running_workers(folder, spec.key)), None)

@@ -10,7 +10,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
 from pixtral_cli.engines.remote.errors import QueueFull
-from pixtral_cli.engines.resident import STATUS_TIMEOUT, is_responding
+from pixtral_cli.engines.resident import STATUS_TIMEOUT, is_responding, set_keep_alive
 from pixtral_cli.errors import NetworkError
 
 
@@ -38,16 +38,26 @@ class _ForwardedRequest(CancellableRequest):
 class ResidentEngine:
     """The engine of a worker. When the worker has ended, `note` is told and the engine that `fallback` makes answers instead.
 
-    A worker whose queue is full is asked again until it has room.
+    A worker whose queue is full is asked again until it has room. `keep_alive`: the seconds of idling after which it is
+    to end from now on, 0: as soon as this is closed.
     """
 
-    def __init__(self, remote: RemoteEngine, fallback: Callable[[], Engine], note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        remote: RemoteEngine,
+        fallback: Callable[[], Engine],
+        note: Callable[[str], None],
+        keep_alive: float | None = None,
+    ) -> None:
         self._remote = remote
         self._engine: Engine = remote
         self._fallback: Callable[[], Engine] | None = fallback
         self._note = note
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._unload = keep_alive == 0
+        if keep_alive and (socket := remote.server.socket):
+            set_keep_alive(socket, keep_alive)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
         """See `Engine`. Only an answer without a chunk yet is retried; any thread may close one."""
@@ -106,6 +116,8 @@ class ResidentEngine:
 
     def close(self) -> None:
         self._closed.set()
+        if self._unload and (socket := self._remote.server.socket):
+            set_keep_alive(socket, 0)
         self._remote.close()  # not before: other threads may be using it when it is replaced
         if self._engine is not self._remote:
             self._engine.close()

@@ -49,7 +49,8 @@ class ServiceOptions:
 
     `trusted`: the only client is this machine's owner, whose requests another pixtral has checked; errors name files,
     and /v1/status answers. `window`: the context window once known; `alive`: whether the engine answers now; `deaths`:
-    how often its process died.
+    how often its process died. `set_keep_alive` sets the seconds of idling after which this process ends; 0 ends it as
+    soon as nothing runs.
     """
 
     model: str
@@ -68,6 +69,7 @@ class ServiceOptions:
     alive: Callable[[], bool] = lambda: True
     deaths: Callable[[], int] = lambda: 0
     status: Callable[[], dict[str, Any]] = dict
+    set_keep_alive: Callable[[float], None] | None = None
 
 
 def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
@@ -79,6 +81,7 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/measure", server.measure, methods=["POST"]),
         Route("/v1/status", server.status),
+        *([Route("/v1/keep_alive", server.set_keep_alive, methods=["POST"])] if service.trusted else []),
         Route("/version", server.version),
         Route("/health", server.health),
         Route("/metrics", server.show_metrics),
@@ -254,6 +257,16 @@ class _Handlers:
             raise ApiError(404, "Not Found", code="not_found")
         idle = 0.0 if self.queue.pending else time.monotonic() - self.queue.idle_since
         return JSONResponse({**self._service.status(), "inside": self.queue.pending, "idle": idle})
+
+    async def set_keep_alive(self, request: Request) -> Response:
+        try:
+            seconds = float((await request.json())["seconds"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise ApiError(400, "seconds must be a number", param="seconds") from error
+        if self._service.set_keep_alive is None or not 0 <= seconds <= 10**10:
+            raise ApiError(400, "This process ends with its owner", param="seconds")
+        self._service.set_keep_alive(seconds)
+        return JSONResponse({"keep_alive": seconds})
 
     async def version(self, request: Request) -> Response:
         found = {"version": __version__, **versions.local_versions()}

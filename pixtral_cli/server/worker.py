@@ -61,7 +61,7 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
     report.close()
     inode = socket.stat().st_ino
     try:
-        _serve(app, listening, order["keep_alive"])
+        _serve(app, listening, order)
     finally:
         engine.close()
         if socket.exists() and socket.stat().st_ino == inode:
@@ -88,7 +88,7 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
     from pixtral_cli.server.http.listener import bind_unix
     from pixtral_cli.server.openai.requests import make_image_loader
 
-    status = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "keep_alive", "owner")}
+    status = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "owner")}
     status |= {"version": __version__, "pid": os.getpid(), "stop": order["owner"] or os.getpid(), "since": time.time()}
     service = ServiceOptions(
         model=order["name"],
@@ -99,18 +99,21 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
         bodies_limit=4 * MAX_BODY,
         trusted=True,
         window=lambda: window,
-        status=lambda: status,
+        status=lambda: {**status, "keep_alive": order["keep_alive"]},
+        set_keep_alive=None if order["owner"] else lambda seconds: order.update(keep_alive=seconds),
     )
     return bind_unix(socket), create_app(engine, service)
 
 
-def _serve(app: Any, listening: Any, keep_alive: float | None) -> None:
+def _serve(app: Any, listening: Any, order: dict[str, Any]) -> None:
+    """Until it has been idle for `keep_alive` seconds, which clients may change."""
     from pixtral_cli.server.http.listener import HttpServer, serve
 
     queue = app.state.queue
 
     def stop_when_idle(server: HttpServer) -> None:
-        if keep_alive and not queue.pending and time.monotonic() - queue.idle_since > keep_alive:
+        limit = order["keep_alive"]
+        if limit is not None and not queue.pending and time.monotonic() - queue.idle_since > limit:
             server.should_exit = True
 
     serve(app, listening, stop_when_idle)

@@ -279,6 +279,22 @@ def test_a_run_that_cannot_be_read_hides_no_other_from_the_list(call: Call) -> N
     assert any(name.startswith("demo-reading") and "2 questions" in line for name, line in lines.items())
 
 
+def test_the_list_says_when_and_how_each_run_ran_and_the_beginning_of_a_name_finds_it(call: Call) -> None:
+    for seed in ("7", "8"):
+        call("demo-reading", "--model", "demo", "--limit", "1", "--seed", seed, "--device", "cpu", "-q")
+    lines = call("list")[1].splitlines()
+    assert all(re.search(r" \d{4}-\d\d-\d\d \d\d:\d\d ", line) for line in lines)
+    assert ["seed=7" in line for line in lines] == [True, False]
+    assert all("device=cpu" in line for line in lines)
+    first = lines[0].split()[0]
+    status, out, _ = call("show", first[:-2])
+    assert (status, out.startswith("Demo: ")) == (0, True)
+    status, out, err = call("show", "demo-reading")
+    assert (status, out) == (2, "")
+    assert f"2 runs begin with demo-reading: {', '.join(sorted(line.split()[0] for line in lines))}" in err
+    assert "There is no run in" in call("show", "nothing")[2]
+
+
 def test_a_run_that_is_complete_says_so_once(call: Call) -> None:
     call("demo-reading", "--model", "demo", "--limit", "2")
     assert call("demo-reading", "--model", "demo", "--limit", "2")[2].count("2 of 2 rows") == 1

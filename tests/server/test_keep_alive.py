@@ -26,3 +26,25 @@ def test_a_loop_of_questions_over_pictures_loads_the_weights_once(tmp_path: Path
         stopped = pixtral("stop", "demo")
     assert stopped.stderr == "Stopped demo.\n"
     until(lambda: gone(int(found[1])))
+
+
+def test_the_last_duration_holds_and_0_ends_the_process() -> None:
+    command = ("ask", "Hello", "-m", "demo", "--no-stdin", "--no-log", "-q")
+    try:
+        pixtral(*command, "--keep-alive", "1h")
+        (kept,) = json.loads(pixtral("ps", "--json").stdout)["processes"]
+        assert 3_000 < kept["expires_in"] <= 3_600
+        pixtral(*command, "--keep-alive", "5m")
+        (kept,) = json.loads(pixtral("ps", "--json").stdout)["processes"]
+        assert kept["expires_in"] <= 300
+        pixtral(*command)  # without the flag it stays as it was
+        (kept,) = json.loads(pixtral("ps", "--json").stdout)["processes"]
+        assert 200 < kept["expires_in"] <= 300
+        done = pixtral(*command, "--keep-alive", "0")
+        assert (done.returncode, bool(done.stdout)) == (0, True), done.stderr
+        until(lambda: gone(kept["process"]))
+        assert json.loads(pixtral("ps", "--json").stdout) == {"processes": []}
+        assert pixtral(*command, "--keep-alive", "0").returncode == 0
+        assert json.loads(pixtral("ps", "--json").stdout) == {"processes": []}  # nor is one started
+    finally:
+        pixtral("stop")

@@ -84,11 +84,11 @@ def open_model(
 
     if options.kind not in ENGINES:
         return opened_here()
-    idle = durations.parse(settings.keep_alive, "--keep-alive") or None if settings.keep_alive else None
+    idle = durations.parse(settings.keep_alive, "--keep-alive") if settings.keep_alive else None
     kept = resident.find_or_start_if_possible(
-        resident.model_spec(model, options, keep_alive=idle), config.paths().state, told
+        resident.model_spec(model, options, keep_alive=idle or None), config.paths().state, told
     )
-    return ResidentEngine(kept, opened_here, note) if kept else opened_here()
+    return ResidentEngine(kept, opened_here, note, idle) if kept else opened_here()
 
 
 def check_keep_alive(settings: Config) -> None:

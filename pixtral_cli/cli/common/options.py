@@ -195,7 +195,7 @@ KeepAlive = Annotated[
     str | None,
     _option(
         ENGINE, "--keep-alive", metavar="DURATION",
-        help="Keep the model in a process of its own, until idle so long: 10m; 0: not at all.",
+        help="Keep the model in a process of its own, until idle so long: 10m; 0: end it after this.",
     ),
 ]  # fmt: skip
 Device = Annotated[

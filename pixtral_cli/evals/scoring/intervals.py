@@ -47,13 +47,14 @@ def mean(scores: Sequence[Scored]) -> float:
 
 
 def standard_interval(scores: Sequence[Scored]) -> Interval:
-    """Mean and interval from the standard error: cheap, for the progress line."""
+    """Mean and interval from the standard error, within the scale: cheap, for the progress line."""
     middle = mean(scores)
     if len(scores) < 2:
         return Interval(middle, middle, middle)
     variance = math.fsum((one.score - middle) ** 2 for one in scores) / (len(scores) - 1)
     reach = 1.96 * math.sqrt(variance / len(scores))
-    return Interval(middle, middle - reach, middle + reach)
+    most = 1.0 if all(one.score <= 1 for one in scores) else 10.0  # shares, or a judge's ratings
+    return Interval(middle, max(0.0, middle - reach), min(most, middle + reach))
 
 
 def bootstrap(scores: Sequence[Scored], *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:

@@ -64,3 +64,11 @@ def test_only_common_questions_are_compared() -> None:
     b = {"2": Scored("2", 1.0), "3": Scored("3", 0.0)}
     found = compare_scores(a, b)
     assert (found.questions, found.delta.mean, found.test) == (1, 1.0, "McNemar")
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 1.0, 0.9, 1.0], [0.0, 0.0, 0.1], [1.0, 0.0], [10.0, 10.0, 9.0], [0.99] * 3 + [0.5]]
+)
+def test_the_interval_of_the_progress_line_stays_inside_the_scale(values: list[float]) -> None:
+    found = standard_interval(scored(values))
+    assert 0 <= found.low <= found.mean <= found.high <= (1 if max(values) <= 1 else 10)
