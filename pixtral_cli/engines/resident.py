@@ -62,8 +62,15 @@ def model_spec(model: Model, options: EngineOptions, *, keep_alive: float | None
     )  # fmt: skip
 
 
+def supports_workers() -> bool:
+    """Whether this system has Unix sockets with owners, over which workers are reached."""
+    return hasattr(os, "getuid")
+
+
 def socket_folder(state: Path) -> Path:
     """The folder of the workers' sockets, mode 0700. Raises PixtralError when it cannot be used or is someone else's."""
+    if not supports_workers():
+        raise PixtralError("This system has no Unix sockets for a model that is kept in memory", "Use pixtral in WSL")
     folder = state / "run"
     if len(os.fsencode(folder)) + 40 > MAX_SOCKET_PATH:
         short = hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]

@@ -34,7 +34,7 @@ class FileLock:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 _lock_handle(handle, wait)
-            except BlockingIOError:
+            except (BlockingIOError, PermissionError):  # the second on Windows
                 os.close(handle)
                 return None
             if _is_same_file(file, handle):

@@ -1,6 +1,5 @@
-"""The memory of this machine: RAM, and that of its NVIDIA GPUs. Needs no torch."""
+"""The memory of this machine and of processes: RAM, and that of its NVIDIA GPUs. Needs no torch."""
 
-import os
 import re
 import sys
 from dataclasses import dataclass
@@ -30,10 +29,33 @@ def installed() -> Memory:
 
 def ram() -> tuple[int, int]:
     """Bytes of RAM in all and available to this process, within a container's limit."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    available = mac_free_memory(_vm_stat()) if sys.platform == "darwin" else _linux_available(total)
-    limit, used = cgroup_memory()
-    return min(total, limit), max(0, min(available, limit - used))
+    import psutil
+
+    memory, (limit, used) = psutil.virtual_memory(), cgroup_memory()
+    return min(memory.total, limit), max(0, min(memory.available, limit - used))
+
+
+def process_memory(pid: int) -> int | None:
+    """Bytes of RAM that a process has; None where the system does not say."""
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except (psutil.Error, ValueError):
+        return None
+
+
+def peak_process_memory() -> int:
+    """The most bytes of RAM that this process has had."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        info = psutil.Process().memory_info()
+        return int(getattr(info, "peak_wset", info.rss))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def nvidia_gpus() -> list[int]:
@@ -58,27 +80,6 @@ def nvidia_gpus() -> list[int]:
                 sizes.append(int(info[0]))
     nvml.nvmlShutdown()
     return sizes
-
-
-def _linux_available(total: int) -> int:
-    try:
-        match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    except OSError:
-        return total
-    return int(match[1]) * 1024 if match else total
-
-
-def _vm_stat() -> str:
-    import subprocess
-
-    return subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=True).stdout
-
-
-def mac_free_memory(report: str) -> int:
-    """Bytes of the pages in vm_stat's report that are free or that the system reclaims on demand."""
-    size = re.search(r"page size of (\d+) bytes", report)
-    pages = re.findall(r"^Pages (?:free|inactive|speculative|purgeable):\s+(\d+)\.", report, re.MULTILINE)
-    return int(size[1] if size else 4096) * sum(map(int, pages))
 
 
 def cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> tuple[int, int]:

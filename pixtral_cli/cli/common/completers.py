@@ -35,6 +35,8 @@ def kept_models() -> list[Candidate]:
     from pixtral_cli import config
     from pixtral_cli.engines import resident
 
+    if not resident.supports_workers():
+        return []
     workers = resident.running_workers(resident.socket_folder(config.paths().state))
     return _shell_safe((status["name"], "") for _, status in workers)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pixtral_cli.chat.codeblocks import blocks
+from pixtral_cli.errors import UsageError
 from pixtral_cli.evals.scoring import program_runner
 
 TIMEOUT = 10
@@ -35,6 +36,8 @@ def program_passes(code: str) -> bool:
 
     What it prints is dropped. The processes that it started are killed, and the files in its folder removed.
     """
+    if not hasattr(os, "fork"):
+        raise UsageError("Programs that a model wrote are run on Linux and macOS only", "Use pixtral in WSL")
     word = secrets.token_hex(16).encode()
     with _working_folder() as folder, _pipe() as (reading, writing):
         limits = map(str, (TIMEOUT, MEMORY_LIMIT, FILE_SIZE_LIMIT, writing))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import resource
 import time
 from collections import Counter
 from typing import Any
@@ -16,7 +15,7 @@ class ConnectionLimits:
     """Counts open connections. One address may hold half of them."""
 
     def __init__(self, total: int | None = None) -> None:
-        self.total = total or min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self.total = total or min(MAX_CONNECTIONS, _max_open_files() // 2)
         self.by_address = max(1, self.total // 2)
         self._open: Counter[str] = Counter()
         self._logged_at = -LOG_INTERVAL
@@ -45,3 +44,11 @@ class ConnectionLimits:
         if time.monotonic() - self._logged_at >= LOG_INTERVAL:
             self._logged_at = time.monotonic()
             log.error("%s", message)
+
+
+def _max_open_files() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 2 * MAX_CONNECTIONS
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

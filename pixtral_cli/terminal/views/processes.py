@@ -10,6 +10,7 @@ from pixtral_cli.errors import ModelError, PixtralError
 from pixtral_cli.models import names
 from pixtral_cli.terminal.output.notes import format_table
 from pixtral_cli.terminal.output.output import choose_output, dumps
+from pixtral_cli.util.memory import process_memory
 from pixtral_cli.util.sanitize import visible
 from pixtral_cli.util.sizes import format_bytes
 
@@ -56,6 +57,8 @@ def stop_processes(model: str | None) -> None:
 
 
 def _workers() -> list[tuple[Path, dict[str, Any]]]:
+    if not resident.supports_workers():
+        return []
     return list(resident.running_workers(resident.socket_folder(config.paths().state)))
 
 
@@ -74,20 +77,9 @@ def _fields(status: dict[str, Any]) -> dict[str, Any]:
         "name": status["name"],
         "process": status["stop"],
         "device": status.get("device", ""),
-        "memory": _memory(status.get("pid")),
+        "memory": process_memory(status.get("pid") or 0),
         "running": status["inside"],
         "idle": status["idle"],
         "owner": "serve" if status["owner"] else "keep-alive",
         "expires_in": None if status["owner"] or status["inside"] else left,
     }
-
-
-def _memory(pid: int | None) -> int | None:
-    """Bytes that a process has in memory; None where the system does not say."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return None
-    import resource
-
-    return pages * resource.getpagesize()

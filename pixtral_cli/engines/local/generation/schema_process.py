@@ -5,7 +5,6 @@ Run as a module it is that process: a schema on stdin, JSON with the error or wi
 
 import contextlib
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -67,7 +66,14 @@ def _run(schema_json: str, cancelled: threading.Event) -> bytes:
 
 
 def _limit() -> None:
-    """Take the process's limits. Memory is counted from here, for every library reserves some."""
+    """Take the process's limits. Memory is counted from here, for every library reserves some.
+
+    On Windows there is the parent's time limit alone.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

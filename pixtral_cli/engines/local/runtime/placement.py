@@ -1,7 +1,6 @@
 """Chooses the device, dtype and thread count to compute with, and measures the device's memory."""
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 
 from pixtral_cli.errors import OutOfMemory, UsageError
-from pixtral_cli.util.memory import ram
+from pixtral_cli.util.memory import peak_process_memory, ram
 
 DTYPES = {
     "bf16": torch.bfloat16,
@@ -190,10 +189,7 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     if device.type == "mps":
         return torch.mps.driver_allocated_memory()
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_process_memory()
 
 
 def out_of_memory(what: str, have: int, need: int, hint: str) -> OutOfMemory:
