@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,12 +17,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pixtral_cli import __version__, config, versions
+from pixtral_cli import __version__, versions
 from pixtral_cli.api import attachments
 from pixtral_cli.api.errors import SERVER
-from pixtral_cli.chat.engine import Chunk, Engine, Sampling, engine_versions
+from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.images.image import Image
+from pixtral_cli.server import error_handlers
 from pixtral_cli.server.answer_queue import AnswerQueue, AsyncAnswer, QueueFull
 from pixtral_cli.server.http.access import AccessMiddleware, AccessRules
 from pixtral_cli.server.http.body import BodyReader
@@ -34,13 +35,14 @@ from pixtral_cli.server.openai.conversation import ImageLoader
 from pixtral_cli.server.openai.openapi import description
 from pixtral_cli.server.openai.requests import EngineRequest, build_engine_request, make_image_loader
 from pixtral_cli.server.page import routes as pages
-from pixtral_cli.server.shapes import responses, shape
+from pixtral_cli.server.shapes import routes as shapes
+from pixtral_cli.server.shapes import shape
+from pixtral_cli.server.shapes.anthropic import models as anthropic_models
 from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
 
 MB = 1_000_000
-CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class ServiceOptions:
 
     `trusted`: the only client is this machine's owner, whose requests another pixtral has checked; errors name files,
     and /v1/status answers. `window`: the context window once known; `alive`: whether the engine answers now; `deaths`:
-    how often its process died. `set_keep_alive` sets the seconds of idling after which this process ends; 0 ends it as
-    soon as nothing runs.
+    how often its process died; `size`: of the weights in bytes. `set_keep_alive` sets the seconds of idling after which
+    this process ends; 0 ends it as soon as nothing runs.
     """
 
     model: str
@@ -70,6 +72,7 @@ class ServiceOptions:
     deaths: Callable[[], int] = lambda: 0
     status: Callable[[], dict[str, Any]] = dict
     set_keep_alive: Callable[[float], None] | None = None
+    size: int = 0
 
 
 def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
@@ -86,18 +89,18 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
         Route("/health", server.health),
         Route("/metrics", server.show_metrics),
         Route("/openapi.json", server.openapi),
-        *([] if service.trusted else [*_shape_routes(server), *pages.routes()]),
+        *([] if service.trusted else [*shapes.routes(server), *pages.routes()]),
     ]
     app = Starlette(
         routes=routes,
         middleware=[Middleware(AccessMiddleware, rules=service.rules)],
         exception_handlers={
-            ApiError: _send_api_error,
+            ApiError: error_handlers.send_api_error,
             PixtralError: server.handle_engine_error,
-            HTTPException: _send_http_error,
-            ClientGone: _send_nothing,
-            ClientDisconnect: _send_nothing,
-            Exception: _send_internal_error,
+            HTTPException: error_handlers.send_http_error,
+            ClientGone: error_handlers.send_nothing,
+            ClientDisconnect: error_handlers.send_nothing,
+            Exception: error_handlers.send_internal_error,
         },
     )
     app.router.redirect_slashes = False
@@ -106,17 +109,13 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
     return app
 
 
-def _shape_routes(server: "_Handlers") -> list[Route]:
-    """The paths of other APIs than chat completions."""
-    return [Route("/v1/responses", server.answer(responses.parse), methods=["POST"])]
-
-
 class _Handlers:
     def __init__(self, engine: Engine, service: ServiceOptions) -> None:
         self._engine = engine
         self._service = service
-        self._names = (service.model, *service.aliases)
-        self._created = int(time.time())
+        self.names: Sequence[str] = (service.model, *service.aliases)
+        self.created = int(time.time())
+        self.size = service.size
         self._bodies = BodyReader(
             service.body_limit, service.body_seconds, service.bodies_limit, attachments=service.trusted
         )
@@ -124,16 +123,16 @@ class _Handlers:
         self.queue = AnswerQueue(service.running, service.waiting)
         self.ending = asyncio.Event()
 
-    def answer(self, parse: shape.Shape) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint that answers requests of this shape."""
+    def answer(self, parse: shape.Shape, *, any_type: bool = False) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint that answers requests of this shape. `any_type`: whatever their Content-Type says."""
 
         async def endpoint(request: Request) -> Response:
             status = INTERNAL_ERROR.status
             try:
-                response = await self._answer(request, parse)
+                response = await self._answer(request, parse, any_type=any_type)
                 status = response.status_code
             except (ClientGone, ClientDisconnect):
-                status = CLIENT_CLOSED_REQUEST
+                status = error_handlers.CLIENT_CLOSED_REQUEST
                 self._metrics.left()
                 raise
             except ApiError as api_error:
@@ -145,29 +144,32 @@ class _Handlers:
 
         return endpoint
 
-    async def _answer(self, request: Request, parse: shape.Shape) -> Response:
-        async with self._bodies.read(request) as (body, attached):
+    async def _answer(self, request: Request, parse: shape.Shape, *, any_type: bool) -> Response:
+        async with self._bodies.read(request, any_type=any_type) as (body, attached):
             shaped = await self._parsed(body, parse)
             return await run_while_connected(request.receive, self.ending, self._respond(shaped, attached))
 
     async def _parsed(self, body: bytearray, parse: shape.Shape) -> shape.ShapedRequest:
         shaped = await asyncio.to_thread(parse, body)
         model = shaped.chat.model
-        if model is not None and model not in self._names:
-            raise self._unknown(model, "model")
+        if model is not None and model not in self.names:
+            raise self.unknown(model, "model")
         return shaped
 
     async def _respond(self, shaped: shape.ShapedRequest, attached: memoryview) -> Response:
         """Wait for the first chunk, so that an error before it has its own HTTP status."""
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self._admitted())
-            answerable = await self._engine_request(shaped, attached)
+            if shaped.unasked:
+                return JSONResponse(shaped.unasked())
+            answerable, *more = await self._engine_requests(shaped, attached)
             await resources.enter_async_context(self.queue.slot())
+            tokens = await self._prompt_tokens(answerable) if shaped.measured else 0
             answer = AsyncAnswer(self._engine, answerable.messages, answerable.sampling)
             resources.push_async_callback(answer.aclose)
-            chunks = self._chunks(answer)
+            chunks = self._and_more(self._chunks(answer), more)
             first = await anext(chunks)
-            reply = shaped.reply(self._service.model, answerable)
+            reply = shaped.reply(self._service.model, answerable, tokens)
             if not answerable.stream:
                 return JSONResponse(reply.whole([first, *[chunk async for chunk in chunks]]))
             objects = _stream_objects(reply, first, chunks)
@@ -177,7 +179,16 @@ class _Handlers:
             )  # fmt: skip
         raise AssertionError("unreachable: nothing above swallows an error")
 
-    async def _engine_request(self, shaped: shape.ShapedRequest, attached: memoryview) -> EngineRequest:
+    async def _and_more(self, chunks: AsyncIterator[Chunk], more: Sequence[EngineRequest]) -> AsyncIterator[Chunk]:
+        """The chunks of an answer and of those to the requests after it, numbered on."""
+        async for chunk in chunks:
+            yield chunk
+        for number, request in enumerate(more, 1):
+            async with contextlib.aclosing(AsyncAnswer(self._engine, request.messages, request.sampling)) as answer:
+                async for chunk in self._chunks(answer):
+                    yield replace(chunk, index=number)
+
+    async def _engine_requests(self, shaped: shape.ShapedRequest, attached: memoryview) -> list[EngineRequest]:
         service = self._service
 
         def load(source: str) -> Image:
@@ -186,7 +197,10 @@ class _Handlers:
             return service.load(source)
 
         try:
-            return await build_engine_request(shaped.chat, service.defaults, load, trusted=service.trusted)
+            return [
+                await build_engine_request(chat, service.defaults, load, trusted=service.trusted)
+                for chat in (shaped.chat, *shaped.more)
+            ]
         except ApiError as error:
             raise shaped.renamed(error) from None
 
@@ -220,31 +234,51 @@ class _Handlers:
 
     async def handle_engine_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, PixtralError)
-        return await _send_api_error(request, self._api_error(error))
+        return await error_handlers.send_api_error(request, self._api_error(error))
+
+    async def _prompt_tokens(self, answerable: EngineRequest) -> int:
+        try:
+            return (await asyncio.to_thread(self._engine.measure, answerable.messages)).prompt_tokens
+        except PixtralError as error:
+            raise self._api_error(error) from error
 
     async def measure(self, request: Request) -> Response:
-        async with self._bodies.read(request) as (body, attached):
-            shaped = await self._parsed(body, shape.chat_completions)
-            async with self._admitted():
-                answerable = await self._engine_request(shaped, attached)
-                cost = await asyncio.to_thread(self._engine.measure, answerable.messages)
+        cost = await self.measured(request, shape.chat_completions)
         return JSONResponse(replies.Cost.of(cost).model_dump())
 
+    def window(self) -> int | None:
+        return self._service.window()
+
+    async def read(self, request: Request) -> bytearray:
+        async with self._bodies.read(request, any_type=True) as (body, _):
+            return body
+
+    async def measured(self, request: Request, parse: shape.Shape) -> Cost:
+        async with self._bodies.read(request) as (body, attached):
+            shaped = await self._parsed(body, parse)
+            async with self._admitted():
+                answerable, *_ = await self._engine_requests(shaped, attached)
+                return await asyncio.to_thread(self._engine.measure, answerable.messages)
+
     async def models(self, request: Request) -> Response:
+        if anthropic_models.wants_anthropic(request):
+            return JSONResponse(anthropic_models.model_list(self.names, self.created, self.window()))
         return JSONResponse(replies.Models(data=self._listed()).model_dump())
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
         found = next((model for model in self._listed() if model.id == name), None)
         if found is None:
-            raise self._unknown(name, "model")
+            raise self.unknown(name, "model")
+        if anthropic_models.wants_anthropic(request):
+            return JSONResponse(anthropic_models.model(name, self.created, self.window()))
         return JSONResponse(found.model_dump())
 
     def _listed(self) -> list[replies.Model]:
-        return replies.model_list(self._service.model, self._service.aliases, self._service.window(), self._created)
+        return replies.model_list(self._service.model, self._service.aliases, self._service.window(), self.created)
 
-    def _unknown(self, name: str, param: str) -> ApiError:
-        served = ", ".join(self._names)
+    def unknown(self, name: str, param: str) -> ApiError:
+        served = ", ".join(self.names)
         return ApiError(
             404, f"There is no model {name!r} here; there is: {served}", param=param, code="model_not_found"
         )
@@ -293,29 +327,3 @@ async def _stream_objects(
     async for chunk in chunks:
         for value in reply.piece(chunk):
             yield value
-
-
-async def _send_api_error(request: Request, api_error: Exception) -> Response:
-    assert isinstance(api_error, ApiError)
-    return JSONResponse(api_error.body, api_error.status, dict(api_error.headers))
-
-
-async def _send_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    detail = error.detail
-    if error.status_code == 404:
-        known = ", ".join(
-            route.path for route in request.app.routes if isinstance(route, Route) and "{" not in route.path
-        )
-        detail = f"There is no {request.url.path[:100]!r} here; there are: {known}"
-    api_error = ApiError(error.status_code, detail, code=error.detail.lower().replace(" ", "_"))
-    return JSONResponse(api_error.body, api_error.status, error.headers)
-
-
-async def _send_nothing(request: Request, error: Exception) -> Response:
-    return Response(status_code=CLIENT_CLOSED_REQUEST)
-
-
-async def _send_internal_error(request: Request, error: Exception) -> Response:
-    log.error("An error in pixtral itself: %s", type(error).__name__, exc_info=error if config.debug() else None)
-    return JSONResponse(INTERNAL_ERROR.body, INTERNAL_ERROR.status)

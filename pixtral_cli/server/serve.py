@@ -87,6 +87,7 @@ def run(
             window=lambda: supervisor.window,
             alive=lambda: supervisor.alive,
             deaths=lambda: supervisor.deaths,
+            size=sum(file.stat().st_size for file in Path(spec.folder).glob("*.safetensors")),
         )
         app = create_app(resident.connect_engine(socket, spec.name), service)
         host = f"[{options.host}]" if ":" in options.host else options.host

@@ -5,10 +5,10 @@ import ipaddress
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pixtral_cli.server.http.errors import ApiError
+from pixtral_cli.server.shapes.error_shapes import error_response
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 PUBLIC_PATHS = frozenset({"/", "/health"})
@@ -34,7 +34,7 @@ class AccessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = self._error(scope) if scope["type"] == "http" else None
         if error:
-            response = JSONResponse(error.body, error.status, {**error.headers, "Connection": "close"})
+            response = error_response(scope["path"], error, {"Connection": "close"})
             await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)

@@ -3,19 +3,29 @@
 from functools import cache
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pixtral_cli import __version__
 from pixtral_cli.server.openai import replies
 from pixtral_cli.server.openai.request_schema import ChatRequest
+from pixtral_cli.server.shapes.anthropic import schema as anthropic
+from pixtral_cli.server.shapes.completions_schema import CompletionRequest, TextCompletion
+from pixtral_cli.server.shapes.ollama import schema as ollama
 from pixtral_cli.server.shapes.responses_schema import Response, ResponsesRequest
 
-SCHEMAS = (
+SCHEMAS: tuple[type[BaseModel], ...] = (
     ChatRequest, replies.Completion, replies.Model, replies.Models, replies.Cost, replies.Versions, replies.ErrorBody,
-    ResponsesRequest, Response,
+    ResponsesRequest, Response, CompletionRequest, TextCompletion,
+    anthropic.MessagesRequest, anthropic.CountTokensRequest, anthropic.Message, anthropic.TokenCount,
+    anthropic.AnthropicErrorBody,
+    ollama.OllamaChatRequest, ollama.OllamaGenerateRequest, ollama.OllamaShowRequest, ollama.OllamaChatAnswer,
+    ollama.OllamaGenerateAnswer, ollama.OllamaModels, ollama.OllamaRunningModels, ollama.OllamaShown,
+    ollama.OllamaVersion, ollama.OllamaErrorBody,
 )  # fmt: skip
 
 EVENTS = "text/event-stream"
+LINES = "application/x-ndjson"
 
 
 @cache
@@ -27,26 +37,67 @@ def description() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "pixtral", "version": __version__},
-        "paths": _paths(),
+        "paths": _openai_paths() | _anthropic_paths() | _ollama_paths() | _own_paths(),
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
-        "security": [{"key": []}, {}],
+        "security": [{"key": []}, {"header": []}, {}],
     }
 
 
-def _paths() -> dict[str, Any]:
+def _openai_paths() -> dict[str, Any]:
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     return {
-        "/v1/chat/completions": {"post": _post_operation("Answer a conversation", "ChatRequest", "Completion", EVENTS)},
-        "/v1/responses": {"post": _post_operation("OpenAI's Responses API", "ResponsesRequest", "Response", EVENTS)},
-        "/v1/measure": {"post": _post_operation("Count the tokens of a conversation", "ChatRequest", "Cost")},
-        "/v1/models": {"get": _operation("The model served", {"application/json": _schema_ref("Models")}, ())},
-        "/v1/models/{name}": {
-            "get": _operation("One name of the model", {"application/json": _schema_ref("Model")}, (404,))
-            | {"parameters": [name]}
+        "/v1/chat/completions": {"post": _post("Answer a conversation", ChatRequest, replies.Completion, EVENTS)},
+        "/v1/completions": {"post": _post("Complete prompts", CompletionRequest, TextCompletion, EVENTS)},
+        "/v1/responses": {"post": _post("OpenAI's Responses API", ResponsesRequest, Response, EVENTS)},
+        "/v1/models": {"get": _get("The model served", replies.Models)},
+        "/v1/models/{name}": {"get": _get("One name of the model", replies.Model, (404,)) | {"parameters": [name]}},
+    }
+
+
+def _anthropic_paths() -> dict[str, Any]:
+    errors, statuses = anthropic.AnthropicErrorBody, (400, 404, 408, 413, 415, 500, 529)
+    return {
+        "/v1/messages": {
+            "post": _post(
+                "Anthropic's Messages API", anthropic.MessagesRequest, anthropic.Message, EVENTS, errors, statuses
+            )
         },
+        "/v1/messages/count_tokens": {
+            "post": _post(
+                "Count the tokens of messages",
+                anthropic.CountTokensRequest,
+                anthropic.TokenCount,
+                None,
+                errors,
+                statuses,
+            )
+        },
+    }
+
+
+def _ollama_paths() -> dict[str, Any]:
+    errors = ollama.OllamaErrorBody
+    chat, generate = ollama.OllamaChatRequest, ollama.OllamaGenerateRequest
+    return {
+        "/api/chat": {"post": _post("Ollama's chat", chat, ollama.OllamaChatAnswer, LINES, errors)},
+        "/api/generate": {"post": _post("Ollama's prompt", generate, ollama.OllamaGenerateAnswer, LINES, errors)},
+        "/api/show": {"post": _post("What the model is", ollama.OllamaShowRequest, ollama.OllamaShown, None, errors)},
+        "/api/tags": {"get": _get("The model served", ollama.OllamaModels, (), errors)},
+        "/api/ps": {"get": _get("The model in memory", ollama.OllamaRunningModels, (), errors)},
+        "/api/version": {"get": _get("The version of Ollama's API", ollama.OllamaVersion, (), errors)},
+    }
+
+
+def _own_paths() -> dict[str, Any]:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "/v1/measure": {"post": _post("Count the tokens of a conversation", ChatRequest, replies.Cost)},
         "/health": {
             "get": {
                 "summary": "Whether the engine is alive",
@@ -54,33 +105,51 @@ def _paths() -> dict[str, Any]:
                 "responses": {
                     "200": {"description": "Alive"},
                     "503": {"description": "Not alive"},
-                    **_error_responses((403,)),
+                    **_error_responses((403,), replies.ErrorBody),
                 },
             }
         },
-        "/version": {"get": _operation("What runs, by version", {"application/json": _schema_ref("Versions")}, ())},
-        "/metrics": {"get": _operation("Prometheus metrics", {"text/plain": {"schema": {"type": "string"}}}, ())},
+        "/version": {"get": _get("What runs, by version", replies.Versions)},
+        "/metrics": {"get": _operation("Prometheus metrics", text, (), replies.ErrorBody)},
     }
 
 
-def _post_operation(summary: str, request: str, reply: str, streams: str | None = None) -> dict[str, Any]:
+def _post(
+    summary: str,
+    request: type[BaseModel],
+    reply: type[BaseModel],
+    streams: str | None = None,
+    error: type[BaseModel] = replies.ErrorBody,
+    statuses: tuple[int, ...] = (400, 404, 408, 413, 415, 500, 503),
+) -> dict[str, Any]:
     """An operation with a body. `streams`: the media type of its reply when that is a stream."""
     body = {"required": True, "content": {"application/json": _schema_ref(request)}}
     content = {"application/json": _schema_ref(reply)}
     if streams:
-        content[streams] = {"schema": {"description": "Objects one after the other, when `stream` is true."}}
-    return _operation(summary, content, (400, 404, 408, 413, 415, 500, 503)) | {"requestBody": body}
+        content[streams] = {"schema": {"description": "Objects one after the other."}}
+    return _operation(summary, content, statuses, error) | {"requestBody": body}
 
 
-def _operation(summary: str, content: dict[str, Any], errors: tuple[int, ...]) -> dict[str, Any]:
-    responses = {"200": {"description": "OK", "content": content}, **_error_responses((401, 403, *errors))}
+def _get(
+    summary: str,
+    reply: type[BaseModel],
+    statuses: tuple[int, ...] = (),
+    error: type[BaseModel] = replies.ErrorBody,
+) -> dict[str, Any]:
+    return _operation(summary, {"application/json": _schema_ref(reply)}, statuses, error)
+
+
+def _operation(
+    summary: str, content: dict[str, Any], statuses: tuple[int, ...], error: type[BaseModel]
+) -> dict[str, Any]:
+    responses = {"200": {"description": "OK", "content": content}, **_error_responses((401, 403, *statuses), error)}
     return {"summary": summary, "responses": responses}
 
 
-def _error_responses(statuses: tuple[int, ...]) -> dict[str, Any]:
-    error = {"description": "An error", "content": {"application/json": _schema_ref("ErrorBody")}}
-    return {str(status): error for status in statuses}
+def _error_responses(statuses: tuple[int, ...], error: type[BaseModel]) -> dict[str, Any]:
+    reply = {"description": "An error", "content": {"application/json": _schema_ref(error)}}
+    return {str(status): reply for status in statuses}
 
 
-def _schema_ref(name: str) -> dict[str, Any]:
-    return {"schema": {"$ref": f"#/components/schemas/{name}"}}
+def _schema_ref(model: type[BaseModel]) -> dict[str, Any]:
+    return {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}

@@ -48,12 +48,16 @@ def _messages(request: ResponsesRequest, fields: dict[str, str]) -> Iterator[dic
         place = 1
         yield {"role": "system", "content": request.instructions}
     items = [MessageItem(role="user", content=request.input)] if isinstance(request.input, str) else request.input
+    thought = ""
     for number, item in enumerate(items):
         if isinstance(item, ReasoningItem):
+            thought += "".join(part.text for part in item.content or ())
             continue
         fields[f"messages.{place}"] = "input" if isinstance(request.input, str) else f"input.{number}"
         place += 1
-        yield {"role": item.role, "content": _content(item, f"input.{number}")}
+        thinking = {"reasoning_content": thought} if thought and item.role == "assistant" else {}
+        thought = ""
+        yield {"role": item.role, "content": _content(item, f"input.{number}")} | thinking
     if not place:
         raise ApiError(400, "input: it holds no message.", param="input", code="invalid_value")
 

@@ -29,7 +29,7 @@ class ResponsesReply:
 
     framing = NAMED_EVENTS
 
-    def __init__(self, request: ResponsesRequest, model: str, answerable: EngineRequest) -> None:
+    def __init__(self, request: ResponsesRequest, model: str, answerable: EngineRequest, _: int) -> None:
         self._response = _new_response(request, model, answerable.sampling)
         self._output: list[dict[str, Any]] = []
         self._text = ""  # of the open item

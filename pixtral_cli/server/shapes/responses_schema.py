@@ -56,13 +56,18 @@ class MessageItem(Strict):
     phase: ShortText | None = None
 
 
+class ReasoningText(Strict):
+    type: Literal["reasoning_text"]
+    text: Text
+
+
 class ReasoningItem(Strict):
-    """What a model thought before an earlier answer; it is not handed to the model again."""
+    """What a model thought before the message that follows."""
 
     type: Literal["reasoning"]
     id: ShortText | None = None
     summary: Annotated[list[Any], Field(max_length=MAX_PARTS)] | None = None
-    content: Annotated[list[Any], Field(max_length=MAX_PARTS)] | None = None
+    content: Annotated[list[ReasoningText], Field(max_length=MAX_PARTS)] | None = None
     encrypted_content: Text | None = None
     status: Status | None = None
 

@@ -36,20 +36,25 @@ class Reply(Protocol):
         ...
 
 
-ReplyMaker: TypeAlias = Callable[[str, EngineRequest], Reply]
+# Makes the reply from the model's name, what the engine is asked and the prompt's tokens (0 unless `measured`).
+ReplyMaker: TypeAlias = Callable[[str, EngineRequest, int], Reply]
 
 
 @dataclass(frozen=True, slots=True)
 class ShapedRequest:
     """A request in the form of a chat completion request.
 
-    `reply` makes the reply from the model's name and what the engine is asked. `fields` maps the path of a field of `chat`
-    to the path of the field that it was made of.
+    `fields` maps the path of a field of `chat`
+    to the path of the field that it was made of. `measured`: the prompt's tokens are counted ahead of the answer.
+    `more` are answered after `chat`, their chunks numbered on. `unasked` makes the reply to a request that asks nothing, which goes to no engine.
     """
 
     chat: ChatRequest
     reply: ReplyMaker
     fields: Mapping[str, str] = field(default_factory=dict)
+    measured: bool = False
+    more: tuple[ChatRequest, ...] = ()
+    unasked: Callable[[], dict[str, Any]] | None = None
 
     def renamed(self, error: ApiError) -> ApiError:
         """The error, about a field of the request as it was sent."""
@@ -63,7 +68,7 @@ Shape: TypeAlias = Callable[[bytearray], ShapedRequest]
 def chat_completions(body: bytearray) -> ShapedRequest:
     """The shape of `/v1/chat/completions`: nothing is translated."""
     return ShapedRequest(
-        parse_request(body), lambda model, request: ReplyBuilder(model, usage_apart=request.usage_apart)
+        parse_request(body), lambda model, request, _: ReplyBuilder(model, usage_apart=request.usage_apart)
     )
 
 

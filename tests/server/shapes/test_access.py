@@ -11,19 +11,31 @@ from tests.fakes import FakeEngine
 from tests.server.serving import data_url, png, serving
 
 KEY = "the-key"
-POSTS = ["/v1/chat/completions", "/v1/responses"]
-PATHS = [*POSTS, "/v1/models"]
+POSTS = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/api/chat",
+         "/api/generate"]  # fmt: skip
+PATHS = [*POSTS, "/v1/models", "/api/tags", "/api/ps", "/api/version"]
 
 
 def asking(path: str, source: str) -> dict[str, Any]:
     """A request of the path's API about one picture, by URL or data URL."""
+    data = source.partition(",")[2] if source.startswith("data:image") else source
+    if path == "/v1/completions":
+        return {"prompt": source}
+    if path == "/api/generate":
+        return {"model": "fake", "images": [data]}
+    if path == "/api/chat":
+        return {"model": "fake", "messages": [{"role": "user", "images": [data]}]}
+    if path.startswith("/v1/messages"):
+        content = [{"type": "image", "source": {"type": "url", "url": source}}]
+        limit = {"max_tokens": 9} if path == "/v1/messages" else {}
+        return {"model": "fake", "messages": [{"role": "user", "content": content}], **limit}
     if path == "/v1/responses":
         content = [{"type": "input_image", "image_url": source}]
         return {"input": [{"role": "user", "content": content}]}
     return {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": source}]}]}
 
 
-WITH_IMAGE_URLS = POSTS
+WITH_IMAGE_URLS = [path for path in POSTS if path.startswith("/v1/") and path != "/v1/completions"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -85,3 +97,13 @@ def test_an_unknown_path_lists_every_api() -> None:
     with serving(FakeEngine([])) as running, running.client as client:
         message = client.get("/v1/nothing").json()["error"]["message"]
     assert all(path in message for path in PATHS)
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@pytest.mark.parametrize(
+    "source", ["http://127.0.0.1:1/x.png", "http://[::1]/x.png", "file:///etc/passwd", "/etc/passwd"]
+)
+def test_ollamas_pictures_are_no_files_and_no_private_addresses(path: str, source: str) -> None:
+    with serving(FakeEngine([]), load=make_image_loader(urls=True)) as running, running.client as client:
+        response = client.post(path, json=asking(path, source))
+    assert response.status_code == 400

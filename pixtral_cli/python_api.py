@@ -1,0 +1,258 @@
+"""The package from Python: `from pixtral_cli import Pixtral`. Settings, models and engines are those of the command line."""
+
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypedDict, TypeVar, Unpack, overload
+
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Chunk, Engine, FinishReason, Timings, Usage
+from pixtral_cli.chat.engine import Sampling as EngineSampling
+from pixtral_cli.chat.image_refs import place_images
+from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import UsageError
+from pixtral_cli.images.image import Image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+    from pydantic import BaseModel
+
+    M = TypeVar("M", bound=BaseModel)
+else:
+    M = TypeVar("M")
+
+# A path, an http(s), data or file URL; the bytes of a file; a picture of Pillow's; an image of this package.
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | PillowImage | Image"
+# A JSON schema, or the short form that `--schema` takes: "name, price:float".
+Schema: TypeAlias = "dict[str, Any] | str"
+
+
+class Sampling(TypedDict, total=False):
+    """How an answer is chosen; what is left out is as in the settings, or what the model's vendor recommends."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    frequency_penalty: float
+    presence_penalty: float
+    seed: int
+    stop: Sequence[str]
+    max_tokens: int
+
+
+class Answer(str):
+    """An answer's text, and what there is to know about it."""
+
+    reasoning: str
+    finish_reason: FinishReason
+    usage: Usage
+    timings: Timings
+
+    @classmethod
+    def of(cls, chunks: Sequence[Chunk]) -> "Answer":
+        """The answer of its chunks."""
+        answer = cls("".join(chunk.text for chunk in chunks))
+        last = chunks[-1] if chunks else Chunk()
+        answer.reasoning = "".join(chunk.reasoning for chunk in chunks)
+        answer.finish_reason = last.finish_reason or "interrupted"
+        answer.usage, answer.timings = last.usage or Usage(), last.timings or Timings()
+        return answer
+
+
+class Stream(Iterator[str]):
+    """The pieces of an answer as they come. `answer` is what has come so far. Closing it stops the answer."""
+
+    def __init__(self, chunks: Generator[Chunk, None, None]) -> None:
+        self._chunks = chunks
+        self._seen: list[Chunk] = []
+
+    def __next__(self) -> str:
+        while True:
+            chunk = next(self._chunks)
+            self._seen.append(chunk)
+            if chunk.text:
+                return chunk.text
+
+    @property
+    def answer(self) -> Answer:
+        return Answer.of(self._seen)
+
+    def close(self) -> None:
+        self._chunks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Chat:
+    """A conversation: every question knows what was said before. `messages` is all of it."""
+
+    def __init__(self, owner: "Pixtral", system: str | None) -> None:
+        self._owner = owner
+        self._conversation = Conversation(system)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self._conversation.messages
+
+    @overload
+    def ask(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Answer: ...
+    @overload
+    def ask(
+        self, question: str, images: Sequence[Picture] = (), *, schema: type[M], **sampling: Unpack[Sampling]
+    ) -> M: ...
+    @overload
+    def ask(
+        self, question: str, images: Sequence[Picture] = (), *, schema: Schema, **sampling: Unpack[Sampling]
+    ) -> Any: ...
+    def ask(
+        self,
+        question: str,
+        images: Sequence[Picture] = (),
+        *,
+        schema: "type[BaseModel] | Schema | None" = None,
+        **sampling: Unpack[Sampling],
+    ) -> Any:
+        """The whole answer. With `schema` it is held to it and parsed: an instance of a pydantic class, else JSON's value.
+
+        `{1}`, `{2}` in the question place the images; without them they come first. Raises PixtralError.
+        """
+        json_schema = None if schema is None else _json_schema(schema)
+        chosen = self._owner._sampling(sampling, json_schema)
+        with closing(self._ask(question, images, chosen)) as chunks:
+            answer = Answer.of(list(chunks))
+        if schema is None or json_schema is None:
+            return answer
+        from pixtral_cli.structured.schema import validate
+
+        value = validate(answer, json_schema, cut=answer.finish_reason == "length")
+        return value if isinstance(schema, dict | str) else schema.model_validate(value)
+
+    def stream(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Stream:
+        """The answer piece by piece. Raises PixtralError, once it is iterated over."""
+        return Stream(self._ask(question, images, self._owner._sampling(sampling, None)))
+
+    def _ask(self, question: str, images: Sequence[Picture], sampling: EngineSampling) -> Generator[Chunk, None, None]:
+        loaded = [self._owner._load(picture) for picture in _listed(images)]
+        return self._conversation.ask(self._owner._engine, place_images(question, loaded), sampling=sampling)
+
+
+class Pixtral:
+    """A vision model that answers: `Pixtral("demo").ask("What is this?", images=["a.png"])`.
+
+    `model` is a name, a repository or a folder, as for `pixtral ask`; without one that of the settings. The weights are
+    loaded at the first question, and kept until `close`; `keep_alive` ("10m") keeps them in a process that outlives this
+    one. `base_url` has a server answer instead. `allow_private` lets URLs of images lead to private addresses. Every
+    question of `ask` and `stream` stands alone; `chat` begins a conversation. May be used from several threads.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        system: str | None = None,
+        base_url: str | None = None,
+        engine: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        quantize: str | None = None,
+        keep_alive: str | None = None,
+        offline: bool | None = None,
+        allow_private: bool = False,
+    ) -> None:
+        from pixtral_cli import config
+        from pixtral_cli.cli.common import engine_setup
+
+        settings = config.load().override(
+            base_url=base_url, engine=engine, device=device, dtype=dtype, quantize=quantize, keep_alive=keep_alive,
+            offline=offline, system=system,
+        )  # fmt: skip
+        engine_setup.check_keep_alive(settings)
+        chosen, settings = engine_setup.choose_engine(model, settings, lambda line: None)
+        self.name = chosen.name
+        self._system = settings.system
+        self._defaults = engine_setup.sampling(settings, chosen.name)
+        self._allow_private = allow_private
+        self._engine: Engine = chosen.open()
+
+    def chat(self, system: str | None = None) -> Chat:
+        """A new conversation, under this system prompt or the model's own one."""
+        return Chat(self, self._system if system is None else system)
+
+    @overload
+    def ask(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Answer: ...
+    @overload
+    def ask(
+        self, question: str, images: Sequence[Picture] = (), *, schema: type[M], **sampling: Unpack[Sampling]
+    ) -> M: ...
+    @overload
+    def ask(
+        self, question: str, images: Sequence[Picture] = (), *, schema: Schema, **sampling: Unpack[Sampling]
+    ) -> Any: ...
+    def ask(self, question: str, images: Sequence[Picture] = (), **how: Any) -> Any:
+        """The answer to one question; see `Chat.ask`."""
+        return self.chat().ask(question, images, **how)
+
+    def stream(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Stream:
+        """The answer to one question, piece by piece; see `Chat.stream`."""
+        return self.chat().stream(question, images, **sampling)
+
+    def close(self) -> None:
+        """Release the weights."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _sampling(self, given: Sampling, schema: dict[str, Any] | None) -> EngineSampling:
+        fields: dict[str, Any] = {**given, "schema": schema}
+        if unknown := set(given) - Sampling.__optional_keys__:
+            raise UsageError(f"There is no sampling option {min(unknown)!r}", f"There are: {_names()}")
+        if "stop" in given:
+            fields["stop"] = (given["stop"],) if isinstance(given["stop"], str) else tuple(given["stop"])
+        return replace(self._defaults, **fields)
+
+    def _load(self, picture: Picture) -> Image:
+        from pixtral_cli import images
+
+        if isinstance(picture, Image):
+            return picture
+        if isinstance(picture, bytes):
+            return images.from_bytes(picture, "bytes", all_formats=True)
+        if isinstance(picture, str | os.PathLike):
+            return images.load(os.fspath(picture), allow_private=self._allow_private, all_formats=True)
+        return images.from_bytes(_png(picture), "picture")
+
+
+def _names() -> str:
+    return ", ".join(sorted(Sampling.__optional_keys__))
+
+
+def _listed(images: Sequence[Picture]) -> Sequence[Picture]:
+    """The images, of which one may stand alone."""
+    return images if isinstance(images, list | tuple) else [images]  # type: ignore[list-item]
+
+
+def _json_schema(schema: "type[BaseModel] | Schema") -> dict[str, Any]:
+    from pixtral_cli.structured.schema import check, parse
+
+    if isinstance(schema, str):
+        return parse(schema)
+    return check(schema if isinstance(schema, dict) else schema.model_json_schema())
+
+
+def _png(picture: "PillowImage") -> bytes:
+    import io
+
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()

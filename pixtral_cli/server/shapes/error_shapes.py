@@ -1,0 +1,47 @@
+"""Error replies in the words of the API whose path was asked: OpenAI's, Anthropic's or Ollama's."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import JSONResponse
+
+from pixtral_cli.server.http.errors import ApiError
+
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    503: "overloaded_error",
+}
+OVERLOADED = 529  # Anthropic's status where others say 503
+
+
+def error_response(path: str, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The reply for an error of a request to `path`."""
+    status, body = error.status, error.body
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        status, body = OVERLOADED if status == 503 else status, anthropic_error(error)
+    elif path.startswith("/api/"):
+        body = ollama_error(error)
+    return JSONResponse(body, status, {**error.headers, **(headers or {})})
+
+
+def anthropic_error(error: ApiError) -> dict[str, Any]:
+    """Anthropic's error object."""
+    kind = ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": _with_field(error)}, "request_id": None}
+
+
+def ollama_error(error: ApiError) -> dict[str, Any]:
+    """Ollama's error object."""
+    return {"error": _with_field(error)}
+
+
+def _with_field(error: ApiError) -> str:
+    """The message, with the field's name before it where it does not say it: these APIs have no place for it."""
+    if error.param is None or error.param in error.message:
+        return error.message
+    return f"{error.param}: {error.message}"

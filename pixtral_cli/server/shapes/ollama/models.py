@@ -1,0 +1,65 @@
+"""Ollama's descriptions of the model served: `/api/tags`, `/api/ps`, `/api/show` and `/api/version`."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from pixtral_cli import __version__
+from pixtral_cli.server.openai.requests import parse_body
+from pixtral_cli.server.shapes.ollama.answers import LATEST, timestamp
+from pixtral_cli.server.shapes.ollama.schema import (
+    OllamaDetails,
+    OllamaModel,
+    OllamaModels,
+    OllamaRunningModel,
+    OllamaRunningModels,
+    OllamaShown,
+    OllamaShowRequest,
+)
+
+API_VERSION = "0.13.0"  # the Ollama whose API this is: clients ask for at least so much
+NEVER = "9999-12-31T23:59:59Z"  # when the model is unloaded
+
+
+def version() -> dict[str, Any]:
+    """The version of Ollama's API, and pixtral's."""
+    return {"version": API_VERSION, "pixtral": __version__}
+
+
+def tags(names: Sequence[str], size: int, since: float) -> dict[str, Any]:
+    """The model under each of its names. `size`: of its weights in bytes; `since`: when it was served first."""
+    return OllamaModels(models=[OllamaModel(**_listed(name, size, since)) for name in names]).model_dump()
+
+
+def running(name: str, size: int, since: float, window: int | None) -> dict[str, Any]:
+    """The model in memory; with no window it is not loaded."""
+    if window is None:
+        return OllamaRunningModels(models=[]).model_dump()
+    model = OllamaRunningModel(**_listed(name, size, since), expires_at=NEVER, size_vram=0, context_length=window)
+    return OllamaRunningModels(models=[model]).model_dump()
+
+
+def requested_name(body: bytearray) -> str:
+    """The model that a request to `/api/show` names; "" if none. Raises ApiError 400."""
+    request = parse_body(OllamaShowRequest, body)
+    return (request.model or request.name or "").removesuffix(LATEST)
+
+
+def show(name: str, since: float, window: int | None) -> dict[str, Any]:
+    """What clients look up: the context window and what the model can do."""
+    info = {"general.architecture": "pixtral", "general.basename": name}
+    return OllamaShown(
+        modelfile=f"FROM {name}\n",
+        parameters="",
+        template="",
+        details=OllamaDetails(),
+        model_info=info | ({"pixtral.context_length": window} if window else {}),
+        capabilities=["completion", "vision"],
+        modified_at=timestamp(since),
+    ).model_dump()
+
+
+def _listed(name: str, size: int, since: float) -> dict[str, Any]:
+    tagged = name if ":" in name else f"{name}{LATEST}"
+    digest = hashlib.sha256(f"{name}/{size}".encode()).hexdigest()
+    return {"name": tagged, "model": tagged, "modified_at": timestamp(since), "size": size, "digest": digest}
