@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pixtral_cli.server.openai import requests
+from pixtral_cli.server.openai import conversation
 from tests.fakes import FakeEngine
 from tests.server.processes import until
 from tests.server.serving import Running, data_url, picture, png, serving
@@ -116,7 +116,7 @@ def test_headers_have_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_images_that_are_slow_to_come_are_the_clients_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "SECONDS_FOR_IMAGES", 0.2)
+    monkeypatch.setattr(conversation, "SECONDS_FOR_IMAGES", 0.2)
     gate = threading.Event()
 
     def slow(source: str) -> Any:

@@ -86,10 +86,10 @@ def test_true_shapes_have_the_published_number_of_parameters(
     tmp_path: Path, change: dict[str, Any], billions: float
 ) -> None:
     from pixtral_cli.engines.local.model.upstream import empty_transformer
-    from pixtral_cli.engines.local.weights.loader import _sizes
+    from pixtral_cli.engines.local.weights.loader import transformer_arguments
 
     params = read_params(written(tmp_path, {**MINISTRAL, **change}), "true")
     assert params.context_window == 262_144
-    state = empty_transformer(_sizes(params)).state_dict()
+    state = empty_transformer(transformer_arguments(params)).state_dict()
     count = sum(tensor.numel() for key, tensor in state.items() if key != "output.weight" or not params.tied_embeddings)
     assert count / 1e9 == pytest.approx(billions, rel=0.02)

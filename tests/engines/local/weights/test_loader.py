@@ -19,7 +19,7 @@ from pixtral_cli.engines.local.config import read_params
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.model.upstream import empty_transformer
-from pixtral_cli.engines.local.weights.loader import _sizes
+from pixtral_cli.engines.local.weights.loader import transformer_arguments
 from pixtral_cli.errors import ModelError, OutOfMemory, PixtralError, UsageError
 from tests.engines.local.checkpoints import Sizes, build, image
 
@@ -209,7 +209,10 @@ def test_the_true_models_params_describe_the_true_models(tmp_path: Path, content
     (tmp_path / "params.json").write_text(content)
     params = read_params(tmp_path, "true")
     assert params.context_window == 128_000
-    assert sum(tensor.numel() for tensor in empty_transformer(_sizes(params)).state_dict().values()) == count
+    assert (
+        sum(tensor.numel() for tensor in empty_transformer(transformer_arguments(params)).state_dict().values())
+        == count
+    )
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
