@@ -19,7 +19,7 @@ from tests.hub import FakeHub
 REPO = "mistralai/Pixtral-12B-2409"
 SIZE = 128 << 20  # bytes of weights
 SHARDS = 8
-PARAMS = (names.demo_folder() / layout.PARAMS).read_bytes()
+PARAMS = (names.demo_folder() / layout.PARAMS_FILE).read_bytes()
 LATENCIES = (0.001, 0.2)  # seconds
 WAYS = {
     "pixtral pull": ["-m", "pixtral_cli", "pull", "pixtral-12b", "--quiet"],
@@ -39,12 +39,12 @@ def main() -> None:
 
 
 def _one() -> dict[str, bytes]:
-    return {layout.PARAMS: PARAMS, layout.TOKENIZER: b"{}", layout.WEIGHTS: os.urandom(SIZE)}
+    return {layout.PARAMS_FILE: PARAMS, layout.TOKENIZER_FILE: b"{}", layout.WEIGHTS_FILE: os.urandom(SIZE)}
 
 
 def _shards() -> dict[str, bytes]:
     names = [f"consolidated-{n:05}-of-{SHARDS:05}.safetensors" for n in range(1, SHARDS + 1)]
-    small = {layout.PARAMS: PARAMS, layout.TOKENIZER: b"{}", layout.INDEX: b"{}"}
+    small = {layout.PARAMS_FILE: PARAMS, layout.TOKENIZER_FILE: b"{}", layout.INDEX: b"{}"}
     return small | {name: os.urandom(SIZE // SHARDS) for name in names}
 
 

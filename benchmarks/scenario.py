@@ -1,4 +1,4 @@
-"""What every program is asked, and what is measured of its answers. Knows no program."""
+"""The conversation that every program has, and the measurements of its answers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

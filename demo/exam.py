@@ -1,4 +1,4 @@
-"""The held-out pictures and conversations that the demo model is measured on. Knows neither engine nor marks."""
+"""The held-out pictures and conversations that the demo model is measured on."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The families of the demo's world and how often each is trained. Joins drawing and questions; encodes nothing."""
+"""The families of the demo's pictures and questions, and how often each is trained."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What training minimises and how an answer is counted right without decoding. Knows no optimizer and no file."""
+"""The training loss, and counting right answers without decoding."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Muon for matrices (Jordan et al. 2024, "Muon: an optimizer for hidden layers"), AdamW for the rest. Knows no model."""
+"""Muon for matrices (Jordan et al. 2024, "Muon: an optimizer for hidden layers"), AdamW for the rest."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A sample: pictures and the conversations held about them. Knows neither how they are drawn nor how they are encoded."""
+"""A sample: pictures and the conversations about them."""
 
 from dataclasses import dataclass, field
 

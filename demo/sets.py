@@ -42,10 +42,10 @@ def _yes_or_no(answer: str) -> Short | None:
 
 
 def _number(answer: str) -> Short | None:
-    found = re.search(r"-?\d+(?:\.\d+)?", answer)
+    match = re.search(r"-?\d+(?:\.\d+)?", answer)
     word = answer.strip(".").lower()
-    if found or word in NUMBERS:
-        return {"answer": found[0] if found else str(NUMBERS.index(word))}
+    if match or word in NUMBERS:
+        return {"answer": match[0] if match else str(NUMBERS.index(word))}
     return None
 
 

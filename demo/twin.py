@@ -1,4 +1,4 @@
-"""A fast batched twin of mistral_inference's Pixtral: the same parameter names, for training. Knows no data and no file.
+"""A fast batched twin of mistral_inference's Pixtral, with the same parameter names, for training.
 
 Rotary pairs are the two halves of a head (contiguous, so quicker); `export` reorders the rows of wq and wk to the interleaved
 pairs that mistral_inference expects. Attention is a plain matrix product on the CPU, where SDPA's backward is slower, and is

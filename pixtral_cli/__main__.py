@@ -1,4 +1,4 @@
-"""Run the command line; an error becomes one line on stderr and an exit status. Knows no command."""
+"""Runs the command line; an error becomes one line on stderr and an exit status."""
 
 import _thread
 import contextlib

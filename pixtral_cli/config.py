@@ -12,7 +12,7 @@ from pixtral_cli.limits import RANGES
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where things live. With PIXTRAL_HOME set, all of it under that one folder."""
+    """The user's folders. With PIXTRAL_HOME set, all of them are under that one."""
 
     config_file: Path
     data: Path
@@ -90,7 +90,7 @@ def load(env: Mapping[str, str] = os.environ) -> Config:
 
 
 def config_file(env: Mapping[str, str] = os.environ) -> Path:
-    """Where the config file is, or would be."""
+    """The path of the config file, which need not exist."""
     return Path(env["PIXTRAL_CONFIG"]).expanduser() if env.get("PIXTRAL_CONFIG") else paths(env).config_file
 
 
@@ -109,26 +109,26 @@ def _from_file(file: Path) -> Config:
         raise UsageError(f"{file}: not valid TOML: {error}", "Edit it: pixtral config edit") from error
     models = table.pop("models", {})
     if not isinstance(models, dict):
-        raise UsageError(f"{file}: models: a table of settings is wanted", "See: pixtral config")
+        raise UsageError(f"{file}: models: must be a table of settings", "See: pixtral config")
     tables = {name: _converted_table(settings, f"{file} [models.{name}]") for name, settings in models.items()}
     aliases = table.pop("aliases", {})
     if not isinstance(aliases, dict) or not all(isinstance(name, str) and name for name in aliases.values()):
-        raise UsageError(f"{file} [aliases]: each wants the name of a model", 'Such as: small = "ministral-3b"')
+        raise UsageError(f"{file} [aliases]: each must be the name of a model", 'Such as: small = "ministral-3b"')
     return replace(Config(), **_converted_table(table, str(file)), models=tables or None, aliases=aliases or None)
 
 
 def _converted_table(table: Any, where: str) -> dict[str, Any]:
     if not isinstance(table, dict):
-        raise UsageError(f"{where}: a table of settings is wanted", "See: pixtral config")
+        raise UsageError(f"{where}: must be a table of settings", "See: pixtral config")
     return {key: convert(key, value, where) for key, value in table.items()}
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
-    names = {f"PIXTRAL_{name.upper()}": name for name in SETTINGS}
+    names = {f"PIXTRAL_{name.upper()}": name for name in SETTING_TYPES}
     return {name: convert(name, env[key], key) for key, name in names.items() if env.get(key)}
 
 
-SETTINGS: dict[str, type] = {
+SETTING_TYPES: dict[str, type] = {
     field.name: {"float": float, "int": int, "bool": bool}.get(str(field.type).split(" ")[0], str)
     for field in fields(Config)
     if field.name not in ("models", "aliases")
@@ -141,26 +141,26 @@ def convert(key: str, value: Any, where: str) -> Any:
     Raises UsageError for an unknown key, a value that isn't of its type or out of its range.
     """
     where = f"{where}: " if where else ""
-    if key not in SETTINGS:
+    if key not in SETTING_TYPES:
         from difflib import get_close_matches
 
-        close = get_close_matches(key, SETTINGS, 1)
+        close = get_close_matches(key, SETTING_TYPES, 1)
         raise UsageError(
             f"{where}unknown setting {key!r}",
-            f"Did you mean {close[0]}?" if close else f"Settings: {', '.join(SETTINGS)}",
+            f"Did you mean {close[0]}?" if close else f"Settings: {', '.join(SETTING_TYPES)}",
         )
-    kind = SETTINGS[key]
+    kind = SETTING_TYPES[key]
     if isinstance(value, bool) or kind is bool:
         return _boolean(key, value, where, kind)
     try:
         converted = kind(value)
     except (TypeError, ValueError):
-        raise UsageError(f"{where}{key} wants {_TYPE_NAMES[kind]}, not {value!r}") from None
+        raise UsageError(f"{where}{key} must be {_TYPE_NAMES[kind]}, not {value!r}") from None
     if key in CHOICES and converted not in CHOICES[key]:
-        raise UsageError(f"{where}{key} wants {', '.join(CHOICES[key][:-1])} or {CHOICES[key][-1]}, not {value!r}")
+        raise UsageError(f"{where}{key} must be {', '.join(CHOICES[key][:-1])} or {CHOICES[key][-1]}, not {value!r}")
     least, most, words = RANGES.get(key, (None, None, ""))
     if least is not None and not least <= converted <= most:
-        raise UsageError(f"{where}{key} wants {words}, not {value!r}")
+        raise UsageError(f"{where}{key} must be {words}, not {value!r}")
     return converted
 
 
@@ -172,7 +172,7 @@ _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "fals
 def _boolean(key: str, value: Any, where: str, kind: type) -> bool:
     word = str(value).lower()
     if kind is not bool or word not in _BOOLEANS:
-        raise UsageError(f"{where}{key} wants {_TYPE_NAMES[kind]}, not {value!r}")
+        raise UsageError(f"{where}{key} must be {_TYPE_NAMES[kind]}, not {value!r}")
     return _BOOLEANS[word]
 
 
@@ -185,7 +185,7 @@ def describe(env: Mapping[str, str] = os.environ) -> list[str]:
     """Every setting in force that is not a default, as TOML lines that say where each comes from."""
     from_file, from_env = _from_file(config_file(env)), _from_environment(env)
     lines = []
-    for name in SETTINGS:
+    for name in SETTING_TYPES:
         if name in from_env:
             lines.append(f"{name} = {_toml(from_env[name])}  # PIXTRAL_{name.upper()}")
         elif (value := getattr(from_file, name)) is not None:
@@ -210,7 +210,7 @@ def listing(env: Mapping[str, str] = os.environ) -> list[dict[str, Any]]:
     """Every setting with its value, or None where it is a default, the default in words, and where the value is from."""
     from_file, from_env = _from_file(config_file(env)), _from_environment(env)
     rows: list[dict[str, Any]] = []
-    for name in SETTINGS:
+    for name in SETTING_TYPES:
         in_env, value = name in from_env, from_env.get(name, getattr(from_file, name))
         source = f"PIXTRAL_{name.upper()}" if in_env else str(config_file(env)) if value is not None else "default"
         rows.append({"name": name, "value": value, "default": DEFAULTS.get(name, "none"), "source": source})
@@ -257,7 +257,7 @@ def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) 
 
 def _set_alias(document: Any, alias: str, value: str | None) -> None:
     if value == "":
-        raise UsageError(f"aliases.{alias} wants the name of a model", "Such as: ministral-3b")
+        raise UsageError(f"aliases.{alias} must be the name of a model", "Such as: ministral-3b")
     table: dict[str, str] = document.setdefault("aliases", {})
     if value is None:
         table.pop(alias, None)
@@ -268,7 +268,7 @@ def _set_alias(document: Any, alias: str, value: str | None) -> None:
 def create_if_missing(target: Path) -> None:
     """Create an empty config file where there is none."""
     if not target.exists():
-        names = ", ".join(SETTINGS)
+        names = ", ".join(SETTING_TYPES)
         _write(target, f"# Settings of pixtral: {names}.\n# A table [models.NAME] holds them for one model.\n")
 
 
@@ -290,7 +290,7 @@ def _split(key: str) -> tuple[str, str]:
     model, name = "", key
     if key.startswith("models."):
         model, _, name = key.removeprefix("models.").rpartition(".")
-    if name not in SETTINGS:
+    if name not in SETTING_TYPES:
         convert(name, "", "")
     return model, name
 

@@ -21,11 +21,7 @@ from pixtral_cli.util.sizes import format_bytes
 if TYPE_CHECKING:
     from pixtral_cli.engines.local.runtime.devices import Device
 
-WEIGHTS = 2 * 12_682_739_712  # bytes: Pixtral 12B's parameters in bf16
-LINEAR = 40 * 5120 * (2 * 4096 + 2 * 1024 + 3 * 14_336)  # of them in the decoder's layers, which --quantize packs
-BITS = {"8bit": 8, "4bit": 4.25}  # of a packed parameter and its share of a scale
-WORKING = 1 << 30  # bytes for what is computed between the weights and the cache
-TOKEN = 160 << 10  # bytes of KV cache a token, in bf16
+PIXTRAL = catalogue.BY_NAME[names.PIXTRAL_12B].shape
 WINDOW = 128_000  # tokens
 IMAGE = 4_160  # tokens of an image of 1024 by 1024
 FORMATS = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
@@ -79,23 +75,22 @@ def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
     return 1 if failed else 0
 
 
-def tokens_that_fit(free: int, bits: float = 16) -> int:
+def tokens_that_fit(free: int, quantize: str = "none") -> int:
     """How many tokens fit beside pixtral-12b's weights in so many free bytes; 0 where the weights do not."""
-    weights = WEIGHTS - int(LINEAR * (16 - bits) / 8)
-    return min(max(free - weights - WORKING, 0) // TOKEN, WINDOW)
+    return min(max(free - PIXTRAL.memory(quantize, tokens=0), 0) // PIXTRAL.token_bytes, WINDOW)
 
 
 def terminal_checks(
     env: Mapping[str, str], system: str, which: Callable[[str], str | None], drawn: bool, encoding: str
 ) -> Iterator[Check]:
-    """What the terminal can show, guessed from the environment, and where pictures on the clipboard come from."""
+    """Abilities of the terminal, guessed from the environment, and the tool that reads pictures from the clipboard."""
     term = env.get("TERM", "")
     known = " ".join(env.get(name, "") for name in ("TERM", "TERM_PROGRAM", "LC_TERMINAL")).lower()
-    named = (
+    graphics = (
         known + (" kitty" if env.get("KITTY_WINDOW_ID") else "") + (" konsole" if env.get("KONSOLE_VERSION") else "")
     )
-    images = "Kitty's graphics" if any(name in named for name in KITTY) else "half blocks"
-    if images == "half blocks" and (any(name in named for name in SIXEL) or env.get("WT_SESSION")):
+    images = "Kitty's graphics" if any(name in graphics for name in KITTY) else "half blocks"
+    if images == "half blocks" and (any(name in graphics for name in SIXEL) or env.get("WT_SESSION")):
         images = "sixel"
     if not drawn:
         yield Check("terminal", "ok", "stdout is no terminal: plain text, nothing is drawn")
@@ -129,18 +124,18 @@ def _python() -> Check:
 
 
 def _packages() -> Iterator[Check]:
-    """The libraries and whether each is of a version that pixtral wants."""
+    """The libraries and whether each has a version that pixtral supports."""
     from importlib import metadata
 
     from packaging.requirements import Requirement
 
     try:
-        wanted = [Requirement(line) for line in metadata.requires("pixtral") or []]
+        requirements = [Requirement(line) for line in metadata.requires("pixtral") or []]
     except metadata.PackageNotFoundError:
         yield Check("packages", "warning", "pixtral is not installed, it runs from a folder", "pip install -e .")
         return
     good = []
-    for requirement in wanted:
+    for requirement in requirements:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
@@ -151,7 +146,7 @@ def _packages() -> Iterator[Check]:
         if requirement.specifier.contains(version, prereleases=True):
             good.append(f"{requirement.name} {version}")
         else:
-            says = f"{requirement.name} {version}, but pixtral wants {requirement.specifier}"
+            says = f"{requirement.name} {version}, but pixtral needs {requirement.specifier}"
             yield Check("packages", "warning", says, f"pip install '{requirement}'")
     yield Check("packages", "ok", ", ".join(good))
 
@@ -169,19 +164,19 @@ def _devices() -> Iterator[Check]:
     try:
         from pixtral_cli.engines.local.runtime.devices import devices
 
-        found = devices()
+        available = devices()
     except (ImportError, OSError, RuntimeError) as error:  # a broken wheel, a driver that is too old
         yield Check("torch", "fails", f"cannot be used: {error}".splitlines()[0], "pip install --force-reinstall torch")
         return
-    for device in found:
+    for device in available:
         bf16 = "bfloat16" if device.bf16 else "no bfloat16"
         free = f"{format_bytes(device.free)} of {format_bytes(device.total)} free"
         yield Check("device", "ok", f"{device.name}: {device.label}, {free}, {bf16}")
-    if found[0].name == "cpu" and DRIVER.exists():
+    if available[0].name == "cpu" and DRIVER.exists():
         advice = "Install a build of torch for CUDA, or a newer driver: https://pytorch.org/get-started"
         yield Check("device", "warning", "An NVIDIA GPU is here, and torch cannot use it", advice)
     yield kernel_check()
-    best = max(found, key=lambda device: (device.name != "cpu", device.free))
+    best = max(available, key=lambda device: (device.name != "cpu", device.free))
     yield memory_check(best)
     yield _fitting(best)
 
@@ -191,24 +186,26 @@ def _fitting(device: "Device") -> Check:
     from pixtral_cli.engines.factory import unknown_params
     from pixtral_cli.engines.local.runtime.bandwidth import read_bandwidth
 
-    room = Memory(memory.ram()[0], 0 if device.name in ("cpu", "mps") else device.total).model_limit(memory.EASY_SHARE)
+    budget = Memory(memory.ram()[0], 0 if device.name in ("cpu", "mps") else device.total).model_limit(
+        memory.EASY_SHARE
+    )
     try:
-        return fitting_check(room, read_bandwidth(device.name), unknown_params("local"))
+        return fitting_check(budget, read_bandwidth(device.name), unknown_params("local"))
     except (RuntimeError, MemoryError):
         return Check("fits", "warning", f"{device.name} has no memory to measure with", "Close other programs")
 
 
-def fitting_check(room: int, bandwidth: float, unknown: Collection[str]) -> Check:
-    """What fits into so many bytes that are read at so many a second."""
-    found = list(catalogue.fitting(room, unknown))
+def fitting_check(budget: int, bandwidth: float, unknown: Collection[str]) -> Check:
+    """The models that fit into `budget` bytes of memory, which is read at `bandwidth` bytes a second."""
+    fitting = list(catalogue.fitting(budget, unknown))
     measured = f"memory is read at {bandwidth / 1e9:.0f} GB/s"
-    if not found:
+    if not fitting:
         return Check("fits", "warning", f"no large model; {measured}", "Ask another machine: --base-url, --engine api")
     rates = []
-    for entry in found:
-        form = entry.shape.fits(room)
-        rate = bandwidth / entry.shape.read_a_token(form)
-        rates.append(f"{entry.name} in {FORMATS[form]}, about {rate:.{0 if rate >= 10 else 1}f} tokens/s")
+    for entry in fitting:
+        quantization = entry.shape.fits(budget)
+        rate = bandwidth / entry.shape.read_a_token(quantization)
+        rates.append(f"{entry.name} in {FORMATS[quantization]}, about {rate:.{0 if rate >= 10 else 1}f} tokens/s")
     return Check("fits", "ok", f"{'; '.join(rates)}; {measured}", "")
 
 
@@ -230,17 +227,17 @@ def kernel_check() -> Check:
 
 
 def memory_check(device: "Device") -> Check:
-    """What of pixtral-12b fits on a device."""
+    """Whether pixtral-12b fits on a device, and with how many tokens."""
     tokens = tokens_that_fit(device.free)
-    says = f"pixtral-12b ({format_bytes(WEIGHTS)} in bf16) "
+    says = f"pixtral-12b ({format_bytes(PIXTRAL.weights())} in bf16) "
     if tokens >= IMAGE:
         left = f"fits on {device.name} and leaves {tokens:,} tokens, {tokens // IMAGE} images of 1024²"
         return Check("memory", "ok", says + left)
     packed = next(
-        (f"; --quantize {name} fits" for name, bits in BITS.items() if tokens_that_fit(device.free, bits) >= IMAGE), ""
+        (f"; --quantize {name} fits" for name in ("8bit", "4bit") if tokens_that_fit(device.free, name) >= IMAGE), ""
     )
-    need = format_bytes(WEIGHTS + WORKING + IMAGE * TOKEN)
-    advice = f"It wants {need} free{packed}. The demo runs anywhere; --base-url and --engine api ask other machines"
+    need = format_bytes(PIXTRAL.memory(tokens=IMAGE))
+    advice = f"It needs {need} free{packed}. The demo runs anywhere; --base-url and --engine api ask other machines"
     return Check("memory", "warning", f"{says}does not fit on {device.name}: {format_bytes(device.free)} free", advice)
 
 
@@ -255,14 +252,14 @@ def _models() -> Iterator[Check]:
         yield Check("runs", "ok", f"{model.name}, in {model.folder}", model.note)
     except PixtralError as error:
         yield Check("runs", "fails", error.message, error.hint)
-    for found in store.installed_models():
-        says = f"{found.name}: {format_bytes(found.size)}, {found.state}"
-        if made := quantized_files.existing_files(config.paths().cache, found.folder):
+    for installed in store.installed_models():
+        says = f"{installed.name}: {format_bytes(installed.size)}, {installed.state}"
+        if made := quantized_files.existing_files(config.paths().cache, installed.folder):
             says += f", quantized too: {format_bytes(sum(file.stat().st_size for file in made))}"
-        if found.state == "incomplete":
-            yield Check("model", "warning", f"{says}: {found.detail}", names.repair_hint(found.folder))
-        elif found.state == "damaged":
-            yield Check("model", "fails", f"{says}: {found.detail}", names.repair_hint(found.folder))
+        if installed.state == "incomplete":
+            yield Check("model", "warning", f"{says}: {installed.detail}", names.repair_hint(installed.folder))
+        elif installed.state == "damaged":
+            yield Check("model", "fails", f"{says}: {installed.detail}", names.repair_hint(installed.folder))
         else:
             yield Check("model", "ok", says)
 
@@ -272,14 +269,18 @@ def _cache() -> Iterator[Check]:
     from pixtral_cli.models.pull import free_space
 
     cache = names.hub_cache()
-    there = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    if not os.access(there, os.W_OK):
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    if not os.access(existing, os.W_OK):
         advice = "Set HF_HOME to a folder you may write to"
-        yield Check("downloads", "warning", f"{there} cannot be written", advice)
+        yield Check("downloads", "warning", f"{existing} cannot be written", advice)
         return
     free = free_space(cache)
-    enough = free > WEIGHTS or names.resolve(None).name == names.PIXTRAL_12B
-    advice = "" if enough else f"{names.PIXTRAL_12B} takes {format_bytes(WEIGHTS)}: free some, or set HF_HOME elsewhere"
+    enough = free > PIXTRAL.weights() or names.resolve(None).name == names.PIXTRAL_12B
+    advice = (
+        ""
+        if enough
+        else f"{names.PIXTRAL_12B} takes {format_bytes(PIXTRAL.weights())}: free some, or set HF_HOME elsewhere"
+    )
     yield Check("downloads", "ok" if enough else "warning", f"{cache}, {format_bytes(free)} free", advice)
 
 
@@ -290,7 +291,7 @@ def _token(env: Mapping[str, str]) -> Check:
     if names.token_file(env).is_file():
         return Check("token", "ok", "of the hub: logged in")
     needed = names.resolve(None).name != names.PIXTRAL_12B
-    advice = f"{names.PIXTRAL_12B} wants one: accept its terms on the hub, then `hf auth login`" if needed else ""
+    advice = f"{names.PIXTRAL_12B} needs one: accept its terms on the hub, then `hf auth login`" if needed else ""
     return Check("token", "ok", "of the hub: none", advice)
 
 

@@ -1,4 +1,4 @@
-"""The tree of errors: what went wrong, what to do about it, and the exit status. Knows nothing of how they are shown."""
+"""The errors: what went wrong, what to do about it, and the exit status."""
 
 
 class PixtralError(Exception):
@@ -48,7 +48,7 @@ class NetworkError(PixtralError):
 
 
 class ContextError(PixtralError):
-    """The prompt and the wanted answer do not fit the context window."""
+    """The prompt and the answer do not fit into the context window."""
 
     status = 6
 

@@ -243,7 +243,8 @@ def _listed(images: Sequence[Picture]) -> Sequence[Picture]:
 
 
 def _json_schema(schema: "type[BaseModel] | Schema") -> dict[str, Any]:
-    from pixtral_cli.structured.schema import check, parse
+    from pixtral_cli.structured.schema import parse
+    from pixtral_cli.structured.schema_check import check
 
     if isinstance(schema, str):
         return parse(schema)

@@ -9,11 +9,11 @@ PACKAGES = ("torch", "mistral_inference", "mistral_common", "pillow", "numpy", "
 
 
 def local_versions() -> dict[str, str]:
-    """This process; packages that are not installed are left out."""
-    found = {"pixtral": __version__, "python": platform.python_version(), "machine": platform.platform()}
+    """Versions by name; packages that are not installed are left out."""
+    versions = {"pixtral": __version__, "python": platform.python_version(), "machine": platform.platform()}
     for package in PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

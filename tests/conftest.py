@@ -1,4 +1,4 @@
-"""Every test lives in a home of its own: no test reads or writes the user's config, sessions or models."""
+"""Every test has a home folder of its own: no test reads or writes the user's config, sessions or models."""
 
 import os
 from pathlib import Path

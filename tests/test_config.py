@@ -46,15 +46,15 @@ def test_pixtral_home_holds_everything(env: dict[str, str], tmp_path: Path) -> N
     ("text", "said"),
     [
         ("temprature = 1", "Did you mean temperature?"),
-        ("temperature = 'warm'", "temperature wants a number, not 'warm'"),
-        ("plain = 3", "plain wants true or false"),
-        ("seed = true", "seed wants a whole number"),
-        ("temperature = -5", "temperature wants 0 to 10, not -5"),
-        ("temperature = nan", "temperature wants 0 to 10, not nan"),
-        ("top_p = 7", "top_p wants 0 to 1, not 7"),
-        ("max_tokens = 0", "max_tokens wants 1 or more, not 0"),
+        ("temperature = 'warm'", "temperature must be a number, not 'warm'"),
+        ("plain = 3", "plain must be true or false"),
+        ("seed = true", "seed must be a whole number"),
+        ("temperature = -5", "temperature must be 0 to 10, not -5"),
+        ("temperature = nan", "temperature must be 0 to 10, not nan"),
+        ("top_p = 7", "top_p must be 0 to 1, not 7"),
+        ("max_tokens = 0", "max_tokens must be 1 or more, not 0"),
         ("tempo = 1", "Settings: model, engine, "),
-        ("models = 1", "a table of settings is wanted"),
+        ("models = 1", "must be a table of settings"),
         ("model =", "not valid TOML"),
         ("[models.demo]\ntempo = 1", "[models.demo]: unknown setting 'tempo'"),
     ],
@@ -69,7 +69,7 @@ def test_a_wrong_setting_is_named(env: dict[str, str], text: str, said: str) -> 
 
 def test_a_wrong_variable_is_named(env: dict[str, str]) -> None:
     env["PIXTRAL_MAX_TOKENS"] = "many"
-    with pytest.raises(UsageError, match="PIXTRAL_MAX_TOKENS: max_tokens wants a whole number"):
+    with pytest.raises(UsageError, match="PIXTRAL_MAX_TOKENS: max_tokens must be a whole number"):
         config.load(env)
 
 
@@ -93,7 +93,7 @@ def test_a_value_that_makes_no_sense_leaves_the_file_alone(env: dict[str, str]) 
 
 
 def test_what_the_command_line_gets_wrong_is_named_once(env: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"^temperature wants a number, not 'warm'$"):
+    with pytest.raises(UsageError, match=r"^temperature must be a number, not 'warm'$"):
         config.set_value("temperature", "warm", env)
 
 
@@ -130,5 +130,5 @@ def test_aliases_are_kept_shown_and_forgotten(env: dict[str, str]) -> None:
 @pytest.mark.parametrize("text", ["aliases = 1", "[aliases]\neyes = 3", '[aliases]\neyes = ""'])
 def test_an_alias_is_for_a_name(env: dict[str, str], text: str) -> None:
     write(env, text)
-    with pytest.raises(UsageError, match="each wants the name of a model"):
+    with pytest.raises(UsageError, match="each must be the name of a model"):
         config.load(env)

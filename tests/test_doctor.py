@@ -29,7 +29,7 @@ def checks(*, online: bool = False) -> dict[str, list[Check]]:
     return found
 
 
-def test_a_fresh_machine_is_well_and_told_how_to_get_the_full_model(fake: FakeHub) -> None:
+def test_a_fresh_machine_is_well_and_shows_how_to_get_the_full_model(fake: FakeHub) -> None:
     found = checks()
     assert {check.state for check in found["packages"]} == {"ok"}
     assert found["device"][-1].says.startswith("cpu: ")
@@ -59,7 +59,7 @@ def test_a_damaged_model_fails_and_names_the_remedy(home: Path) -> None:
     vendor = home / "mistral_models" / "Pixtral"
     vendor.mkdir(parents=True)
     for name, data in model_files(names.demo_folder()).items():
-        (vendor / name).write_bytes(data[:-9] if name == layout.WEIGHTS else data)
+        (vendor / name).write_bytes(data[:-9] if name == layout.WEIGHTS_FILE else data)
     bad = next(check for check in checks()["model"] if check.state == "fails")
     assert "consolidated.safetensors is cut short" in bad.says
     assert bad.advice == "Get a sound copy: pixtral pull pixtral-12b"
@@ -114,13 +114,13 @@ def test_online_asks_the_hub_whether_the_full_model_can_be_had(fake: FakeHub, mo
 
 def test_weights_of_the_full_model_are_counted_right() -> None:
     """12.68 billion parameters; the file on the hub is 25.4 GB."""
-    assert round(doctor.WEIGHTS / 2e9, 2) == 12.68
+    assert doctor.PIXTRAL.weights() == 2 * 12_682_739_712
 
 
 def test_what_fits_counts_the_cache_beside_the_weights() -> None:
     assert tokens_that_fit(8 * GIB) == 0
     assert tokens_that_fit(80 * GIB) == 128_000
-    one = doctor.WEIGHTS + doctor.WORKING + doctor.IMAGE * doctor.TOKEN
+    one = doctor.PIXTRAL.weights() + (1 << 30) + doctor.IMAGE * (160 << 10)
     assert tokens_that_fit(one) == doctor.IMAGE
     assert tokens_that_fit(one - 1) == doctor.IMAGE - 1
 
@@ -132,7 +132,7 @@ def test_a_large_gpu_is_well_and_a_small_one_is_a_warning() -> None:
     small = doctor.memory_check(Device("cuda:0", "a card", 12 * GIB, 12 * GIB, True))
     assert small.state == "warning"
     assert small.says == "pixtral-12b (23.6 GiB in bf16) does not fit on cuda:0: 12.0 GiB free"
-    assert "It wants 25.3 GiB free; --quantize 4bit fits." in small.advice
+    assert "It needs 25.3 GiB free; --quantize 4bit fits." in small.advice
     assert "--quantize 8bit fits" in doctor.memory_check(Device("cpu", "CPU", 24 * GIB, 22 * GIB, True)).advice
     assert "quantize" not in doctor.memory_check(Device("cpu", "CPU", 8 * GIB, 7 * GIB, True)).advice
 
@@ -157,7 +157,7 @@ def test_the_terminals_images_are_guessed_from_its_name(env: dict[str, str], ima
     assert shown(env)[0].says.endswith(f"images probably as {images}")
 
 
-def test_terminals_that_cannot_draw_are_told_apart_from_pipes() -> None:
+def test_terminals_that_cannot_draw_are_distinguished_from_pipes() -> None:
     assert shown({"TERM": "xterm"}, drawn=False)[0].state == "ok"
     assert shown({"TERM": "dumb"})[0].state == "warning"
     assert "no colours" in shown({"TERM": "xterm", "NO_COLOR": "1"})[0].says

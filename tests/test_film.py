@@ -13,7 +13,7 @@ def row(text: str, **look: str) -> Row:
     return tuple(Cell(character, **look) for character in text.ljust(10))  # type: ignore[arg-type]
 
 
-def test_every_frame_stands_for_its_time_and_the_same_row_is_drawn_once() -> None:
+def test_every_frame_lasts_its_time_and_the_same_row_is_drawn_once() -> None:
     frames = [Frame((row("$ a<b"), row("")), 1.0), Frame((row("$ a<b"), row("again")), 3.0, (2, 1))]
     text = svg(frames, 10, "A & B")
     film = ElementTree.fromstring(text)

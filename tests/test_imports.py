@@ -1,4 +1,4 @@
-"""The walls of the house: imports go down only, heavy libraries stay in their rooms, and --help loads none of them."""
+"""Imports go down only, heavy libraries stay in their folders, and --help loads none of them."""
 
 import ast
 import subprocess

@@ -1,1 +1,1 @@
-"""The pictures the demo model learns from. Knows what is drawn where; leaves what is asked about it to `questions`."""
+"""The pictures that the demo model learns from, each with what is drawn where. Their questions are in `questions`."""

@@ -1,4 +1,4 @@
-"""A canvas that is drawn in the model's pixels, saved in the file's, and remembers what is where. Knows no question."""
+"""A canvas drawn in the model's pixels and saved in the file's, which records what is drawn where."""
 
 import functools
 import math

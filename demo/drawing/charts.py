@@ -1,4 +1,4 @@
-"""Bar charts and line charts with axes, labels and legends. Knows no question."""
+"""Bar charts and line charts with axes, labels and legends."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Typefaces for the drawn words, and their glyph runs as masks. Knows no picture.
+"""Typefaces for drawn words, and their glyph runs as masks.
 
 python -m demo.drawing.fonts prints the Debian packages that are missing, if any is
 """

@@ -1,4 +1,4 @@
-"""Legends: in rows above or below a plot, in a box within it, beside it, or at the ends of its lines. Knows no course."""
+"""Legends: in rows above or below a plot, in a box within it, beside it, or at the ends of its lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

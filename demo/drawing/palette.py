@@ -1,4 +1,4 @@
-"""Named colours, each with the values that several programs give it. Knows no picture."""
+"""Named colours, each with the values that several programs give it."""
 
 from random import Random
 from typing import TypeAlias

@@ -1,4 +1,4 @@
-"""Printed words: lines, signs and buttons in many typefaces and sizes. Knows no question."""
+"""Printed words: lines, signs and buttons in many typefaces and sizes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Line charts of named runs: many legends, courses and axes, as plotting libraries and trackers draw them. Knows no question."""
+"""Line charts of named runs: many legends, courses and axes, as plotting libraries and trackers draw them."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Coloured shapes on a ground: placed so that every question about their place has one answer. Knows no question."""
+"""Coloured shapes on a ground, placed so that every question about their place has one answer."""
 
 import math
 from dataclasses import dataclass

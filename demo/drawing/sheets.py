@@ -1,4 +1,4 @@
-"""Sheets full of print, from which small pictures are cut: many letters for what drawing them costs. Knows no question.
+"""Sheets full of print, from which small pictures are cut: many letters at a low cost of drawing.
 
 A sheet is drawn once in a process, and a letter of it meets the patches' edges in another place in every cutting.
 """

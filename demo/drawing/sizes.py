@@ -1,4 +1,4 @@
-"""How large the pictures are: what users' files look like when they reach the model. Knows nothing of what is drawn."""
+"""The sizes of pictures: the distribution of users' files as they reach the model."""
 
 from random import Random
 

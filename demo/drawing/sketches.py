@@ -1,4 +1,4 @@
-"""Hand-drawn wireframes of web pages. Knows what stands on the page; leaves its HTML to `questions.pages`."""
+"""Hand-drawn wireframes of web pages. Their HTML is in `questions.pages`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

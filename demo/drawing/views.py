@@ -1,4 +1,4 @@
-"""Near and far: people, houses, trees, cars and dogs on a ground that runs to the horizon. Knows no question."""
+"""Near and far: people, houses, trees, cars and dogs on a ground that runs to the horizon."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Small pieces of English that several families of questions use. Knows no picture."""
+"""Small pieces of English that several families of questions use."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Questions about a scene of shapes: what, colour, shape, count, place, relation, and what cannot be told."""
+"""Questions about a scene of shapes: object, colour, shape, count, place, relation, and what cannot be answered."""
 
 from random import Random
 

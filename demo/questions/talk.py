@@ -1,4 +1,4 @@
-"""Talk without pictures: who it is, what it can do, how to get the real model; and what it cannot tell. Draws nothing."""
+"""Conversations without pictures: what the model is, what it can and cannot do, how to get the real model."""
 
 from random import Random
 

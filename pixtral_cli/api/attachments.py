@@ -38,7 +38,7 @@ class Attachments:
         return SCHEME + json.dumps([offset, len(image.data), *checked])
 
     def body(self, request: Mapping[str, Any]) -> bytes:
-        """The whole body for a request in which the images' URLs stand."""
+        """The whole body for a request that holds the images' URLs."""
         text = json.dumps(request).encode()
         return b"".join([_LENGTH.pack(len(text)), text, *self._parts])
 
@@ -51,7 +51,7 @@ def split(body: bytearray) -> tuple[bytearray, memoryview]:
 
 
 def load(url: str, attached: memoryview) -> Image:
-    """The image that a URL of `Attachments.url` stands for. Raises FieldError for a URL that is none."""
+    """The image of a URL made by `Attachments.url`. Raises FieldError for any other URL."""
     try:
         offset, length, name, kind, width, height, sha256, transform = json.loads(url.removeprefix(SCHEME))
         data = bytes(attached[offset : offset + length])

@@ -1,4 +1,4 @@
-"""An error as OpenAI's API names it: status, type and code. Leaves the words to whoever raised it, HTTP to the server."""
+"""Errors as OpenAI's API names them: status, type and code."""
 
 from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 
@@ -19,5 +19,5 @@ UNREACHABLE = (400, INVALID, "image_unreachable")  # a NetworkError, where it is
 
 
 def known_class(error: PixtralError) -> type[PixtralError]:
-    """The class that decides: the error's own, or the nearest of its bases that `KINDS` knows."""
+    """The error's class, or the nearest of its bases that is in `KINDS`."""
     return next(kind for kind in type(error).__mro__ if kind in API_ERRORS)

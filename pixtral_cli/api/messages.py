@@ -1,6 +1,6 @@
 """The JSON shape of messages, OpenAI's and Mistral's, to our messages and back: what a client sends, a server takes, a file keeps.
 
-Strict about what comes in: every error names its field. Leaves images to `images`, what stands around messages to others.
+Strict about what comes in: every error names its field.
 """
 
 import base64
@@ -21,7 +21,7 @@ JSON_TYPES = {
     type(None): "null",
 }  # fmt: skip
 
-# A URL, the field it stands in and what stands beside it make an image.
+# Loads an image from its URL, the path of the field, and the fields beside the URL.
 Loader: TypeAlias = Callable[[str, str, Mapping[str, Any]], Image]
 
 
@@ -101,7 +101,7 @@ def message(value: object, field: str, load: Loader) -> Message:
 
 
 def _reasoning(item: Mapping[str, Any], role: Role, field: str) -> str:
-    """What an assistant thought before its answer."""
+    """The thinking of an assistant before its answer."""
     field = f"{field}.reasoning_content"
     text: str = expect(item.get("reasoning_content") or "", str, field)
     if text and role != "assistant":
@@ -170,10 +170,10 @@ def _type_name(value: object) -> str:
 
 
 def to_wire(
-    said: Sequence[Message], encode: Callable[[Image], Mapping[str, Any]] | None = None
+    messages: Sequence[Message], encode: Callable[[Image], Mapping[str, Any]] | None = None
 ) -> list[dict[str, Any]]:
     """Messages as a request carries them; `encode` makes an `image_url` object, by default one with a data URL."""
-    return [_to_wire(message, encode or (lambda image: {"url": data_url(image)})) for message in said]
+    return [_to_wire(message, encode or (lambda image: {"url": data_url(image)})) for message in messages]
 
 
 def _to_wire(message: Message, encode: Callable[[Image], Mapping[str, Any]]) -> dict[str, Any]:

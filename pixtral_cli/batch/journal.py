@@ -30,7 +30,7 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ResumeState:
-    """What an earlier run has written: the number of its lines, and the numbers of those that are failures."""
+    """The state of an earlier run: the number of its lines, and the numbers of those that are failures."""
 
     lines: int = 0
     failed: Sequence[int] = ()
@@ -173,7 +173,7 @@ class DeviceOutput:
             while rest:
                 rest = rest[self._device.write(rest) or 0 :]
         except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
-            raise BrokenPipeError("nobody reads the lines any more") from error
+            raise BrokenPipeError("the reader of the output has closed it") from error
         except OSError as error:
             raise PixtralError(f"{visible(str(self._path), 60)} cannot be written: {error.strerror}") from error
 

@@ -121,8 +121,10 @@ def _openai_line(key: str, shape: ResultShape, response: Any, error: Any) -> dic
     return {"id": f"batch_req_{key}", "custom_id": custom_id, "response": response, "error": error}
 
 
-def _plain_line(row: InputRow, key: str, shape: ResultShape, said: Mapping[str, Any], error: Any) -> dict[str, Any]:
-    return {"row": row.number, "key": key, **shape.fields, **said, "error": error}
+def _plain_line(
+    row: InputRow, key: str, shape: ResultShape, answer_fields: Mapping[str, Any], error: Any
+) -> dict[str, Any]:
+    return {"row": row.number, "key": key, **shape.fields, **answer_fields, "error": error}
 
 
 def _completion(key: str, answer: RowAnswer) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pixtral_cli.limits import (
     RANGES,
     SAMPLING_SETTINGS,
 )
-from pixtral_cli.structured import schema, shorthand
+from pixtral_cli.structured import schema_check, shorthand
 
 NUMBERS = ("top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
 SAMPLING_FIELDS = frozenset({*SAMPLING_SETTINGS, "stop", "logit_bias"})
@@ -115,22 +115,22 @@ def _stop(value: object, field: str) -> tuple[str, ...] | None:
 
 def parse_response_format(value: object, field: str) -> dict[str, Any] | None:
     """The schema of an OpenAI `response_format`; None for plain text. Raises FieldError."""
-    held = expect(value, dict, field)
-    kind = expect(held.get("type"), str, f"{field}.type")
+    format = expect(value, dict, field)
+    kind = expect(format.get("type"), str, f"{field}.type")
     if kind == "text":
         return None
     if kind == "json_object":
         return {"type": "object"}
     if kind != "json_schema":
         raise FieldError(f"{field}.type", "must be text, json_object or json_schema")
-    inner = expect(held.get("json_schema"), dict, f"{field}.json_schema")
+    inner = expect(format.get("json_schema"), dict, f"{field}.json_schema")
     return parse_schema(inner.get("schema"), f"{field}.json_schema.schema")
 
 
 def parse_schema(value: object, field: str) -> dict[str, Any]:
     """A JSON schema, or its short form; a file is not read. Raises FieldError."""
     try:
-        return shorthand.parse(value) if isinstance(value, str) else schema.check(value, "it")
+        return shorthand.parse(value) if isinstance(value, str) else schema_check.check(value, "it")
     except shorthand.ShorthandError as error:
         raise FieldError(field, str(error)) from None
     except UsageError as error:

@@ -31,7 +31,7 @@ PLAIN_FIELDS = frozenset({"id", "metadata", "prompt", "images", "system", "schem
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """What a row asks of the engine. `model`: the one the row names, which need not be the one that answers.
+    """A row as a request to the engine. `model`: the one the row names, which need not be the one that answers.
 
     `extract`: the language of the code block that is to be taken out of the answer; "" for all of it.
     """
@@ -60,7 +60,7 @@ class RowReader:
     folder: Path = Path()
     allow_private: bool = False
     offline: bool = False
-    extract: str = ""  # of the answer to what `fill` or `question` asks, unless a schema is wanted
+    extract: str = ""  # language of the code block that the answer is reduced to, unless there is a schema
     all_formats: bool = False  # of pictures that come by URL; a file that a row names may be of any
 
     def picture(self, row: InputRow) -> OpenedRow:
@@ -160,10 +160,10 @@ class RowReader:
 
 
 def _image_sources(value: Mapping[str, Any]) -> list[str]:
-    held = value.get("images")
-    if held is None:
+    images = value.get("images")
+    if images is None:
         return []
-    named = held if isinstance(held, list) else [held]
-    if len(named) > MAX_IMAGES:
+    sources = images if isinstance(images, list) else [images]
+    if len(sources) > MAX_IMAGES:
         raise FieldError("images", f"holds more than {MAX_IMAGES}")
-    return [expect(source, str, f"images[{number}]") for number, source in enumerate(named)]
+    return [expect(source, str, f"images[{number}]") for number, source in enumerate(sources)]

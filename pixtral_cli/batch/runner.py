@@ -82,24 +82,24 @@ def run_batch(
         made.close()
 
 
-def _without_outages(made: Iterable[Result]) -> Generator[Result, None, None]:
+def _without_outages(results: Iterable[Result]) -> Generator[Result, None, None]:
     """The results in order. Outages are held back until a later row shows that the engine works; else the error is raised."""
-    held: list[Result] = []
+    pending: list[Result] = []
     outages: list[PixtralError] = []
     works = False
-    for result in made:
-        held.append(result)
+    for result in results:
+        pending.append(result)
         if result.outage and result.error:
             outages.append(result.error)
             if len(outages) == MAX_OUTAGES:
                 raise result.error
         elif result.asked or not outages:  # a row that was not asked says nothing of the engine
             works = works or result.asked
-            yield from held
-            held, outages = [], []
+            yield from pending
+            pending, outages = [], []
     if outages and not works:
         raise outages[-1]
-    yield from held
+    yield from pending
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class _Worker:
         key = results.row_key(row, self.plan.settings)
         shape, asked = UNKNOWN_SHAPE, False
         try:
-            shape, request = self.plan.open(row)
-            wanted = request()
+            shape, build = self.plan.open(row)
+            request = build()
             asked = True
-            answer = self._answer(wanted)
+            answer = self._answer(request)
         except (UsageError, ImageError, ContextError, schema.AnswerMismatch) as error:
             return results.failure(row, key, shape, error, asked=asked)
         except PixtralError as error:
@@ -128,27 +128,27 @@ class _Worker:
                 raise
             shown = PixtralError(f"Internal error: {type(bug).__name__}", "PIXTRAL_DEBUG=1 stops there and shows where")
             return results.failure(row, key, shape, shown, asked=asked, outage=asked)
-        return results.success(row, key, shape, answer, wanted.model)
+        return results.success(row, key, shape, answer, request.model)
 
-    def _answer(self, wanted: RowRequest) -> RowAnswer:
+    def _answer(self, request: RowRequest) -> RowAnswer:
         pieces: list[str] = []
         last = Chunk()
-        with self.stop.watching(self.plan.engine.stream(wanted.messages, wanted.sampling)) as stream:
+        with self.stop.watching(self.plan.engine.stream(request.messages, request.sampling)) as stream:
             for last in stream:
                 pieces.append(last.text)
                 self.stop.check()
         self.stop.check()  # a cancelled answer is incomplete
         text, reason = "".join(pieces), last.finish_reason or "stop"
         value = None
-        if wanted.sampling.schema is not None:
-            value = schema.validate(text, wanted.sampling.schema, cut=reason == "length")
-        elif wanted.extract:
-            text = _code_block(text, wanted.extract)
+        if request.sampling.schema is not None:
+            value = schema.validate(text, request.sampling.schema, cut=reason == "length")
+        elif request.extract:
+            text = _code_block(text, request.extract)
         return RowAnswer(text, self.plan.model, reason, last.usage or Usage(), value)
 
 
 def _code_block(text: str, language: str) -> str:
-    """The answer's code block in that language. Raises Unfit without one."""
+    """The answer's code block in that language. Raises AnswerMismatch without one."""
     try:
         return codeblocks.pick(text, language).text
     except PixtralError as error:

@@ -1,1 +1,1 @@
-"""What is said: messages, conversations, templates, code blocks, and the protocol of engines."""
+"""Messages, conversations, templates, code blocks, and the protocol of engines."""

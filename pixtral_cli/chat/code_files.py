@@ -1,4 +1,4 @@
-"""Writes a code block into a folder and nowhere else, never over a file that is there. Leaves finding blocks to `codeblocks`."""
+"""Writes a code block into a folder and nowhere else, never over an existing file."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The fenced code blocks of an answer. Pure text: where a block may be written is for those who write it."""
+"""Finds the fenced code blocks of an answer."""
 
 import re
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ _ALIASES = [
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """One block: its language in lower case ("" if none is said), its text, and the file name the answer gives it, if any.
+    """One block: its language in lower case ("" if none is given), its text, and the file name from the answer, if any.
 
     The name is the model's word and not safe to write to. `closed` is False where the answer ended within the block.
     """
@@ -50,22 +50,22 @@ class CodeBlock:
     closed: bool = True
 
     def speaks(self, language: str) -> bool:
-        wanted = language.lower()
-        return wanted == self.language or any({wanted, self.language} <= names for names in _ALIASES)
+        lowered = language.lower()
+        return lowered == self.language or any({lowered, self.language} <= names for names in _ALIASES)
 
 
 def blocks(answer: str) -> list[CodeBlock]:
     """Every fenced block in order: ``` or ~~~, closed by a fence at least as long or by the end of the answer."""
-    found: list[CodeBlock] = []
+    result: list[CodeBlock] = []
     lines = answer.removesuffix("\n").split("\n")
     number = 0
     while number < len(lines):
         if opening := _OPENING.match(lines[number]):
             block, end = _read(lines, number, opening)
-            found.append(block)
+            result.append(block)
             number = end
         number += 1
-    return found
+    return result
 
 
 def _read(lines: list[str], start: int, opening: re.Match[str]) -> tuple[CodeBlock, int]:
@@ -102,26 +102,26 @@ def language(info: str) -> str:
 
 def _name(info: str, before: list[str], body: list[str]) -> str:
     """The file name in the fence's own words, in the line before it, or in a comment that is the first line."""
-    if found := _IN_INFO.search(info[:MAX_NAME_LINE]):
-        return found["name"]
+    if match := _IN_INFO.search(info[:MAX_NAME_LINE]):
+        return match["name"]
     above = next((line for line in reversed(before) if line.strip()), "")
-    if found := _ABOVE.search(above[-MAX_NAME_LINE:]):
-        return found["name"] or found["alone"]
-    found = _COMMENT.match(body[0][:MAX_NAME_LINE]) if body else None
-    return found["name"] if found else ""
+    if match := _ABOVE.search(above[-MAX_NAME_LINE:]):
+        return match["name"] or match["alone"]
+    match = _COMMENT.match(body[0][:MAX_NAME_LINE]) if body else None
+    return match["name"] if match else ""
 
 
-def pick(answer: str, wanted: str) -> CodeBlock:
+def pick(answer: str, lang: str) -> CodeBlock:
     """The first block in that language, or else the first that names none; `any` takes the first of all. Empty ones are none.
 
     Raises PixtralError when there is no such block, saying which languages there are.
     """
-    there = [block for block in blocks(answer) if block.text.strip()]
-    fitting = [block for block in there if wanted.lower() == ANY or block.speaks(wanted)]
-    unnamed = [block for block in there if not block.language]
+    filled = [block for block in blocks(answer) if block.text.strip()]
+    fitting = [block for block in filled if lang.lower() == ANY or block.speaks(lang)]
+    unnamed = [block for block in filled if not block.language]
     if chosen := fitting or unnamed:
         return chosen[0]
-    if not there:
+    if not filled:
         raise PixtralError("The answer holds no code block", "Ask for code in a fenced block")
-    languages = ", ".join(dict.fromkeys(block.language for block in there))
-    raise PixtralError(f"The answer holds no code block in {wanted}, only {languages}", "Take whichever: -x any")
+    languages = ", ".join(dict.fromkeys(block.language for block in filled))
+    raise PixtralError(f"The answer holds no code block in {lang}, only {languages}", "Take whichever: -x any")

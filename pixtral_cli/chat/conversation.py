@@ -1,4 +1,4 @@
-"""A conversation: its messages, its branches and the numbers of its images. Leaves answering to an engine, keeping to a store."""
+"""A conversation: its messages, its branches and the numbers of its images."""
 
 import re
 from collections.abc import Generator, Iterable, Sequence
@@ -19,7 +19,7 @@ UNANSWERABLE = (ContextError, ImageError, OutOfMemory, UsageError)  # errors of 
 
 
 class Store(Protocol):
-    """Where a conversation is kept. A method returns when its change is durable; one that cannot be says so elsewhere and returns."""
+    """Storage of a conversation. A method returns when its change is durable; failures are reported elsewhere."""
 
     def keep(self, snapshot: Snapshot) -> None:
         """This is the conversation now, without the system prompt."""
@@ -61,11 +61,11 @@ class Conversation:
         *,
         snapshot: Snapshot | None = None,
     ) -> None:
-        said = list(messages)
-        while said and said[0].role == "system":
-            system = system or said[0].text
-            del said[0]
-        self._restore(snapshot or Snapshot.linear(said))
+        remaining = list(messages)
+        while remaining and remaining[0].role == "system":
+            system = system or remaining[0].text
+            del remaining[0]
+        self._restore(snapshot or Snapshot.linear(remaining))
         self._system = system
         self._store = store
 
@@ -110,11 +110,11 @@ class Conversation:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What an engine would be handed before the next question: the system prompt, if any, and the history."""
+        """The messages before the next question: the system prompt, if any, and the history."""
         return self._request(self._parent_of_next())
 
     def messages_with(self, question: Message) -> tuple[Message, ...]:
-        """What an engine is handed when this is asked."""
+        """The messages that an engine is given when this is asked."""
         return _merged((*self._system_messages(), *self._messages_to(self._parent_of_next()), question))
 
     # Answers
@@ -122,17 +122,17 @@ class Conversation:
     def ask(
         self,
         engine: Engine,
-        said: str | Sequence[Part],
+        content: str | Sequence[Part],
         images: Sequence[Image] = (),
         sampling: Sampling | None = None,
     ) -> Generator[Chunk, None, None]:
-        """Ask, and yield the answer as it comes. `images` precede what is said.
+        """Ask, and yield the answer as it comes. `images` precede the content.
 
         The question is stored before the engine starts, the answer before its last chunk is yielded. Closed, or failing
         in the middle, the part there is becomes an interrupted answer; before the first text or thought the question is
         `unanswered`. Close the iterator (`contextlib.closing`) to stop.
         """
-        question = Message("user", (*images, *_parts(said)))
+        question = Message("user", (*images, *_parts(content)))
         if question == self.unanswered:
             yield from self.regenerate(engine, sampling)
         else:
@@ -143,11 +143,11 @@ class Conversation:
         yield from self._answer(engine, self._last_question(), sampling)
 
     def edit(
-        self, engine: Engine, said: str | Sequence[Part], sampling: Sampling | None = None
+        self, engine: Engine, content: str | Sequence[Part], sampling: Sampling | None = None
     ) -> Generator[Chunk, None, None]:
         """Ask this at the place of the last question, which stays with its answers as another version."""
         parent = self._tree.nodes[self._last_question()].parent
-        yield from self._ask(engine, Message("user", tuple(_parts(said))), parent, sampling)
+        yield from self._ask(engine, Message("user", tuple(_parts(content))), parent, sampling)
 
     def _ask(
         self, engine: Engine, question: Message, parent: int | None, sampling: Sampling | None
@@ -199,7 +199,7 @@ class Conversation:
         self._keep()
 
     def _parent_of_next(self) -> int | None:
-        """What the next question follows: the head, or what is before it when it is a question that failed."""
+        """The node that the next question follows: the head, or its parent when it is a question that failed."""
         head = self._tree.head
         return self._tree.nodes[head].parent if head is not None and self._tree.nodes[head].failed else head
 
@@ -254,8 +254,8 @@ class Conversation:
         """Show version `number` of a turn and what followed it, at every fork the newest. Raises UsageError."""
         tries = self._tree.tries(self._question(turn))
         if not 1 <= number <= len(tries):
-            there = f"there are {len(tries)}" if len(tries) > 1 else "there is one"
-            raise UsageError(f"No version {number}: {there}.", "/versions lists them.")
+            existing = f"there are {len(tries)}" if len(tries) > 1 else "there is one"
+            raise UsageError(f"No version {number}: {existing}.", "/versions lists them.")
         question, answer = tries[number - 1]
         target = question if answer is None else answer
         if target not in self._tree.path(self._tree.head):
@@ -293,11 +293,11 @@ class Conversation:
     @property
     def numbered(self) -> dict[int, Image]:
         """The images of the branch shown and those staged, by their numbers in order."""
-        found = {self._number(image): image for image in reversed(self.staged)}
-        found |= {
+        numbered = {self._number(image): image for image in reversed(self.staged)}
+        numbered |= {
             self._number(image): image for message in reversed(self.history) for image in reversed(message.images)
         }
-        return dict(sorted(found.items()))
+        return dict(sorted(numbered.items()))
 
     @property
     def images(self) -> tuple[Image, ...]:
@@ -309,10 +309,10 @@ class Conversation:
         images = self.numbered
         if number in images:
             return images[number]
-        there = f"there are {len(images)}" if len(images) > 1 else "there is one" if images else "there is none yet"
+        existing = f"there are {len(images)}" if len(images) > 1 else "there is one" if images else "there is none yet"
         if 1 <= number <= len(self._image_keys):
-            there = "it was dropped, or belongs to another version"
-        raise UsageError(f"No image #{number}: {there}.", "/images lists them.")
+            existing = "it was dropped, or belongs to another version"
+        raise UsageError(f"No image #{number}: {existing}.", "/images lists them.")
 
     def stage(self, image: Image) -> int:
         """Attach an image to the question to come; returns its number."""
@@ -341,15 +341,15 @@ class Conversation:
     def compose(self, text: str) -> tuple[Part, ...]:
         r"""The question that `text` asks: the staged images, then the text with images where it says #N.
 
-        A staged image named in the text stands there only. `#N` of no image stays text, and `\#N` becomes it.
+        A staged image named in the text is placed there only. `#N` of no image stays text, and `\#N` becomes `#N`.
         """
         images = self.numbered
         parts: list[Part] = []
         end = 0
-        for found in IMAGE_REF.finditer(text):
-            if image := images.get(int(found[1])):
-                parts += [ESCAPED_REF.sub(r"\1", text[end : found.start()]), image]
-                end = found.end()
+        for match in IMAGE_REF.finditer(text):
+            if image := images.get(int(match[1])):
+                parts += [ESCAPED_REF.sub(r"\1", text[end : match.start()]), image]
+                end = match.end()
         parts.append(ESCAPED_REF.sub(r"\1", text[end:]))
         placed = {part.key for part in parts if isinstance(part, Image)}
         return (*(image for image in self.staged if image.key not in placed), *(part for part in parts if part))
@@ -358,7 +358,7 @@ class Conversation:
         """The numbers N that `text` names as #N although there is no such image, also once those `coming` are staged."""
         keys = dict.fromkeys([*self._image_keys, *(image.key for image in coming)])
         known = {*self.numbered, *(n for n, key in enumerate(keys, 1) if key in {image.key for image in coming})}
-        return tuple(number for found in IMAGE_REF.finditer(text) if (number := int(found[1])) not in known)
+        return tuple(number for match in IMAGE_REF.finditer(text) if (number := int(match[1])) not in known)
 
     def _number(self, image: Image) -> int:
         if image.key not in self._image_keys:
@@ -371,13 +371,13 @@ class Conversation:
         if self._store:
             try:
                 self._store.keep(self.snapshot())
-            except BaseException:  # Ctrl-C: what is on record here must be on disk, for the user is told so
+            except BaseException:  # Ctrl-C: what is recorded here must be on disk too
                 self._store.keep(self.snapshot())
                 raise
 
 
-def _parts(said: str | Sequence[Part]) -> tuple[Part, ...]:
-    return (said,) if isinstance(said, str) else tuple(said)
+def _parts(content: str | Sequence[Part]) -> tuple[Part, ...]:
+    return (content,) if isinstance(content, str) else tuple(content)
 
 
 def _merged(messages: Sequence[Message]) -> tuple[Message, ...]:

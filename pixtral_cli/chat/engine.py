@@ -1,4 +1,4 @@
-"""The one seam: what an engine is handed and what it gives back. Every engine, local or remote, is this and no more."""
+"""The Engine protocol: what an engine is given and what it returns."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How an answer is chosen. Temperature 0 is greedy; `max_tokens` None is the rest of the context window.
+    """Sampling parameters of an answer. Temperature 0 is greedy; `max_tokens` None is the rest of the context window.
 
     The logits are changed in this order, as vLLM does: `logit_bias` by token, `repetition_penalty` for tokens of the
     prompt or the answer, `frequency_penalty` and `presence_penalty` for those of the answer, temperature; then tokens
@@ -66,15 +66,15 @@ class Sampling:
             least, most, words = RANGES[name]
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
-                raise UsageError(f"{name} wants {words}, not {str(value)[:30]}", field=name)
+                raise UsageError(f"{name} must be {words}, not {str(value)[:30]}", field=name)
         if self.seed is not None and not MIN_SEED <= self.seed <= MAX_SEED:
             raise UsageError(f"The seed must fit in 64 bits, unlike {str(self.seed)[:30]}", field="seed")
         for token, bias in self.logit_bias.items():
             if not -MAX_BIAS <= bias <= MAX_BIAS:
                 words = f"-{MAX_BIAS} to {MAX_BIAS} for a token"
-                raise UsageError(f"logit_bias wants {words}, not {str(bias)[:30]} for {token}", field="logit_bias")
+                raise UsageError(f"logit_bias must be {words}, not {str(bias)[:30]} for {token}", field="logit_bias")
         if self.tool_choice not in ("auto", "none") and not self.callable_tools:
-            raise UsageError("tool_choice wants a tool that is not there", field="tool_choice")
+            raise UsageError("tool_choice names a tool that is not among the tools", field="tool_choice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ImageCost:
-    """What one image costs: the size in pixels it is sent at, and its tokens (row breaks and end included)."""
+    """The cost of one image: the size in pixels it is sent at, and its tokens (row breaks and end included)."""
 
     width: int
     height: int
@@ -151,7 +151,7 @@ class ImageCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a conversation costs before anything is computed. `images` in the order of the messages."""
+    """The cost of a conversation, before anything is computed. `images` in the order of the messages."""
 
     prompt_tokens: int
     context_window: int
@@ -176,7 +176,7 @@ class Cost:
 
 
 class Engine(Protocol):
-    """Who answers. History is the truth: every call passes all of it, and whatever an engine keeps is derived.
+    """A model that answers. Every call passes the whole history; whatever an engine keeps between calls is a cache.
 
     `stream` may be called from several threads. Closing the iterator stops the computing within one decode step.
     Errors are `PixtralError`s: `ContextError`, `OutOfMemory`, `ModelError`, `NetworkError`, `ImageError`.
@@ -205,7 +205,7 @@ class LoadableEngine(Engine, Protocol):
 
     @property
     def doing(self) -> str:
-        """What it does before it can answer, in words; "" when there is nothing to say."""
+        """The work before it can answer, in words; "" when there is none."""
         ...
 
     def load(self, check: Callable[[], None] = ...) -> object:

@@ -1,4 +1,4 @@
-"""Where the images of a question stand in its text: `{1}`, `{2}` place them. Knows nothing of where either came from."""
+"""The places of images in the text of a question: `{1}`, `{2}`."""
 
 import re
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ def place_images(text: str, images: Sequence[Image]) -> tuple[Part, ...]:
     parts: list[Part] = [""]
     placed: set[int] = set()
     end = 0
-    for found in _PLACE.finditer(text):
-        parts.append(_append_text(parts.pop(), text[end : found.start()]))
-        end = found.end()
-        if found["literal"]:
-            parts.append(_append_text(parts.pop(), f"{{{found['literal']}}}"))
+    for match in _PLACE.finditer(text):
+        parts.append(_append_text(parts.pop(), text[end : match.start()]))
+        end = match.end()
+        if match["literal"]:
+            parts.append(_append_text(parts.pop(), f"{{{match['literal']}}}"))
         else:
-            parts += [_numbered(found["number"], images), ""]
-            placed.add(int(found["number"]))
+            parts += [_numbered(match["number"], images), ""]
+            placed.add(int(match["number"]))
     parts.append(_append_text(parts.pop(), text[end:]))
     before = [image for number, image in enumerate(images, 1) if number not in placed]
     return (*before, *(part for part in parts if part))
@@ -41,9 +41,9 @@ def _append_text(part: Part, more: str) -> str:
 
 def _numbered(number: str, images: Sequence[Image]) -> Image:
     if len(number) > 4 or int(number) > len(images):
-        there = "one image" if len(images) == 1 else f"{len(images)} images"
+        existing = "one image" if len(images) == 1 else f"{len(images)} images"
         raise UsageError(
-            f"The question places an image {{{number[:20]}}}, but only {there} came with it",
+            f"The question places an image {{{number[:20]}}}, but only {existing} came with it",
             f"Add --image, or double the braces if they are meant as text: {{{{{number[:20]}}}}}",
         )
     return images[int(number) - 1]

@@ -1,4 +1,4 @@
-"""A message of a conversation. Knows its parts and their order; leaves bytes and pixels to `images`."""
+"""A message of a conversation: texts and images in their order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Named templates: a question with placeholders, and what it is asked with. Leaves asking, and what the flags override, to the caller."""
+"""Named templates: a question with placeholders, and the settings that it is asked with."""
 
 import re
 import tomllib
@@ -71,7 +71,7 @@ class Template:
         return "input" in _placeholder_names(self.prompt)
 
     def fill(self, text: str = "", values: Mapping[str, str] | None = None) -> "FilledTemplate":
-        """Put `text` where $input stands, or after the prompt if it stands nowhere, and each value in its place.
+        """Put `text` in place of $input, or after the prompt without one, and each value in its place.
 
         What is put in is not looked at again. Raises UsageError for a value that is missing or has no place.
         """
@@ -87,7 +87,7 @@ class Template:
         missing = [name for name in self.placeholders if name not in given]
         if missing:
             names = ", ".join(f"${name}" for name in missing)
-            raise UsageError(f"The template {self.name} wants {names}.", f"Give it: -p {missing[0]}=VALUE")
+            raise UsageError(f"The template {self.name} needs {names}.", f"Give it: -p {missing[0]}=VALUE")
         known = {*self.placeholders, *self.defaults}
         if unknown := [name for name in given if name not in known]:
             raise UsageError(
@@ -128,16 +128,16 @@ class Templates:
         try:
             text = file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            there = ", ".join(self.names()[:8])
+            existing = ", ".join(self.names()[:8])
             raise UsageError(
-                f"There is no template {name!r}.", f"There is: {there}" if there else _edit_hint(name)
+                f"There is no template {name!r}.", f"There is: {existing}" if existing else _edit_hint(name)
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"Cannot read {file}: {error}.", _edit_hint(name)) from error
         return self._located(parse(name, text)) if file.suffix == ".toml" else Template(name, text)
 
     def _located(self, template: Template) -> Template:
-        """With the whole path of a schema's file that lies beside the template."""
+        """With the whole path of a schema's file that is beside the template."""
         if FILE_NAME.fullmatch(template.schema or "") and (file := self.folder / str(template.schema)).is_file():
             return replace(template, schema=str(file))
         return template
@@ -195,11 +195,11 @@ def _edit_hint(name: str) -> str:
 
 
 def _placeholder_names(text: str) -> list[str]:
-    return [name for found in PLACEHOLDER.finditer(text) if (name := found["name"] or found["braced"])]
+    return [name for match in PLACEHOLDER.finditer(text) if (name := match["name"] or match["braced"])]
 
 
 def _substitute(text: str, values: Mapping[str, str]) -> str:
-    return PLACEHOLDER.sub(lambda found: "$" if found["dollar"] else values[found["name"] or found["braced"]], text)
+    return PLACEHOLDER.sub(lambda match: "$" if match["dollar"] else values[match["name"] or match["braced"]], text)
 
 
 def open_templates() -> Templates:
@@ -208,7 +208,7 @@ def open_templates() -> Templates:
 
 
 def one_line_summary(templates: Templates, name: str) -> str:
-    """What a template asks, in one line, or why it cannot be read."""
+    """The prompt of a template in one line, or why it cannot be read."""
     try:
         template = templates.load(name)
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Tools that a model may call: their definitions, its calls, and which of them it is to make. Leaves running them to others."""
+"""Tools that a model may call: their definitions, its calls, and which of them it must call. The client runs them."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias

@@ -50,14 +50,14 @@ class Snapshot:
         """The same conversation with that branch shown, whole. Raises UsageError when there is none of that number."""
         leaves = MessageTree(list(self.nodes)).leaves()
         if not 1 <= number <= len(leaves):
-            there = f"there are {len(leaves)}" if len(leaves) > 1 else "there is one"
-            raise UsageError(f"There is no branch {number}: {there}", "Give a number from 1 on")
+            existing = f"there are {len(leaves)}" if len(leaves) > 1 else "there is one"
+            raise UsageError(f"There is no branch {number}: {existing}", "Give a number from 1 on")
         return replace(self, head=leaves[number - 1])
 
 
 @dataclass
 class MessageTree:
-    """Nodes in the order in which they were said, each after its parent; `head` is the end of the branch shown."""
+    """Nodes in the order in which they were added, each after its parent; `head` is the end of the branch shown."""
 
     nodes: list[Node] = field(default_factory=list)
     head: int | None = None
@@ -87,7 +87,7 @@ class MessageTree:
         return tuple(self.nodes[index].message for index in self.path(self.head))
 
     def children(self, parent: int | None) -> list[int]:
-        """What follows a message directly, the oldest first."""
+        """The children of a message, the oldest first."""
         return [index for index, node in enumerate(self.nodes) if node.parent == parent]
 
     def newest_leaf(self, index: int) -> int:
@@ -102,15 +102,15 @@ class MessageTree:
 
     def tries(self, question: int) -> list[tuple[int, int | None]]:
         """All questions asked at this place, each with each of its answers (or None), in the order they were made."""
-        found: list[tuple[int, int | None]] = []
+        turns: list[tuple[int, int | None]] = []
         for index in self.children(self.nodes[question].parent):
             if self.nodes[index].message.role == "user":
                 answers = [one for one in self.children(index) if self.nodes[one].message.role == "assistant"]
-                found += [(index, answer) for answer in answers] or [(index, None)]
-        return sorted(found, key=lambda pair: pair[0] if pair[1] is None else pair[1])
+                turns += [(index, answer) for answer in answers] or [(index, None)]
+        return sorted(turns, key=lambda pair: pair[0] if pair[1] is None else pair[1])
 
     def leaves(self) -> list[int]:
-        """The last messages of all branches, in the order in which they were said."""
+        """The last messages of all branches, in the order in which they were added."""
         parents = {node.parent for node in self.nodes}
         return [index for index in range(len(self.nodes)) if index not in parents]
 

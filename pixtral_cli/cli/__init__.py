@@ -1,1 +1,1 @@
-"""What you type: the command tree and its flags."""
+"""The command line: the tree of commands and their options."""

@@ -1,4 +1,4 @@
-"""What you type: the command tree. Each command's body imports its one worker, so that --help loads nothing heavy."""
+"""The tree of commands. Each command's body imports its one worker, so that --help loads nothing heavy."""
 
 from typing import Annotated
 
@@ -23,8 +23,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"pixtral {__version__}")
         raise typer.Exit
 

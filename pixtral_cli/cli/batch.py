@@ -1,4 +1,4 @@
-"""`pixtral batch`: many questions on one load of the weights. What it does, `cli.batching` knows."""
+"""`pixtral batch`: many questions on one load of the weights."""
 
 from pathlib import Path
 from typing import Annotated
@@ -72,21 +72,21 @@ def batch(
     One line of output for each row, in order. Stopped or killed, the same command goes on where it was.
     """
     from pixtral_cli import config
-    from pixtral_cli.cli import batch_job
     from pixtral_cli.cli.common import engine_setup, template_options
+    from pixtral_cli.cli.jobs import batch as batch_job
     from pixtral_cli.terminal.output.output import choose_output
 
     chosen_template, values = template_options.load_template(template)
-    wanted = batch_job.BatchRequest(
+    request = batch_job.BatchRequest(
         words or (), glob or (), output, schema, sampling.stop or (), chosen_template, values, limit, concurrency, fresh,
         retry_failed, allow_private, formats is options.ImageFormats.all,
     )  # fmt: skip
     settings = engine.apply(sampling.apply(config.load())).override(system=system, plain=plain or None)
-    batch_job.check(wanted)
+    batch_job.check(request)
     if chosen_template:
-        settings = template_options.with_template_defaults(settings, chosen_template, wanted.filled("").system)
+        settings = template_options.with_template_defaults(settings, chosen_template, request.filled("").system)
     chosen, settings = engine_setup.choose_engine(model, settings, engine_setup.note_printer(quiet=quiet))
     out = choose_output(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
     if chosen.note:
         out.note(chosen.note)
-    (batch_job.preview if dry_run else batch_job.answer)(wanted, chosen, settings, out)
+    (batch_job.preview if dry_run else batch_job.answer)(request, chosen, settings, out)

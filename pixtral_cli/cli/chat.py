@@ -1,4 +1,4 @@
-"""`pixtral chat`: the conversation in the terminal. What it is, `terminal.repl_open` knows; which engine, `engines`."""
+"""`pixtral chat`: the conversation in the terminal."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,13 +64,13 @@ def chat(
     engine_setup.check_keep_alive(settings)
     in_use, settings = _with_template(*template_options.load_template(template), settings)
     schema = in_use.template.schema if in_use and schema is None else schema
-    named = _model_loader(settings, sampling.stop, parse_schema(schema))
-    meant = model or (in_use and in_use.template.model)
+    load_model = _model_loader(settings, sampling.stop, parse_schema(schema))
+    chosen_name = model or (in_use and in_use.template.model)
     before = last.model(settings) if last else None
     setup.chat(
         setup.ChatOptions(
-            _session_model(named, before) if before and not meant else named(model),
-            named,
+            _session_model(load_model, before) if before and not chosen_name else load_model(model),
+            load_model,
             models=_installed_models,
             system=(system or (in_use.system if in_use else None)) if last else settings.system,
             resume=last.session.id if last else None,
@@ -91,7 +91,7 @@ def chat(
 
 
 def _resumed(conversation: ConversationFlags, sessions: "Callable[[], Sessions]") -> "Resumed | None":
-    """The conversation to go on with, if one is wanted."""
+    """The conversation to go on with, if one is named."""
     if not conversation.resume and conversation.session is None:
         return None
     from pixtral_cli.cli.common.resumption import find_resumed
@@ -123,7 +123,7 @@ def _with_template(
 def _model_loader(
     settings: "Config", stop: "Sequence[str] | None", schema: dict[str, Any] | None
 ) -> "Callable[[str | None], ModelOpener]":
-    """What finds a model by its name, to be opened with these settings."""
+    """A function that finds a model by its name, to be opened with these settings."""
     from dataclasses import replace
 
     from pixtral_cli.cli.common import engine_setup
@@ -131,27 +131,27 @@ def _model_loader(
     from pixtral_cli.config import Config
     from pixtral_cli.terminal.repl.backend import LoadProgress, ModelOpener
 
-    def named(name: str | None) -> ModelOpener:
-        news: list[str] = []
-        far = LoadProgress()
-        chosen, own = engine_setup.choose_engine(name, settings, news.append, far.hear)
-        sampling = replace(engine_setup.sampling(own, chosen.name, stop), schema=schema)
+    def load(name: str | None) -> ModelOpener:
+        notes: list[str] = []
+        progress = LoadProgress()
+        chosen, model_settings = engine_setup.choose_engine(name, settings, notes.append, progress.hear)
+        sampling = replace(engine_setup.sampling(model_settings, chosen.name, stop), schema=schema)
         usual = engine_setup.sampling(Config(), chosen.name)
-        return ModelOpener(chosen.name, chosen.open, sampling, chosen.note, news, far, usual, *place_of(settings))
+        return ModelOpener(chosen.name, chosen.open, sampling, chosen.note, notes, progress, usual, *place_of(settings))
 
-    return named
+    return load
 
 
-def _session_model(named: "Callable[[str | None], ModelOpener]", name: str) -> "ModelOpener":
+def _session_model(load_model: "Callable[[str | None], ModelOpener]", name: str) -> "ModelOpener":
     """The model of a session, or the usual one if it is not here any more."""
     from dataclasses import replace
 
     from pixtral_cli.errors import ModelError
 
     try:
-        return named(name)
+        return load_model(name)
     except ModelError as error:
-        return replace(named(None), note=error.message)
+        return replace(load_model(None), note=error.message)
 
 
 def _installed_models() -> list[str]:

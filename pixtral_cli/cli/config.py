@@ -1,4 +1,4 @@
-"""`pixtral config`: see, set and edit the settings. What a setting means, the module `config` knows."""
+"""`pixtral config`: show, set and edit the settings."""
 
 from typing import Annotated
 

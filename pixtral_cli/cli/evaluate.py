@@ -1,4 +1,4 @@
-"""`pixtral eval`: measure a model on a task, show runs and compare them. What is measured and how, `evals` knows."""
+"""`pixtral eval`: measure a model on a task, show runs and compare them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,12 +11,8 @@ from pixtral_cli.cli.common.help import GroupedCommand
 from pixtral_cli.limits import MAX_TEMPERATURE
 
 if TYPE_CHECKING:
-    from pixtral_cli.chat.engine import Engine
-    from pixtral_cli.config import Config
     from pixtral_cli.evals.run_folder import Run
-    from pixtral_cli.evals.runner import EvalPlan
     from pixtral_cli.evals.task import Task
-    from pixtral_cli.terminal.output.output import Output
 
 
 class TaskGroup(typer.core.TyperGroup):
@@ -44,8 +40,8 @@ def _run_names() -> list[str]:
     from pixtral_cli import config
     from pixtral_cli.cli.common.completers import is_shell_safe
 
-    found = sorted(file.parent.name for file in (config.paths().data / "evals").glob("*/run.json"))
-    return [name for name in found if is_shell_safe(name)]
+    names = sorted(file.parent.name for file in (config.paths().data / "evals").glob("*/run.json"))
+    return [name for name in names if is_shell_safe(name)]
 
 
 app = typer.Typer(
@@ -125,69 +121,14 @@ def run_(
 
     Rows are on disk as they come; the same command goes on where it stopped.
     """
-    from contextlib import closing
-
     from pixtral_cli import config
-    from pixtral_cli.chat.engine import Sampling
-    from pixtral_cli.cli.common import engine_setup
-    from pixtral_cli.errors import BatchError
-    from pixtral_cli.evals import runner, setup, task_registry
-    from pixtral_cli.terminal.output.output import choose_output as screen
-    from pixtral_cli.util.inputs import refuse_overwriting_inputs
+    from pixtral_cli.cli.jobs import evaluation
 
-    chosen = task_registry.get_task(task)
-    if output and data:
-        refuse_overwriting_inputs(output, [data])
-    settings = engine.apply(config.load()).override(plain=plain or None)
-    opened, about = _open_engine(model, settings, quiet)
-    with closing(opened):
-        sampling = Sampling(temperature, 1.0 if top_p is None else top_p, seed, (), max_tokens or chosen.max_tokens)
-        wanted = setup.EvalOptions(
-            chosen, about, sampling, data, prompts, judge, judge_url, limit, seed, allow_exec, bool(settings.offline)
-        )
-        paths = config.paths()
-        planned = setup.make_plan(wanted, opened, paths.config_file.with_name("keys.json"))
-        run = setup.open_or_create_run(wanted, planned, paths.data / "evals", output, fresh=fresh)
-        out = screen(plain=bool(settings.plain), quiet=quiet)
-        if runner.remaining_rows(planned, run):
-            engine_setup.load_with_spinner(opened, out)  # before the first row, whose time is measured
-            run = _note_changed_versions(run, run.ran_with(setup.current_versions(planned)), out)
-        _run_and_report(planned, run, concurrency, out)
-    if not quiet:
-        typer.echo(f"Recorded in {run.folder}; with pictures: pixtral eval show {output or run.folder.name}", err=True)
-    if failed := sum(1 for record in run.records() if record["error"]):
-        raise BatchError(f"Failed questions: {failed}", "The same command asks them again")
-
-
-def _note_changed_versions(before: "Run", run: "Run", out: "Output") -> "Run":
-    """The run; what has changed since it was last gone on with is told."""
-    from pixtral_cli.evals import report
-
-    if before.versions and (said := report.changed_versions(before.versions[-1], run.versions[-1])):
-        out.note(said)
-    return run
-
-
-def _run_and_report(planned: "EvalPlan", run: "Run", concurrency: int, out: "Output") -> None:
-    import sys
-    from contextlib import closing
-
-    from pixtral_cli.evals import report, runner
-    from pixtral_cli.terminal.output.progress_line import ProgressLine
-
-    counter = ProgressLine(sys.stderr, quiet=out.quiet, plain=not out.spinner)
-    last = None
-    try:
-        with closing(runner.run_eval(planned, run, concurrency=concurrency)) as going:
-            for last in going:
-                counter.show(report.progress_text(planned.task, last))
-    finally:
-        counter.end()
-        if last and last.done < last.total:
-            out.note(report.stopped_text(last))
-        if planned.judge:
-            planned.judge.engine.close()
-    _print(report.run_table(planned.task, run, run.records()))
+    request = evaluation.EvalRequest(
+        task, model, data, prompts, judge, judge_url, limit, seed, concurrency, temperature, top_p, max_tokens, output,
+        fresh, allow_exec, quiet,
+    )  # fmt: skip
+    evaluation.run(request, engine.apply(config.load()).override(plain=plain or None))
 
 
 def _print(text: str) -> None:
@@ -195,40 +136,6 @@ def _print(text: str) -> None:
     from pixtral_cli.util.sanitize import clean
 
     typer.echo(clean(text))
-
-
-def _open_engine(model: str | None, settings: "Config", quiet: bool) -> "tuple[Engine, dict[str, Any]]":
-    """The engine, and what the record says of model and engine."""
-    from pixtral_cli.cli.common.engine_setup import API, choose_engine, choose_model, note_printer, open_model
-    from pixtral_cli.evals.setup import weights_revision
-
-    if settings.base_url or settings.engine == API:
-        remote, _ = choose_engine(model, settings)
-        about = {"name": remote.name, "revision": None, "engine": API, "base_url": settings.base_url}
-        return remote.open(), about
-    chosen, settings = choose_model(model, settings)
-    if chosen.note and not quiet:
-        typer.echo(chosen.note, err=True)
-    return open_model(chosen, settings, note_printer(quiet=quiet)), {
-        "name": chosen.name, "revision": chosen.revision or weights_revision(chosen.folder), "engine": settings.engine or "local",
-        "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_quantize_setting(settings), **_vllm_settings(settings),
-    }  # fmt: skip
-
-
-def _quantize_setting(settings: "Config") -> dict[str, Any]:
-    """The quantization, if one was chosen: it decides answers."""
-    return {"quantize": settings.quantize} if settings.quantize else {}
-
-
-def _vllm_settings(settings: "Config") -> "dict[str, Any]":
-    """How vLLM spreads the model and what else it is told, if it is the engine: it may decide an answer."""
-    from pixtral_cli.cli.common.engine_setup import vllm_launch
-
-    started = vllm_launch(settings)
-    if started is None:
-        return {}
-    sizes = {"tensor_parallel_size": started.tensor_parallel, "pipeline_parallel_size": started.pipeline_parallel}
-    return {**sizes, "vllm_args": list(started.arguments)}
 
 
 @app.command("tasks")
@@ -299,11 +206,11 @@ def show(
     """
     from pixtral_cli.evals import report, report_html
 
-    task, found = _open_run(run)
-    listed = found.records()
-    _print(report.run_table(task, found, listed))
-    target = output or found.folder / "report.html"
-    target.write_text(report_html.render_html(task, found, listed, most=most), encoding="utf-8")
+    task, folder_run = _open_run(run)
+    listed = folder_run.records()
+    _print(report.run_table(task, folder_run, listed))
+    target = output or folder_run.folder / "report.html"
+    target.write_text(report_html.render_html(task, folder_run, listed, most=most), encoding="utf-8")
     typer.echo(f"Wrote {target}", err=True)
 
 
@@ -321,10 +228,10 @@ def compare(
     from pixtral_cli.errors import UsageError
     from pixtral_cli.evals import report
 
-    found = [_open_run(run) for run in runs]
-    if len({task.name for task, _ in found}) > 1:
+    opened = [_open_run(run) for run in runs]
+    if len({task.name for task, _ in opened}) > 1:
         raise UsageError("These are runs of different tasks", "Compare runs of one task")
-    _print(report.comparison_table(found[0][0], [run for _, run in found]))
+    _print(report.comparison_table(opened[0][0], [run for _, run in opened]))
 
 
 def _how_it_ran(model: "dict[str, Any]") -> "dict[str, Any]":

@@ -94,7 +94,7 @@ def remove(
 
 @app.command()
 def path(name: ModelName = None) -> None:
-    """Print the folder a model lies in."""
+    """Print the folder of a model."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 

@@ -41,51 +41,25 @@ def serve(
 ) -> None:
     """Serve a model: OpenAI's API, and a page in the browser.
 
-    Send the API key by PIXTRAL_API_KEY: what stands in a command line, other users can read.
+    Set the API key by PIXTRAL_API_KEY: other users can read command lines.
     """
-    import sys
-    import webbrowser
     from dataclasses import replace
 
     from pixtral_cli import config
-    from pixtral_cli.cli.common import engine_setup
-    from pixtral_cli.engines import resident
-    from pixtral_cli.errors import UsageError
-    from pixtral_cli.terminal.output.progress_line import ProgressLine
+    from pixtral_cli.cli.common.engine_setup import require_server_extra
 
-    engine_setup.require_server_extra("The server")
+    require_server_extra("The server")
+    from pixtral_cli.cli.jobs.serve import serve_model
+    from pixtral_cli.server.serve import ServeOptions
+
     settings = engine.apply(replace(config.load(), base_url=None)).override(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens
     )
-    chosen, settings = engine_setup.choose_model(model, settings)
-    if settings.engine not in (None, "local", engine_setup.VLLM):
-        raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
-    if chosen.note:
-        typer.echo(chosen.note, err=True)
-    from pixtral_cli.server.serve import ServeOptions, run
-
-    front = ServeOptions(
+    serve_options = ServeOptions(
         host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue,
         formats is options.ImageFormats.all,
     )  # fmt: skip
-    what = resident.model_spec(chosen, engine_setup.engine_options(settings), running=concurrency)
-    counter = ProgressLine(sys.stderr, plain=bool(settings.plain))
-
-    def loading(percent: int, seconds: float, doing: str) -> None:
-        so_far = f" {percent} %, {seconds:.0f} s" if seconds >= 1 else ""
-        counter.show(f"{doing}, {seconds:.0f} s" if doing else f"Loading {chosen.name} …{so_far}")
-
-    def ready(url: str) -> None:
-        counter.clear()
-        typer.echo(f"{chosen.name} answers at {url}/v1 and in a browser at {url}", err=True)
-        if open_page:
-            webbrowser.open(url)
-
-    home = resident.socket_folder(config.paths().state)
-    try:
-        run(front, what, home, engine_setup.sampling(settings, chosen.name), loading=loading, ready=ready)
-    finally:
-        counter.clear()
+    serve_model(model, serve_options, settings, open_page=open_page)
 
 
 def ps(format: options.ListFormatOption = options.ListFormat.text) -> None:

@@ -1,4 +1,4 @@
-"""`pixtral sessions`: list, show, search, export, import, fork and remove saved conversations. What they show is in `terminal.saved`."""
+"""`pixtral sessions`: list, show, search, export, import, fork and remove saved conversations."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -59,7 +59,7 @@ def list_(limit: Limit = None, format: ListFormatOption = ListFormat.text) -> No
 def show(
     session: SessionId, branch: Branch = None, format: ListFormatOption = ListFormat.text, thinking: Thinking = False
 ) -> None:
-    """Show what was said."""
+    """Show a conversation."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
@@ -68,7 +68,7 @@ def show(
 
 @app.command()
 def search(
-    words: Annotated[list[str], typer.Argument(help="Words that must all stand in a message.", show_default=False)],
+    words: Annotated[list[str], typer.Argument(help="Words that must all occur in a message.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", min=1, help="No more than so many.")] = 50,
     format: ListFormatOption = ListFormat.text,
 ) -> None:

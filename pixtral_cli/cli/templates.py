@@ -1,4 +1,4 @@
-"""`pixtral templates`: list, show and edit the named templates. What a template means, `chat.templates` knows."""
+"""`pixtral templates`: list, show and edit the named templates."""
 
 from typing import Annotated
 

@@ -1,1 +1,1 @@
-"""Who answers: the local engine, remote APIs, vLLM, and the resident process. Engines are handed values, never the config."""
+"""The engines: local, remote APIs, vLLM, and the resident process. They are given values, never the config."""

@@ -1,4 +1,4 @@
-"""How an engine of this machine is to run a model: the one value that commands, processes and engines share."""
+"""The options of an engine on this machine, shared by commands, processes and engines."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -79,7 +79,7 @@ def socket_folder(state: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
         if status.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
-            raise PixtralError(f"{folder} belongs to somebody else", "Remove it, or set PIXTRAL_HOME")
+            raise PixtralError(f"{folder} belongs to another user", "Remove it, or set PIXTRAL_HOME")
         folder.chmod(0o700)
     except OSError as error:
         raise PixtralError(
@@ -108,7 +108,7 @@ def connect_engine(socket: Path, model: str) -> RemoteEngine:
 
 
 def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The workers that answer, with their status; removes sockets that nobody listens on."""
+    """The workers that answer, with their status; removes sockets without a listening process."""
     for socket in sorted(folder.glob(f"{key}*.sock")):
         client = connect_client(socket, read_timeout=STATUS_TIMEOUT)
         try:
@@ -160,13 +160,13 @@ def find_or_start(
 
     `on_progress` is called while a started worker loads. Raises what loading the model raises.
     """
-    if found := find_worker(spec, folder):
-        return found
+    if worker := find_worker(spec, folder):
+        return worker
     if spec.keep_alive is None:
         return None
     with _start_lock(folder / f"{spec.key}.lock"):
-        if found := find_worker(spec, folder):
-            return found
+        if worker := find_worker(spec, folder):
+            return worker
         socket = folder / f"{spec.key}.sock"
         log = folder / f"{spec.key}.log"
         with log.open("wb") as stderr:
@@ -233,7 +233,7 @@ class WorkerProcess:
         self._process.returncode = 0  # it outlives us: nothing is to be waited for
 
     def wait(self, seconds: float) -> int | None:
-        """Its exit status, or None if it still runs after so many seconds."""
+        """The exit status, or None if the process still runs after so many seconds."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -36,7 +36,7 @@ class _ForwardedRequest(CancellableRequest):
 
 
 class ResidentEngine:
-    """The engine of a worker. When the worker has ended, `note` is told and the engine that `fallback` makes answers instead.
+    """The engine of a worker. When the worker has ended, `note` is called and the engine of `fallback` answers instead.
 
     A worker whose queue is full is asked again until it has room. `keep_alive`: the seconds of idling after which it is
     to end from now on, 0: as soon as this is closed.
@@ -90,7 +90,7 @@ class ResidentEngine:
                     raise
 
     def versions(self) -> dict[str, str]:
-        """What the worker reports."""
+        """The versions that the worker reports."""
         return engine_versions(self._engine)
 
     def _may_retry(self, error: NetworkError, failed: Engine, cancelled: threading.Event) -> bool:
@@ -100,13 +100,13 @@ class ResidentEngine:
         return self._replace_engine(failed)
 
     def _replace_engine(self, failed: Engine) -> bool:
-        """Whether another engine answers from now on. The first thread that finds the worker gone replaces it."""
+        """Whether another engine answers from now on. The first thread that finds the worker ended replaces it."""
         with self._lock:
             if self._engine is not failed:
                 return True
             if self._fallback is None or self._closed.is_set() or self._alive():
                 return False
-            self._note("The resident process has gone; loading the model here.")
+            self._note("The resident process has ended; loading the model here.")
             self._engine, self._fallback = self._fallback(), None
             return True
 

@@ -1,1 +1,1 @@
-"""Measuring a model: tasks, metrics, the run that asks and marks, and the reports. Asks any engine, knows no terminal."""
+"""Measuring a model: tasks, metrics, the run that asks and marks, and the reports."""

@@ -92,12 +92,14 @@ def _picture_in_base64(value: str) -> bytes:
 def open_local(folder: Path, source: HubSource | None = None) -> Dataset:
     """The data set in a folder: the files that match the source's pattern, else all. Raises UsageError if there are none."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder", "--data wants a folder with parquet or JSONL files")
-    found = sorted(folder.glob(source.files)) if source else []
-    found = found or sorted(file for file in folder.rglob("*") if file.suffix in (PARQUET, JSONL) and file.is_file())
-    if not found:
-        raise UsageError(f"{folder} holds no parquet and no JSONL file", "--data wants a folder with rows of the task")
-    return Dataset(folder, tuple(found), str(folder), _hash_files(folder, found))
+        raise UsageError(f"{folder} is not a folder", "--data must be a folder with parquet or JSONL files")
+    files = sorted(folder.glob(source.files)) if source else []
+    files = files or sorted(file for file in folder.rglob("*") if file.suffix in (PARQUET, JSONL) and file.is_file())
+    if not files:
+        raise UsageError(
+            f"{folder} holds no parquet and no JSONL file", "--data must be a folder with rows of the task"
+        )
+    return Dataset(folder, tuple(files), str(folder), _hash_files(folder, files))
 
 
 def _hash_files(folder: Path, files: Sequence[Path]) -> str:
@@ -186,8 +188,8 @@ def _read_parquet(file: Path, indices: Collection[int]) -> Iterator[tuple[int, d
         if any(before <= index < before + count for index in indices):
             at = before
             for batch in opened.iter_batches(batch_size=16, row_groups=[group]):
-                here = [index for index in range(at, at + batch.num_rows) if index in indices]
-                for index in here:
+                chosen = [index for index in range(at, at + batch.num_rows) if index in indices]
+                for index in chosen:
                     try:
                         yield index, batch.slice(index - at, 1).to_pylist()[0]
                     except UnicodeDecodeError as error:
@@ -207,4 +209,4 @@ def _open_parquet(file: Path) -> Any:
     try:
         return parquet.ParquetFile(file)
     except (arrow.ArrowException, OSError) as error:
-        raise UsageError(f"{file.name} is no sound parquet file", "Download it again") from error
+        raise UsageError(f"{file.name} is not a valid parquet file", "Download it again") from error

@@ -42,7 +42,7 @@ is right, relevant, deep and as detailed as was asked for. Where a reference rep
 briefly and impartially: neither length nor style earns points. Then rate the reply from 1 to 10, as the last thing you
 write, in exactly this form: Rating: [[5]]""",
 }
-# Where the published wording of each stands in a checkout of mistralai/mistral-evals: a file of eval/tasks, and a constant.
+# The place of each published prompt in a checkout of mistralai/mistral-evals: a file of eval/tasks, and a constant.
 PUBLISHED = {
     ("mmmu", "choice"): ("mmmu.py", "PROMPT"),
     ("mathvista", "choice"): ("mathvista.py", "PROMPT"),
@@ -70,10 +70,10 @@ def load_published(checkout: Path, task: str) -> Prompts:
     if not places:
         tasks = ", ".join(sorted({owner for owner, _ in PUBLISHED}))
         raise UsageError(f"There are no published prompts for {task}", f"There are for {tasks}")
-    found = {
+    published = {
         name: _read_constant(_tasks_folder(checkout) / file, constant) for name, (file, constant) in places.items()
     }
-    return Prompts({**DEFAULT_PROMPTS, **found}, "mistral-evals")
+    return Prompts({**DEFAULT_PROMPTS, **published}, "mistral-evals")
 
 
 def _tasks_folder(checkout: Path) -> Path:
@@ -82,13 +82,13 @@ def _tasks_folder(checkout: Path) -> Path:
 
 def _read_constant(file: Path, name: str) -> str:
     """The string that a Python file assigns to a name, at module level or in a class."""
-    hint = "--prompts wants a checkout of mistralai/mistral-evals"
+    hint = "--prompts must be a checkout of mistralai/mistral-evals"
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"{file} is missing", hint) from error
     except (SyntaxError, ValueError) as error:
-        raise UsageError(f"{file} is no Python file", hint) from error
+        raise UsageError(f"{file} is not a Python file", hint) from error
     for node in ast.walk(tree):
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []

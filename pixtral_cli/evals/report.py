@@ -38,27 +38,27 @@ class Summary:
     seconds: float
 
 
-def summarize(task: Task, found: Sequence[Record]) -> Summary:
+def summarize(task: Task, records: Sequence[Record]) -> Summary:
     """The summary of a run's records; groups are scored by the first metric."""
     metrics = {}
     for metric in task.metrics:
-        if scores := list(scores_by_question(found, metric).values()):
+        if scores := list(scores_by_question(records, metric).values()):
             metrics[metric] = intervals.bootstrap(scores)
-    groups = _group_means(task, found)
+    groups = _group_means(task, records)
     if not task.percent and groups:
         middle = math.fsum(mean for mean, _ in groups.values()) / len(groups)
         metrics["macro"] = Interval(middle, middle, middle)
-    rows = {record["row"] for record in found}
-    failed = sum(1 for record in found if record["error"])
-    return Summary(metrics, groups, len(found), len(rows), failed, math.fsum(record["seconds"] for record in found))
+    rows = {record["row"] for record in records}
+    failed = sum(1 for record in records if record["error"])
+    return Summary(metrics, groups, len(records), len(rows), failed, math.fsum(record["seconds"] for record in records))
 
 
-def _group_means(task: Task, found: Sequence[Record]) -> dict[str, tuple[float, int]]:
-    names = sorted({name for record in found for name in record["groups"]})
+def _group_means(task: Task, records: Sequence[Record]) -> dict[str, tuple[float, int]]:
+    names = sorted({name for record in records for name in record["groups"]})
     groups = {}
     for name in names:
         members = list(
-            scores_by_question([record for record in found if name in record["groups"]], task.metrics[0]).values()
+            scores_by_question([record for record in records if name in record["groups"]], task.metrics[0]).values()
         )
         if members:
             groups[name] = (intervals.mean(members), len(members))
@@ -70,9 +70,9 @@ def format_score(task: Task, value: float) -> str:
     return f"{100 * value:.1f}" if task.percent else f"{value:.2f}"
 
 
-def run_table(task: Task, run: Run, found: Sequence[Record]) -> str:
+def run_table(task: Task, run: Run, records: Sequence[Record]) -> str:
     """One run: every metric with its interval, beside the published scores, and the groups."""
-    total = summarize(task, found)
+    total = summarize(task, records)
     lines = [
         heading(task, run),
         f"{total.questions} questions, {total.seconds:.0f} s of answering{unfinished_text(run, total.rows)}",
@@ -128,13 +128,13 @@ def changed_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def _flatten(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
     """The values of nested tables as text, by dotted path."""
-    found: dict[str, str] = {}
+    flat: dict[str, str] = {}
     for name, value in table.items():
         if isinstance(value, Mapping):
-            found |= _flatten(value, f"{before}{name}.")
+            flat |= _flatten(value, f"{before}{name}.")
         else:
-            found[f"{before}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return found
+            flat[f"{before}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return flat
 
 
 def heading(task: Task, run: Run) -> str:
@@ -162,7 +162,7 @@ class RunComparison:
 def compare_runs(task: Task, runs: Sequence[Run]) -> list[RunComparison]:
     """The first metric of each run, compared with the first run. Raises UsageError when they share no question."""
     scores: list[dict[str, Scored]] = [scores_by_question(run.records(), task.metrics[0]) for run in runs]
-    found = []
+    comparisons = []
     for run, own in zip(runs, scores, strict=True):
         if not own:
             raise UsageError(f"{run.folder.name} has no score yet", "Run it first")
@@ -171,21 +171,21 @@ def compare_runs(task: Task, runs: Sequence[Run]) -> list[RunComparison]:
             raise UsageError(
                 f"{run.folder.name} shares no question with {runs[0].folder.name}", "Compare runs of the same rows"
             )
-        found.append(RunComparison(run.folder.name, intervals.bootstrap(list(own.values())), difference))
-    return found
+        comparisons.append(RunComparison(run.folder.name, intervals.bootstrap(list(own.values())), difference))
+    return comparisons
 
 
 def comparison_table(task: Task, runs: Sequence[Run]) -> str:
     """The comparison as a table, then published scores with the runs whose interval does not contain them."""
-    found = compare_runs(task, runs)
-    width = max(len(one.name) for one in found)
+    comparisons = compare_runs(task, runs)
+    width = max(len(one.name) for one in comparisons)
     lines = [f"{task.title}: {METRIC_TITLES.get(task.metrics[0], task.metrics[0])}", ""]
     lines += [
         f"{one.name:{width}}  {_format_interval(task, one.interval):24}{_format_difference(task, one.difference)}".rstrip()
-        for one in found
+        for one in comparisons
     ]
     for who, score in task.published.items():
-        outside = [one.name for one in found if not one.interval.low <= score <= one.interval.high]
+        outside = [one.name for one in comparisons if not one.interval.low <= score <= one.interval.high]
         note = f"  outside the interval of {', '.join(outside)}" if outside else "  inside every interval"
         lines.append(f"{who:{width}}  {format_score(task, score):>6}{note}")
     return "\n".join([*lines, *_differing_settings(runs)])
@@ -216,7 +216,7 @@ def _format_signed(task: Task, value: float) -> str:
 
 def short_text(task: Task, run: Run) -> str:
     """Score and size of a run, in one line."""
-    found = run.records()
-    scores = list(scores_by_question(found, task.metrics[0]).values())
+    records = run.records()
+    scores = list(scores_by_question(records, task.metrics[0]).values())
     mean = format_score(task, intervals.mean(scores)) if scores else "–"
-    return f"{mean:>6}  {len(found)} questions{unfinished_text(run, len({record['row'] for record in found}))}"
+    return f"{mean:>6}  {len(records)} questions{unfinished_text(run, len({record['row'] for record in records}))}"

@@ -48,14 +48,14 @@ dd {{ margin: 0 }}
 """
 
 
-def render_html(task: Task, run: Run, found: Sequence[Record], *, most: int = MAX_QUESTIONS) -> str:
+def render_html(task: Task, run: Run, records: Sequence[Record], *, most: int = MAX_QUESTIONS) -> str:
     """The page with at most `most` questions, lowest scores first, then in the order of rows."""
-    listed = sorted(found, key=lambda record: (_score(task, record), record["row"], record["place"]))
+    listed = sorted(records, key=lambda record: (_score(task, record), record["row"], record["place"]))
     pieces = [
         PAGE_HEAD.format(title=escape(report.heading(task, run))),
         f"<h1>{escape(report.heading(task, run))}</h1>",
     ]
-    pieces += [_scores_table(task, run, found), _settings_section(run)]
+    pieces += [_scores_table(task, run, records), _settings_section(run)]
     if len(listed) > most:
         pieces.append(
             f'<p class="faint">The {most} lowest scores of {len(listed)} questions; all are in answers.jsonl.</p>'
@@ -68,8 +68,8 @@ def _score(task: Task, record: Record) -> float:
     return float(record["scores"].get(task.metrics[0], -1.0))
 
 
-def _scores_table(task: Task, run: Run, found: Sequence[Record]) -> str:
-    total = report.summarize(task, found)
+def _scores_table(task: Task, run: Run, records: Sequence[Record]) -> str:
+    total = report.summarize(task, records)
     rows = []
     for metric, one in total.metrics.items():
         span = (

@@ -117,7 +117,7 @@ def create_run(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "-o names the folder of the run")
     if (folder / ANSWERS_FILE).exists() and not (folder / SETTINGS_FILE).exists():
-        raise UsageError(f"{folder / ANSWERS_FILE} is there and is no run's", "Name another folder: -o DIR")
+        raise UsageError(f"{folder / ANSWERS_FILE} exists and belongs to no run", "Name another folder: -o DIR")
     run = Run(folder, about, rows)
     (folder / IMAGES_FOLDER).mkdir(parents=True, exist_ok=True)
     with run.lock():

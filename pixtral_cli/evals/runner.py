@@ -22,7 +22,7 @@ from pixtral_cli.util.parallel import JOIN_SECONDS, Cancellation, ProgressRate
 
 @dataclass(frozen=True, slots=True)
 class EvalPlan:
-    """What is asked, and the engine that answers. `judge` is set for judged tasks."""
+    """The task, its rows, and the engine that answers. `judge` is set for judged tasks."""
 
     task: Task
     data: Dataset
@@ -71,9 +71,9 @@ def run_eval(plan: EvalPlan, into: Run, *, concurrency: int = 1) -> Generator[Ev
     worker = _Worker(plan, into, Cancellation())
     rows = plan.data.rows(set(rows_asked) - done)
     with into.lock(), closing(_in_parallel(worker, rows, concurrency, 2 * concurrency)) as answered:
-        for found in answered:
-            into.append(found)
-            progress.row(found)
+        for records in answered:
+            into.append(records)
+            progress.row(records)
             yield progress.progress()
 
 
@@ -204,11 +204,11 @@ class _Outcome:
     seconds: float = 0.0
 
 
-def scores_by_question(found: Iterable[Record], metric: str) -> dict[str, Scored]:
+def scores_by_question(records: Iterable[Record], metric: str) -> dict[str, Scored]:
     """Each question's score in a metric, by its key; the questions of a row are one cluster."""
     return {
         record["key"]: Scored(str(record["row"]), record["scores"][metric], record["weights"].get(metric, 1.0))
-        for record in found
+        for record in records
         if metric in record["scores"]
     }
 
@@ -224,14 +224,14 @@ class _Progress:
         self._scores: list[Scored] = []
         self._pace = ProgressRate(total, done)
 
-    def row(self, found: Sequence[Record]) -> None:
+    def row(self, records: Sequence[Record]) -> None:
         """One more row is done."""
         self._done += 1
-        self.add(found)
+        self.add(records)
 
-    def add(self, found: Sequence[Record]) -> None:
-        self._scores += scores_by_question(found, self._metric).values()
-        self._failed += sum(1 for record in found if record["error"])
+    def add(self, records: Sequence[Record]) -> None:
+        self._scores += scores_by_question(records, self._metric).values()
+        self._failed += sum(1 for record in records if record["error"])
 
     def progress(self) -> EvalProgress:
         score = standard_interval(self._scores) if self._scores else None

@@ -93,12 +93,12 @@ def open_or_create_run(
 
 def current_versions(planned: EvalPlan) -> dict[str, Any]:
     """The versions of this process, of the engine's server and of the judge's. Raises Unreachable."""
-    found: dict[str, Any] = dict(versions.local_versions())
+    current: dict[str, Any] = dict(versions.local_versions())
     if reported := engine_versions(planned.engine):
-        found["server"] = reported
+        current["server"] = reported
     if planned.judge and (reported := engine_versions(planned.judge.engine)):
-        found["judge"] = reported
-    return found
+        current["judge"] = reported
+    return current
 
 
 def run_settings(options: EvalOptions, planned: EvalPlan) -> dict[str, Any]:

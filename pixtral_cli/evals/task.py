@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pixtral_cli.images.image import Image
 
 Metric: TypeAlias = Callable[[str, Sequence[str]], float]
-LETTERS = string.ascii_uppercase
+CHOICE_LETTERS = string.ascii_uppercase
 
 
 class BadRow(Exception):
@@ -56,7 +56,7 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the model is asked: a conversation that ends with the user, then `follow_ups`, each after an answer.
+    """A question to the model: a conversation that ends with the user, then `follow_ups`, each after an answer.
 
     `groups`: the groups its score counts for; `given`: values that the marker needs and the model does not see.
     """
@@ -134,7 +134,7 @@ def marker(**metrics: Metric) -> Marker:
 
 def lettered_choices(choices: Sequence[str]) -> str:
     """Choices as lettered lines."""
-    return "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+    return "\n".join(f"{letter}. {choice}" for letter, choice in zip(CHOICE_LETTERS, choices, strict=False))
 
 
 _IMAGE_MARK = re.compile(r"<image (\d+)>")

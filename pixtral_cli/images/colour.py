@@ -38,7 +38,7 @@ def usable(profile: bytes, mode: str) -> bool:
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
-    """What converts such pixels to sRGB; None for a profile that is sRGB, or that cannot be used."""
+    """The transform of such pixels to sRGB; None for a profile that is sRGB, or that cannot be used."""
     from PIL import ImageCms
 
     try:

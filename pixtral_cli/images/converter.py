@@ -14,7 +14,7 @@ from typing import Any
 
 from pixtral_cli.errors import ImageError
 
-MEMORY = 3 << 30  # bytes of addresses
+ADDRESS_SPACE_LIMIT = 3 << 30  # bytes of addresses
 SECONDS = 60  # of computing
 SIDE = 2048  # pixels of a PDF page's longer side: twice what is sent, so that a crop reads small print
 LOSSY = ("AVIF", "HEIF")  # what was compressed with losses becomes a JPEG, all else a PNG
@@ -46,7 +46,7 @@ def limit() -> None:
     with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_LIMIT, ADDRESS_SPACE_LIMIT))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -137,7 +137,7 @@ def encode(picture: Any, *, lossy: bool) -> tuple[bytes, str]:
 
 
 def _pages(order: dict[str, Any], data: bytes) -> Iterator[tuple[str, Any]]:
-    """The wanted pages of a PDF, rendered by pdfium; the first line says how many there are."""
+    """The chosen pages of a PDF, rendered by pdfium; the first line says how many there are."""
     from pypdfium2 import PdfDocument, PdfiumError
 
     from pixtral_cli.images.pages import page_numbers

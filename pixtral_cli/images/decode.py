@@ -1,4 +1,4 @@
-"""From checked bytes to upright RGB pixels, with Pillow. The limits of size are checked in `formats`."""
+"""Decodes checked bytes to upright RGB pixels, with Pillow. The limits of size are checked in `formats`."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from PIL.ImageFile import ImageFile
 
 from pixtral_cli import compat
 from pixtral_cli.images.colour import to_srgb
-from pixtral_cli.images.formats import JPEG_END
+from pixtral_cli.images.headers import JPEG_END
 from pixtral_cli.images.transform import Box, Transform, size_in_patches
 from pixtral_cli.util.lru import LruCache
 
@@ -128,15 +128,15 @@ def _upright(image: "PILImage", crop: Box | None = None) -> "PILImage":
 
 def _load(image: "PILImage") -> None:
     """Decode; pictures too large to keep one at a time, since each may take a gigabyte (WebP)."""
-    promised = image.size
+    declared = image.size
     with _large_decode_lock if _memory(image) > CACHE_BYTES else nullcontext():
         image.load()
-    if image.size != promised:  # seen in damaged HEIC
+    if image.size != declared:  # seen in damaged HEIC
         raise ValueError("the decoder gives another size than the header")
 
 
 def _raw_mode(image: "PILImage") -> str:
-    """How the pixels lie in the file, by Pillow's name, such as "RGB;16B"."""
+    """Pillow's name of the pixel format in the file, such as "RGB;16B"."""
     tiles = getattr(image, "tile", ())
     args = tiles[0][3] if tiles else ""
     return args if isinstance(args, str) else ""
@@ -187,7 +187,7 @@ def _orientation(image: "PILImage") -> int:
 
 
 def _stored_box(box: Box, turn: int, stored: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Where an upright box lies in the picture as stored: left, top, right, bottom."""
+    """An upright box in the coordinates of the picture as stored: left, top, right, bottom."""
     left, top, right, bottom = box.edges
     width, height = stored
     if turn >= 5:

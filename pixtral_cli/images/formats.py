@@ -1,45 +1,19 @@
-"""What the first bytes of a file say: its format and its size in pixels, or why it is refused. Decodes nothing."""
+"""The format of an image file, and the limits of its size; other files are refused by what they are."""
 
 import re
 import struct
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NoReturn
 
 from pixtral_cli.errors import ImageError
+from pixtral_cli.images.headers import HEADER_PARSERS, MAX_PIXELS, Header, MalformedHeader
 from pixtral_cli.util.sanitize import visible
 
-MAX_BYTES = 20_000_000
-MAX_PIXELS = 64 * 1024 * 1024  # binary, so that what phones sell as 64 megapixels fits
+MAX_IMAGE_BYTES = 20_000_000
 MAX_MESSAGE = 120
-_MAX_SEGMENTS = (
-    50_000  # chunks, blocks or stray bytes walked before a file is called hostile; an honest one has far fewer
-)
-_SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans; a progressive JPEG has about ten scans
 _TO_PNG = "Convert it to PNG or JPEG first."
 SAVE_AGAIN = "Save or download it again."
 PICTURE_EXTENSIONS = frozenset(("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "heic", "heif", "avif", "bmp", "dib", "ico", "jp2", "j2k", "jpf", "jpx", "pbm", "pgm", "pnm", "ppm", "tif", "tiff", "svg", "psd", "pdf"))  # fmt: skip
 _PAGES = re.compile(r"#[\d,-]{1,40}$")
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """`width` and `height` are as stored, before EXIF turns the picture.
-
-    `texts`: a PNG holds more text than a decoder should unpack. `ended`: False for a JPEG without an end marker.
-    """
-
-    format: str
-    width: int
-    height: int
-    animated: bool = False
-    texts: bool = False
-    ended: bool = True
-
-
-class _Malformed(Exception):
-    """The walk through a file's structure met something that is not allowed."""
 
 
 def refuse(name: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
@@ -48,20 +22,20 @@ def refuse(name: str, why: str, hint: str = "", cause: BaseException | None = No
 
 
 def refuse_too_many_bytes(name: str) -> NoReturn:
-    refuse(name, f"larger than {MAX_BYTES // 10**6} MB", "Scale it down, or save it as JPEG.")
+    refuse(name, f"larger than {MAX_IMAGE_BYTES // 10**6} MB", "Scale it down, or save it as JPEG.")
 
 
 def read_header(data: bytes, name: str) -> Header:
     """Format and size of a picture within the limits; anything else is an `ImageError` that says what it looks like."""
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_IMAGE_BYTES:
         refuse_too_many_bytes(name)
     kind = _format(data) or _refuse_by_content(data, name)
     try:
-        header = _READERS[kind](data)
-    except (_Malformed, IndexError, struct.error) as error:
+        header = HEADER_PARSERS[kind](data)
+    except (MalformedHeader, IndexError, struct.error) as error:
         refuse(
             name,
-            str(error) if isinstance(error, _Malformed) else f"this {display_name(kind)} is cut short",
+            str(error) if isinstance(error, MalformedHeader) else f"this {display_name(kind)} is cut short",
             SAVE_AGAIN,
             error,
         )
@@ -107,169 +81,6 @@ def rare_format(data: bytes) -> str:
     return rare_formats.kind_of(data)
 
 
-def _png(data: bytes) -> Header:
-    """Walk the chunks of what is not too large, each with its checksum: Pillow looks at that of no IDAT."""
-    width, height = struct.unpack_from(">II", data, 16)
-    if data[12:16] != b"IHDR":
-        raise _Malformed("this PNG is damaged")
-    if width * height > MAX_PIXELS:
-        return Header("PNG", width, height)
-    at, animated, texts, unpacked = 8, False, False, 0
-    for _ in range(_MAX_SEGMENTS):
-        (length,) = struct.unpack_from(">I", data, at)
-        kind = data[at + 4 : at + 8]
-        (checksum,) = struct.unpack_from(">I", data, at + 8 + length)
-        if zlib.crc32(memoryview(data)[at + 4 : at + 8 + length]) != checksum:
-            raise _Malformed("this PNG is damaged (wrong checksum)")
-        animated |= kind == b"acTL" and struct.unpack_from(">I", data, at + 8)[0] > 1
-        if kind in _TEXTS:
-            texts |= kind != b"tEXt" or length > _SHORT_TEXT
-            unpacked += _unpacked(data[at + 8 : at + 8 + length], kind, _MAX_TEXT - unpacked)
-            if unpacked >= _MAX_TEXT:
-                raise _Malformed(f"this PNG is damaged (its text unpacks to over {_MAX_TEXT // 10**6} MB)")
-        if kind == b"IEND":
-            return Header("PNG", width, height, animated, texts=texts)
-        at += length + 12
-    raise _Malformed("this PNG is damaged")
-
-
-_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_SHORT_TEXT = 10_000  # bytes that Pillow may read
-_MAX_TEXT = 80_000_000  # bytes of all texts, unpacked
-
-
-def _unpacked(chunk: bytes, kind: bytes, most: int) -> int:
-    """How many bytes a text chunk holds, as far as `most`; no more of it is unpacked than a megabyte at a time."""
-    keyword, _, rest = chunk.partition(b"\0")
-    packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
-    if not packed:
-        return len(chunk)
-    stream = rest[1:] if kind == b"zTXt" else rest[2:].partition(b"\0")[2].partition(b"\0")[2]
-    inflater, size = zlib.decompressobj(), len(keyword)
-    try:
-        while stream and size < most and not inflater.eof:
-            size += len(inflater.decompress(stream, 1 << 20))
-            stream = inflater.unconsumed_tail
-    except zlib.error:
-        return size  # whoever reads the text may mind; nobody here does
-    return size
-
-
-def without_texts(data: bytes) -> bytes:
-    """A PNG, walked before, without its text chunks."""
-    kept, at = [data[:8]], 8
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        if data[at + 4 : at + 8] not in _TEXTS:
-            kept.append(data[at : at + 12 + length])
-        at += length + 12
-    return b"".join(kept)
-
-
-def _jpeg(data: bytes) -> Header:
-    """Size from the start of frame. Where a picture comes in several scans, each is a pass over all of it: bound them."""
-    width = height = components = scans = 0
-    progressive, ended = False, True
-    for marker, at in _segments(data):
-        if marker in _JPEG_FRAMES and not components:
-            height, width, components = struct.unpack_from(">HHB", data, at + 5)
-            progressive = marker in _JPEG_PROGRESSIVE
-        elif marker == _START_OF_SCAN:
-            scans += 1
-            if width * height * (scans - 1) > _SCAN_BUDGET:
-                raise _Malformed("this JPEG has too many scans")
-            if not progressive and data[at + 4] == components:
-                ended = data.find(JPEG_END, at) >= 0
-                break
-    if not components or not scans:
-        raise _Malformed("this JPEG is damaged")
-    return Header("JPEG", width, height, ended=ended)
-
-
-def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and position of each segment, up to the end of image; entropy-coded data is passed over."""
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        if at + 4 > len(data) or data[at : at + 2] == b"\xff\xd9":
-            return
-        marker = data[at + 1]
-        if data[at] != 0xFF or marker in (0x00, 0xFF):
-            at += 1  # stray and fill bytes are allowed between segments
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-        else:
-            yield marker, at
-            at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
-            if marker == _START_OF_SCAN:
-                following = _AFTER_SCAN.search(data, at)
-                at = following.start() if following else len(data)
-    raise _Malformed("this JPEG is damaged")
-
-
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-_START_OF_SCAN = 0xDA
-JPEG_END = b"\xff\xd9"
-_AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-
-
-def _gif(data: bytes) -> Header:
-    """Size of screen and first frame together (Pillow grows the one to hold the other), and whether a second follows."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at = 13 + _palette_bytes(flags)
-    frames = 0
-    for _ in range(_MAX_SEGMENTS):
-        block = data[at] if frames == 0 or at < len(data) else 0x3B
-        if block == 0x2C:
-            frames += 1
-            if frames > 1:
-                break
-            left, top, right, bottom, flags = struct.unpack_from("<HHHHB", data, at + 1)
-            width, height = max(width, left + right), max(height, top + bottom)
-            at = _skip_blocks(data, at + 11 + _palette_bytes(flags))
-        elif block == 0x21:
-            at = _skip_blocks(data, at + 2)
-        elif block == 0x3B:
-            break
-        else:
-            at += 1
-    if not frames:
-        raise _Malformed("this GIF is damaged (it holds no picture)")
-    return Header("GIF", width, height, animated=frames > 1)
-
-
-def _palette_bytes(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _skip_blocks(data: bytes, at: int) -> int:
-    """The position behind a chain of sub-blocks. An honest file of 20 MB has at most 80,000 of them."""
-    for _ in range(2 * _MAX_SEGMENTS):
-        if at >= len(data) or not data[at]:
-            return at + 1
-        at += data[at] + 1
-    raise _Malformed("this GIF is damaged (too many blocks)")
-
-
-def _webp(data: bytes) -> Header:
-    """Canvas size. The three kinds of first chunk are those of the WebP container specification."""
-    if int.from_bytes(data[4:8], "little") + 8 > len(data):
-        raise _Malformed("this WebP is cut short")
-    kind, animated = data[12:16], False
-    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
-        width, height = (value & 0x3FFF for value in struct.unpack_from("<HH", data, 26))
-    elif kind == b"VP8L" and data[20] == 0x2F:
-        (bits,) = struct.unpack_from("<I", data, 21)
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    elif kind == b"VP8X":
-        animated = bool(data[20] & 2)
-        width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-    else:
-        raise _Malformed("this WebP is damaged")
-    return Header("WEBP", width, height, animated)
-
-
-_READERS = {"PNG": _png, "JPEG": _jpeg, "GIF": _gif, "WEBP": _webp}
 _OTHER_FORMATS = (
     (rb"II[*+]\x00|MM\x00[*+]", "a TIFF file"),
     (rb"BM....\x00\x00\x00\x00", "a BMP file"),

@@ -14,7 +14,7 @@ from pixtral_cli.images.transform import UNCHANGED, Box, Transform
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-    from pixtral_cli.images.formats import Header
+    from pixtral_cli.images.headers import Header
 
 _URL = re.compile(r"https?://\S|file:/|data:[\w.+-]+/[\w.+-]+[;,]|data:[;,]", re.IGNORECASE)
 
@@ -82,16 +82,16 @@ def load(source: str, *, allow_private: bool = False, typed: bool = False, all_f
 
     `typed` says that the user named it at the prompt or as a flag: then a URL may lead to a private address, as with
     `allow_private`, and it may be of any format, as with `all_formats`; else PNG, JPEG, WebP and GIF alone are read.
-    Raises `ImageError`, and `NetworkError` if a URL cannot be had.
+    Raises `ImageError`, and `NetworkError` if a URL cannot be fetched.
     """
     from pixtral_cli.images import sources
 
-    found = sources.read(source, allow_private=allow_private or typed)
-    return _checked(*found, all_formats=all_formats or typed)
+    content = sources.read(source, allow_private=allow_private or typed)
+    return _checked(*content, all_formats=all_formats or typed)
 
 
 def load_all(source: str, *, typed: bool = False, all_formats: bool = False) -> list[Image]:
-    """What a source means when it may be a document: the pages of `report.pdf#2-4` or `scan.tif#2`, else one image.
+    """The images of a source that may be a document: the pages of `report.pdf#2-4` or `scan.tif#2`, else one image.
 
     See `load`. A PDF is read only where all formats are.
     """
@@ -102,37 +102,43 @@ def load_all(source: str, *, typed: bool = False, all_formats: bool = False) -> 
     named = pages.split_pages(str(path)) if path and (typed or all_formats) else None
     if path is None or named is None or (path.exists() and not pages.is_pdf(str(path))):
         return [load(source, typed=typed, all_formats=all_formats)]
-    file, wanted = Path(named[0]), named[1]
+    file, numbers_text = Path(named[0]), named[1]
     if pages.is_pdf(named[0]):
         sources.check_document(file, source)
-        found = isolated.pdf_pages(file, wanted, file.name)
-        shown = [replace(from_bytes(each.data, file.name), name=visible(f"{file.name}{each.page}")) for each in found]
-        return [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]] if not wanted and shown[1:] else shown
+        pages_found = isolated.pdf_pages(file, numbers_text, file.name)
+        shown = [
+            replace(from_bytes(each.data, file.name), name=visible(f"{file.name}{each.page}")) for each in pages_found
+        ]
+        return (
+            [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]]
+            if not numbers_text and shown[1:]
+            else shown
+        )
     data, where, name = sources.read(str(file), allow_private=False)
-    numbers = pages.page_numbers(wanted, isolated.count_pages(data, where), name)
+    numbers = pages.page_numbers(numbers_text, isolated.count_pages(data, where), name)
     return [_checked(data, where, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
 
 
 def from_stdin(stream: BinaryIO) -> Image:
-    """The picture, of any format, whose bytes come on a stream. Raises `ImageError`."""
+    """The picture, of any format, on a stream. Raises `ImageError`."""
     from pixtral_cli.images import sources
 
     return from_bytes(sources.read_stream(stream, "stdin"), "stdin", all_formats=True)
 
 
 def from_bytes(data: bytes, name: str, *, all_formats: bool = False) -> Image:
-    """Bytes that are at hand as a checked image. Raises `ImageError`."""
+    """Bytes as a checked image. Raises `ImageError`."""
     return _checked(data, name, name, all_formats=all_formats)
 
 
 def _checked(data: bytes, where: str, name: str, *, all_formats: bool = False, page: int = 0) -> Image:
-    """Check header and limits and decode once, as proof that it can be done. Errors name `where`.
+    """Check header and limits and that the image decodes. Errors name `where`.
 
     A rarer format becomes PNG or JPEG first, in a process of its own. `page` is that of a TIFF, 0 for the first one.
     """
     import hashlib
 
-    from pixtral_cli.images import formats
+    from pixtral_cli.images import formats, headers
     from pixtral_cli.util.sanitize import visible
 
     notes: tuple[str, ...] = ()
@@ -142,7 +148,7 @@ def _checked(data: bytes, where: str, name: str, *, all_formats: bool = False, p
         data, notes = isolated.convert(data, kind, where, page)
     header = formats.read_header(data, where)
     if header.format == "PNG" and header.texts:
-        data = formats.without_texts(data)
+        data = headers.without_texts(data)
     if header.format == "JPEG" and not header.ended:
         data, notes = _ended(data, where), (*notes, "its end is missing; all of its pixels are there")
     sha256 = hashlib.sha256(data).hexdigest()
@@ -154,11 +160,11 @@ def _checked(data: bytes, where: str, name: str, *, all_formats: bool = False, p
 
 def _ended(data: bytes, where: str) -> bytes:
     """A JPEG without an end marker with one, if no pixel is missing. Raises `ImageError`."""
-    from pixtral_cli.images import decode, formats
+    from pixtral_cli.images import decode, formats, headers
 
     try:
         if decode.is_complete_jpeg(data):
-            return data.rstrip(b"\xff") + formats.JPEG_END
+            return data.rstrip(b"\xff") + headers.JPEG_END
     except decode.DECODE_ERRORS as error:
         formats.refuse(where, "this JPEG is damaged", formats.SAVE_AGAIN, error)
     return formats.refuse(where, "this JPEG is cut short", formats.SAVE_AGAIN)
@@ -169,7 +175,7 @@ def _noted(image: Image, note: str) -> Image:
 
 
 def _upright_size(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int, int]:
-    """Upright width and height of a picture that decodes."""
+    """Decode; returns width and height, upright."""
     from pixtral_cli.images import decode, formats
 
     try:

@@ -17,7 +17,7 @@ from typing import Any
 from pixtral_cli.errors import ImageError
 from pixtral_cli.images import rare_formats
 from pixtral_cli.images.formats import (
-    MAX_BYTES,
+    MAX_IMAGE_BYTES,
     SAVE_AGAIN,
     check_size,
     display_name,
@@ -25,7 +25,7 @@ from pixtral_cli.images.formats import (
     refuse_too_many_bytes,
 )
 
-TIMEOUT = 60.0  # seconds for all pages that are asked for
+CONVERSION_TIMEOUT = 60.0  # seconds for all pages that are asked for
 INSTALL = {
     "pillow_heif": ("reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`."),
     "pypdfium2": ("reading PDF pages needs one more package", "Run `pip install 'pixtral[pdf]'`."),
@@ -49,12 +49,12 @@ def convert(data: bytes, kind: str, where: str, page: int = 0) -> tuple[bytes, t
         refuse(where, "a PDF, of which pages can be sent", "Name it by its path: --image report.pdf#1")
     if kind == "HEIF" and not _has("pillow_heif"):
         refuse(where, *INSTALL["pillow_heif"])
-    found = _stored(data, kind, where, page or 1)
-    check_size(found.width, found.height, where)
+    stored = _stored(data, kind, where, page or 1)
+    check_size(stored.width, stored.height, where)
     [picture] = _run({"kind": kind, "page": page or 1}, data, where)
-    if found.pages == 1 or page:
+    if stored.pages == 1 or page:
         return picture.data, ()
-    return picture.data, (f"page 1 of {found.pages}; name another by #2",)
+    return picture.data, (f"page 1 of {stored.pages}; name another by #2",)
 
 
 def _has(package: str) -> bool:
@@ -72,7 +72,7 @@ def count_pages(data: bytes, where: str) -> int:
 
 
 def _stored(data: bytes, kind: str, where: str, page: int) -> rare_formats.Stored:
-    if len(data) > MAX_BYTES:
+    if len(data) > MAX_IMAGE_BYTES:
         refuse_too_many_bytes(where)
     try:
         return rare_formats.size(data, kind, page)
@@ -100,12 +100,17 @@ def _run(order: dict[str, Any], data: bytes, where: str) -> list[Picture]:
             command,
             input=data,
             capture_output=True,
-            timeout=TIMEOUT,
+            timeout=CONVERSION_TIMEOUT,
             check=False,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])},
         )
     except subprocess.TimeoutExpired as error:
-        refuse(where, f"reading this {kind} takes longer than {TIMEOUT:.0f} seconds", "Convert it to PNG first.", error)
+        refuse(
+            where,
+            f"reading this {kind} takes longer than {CONVERSION_TIMEOUT:.0f} seconds",
+            "Convert it to PNG first.",
+            error,
+        )
     return list(_answer(done.stdout, where, kind))
 
 

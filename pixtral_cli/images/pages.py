@@ -1,4 +1,4 @@
-"""Pages of a document as pictures: `report.pdf#2-4`, `scan.tif#2`. Which pages are meant; reading them is `isolated`'s."""
+"""The page numbers in `report.pdf#2-4` and `scan.tif#2`. Reading pages is in `isolated`."""
 
 import re
 
@@ -11,8 +11,8 @@ _PAGES = re.compile(r"(?i)(.*\.(pdf|tiff?))(?:#(\d{1,6}(?:-\d{1,6})?(?:,\d{1,6}(
 
 def split_pages(name: str) -> tuple[str, str] | None:
     """The path and the pages of `report.pdf#2-4`; None for a name that is no PDF's or TIFF's."""
-    found = _PAGES.fullmatch(name)
-    return (found[1], found[3] or "") if found else None
+    match = _PAGES.fullmatch(name)
+    return (match[1], match[3] or "") if match else None
 
 
 def is_pdf(path: str) -> bool:
@@ -29,7 +29,7 @@ def page_numbers(pages: str, count: int, name: str) -> list[int]:
         first, _, last = piece.partition("-")
         low, high = int(first), int(last or first)
         if not 1 <= low <= high <= count:
-            there = "one page" if count == 1 else f"pages 1 to {count}"
-            raise ImageError(f"{visible(name)} has no page {piece}", f"It has {there}")
+            valid = "one page" if count == 1 else f"pages 1 to {count}"
+            raise ImageError(f"{visible(name)} has no page {piece}", f"It has {valid}")
         numbers += range(low, high + 1)
     return list(dict.fromkeys(numbers))

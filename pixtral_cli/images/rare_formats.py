@@ -51,36 +51,36 @@ HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 def size(data: bytes, kind: str, page: int = 1) -> Stored:
     """Width, height and pages by the format's own header. Raises Malformed, IndexError or struct.error."""
-    found = _READERS[kind](data, page)
-    if not 0 < found.width <= MAX_SIDE or not 0 < found.height <= MAX_SIDE:
-        raise Malformed(f"is {found.width} × {found.height} pixels")
-    return found
+    stored = _READERS[kind](data, page)
+    if not 0 < stored.width <= MAX_SIDE or not 0 < stored.height <= MAX_SIDE:
+        raise Malformed(f"is {stored.width} × {stored.height} pixels")
+    return stored
 
 
 # TIFF
 
 
 def _tiff(data: bytes, page: int) -> Stored:
-    """Walk the chain of directories, each seen once; of the wanted page check that all its pieces are in the file."""
+    """Walk the chain of directories, each seen once; check that all pieces of page number `page` are in the file."""
     order, big = ("<" if data[:2] == b"II" else ">"), data[2:4] in (b"+\0", b"\0+")
     at = struct.unpack_from(f"{order}Q", data, 8)[0] if big else struct.unpack_from(f"{order}I", data, 4)[0]
     seen: set[int] = set()
-    wanted: dict[int, list[int]] = {}
+    page_tags: dict[int, list[int]] = {}
     while at:
         if at in seen:
             raise Malformed("has pages that lead back to themselves")
         if len(seen) == MAX_PAGES:
             raise Malformed(f"has more than {MAX_PAGES:,} pages")
         seen.add(at)
-        tags, at = _directory(data, at, order, big, wanted=len(seen) == page)
-        wanted = wanted or tags
-    if not wanted:
+        tags, at = _directory(data, at, order, big, read_tags=len(seen) == page)
+        page_tags = page_tags or tags
+    if not page_tags:
         raise Malformed(f"has no page {page}; it has {len(seen)}")
-    width, height = (wanted.get(tag, [0])[0] for tag in (256, 257))
-    _check_pieces(wanted, len(data))
-    if wanted.get(277, [1])[0] > 8 or max(wanted.get(258, [1])) > 64:
+    width, height = (page_tags.get(tag, [0])[0] for tag in (256, 257))
+    _check_pieces(page_tags, len(data))
+    if page_tags.get(277, [1])[0] > 8 or max(page_tags.get(258, [1])) > 64:
         raise Malformed("has more channels or bits than a picture")
-    if wanted.get(322, [0])[0] * wanted.get(323, [0])[0] > MAX_SIDE * 1024:
+    if page_tags.get(322, [0])[0] * page_tags.get(323, [0])[0] > MAX_SIDE * 1024:
         raise Malformed("has tiles that are too large")
     return Stored(width, height, len(seen))
 
@@ -89,24 +89,24 @@ _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _TIFF_TAGS = {256, 257, 258, 273, 277, 279, 322, 323, 324, 325}
 
 
-def _directory(data: bytes, at: int, order: str, big: bool, *, wanted: bool) -> tuple[dict[int, list[int]], int]:
+def _directory(data: bytes, at: int, order: str, big: bool, *, read_tags: bool) -> tuple[dict[int, list[int]], int]:
     """The tags of one directory that matter here (none unless `wanted`), and where the next one begins."""
-    count_form, entry, room = ("Q", 20, 8) if big else ("H", 12, 4)
+    count_form, entry, value_bytes = ("Q", 20, 8) if big else ("H", 12, 4)
     (count,) = struct.unpack_from(order + count_form, data, at)
     start = at + struct.calcsize(order + count_form)
     if count > 4096:
         raise Malformed("has too many tags")
     tags: dict[int, list[int]] = {}
-    for place in range(start, start + count * entry, entry) if wanted else ():
+    for place in range(start, start + count * entry, entry) if read_tags else ():
         tag, kind = struct.unpack_from(f"{order}HH", data, place)
         (number,) = struct.unpack_from(order + ("Q" if big else "I"), data, place + 4)
-        value = place + entry - room
+        value = place + entry - value_bytes
         if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES:
             continue
         if number > MAX_PIECES:
             raise Malformed("has too many pieces")
         form = f"{order}{number}{_TIFF_TYPES[kind]}"
-        if struct.calcsize(form) > room:
+        if struct.calcsize(form) > value_bytes:
             (value,) = struct.unpack_from(order + ("Q" if big else "I"), data, value)
         tags[tag] = list(struct.unpack_from(form, data, value))
     (following,) = struct.unpack_from(order + ("Q" if big else "I"), data, start + count * entry)
@@ -164,12 +164,12 @@ _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]{0,500}\n){1,50}?(\d{1,9})(?:\s|#[^\n]{0,
 
 
 def _pnm(data: bytes, page: int) -> Stored:
-    found = _PNM.match(data[:60_000])
-    if not found:
+    match = _PNM.match(data[:60_000])
+    if not match:
         raise Malformed("is damaged")
-    width, height = int(found[1]), int(found[2])
+    width, height = int(match[1]), int(match[2])
     least = {b"P4": (width + 7) // 8 * height, b"P5": width * height, b"P6": 3 * width * height}.get(data[:2], 0)
-    if found.end() + least > len(data):
+    if match.end() + least > len(data):
         raise Malformed("is cut short")
     return Stored(width, height)
 
@@ -198,13 +198,13 @@ def boxes(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]
 
 def _jpeg2000(data: bytes, page: int) -> Stored:
     """The codestream's own size: it is what the decoder allocates; a file around it must say the same."""
-    start, promised = 0, None
+    start, declared = 0, None
     if not data.startswith(b"\xff\x4f"):
         for kind, content, stop in boxes(data, 0, len(data)):
             if kind == b"jp2h":
                 for inner, at, _ in boxes(data, content, stop):
                     if inner == b"ihdr":
-                        promised = struct.unpack_from(">II", data, at)[::-1]
+                        declared = struct.unpack_from(">II", data, at)[::-1]
             elif kind == b"jp2c":
                 start = content
                 break
@@ -212,10 +212,10 @@ def _jpeg2000(data: bytes, page: int) -> Stored:
         raise Malformed("is damaged")
     right, bottom, left, top, tile_width, tile_height = struct.unpack_from(">6I", data, start + 8)
     (components,) = struct.unpack_from(">H", data, start + 40)
-    found = (right - left, bottom - top)
-    if (promised and promised != found) or not 0 < components <= 5 or not tile_width or not tile_height:
+    size = (right - left, bottom - top)
+    if (declared and declared != size) or not 0 < components <= 5 or not tile_width or not tile_height:
         raise Malformed("contradicts itself about its size")
-    return Stored(*found)
+    return Stored(*size)
 
 
 def _heif(data: bytes, page: int) -> Stored:
@@ -229,8 +229,8 @@ def _heif(data: bytes, page: int) -> Stored:
                 continue
             for inner, start, last in boxes(data, properties, end):
                 if inner == b"ipco":
-                    found = boxes(data, start, last)
-                    sizes += [struct.unpack_from(">II", data, at + 4) for name, at, _ in found if name == b"ispe"]
+                    items = boxes(data, start, last)
+                    sizes += [struct.unpack_from(">II", data, at + 4) for name, at, _ in items if name == b"ispe"]
     if not sizes:
         raise Malformed("is damaged")
     return Stored(*max(sizes, key=lambda size: size[0] * size[1]))

@@ -1,4 +1,4 @@
-"""Fetches the bytes that a source names: a path, `~`, file://, http(s) or data URL. Leaves what they are to `headers`."""
+"""Fetches the bytes that a source names: a path, `~`, file://, http(s) or data URL."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
-from pixtral_cli.images.formats import MAX_BYTES, refuse, refuse_too_many_bytes
+from pixtral_cli.images.formats import MAX_IMAGE_BYTES, refuse, refuse_too_many_bytes
 from pixtral_cli.util.sanitize import visible
 
 MAX_DOCUMENT = 200_000_000  # bytes of a PDF
@@ -25,7 +25,7 @@ class SourceBytes(NamedTuple):
 
 
 def read(source: str, *, allow_private: bool) -> SourceBytes:
-    """Raises `ImageError`, or `NetworkError` if a URL cannot be had."""
+    """Raises `ImageError`, or `NetworkError` if a URL cannot be fetched."""
     if not source:
         refuse("image", "an empty name", "Name a PNG, JPEG, WebP or GIF file.")
     scheme = match[1].lower() if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", source)) else ""
@@ -33,7 +33,7 @@ def read(source: str, *, allow_private: bool) -> SourceBytes:
         from pixtral_cli.util import net
 
         where = net.redacted_url(source)
-        data = net.fetch(source, allow_private=allow_private, limit=MAX_BYTES).data
+        data = net.fetch(source, allow_private=allow_private, limit=MAX_IMAGE_BYTES).data
         return SourceBytes(data, where, where.rpartition("/")[2] or where)
     if scheme == "data":
         return SourceBytes(_data_url(source), "data URL", "data URL")
@@ -69,7 +69,7 @@ def check_document(path: Path, source: str) -> None:
 
 def read_stream(stream: BinaryIO, name: str) -> bytes:
     """All of a stream, refused as soon as it is over the limit."""
-    data = stream.read(MAX_BYTES + 1)
+    data = stream.read(MAX_IMAGE_BYTES + 1)
     if not data:
         refuse(name, "nothing came in", "Pipe a picture into it: `pixtral ask --image - … < picture.png`.")
     return data
@@ -83,9 +83,9 @@ def _file(source: str) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             _check_kind(status.st_mode, source)
-            if status.st_size > MAX_BYTES:
+            if status.st_size > MAX_IMAGE_BYTES:
                 refuse_too_many_bytes(source)
-            return file.read(MAX_BYTES + 1)
+            return file.read(MAX_IMAGE_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
         refuse(source, why, _hint_for(error), error)
@@ -131,7 +131,7 @@ def _data_url(url: str) -> bytes:
     comma = url.find(",")
     if comma < 0:
         refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL)
-    if len(url) - comma > MAX_BYTES * 4 // 3 + 1000:
+    if len(url) - comma > MAX_IMAGE_BYTES * 4 // 3 + 1000:
         refuse_too_many_bytes("data URL")
     data = unquote_to_bytes(url[comma + 1 :])
     if not url[:comma].lower().endswith(";base64"):

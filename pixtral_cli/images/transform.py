@@ -1,4 +1,4 @@
-"""What is done to an upright picture before it is shown or sent: a quarter turn, a crop, a size in whole patches."""
+"""The transform of an upright picture before it is shown or sent: quarter turns, a crop, a size in whole patches."""
 
 import json
 import math
@@ -61,7 +61,7 @@ class Transform:
         return self.crop and self.crop.turned(-self.rotate, self.turned_size(size))
 
     def to_json(self) -> dict[str, Any]:
-        """Its fields that change something: `{"rotate": 90, "crop": [left, top, width, height]}`."""
+        """The fields that change something: `{"rotate": 90, "crop": [left, top, width, height]}`."""
         box = self.crop
         return ({"rotate": self.rotate} if self.rotate else {}) | (
             {"crop": [box.left, box.top, box.width, box.height]} if box else {}
@@ -78,7 +78,7 @@ class Transform:
         return cls(Box(*sides) if sides else None, rotate % 360)
 
     def __str__(self) -> str:
-        """As one line of JSON; "" for one that changes nothing."""
+        """One line of JSON; "" for a transform that changes nothing."""
         return json.dumps(self.to_json()) if self else ""
 
 

@@ -1,1 +1,1 @@
-"""Where weights come from: names, download, verification, removal. Never opens a tensor."""
+"""Models on this machine and on the hub: names, download, verification, removal."""

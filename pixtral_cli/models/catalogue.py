@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 TOKENS = 8192  # for which there is to be room beside the weights
-WORKING = 1 << 30  # bytes for what is computed between the weights and the cache
-TOKENIZER = 17_000_000  # bytes of tekken.json
-BITS = {"none": 16.0, "8bit": 8.0, "4bit": 4.25}  # of one packed weight and its share of a scale
+WORKING_BYTES = 1 << 30  # bytes for what is computed between the weights and the cache
+TOKENIZER_BYTES = 17_000_000  # bytes of tekken.json
+BITS_PER_WEIGHT = {"none": 16.0, "8bit": 8.0, "4bit": 4.25}  # of one packed weight and its share of a scale
 APACHE, RESEARCH = "Apache 2.0", "Mistral Research License"
 
 
@@ -25,7 +25,7 @@ class Vision:
     merge: int = 2
 
     def parameters(self, dim: int) -> int:
-        """Of the encoder and of what joins it to a decoder of width `dim`."""
+        """Number of parameters of the encoder and of the adapter to a decoder of width `dim`."""
         hidden = self.hidden
         layer = 4 * hidden**2 + 3 * hidden * self.intermediate + 2 * hidden
         merger = hidden**2 * self.merge**2 + hidden if self.merge > 1 else 0
@@ -67,28 +67,32 @@ class Shape:
 
     @property
     def token_bytes(self) -> int:
-        """Of KV cache a token, in 16 bits."""
+        """Bytes of KV cache of a token, in 16 bits."""
         return self.layers * 2 * self.kv_heads * self.head_dim * 2
 
     def weights(self, quantize: str = "none") -> int:
         """Bytes of the weights in memory."""
-        return int(2 * (self.parameters - self.packable) + self.packable * BITS[quantize] / 8)
+        return int(2 * (self.parameters - self.packable) + self.packable * BITS_PER_WEIGHT[quantize] / 8)
 
     def memory(self, quantize: str = "none", tokens: int = TOKENS) -> int:
         """Bytes of the weights, of the KV cache of so many tokens, and of what is computed between them."""
-        return self.weights(quantize) + tokens * self.token_bytes + WORKING
+        return self.weights(quantize) + tokens * self.token_bytes + WORKING_BYTES
 
     def read_a_token(self, quantize: str = "none", tokens: int = TOKENS // 2) -> int:
         """Bytes read from memory to decode one token in mid-conversation: the layers, the output and the KV cache."""
-        return int(self.packable * BITS[quantize] / 8) + 2 * self.vocabulary * self.dim + tokens * self.token_bytes
+        return (
+            int(self.packable * BITS_PER_WEIGHT[quantize] / 8)
+            + 2 * self.vocabulary * self.dim
+            + tokens * self.token_bytes
+        )
 
-    def fits(self, room: int) -> str:
+    def fits(self, budget: int) -> str:
         """The widest format whose `memory` is within `room` bytes: none (16 bits), 8bit, 4bit; "" when none is."""
-        return next((name for name in BITS if self.memory(name) <= room), "")
+        return next((name for name in BITS_PER_WEIGHT if self.memory(name) <= budget), "")
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Shape | None":
-        """From the content of a params.json; None when it lacks a size."""
+        """The shape in the content of a params.json; None when it lacks a size."""
         vision = params.get("vision_encoder") or {}
         try:
             encoder = Vision(
@@ -126,7 +130,7 @@ class Entry:
     @property
     def download(self) -> int:
         """About how many bytes a download takes."""
-        return self.shape.weights("8bit" if self.fp8 else "none") + TOKENIZER
+        return self.shape.weights("8bit" if self.fp8 else "none") + TOKENIZER_BYTES
 
 
 _SMALL = Shape(5120, 40, 32_768)
@@ -179,12 +183,12 @@ def find(name: str) -> Entry | None:
     return BY_NAME.get(base) or BY_REPO.get(base)
 
 
-def recommended(room: int, unknown: Iterable[str] = ()) -> Entry | None:
-    """The best model that fits into so many bytes in some format; `unknown` are params.json keys no engine here knows."""
-    return next(fitting(room, unknown), None)
+def recommended(budget: int, unknown: Iterable[str] = ()) -> Entry | None:
+    """The best model that fits into so many bytes; `unknown` are params.json keys that no engine here supports."""
+    return next(fitting(budget, unknown), None)
 
 
-def fitting(room: int, unknown: Iterable[str] = ()) -> Iterator[Entry]:
+def fitting(budget: int, unknown: Iterable[str] = ()) -> Iterator[Entry]:
     """The models that fit into so many bytes, the best first; those that think first come last."""
     refused = {*unknown}
-    return (entry for entry in CATALOGUE if entry.shape.fits(room) and not refused & {*entry.needs})
+    return (entry for entry in CATALOGUE if entry.shape.fits(budget) and not refused & {*entry.needs})

@@ -1,6 +1,6 @@
 """The one place that talks with the Hugging Face hub: what a repository holds, and a file's bytes. Its errors become ours.
 
-Its client's own downloads start again from nothing after a kill (a partial file has a random name), which nobody wants of
+Its client's own downloads start again from nothing after a kill (a partial file has a random name), which is too long for
 25 GB (`python -m benchmarks.pulls` measures both); so bytes are asked for here, with Range, and `pull` keeps them.
 Session, headers, token and errors are the client's.
 """
@@ -176,7 +176,7 @@ class Hub:
             ) from error
 
     def _refusal(self, error: "HfHubHTTPError", repo: str, revision: str | None) -> PixtralError:
-        """What the hub's refusal means to the user."""
+        """The error for a refusal of the hub."""
         from huggingface_hub import errors
 
         page, status = f"{self.endpoint}/{repo}", error.response.status_code
@@ -189,7 +189,7 @@ class Hub:
         if isinstance(error, errors.RevisionNotFoundError):
             return ModelError(f"{repo} has no revision {revision!r}", f"See {page}/commits/main")
         if isinstance(error, errors.EntryNotFoundError):
-            return ModelError(f"A file of {repo} is gone from the hub", f"See {page}/tree/main")
+            return ModelError(f"A file of {repo} is no longer on the hub", f"See {page}/tree/main")
         if status == 401 and "credentials" in error.response.headers.get("x-error-message", "").lower():
             return ModelError("The hub refuses your token", "Make a new one, then " + LOG_IN)
         if isinstance(error, errors.RepositoryNotFoundError) or status in (401, 404):
@@ -201,7 +201,7 @@ class Hub:
 
 
 def offline_error(name: str) -> NetworkError:
-    """The error when something is wanted of the hub and asking it is forbidden."""
+    """The error when the hub is needed and the network is off."""
     return NetworkError(
         f"{name} is not whole on this machine, and offline is set",
         "Without --offline, PIXTRAL_OFFLINE and HF_HUB_OFFLINE it can be fetched",
@@ -209,7 +209,7 @@ def offline_error(name: str) -> NetworkError:
 
 
 def _connection_error_text(error: Exception) -> str:
-    """What a connection did, as the end of a sentence about the hub."""
+    """The reason of a failed connection, as the end of a sentence about the hub."""
     import httpx2
 
     if isinstance(error, httpx2.TimeoutException):

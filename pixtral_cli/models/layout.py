@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PARAMS = "params.json"
-TOKENIZER = "tekken.json"
-WEIGHTS = "consolidated.safetensors"
+PARAMS_FILE = "params.json"
+TOKENIZER_FILE = "tekken.json"
+WEIGHTS_FILE = "consolidated.safetensors"
 INDEX = "consolidated.safetensors.index.json"
 CONFIG = "config.json"
 TRANSFORMERS_TOKENIZER = "tokenizer.json"
@@ -62,9 +62,9 @@ class Format:
         return lack + [name for name in whole or [self.weights] if name not in have]
 
 
-MISTRAL = Format("mistral", PARAMS, (TOKENIZER,), WEIGHTS, INDEX, PICKLE)
+MISTRAL = Format("mistral", PARAMS_FILE, (TOKENIZER_FILE,), WEIGHTS_FILE, INDEX, PICKLE)
 TRANSFORMERS = Format(
-    "transformers", CONFIG, (TOKENIZER, TRANSFORMERS_TOKENIZER), TRANSFORMERS_WEIGHTS, TRANSFORMERS_INDEX
+    "transformers", CONFIG, (TOKENIZER_FILE, TRANSFORMERS_TOKENIZER), TRANSFORMERS_WEIGHTS, TRANSFORMERS_INDEX
 )
 
 
@@ -75,7 +75,7 @@ def choose_format(names: Collection[str], mistral: Collection[str] = (), transfo
     """
     if not MISTRAL.missing(names, mistral):
         return MISTRAL
-    if not TRANSFORMERS.missing(names, transformers) or (CONFIG in names and PARAMS not in names):
+    if not TRANSFORMERS.missing(names, transformers) or (CONFIG in names and PARAMS_FILE not in names):
         return TRANSFORMERS
     return MISTRAL
 

@@ -38,7 +38,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a name means before anything is looked up: a folder, or a repository and perhaps a revision of it."""
+    """A parsed name of a model, before anything is looked up: a folder, or a repository and possibly a revision."""
 
     name: str
     folder: Path | None = None
@@ -62,16 +62,16 @@ def resolve(
     if asked := name or configured:
         return find(parse(asked, aliases))
     memory = memory or installed()
-    here = [(entry, folder) for entry in CATALOGUE if (folder := _downloaded(entry.repo, None))]
-    for entry, folder in here:
+    downloaded = [(entry, folder) for entry in CATALOGUE if (folder := _downloaded(entry.repo, None))]
+    for entry, folder in downloaded:
         if _can_run(folder, memory.model_limit(), unknown):
             note = f"Using {entry.name}, the best downloaded model that fits"
             return Model(entry.name, folder, entry.repo, revision_of(folder), note)
-    return Model(DEMO, demo_folder(), note=_demo_note([entry for entry, _ in here], memory, unknown))
+    return Model(DEMO, demo_folder(), note=_demo_note([entry for entry, _ in downloaded], memory, unknown))
 
 
 def parse(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> Reference:
-    """What a name means: `demo`, a short name, a folder, or a repository `org/name`, the last three with `@revision`.
+    """Parse a name: `demo`, a short name, a folder, or a repository `org/name`, the last three with `@revision`.
 
     `aliases` are the user's own names for such names. Raises ModelError when it can be none of them.
     """
@@ -96,7 +96,7 @@ def similar(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> list[str]:
     from difflib import get_close_matches
 
     known = {other.lower(): other for other in (DEMO, *REPOS, *REPOS.values(), *aliases)}
-    return [known[found] for found in get_close_matches(name.lower(), known, 3, 0.6)]
+    return [known[close] for close in get_close_matches(name.lower(), known, 3, 0.6)]
 
 
 def find(reference: Reference) -> Model:
@@ -112,12 +112,12 @@ def find(reference: Reference) -> Model:
 
 
 def hub_cache(env: Mapping[str, str] = os.environ) -> Path:
-    """Where huggingface_hub keeps what it downloads, by its own rules, without loading it."""
+    """The cache folder of huggingface_hub, by its own rules, without loading it."""
     return _env_path(env, "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or _hub_home(env) / "hub"
 
 
 def token_file(env: Mapping[str, str] = os.environ) -> Path:
-    """Where `hf auth login` keeps its token."""
+    """The file in which `hf auth login` stores its token."""
     return _env_path(env, "HF_TOKEN_PATH") or _hub_home(env) / "token"
 
 
@@ -132,7 +132,7 @@ def demo_folder() -> Path:
 
 
 def vendor_home() -> Path:
-    """Where Mistral's own instructions put models."""
+    """The folder into which Mistral's own instructions put models."""
     return _expanded("~/mistral_models")
 
 
@@ -181,7 +181,7 @@ def read_ref(home: Path, revision: str) -> str | None:
 
 
 def repair_hint(folder: Path) -> str:
-    """What to do about a damaged file of the model in that folder."""
+    """The hint about a damaged file of the model in that folder."""
     if repo_of(folder):
         return f"Fetch it again: pixtral pull {snapshot_name(folder)}"
     if folder == demo_folder():
@@ -192,11 +192,11 @@ def repair_hint(folder: Path) -> str:
     return "Copy or download that file again"
 
 
-def _can_run(folder: Path, room: int, unknown: Collection[str]) -> bool:
+def _can_run(folder: Path, budget: int, unknown: Collection[str]) -> bool:
     """Whether a checkpoint fits into so many bytes in some format, and asks for nothing that is unknown."""
     params = layout.params(folder)
     shape = Shape.of(params)
-    return not any(params.get(key) for key in unknown) and (shape is None or bool(shape.fits(room)))
+    return not any(params.get(key) for key in unknown) and (shape is None or bool(shape.fits(budget)))
 
 
 def _demo_note(unfit: Sequence[Entry], memory: Memory, unknown: Collection[str]) -> str:
@@ -219,7 +219,7 @@ def _model_in_folder(name: str, folder: Path) -> Model:
     if lack := layout.missing(folder):
         raise ModelError(
             f"{folder / lack[0]} is missing",
-            repair_hint(folder) if {layout.PARAMS, layout.CONFIG} & {*have} else FORMAT_HINT,
+            repair_hint(folder) if {layout.PARAMS_FILE, layout.CONFIG} & {*have} else FORMAT_HINT,
         )
     return Model(name, folder, repo_of(folder), revision_of(folder))
 
@@ -242,7 +242,7 @@ def _portable_name(folder: Path) -> str:
 def _expanded(path: str) -> Path:
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # ~somebody whom this machine does not know
+    except RuntimeError:  # ~name of an unknown user
         return Path(path)
 
 

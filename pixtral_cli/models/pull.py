@@ -1,6 +1,6 @@
 """Gets a model whole: checks what is here, fetches the rest, goes on after a cut or a kill, compares every byte's hash.
 
-Files go to the hub's standard cache, as its client lays it out, so other programs find them there and theirs are found here.
+Files go to the hub's standard cache, as its client lays it out, so that both use each other's files.
 """
 
 import errno
@@ -78,7 +78,7 @@ def _read_config(plan: DownloadPlan, hub: Hub) -> bytes:
 
 
 def check_local(reference: Reference) -> Generator[Progress | Pulled, None, None]:
-    """What `pull` is when the hub must not be asked: the model is here and sound, or an error says so."""
+    """`pull` without the network: checks that the model is here and sound, else raises."""
     try:
         model = names.find(reference)
     except ModelError as error:
@@ -95,7 +95,7 @@ def check_local(reference: Reference) -> Generator[Progress | Pulled, None, None
 
 
 def damaged_error(folder: Path, finding: FileCheck) -> ModelError:
-    """The error that a finding is: the file and how to mend it."""
+    """The error for a damaged file: its name and how to repair it."""
     return ModelError(f"{folder / finding.file} {finding.detail}", names.repair_hint(folder))
 
 
@@ -121,7 +121,7 @@ class _FileDownload:
 
     @property
     def source(self) -> Path | None:
-        """Where bytes of this file are already; the pointer is a file itself where there are no symbolic links."""
+        """The path that holds this file's bytes already; the pointer itself where there are no symbolic links."""
         return next((path for path in (self.blob, self.pointer, self.partial) if path.is_file()), None)
 
     @property
@@ -157,15 +157,15 @@ def _check_local_files(plan: DownloadPlan, home: Path) -> Generator[Progress, No
     """Hash what is here of each file: what is right is kept, what is wrong removed. Returns the parts still to be fetched."""
     parts = [_FileDownload.of(file, home, plan.commit) for file in plan.files]
     sources = [part.source for part in parts]
-    seen, total = 0, sum(source.stat().st_size for source in sources if source)
+    done, total = 0, sum(source.stat().st_size for source in sources if source)
     for part, source in zip(parts, sources, strict=True):
         if source is None:
             continue
         with source.open("rb") as stream:
             while piece := stream.read(verify.CHUNK):
                 part.add(piece)
-                seen += len(piece)
-                yield Progress("Checking", part.file.name, seen, total)
+                done += len(piece)
+                yield Progress("Checking", part.file.name, done, total)
         if part.right:
             part.keep(source)
         elif source != part.partial or part.done >= part.file.size:

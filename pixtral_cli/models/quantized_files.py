@@ -1,4 +1,4 @@
-"""Where a model's quantized weights are kept, beneath the cache folder. Makes and reads none."""
+"""The paths of a model's quantized weights in the cache folder."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ def quantized_path(cache: Path, folder: Path, scheme: str) -> Path:
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """What the weights were made of: another value when a file of the checkpoint was written anew."""
+    """Identifies the checkpoint that the weights were made of: changes when one of its files is written anew."""
     status = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _weights(folder)]
     return hashlib.sha256(repr(status).encode()).hexdigest()
 

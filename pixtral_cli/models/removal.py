@@ -26,10 +26,10 @@ class Removal:
 
 
 def plan_removal(reference: Reference) -> Removal:
-    """How to remove a model, or one revision of it, from the hub's cache, with the quantized weights made of it.
+    """The plan to remove a model, or one revision of it, from the hub's cache, with the quantized weights made of it.
 
     Of a folder elsewhere only those quantized weights are removed. Raises UsageError for the demo and for a folder with
-    nothing of ours, ModelError when there is nothing to remove, or when a link stands where the cache has a folder.
+    nothing of ours, ModelError when there is nothing to remove, or when there is a link in place of a folder of the cache.
     """
     if reference.folder == names.demo_folder():
         raise UsageError("The demo is part of pixtral and cannot be removed", "See the others: pixtral models")
@@ -58,27 +58,27 @@ def plan_removal(reference: Reference) -> Removal:
 
 
 def _quantized_only(folder: Path) -> Removal:
-    """What pixtral has made of a checkpoint that somebody else put there."""
+    """The files that pixtral has derived from a checkpoint that it did not download."""
     if not layout.files(folder):
         raise ModelError(f"{folder}: there is no model in this folder", names.LIST_HINT)
     made = quantized_files.existing_files(config.paths().cache, folder)
     if not made:
         raise UsageError(
-            f"pixtral did not put the model into {folder}", "If nobody needs it, remove that folder yourself"
+            f"pixtral did not put the model into {folder}", "If it is not needed, remove that folder yourself"
         )
     return Removal(tuple((file, _size(file)) for file in made), lambda: _unlink(made))
 
 
 def _cached_files(home: Path, snapshots: list[Path]) -> Iterator[Path]:
     """The model's files in these snapshots and the blobs that no other file needs; where nothing is left, all that is there."""
-    going = [snapshot / file.name for snapshot in snapshots for file in layout.files(snapshot)]
-    staying = [file for file in _files_in(home / "snapshots") if file not in {*going}]
+    files = [snapshot / file.name for snapshot in snapshots for file in layout.files(snapshot)]
+    staying = [file for file in _files_in(home / "snapshots") if file not in {*files}]
     if not staying:
         yield from _files_in(home)
         return
     needed = {file.readlink().name for file in staying if file.is_symlink()}
-    blobs = {home / "blobs" / file.readlink().name for file in going if file.is_symlink()}
-    yield from going
+    blobs = {home / "blobs" / file.readlink().name for file in files if file.is_symlink()}
+    yield from files
     yield from sorted(blob for blob in blobs if blob.name not in needed and blob.is_file() and not blob.is_symlink())
     yield from sorted((home / "blobs").glob("*.incomplete"))
     kept = {file.relative_to(home / "snapshots").parts[0] for file in staying}
@@ -108,7 +108,7 @@ def _unlink(files: list[Path]) -> None:
 
 
 def _remove_empty_folders(home: Path) -> None:
-    """From the deepest up; a link to a folder is not one."""
+    """The folders below this one, the deepest first; a link to a folder is none."""
     for place, _, _ in os.walk(home, topdown=False):
         if not os.path.islink(place) and not os.listdir(place):  # noqa: PTH114, PTH208
             Path(place).rmdir()

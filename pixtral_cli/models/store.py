@@ -50,9 +50,9 @@ def describe(name: str, folder: Path, partial: int = 0) -> InstalledModel:
     files = layout.files(folder)
     size = _bytes(files) + partial
     revision = names.revision_of(folder)
-    if found := verify.quick_check(folder):
-        state: State = "incomplete" if found.state == "missing" else "damaged"
-        return InstalledModel(name, folder, size, state, revision, f"{found.file} {found.detail}")
+    if problem := verify.quick_check(folder):
+        state: State = "incomplete" if problem.state == "missing" else "damaged"
+        return InstalledModel(name, folder, size, state, revision, f"{problem.file} {problem.detail}")
     return InstalledModel(name, folder, size, "built in" if name == names.DEMO else "complete", revision)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pixtral_cli.errors import ModelError
 from pixtral_cli.models.layout import CONFIG
 
-HINT = "Take the model in mistral format: params.json, tekken.json and consolidated.safetensors"
+MISTRAL_FORMAT_HINT = "Take the model in mistral format: params.json, tekken.json and consolidated.safetensors"
 TEXT_DEFAULTS: dict[str, dict[str, Any]] = {
     "mistral": {
         "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
@@ -149,7 +149,7 @@ def _vision(config: dict[str, Any], name: str) -> dict[str, Any]:
 def _object(config: dict[str, Any], key: str, name: str) -> dict[str, Any]:
     value = config.get(key)
     if not isinstance(value, dict):
-        raise ModelError(f"{CONFIG} of {name} has no {key!r}", HINT)
+        raise ModelError(f"{CONFIG} of {name} has no {key!r}", MISTRAL_FORMAT_HINT)
     return value
 
 
@@ -160,4 +160,6 @@ def _check(config: dict[str, Any], expected: dict[str, Any], name: str) -> None:
 
 
 def _refusal(name: str, what: str) -> ModelError:
-    return ModelError(f"{CONFIG} of {name} asks for {what}, which the local engine cannot run"[:160], HINT)
+    return ModelError(
+        f"{CONFIG} of {name} asks for {what}, which the local engine cannot run"[:160], MISTRAL_FORMAT_HINT
+    )

@@ -32,7 +32,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """What a check says of a file: ok (as recorded), unknown (well formed, no hash recorded), damaged or missing."""
+    """The result of checking a file: ok (as recorded), unknown (well formed, no hash recorded), damaged or missing."""
 
     file: str
     size: int
@@ -43,7 +43,7 @@ class FileCheck:
 def quick_check(folder: Path) -> FileCheck | None:
     """The first file of a model that is missing, cut short or no model file; None when its form is sound.
 
-    Reads headers alone, so it takes a millisecond for any size; flipped bits are found by `examine` only.
+    Reads headers alone, so it takes a millisecond for any size; flipped bits are found by `full_check` only.
     """
     for name in layout.missing(folder):
         return FileCheck(name, 0, "missing", "is missing")
@@ -70,29 +70,29 @@ def full_check(folder: Path) -> Generator[Progress | FileCheck, None, None]:
 
 
 def recorded_hash(file: Path) -> str | None:
-    """The hash that was recorded for a file: a SHA-256, or git's hash of small files. None when nobody recorded one.
+    """The hash that was recorded for a file: a SHA-256, or git's hash of small files. None when none was recorded.
 
     The hub's cache names a blob by its hash, `snapshot_download(local_dir=…)` leaves a note beside, and a folder may
     bring a SHA256SUMS.
     """
-    found = [file.readlink().name] if file.is_symlink() else []
+    digests = [file.readlink().name] if file.is_symlink() else []
     note = file.parent / ".cache" / "huggingface" / "download" / f"{file.name}.metadata"
-    found += _lines(note)[1:2]
-    found += [
+    digests += _lines(note)[1:2]
+    digests += [
         line.split()[0] for line in _lines(file.parent / SUMS) if line.split()[1:] in ([file.name], ["*" + file.name])
     ]
-    return next((digest for digest in found if SHA256.fullmatch(digest) or GIT_BLOB.fullmatch(digest)), None)
+    return next((digest for digest in digests if SHA256.fullmatch(digest) or GIT_BLOB.fullmatch(digest)), None)
 
 
 def hasher(digest: str, size: int) -> "hashlib._Hash":
-    """What computes a hash of the kind that `digest` is: git's blob hash when it has 40 digits, else SHA-256."""
+    """A hasher of the kind of `digest`: git's blob hash when it has 40 digits, else SHA-256."""
     if GIT_BLOB.fullmatch(digest):
         return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     return hashlib.sha256()
 
 
 def format_problem(file: Path) -> str | None:
-    """What is wrong with a file's form, as the end of a sentence about it; None when nothing is. Reads little."""
+    """The fault in a file's format, as the end of a sentence about it; None without one. Reads headers only."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(512)
@@ -118,7 +118,7 @@ def _text_problem(head: bytes) -> str | None:
 
 
 def foreign_content(head: bytes) -> str | None:
-    """What a file with this beginning is, when it is one of the things that arrive in place of weights."""
+    """The kind of a file with this beginning, if it is one that often arrives in place of weights."""
     start = head.lstrip().lower()
     if not start:
         return "is empty"

@@ -27,7 +27,7 @@ class AnswerQueue:
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """A place in the queue; raises Full when there is none."""
+        """A place in the queue; raises QueueFull when there is none."""
         if self.pending >= self._limit:
             raise QueueFull
         self.pending += 1

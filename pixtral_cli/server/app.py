@@ -47,7 +47,7 @@ MB = 1_000_000
 
 @dataclass(frozen=True)
 class ServiceOptions:
-    """What is served, to whom, and within which limits.
+    """The served model, the access rules, and the limits.
 
     `trusted`: the only client is this machine's owner, whose requests another pixtral has checked; errors name files,
     and /v1/status answers. `window`: the context window once known; `alive`: whether the engine answers now; `deaths`:
@@ -303,10 +303,10 @@ class _Handlers:
         return JSONResponse({"keep_alive": seconds})
 
     async def version(self, request: Request) -> Response:
-        found = {"version": __version__, **versions.local_versions()}
+        reported = {"version": __version__, **versions.local_versions()}
         with contextlib.suppress(PixtralError):  # a worker that is down is left out
-            found |= await asyncio.to_thread(engine_versions, self._engine)
-        return JSONResponse(found)
+            reported |= await asyncio.to_thread(engine_versions, self._engine)
+        return JSONResponse(reported)
 
     async def show_metrics(self, request: Request) -> Response:
         waiting = self.queue.pending - self.queue.running

@@ -23,7 +23,7 @@ ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where `pixtral serve` listens, whom it lets in, and its limits."""
+    """The address of `pixtral serve`, its access rules and limits."""
 
     host: str = "127.0.0.1"
     port: int = 8000

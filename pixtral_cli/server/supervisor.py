@@ -55,7 +55,7 @@ class WorkerSupervisor:
 
     @property
     def doing(self) -> str:
-        """What its engine does before it can answer; "" when there is nothing to say."""
+        """The engine's work before it can answer, in words; "" when there is none."""
         return self._process.doing if self._process else ""
 
     def start(self) -> None:
@@ -85,7 +85,7 @@ class WorkerSupervisor:
                 self.report = None
                 if not self._stopping.is_set():
                     self.deaths += 1
-                    log.error("The engine died (%s); starting it anew.", _exit_text(status))
+                    log.error("The engine ended (%s); it is started again.", _exit_text(status))
             except PixtralError as error:
                 if self._stopping.is_set():
                     return

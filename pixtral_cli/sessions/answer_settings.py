@@ -1,4 +1,4 @@
-"""What shapes the answers of a conversation besides its messages: kept with its session, restored when that is resumed."""
+"""The settings of a conversation's answers: saved with its session, restored when that is resumed."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ MAX_TOLD = 60  # characters of a value in a note
 
 @dataclass(frozen=True, slots=True)
 class AnswerSettings:
-    """Who answered and how. `engine` is "" in a session that an older version saved; `server` is the URL of another's model.
+    """The model, the engine and the sampling of an answer. `engine` is "" in a session that an older version saved; `server` is a remote URL.
 
     `sampling` holds the fields of a `Sampling`; `changed` names those that were not what the model's vendor recommends.
     `template` is the one that questions went through, `values` what was put in its places.
@@ -41,14 +41,14 @@ class AnswerSettings:
         cls, model: str, engine: str, server: str, sampling: Sampling, usual: Sampling, template: str = "",
         values: Mapping[str, str] | None = None,
     ) -> "AnswerSettings":  # fmt: skip
-        """Those of an answer that is about to be asked for; `usual` is how the model is asked when nothing is set."""
+        """Those of an answer that is about to be asked for; `usual` is the sampling when nothing is set."""
         names = [each.name for each in fields(Sampling) if each.name not in OF_ONE_REQUEST]
-        found = {name: getattr(sampling, name) for name in names}
-        changed = [name for name, value in found.items() if value != getattr(usual, name)]
-        return cls(model, engine, server, found, changed, template, dict(values or {}))
+        used = {name: getattr(sampling, name) for name in names}
+        changed = [name for name, value in used.items() if value != getattr(usual, name)]
+        return cls(model, engine, server, used, changed, template, dict(values or {}))
 
     def to_json(self) -> dict[str, Any]:
-        """As a session keeps them; a value that is no JSON is left out."""
+        """The JSON that a session stores; a value that is no JSON is left out."""
         sampling = {name: json.loads(text) for name, value in self.sampling.items() if (text := _json(value))}
         about = {name: getattr(self, name) for name in ("model", "engine", "server", "template")}
         changed = [name for name in self.changed if name in sampling]
@@ -56,7 +56,7 @@ class AnswerSettings:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "AnswerSettings":
-        """From what a session kept; what makes no sense here is left out."""
+        """Read from the JSON of a session; invalid values are left out."""
         words = {name: str(kept.get(name) or "") for name in ("model", "engine", "server", "template")}
         sampling = {
             name: read for name, value in _table(kept, "sampling").items() if (read := _read(name, value)) != (name,)
@@ -78,7 +78,7 @@ class AnswerSettings:
 def as_before_notes(
     kept: AnswerSettings, restored: Mapping[str, Any], model: str, engine: str, server: str, more: Sequence[str] = ()
 ) -> list[str]:
-    """What was restored of a resumed conversation, `more` included, and who answered before if that is another now."""
+    """Notes about the restored settings of a resumed conversation, `more` included, and about a changed model."""
     back = [described(restored)] * bool(restored) + list(more)
     back += [f"server {server}"] if server and server == kept.server else []
     lines = [f"As before: {', '.join(back)}"] if back else []
@@ -111,7 +111,7 @@ def _read(name: str, value: Any) -> Any:
         return (name,)
     if isinstance(value, list):
         return tuple(map(str, value))
-    if value is None or name not in config.SETTINGS:
+    if value is None or name not in config.SETTING_TYPES:
         right = value is None or isinstance(value, dict if name == "schema" else int | float)
         return value if right else (name,)
     try:

@@ -1,4 +1,4 @@
-"""The session database: one SQLite file, opened for each piece of work; its making, migration and care. Leaves rows to `records`."""
+"""The session database: one SQLite file, opened for each operation; its creation, migration and checks."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.sessions import rows
-from pixtral_cli.sessions.salvage import PAGE
+from pixtral_cli.sessions.salvage import PAGE_SIZE
 from pixtral_cli.util import atomic
 from pixtral_cli.util.locks import FileLock
 
@@ -35,7 +35,7 @@ class SaveError(PixtralError):
 
 
 class Database:
-    """The file `sessions.db` of a folder. `notes` gathers what the user must be told, a line each."""
+    """The file `sessions.db` of a folder. `notes` collects messages for the user, a line each."""
 
     def __init__(self, folder: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
         self.folder = folder
@@ -80,7 +80,7 @@ class Database:
             return attempt()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
-        if self.file.stat().st_size < PAGE:
+        if self.file.stat().st_size < PAGE_SIZE:
             raise rows.DamagedRow("cut short")  # SQLite would take it for a new one, but it was put in place whole
         try:
             with contextlib.closing(self._connect()) as connection:
@@ -102,7 +102,7 @@ class Database:
         connection.create_function("fold", 1, str.casefold, deterministic=True)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what is removed is gone, for `salvage` too
+        connection.execute("PRAGMA secure_delete = ON")  # what is removed cannot be salvaged either
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
@@ -171,7 +171,7 @@ class Database:
         os.close(handle)
         try:
             with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
-                connection.execute(f"PRAGMA page_size = {PAGE}")
+                connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 self._migrate(connection)
                 connection.execute(WRITE)
                 with connection:
@@ -192,7 +192,7 @@ class Database:
 
     @contextlib.contextmanager
     def _words(self) -> Iterator[None]:
-        """What SQLite and the system say, in our words."""
+        """The message for an error of SQLite or the system."""
         try:
             yield
         except (sqlite3.Error, rows.DamagedRow) as error:

@@ -1,4 +1,4 @@
-"""All saved conversations: start, resume, fork, find, list, search, remove. Leaves one conversation's saving to `session`."""
+"""All saved conversations: start, resume, fork, find, list, search, remove."""
 
 import itertools
 import sqlite3
@@ -30,7 +30,7 @@ NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a list shows of a session: `messages` are those of the branch shown, `images` those of all branches.
+    """A session in a list: `messages` are those of the branch shown, `images` those of all branches.
 
     `branch` is the one shown, counted from 1, of so many `branches`.
     `origin` is the session it was forked from, times are seconds since 1970.
@@ -76,7 +76,7 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """What was removed; `kept` are sessions left alone because they are open somewhere."""
+    """The result of pruning; `kept` are sessions that were not removed because they are open in another process."""
 
     sessions: tuple[Summary, ...]
     kept: tuple[Summary, ...]
@@ -119,7 +119,7 @@ class Sessions:
         return session
 
     def add(self, messages: Sequence[Message], *, system: str | None = None, model: str = "") -> Session:
-        """A session that was said elsewhere, on disk at once."""
+        """A session from a conversation that exists already, saved at once."""
         stamp = Stamp(self._clock())
         session = Session(
             self.database,
@@ -168,15 +168,15 @@ class Sessions:
 
     def find(self, prefix: str) -> Summary:
         """The session whose id begins with `prefix`. Raises UsageError when there is none, or several."""
-        wanted = prefix.strip().lower()
+        start = prefix.strip().lower()
         where = f"WHERE substr(name, 1, ?) = ? ORDER BY name != ?, {TOUCHED} DESC, updated DESC"
-        found = self._summaries(where, len(wanted), wanted, wanted)
-        if not found or not wanted:
+        summaries = self._summaries(where, len(start), start, start)
+        if not summaries or not start:
             raise UsageError(f"There is no session {prefix!r}.", "See: pixtral sessions")
-        if len(found) > 1 and found[0].id != wanted:
-            names = ", ".join(summary.id for summary in found[:5]) + (", …" if len(found) > 5 else "")
-            raise UsageError(f"{len(found)} sessions begin with {wanted}: {names}.", "Give more letters of its id")
-        return found[0]
+        if len(summaries) > 1 and summaries[0].id != start:
+            names = ", ".join(summary.id for summary in summaries[:5]) + (", …" if len(summaries) > 5 else "")
+            raise UsageError(f"{len(summaries)} sessions begin with {start}: {names}.", "Give more letters of its id")
+        return summaries[0]
 
     def _summaries(self, which: str, *parameters: object) -> tuple[Summary, ...]:
         query = f"SELECT {COLUMNS} FROM sessions s {which}"
@@ -184,7 +184,7 @@ class Sessions:
         return self.database.read(lambda c: tuple(map(_summary, c.execute(query, parameters))), nothing)
 
     def settings(self, name: str) -> dict[str, Any]:
-        """What else shapes the answers of a session, by its full id; empty where nothing is known."""
+        """The stored settings of a session's answers, by its full id; empty without any."""
 
         def work(connection: sqlite3.Connection) -> dict[str, Any]:
             number = records.session_number(connection, name)
@@ -201,9 +201,9 @@ class Sessions:
                 return None
             query = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
             row = connection.execute(query, (number,)).fetchone()
-            said = records.read(connection, number, _header(row).messages)
-            snapshot, settings = records.read_branches(connection, number, [message for message, _ in said])
-            stamps = tuple(stamp for _, stamp in said[: len(snapshot.nodes)])
+            stored = records.read(connection, number, _header(row).messages)
+            snapshot, settings = records.read_branches(connection, number, [message for message, _ in stored])
+            stamps = tuple(stamp for _, stamp in stored[: len(snapshot.nodes)])
             return SavedSession(_summary(row), snapshot, stamps, settings)
 
         if saved := self.database.read(work, None):
@@ -251,9 +251,9 @@ class Sessions:
         oldest_first = reversed(self.list()[keep:])
         old = [*itertools.takewhile(lambda summary: before is None or summary.updated < before, oldest_first)][::-1]
         busy = {summary.id for summary in old if is_held(self.folder / "locks" / summary.id)}
-        going = tuple(summary for summary in old if summary.id not in busy)
-        images = 0 if dry else self._remove([summary.id for summary in going])
-        return PruneResult(going, tuple(summary for summary in old if summary.id in busy), images)
+        removed = tuple(summary for summary in old if summary.id not in busy)
+        images = 0 if dry else self._remove([summary.id for summary in removed])
+        return PruneResult(removed, tuple(summary for summary in old if summary.id in busy), images)
 
     def _remove(self, names: Sequence[str]) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -268,7 +268,7 @@ class Sessions:
 
 
 def _header(row: Sequence[Any]) -> records.Header:
-    """From COLUMNS. Raises DamagedRow."""
+    """A row of COLUMNS as a summary. Raises DamagedRow."""
     return records.Header.of(row[:-NOT_HEADER])
 
 
@@ -283,7 +283,7 @@ def _summary(row: Sequence[Any]) -> Summary:
 def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:
     """One line around the first word that is found."""
     line = " ".join(text.split())
-    at = min((found for word in words if (found := line.casefold().find(word)) >= 0), default=0)
+    at = min((place for word in words if (place := line.casefold().find(word)) >= 0), default=0)
     start = max(0, at - width // 2) if len(line) > 2 * width else 0
     piece = line[start : start + 2 * width]
     return ("…" if start else "") + piece + ("…" if start + 2 * width < len(line) else "")

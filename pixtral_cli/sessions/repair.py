@@ -1,4 +1,4 @@
-"""From the rows of a damaged session database to a whole one. Leaves finding rows to `salvage` and writing them to `records`."""
+"""Rebuilds a damaged session database from the rows that `salvage` finds."""
 
 import contextlib
 import sqlite3
@@ -40,57 +40,57 @@ def recover_sessions(file: Path, log: Path, connection: sqlite3.Connection) -> t
 
     Where a message or an image is lost, its place says so.
     """
-    found = _Recovered()
+    recovered = _Recovered()
     for rowid, row in salvage.read_rows(file, log):
         if _has_types(row, SESSION):
             with contextlib.suppress(rows.DamagedRow):
-                found.sessions[rowid] = rows.Header.of(row[1:])
+                recovered.sessions[rowid] = rows.Header.of(row[1:])
         elif _has_types(row, MESSAGE):
             row[8] = float(row[8])  # in the file, a whole number is stored as such
             if rows.intact(row[1:]):
-                found.messages[row[1]][row[2]] = (rowid, row)
+                recovered.messages[row[1]][row[2]] = (rowid, row)
         elif _has_types(row, PLACEMENT) and rows.intact(row):
-            found.placements[row[0]].append([rowid, *row])
+            recovered.placements[row[0]].append([rowid, *row])
         elif _has_types(row, BRANCHES):
-            found.branches[rowid] = row
+            recovered.branches[rowid] = row
         elif _has_types(row, DETAILS) and rows.intact([rowid, *row[1:]]):
-            found.details[rowid] = [rowid, *row[1:]]
+            recovered.details[rowid] = [rowid, *row[1:]]
         elif _has_types(row, IMAGE) and rows.image_intact(row):
-            found.images.add(row[1])
+            recovered.images.add(row[1])
             connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    sessions = sorted(found.messages.keys() | found.sessions.keys())
-    return len(sessions), sum([_session(connection, found, session) for session in sessions])
+    sessions = sorted(recovered.messages.keys() | recovered.sessions.keys())
+    return len(sessions), sum([_session(connection, recovered, session) for session in sessions])
 
 
 def _has_types(row: list[Any], kinds: tuple[Any, ...]) -> bool:
     return len(row) == len(kinds) and all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True))
 
 
-def _session(connection: sqlite3.Connection, found: _Recovered, session: int) -> bool:
+def _session(connection: sqlite3.Connection, recovered: _Recovered, session: int) -> bool:
     """Write one session; returns whether it has gaps."""
-    said, header = found.messages[session], found.sessions.get(session)
-    early = min((row[8] for _, row in said.values()), default=header.created if header else 0.0)
+    messages, header = recovered.messages[session], recovered.sessions.get(session)
+    early = min((row[8] for _, row in messages.values()), default=header.created if header else 0.0)
     history: list[tuple[Message, rows.Stamp]] = []
-    for position in range(max([header.messages if header else 0, *(last + 1 for last in said)])):
-        if position in said:
-            id_, row = said[position]
-            history.append((_message(found, id_, row), rows.Stamp(row[8], row[7])))
+    for position in range(max([header.messages if header else 0, *(last + 1 for last in messages)])):
+        if position in messages:
+            id_, row = messages[position]
+            history.append((_message(recovered, id_, row), rows.Stamp(row[8], row[7])))
         else:
             role: Role = "assistant" if history and history[-1][0].role == "user" else "user"
             history.append((Message(role, (f"[this message {LOST}",)), rows.Stamp(early)))
     number = replace(header or _rebuilt_header(history), messages=len(history)).write(connection, None)
     for position, (message, stamp) in enumerate(history):
         rows.write(connection, number, position, message, stamp)
-    snapshot, settings = _branches(found, session, [message for message, _ in history])
+    snapshot, settings = _branches(recovered, session, [message for message, _ in history])
     rows.write_branches(connection, number, snapshot, settings)
     return header is None or any(LOST in message.text for message, _ in history)
 
 
-def _branches(found: _Recovered, session: int, said: list[Message]) -> tuple[Snapshot, dict[str, Any]]:
-    if row := found.branches.get(session):
+def _branches(recovered: _Recovered, session: int, messages: list[Message]) -> tuple[Snapshot, dict[str, Any]]:
+    if row := recovered.branches.get(session):
         with contextlib.suppress(rows.DamagedRow):
-            return rows.branches(row, said)
-    return rows.guess_branches(said), {}
+            return rows.branches(row, messages)
+    return rows.guess_branches(messages), {}
 
 
 def _rebuilt_header(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:
@@ -101,18 +101,18 @@ def _rebuilt_header(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:
     return rows.Header(rows.new_id(), title, None, max(models), None, 0, min(times), max(times))
 
 
-def _message(found: _Recovered, id_: int, row: list[Any]) -> Message:
+def _message(recovered: _Recovered, id_: int, row: list[Any]) -> Message:
     """A message with what is left of its images; the others are named in the text."""
     text, count = row[4], row[5]
     placed = []
-    kept = sorted(found.placements[id_], key=lambda placement: (placement[2], placement[0]))[:count]
+    kept = sorted(recovered.placements[id_], key=lambda placement: (placement[2], placement[0]))[:count]
     for _, _, at, sha256, name, crop, _ in kept:
-        here = (
+        part = (
             Image(b"", name, "", 0, 0, sha256, rows.transform(crop))
-            if sha256 in found.images
+            if sha256 in recovered.images
             else f"[image {name} {LOST}"
         )
-        placed.append((at, here))
+        placed.append((at, part))
     parts = rows.parts(text, placed)
     lost = (f"[an image {LOST}",) * (count - len(kept))
-    return rows.with_details(Message(row[3], (*lost, *parts), bool(row[6])), found.details.get(id_))
+    return rows.with_details(Message(row[3], (*lost, *parts), bool(row[6])), recovered.details.get(id_))

@@ -1,4 +1,4 @@
-"""Messages as rows and rows as messages: the tables of the session database. Leaves files, locks and damage to others.
+"""Messages as rows and rows as messages: the tables of the session database.
 
 The text of a message is one column; its images are placements at an offset in it, and the bytes of each are there once.
 """
@@ -17,7 +17,7 @@ from pixtral_cli.chat.tree import MessageTree, Node, Snapshot
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Transform
 
-# No two tables have the same number of columns: that is how rows are told apart in a damaged file.
+# No two tables have the same number of columns: that is how their rows are distinguished in a damaged file.
 SCHEMA = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL, system TEXT, model TEXT NOT NULL,
@@ -58,16 +58,16 @@ CREATE TABLE details (
 )
 """
 
-LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
+ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
 
 
 class DamagedRow(Exception):
-    """What stands in the file is not what was written."""
+    """A row is not as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """When a message was said, in seconds since 1970, and by which model it was answered ("" for a user's)."""
+    """When a message was saved, in seconds since 1970, and which model wrote it ("" for a user's)."""
 
     created: float
     model: str = ""
@@ -75,7 +75,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What is known of a session besides its messages; times in seconds since 1970."""
+    """A session without its messages; times in seconds since 1970."""
 
     name: str
     title: str
@@ -103,7 +103,7 @@ class Header:
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> "Header":
-        """From the columns of `sessions` without its id. Raises Damaged."""
+        """A row of `sessions` without its id. Raises DamagedRow."""
         name, title, system, model, origin, messages, created, updated, right = row
         if not isinstance(created, int | float) or not isinstance(updated, int | float):
             raise DamagedRow("the time of a session")
@@ -162,8 +162,8 @@ def store_image(connection: sqlite3.Connection, image: Image) -> None:
 
 
 def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple[Message, Stamp]]:
-    """A session's messages in order. Raises Damaged where one is not as it was written, or if there are not `count`."""
-    found: dict[str, Image] = {}
+    """A session's messages in order. Raises DamagedRow where one is not as it was written, or if there are not `count`."""
+    images: dict[str, Image] = {}
     result = []
     query = "SELECT * FROM messages WHERE session = ? ORDER BY position"
     for expected, row in enumerate(connection.execute(query, (session,))):
@@ -173,7 +173,7 @@ def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple
         if row[2] != expected or not intact(row[1:]) or len(places) != row[5] or not all(map(intact, places)):
             raise DamagedRow(f"message {expected} of session {session}")
         _, _, _, role, text, _, interrupted, model, created, _ = row
-        placed = [(at, _image(connection, found, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
+        placed = [(at, _image(connection, images, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
         details = connection.execute("SELECT * FROM details WHERE message = ?", (row[0],)).fetchone()
         message = with_details(Message(role, parts(text, placed), bool(interrupted)), details)
         result.append((message, Stamp(created, model)))
@@ -185,7 +185,7 @@ def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple
 def write_branches(
     connection: sqlite3.Connection, session: int, snapshot: Snapshot, settings: Mapping[str, Any]
 ) -> None:
-    """Say how the messages of a session hang together, and what its answers are asked with."""
+    """Write the tree of a session's messages, and the settings that its answers are asked with."""
     tree = {
         "parents": [node.parent for node in snapshot.nodes],
         "failed": [index for index, node in enumerate(snapshot.nodes) if node.failed],
@@ -217,7 +217,7 @@ def shown_branch(head: int | None, tree: str) -> tuple[int, int]:
 
 
 def read_settings(connection: sqlite3.Connection, session: int) -> dict[str, Any]:
-    """What the answers of a session are asked with. Raises DamagedRow."""
+    """The stored settings of a session's answers. Raises DamagedRow."""
     row = connection.execute("SELECT * FROM branches WHERE session = ?", (session,)).fetchone()
     if row is not None and not intact(row[1:]):
         raise DamagedRow("the branches of a session")
@@ -226,24 +226,24 @@ def read_settings(connection: sqlite3.Connection, session: int) -> dict[str, Any
 
 
 def branches(row: Sequence[Any], messages: Sequence[Message]) -> tuple[Snapshot, dict[str, Any]]:
-    """From a row of `branches`. Raises DamagedRow when it is not as it was written, or of other messages."""
+    """The tree and the settings in a row of `branches`. Raises DamagedRow when it is damaged, or of other messages."""
     _, head, _, _, tree, settings, _ = row
     if not intact(row[1:]):
         raise DamagedRow("the branches of a session")
     about = json.loads(tree)
-    parents, failed, said = about["parents"], {*about["failed"]}, list(messages)
-    staged = said.pop().images if about["draft"] and said else ()
-    if len(parents) != len(said):
+    parents, failed, stored = about["parents"], {*about["failed"]}, list(messages)
+    staged = stored.pop().images if about["draft"] and stored else ()
+    if len(parents) != len(stored):
         raise DamagedRow("the branches of a session")
     nodes = tuple(
         Node(message, parent, index in failed)
-        for index, (message, parent) in enumerate(zip(said, parents, strict=True))
+        for index, (message, parent) in enumerate(zip(stored, parents, strict=True))
     )
     return Snapshot(nodes, head, staged, tuple(about["images"])), json.loads(settings)
 
 
 def guess_branches(messages: Sequence[Message]) -> Snapshot:
-    """The conversation, where nobody knows any more how it hung together: an answer after an answer is another try."""
+    """The conversation where its branches were lost: an answer after an answer is taken as another try."""
     nodes: list[Node] = []
     for index, message in enumerate(messages):
         parent = index - 1 if index else None
@@ -276,19 +276,19 @@ def parts(text: str, placed: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
     return tuple(part for part in result if part) or ("",)
 
 
-def _image(connection: sqlite3.Connection, found: dict[str, Image], sha256: str, name: str, crop: str | None) -> Image:
-    if sha256 not in found:
+def _image(connection: sqlite3.Connection, images: dict[str, Image], sha256: str, name: str, crop: str | None) -> Image:
+    if sha256 not in images:
         row = connection.execute("SELECT * FROM images WHERE sha256 = ?", (sha256,)).fetchone()
         if row is None or not image_intact(row):
             raise DamagedRow(f"image {sha256}")
         _, _, format_, width, height, data, _ = row
-        found[sha256] = Image(data, name, format_, width, height, sha256)
-    same = found[sha256]
+        images[sha256] = Image(data, name, format_, width, height, sha256)
+    same = images[sha256]
     return Image(same.data, name, same.format, same.width, same.height, sha256, transform(crop))
 
 
 def transform(text: str | None) -> Transform:
-    """What stands in the column `crop`: JSON of a transform, or (as of old) the four numbers of a crop."""
+    """The column `crop`: JSON of a transform, or (in old files) the four numbers of a crop."""
     fields = json.loads(text) if text else {}
     return Transform.from_json(fields if isinstance(fields, dict) else {"crop": fields})
 
@@ -312,23 +312,23 @@ def truncate(connection: sqlite3.Connection, session: int, start: int) -> set[st
 
 
 def delete_unused_images(connection: sqlite3.Connection, images: Iterable[str]) -> int:
-    """Delete those of the images that stand in no message any more; returns how many."""
+    """Delete those of the images that are in no message any more; returns how many."""
     unused = "DELETE FROM images WHERE sha256 = ? AND sha256 NOT IN (SELECT image FROM placements)"
     return sum(connection.execute(unused, (sha256,)).rowcount for sha256 in images)
 
 
 def delete_all_unused_images(connection: sqlite3.Connection) -> int:
-    """Delete the images that stand in no message; returns how many."""
+    """Delete the images that are in no message; returns how many."""
     return connection.execute("DELETE FROM images WHERE sha256 NOT IN (SELECT image FROM placements)").rowcount
 
 
 def new_id() -> str:
     """A short id: one of 700 million."""
-    return "".join(secrets.choice(LETTERS) for _ in range(6))
+    return "".join(secrets.choice(ID_LETTERS) for _ in range(6))
 
 
 def title(messages: Sequence[Message]) -> str:
-    """What a session is called: the first line of its first question, else its first image's name."""
+    """The title of a session: the first line of its first question, else its first image's name."""
     for message in messages:
         if message.role == "user":
             words = " ".join(_said(message).strip().partition("\n")[0].split())
@@ -338,15 +338,15 @@ def title(messages: Sequence[Message]) -> str:
 
 
 def _said(message: Message) -> str:
-    """Its words, with the numbers of the images that stand among them."""
-    said, number = "", 0
+    """The text of a message, with the numbers of the images in it."""
+    text, number = "", 0
     for part in message.parts:
         if isinstance(part, str):
-            said += part
+            text += part
         else:
             number += 1
-            said += f"#{number}" if said.strip() else ""
-    return said
+            text += f"#{number}" if text.strip() else ""
+    return text
 
 
 def utf8_text(text: str) -> str:

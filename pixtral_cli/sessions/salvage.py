@@ -1,4 +1,4 @@
-"""Rows out of a damaged SQLite file, page by page, without SQLite. Knows the file format, nothing of what the rows mean.
+"""Rows out of a damaged SQLite file, page by page, without SQLite.
 
 The format: https://www.sqlite.org/fileformat2.html. Every whole leaf page of a table gives its rows, whatever became of
 the pages above it; rows that cannot be are left out, rows that are wrong are for the reader's checksums to find.
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PAGE = 4096
+PAGE_SIZE = 4096
 LEAF = 0x0D
 INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
@@ -21,7 +21,7 @@ def read_rows(file: Path, log: Path | None = None) -> Iterator[tuple[int, list[A
     for number in range(1, pages.count + 1):
         page = pages.get(number)
         start = 100 if number == 1 else 0
-        if len(page) == PAGE and page[start] == LEAF:
+        if len(page) == PAGE_SIZE and page[start] == LEAF:
             yield from _leaf(pages, page, start)
 
 
@@ -33,12 +33,12 @@ class _Pages:
         with file.open("rb") as stream:
             self._data: bytes | mmap.mmap = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         self._newer = _committed_pages(log) if log and log.exists() else {}
-        self.count = max([size // PAGE, *self._newer])
+        self.count = max([size // PAGE_SIZE, *self._newer])
 
     def get(self, number: int) -> bytes:
         if number in self._newer:
             return self._newer[number]
-        return bytes(self._data[(number - 1) * PAGE : number * PAGE])
+        return bytes(self._data[(number - 1) * PAGE_SIZE : number * PAGE_SIZE])
 
 
 def _committed_pages(log: Path) -> dict[int, bytes]:
@@ -47,11 +47,11 @@ def _committed_pages(log: Path) -> dict[int, bytes]:
     salt = data[16:24]
     committed: dict[int, bytes] = {}
     open_: dict[int, bytes] = {}
-    for start in range(32, len(data) - PAGE - 23, PAGE + 24):
+    for start in range(32, len(data) - PAGE_SIZE - 23, PAGE_SIZE + 24):
         number, commit = struct.unpack_from(">II", data, start)
         if data[start + 8 : start + 16] != salt or not number:
             break
-        open_[number] = data[start + 24 : start + 24 + PAGE]
+        open_[number] = data[start + 24 : start + 24 + PAGE_SIZE]
         if commit:
             committed.update(open_)
             open_.clear()
@@ -60,7 +60,7 @@ def _committed_pages(log: Path) -> dict[int, bytes]:
 
 def _leaf(pages: _Pages, page: bytes, start: int) -> Iterator[tuple[int, list[Any]]]:
     count = int.from_bytes(page[start + 3 : start + 5])
-    for slot in range(start + 8, min(start + 8 + 2 * count, PAGE - 1), 2):
+    for slot in range(start + 8, min(start + 8 + 2 * count, PAGE_SIZE - 1), 2):
         try:
             size, at = _varint(page, int.from_bytes(page[slot : slot + 2]))
             rowid, at = _varint(page, at)
@@ -72,21 +72,21 @@ def _leaf(pages: _Pages, page: bytes, start: int) -> Iterator[tuple[int, list[An
 def _payload(pages: _Pages, page: bytes, at: int, size: int) -> bytes:
     """A row's bytes: those on its leaf and those on its chain of overflow pages."""
     local = size
-    if size > PAGE - 35:
-        least = (PAGE - 12) * 32 // 255 - 23
-        local = least + (size - least) % (PAGE - 4)
-        local = local if local <= PAGE - 35 else least
+    if size > PAGE_SIZE - 35:
+        least = (PAGE_SIZE - 12) * 32 // 255 - 23
+        local = least + (size - least) % (PAGE_SIZE - 4)
+        local = local if local <= PAGE_SIZE - 35 else least
     pieces = [page[at : at + local]]
     left = size - local
     following = int.from_bytes(page[at + local : at + local + 4]) if left else 0
-    if left > pages.count * PAGE:
+    if left > pages.count * PAGE_SIZE:
         raise ValueError("a row longer than the file")
     while left > 0:
         if not 1 < following <= pages.count:
             raise ValueError("a broken chain")
         over = pages.get(following)
-        pieces.append(over[4 : 4 + min(left, PAGE - 4)])
-        left -= PAGE - 4
+        pieces.append(over[4 : 4 + min(left, PAGE_SIZE - 4)])
+        left -= PAGE_SIZE - 4
         following = int.from_bytes(over[:4])
     payload = b"".join(pieces)
     if len(payload) != size:

@@ -1,4 +1,4 @@
-"""A conversation kept on disk as it happens: the `Store` of one Conversation. Leaves finding and listing to `sessions`."""
+"""A conversation that is saved as it happens: the `Store` of one Conversation."""
 
 import contextlib
 import sqlite3
@@ -21,7 +21,7 @@ class Session:
 
     It comes to be on disk with its first message and is locked to this process from then on. Where it cannot be written, the
     conversation goes on: a note says so once, and every later change tries again to save all that is missing.
-    `take_notes` gives what the user must be told; `model` is who answers: set it when that changes. `settings` are what
+    `take_notes` returns messages for the user; `model` is who answers: set it when that changes. `settings` are what
     else shapes the answers, as JSON; `remember` changes them.
     """
 
@@ -45,7 +45,7 @@ class Session:
         self._database = database
         self._snapshot = snapshot or Snapshot()
         self._stamps = list(stamps)
-        self._stored = 0  # so many messages at the start stand on disk as they are here
+        self._stored = 0  # so many messages at the start are on disk as they are here
         self._clock = clock
         self._lock: FileLock | None = None
         self._notes: list[str] = []
@@ -57,11 +57,11 @@ class Session:
 
     @property
     def saved(self) -> bool:
-        """Is all that was said on disk?"""
+        """Whether all messages are on disk."""
         return self._stored == len(self._snapshot.nodes) and not self._failing
 
     def take_notes(self) -> list[str]:
-        """What the user has not been told yet, a line each."""
+        """The messages for the user that were not taken yet, a line each."""
         notes = self._database.notes + self._notes
         self._database.notes, self._notes = [], []
         return notes
@@ -72,15 +72,15 @@ class Session:
     # Store
 
     def keep(self, snapshot: Snapshot) -> None:
-        """This is the conversation now; messages that stand on disk already stay there untouched."""
+        """This is the conversation now; messages that are on disk already stay untouched."""
         same = 0
         for node, known in zip(snapshot.nodes, self._snapshot.nodes, strict=False):
             if node.message is not known.message:
                 break
             same += 1
         now = self._clock()
-        said = [node.message for node in snapshot.nodes]
-        self._stamps[same:] = [Stamp(now, self.model if one.role == "assistant" else "") for one in said[same:]]
+        messages = [node.message for node in snapshot.nodes]
+        self._stamps[same:] = [Stamp(now, self.model if one.role == "assistant" else "") for one in messages[same:]]
         self._snapshot = snapshot
         self._stored = min(self._stored, same)
         if self._begun:
@@ -95,7 +95,7 @@ class Session:
             self.save()
 
     def remember(self, settings: Mapping[str, Any]) -> None:
-        """What else shapes the answers is now this, to be restored when the session is resumed; other names keep their values."""
+        """Store settings of the answers, to be restored when the session is resumed; other names keep their values."""
         if self.settings | dict(settings) != self.settings:
             self.settings |= settings
             if self._begun:
@@ -162,7 +162,7 @@ class Session:
 
     def _write(self, connection: sqlite3.Connection) -> None:
         known = rows.session_number(connection, self.id)
-        start = 0 if known is None else self._stored  # somebody may have removed it meanwhile
+        start = 0 if known is None else self._stored  # it may have been removed meanwhile
         session = self._header().write(connection, known)
         removed = rows.truncate(connection, session, start)
         nodes, staged = self._snapshot.nodes, self._snapshot.staged
@@ -177,8 +177,8 @@ class Session:
         now = float(self._clock())
         nodes = self._snapshot.nodes
         created = self._stamps[0].created if self._stamps else now
-        said = self._snapshot.messages or [node.message for node in nodes]
-        title = rows.title(said or [Message("user", self._snapshot.staged)])
+        messages = self._snapshot.messages or [node.message for node in nodes]
+        title = rows.title(messages or [Message("user", self._snapshot.staged)])
         system = self.system and rows.utf8_text(self.system)
         count = len(nodes) + bool(self._snapshot.staged)
         return rows.Header(self.id, title, system, self.model, self.origin, count, created, now)
@@ -191,6 +191,6 @@ class Session:
 
 
 def lock_file(folder: Path, name: str) -> Path:
-    """Where the lock of a session is, its folder made if need be."""
+    """The lock file of a session; its folder is created."""
     make_folder(folder / "locks")
     return folder / "locks" / name

@@ -1,4 +1,4 @@
-"""A conversation as a file: written as Markdown, HTML, JSON or JSONL, read back from the last two. Knows no session database."""
+"""A conversation as a file: written as Markdown, HTML, JSON or JSONL, read back from the last two."""
 
 import json
 import re
@@ -33,7 +33,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said and what is known of it; `created` in seconds since 1970.
+    """A conversation with its title, model and times; `created` in seconds since 1970.
 
     `branch`: which branch of the conversation it is, and of how many. `image_keys`: see `Snapshot`. `thinking`: what was
     thought before the answers is part of what is written.
@@ -179,8 +179,8 @@ def _jsonl(transcript: Transcript) -> str:
 
 
 def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
-    said = (*((system(transcript.system),) if transcript.system else ()), *transcript.said)
-    for message, line in zip(said, wire.to_wire(said, _image_fields), strict=True):
+    messages = (*((system(transcript.system),) if transcript.system else ()), *transcript.said)
+    for message, line in zip(messages, wire.to_wire(messages, _image_fields), strict=True):
         yield {**line, "interrupted": True} if message.interrupted else line
 
 
@@ -193,7 +193,7 @@ def _image_fields(image: Image) -> dict[str, Any]:
 
 
 def read(path: Path) -> tuple[Transcript, list[str]]:
-    """A transcript from JSON (ours, or an object or array with messages) or JSONL, and what the user must be told.
+    """A transcript from JSON (ours, or an object or array with messages) or JSONL, and messages for the user.
 
     A last line of JSONL that was torn off is left out. Raises UsageError naming what is wrong.
     """
@@ -205,11 +205,11 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
         value, notes = _parsed(data)
         about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
         items = about.get("messages", value if isinstance(value, list) else [value])
-        said = Conversation(messages=wire.messages(items, load=_load_image))
+        conversation = Conversation(messages=wire.messages(items, load=_load_image))
     except wire.FieldError as error:
-        raise UsageError(f"{path.name}: {error.message}", "Mend the file, or export it again") from error
+        raise UsageError(f"{path.name}: {error.message}", "Repair the file, or export it again") from error
     title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))
-    return Transcript(said.history, said.system, title, model), notes
+    return Transcript(conversation.history, conversation.system, title, model), notes
 
 
 def _parsed(data: bytes) -> tuple[Any, list[str]]:

@@ -1,4 +1,4 @@
-"""A transcript as one HTML file: images inside, no script, nothing fetched when it is opened. Leaves the other forms to `transcript`."""
+"""A transcript as one HTML file: images inside, no script, nothing fetched when it is opened."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -9,7 +9,7 @@ from pixtral_cli.api import messages
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.images.image import Image
 
-PAGE = """<!doctype html>
+PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -55,22 +55,22 @@ a {{ color: var(--accent) }}
 
 
 def html(
-    said: Sequence[Message], numbers: Mapping[str, int], *, system: str | None, title: str, about: str, model: str
+    messages: Sequence[Message], numbers: Mapping[str, int], *, system: str | None, title: str, about: str, model: str
 ) -> str:
     """The page. `numbers` are those of the images by their keys.
 
-    Everything said is escaped; Markdown in answers is shown as such, its links and code inert, its images as links.
+    All text is escaped; Markdown in answers is shown as such, its links and code inert, its images as links.
     """
     shown: set[str] = set()
     pieces = []
     if system:
         pieces.append(f'<div class="who">System</div>\n<div class="system typed" dir="auto">{escape(system)}</div>')
-    for message in said:
+    for message in messages:
         who = "You" if message.role == "user" else model or "Answer"
         pieces.append(f'<div class="who">{escape(who)}</div>\n<div class="{message.role}" dir="auto">')
         pieces.append(_answer(message) if message.role == "assistant" else _said(message, numbers, shown))
         pieces.append("</div>")
-    return PAGE.format(title=escape(title), about=escape(about), body="\n".join(pieces))
+    return PAGE_TEMPLATE.format(title=escape(title), about=escape(about), body="\n".join(pieces))
 
 
 def _answer(message: Message) -> str:

@@ -1,4 +1,4 @@
-"""A JSON value as records, and records as CSV. Knows nothing of where the value came from or where the text goes."""
+"""A JSON value as records, and records as CSV."""
 
 import csv
 import io
@@ -34,11 +34,11 @@ def to_table(value: Any, schema: dict[str, Any] | None = None) -> Table:
         return _table_of_list(value, VALUE_COLUMN, schema, schema)
     if not isinstance(value, dict):
         return Table([{VALUE_COLUMN: value}], (VALUE_COLUMN,))
-    lists = [name for name, held in value.items() if isinstance(held, list)]
-    found = [name for name in lists if len(value) == 1 or _holds_objects(value[name], name, schema)]
-    if len(found) != 1:
+    lists = [name for name, item in value.items() if isinstance(item, list)]
+    candidates = [name for name in lists if len(value) == 1 or _holds_objects(value[name], name, schema)]
+    if len(candidates) != 1:
         return _table_of_objects([value], schema, schema)
-    name = found[0]
+    name = candidates[0]
     listed = _table_of_list(value[name], name, _property(schema, name, schema), schema)
     return Table(listed.rows, listed.columns, tuple(other for other in value if other != name))
 
@@ -78,8 +78,8 @@ def _table_of_list(items: list[Any], name: str, schema: dict[str, Any], root: di
 
 def _table_of_objects(rows: Sequence[dict[str, Any]], schema: dict[str, Any], root: dict[str, Any]) -> Table:
     properties = _resolved(schema, root).get("properties")
-    told = list(properties) if isinstance(properties, dict) else []
-    return Table(rows, tuple(dict.fromkeys([*told, *(name for row in rows for name in row)])))
+    declared = list(properties) if isinstance(properties, dict) else []
+    return Table(rows, tuple(dict.fromkeys([*declared, *(name for row in rows for name in row)])))
 
 
 def _holds_objects(items: list[Any], name: str, schema: dict[str, Any]) -> bool:

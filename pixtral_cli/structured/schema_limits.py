@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pixtral_cli.errors import UsageError
+from pixtral_cli.structured.schema_check import REFERENCES
 
 MAX_ITEMS = 100_000  # the sum of all counts of items and properties
 MAX_PATTERNS = 200
 COUNTS = frozenset({"minItems", "maxItems", "minProperties", "maxProperties"})
 LENGTHS = frozenset({"minLength", "maxLength"})
-REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 # Of a schema that compiles in milliseconds; every other one is compiled in a process with limits.
 SIMPLE_EXPANDED, SIMPLE_ITEMS, SIMPLE_LENGTH, SIMPLE_PATTERNS, SIMPLE_PATTERN, SIMPLE_VALUES = (
     1_000,
@@ -31,18 +31,18 @@ def check_limits(schema: dict[str, Any]) -> None:
 
 
 def _check(schema: dict[str, Any]) -> None:
-    found = list(numbers(schema))
-    for name, value in found:
+    limits = list(numbers(schema))
+    for name, value in limits:
         if name in COUNTS and value > MAX_ITEMS:
-            raise UsageError(f"No answer can be held to this schema: {name} beyond {MAX_ITEMS:,}", "Leave it out")
-    if sum(value for name, value in found if name in COUNTS and value > 0) > 2 * MAX_ITEMS:
+            raise UsageError(f"The schema cannot be enforced: {name} is over {MAX_ITEMS:,}", "Leave it out")
+    if sum(value for name, value in limits if name in COUNTS and value > 0) > 2 * MAX_ITEMS:
         raise UsageError(f"The schema asks for more than {MAX_ITEMS:,} items in all", "Lower minItems and maxItems")
     if sum(1 for _ in _patterns(schema)) > MAX_PATTERNS:
         raise UsageError(f"The schema has more than {MAX_PATTERNS} patterns", "Leave some out")
 
 
 def is_simple(schema: dict[str, Any]) -> bool:
-    """Whether the schema is so small that checking and compiling it in this process costs next to nothing."""
+    """Whether the schema is so small that it can be checked and compiled in this process without delay."""
     counts, patterns = list(numbers(schema)), list(_patterns(schema))
     return (
         _expanded_size(schema, schema, {}, frozenset()) <= SIMPLE_EXPANDED
@@ -73,7 +73,7 @@ def _expanded_size(part: Any, root: dict[str, Any], known: dict[int, float], act
 
 
 def _target(root: dict[str, Any], reference: str) -> Any:
-    """What a JSON pointer refers to; the whole schema for an anchor, which is looked up elsewhere."""
+    """The target of a JSON pointer; the whole schema for an anchor, which is looked up elsewhere."""
     part: Any = root
     for step in reference.removeprefix("#").split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")

@@ -1,4 +1,4 @@
-"""The short form of a schema, such as 'name, price:float, [tags]', to a JSON schema. Knows nothing else of schemas.
+"""The short form of a schema, such as 'name, price:float, [tags]', as a JSON schema.
 
     name, price:float              an object with these fields; a field is a string unless it says otherwise
     price:float                    a type: str, int, float, bool (JSON schema's names of them are taken too)
@@ -22,7 +22,7 @@ from typing import Any
 TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 TYPE_NAMES = frozenset(TYPES)
 TYPES |= {name: name for name in TYPES.values()}
-HINT = "Such as: name, price:float: in euros, size:small|large, [tags], items[name, count:int]"
+SHORTHAND_HINT = "Such as: name, price:float: in euros, size:small|large, [tags], items[name, count:int]"
 MAX_DEPTH = 32
 
 FIELD = re.compile(r"(?P<name>[\w$.-]+)(?P<optional>\?)?\s*(?P<rest>.*)", re.DOTALL)
@@ -35,7 +35,7 @@ class ShorthandError(ValueError):
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The JSON schema that the short form means. Raises Wrong."""
+    """The JSON schema of the short form. Raises ShorthandError."""
     text = text.strip()
     if text[:1] == "[" and _closing_bracket(text, 0) == len(text) - 1:
         return {"type": "array", "items": _object(text[1:-1])}
@@ -47,7 +47,7 @@ def _object(text: str, depth: int = 0) -> dict[str, Any]:
     for piece in _split(text):
         name, schema = _field(piece, depth)
         if name in properties:
-            raise ShorthandError(f"the field {name} stands there twice")
+            raise ShorthandError(f"the field {name} is given twice")
         properties[name] = schema
     if not properties:
         raise ShorthandError("there is a list of fields without a field")
@@ -55,7 +55,7 @@ def _object(text: str, depth: int = 0) -> dict[str, Any]:
 
 
 def _split(text: str) -> Iterator[str]:
-    """The fields, apart: at line breaks if there are any outside of brackets, at commas otherwise."""
+    """The fields, split at line breaks if there are any outside of brackets, at commas otherwise."""
     outside = list(_top_level(text))
     broken = any(text[place] == "\n" for place in outside)
     ends = [place for place in outside if text[place] == ("\n" if broken else ",")]
@@ -64,7 +64,7 @@ def _split(text: str) -> Iterator[str]:
         if piece:
             yield piece
         elif not broken and ends and end < len(text):
-            raise ShorthandError(f"nothing stands before the comma at character {end + 1}")
+            raise ShorthandError(f"there is nothing before the comma at character {end + 1}")
 
 
 def _top_level(text: str) -> Iterator[int]:
@@ -79,7 +79,7 @@ def _top_level(text: str) -> Iterator[int]:
 
 
 def _closing_bracket(text: str, start: int) -> int:
-    """Where the bracket at `start` is closed."""
+    """The position of the bracket that closes the one at `start`."""
     open_ones = []
     for place in range(start, len(text)):
         if text[place] in BRACKETS:
@@ -98,26 +98,26 @@ def _field(piece: str, depth: int) -> tuple[str, Any]:
         end = _closing_bracket(piece, 0)
         name, inner = _field(piece[1:end].strip() or "?", depth + 1)
         return name, _described({"type": "array", "items": inner}, piece[end + 1 :], name)
-    found = FIELD.fullmatch(piece)
-    if not found:
+    match = FIELD.fullmatch(piece)
+    if not match:
         raise ShorthandError(f"{_quoted(piece)} does not begin with the name of a field")
-    name, rest = found["name"], found["rest"]
+    name, rest = match["name"], match["rest"]
     if name in TYPE_NAMES:  # but a field may well be called number
         raise ShorthandError(f"{name} is a type and no name; write NAME:{name}")
     if rest[:1] in BRACKETS and rest:
         end = _closing_bracket(rest, 0)
         inner = _object(rest[1:end], depth + 1)
         group: dict[str, Any] = inner if rest[0] == "{" else {"type": "array", "items": inner}
-        return name, _optional(_described(group, rest[end + 1 :], name), found)
-    return name, _optional(_typed(rest, name), found)
+        return name, _optional(_described(group, rest[end + 1 :], name), match)
+    return name, _optional(_typed(rest, name), match)
 
 
 def _typed(rest: str, name: str) -> dict[str, Any]:
-    """What follows a name: `:type`, ` type`, `: description`, or a type and a description."""
-    told, spaced = rest.removeprefix(":"), rest[1:2].isspace()
-    if CHOICE.fullmatch(told):
-        told = re.sub(r"\s+", "", told)
-    word, after = re.fullmatch(r"\s*([^\s:]*)(.*)", told, re.DOTALL).groups()  # type: ignore[union-attr]
+    """The schema of the text after a name: `:type`, ` type`, `: description`, or a type and a description."""
+    declared, spaced = rest.removeprefix(":"), rest[1:2].isspace()
+    if CHOICE.fullmatch(declared):
+        declared = re.sub(r"\s+", "", declared)
+    word, after = re.fullmatch(r"\s*([^\s:]*)(.*)", declared, re.DOTALL).groups()  # type: ignore[union-attr]
     if not word:
         return {"type": "string"}
     prose = spaced and word not in TYPE_NAMES and re.match(r"\s+[^\s:]", after)  # `days: number of days`
@@ -126,12 +126,12 @@ def _typed(rest: str, name: str) -> dict[str, Any]:
     if "|" in word.strip("|"):
         return _described({"type": "string", "enum": _enum_words(word, name)}, after, name)
     if rest[0] == ":" and spaced:
-        return {"type": "string", "description": told.strip()}
+        return {"type": "string", "description": declared.strip()}
     raise ShorthandError(f"{_quoted(word)} is no type of {name}; there are str, int, float, bool")
 
 
 def _enum_words(choice: str, name: str) -> list[str]:
-    """The words of `small|large`. Raises Wrong where types were meant, or a null."""
+    """The words of `small|large`. Raises ShorthandError where types were meant, or a null."""
     words = list(dict.fromkeys(choice.strip("|").split("|")))
     if {"null", "None", *TYPES} & set(words):
         raise ShorthandError(f"{name} has one type, not {_quoted(choice)}; what may be null is {name}?:float")
@@ -147,8 +147,8 @@ def _described(schema: dict[str, Any], rest: str, name: str) -> dict[str, Any]:
     return {**schema, "description": description} if description else schema
 
 
-def _optional(schema: dict[str, Any], found: re.Match[str]) -> dict[str, Any]:
-    if not found["optional"]:
+def _optional(schema: dict[str, Any], match: re.Match[str]) -> dict[str, Any]:
+    if not match["optional"]:
         return schema
     if "enum" in schema:
         return {**schema, "type": ["string", "null"], "enum": [*schema["enum"], None]}

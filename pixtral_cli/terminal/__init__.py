@@ -1,1 +1,1 @@
-"""What you see: rendering, the REPL, previews. Knows engines only by their seam."""
+"""The terminal: rendering, the REPL, previews."""

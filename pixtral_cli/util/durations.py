@@ -12,23 +12,23 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([a-z]*)")
 
 
 def parse(text: str, name: str) -> float:
-    """Seconds of `90`, `30s`, `10m`, `1h`, `2 days`. Raises UsageError, which calls what was wanted `name`."""
-    found = _DURATION.fullmatch(text.strip().lower())
-    if not found or _unit(found[2] or "s") not in UNITS:
-        raise UsageError(f"{name} wants a duration, not {text[:40]!r}", "Such as 10m, 90s or 1h; 0 for not at all")
-    return float(found[1]) * UNITS[_unit(found[2] or "s")]
+    """Seconds of `90`, `30s`, `10m`, `1h`, `2 days`. Raises UsageError, which calls the value `name`."""
+    match = _DURATION.fullmatch(text.strip().lower())
+    if not match or _unit(match[2] or "s") not in UNITS:
+        raise UsageError(f"{name} must be a duration, not {text[:40]!r}", "Such as 10m, 90s or 1h; 0 for not at all")
+    return float(match[1]) * UNITS[_unit(match[2] or "s")]
 
 
 def parse_age(text: str, name: str) -> float:
     """Seconds of `12h`, `30d`, `90min`, `6 months`, for what is removed. Raises UsageError, for a doubtful unit too."""
-    found = _DURATION.fullmatch(text.strip().lower())
-    if found and found[2] in ("m", ""):
-        units = "months or minutes" if found[2] else "hours or days"
-        hint = f"Write {found[1]}months or {found[1]}min" if found[2] else f"Write {found[1]}h or {found[1]}d"
+    match = _DURATION.fullmatch(text.strip().lower())
+    if match and match[2] in ("m", ""):
+        units = "months or minutes" if match[2] else "hours or days"
+        hint = f"Write {match[1]}months or {match[1]}min" if match[2] else f"Write {match[1]}h or {match[1]}d"
         raise UsageError(f"{name} {text.strip()[:40]} could be {units}", hint)
-    if not found or _unit(found[2]) not in UNITS:
-        raise UsageError(f"{name} wants an age, not {text[:40]!r}", "Such as 12h, 30d, 2w, 6months or 1y")
-    return float(found[1]) * UNITS[_unit(found[2])]
+    if not match or _unit(match[2]) not in UNITS:
+        raise UsageError(f"{name} must be an age, not {text[:40]!r}", "Such as 12h, 30d, 2w, 6months or 1y")
+    return float(match[1]) * UNITS[_unit(match[2])]
 
 
 def _unit(word: str) -> str:

@@ -1,4 +1,4 @@
-"""What was given as input is never written over, however it is spelt."""
+"""Refuses an output file that is one of the inputs, however its path is spelt."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _PAGES = re.compile(r"(\.pdf)#[\d,-]+$", re.IGNORECASE)
 def refuse_overwriting_inputs(output: Path, inputs: Iterable[str | Path | int]) -> None:
     """Raises UsageError when the output is one of the inputs: by another spelling, a symbolic or a hard link too.
 
-    Inputs are paths (`~`, file:// and a PDF's pages included) or open file descriptors; what names no file is passed over.
+    Inputs are paths (`~`, file:// and a PDF's pages included) or open file descriptors; others are ignored.
     """
     for given in inputs:
         source = given if isinstance(given, int) else _path(str(given))

@@ -1,4 +1,4 @@
-"""The bounded, checked download of a URL. Knows HTTP and addresses; leaves what the bytes are to whoever asked for them.
+"""The bounded, checked download of a URL.
 
 Each hop's name is resolved once, every address is judged, and exactly those addresses are dialled, so a name cannot
 resolve to one thing when it is checked and to another when it is used. TLS and the Host header still go by the name.
@@ -9,7 +9,6 @@ public server can never send us to a private one.
 """
 
 import functools
-import ipaddress
 import re
 import socket
 import ssl
@@ -20,16 +19,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore2
 
 from pixtral_cli import __version__
 from pixtral_cli.errors import ImageError, NetworkError
+from pixtral_cli.util.addresses import PinnedBackend, is_public
 from pixtral_cli.util.sanitize import visible
 
-MAX_BYTES = 20_000_000
+MAX_DOWNLOAD_BYTES = 20_000_000
 MAX_SECONDS = 15.0
 MAX_REDIRECTS = 3
 _SAVE_IT = "Save the picture with a browser and give the file."
@@ -51,9 +51,9 @@ class Download:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name, by the system's resolver, which also knows the odd spellings such as 2130706433."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    """The addresses of a name, by the system's resolver, which also reads spellings such as 2130706433."""
+    entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
 
 @functools.cache
@@ -63,7 +63,7 @@ def _tls() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The outside world as `fetch` needs it: who resolves names, who dials, what trusts certificates, what time it is."""
+    """What `fetch` uses of the network and the clock; tests replace it."""
 
     resolve: Callable[[str, int], list[str]] = resolve
     dial: httpcore2.NetworkBackend = field(default_factory=httpcore2.SyncBackend)
@@ -75,7 +75,7 @@ def fetch(
     url: str,
     *,
     allow_private: bool,
-    limit: int = MAX_BYTES,
+    limit: int = MAX_DOWNLOAD_BYTES,
     seconds: float = MAX_SECONDS,
     network: Network | None = None,
 ) -> Download:
@@ -92,14 +92,14 @@ def fetch(
 def _follow_redirects(
     url: str, private_allowed: bool, limit: int, network: Network, left: Callable[[], float]
 ) -> Download:
-    """Hop by hop: take the URL apart, resolve, judge, ask; until a body comes."""
+    """For each redirect: parse the URL, resolve, check the addresses, request; until a body comes."""
     hop = 0
     while True:
         target = _parse(url)
         addresses = _resolve_in_time(target, network, left())
         _refuse_private(target, addresses, private_allowed, redirected=hop > 0)
         private_allowed = private_allowed and not any(map(is_public, addresses))
-        answer = _get(target, _PinnedBackend(addresses, network.dial, left), network, limit)
+        answer = _get(target, PinnedBackend(addresses, network.dial, left), network, limit)
         if isinstance(answer, Download):
             return answer
         url, hop = answer, hop + 1
@@ -108,38 +108,14 @@ def _follow_redirects(
 
 
 def redacted_url(url: str) -> str:
-    """A URL as people may see it: host and path, without credentials and query, which may hold secrets."""
+    """A URL for messages: host and path, without credentials and query, which may hold secrets."""
     host, slash, path = url.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")
     return visible(host.rpartition("@")[2] + (slash + path if path else ""))
 
 
-def is_public(address: str) -> bool:
-    """Whether an address belongs to the open internet; if IPv6 embeds an IPv4 address, whether that does."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped or ip in _NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-        if ip not in _GLOBAL_UNICAST:
-            return False
-    return not any(ip in network for network in _SPECIAL)
-
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# IANA's registries of special-purpose addresses, as networks (what the standard library knows differs by version), and
-# one public address that answers with secrets inside of Azure. 2001::/23 holds Teredo and 2002::/16 is 6to4.
-# fmt: off
-_SPECIAL = [ipaddress.ip_network(network) for network in (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-    "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
-    "224.0.0.0/3", "168.63.129.16/32", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
-)]
-# fmt: on
-
-
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A URL taken apart once; everything that is checked, dialled and sent comes from here."""
+    """A parsed URL; everything that is checked, dialled and sent is taken from it."""
 
     scheme: str
     host: str
@@ -227,7 +203,7 @@ def _get(target: _Target, dial: httpcore2.NetworkBackend, network: Network, limi
 
 
 def _join(target: _Target, location: str) -> str:
-    """The absolute URL of a redirect. Spaces are forgiven, as browsers do."""
+    """The absolute URL of a redirect. Spaces are accepted, as browsers do."""
     try:
         return urljoin(target.url, location.strip().replace(" ", "%20"))
     except ValueError as error:
@@ -266,7 +242,7 @@ def _body(target: _Target, chunks: Iterable[bytes], fields: dict[str, str], limi
 
 
 def _unpacker(target: _Target, encoding: str) -> Callable[[bytes, int], bytes]:
-    """What undoes a content encoding that we did not ask for, never giving more bytes than it is told."""
+    """A function that decompresses a chunk of an encoding we did not ask for, to at most the given number of bytes."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return lambda chunk, most: chunk
@@ -305,7 +281,7 @@ def _translated_errors(url: str, seconds: float) -> Iterator[None]:
 
 
 def _deadline(seconds: float, clock: Callable[[], float]) -> Callable[[], float]:
-    """A function that gives the seconds left, and raises when there are none."""
+    """A function that returns the seconds left and raises ReadTimeout when there are none."""
     end = clock() + seconds
 
     def left() -> float:
@@ -314,45 +290,3 @@ def _deadline(seconds: float, clock: Callable[[], float]) -> Callable[[], float]
         return rest
 
     return left
-
-
-class _PinnedBackend(httpcore2.NetworkBackend):
-    """Dials the checked addresses and no others, one after another, within the time that is left."""
-
-    def __init__(self, addresses: list[str], dial: httpcore2.NetworkBackend, left: Callable[[], float]) -> None:
-        self._addresses, self._dial, self._left = addresses, dial, left
-
-    def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore2.NetworkStream:
-        for waiting, address in zip(range(len(self._addresses), 0, -1), self._addresses, strict=True):
-            try:
-                return _DeadlineStream(
-                    self._dial.connect_tcp(address, port, timeout=self._left() / waiting), self._left
-                )
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                if waiting == 1:
-                    raise
-        raise httpcore2.ConnectError
-
-
-class _DeadlineStream(httpcore2.NetworkStream):
-    """A stream whose every step waits no longer than the whole download may still take."""
-
-    def __init__(self, stream: httpcore2.NetworkStream, left: Callable[[], float]) -> None:
-        self._stream, self._left = stream, left
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, self._left())
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, self._left())
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._left)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)

@@ -1,4 +1,4 @@
-"""Work in several threads: answers that any thread can stop, results in the order of their items, and the pace. Knows no engine."""
+"""Work in several threads: results in the order of their items, cancelling, and the rate of progress."""
 
 import threading
 import time
@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-JOIN_SECONDS = 0.3  # seconds that workers have to end once nobody wants their results
+JOIN_SECONDS = 0.3  # seconds that workers have to end once their results are not needed
 
 
 class Cancelled(Exception):
-    """What this worker did is not wanted any more."""
+    """The result of this work is not needed any more."""
 
 
 class Cancellation:
-    """Ends the answers in the making, from another thread."""
+    """Ends running answers from another thread."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -26,7 +26,7 @@ class Cancellation:
 
     @contextmanager
     def watching(self, stream: Any) -> Iterator[Iterator[Any]]:
-        """The stream, which `now` closes; it is closed at the end of the block too."""
+        """The stream, which `now` closes; it is also closed at the end of the block."""
         self._streams.add(stream)
         try:
             self.check()
@@ -49,10 +49,10 @@ class Cancellation:
 def map_in_order(
     work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
 ) -> Generator[Result, None, None]:
-    """What `work` makes of each item, in the order of items: each as soon as it and all before it are made.
+    """The result of `work` for each item, in the order of items: each as soon as it and all before it are done.
 
-    The items are taken by the workers themselves: a source that makes them wait holds up no result. No more than `ahead`
-    items are taken and not yet given back. The first error, of the source or of the work, is raised in its place.
+    The items are taken by the workers themselves: a slow source delays no result. No more than `ahead`
+    items are taken whose results were not yet returned. The first error, of source or work, is raised in its place.
     """
     line = _OrderedResults(work, iter(items), ahead)
     threads = [threading.Thread(target=line.run, name="worker", daemon=True) for _ in range(workers)]
@@ -70,7 +70,7 @@ def map_in_order(
 
 
 class _OrderedResults:
-    """Items on their way: taken one after another, worked on at the same time, handed over in order."""
+    """Items are taken one after another, worked on in parallel, and their results handed over in order."""
 
     def __init__(self, work: Callable[[Any], Any], source: Iterator[Any], ahead: int) -> None:
         self.slots: SimpleQueue[Future[Any] | None] = SimpleQueue()
@@ -86,9 +86,9 @@ class _OrderedResults:
             del taken
             try:
                 slot.set_result(self._work(item))
-            except BaseException as error:  # whoever waits for the result is told
+            except BaseException as error:  # raised where the result is read
                 slot.set_exception(error)
-            del item, slot  # nothing is held while the next one is waited for
+            del item, slot  # keep no reference while waiting for the next one
 
     def _take(self) -> tuple[Any, Future[Any]] | None:
         self.room.acquire()
@@ -102,7 +102,7 @@ class _OrderedResults:
                 self._over.set()
                 self.slots.put(None)
                 return None
-            except BaseException as error:  # whoever waits for this item's result is told
+            except BaseException as error:  # raised where this item's result is read
                 self._over.set()
                 slot.set_exception(error)
                 self.slots.put(slot)

@@ -1,4 +1,4 @@
-r"""Makes untrusted text harmless on a terminal, whole or chunk by chunk. Stdlib only; knows nothing of Rich or colours.
+r"""Makes untrusted text harmless on a terminal, whole or chunk by chunk.
 
 The rule works on single characters and parses no escape sequences, so nothing can hide in an unterminated one and no
 text is swallowed with it:
@@ -21,7 +21,7 @@ _LINES = "\r\x85\u2028\u2029"
 _UNSAFE = re.compile(f"\r\n|[{_CONTROLS}{_LINES}{_HIDDEN}{_BIDI}\ud800-\udfff]")
 _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
-# What `suspicious` looks for, and what it says of it.
+# The patterns of `deception_warnings`, and the words about each.
 _DECEPTIONS = (
     (re.compile(f"[{_BIDI}{_MARKS}]"), "bidirectional control", "the code may run otherwise than it reads"),
     (re.compile("[\U000e0000-\U000e007f]"), "invisible tag character", "hidden text"),
@@ -48,8 +48,8 @@ class Cleaner:
         return clean(text[: len(text) - len(self._held)])
 
     def close(self) -> str:
-        held, self._held = self._held, ""
-        return clean(held)
+        rest, self._held = self._held, ""
+        return clean(rest)
 
 
 def visible(name: str, limit: int | None = None) -> str:
@@ -68,11 +68,11 @@ def deception_warnings(text: str) -> list[str]:
     """One line for each way in which code that is saved as it is could deceive its reader; empty for honest code."""
     warnings = []
     for pattern, what, why in _DECEPTIONS:
-        found = [match.start() for match in pattern.finditer(text, 1 if text.startswith("\ufeff") else 0)]
-        if found:
-            several = "" if len(found) == 1 else "s"
-            line = text.count("\n", 0, found[0]) + 1
-            warnings.append(f"{len(found)} {what}{several}, first in line {line}: {why}")
+        places = [match.start() for match in pattern.finditer(text, 1 if text.startswith("\ufeff") else 0)]
+        if places:
+            several = "" if len(places) == 1 else "s"
+            line = text.count("\n", 0, places[0]) + 1
+            warnings.append(f"{len(places)} {what}{several}, first in line {line}: {why}")
     return warnings
 
 

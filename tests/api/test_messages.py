@@ -126,7 +126,7 @@ def test_a_data_url_that_is_no_image_is_an_image_error(url: str) -> None:
         one([{"type": "image_url", "image_url": url}])
 
 
-def test_a_private_address_is_refused_and_so_is_any_where_none_is_wanted() -> None:
+def test_a_private_address_is_refused_and_so_is_any_where_none_is_allowed() -> None:
     part = [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}]
     with pytest.raises(NetworkError):
         one(part)

@@ -21,7 +21,7 @@ def test_rows_are_the_lines_that_are_not_blank(lines: list[bytes], end: bytes) -
 
 
 @given(st.binary(min_size=1, max_size=30), st.binary(min_size=1, max_size=30))
-def test_a_digest_tells_rows_apart(one: bytes, other: bytes) -> None:
+def test_a_digest_distinguishes_rows(one: bytes, other: bytes) -> None:
     first, second = (list(StdinLines(io.BytesIO(data.replace(b"\n", b"."))).rows()) for data in (one, other))
     for left, right in zip(first, second, strict=False):
         assert (left.digest == right.digest) == (left.data == right.data)

@@ -58,7 +58,7 @@ def test_a_line_torn_anywhere_is_cut_off_and_no_other(tmp_path: Path, label: Res
         assert file.read_bytes() == b""
 
 
-def test_damage_in_the_middle_is_told_and_not_touched(tmp_path: Path) -> None:
+def test_damage_in_the_middle_is_reported_and_not_touched(tmp_path: Path) -> None:
     file = tmp_path / "out"
     damaged = line(ROWS[0]) + b"\0" * 40 + b"\n" + line(ROWS[2])
     file.write_bytes(damaged)
@@ -67,7 +67,7 @@ def test_damage_in_the_middle_is_told_and_not_touched(tmp_path: Path) -> None:
     assert file.read_bytes() == damaged
 
 
-def test_other_rows_other_settings_and_too_few_rows_are_told_apart(tmp_path: Path) -> None:
+def test_other_rows_other_settings_and_too_few_rows_are_distinguished(tmp_path: Path) -> None:
     file = tmp_path / "out"
     file.write_bytes(line(ROWS[0]) + line(ROWS[1]))
     with pytest.raises(UsageError, match=r"Row 2 of in\.jsonl is not the one"):

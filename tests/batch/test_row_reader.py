@@ -1,4 +1,4 @@
-"""Requests: what a row asks for is asked, what cannot be done is told by its field, and images come from where they may."""
+"""Rows become requests: fields have their effect or are refused by name, images come only from allowed sources."""
 
 import base64
 import io
@@ -75,7 +75,7 @@ def test_a_plain_row_wins_over_the_flags() -> None:
     assert found.sampling.schema["required"] == ["name"]
 
 
-def test_the_system_prompt_of_the_flags_stands_where_a_row_has_none() -> None:
+def test_the_system_prompt_of_the_flags_is_used_where_a_row_has_none() -> None:
     own = {
         "custom_id": "a",
         "body": {"messages": [{"role": "developer", "content": "own"}, {"role": "user", "content": "?"}]},
@@ -94,7 +94,7 @@ def test_files_of_rarer_formats_are_read_and_every_page_of_them_that_is_named(tm
     assert [image.width for image in make().messages[-1].images] == [20]
 
 
-def test_what_comes_by_url_is_of_a_common_format_unless_all_are_wanted() -> None:
+def test_what_comes_by_url_is_of_a_common_format_unless_all_are_allowed() -> None:
     out = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(out, "BMP")
     url = "data:image/bmp;base64," + base64.b64encode(out.getvalue()).decode()
@@ -190,7 +190,7 @@ def test_too_many_images_are_refused_unread() -> None:
         ({"prompt": "?", "schema": 5}, "schema: "),
     ],
 )
-def test_what_a_row_gets_wrong_is_told_by_its_field(value: Any, said: str) -> None:
+def test_what_a_row_gets_wrong_is_reported_by_its_field(value: Any, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         asked(value)
     assert said in caught.value.message

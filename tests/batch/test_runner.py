@@ -222,7 +222,7 @@ def test_the_output_is_begun_once_there_is_a_row_and_an_engine(tmp_path: Path) -
     assert told == ["loaded", "ready", "line"]
 
 
-def test_the_model_that_a_row_names_is_told_when_it_is_another(tmp_path: Path) -> None:
+def test_the_model_that_a_row_names_is_reported_when_it_is_another(tmp_path: Path) -> None:
     _, seen = run([request("a", model="gpt-4o"), request("b", model="fake"), *plain(1)], tmp_path)
     assert [one.model for one in seen[1:]] == ["gpt-4o", "fake", ""]
 

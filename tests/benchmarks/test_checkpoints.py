@@ -42,7 +42,7 @@ def test_operations_count_products_and_attention(tmp_path: Path) -> None:
     assert found.prefill(10) == 2 * 2 * layer * 10 + 2 * 100 * 4 * 16 * 2
 
 
-def test_the_converter_is_told_what_it_asks_for_and_the_checkpoint_stays_as_it_is(tmp_path: Path) -> None:
+def test_the_converter_gets_what_it_asks_for_and_the_checkpoint_stays_as_it_is(tmp_path: Path) -> None:
     folder = build(tmp_path / "tiny", Sizes())
     before = (folder / "params.json").read_bytes()
     params = json.loads((described(folder, folder / "described") / "params.json").read_text())

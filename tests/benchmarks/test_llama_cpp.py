@@ -1,4 +1,4 @@
-"""llama.cpp's server as a peer: what it is told, and which of its numbers count. A stand-in answers in its form."""
+"""llama.cpp's server as a peer: the request it gets, and which of its numbers count. A stand-in answers in its form."""
 
 import json
 import sys

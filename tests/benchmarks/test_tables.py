@@ -39,7 +39,7 @@ def test_what_has_fewer_scenarios_is_shown_with_those() -> None:
     assert "picture and 2 questions" in text
 
 
-def test_a_conversation_that_nobody_held_is_left_out() -> None:
+def test_a_conversation_that_did_not_happen_is_left_out() -> None:
     assert "load s" not in tables.render(report(model(**{"five questions": {}})))
 
 

@@ -1,4 +1,4 @@
-"""Code blocks become files: under their names, new beside old, and what they hide is told. Nasty names are in tests/torture."""
+"""Code blocks become files: under their names, never over existing ones, with warnings about hidden text."""
 
 import os
 import resource
@@ -27,7 +27,7 @@ def test_a_block_without_a_name_gets_one_for_its_language(tmp_path: Path, langua
     assert write_block("x", tmp_path, language=language).path == tmp_path / name
 
 
-def test_a_new_version_stands_beside_the_old_one(tmp_path: Path) -> None:
+def test_a_new_version_is_beside_the_old_one(tmp_path: Path) -> None:
     names = [write_block("x", tmp_path, name).path.name for name in ("page.html", "page.html", "Makefile", "Makefile")]
     assert names == ["page.html", "page-2.html", "Makefile", "Makefile-2"]
 
@@ -37,7 +37,7 @@ def test_an_honest_name_is_taken(tmp_path: Path, name: str) -> None:
     assert write_block("x", tmp_path, name).path == tmp_path / name
 
 
-def test_what_deceives_a_reader_is_told(tmp_path: Path) -> None:
+def test_what_deceives_a_reader_is_reported(tmp_path: Path) -> None:
     text = "if access != 'user\u202e \u2066// Check if admin\u2069 \u2066':\n\U000e0041"
     written = write_block(text, tmp_path, "code.py")
     assert written.path.read_text() == text

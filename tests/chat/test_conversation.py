@@ -339,7 +339,7 @@ def test_what_is_no_image_stays_text(text: str) -> None:
     assert conversation.compose(text) == (text,)
 
 
-def test_a_backslash_keeps_a_number_text_and_missing_numbers_are_told() -> None:
+def test_a_backslash_keeps_a_number_text_and_missing_numbers_are_reported() -> None:
     conversation = Conversation(messages=[user("", [RED]), assistant("ok")])
     assert conversation.compose(r"issue \#1 in #1") == ("issue #1 in ", RED)
     assert conversation.missing(r"#1 #2 \#3 and #9") == (2, 9)

@@ -1,4 +1,4 @@
-"""Templates: what stands in the file, what is put in, and what is wrong with either."""
+"""Templates: the file, the values of its placeholders, and errors in either."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_a_dollar_that_names_nothing_is_a_dollar(text: str) -> None:
 def test_a_value_that_is_missing_or_has_no_place_is_named() -> None:
     template = Template("t", "$input in $language and $style", defaults={"style": "short"})
     assert template.placeholders == ("language",)
-    with pytest.raises(UsageError, match=r"wants \$language") as error:
+    with pytest.raises(UsageError, match=r"needs \$language") as error:
         template.fill("x")
     assert error.value.hint == "Give it: -p language=VALUE"
     with pytest.raises(UsageError, match=r"has no \$colour"):

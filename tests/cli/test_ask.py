@@ -121,7 +121,7 @@ def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
         (["x {2}", "--image", "circle.png"], 2, "The question places an image {2}, but only one image came with it. "),
         (["x", "-m", "no-such-model"], 4, "There is no model named 'no-such-model'. "),
         (["x", "-m", "demo", "--engine", "steam"], 2, "There is no engine named 'steam'. Engines: local, vllm, api"),
-        (["x", "--session", ""], 2, "--session wants an id, and it is empty. "),
+        (["x", "--session", ""], 2, "--session needs an id, and it is empty. "),
         (["x", "-p", "language=French"], 2, "--param fills a template, and none is named. "),
         (["x", "--base-url", "http://h", "--keep-alive", "1m"], 2, "--keep-alive is for models on this machine, and "),
         (
@@ -172,7 +172,7 @@ def test_a_closed_stdin_and_a_closed_stdout_do_no_harm() -> None:
     )
 
 
-def test_a_home_that_holds_nothing_is_told_and_does_not_keep_from_answering(circle: Path) -> None:
+def test_a_home_that_holds_nothing_is_reported_and_does_not_keep_from_answering(circle: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pixtral_cli", "ask", "What is in the image?", "-a", str(circle), "-m", "demo"],
         env={**os.environ, "PIXTRAL_HOME": "/dev/null/nowhere"}, stdin=subprocess.DEVNULL,
@@ -198,7 +198,7 @@ def test_a_template_asks_with_its_placeholders_filled(home: Path) -> None:
     said = ask("-t", "colour", "-p", "thing=circle", "--dry-run", "--format", "json", "--no-stdin", "-m", "demo")
     assert json.loads(said.stdout)["text"] == "What color is the circle?"
     assert "Give it: -p thing=VALUE" in ask("-t", "colour", "--no-stdin").stderr
-    assert "--param wants NAME=VALUE" in ask("-t", "colour", "-p", "thing", "--no-stdin").stderr
+    assert "--param must be NAME=VALUE" in ask("-t", "colour", "-p", "thing", "--no-stdin").stderr
 
 
 def test_a_page_of_a_scan_and_of_a_pdf_is_asked_about(tmp_path: Path, circle: Path) -> None:

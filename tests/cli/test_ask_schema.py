@@ -127,7 +127,7 @@ def test_what_is_typed_goes_before_the_form_that_a_template_wants(
     assert capsys.readouterr().out == '<p>hi</p>\n{"title": "Sales"}\n<p>hi</p>\n<p>hi</p>\n'
     assert [sampling.schema for _, sampling in far.seen] == [None, parse("title"), None, None]
     assert ask("-t", "both") == 2
-    assert "The template both wants an answer both as a code block and as JSON" in capsys.readouterr().err
+    assert "The template both needs an answer both as a code block and as JSON" in capsys.readouterr().err
 
 
 def test_the_conversation_goes_on_without_the_schema(ask: Ask, far: FakeEngine) -> None:
@@ -146,8 +146,8 @@ def test_the_conversation_goes_on_without_the_schema(ask: Ask, far: FakeEngine) 
         (["--schema", ""], "The schema is empty"),
         (["--schema", "no/such.json"], "There is no file no/such.json"),
         (["--schema", '{"$ref": "http://127.0.0.1/"}'], "only its own parts"),
-        (["--format", "csv"], "--format csv wants --schema"),
-        (["--format", "records"], "--format records wants --schema"),
+        (["--format", "csv"], "--format csv needs --schema"),
+        (["--format", "records"], "--format records needs --schema"),
         (["--schema", "name", "-x", "html"], "--extract takes a code block, and --schema makes the answer JSON"),
     ],
 )
@@ -184,11 +184,11 @@ def test_the_demo_cut_short_leaves_no_half_document(home: Path, capsys: pytest.C
     assert sessions.load(sessions.newest().id).messages[-1].text == begun
 
 
-def test_a_schema_that_no_answer_can_be_held_to_is_told_before_weights_are_read(
+def test_a_schema_that_no_answer_can_be_held_to_is_reported_before_weights_are_read(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert (
         run(["ask", "Hi", "-m", "demo", "-n", "--no-stdin", "--schema", '{"type": "array", "uniqueItems": true}']) == 2
     )
-    said = 'pixtral: No answer can be held to this schema: Unimplemented keys: ["uniqueItems"]. Leave that out of the schema\n'
+    said = 'pixtral: The schema cannot be enforced: Unimplemented keys: ["uniqueItems"]. Leave that out of the schema\n'
     assert capsys.readouterr() == ("", said)

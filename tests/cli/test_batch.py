@@ -58,7 +58,13 @@ def test_every_row_gets_a_line_in_its_order_and_its_shape(tmp_path: Path) -> Non
     one, two, three, four, five = read(tmp_path / "out.jsonl")
     assert (one["row"], one["id"], one["metadata"], one["error"]) == (1, 7, {"page": 1}, None)
     assert one["answer"].endswith("é\u2028")
-    assert one["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9, "image_tokens": 0}
+    assert one["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 2,
+        "total_tokens": 9,
+        "image_tokens": 0,
+        "reasoning_tokens": 0,
+    }
     assert (two["custom_id"], two["response"]["status_code"], two["error"]) == ("two", 200, None)
     assert three["response"] is None
     assert three["error"]["code"] == "invalid_json_line"
@@ -207,7 +213,7 @@ def test_more_rows_at_the_end_are_answered_and_what_was_stays(tmp_path: Path) ->
     assert [line["row"] for line in read(out)] == [1, 2, 3, 4, 5]
 
 
-def test_a_changed_row_or_flag_is_told_and_nothing_is_touched(tmp_path: Path) -> None:
+def test_a_changed_row_or_flag_is_reported_and_nothing_is_touched(tmp_path: Path) -> None:
     rows, out = write(tmp_path / "in.jsonl", plain(3)), tmp_path / "out.jsonl"
     batch(rows, "-o", out)
     before = out.read_bytes()
@@ -339,7 +345,7 @@ def test_an_engine_that_is_down_ends_the_run_and_fails_no_row(tmp_path: Path) ->
     assert lines_in(out) == 2
 
 
-def test_a_bug_of_ours_is_told_as_its_rows_failure(tmp_path: Path) -> None:
+def test_a_bug_of_ours_is_reported_as_its_rows_failure(tmp_path: Path) -> None:
     result = batch(write(tmp_path / "in.jsonl", [*plain(1), {"prompt": "bug"}, *plain(1)]))
     assert result.status == 8
     assert [line["error"] is None for line in read(result.stdout)] == [True, False, True]
@@ -384,15 +390,15 @@ def test_a_reader_that_leaves_ends_it_silently(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "A batch wants one file of rows"),
-        (["a", "b"], "A batch wants one file of rows, not 2"),
+        ([], "A batch needs one file of rows"),
+        (["a", "b"], "A batch needs one file of rows, not 2"),
         (["missing.jsonl"], "missing.jsonl cannot be read: No such file"),
         (["."], "cannot be read: Is a directory"),
         (["empty"], "There are no rows in empty"),
         (["-"], "There are no rows in stdin"),
         (["--glob", "*.nothing", "What?"], "No file matches *.nothing"),
         (["--glob", "*"], "There is no question"),
-        (["--glob", "a.png", "b.png", "What?"], "--glob wants its pattern in quotes"),
+        (["--glob", "a.png", "b.png", "What?"], "--glob needs its pattern in quotes"),
         (["rows", "-o", "rows"], "would be written over"),
         (["rows", "-o", "nowhere/out"], "is not a directory"),
         (["rows", "--fresh"], "--fresh begins an output file anew"),
@@ -400,7 +406,7 @@ def test_a_reader_that_leaves_ends_it_silently(tmp_path: Path) -> None:
         (["rows", "--base-url", "http://127.0.0.1:9", "--device", "cpu"], "--device is for models on this machine"),
         (["rows", "--engine", "api", "--dtype", "float32"], "--dtype is for models on this machine"),
         (["rows", "--schema", ""], "The schema is empty"),
-        (["rows", "--retry-failed"], "--retry-failed mends an output file"),
+        (["rows", "--retry-failed"], "--retry-failed needs an output file"),
         (["-", "-o", "rows", "--retry-failed"], "a pipe comes once"),
         (["rows", "--schema", "{"], "The schema is not valid JSON"),
         (["rows", "--concurrency", "0"], "--concurrency"),

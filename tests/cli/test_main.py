@@ -1,4 +1,4 @@
-"""The way out: statuses, one line on stderr, signals; whatever the command was."""
+"""How every command ends: exit statuses, one line on stderr, signals."""
 
 import os
 import signal
@@ -46,8 +46,8 @@ def test_a_question_without_quotes_says_so(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["models", "--format", "json", "list"], "--format stands before 'list'. Put it after: pixtral models list"),
-        (["sessions", "--limit", "1", "list"], "--limit stands before 'list'. Put it after: pixtral sessions list"),
+        (["models", "--format", "json", "list"], "--format is given before 'list'. Put it after: pixtral models list"),
+        (["sessions", "--limit", "1", "list"], "--limit is given before 'list'. Put it after: pixtral sessions list"),
     ],
 )
 def test_an_option_that_a_subcommand_would_not_see_is_refused(
@@ -57,7 +57,7 @@ def test_an_option_that_a_subcommand_would_not_see_is_refused(
     assert capsys.readouterr().err == f"pixtral: {said}\n"
 
 
-def test_a_choice_of_words_stands_on_one_line_unescaped(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_choice_of_words_is_on_one_line_unescaped(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["completion"]) == 2
     assert "Choose from: bash, zsh, fish, powershell. See: " in capsys.readouterr().err
 

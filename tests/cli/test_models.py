@@ -16,7 +16,7 @@ from pixtral_cli.models import layout, names
 from tests.hub import FakeHub, Fault, Forever, environment, model_files, pixtral, running, until
 
 REPO = "mistralai/Pixtral-12B-2409"
-WEIGHTS = layout.WEIGHTS
+WEIGHTS = layout.WEIGHTS_FILE
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def fake(files: dict[str, bytes]) -> Iterator[FakeHub]:
         yield hub
 
 
-def test_pull_tells_its_way_on_stderr_and_nothing_on_stdout(fake: FakeHub, files: dict[str, bytes]) -> None:
+def test_pull_shows_its_progress_on_stderr_and_nothing_on_stdout(fake: FakeHub, files: dict[str, bytes]) -> None:
     done = pixtral(fake, "pull", "pixtral-12b")
     assert (done.returncode, done.stdout) == (0, "")
     first, *_, last = done.stderr.splitlines()
@@ -66,7 +66,7 @@ def test_the_token_goes_to_the_hub_and_is_never_shown(fake: FakeHub) -> None:
     [(["--offline"], {}), ([], {"HF_HUB_OFFLINE": "1"}), ([], {"PIXTRAL_OFFLINE": "1"})],
     ids=["the flag", "the hub's variable", "our variable"],
 )
-def test_offline_asks_nobody(fake: FakeHub, args: list[str], env: dict[str, str]) -> None:
+def test_offline_makes_no_request(fake: FakeHub, args: list[str], env: dict[str, str]) -> None:
     done = pixtral(fake, "pull", "pixtral-12b", *args, **env)
     assert (done.returncode, fake.log) == (5, [])
     assert "offline" in done.stderr
@@ -163,7 +163,7 @@ def test_verify_finds_one_flipped_bit_that_loading_would_not(fake: FakeHub, file
     assert pixtral(fake, "models", "verify", "pixtral-12b").returncode == 0
 
 
-def test_rm_asks_first_and_needs_yes_where_nobody_can_answer(fake: FakeHub) -> None:
+def test_rm_asks_first_and_needs_yes_without_a_terminal(fake: FakeHub) -> None:
     pixtral(fake, "pull", "pixtral-12b")
     refused = pixtral(fake, "models", "rm", "pixtral-12b")
     assert refused.returncode == 2

@@ -57,7 +57,7 @@ def test_flags_stand_above_what_was_kept(
     assert far.seen[-1][1].temperature == 0.3
 
 
-def test_who_answered_before_is_said_when_another_answers(ask: Call, running: Running) -> None:
+def test_who_answered_before_is_reported_when_another_answers(ask: Call, running: Running) -> None:
     ask("Hello", "--base-url", running.url)
     status, out, err = ask("What is this?", "-c", "--engine", "local", "-m", "demo")
     assert (status, len(out) > 0) == (0, True)
@@ -78,7 +78,7 @@ def test_the_model_that_answered_goes_on_whatever_is_configured(
     assert (with_flag, len(far.seen)) == (0, 1)
 
 
-def test_a_schema_of_one_answer_does_not_bind_the_next_and_that_is_said(
+def test_a_schema_of_one_answer_does_not_bind_the_next_and_that_is_reported(
     ask: Call, running: Running, far: FakeEngine
 ) -> None:
     far.answers = ['{"colour": "red"}', "Because."]

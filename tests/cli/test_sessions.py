@@ -69,7 +69,7 @@ def test_the_list_as_json(call: Call) -> None:
     }  # fmt: skip
 
 
-def test_show_prints_what_was_said_and_names_the_images(call: Call) -> None:
+def test_show_prints_the_conversation_and_names_the_images(call: Call) -> None:
     name = saved("what is this?", "a **red** square", RED, system="be brief")
     status, out, err = call("show", name[:4])
     assert (status, err) == (0, "")
@@ -107,7 +107,7 @@ def test_export_writes_the_form_that_the_file_is_named_for(call: Call, tmp_path:
     assert (tmp_path / "talk.images" / "1-red.png").exists() == (ending == "md")
 
 
-def test_export_to_stdout_is_markdown_unless_told(call: Call) -> None:
+def test_export_to_stdout_is_markdown_unless_set_otherwise(call: Call) -> None:
     name = saved("what is this?", "a square", RED)
     assert call("export", name)[1].startswith("# what is this?\n")
     assert call("export", name, "--format", "html")[1].startswith("<!doctype html>")
@@ -144,7 +144,7 @@ def test_rm_asks_and_without_a_terminal_wants_to_be_sure(call: Call) -> None:
     name = saved("what is this?", "a square", RED)
     status, _, err = call("rm", name)
     assert (status, ids()) == (2, [name])
-    assert err == f"pixtral: Remove session {name} (what is this?)? There is nobody to ask: use --yes\n"
+    assert err == f"pixtral: Remove session {name} (what is this?)? There is no terminal to ask at: use --yes\n"
     assert call("rm", "-y", name) == (0, "", f"Removed session {name} (what is this?), and 1 image with it\n")
     assert ids() == []
 
@@ -194,7 +194,7 @@ def test_prune_wants_to_know_what_and_shows_it_first(call: Call) -> None:
 @pytest.mark.parametrize("age", ["d", "-1d", "1 moon", "1e9d", "9999999999d"])
 def test_an_age_that_is_none_is_a_usage_error(call: Call, age: str) -> None:
     status, _, err = call("prune", "--older-than", age)
-    assert (status, "wants an age" in err) == (2, True)
+    assert (status, "must be an age" in err) == (2, True)
 
 
 def test_an_unknown_session_is_a_usage_error(call: Call) -> None:

@@ -130,7 +130,7 @@ def test_a_dry_run_shows_the_question_the_system_prompt_and_images_by_their_plac
     assert any(line.startswith("         Compare") for line in lines)
 
 
-def test_a_path_in_the_question_is_said_to_be_text(home: Path) -> None:
+def test_a_path_in_the_question_is_reported_to_be_text(home: Path) -> None:
     (home / "pics").mkdir()
     (home / "pics" / "s.png").write_bytes(EXAMPLE.read_bytes())
     done = pixtral("ask", "What is in pics/s.png?", "--dry-run", "-m", "demo", "--no-stdin")
@@ -170,11 +170,11 @@ def test_the_settings_are_listed_with_value_default_and_source(monkeypatch: pyte
     pixtral("config", "set", "temperature", "0.5")
     monkeypatch.setenv("PIXTRAL_DEVICE", "cpu")
     rows = {row["name"]: row for row in json.loads(pixtral("config", "--json").stdout)["settings"]}
-    assert set(rows) == set(config.SETTINGS)
+    assert set(rows) == set(config.SETTING_TYPES)
     assert (rows["temperature"]["value"], rows["device"]["source"]) == (0.5, "PIXTRAL_DEVICE")
     assert (rows["seed"]["value"], rows["seed"]["source"]) == (None, "default")
     said = pixtral("config").stdout
-    assert all(name in said for name in config.SETTINGS)
+    assert all(name in said for name in config.SETTING_TYPES)
 
 
 def test_a_model_is_kept_only_where_that_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:

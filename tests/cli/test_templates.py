@@ -28,7 +28,7 @@ def test_the_list_says_what_each_template_asks(folder: Path, capsys: pytest.Capt
     assert "\x1b" not in out + err
 
 
-def test_without_templates_the_way_to_one_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_templates_the_way_to_one_is_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["templates", "list"]) == 0
     assert capsys.readouterr() == ("", "There are no templates yet. Write one: pixtral templates edit NAME\n")
 

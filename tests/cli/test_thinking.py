@@ -81,7 +81,7 @@ def test_an_answer_that_ends_within_its_thinking_has_both_marks(program: Program
     engine.answers = [[Chunk(reasoning="hm ")], [Chunk(reasoning="hm ")]]
     assert program.ask("--thinking").stdout == "[THINK]\nhm \n[/THINK]\n"
     hidden = program.ask()
-    assert (hidden.stdout, "nothing to say" in hidden.stderr) == ("", True)
+    assert (hidden.stdout, "answer is empty" in hidden.stderr) == ("", True)
 
 
 def test_code_values_and_files_hold_none_of_it_and_stderr_does_when_it_is_asked_for(
@@ -147,7 +147,7 @@ def on_terminal(program: Program, *words: str, **env: str) -> str:
     return "\n".join(terminal.lines)
 
 
-def test_a_terminal_folds_it_to_a_line_unless_told_otherwise(program: Program, engine: FakeEngine) -> None:
+def test_a_terminal_folds_it_to_a_line_unless_set_otherwise(program: Program, engine: FakeEngine) -> None:
     engine.answers = [thinking() for _ in range(5)]
     folded = on_terminal(program)
     assert folded.startswith("Thought, 6 words")
@@ -164,7 +164,7 @@ def test_a_terminal_folds_it_to_a_line_unless_told_otherwise(program: Program, e
 def test_a_setting_that_is_none_of_the_three_is_named(program: Program) -> None:
     done = program.run("config", "set", "thinking", "loud")
     assert done.returncode == 2
-    assert "thinking wants show, fold or hide, not 'loud'" in done.stderr
+    assert "thinking must be show, fold or hide, not 'loud'" in done.stderr
 
 
 @pytest.mark.parametrize("command", ["ask", "chat"])

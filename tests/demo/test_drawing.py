@@ -59,7 +59,7 @@ def test_sizes_of_one_batch_share_their_patches() -> None:
         assert sizes.like(rng, size).grid == size.grid
 
 
-def test_a_filled_thing_has_the_colour_it_is_said_to_have() -> None:
+def test_a_filled_thing_has_the_colour_it_is_to_have() -> None:
     for seed in range(60):
         rng = Random(seed)
         thing = scenes.Thing(rng.choice(scenes.SHAPES), rng.choice(palette.NAMES), 100, 90, 40)
@@ -106,7 +106,7 @@ def test_a_cutting_is_labelled_with_the_characters_that_stand_where_it_was_cut(m
                 assert [(spot + first + row) % 70 + 1 for spot in spots] == labels[row, column].tolist()
 
 
-def test_a_sheet_is_full_of_print_whose_ink_stands_where_its_runs_say() -> None:
+def test_a_sheet_is_full_of_print_whose_ink_is_where_its_runs_say() -> None:
     whole = sheets.sheet(1)
     letters = sum(int((run.characters > 1).any()) for run in whole.runs)
     assert letters > 60
@@ -117,7 +117,7 @@ def test_a_sheet_is_full_of_print_whose_ink_stands_where_its_runs_say() -> None:
     assert inked > 0.9 * len(whole.runs)
 
 
-def test_no_thing_stands_where_its_place_is_in_doubt() -> None:
+def test_nothing_is_placed_where_its_place_is_in_doubt() -> None:
     for seed in range(80):
         rng = Random(seed)
         scene, _ = scenes.draw(rng, sizes.scene(rng))
@@ -140,7 +140,7 @@ def test_the_tallest_standing_bar_covers_more_rows_than_the_lowest() -> None:
     assert checked > 8
 
 
-def test_a_curve_that_goes_wrong_is_lowest_where_it_is_said_to_turn() -> None:
+def test_a_curve_that_goes_wrong_is_lowest_where_it_is_to_turn() -> None:
     for seed in range(50):
         levels, at = charts.course(Random(seed), "wrong", 8)
         assert at is not None

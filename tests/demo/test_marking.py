@@ -16,7 +16,7 @@ def test_an_answer_is_right_word_for_word() -> None:
     assert not mark(turn, "Two").right
 
 
-def test_either_honest_refusal_is_right_where_nothing_can_be_told() -> None:
+def test_either_honest_refusal_is_right_where_nothing_can_be_answered() -> None:
     turn = Turn("Who made this?", UNSEEN, "cannot tell")
     assert mark(turn, CANNOT).right
     assert mark(turn, UNSEEN).right
@@ -80,7 +80,7 @@ WHOLE = "A line chart: the red line goes down until step 4 and then up again, th
         ("", False),
     ],
 )
-def test_a_description_is_true_when_all_it_states_is_so_and_nothing_is_said_twice(given: str, true: bool) -> None:
+def test_a_description_is_true_when_all_it_states_is_so_and_nothing_is_stated_twice(given: str, true: bool) -> None:
     assert mark(Turn("Describe the chart.", WHOLE, "line read"), given).true is true
 
 
@@ -105,7 +105,7 @@ def test_an_answer_about_a_named_run_is_right_by_its_step_and_wrong_by_another_c
     assert mark(asked, given).right is right
 
 
-def test_that_nothing_goes_wrong_may_be_said_in_other_words() -> None:
+def test_that_nothing_goes_wrong_may_be_stated_in_other_words() -> None:
     asked = Turn("When?", "The red line goes down all the way: nothing goes wrong for a.", "run wrong by name")
     assert mark(asked, "Nothing goes wrong: a goes down all the way.").right
     assert not mark(asked, "At step 3.").right

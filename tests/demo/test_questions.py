@@ -192,7 +192,7 @@ def test_of_two_runs_the_lower_one_is_called_better() -> None:
     assert found > 60
 
 
-def test_a_run_that_goes_wrong_is_lowest_at_the_step_that_is_told() -> None:
+def test_a_run_that_goes_wrong_is_lowest_at_the_step_that_is_stated() -> None:
     for seed in SEEDS:
         rng = Random(seed)
         chart, _ = runs.draw(rng, sizes.chart(rng))
@@ -245,7 +245,7 @@ def test_held_out_words_and_questions_are_in_no_training_sample() -> None:
 
 
 @pytest.mark.parametrize("name", [*EXAM, *OTHER_PROGRAM])
-def test_every_part_of_the_exam_asks_as_much_as_wanted_and_the_same_each_time(name: str) -> None:
+def test_every_part_of_the_exam_asks_as_much_as_requested_and_the_same_each_time(name: str) -> None:
     one, two = list(samples(name, 12)), list(samples(name, 12))
     assert sum(len(conversation) for sample in one for conversation in sample.conversations) >= 12
     assert [sample.conversations for sample in one] == [sample.conversations for sample in two]

@@ -79,11 +79,11 @@ def test_its_socket_is_its_owners_alone(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_room_of_somebody_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     room = resident.socket_folder(tmp_path)
     room.rmdir()
     room.symlink_to(tmp_path)
-    with pytest.raises(PixtralError, match="belongs to somebody else"):
+    with pytest.raises(PixtralError, match="belongs to another user"):
         resident.socket_folder(tmp_path)
     room.unlink()
 
@@ -112,7 +112,7 @@ def test_what_loading_raises_is_raised_here_and_nothing_stays(folder: Path, monk
     assert not list(folder.glob("*.sock"))
 
 
-def test_whoever_starts_a_process_hears_how_far_it_has_loaded(folder: Path) -> None:
+def test_the_starter_of_a_process_is_shown_how_far_it_has_loaded(folder: Path) -> None:
     heard: list[tuple[int, str]] = []
     assert resident.find_or_start(WANTED, folder, on_progress=lambda *far: heard.append(far), command=FAKE)
     assert heard == [(25, ""), (50, "")]
@@ -120,7 +120,7 @@ def test_whoever_starts_a_process_hears_how_far_it_has_loaded(folder: Path) -> N
     assert len(heard) == 2
 
 
-def test_a_process_tells_how_far_it_has_loaded(folder: Path) -> None:
+def test_a_process_reports_how_far_it_has_loaded(folder: Path) -> None:
     process = resident.spawn_worker(WANTED, folder / "fake.sock", attached=True, command=FAKE)
     assert process.wait_until_loaded()["window"] == 4321
     assert process.loaded == 50
@@ -148,14 +148,14 @@ def test_it_counts_tokens(folder: Path) -> None:
     assert (cost.prompt_tokens, cost.context_window) == (5, 4321)
 
 
-def test_when_it_has_gone_the_next_answer_comes_from_here(folder: Path) -> None:
+def test_when_it_has_ended_the_next_answer_comes_from_here(folder: Path) -> None:
     told: list[str] = []
     engine = ResidentEngine(started(folder), lambda: FakeEngine(["from here", "again"]), told.append)
     assert said(engine) == "0 1 2 "
     os.kill(pids(folder)[0], signal.SIGKILL)
     assert said(engine) == "from here"
     assert said(engine) == "again"
-    assert told == ["The resident process has gone; loading the model here."]
+    assert told == ["The resident process has ended; loading the model here."]
     assert not pids(folder)
     assert not list(folder.glob("*.sock"))
 
@@ -172,7 +172,7 @@ def test_when_it_dies_in_the_middle_the_answer_is_not_begun_again(folder: Path) 
     assert said(engine) == "from here"
 
 
-def test_when_it_has_gone_under_several_threads_one_engine_here_answers_them_all(folder: Path) -> None:
+def test_when_it_has_ended_under_several_threads_one_engine_here_answers_them_all(folder: Path) -> None:
     told: list[str] = []
     here: list[FakeEngine] = []
     asked = threading.Barrier(8)

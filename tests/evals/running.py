@@ -1,4 +1,4 @@
-"""A task's whole run over its small set, and what of it must be the same whoever answers."""
+"""A task's whole run over its small set, and the parts of it that must be the same with every engine."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -33,7 +33,7 @@ def parquet(file: Path, values: list[dict[str, Any]], **options: Any) -> None:
     pq.write_table(pa.Table.from_pylist(values), file, **options)
 
 
-def test_rows_count_through_all_files_and_only_the_wanted_ones_come(tmp_path: Path) -> None:
+def test_rows_count_through_all_files_and_only_the_chosen_ones_come(tmp_path: Path) -> None:
     for part in range(3):
         values = [{"n": 10 * part + i, "image": picture()} for i in range(10)]
         parquet(tmp_path / "data" / f"test-{part}.parquet", values, row_group_size=3)
@@ -94,7 +94,7 @@ def test_damaged_parquet_and_empty_folders_are_refused(tmp_path: Path) -> None:
         datasets.open_local(tmp_path / "nowhere")
     parquet(tmp_path / "rows.parquet", [{"n": 1}])
     (tmp_path / "rows.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:-9])
-    with pytest.raises(UsageError, match="no sound parquet"):
+    with pytest.raises(UsageError, match="not a valid parquet"):
         len(datasets.open_local(tmp_path))
 
 

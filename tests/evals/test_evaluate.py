@@ -148,7 +148,7 @@ def test_a_folder_that_holds_answers_of_something_else_is_left_alone(call: Call,
     for fresh in ((), ("--fresh",)):
         status, _, err = call("demo-shapes", "--model", "demo", "--limit", "1", "-o", str(tmp_path), *fresh)
         assert status == 2
-        assert "is no run's" in err
+        assert "belongs to no run" in err
     assert [file.name for file in tmp_path.iterdir()] == ["answers.jsonl"]
     assert own.read_text() == "mine\n"
 

@@ -95,7 +95,7 @@ def test_an_instruction_counts_as_often_as_it_is_given(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_program_passes_when_its_tests_do(code: str, passed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "TIMEOUT", 3)
+    monkeypatch.setattr(execution, "PROGRAM_TIMEOUT", 3)
     row = HUMANEVAL[0]
     assert (
         execution.program_passes(execution.build_program(row["prompt"], code, row["test"], row["entry_point"]))

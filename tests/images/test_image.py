@@ -128,7 +128,7 @@ def test_an_endless_stdin_is_read_no_further_than_the_limit() -> None:
         "data:;base64,",
     ],
 )
-def test_urls_are_told_from_paths(text: str) -> None:
+def test_urls_are_distinguished_from_paths(text: str) -> None:
     assert images.is_url(text)
 
 

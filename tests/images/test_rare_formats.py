@@ -61,7 +61,7 @@ def test_every_mode_of_a_tiff_comes_out_right(mode: str) -> None:
     assert np.abs(array(read(pictures.encoded(stored, "TIFF", **options))) - expected).max() <= 3
 
 
-def test_a_transparent_tiff_stands_on_white() -> None:
+def test_a_transparent_tiff_is_put_on_white() -> None:
     assert array(read(pictures.encoded(Pillow.new("RGBA", (8, 8), (0, 0, 0, 0)), "TIFF"))).min() == 255
 
 
@@ -99,7 +99,7 @@ def test_a_page_of_a_tiff_is_named_by_its_number(scan: Path) -> None:
     assert [image.width for image in images.load_all(f"{scan}#3,1-2", typed=True)] == [22, 20, 21]
 
 
-def test_without_a_number_the_first_page_is_taken_and_said(scan: Path) -> None:
+def test_without_a_number_the_first_page_is_taken_and_reported(scan: Path) -> None:
     [first] = images.load_all(str(scan), typed=True)
     assert first.pixels().getpixel((0, 0)) == (255, 0, 0)
     assert first.notes == ("page 1 of 3; name another by #2",)

@@ -21,7 +21,7 @@ def picture(orientation: int = 1, size: tuple[int, int] = (24, 16)) -> bytes:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_a_turn_is_clockwise_whatever_the_camera_said(orientation: int, degrees: int) -> None:
+def test_a_turn_is_clockwise_whatever_the_camera_recorded(orientation: int, degrees: int) -> None:
     image = images.from_bytes(picture(orientation), "x")
     turned = image.rotated(degrees)
     expected = image.pixels().rotate(-degrees, expand=True)

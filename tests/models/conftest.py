@@ -1,4 +1,4 @@
-"""A hub that serves the demo checkpoint under the full model's name, beside files that nobody needs."""
+"""A hub that serves the demo checkpoint under the full model's name, beside files that are not needed."""
 
 from collections.abc import Iterator
 

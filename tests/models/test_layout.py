@@ -30,7 +30,7 @@ def test_the_shards_that_the_index_names_make_the_model_and_old_ones_do_not(tmp_
 
 
 @pytest.mark.parametrize(("there", "lost"), [(SHARDS[:1], SHARDS[1]), ((), SHARDS[0])])
-def test_a_shard_that_the_index_names_and_nobody_has_is_named(
+def test_a_shard_that_the_index_names_and_that_is_missing_is_named(
     tmp_path: Path, there: tuple[str, ...], lost: str
 ) -> None:
     home = folder(tmp_path, *there)
@@ -55,6 +55,6 @@ def test_an_index_that_makes_no_sense_counts_for_nothing(tmp_path: Path, index: 
 
 
 def test_one_whole_file_needs_no_index(tmp_path: Path) -> None:
-    home = folder(tmp_path, layout.WEIGHTS)
+    home = folder(tmp_path, layout.WEIGHTS_FILE)
     assert layout.missing(home) == []
-    assert layout.files(home)[-1].name == layout.WEIGHTS
+    assert layout.files(home)[-1].name == layout.WEIGHTS_FILE

@@ -17,7 +17,7 @@ REPO = "mistralai/Pixtral-12B-2409"
 GIB = 1 << 30
 LAPTOP = Memory(16 * GIB)
 BEST = "Using pixtral-12b, the best downloaded model that fits"
-WHOLE = ("params.json", "tekken.json", layout.WEIGHTS)
+WHOLE = ("params.json", "tekken.json", layout.WEIGHTS_FILE)
 
 
 def place(folder: Path, *files: str) -> Path:
@@ -48,7 +48,7 @@ def sized(entry: Entry) -> Path:
             "patch_size": vision.patch, "spatial_merge_size": vision.merge,
         },
     }  # fmt: skip
-    (folder / layout.PARAMS).write_text(json.dumps(params))
+    (folder / layout.PARAMS_FILE).write_text(json.dumps(params))
     return folder
 
 
@@ -134,7 +134,7 @@ def test_half_a_download_does_not_run_and_the_note_says_go_on() -> None:
 
 def test_a_link_to_nothing_is_no_file() -> None:
     folder = cached(REPO, "a" * 40, "params.json", "tekken.json", ref="main")
-    (folder / layout.WEIGHTS).symlink_to("../../blobs/gone")
+    (folder / layout.WEIGHTS_FILE).symlink_to("../../blobs/gone")
     assert names.resolve(None).name == "demo"
 
 
@@ -183,7 +183,7 @@ def test_a_snapshot_folder_is_known_by_a_name_that_finds_it_again() -> None:
     ("there", "lost"),
     [
         (("params.json", "tekken.json"), "consolidated.safetensors"),
-        (("params.json", layout.WEIGHTS), "tekken.json"),
+        (("params.json", layout.WEIGHTS_FILE), "tekken.json"),
         (("config.json", "model.safetensors"), "tokenizer.json"),
         (("config.json", "tekken.json", "model-00001-of-00002.safetensors"), "model-00002-of-00002.safetensors"),
         (("tekken.json", "model.safetensors"), "params.json"),

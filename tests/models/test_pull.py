@@ -15,7 +15,7 @@ from pixtral_cli.models.verify import Progress
 from tests.hub import FakeHub, Fault, Forever, commit, digest, gated, model_files
 from tests.models.conftest import REPO
 
-WEIGHTS = layout.WEIGHTS
+WEIGHTS = layout.WEIGHTS_FILE
 AT_ONCE = (0.0, 0.0, 0.0)
 
 
@@ -252,7 +252,7 @@ def refused(status: int, code: str = "", message: str = "") -> Fault:
         ("api", refused(404), "no such repository", "check the name", 4),
         ("api", refused(401, "", "Invalid credentials in Authorization header"), "refuses your token", "log in", 4),
         ("api", refused(403), "forbids access", "token", 4),
-        (WEIGHTS, refused(404, "EntryNotFound"), "gone from the hub", "/tree/main", 4),
+        (WEIGHTS, refused(404, "EntryNotFound"), "no longer on the hub", "/tree/main", 4),
         ("api", refused(429), "HTTP status 429", "few minutes", 5),
         (WEIGHTS, refused(500), "HTTP status 500", "go on with", 5),
         ("api", refused(418), "HTTP status 418", "try again", 5),
@@ -280,12 +280,12 @@ def test_hashes_in_a_listing_cannot_name_other_places(hub: Hub, fake: FakeHub) -
         fetch(hub)
 
 
-def test_nobody_listening_is_a_network_error() -> None:
+def test_no_server_listening_is_a_network_error() -> None:
     with pytest.raises(NetworkError, match="cannot be reached"):
         fetch(Hub(names.hub_cache(), "http://127.0.0.1:1"))
 
 
-def test_a_short_disk_is_told_before_a_byte_is_fetched(hub: Hub, fake: FakeHub, files: dict[str, bytes]) -> None:
+def test_a_short_disk_is_reported_before_a_byte_is_fetched(hub: Hub, fake: FakeHub, files: dict[str, bytes]) -> None:
     fake.faults[WEIGHTS] = Forever([Fault(cut=3_000_000)])
     with pytest.raises(NetworkError):
         fetch(hub)
@@ -311,7 +311,7 @@ def test_a_disk_that_fills_up_keeps_what_came(hub: Hub, fake: FakeHub, files: di
     assert fetch(hub).fetched == len(files[WEIGHTS])
 
 
-def test_a_cache_that_is_a_file_is_told(tmp_path: Path, fake: FakeHub) -> None:
+def test_a_cache_that_is_a_file_is_reported(tmp_path: Path, fake: FakeHub) -> None:
     (tmp_path / "hub").write_text("")
     with pytest.raises(ModelError, match="Cannot write to") as caught:
         fetch(Hub(tmp_path / "hub", fake.url))
@@ -340,7 +340,7 @@ def test_offline_a_whole_model_is_checked_and_a_partial_one_is_a_network_error(
     assert not fake.log
 
 
-def test_offline_nobody_claims_hashes_that_nobody_recorded(home: Path, files: dict[str, bytes]) -> None:
+def test_offline_no_unrecorded_hashes_are_claimed(home: Path, files: dict[str, bytes]) -> None:
     folder = home / "mistral_models" / "Pixtral"
     folder.mkdir(parents=True)
     for name in ("params.json", "tekken.json", WEIGHTS):

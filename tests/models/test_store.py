@@ -14,7 +14,7 @@ from pixtral_cli.models.removal import plan_removal
 from tests.hub import FakeHub, Fault, Forever, commit
 from tests.models.conftest import REPO
 
-WEIGHTS = layout.WEIGHTS
+WEIGHTS = layout.WEIGHTS_FILE
 
 
 def listed() -> dict[str, store.InstalledModel]:
@@ -33,7 +33,7 @@ def test_the_demo_is_always_there() -> None:
     assert {name: model.state for name, model in listed().items()} == {"demo": "built in"}
 
 
-def test_whole_partial_and_damaged_models_are_told_apart(
+def test_whole_partial_and_damaged_models_are_distinguished(
     hub: Hub, fake: FakeHub, files: dict[str, bytes], home: Path
 ) -> None:
     fake.faults[WEIGHTS] = Forever([Fault(cut=1_000_000)])
@@ -127,7 +127,7 @@ def test_a_cache_in_disorder_can_be_removed(hub: Hub, fake: FakeHub) -> None:
     assert not hub.home(REPO).exists()
 
 
-def test_a_folder_that_somebody_else_filled_is_left_alone(home: Path, fake: FakeHub, hub: Hub) -> None:
+def test_a_folder_that_another_program_filled_is_left_alone(home: Path, fake: FakeHub, hub: Hub) -> None:
     folder = home / "mistral_models" / "Pixtral"
     snapshot_download(REPO, local_dir=folder, endpoint=fake.url, allow_patterns=["params.json", "tekken.json", WEIGHTS])
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}

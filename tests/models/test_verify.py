@@ -1,4 +1,4 @@
-"""Is a checkpoint sound: hashes recorded by the hub's client, by a SHA256SUMS, or by nobody."""
+"""Whether a checkpoint is sound: hashes recorded by the hub's client, by a SHA256SUMS, or not at all."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from pixtral_cli.models.verify import FileCheck, Progress, full_check, quick_che
 from tests.hub import FakeHub
 from tests.models.conftest import REPO
 
-WEIGHTS = layout.WEIGHTS
+WEIGHTS = layout.WEIGHTS_FILE
 
 
 def place(folder: Path, files: Mapping[str, bytes]) -> Path:
@@ -63,7 +63,7 @@ def test_a_folder_may_bring_its_hashes(tmp_path: Path, files: dict[str, bytes]) 
     assert states(folder)[WEIGHTS] == "damaged"
 
 
-def test_where_no_hash_was_recorded_the_form_is_checked_and_said_to_be_all(
+def test_where_no_hash_was_recorded_the_form_is_checked_and_reported_to_be_all(
     tmp_path: Path, files: dict[str, bytes]
 ) -> None:
     found = findings(place(tmp_path / "m", {name: files[name] for name in files if name != "SHA256SUMS"}))

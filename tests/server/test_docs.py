@@ -38,7 +38,7 @@ def test_every_metric_is_named_and_none_that_is_not_there() -> None:
     assert named == {*metrics.COUNTERS, *metrics.GAUGES}
 
 
-def test_the_request_of_the_shell_works_as_it_stands() -> None:
+def test_the_request_of_the_shell_works_as_printed() -> None:
     engine = FakeEngine(["A circle."])
     with serving(engine, model="demo", aliases=("pixtral-12b-2409",)) as running:
         command = fenced("sh").replace("http://127.0.0.1:8000", running.url)
@@ -47,7 +47,7 @@ def test_the_request_of_the_shell_works_as_it_stands() -> None:
     assert engine.seen[0][0][0].images[0].size == (640, 480)
 
 
-def test_the_program_works_as_it_stands() -> None:
+def test_the_program_works_as_printed() -> None:
     with serving(FakeEngine(["I am a fake."]), model="demo", aliases=("pixtral-12b-2409",)) as running:
         said: list[str] = []
         program = fenced("python").replace("http://127.0.0.1:8000", running.url)

@@ -129,7 +129,7 @@ def test_a_key_is_tried_and_stored_for_its_server_alone(home: Path) -> None:
     assert json.loads((home / KEYS).read_text()) == {}
 
 
-def test_a_key_that_cannot_be_tried_is_stored_and_that_is_said(home: Path) -> None:
+def test_a_key_that_cannot_be_tried_is_stored_and_that_is_reported(home: Path) -> None:
     result = pixtral("login", "--base-url", "http://127.0.0.1:9", given="some-key")
     assert result.returncode == 0
     assert "not tried" in result.stderr

@@ -57,7 +57,7 @@ def saved(sessions: Sessions, *questions: str, images: Sequence[Image] = (), mod
         return session.id
 
 
-def test_what_was_said_comes_back_as_it_was(sessions: Sessions) -> None:
+def test_a_conversation_comes_back_as_it_was(sessions: Sessions) -> None:
     with sessions.start(model="fake", system="be brief") as session:
         conversation = session.conversation()
         list(conversation.ask(FakeEngine(["a red square"]), "what is it?", [RED, GREEN]))
@@ -144,7 +144,7 @@ def test_an_image_is_stored_once_however_often_it_is_shown(sessions: Sessions) -
     assert sessions.database.file.stat().st_size < 2 * len(noise)
 
 
-def test_every_version_comes_back_and_is_gone_with_its_session(sessions: Sessions) -> None:
+def test_every_version_comes_back_and_is_removed_with_its_session(sessions: Sessions) -> None:
     with sessions.start() as session:
         conversation = session.conversation()
         list(conversation.ask(FakeEngine(["fine"]), "my secret " * 2000, [RED]))
@@ -324,7 +324,7 @@ def test_search_is_quick_in_a_thousand_sessions(sessions: Sessions) -> None:
     assert time.process_time() - began < 1  # 0.05 s on two busy cores: an index would not be felt
 
 
-def test_remove_takes_the_session_and_the_images_nobody_else_shows(sessions: Sessions) -> None:
+def test_remove_takes_the_session_and_the_images_of_no_other_session(sessions: Sessions) -> None:
     one, two = saved(sessions, "one", images=[RED, GREEN]), saved(sessions, "two", images=[GREEN, BLUE])
     assert sessions.remove([one]) == 1
     assert [entry.id for entry in sessions.list()] == [two]

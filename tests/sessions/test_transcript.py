@@ -1,4 +1,4 @@
-"""Transcripts: Markdown, HTML and JSON of a conversation, and the way back."""
+"""Transcripts: Markdown, HTML and JSON of a conversation, and reading them back."""
 
 import base64
 import json

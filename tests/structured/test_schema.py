@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.errors import UsageError
-from pixtral_cli.structured.schema import AnswerMismatch, check, parse, validate
+from pixtral_cli.structured.schema import AnswerMismatch, parse, validate
+from pixtral_cli.structured.schema_check import check
 
 STRING: dict[str, Any] = {"type": "string"}
 
@@ -71,11 +72,11 @@ def test_the_short_form_means_what_it_says(text: str, schema: dict[str, Any]) ->
         ("first name", "'name' is no type of first"),
         ("v:float|null", "v has one type, not 'float|null'; what may be null is v?:float"),
         ("q:yes|no?", "what may be null has its mark at the name, q?:yes|no"),
-        ("a,,b", "nothing stands before the comma at character 3"),
+        ("a,,b", "there is nothing before the comma at character 3"),
         ("[a, b", "the [ at character 1 is not closed by a ]"),
         ("a}", "'}' is no type of a"),
         ("[int]", "int is a type and no name"),
-        ("a, b, a", "the field a stands there twice"),
+        ("a, b, a", "the field a is given twice"),
         ("[]", "a list of fields without a field"),
         ("a{}", "a list of fields without a field"),
         ("?", "'?' does not begin with the name of a field"),
@@ -172,7 +173,7 @@ def test_a_file_may_be_a_pipe(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_a_file_names_it(tmp_path: Path) -> None:
     bad = tmp_path / "b.json"
-    for data, why in [(b"{", "not valid JSON"), (b"\xff\xfe{", "is not text"), (b" " * 2_000_000, "over 1 MB")]:
+    for data, why in [(b"{", "not valid JSON"), (b"\xff\xfe{", "is not text"), (b" " * 2_000_000, "larger than 1 MB")]:
         bad.write_bytes(data)
         with pytest.raises(UsageError, match=why) as error:
             parse(str(bad))

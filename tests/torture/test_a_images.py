@@ -103,7 +103,7 @@ def test_another_format_under_the_name_png_is_refused_by_its_format(case: str, t
     assert "PNG" in error.hint
 
 
-def test_an_empty_file_is_said_to_be_empty(tmp_path: Path) -> None:
+def test_an_empty_file_is_reported_to_be_empty(tmp_path: Path) -> None:
     assert "empty (0 bytes)" in refused_as("empty.png", tmp_path).message
 
 

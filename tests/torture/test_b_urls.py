@@ -86,7 +86,7 @@ def test_allow_private_opens_private_addresses_to_a_batch() -> None:
 @pytest.mark.parametrize(
     "inside", ["http://127.0.0.1/", "http://metadata.example/latest", "//10.0.0.1/", "https://[::1]/"]
 )
-def test_a_redirect_from_a_public_to_a_private_address_is_refused_whoever_typed_it(
+def test_a_redirect_from_a_public_to_a_private_address_is_refused_however_it_was_given(
     inside: str, allow_private: bool
 ) -> None:
     with serve(redirect(inside)) as port:

@@ -233,7 +233,7 @@ def head(more: str) -> bytes:
         pytest.param(head("Transfer-Encoding: chunked\r\n") + b"5\r\n{", id="half a chunk"),
     ],
 )
-def test_a_slow_request_holds_up_nobody_and_ends(start: bytes) -> None:
+def test_a_slow_request_delays_no_other_and_ends(start: bytes) -> None:
     with serving(FakeEngine(["yes"]), arrive=600, body_seconds=600) as running, running.connect() as slow:
         slow.sendall(start)
         assert running.post(HELLO).status_code == 200
@@ -391,7 +391,7 @@ def test_one_who_leaves_the_queue_is_never_computed() -> None:
 # 41
 
 
-def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_again() -> None:
+def test_64_clients_on_a_queue_of_16_are_answered_or_asked_to_retry() -> None:
     engine = Endless(gate=threading.Event())
     with serving(engine, running=2, waiting=16) as running, ThreadPoolExecutor(64) as clients:
         asked = [clients.submit(running.ask, max_tokens=3, stream=bool(n % 2)) for n in range(64)]
@@ -411,7 +411,7 @@ def test_64_clients_on_a_queue_of_16_are_answered_or_told_to_come_again() -> Non
 # 42 and 43 have more in test_c_server_process
 
 
-def test_while_there_is_no_engine_questions_are_told_to_come_again() -> None:
+def test_while_there_is_no_engine_questions_are_asked_to_retry() -> None:
     with serving(FakeEngine(), alive=lambda: False) as running, running.client as client:
         health = client.get("/health")
         assert (health.status_code, health.content) == (503, b"")
@@ -420,7 +420,7 @@ def test_while_there_is_no_engine_questions_are_told_to_come_again() -> None:
         assert response.headers["Retry-After"]
 
 
-def test_what_runs_too_long_after_sigterm_is_told() -> None:
+def test_what_runs_too_long_after_sigterm_is_reported() -> None:
     engine = Endless()
     with serving(engine, running=2, finish=0.3) as running, ThreadPoolExecutor(2) as clients:
         whole = clients.submit(running.ask)
@@ -469,7 +469,7 @@ def memory() -> int:
     return pages * resource.getpagesize()
 
 
-def test_an_error_of_our_own_is_told_without_its_insides() -> None:
+def test_an_error_of_our_own_is_reported_without_its_insides() -> None:
     with serving(FakeEngine([ValueError("at 0x7f00deadbeef in /root/secret.py")])) as running:
         response = running.ask()
     assert response.status_code == 500

@@ -48,7 +48,7 @@ def inside(state: Path) -> int:
 # 41
 
 
-def test_64_clients_that_come_again_when_told_to_all_get_their_own_answer(tmp_path: Path) -> None:
+def test_64_clients_that_come_again_when_asked_to_all_get_their_own_answer(tmp_path: Path) -> None:
     with faked(tmp_path) as (_, client), ThreadPoolExecutor(64) as threads:
         together = threading.Barrier(64)
 

@@ -1,4 +1,4 @@
-"""Torture D in the REPL: Ctrl-C at any moment, a terminal that goes away, windows of any size."""
+"""Torture D in the REPL: Ctrl-C at any moment, a terminal that closes, windows of any size."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Torture D: terminals that are attacked, leave, shrink or know nothing; one function a case."""
+"""Torture D: terminals that are attacked, close, shrink or have no features; one function a case."""
 
 import io
 import json
@@ -89,7 +89,7 @@ def test_46_control_sequences_are_inert_and_what_is_saved_is_unchanged(attack: s
     assert conversation.messages[-1].text == text
 
 
-def test_47_bidi_and_tag_characters_in_a_saved_block_are_told(tmp_path: Path) -> None:
+def test_47_bidi_and_tag_characters_in_a_saved_block_are_reported(tmp_path: Path) -> None:
     code = 'if access != "user\u202e \u2066// admin\u2069 \u2066":\n    x = "\U000e0041"\n'
     stderr = io.StringIO()
     out = choose_output(stdout=io.StringIO(), stderr=stderr, env=DRAWING)
@@ -212,7 +212,7 @@ def test_52_a_window_that_shrinks_to_twenty_columns_or_goes_away(home: Path) -> 
 
 
 @pytest.mark.parametrize("env", [{"NO_COLOR": "1", "TERM": "xterm"}, {"TERM": "dumb"}])
-def test_53_no_escape_where_it_is_unwanted_and_no_crash_where_letters_are_missing(env: dict[str, str]) -> None:
+def test_53_no_escape_where_it_is_disabled_and_no_crash_where_letters_are_missing(env: dict[str, str]) -> None:
     with Terminal() as terminal:
         child = terminal.run(*ASK, "Who are you?", "-v", "-n", env={**os.environ, **env})
         assert child.wait(120) == 0

@@ -17,7 +17,7 @@ from pixtral_cli.terminal.views.models import verify_model
 from tests.hub import FakeHub, Fault, Forever, digest, gated, model_files, pixtral, running, until
 
 REPO = "mistralai/Pixtral-12B-2409"
-WEIGHTS = layout.WEIGHTS
+WEIGHTS = layout.WEIGHTS_FILE
 BUFFERED = 1 << 13  # bytes that a killed process may have had in hand
 PULL = ("pull", "pixtral-12b")
 
@@ -63,7 +63,7 @@ def _here(data: bytes) -> int:
     return max((file.stat().st_size for file in blob.parent.glob(f"{blob.name}*")), default=0)
 
 
-def test_59_a_short_disk_is_told_with_the_sizes_before_a_byte_comes(fake: FakeHub) -> None:
+def test_59_a_short_disk_is_reported_with_the_sizes_before_a_byte_comes(fake: FakeHub) -> None:
     """The listing claims 10 TB of weights: more than any disk this runs on has free."""
     huge = b'{"id": "a/b", "sha": "%s", "siblings": [%s]}' % (
         b"a" * 40,
@@ -91,7 +91,7 @@ def test_59_a_gated_model_says_where_to_accept_its_terms(fake: FakeHub, status: 
     assert "Traceback" not in done.stderr
 
 
-def test_59_offline_tells_the_remedy(fake: FakeHub) -> None:
+def test_59_offline_names_the_remedy(fake: FakeHub) -> None:
     done = pixtral(fake, *PULL, HF_ENDPOINT="http://127.0.0.1:1")
     assert done.returncode == 5
     assert "cannot be reached" in done.stderr

@@ -41,7 +41,7 @@ LITERAL = [
 
 
 @pytest.mark.parametrize("columns", [20, 80])
-def test_63_short_answers_and_64_characters_are_on_the_screen_as_said(columns: int) -> None:
+def test_63_short_answers_and_64_characters_are_on_the_screen_as_written(columns: int) -> None:
     with Chat(columns) as chat:
         begin(chat, [*SHORT, *LITERAL])
         for number, said in enumerate([*SHORT, *LITERAL]):
@@ -55,7 +55,7 @@ STEPS = "7. seven\n8. eight\n\n```sh\nls\n```\n\n9. nine\n"
 
 
 @pytest.mark.parametrize("columns", [20, 80])
-def test_65_lists_count_as_said_boxes_differ_and_no_number_is_broken(columns: int) -> None:
+def test_65_lists_count_as_written_boxes_differ_and_no_number_is_broken(columns: int) -> None:
     with Chat(columns, 50) as chat:
         begin(chat, [STEPS, "- [x] done\n- [ ] open\n", TABLE])
         steps = answer_to(chat, "steps")

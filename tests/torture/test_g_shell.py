@@ -50,7 +50,7 @@ def ask(answers: list[str], *words: str) -> tuple[int, str, str]:
     "said", ["10.", "7. 8. 9.", "1)", "#", "```\n```", "vector<int>", "C:\\_dir\\*.txt", "&lt;b&gt;"]
 )
 @pytest.mark.parametrize("columns", [20, 80])
-def test_63_and_64_an_answer_of_ask_is_on_the_terminal_as_said(said: str, columns: int) -> None:
+def test_63_and_64_an_answer_of_ask_is_on_the_terminal_as_written(said: str, columns: int) -> None:
     with Terminal(columns) as terminal:
         environment = {**os.environ, "ANSWERS": json.dumps([said]), "TERM": "xterm-256color"}
         process = terminal.run(*COMMAND, "-q", "what?", env=environment)

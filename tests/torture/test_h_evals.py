@@ -69,7 +69,7 @@ def test_whatever_a_program_does_it_passes_or_not_and_leaves_nothing(folder: Pat
 
 @pytest.mark.parametrize("code", ["while True: print('x' * 1000)", "import os\nwhile True: os.write(1, b'x' * 60_000)"])
 def test_endless_output_costs_no_memory(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "TIMEOUT", 2)
+    monkeypatch.setattr(execution, "PROGRAM_TIMEOUT", 2)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert not execution.program_passes(code)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB

@@ -122,9 +122,9 @@ WEIGHTS: dict[str, Change] = {
     "metadata alone": lambda _: header(b'{"__metadata__": {}}'),
 }  # fmt: skip
 CASES = [
-    *((layout.TOKENIZER, name, change) for name, change in TEKKEN.items()),
-    *((layout.PARAMS, name, change) for name, change in PARAMS.items()),
-    *((layout.WEIGHTS, name, change) for name, change in WEIGHTS.items()),
+    *((layout.TOKENIZER_FILE, name, change) for name, change in TEKKEN.items()),
+    *((layout.PARAMS_FILE, name, change) for name, change in PARAMS.items()),
+    *((layout.WEIGHTS_FILE, name, change) for name, change in WEIGHTS.items()),
 ]
 
 
@@ -164,7 +164,7 @@ def test_a_config_json_that_makes_no_sense_is_one_error(tmp_path: Path, name: st
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_verify_takes_a_hostile_header_for_no_weights(tmp_path: Path, name: str) -> None:
-    file = tmp_path / layout.WEIGHTS
+    file = tmp_path / layout.WEIGHTS_FILE
     file.write_bytes(WEIGHTS[name](b""))
     problem = verify.format_problem(file)
     assert problem is None or problem.startswith(("is ", "has "))
@@ -173,6 +173,6 @@ def test_verify_takes_a_hostile_header_for_no_weights(tmp_path: Path, name: str)
 @pytest.mark.parametrize("content", [nested(10_000), b'{"weight_map": [' + b"[]," * 5_000_000 + b"[]]}", b'{"weight_map": {"a": 1}}'], ids=["nested", "large", "number"])  # fmt: skip
 def test_an_index_that_makes_no_sense_names_no_shards(tmp_path: Path, content: bytes) -> None:
     (tmp_path / layout.INDEX).write_bytes(content)
-    (tmp_path / layout.PARAMS).write_bytes(content)
+    (tmp_path / layout.PARAMS_FILE).write_bytes(content)
     assert layout.indexed_shards(tmp_path) == []
     assert layout.missing(tmp_path)

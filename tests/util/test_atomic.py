@@ -1,4 +1,4 @@
-"""A file is replaced whole or not at all, where it lies, and only if it is a file."""
+"""A file is replaced whole or not at all, in its place, and only if it is a file."""
 
 import os
 import stat

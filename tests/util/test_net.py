@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli.errors import NetworkError
-from pixtral_cli.util import net
+from pixtral_cli.util import addresses, net
 from tests.torture.servers import PUBLIC, internet, remembering, reply, serve
 
 # A self-signed certificate for pictures.example, made for this test; it guards nothing.
@@ -51,7 +51,7 @@ def failure(url: str, **options: object) -> NetworkError:
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_of_the_open_internet(address: str) -> None:
-    assert not net.is_public(address)
+    assert not addresses.is_public(address)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_addresses_that_are_not_of_the_open_internet(address: str) -> None:
     ],
 )
 def test_addresses_of_the_open_internet(address: str) -> None:
-    assert net.is_public(address)
+    assert addresses.is_public(address)
 
 
 def test_one_get_is_sent_with_the_name_as_host_and_without_cookies_or_credentials() -> None:
@@ -166,7 +166,7 @@ def test_a_closed_port_refuses_the_connection() -> None:
     assert "connection was refused" in failure(f"http://127.0.0.1:{port}/").message
 
 
-def test_an_unknown_host_is_said_to_be_unknown() -> None:
+def test_an_unknown_host_is_reported_to_be_unknown() -> None:
     def unknown(host: str, port: int) -> list[str]:
         raise OSError("Name or service not known")
 

@@ -177,7 +177,7 @@ def test_a_name_is_shown_on_one_line(name: str, seen: str) -> None:
 
 
 @given(st.text(st.characters()), st.integers(3, 30))
-def test_a_shown_name_has_no_control_and_at_most_the_wanted_length(name: str, limit: int) -> None:
+def test_a_shown_name_has_no_control_and_at_most_the_given_length(name: str, limit: int) -> None:
     seen = visible(name, limit)
     assert len(seen) <= limit
     assert clean(seen) == seen

@@ -1,1 +1,1 @@
-"""What several commands share: options, and the way from settings to an engine."""
+"""The options that several commands share, and the engine that settings choose."""

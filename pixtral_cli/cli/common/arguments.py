@@ -67,7 +67,7 @@ def positional(words: Sequence[str], word: str) -> list[str]:
 
 
 def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
-    """What is wrong with a command line, with a hint that is possible for the command that was typed."""
+    """The error for a command line, with a hint that applies to the command that was typed."""
     message = " ".join(getattr(error, "format_message", error.__str__)().split())
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "pixtral"
@@ -76,8 +76,8 @@ def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
         message = f"No such option: {option}"
         near = _nearest(option, _options(context)) if context else None
         return UsageError(message, f"Did you mean {near}? {see}" if near else see)
-    if found := re.match(r"No such command '(.*?)'", message):
-        return UsageError(f"No such command '{found[1]}'", _command_hint(found[1], context, path))
+    if match := re.match(r"No such command '(.*?)'", message):
+        return UsageError(f"No such command '{match[1]}'", _command_hint(match[1], context, path))
     if context and context.info_name in ("ask", "chat") and message.startswith("Got unexpected extra argument"):
         return UsageError(message, _extra_hint(words, context.info_name))
     return UsageError(message, see if context else "")
@@ -97,7 +97,7 @@ def _command_hint(name: str, context: Any, path: str) -> str:
 
 
 def _extra_hint(words: Sequence[str], command: str) -> str:
-    """How pictures or a question that lack their flag or quotes are given."""
+    """The hint for pictures without their option, or a question without quotes."""
     from pixtral_cli.images.formats import has_picture_extension
 
     flags = ("--image", "-a", "--attachment", "-o", "--output")

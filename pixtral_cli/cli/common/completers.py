@@ -1,4 +1,4 @@
-"""What Tab offers in a shell where the name of a model, a session or a template is wanted. Is silent where it cannot look.
+"""Shell completion for the names of models, sessions and templates; empty where they cannot be read.
 
 What a shell does with a name or its description is the shell's business: zsh evaluates both, so nothing leaves here that
 could act there.
@@ -19,7 +19,7 @@ NON_WORDS = r"[^\w.,?-]+"
 
 
 def words(*values: str) -> Callable[[], list[str]]:
-    """What offers these words."""
+    """A completer that offers these words."""
     return lambda: list(values)
 
 
@@ -69,9 +69,11 @@ def is_shell_safe(name: str) -> bool:
     return re.fullmatch(SHELL_SAFE, name) is not None
 
 
-def _shell_safe(found: Iterable[Candidate]) -> list[Candidate]:
+def _shell_safe(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Names that no shell takes for more than a name; of their descriptions the words alone."""
     offers: list[Candidate] = []
     with contextlib.suppress(PixtralError, OSError):
-        offers.extend((name, re.sub(NON_WORDS, " ", about).strip()) for name, about in found if is_shell_safe(name))
+        offers.extend(
+            (name, re.sub(NON_WORDS, " ", about).strip()) for name, about in candidates if is_shell_safe(name)
+        )
     return offers

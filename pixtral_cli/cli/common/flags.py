@@ -95,7 +95,7 @@ class EngineFlags(LocalEngineFlags):
 
 
 class SamplingFlags(FlagGroup):
-    """How an answer is chosen. The fields bear the names of the settings."""
+    """Sampling parameters. The fields bear the names of the settings."""
 
     temperature: options.Temperature = None
     top_p: options.TopP = None

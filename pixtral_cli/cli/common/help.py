@@ -1,4 +1,4 @@
-"""`--help` in groups: each option stands under the heading that its `rich_help_panel` names."""
+"""`--help` in groups: each option is listed under the heading that its `rich_help_panel` names."""
 
 from typing import Any
 

@@ -12,7 +12,7 @@ from pixtral_cli.limits import MAX_TEMPERATURE, RANGES
 
 
 class OutputFormat(StrEnum):
-    """How an answer leaves: as text, as one JSON object, or as one object a chunk."""
+    """The format of an answer: text, one JSON object, or one object a chunk."""
 
     text = "text"
     json = "json"
@@ -20,7 +20,7 @@ class OutputFormat(StrEnum):
 
 
 class ListFormat(StrEnum):
-    """How a list leaves: for people, or as one JSON object."""
+    """The format of a list: for people, or one JSON object."""
 
     text = "text"
     json = "json"
@@ -43,7 +43,7 @@ def called_without_subcommand(context: typer.Context) -> bool:
             from pixtral_cli.errors import UsageError
 
             command = f"{context.command_path} {context.invoked_subcommand}"
-            raise UsageError(f"--{name} stands before {context.invoked_subcommand!r}", f"Put it after: {command}")
+            raise UsageError(f"--{name} is given before {context.invoked_subcommand!r}", f"Put it after: {command}")
     return False
 
 

@@ -37,7 +37,7 @@ class Resumed:
 def find_resumed(flags: ConversationFlags, sessions: "Sessions") -> "Resumed | None":
     """The conversation that the flags name, None for a new one. Raises UsageError."""
     if flags.session == "":
-        raise UsageError("--session wants an id, and it is empty", "See: pixtral sessions; the newest: --continue")
+        raise UsageError("--session needs an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     if flags.resume and flags.session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
     if flags.chosen is None:

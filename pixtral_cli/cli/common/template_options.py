@@ -1,4 +1,4 @@
-"""From `-t NAME -p name=value` to a template and the settings it asks for. What a template means, `chat.templates` knows."""
+"""`-t NAME -p name=value`: the template, and the settings that it asks for."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,26 +21,26 @@ def load_template(flags: TemplateFlags) -> "tuple[Template | None, dict[str, str
     from pixtral_cli.chat.templates import open_templates
 
     if wrong := [pair for pair in pairs if "=" not in pair]:
-        raise UsageError(f"--param wants NAME=VALUE, not {wrong[0]!r}", "For example: -p language=French")
+        raise UsageError(f"--param must be NAME=VALUE, not {wrong[0]!r}", "For example: -p language=French")
     return open_templates().load(flags.template), {pair.partition("=")[0]: pair.partition("=")[2] for pair in pairs}
 
 
 def schema_and_extract(
     template: "Template | None", schema: str | None, extract: str | None
 ) -> tuple[str | None, str | None]:
-    """The schema and the code block's language that an answer is wanted in: as typed, else as the template says."""
+    """The answer's schema and the language of its code block: as typed, else as the template says."""
     if template is None or schema is not None or extract is not None:
         return schema, extract
     if template.schema and template.extract:
         raise UsageError(
-            f"The template {template.name} wants an answer both as a code block and as JSON",
+            f"The template {template.name} needs an answer both as a code block and as JSON",
             "Leave out its extract or its schema",
         )
     return template.schema, template.extract
 
 
 def with_template_defaults(settings: Config, template: "Template", system: str | None) -> Config:
-    """The settings with what the template says underneath; its model goes before the configured one."""
+    """The settings completed with those of the template, whose model is used rather than the configured one."""
     offered = {"system": system, **template.sampling}
     missing: dict[str, Any] = {key: value for key, value in offered.items() if getattr(settings, key) is None}
     if template.model:

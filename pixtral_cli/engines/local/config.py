@@ -102,9 +102,6 @@ class Params:
     transformers_format: bool = False
 
 
-PARAMS = "params.json"
-
-
 def verify_hint(name: str) -> str:
     return f"Check and repair the model with: pixtral models verify {name}"
 
@@ -117,7 +114,7 @@ def read_params(folder: Path, name: str) -> Params:
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}", "List the models there are with: pixtral models")
     transformers_format = layout.format_of(folder) is layout.TRANSFORMERS
-    file = layout.CONFIG if transformers_format else PARAMS
+    file = layout.CONFIG if transformers_format else layout.PARAMS_FILE
     return _checked(_read_object(folder / file, name), file, name)
 
 
@@ -205,7 +202,7 @@ class _Checker:
         return kind(**self.fields(kind, value))
 
     def fields(self, kind: type, raw: dict[str, Any]) -> dict[str, Any]:
-        """The fields of `kind` in `raw`: a number must be positive, and one without a default must be there."""
+        """The fields of `kind` in `raw`: a number must be positive, and one without a default must be present."""
         values = {}
         for field in fields(kind):
             value = raw.get(field.name)

@@ -186,7 +186,7 @@ class LocalEngine:
 
     @cached_property
     def default_system_prompt(self) -> str:
-        """The vendor's SYSTEM_PROMPT.txt of a reasoning model, which thinks only when told how; "" for other models."""
+        """The vendor's SYSTEM_PROMPT.txt of a reasoning model, which thinks only with it; "" for other models."""
         file = self.folder / SYSTEM_PROMPT
         if self.tokenizer.think_tokens is None or not file.is_file():
             return ""

@@ -170,7 +170,7 @@ class ApiClient:
 
     def _pause(self, seconds: float, request: CancellableRequest) -> None:
         if self._sleep(request.cancelled, seconds):
-            raise NetworkError("The answer is no longer wanted")
+            raise NetworkError("The answer was cancelled")
 
     def _retry_delay(self, response: "httpx2.Response", attempt: int) -> float | None:
         """Seconds until the next try: Retry-After, else exponential back-off; None when that is longer than `MAX_RETRY_AFTER`."""
@@ -217,7 +217,7 @@ class ApiClient:
             kind = NotListening if isinstance(cause, ConnectionRefusedError | FileNotFoundError) else Unreachable
             raise kind(f"{name} cannot be reached: {_reason(cause)}", hint) from error
         except httpx2.TimeoutException as error:
-            raise NetworkError(f"{name} fell silent", "Try again") from error
+            raise NetworkError(f"{name} stopped sending", "Try again") from error
         except httpx2.SSEError as error:
             raise self.broken("sent something that is no answer") from error
         except httpx2.TransportError as error:

@@ -69,8 +69,8 @@ class RemoteEngine:
         """The model's name at the server. Raises ModelError when the server offers no vision model."""
         if self._model is not None:
             return self._model
-        if found := next(iter(self._vision_models()), None):
-            return found
+        if name := next(iter(self._vision_models()), None):
+            return name
         raise ModelError(f"{self._client.server.name} offers no vision model", "Name one: --model")
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> "AnswerStream":
@@ -149,9 +149,9 @@ class RemoteEngine:
         if not isinstance(entries, list):
             raise self._client.broken("lists no models")
         named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-        telling = [entry for entry in named if isinstance(entry.get("capabilities"), dict)]
-        seeing = [entry for entry in telling if entry["capabilities"].get("vision") and not entry.get("deprecation")]
-        return list(dict.fromkeys(entry["id"][:100] for entry in (seeing if telling else named)))
+        described = [entry for entry in named if isinstance(entry.get("capabilities"), dict)]
+        vision = [entry for entry in described if entry["capabilities"].get("vision") and not entry.get("deprecation")]
+        return list(dict.fromkeys(entry["id"][:100] for entry in (vision if described else named)))
 
     def measure(self, messages: Sequence[Message]) -> Cost:
         """See `Engine`. Counted by a pixtral server; estimated with Pixtral's tokenizer for any other."""
@@ -177,7 +177,7 @@ class RemoteEngine:
             raise self._client.broken("measures in a way of its own") from error
 
     def versions(self) -> dict[str, str]:
-        """What the server reports at /version, as vLLM and pixtral do; empty where it has none. Raises Unreachable."""
+        """The versions that the server reports at /version, as vLLM and pixtral do; empty without it. Raises Unreachable."""
         if self._client.server.is_la_plateforme:
             return {}
         with contextlib.closing(ApiClient(self._client.server, read_timeout=VERSION_TIMEOUT)) as client:

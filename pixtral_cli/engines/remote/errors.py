@@ -1,4 +1,4 @@
-"""Where an API is, and its error replies as `PixtralError`s. Sends nothing."""
+"""The address of an API, and its error replies as `PixtralError`s."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
+        """The name of the server in messages."""
         return self.program or ("The resident process" if self.socket else self.host)
 
     @property
@@ -71,7 +71,7 @@ def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
     """The endpoint at a URL; `/v1` is added to a bare host. Raises UsageError for what is no http(s) URL."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise UsageError(f"--base-url wants an http(s) URL, not {base_url!r}", "Such as http://localhost:8000/v1")
+        raise UsageError(f"--base-url must be an http(s) URL, not {base_url!r}", "Such as http://localhost:8000/v1")
     path = parts.path.rstrip("/") or "/v1"
     return Endpoint(f"{parts.scheme}://{parts.netloc}{path}", key)
 
@@ -85,7 +85,7 @@ class NotListening(Unreachable):
 
 
 class Refused(NetworkError):
-    """The server wants an API key, or another one."""
+    """The server needs an API key, or another one."""
 
 
 class QueueFull(NetworkError):
@@ -120,8 +120,8 @@ def error_details(error: Any) -> ErrorDetails:
         inner = inner[0].get("msg")
     if isinstance(inner, dict):
         return error_details({name: inner.get(name) for name in ("message", "code", "hint", "param")})
-    found = (inner, error.get("code"), error.get("hint"), error.get("param"))
-    return ErrorDetails(*(one if isinstance(one, str) else "" for one in found))
+    details = (inner, error.get("code"), error.get("hint"), error.get("param"))
+    return ErrorDetails(*(one if isinstance(one, str) else "" for one in details))
 
 
 def error_from_status(server: Endpoint, status: int, details: ErrorDetails, after: float | None = None) -> PixtralError:
@@ -137,7 +137,7 @@ def error_from_status(server: Endpoint, status: int, details: ErrorDetails, afte
     message = f"{server.name}: {why}" if why else f"{server.name} answered with status {status}"
     message = _shorten(message)
     if status in (401, 403):
-        refused = "refuses the API key" if server.key else "wants an API key"
+        refused = "refuses the API key" if server.key else "needs an API key"
         return Refused(f"{server.name} {refused}", LOGIN_HINT)
     if status == 404:
         return ModelError(message, "Check --model and --base-url")

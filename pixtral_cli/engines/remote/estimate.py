@@ -9,7 +9,7 @@ from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.chat.message import Message
 from pixtral_cli.images.transform import PATCH, size_in_patches
 
-TOKENIZER = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
+TOKENIZER_FILE = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
 MAX_TOKENIZED = 100_000  # characters; a longer text is estimated by its length
 CHARACTERS_PER_TOKEN = 4
 
@@ -17,7 +17,7 @@ CHARACTERS_PER_TOKEN = 4
 def estimate_cost(messages: Sequence[Message], window: int) -> Cost:
     """Prompt tokens by the chat template: BOS, [INST] and [/INST] around each question, EOS after each answer.
 
-    The system prompt stands in the last question, before its text.
+    The system prompt is put into the last question, before its text.
     """
     images = [_cost(image.size) for message in messages for image in message.images]
     turns = [message for message in messages if message.role != "system"]
@@ -47,4 +47,4 @@ def _tokenizer() -> Any:
     import mistral_common
     from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
-    return Tekkenizer.from_file(Path(mistral_common.__file__).parent / "data" / TOKENIZER)
+    return Tekkenizer.from_file(Path(mistral_common.__file__).parent / "data" / TOKENIZER_FILE)

@@ -33,7 +33,7 @@ def origin(url: str) -> str:
 
 
 def checked(key: str, where: str) -> str:
-    """The key, if it can stand in a header. Raises UsageError, which does not repeat it."""
+    """The key, if it is valid in a header. Raises UsageError, which does not repeat it."""
     if not key:
         raise UsageError(f"{where} is empty", "Copy the key again")
     if not key.isascii() or not key.isprintable() or " " in key:

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from pixtral_cli.errors import ModelError, PixtralError
+from pixtral_cli.models.layout import PARAMS_FILE
 from pixtral_cli.util import atomic
 
-PARAMS = "params.json"
 WINDOW_KEY = "max_position_embeddings"
 
 
@@ -18,23 +18,23 @@ def prepare_checkpoint(folder: Path, window: int, cache: Path) -> Path:
     Without it vLLM looks for the window on the hub, ten times, which takes twenty seconds.
     """
     try:
-        params = json.loads((folder / PARAMS).read_bytes())
+        params = json.loads((folder / PARAMS_FILE).read_bytes())
         if params.get(WINDOW_KEY):
             return folder
         real = folder.resolve()
         ours = cache / "vllm" / hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
         ours.mkdir(parents=True, exist_ok=True)
         for file in real.iterdir():
-            if file.name != PARAMS:
+            if file.name != PARAMS_FILE:
                 _link(ours / file.name, file)
         for left in ours.iterdir():
             if not left.exists():
                 left.unlink()
-        atomic.write(ours / PARAMS, json.dumps({**params, WINDOW_KEY: window}, indent=1))
+        atomic.write(ours / PARAMS_FILE, json.dumps({**params, WINDOW_KEY: window}, indent=1))
     except OSError as error:
         raise PixtralError(f"The model cannot be prepared for vLLM: {error.strerror}", f"See {cache}") from error
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"{folder / PARAMS} is not a JSON object", "Copy or download that file again") from error
+        raise ModelError(f"{folder / PARAMS_FILE} is not a JSON object", "Copy or download that file again") from error
     return ours
 
 

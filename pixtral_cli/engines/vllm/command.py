@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pixtral_cli.errors import UsageError
 
-DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+VLLM_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 STRUCTURED_OUTPUTS = (
     '{"backend": "guidance", "disable_any_whitespace": true}'  # else a model may write line breaks without end
 )
@@ -20,7 +20,7 @@ INSTALL_HINT = "Install it: pip install 'pixtral[vllm]', or name one: PIXTRAL_VL
 
 @dataclass(frozen=True, slots=True)
 class VllmOptions:
-    """How vLLM is started: its executable, parallelism over GPUs and machines, extra arguments.
+    """Options of vLLM: its executable, parallelism over GPUs and machines, extra arguments.
 
     `state` is the folder for its logs, `cache` the one for prepared checkpoints.
     """
@@ -52,15 +52,15 @@ def find_executable(executable: str, env: Mapping[str, str] = os.environ) -> str
     Raises UsageError when there is none.
     """
     if executable:
-        found = shutil.which(str(Path(executable).expanduser()), path=env.get("PATH"))
-        if found is None:
+        path = shutil.which(str(Path(executable).expanduser()), path=env.get("PATH"))
+        if path is None:
             raise UsageError(f"There is no program {executable}, which is to be vLLM", INSTALL_HINT)
-        return found
+        return path
     beside = str(Path(sys.executable).parent)
-    found = shutil.which("vllm", path=env.get("PATH")) or shutil.which("vllm", path=beside)
-    if found is None:
+    path = shutil.which("vllm", path=env.get("PATH")) or shutil.which("vllm", path=beside)
+    if path is None:
         raise UsageError("vLLM is not installed here", INSTALL_HINT)
-    return found
+    return path
 
 
 def build_command(options: VllmOptions, folder: Path, name: str, dtype: str, socket: Path) -> list[str]:
@@ -72,7 +72,7 @@ def build_command(options: VllmOptions, folder: Path, name: str, dtype: str, soc
         "--enable-prompt-tokens-details", "--disable-uvicorn-access-log", "--structured-outputs-config", STRUCTURED_OUTPUTS,
     ]  # fmt: skip
     if dtype != "auto":
-        words += ["--dtype", DTYPES.get(dtype, dtype)]
+        words += ["--dtype", VLLM_DTYPES.get(dtype, dtype)]
     if options.tensor_parallel > 1:
         words += ["--tensor-parallel-size", str(options.tensor_parallel)]
     if options.pipeline_parallel > 1:

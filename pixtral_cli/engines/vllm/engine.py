@@ -106,7 +106,7 @@ class VllmEngine(RemoteEngine):
             except PixtralError:
                 self._process.stop()
                 raise
-            except BaseException:  # Ctrl-C: whoever leaves doesn't wait for it
+            except BaseException:  # Ctrl-C: the caller does not wait for it
                 self._process.request_stop()
                 self._process, self._stopping = None, self._process
                 raise
@@ -129,9 +129,9 @@ class VllmEngine(RemoteEngine):
                 if window := self._served_window(client):
                     return window
                 if time.monotonic() - process.last_output_at > self._max_silence:
-                    silent = f"vLLM has said nothing for {self._max_silence:.0f} s while {process.doing}"
+                    silent = f"vLLM has printed nothing for {self._max_silence:.0f} s while {process.doing}"
                     raise PixtralError(silent, f"It was ended. Its log: {process.log}")
-        raise NetworkError("vLLM is no longer wanted")
+        raise NetworkError("The start of vLLM was cancelled")
 
     def _served_window(self, client: ApiClient) -> int | None:
         """The context window that vLLM reports; None while it does not answer."""

@@ -34,11 +34,11 @@ LESS_MEMORY_HINT = "Give it less: --vllm-args '--max-model-len 16384', or more G
 Cause = tuple[re.Pattern[str], Callable[[re.Match[str]], PixtralError]]
 
 
-def _window_error(found: re.Match[str]) -> PixtralError:
-    fits = re.search(r"maximum model length is (\d+)", found.string)
+def _window_error(match: re.Match[str]) -> PixtralError:
+    fits = re.search(r"maximum model length is (\d+)", match.string)
     hint = f"Ask for less: --vllm-args '--max-model-len {fits[1]}', or more GPUs" if fits else LESS_MEMORY_HINT
     return OutOfMemory(
-        f"The KV cache of a window of {int(found[1]):,} tokens takes {found[2]} GiB, and {found[3]} are left", hint
+        f"The KV cache of a window of {int(match[1]):,} tokens takes {match[2]} GiB, and {match[3]} are left", hint
     )
 
 
@@ -49,8 +49,8 @@ CAUSES: tuple[Cause, ...] = (
     ),
     (
         re.compile(r"Free memory on device \S+ \((\S+)/(\S+) GiB\)"),
-        lambda found: OutOfMemory(
-            f"Of the GPU's {found[2]} GiB only {found[1]} are free, too little for vLLM",
+        lambda match: OutOfMemory(
+            f"Of the GPU's {match[2]} GiB only {match[1]} are free, too little for vLLM",
             "End what uses it, or: --vllm-args '--gpu-memory-utilization 0.5'",
         ),
     ),
@@ -68,32 +68,32 @@ CAUSES: tuple[Cause, ...] = (
     ),
     (
         re.compile(r"World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)"),
-        lambda found: UsageError(
-            f"vLLM is to spread over {found[1]} GPUs, and this machine has {found[2]}",
+        lambda match: UsageError(
+            f"vLLM is to spread over {match[1]} GPUs, and this machine has {match[2]}",
             "Lower --tensor-parallel-size, or join machines: --ray",
         ),
     ),
     (
         re.compile(r"attention heads \((\d+)\) must be divisible by tensor parallel size \((\d+)\)"),
-        lambda found: UsageError(
-            f"The model's {found[1]} attention heads do not divide among {found[2]} GPUs",
+        lambda match: UsageError(
+            f"The model's {match[1]} attention heads do not divide among {match[2]} GPUs",
             "Choose another --tensor-parallel-size",
         ),
     ),
     (
         re.compile(r"AssertionError: (\d+) is not divisible by (\d+)"),
-        lambda found: UsageError(
-            f"The model's {found[1]} vision heads do not divide among {found[2]} GPUs",
+        lambda match: UsageError(
+            f"The model's {match[1]} vision heads do not divide among {match[2]} GPUs",
             "Choose another --tensor-parallel-size, or stages: --pipeline-parallel-size",
         ),
     ),
     (
         re.compile(r"unrecognized arguments: (.+)"),
-        lambda found: UsageError(f"vLLM knows no {found[1].strip()[:60]}", "See: vllm serve --help=all"),
+        lambda match: UsageError(f"vLLM does not know {match[1].strip()[:60]}", "See: vllm serve --help=all"),
     ),
     (
         re.compile(r"vllm(?: serve)?: error: (.+)|api_server\.py: error: (.+)"),
-        lambda found: UsageError(f"vLLM refuses: {(found[1] or found[2])[:90]}", "See: vllm serve --help=all"),
+        lambda match: UsageError(f"vLLM refuses: {(match[1] or match[2])[:90]}", "See: vllm serve --help=all"),
     ),
     (
         re.compile(r"Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver"),
@@ -128,7 +128,7 @@ CAUSES: tuple[Cause, ...] = (
 
 
 def parse_progress(line: str) -> tuple[str, float | None]:
-    """What vLLM does as of this line ("" if unknown), and the fraction of the weights that it has loaded."""
+    """The work of vLLM at this line ("" if unknown), and the fraction of the weights that it has loaded."""
     doing = next((doing for pattern, doing in reversed(PHASES) if pattern.search(line)), "")
     share = LOADED_PERCENT.search(line)
     return doing, int(share[1]) / 100 if share else None
@@ -140,27 +140,27 @@ def explain_failure(text: str, status: int) -> PixtralError:
     words = EXCEPTION_LINE.sub(r"\2", raised[-1]) if raised else ""
     for lines in ("\n".join(raised), "\n".join(text.splitlines()[-4:])):  # the exceptions first
         for pattern, error in CAUSES:
-            if found := pattern.search(lines):
-                known = error(found)
+            if match := pattern.search(lines):
+                known = error(match)
                 return (
                     ModelError(f"{known.message}: {words}"[:120]) if isinstance(known, ModelError) and words else known
                 )
     if words and ", in load_weights" in text:
         return ModelError(f"vLLM cannot load this checkpoint: {words}"[:120])
     if status > 128:
-        return PixtralError(f"vLLM was ended by signal {status - 128}", "Often it is the system, for want of memory")
+        return PixtralError(f"vLLM was ended by signal {status - 128}", "Often it is the system, for lack of memory")
     return PixtralError(f"vLLM failed: {words}"[:120] if words else f"vLLM ended with status {status}")
 
 
 def _exceptions(text: str) -> list[str]:
     """The exceptions in a log, one line each, in order, without those that only report another one."""
-    found = []
+    exceptions = []
     for line in text.splitlines():
         bare = PREFIX.sub("", line)
         if LOG_LEVEL_LINE.match(line) or any(word in bare for word in FOLLOW_UP_ERRORS):
             continue
         if inner := VALIDATION_ERROR.match(bare):
-            found.append(f"ValueError: {inner[1]}")
+            exceptions.append(f"ValueError: {inner[1]}")
         elif EXCEPTION_LINE.match(bare):
-            found.append(bare.strip())
-    return found
+            exceptions.append(bare.strip())
+    return exceptions

@@ -1,1 +1,1 @@
-"""How right an answer is: metrics, checkable instructions, judges, intervals."""
+"""Scoring of answers: metrics, checkable instructions, judges, intervals."""

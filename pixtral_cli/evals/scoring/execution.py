@@ -16,7 +16,7 @@ from pixtral_cli.chat.codeblocks import blocks
 from pixtral_cli.errors import UsageError
 from pixtral_cli.evals.scoring import program_runner
 
-TIMEOUT = 10
+PROGRAM_TIMEOUT = 10
 MEMORY_LIMIT = 2 << 30
 FILE_SIZE_LIMIT = 1 << 20
 SECONDS_TO_END = 5  # that the runner has beyond TIMEOUT, to start and to kill what is left
@@ -40,14 +40,16 @@ def program_passes(code: str) -> bool:
         raise UsageError("Programs that a model wrote are run on Linux and macOS only", "Use pixtral in WSL")
     word = secrets.token_hex(16).encode()
     with _working_folder() as folder, _pipe() as (reading, writing):
-        limits = map(str, (TIMEOUT, MEMORY_LIMIT, FILE_SIZE_LIMIT, writing))
+        limits = map(str, (PROGRAM_TIMEOUT, MEMORY_LIMIT, FILE_SIZE_LIMIT, writing))
         process = subprocess.Popen(
             [sys.executable, "-I", str(Path(program_runner.__file__)), *limits],
             cwd=folder, env={"PATH": os.defpath, "HOME": str(folder)}, start_new_session=True, pass_fds=(writing,),
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            process.communicate(word + b"\n" + code.encode("utf-8", "surrogatepass"), timeout=TIMEOUT + SECONDS_TO_END)
+            process.communicate(
+                word + b"\n" + code.encode("utf-8", "surrogatepass"), timeout=PROGRAM_TIMEOUT + SECONDS_TO_END
+            )
         except subprocess.TimeoutExpired:
             return False
         finally:
@@ -105,7 +107,7 @@ def _empty(top: int) -> None:
         os.chmod(name, 0o700, dir_fd=top)
         inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
         try:
-            for entry in [found.name for found in os.scandir(inner)]:
+            for entry in [item.name for item in os.scandir(inner)]:
                 if _is_folder(entry, inner):
                     os.chmod(entry, 0o700, dir_fd=inner)  # only then it can be moved
                     pending.append(f"moved-{next(unused)}")

@@ -16,8 +16,8 @@ _ABBREVIATIONS = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|Sr|vs|etc|e\.g|i\.e|[
 _FENCE = re.compile(r"^```(?:json)?|```$", re.IGNORECASE)
 
 
-def _compare_count(count: int, relation: str, wanted: int) -> bool:
-    return count < wanted if relation == "less than" else count >= wanted
+def _compare_count(count: int, relation: str, limit: int) -> bool:
+    return count < limit if relation == "less than" else count >= limit
 
 
 def _words(text: str) -> int:
@@ -26,7 +26,7 @@ def _words(text: str) -> int:
 
 def _sentences(text: str) -> int:
     """Where sentences end; the last may lack its full stop, and abbreviations end none."""
-    text = _ABBREVIATIONS.sub(lambda found: found[0][:-1], text.strip())
+    text = _ABBREVIATIONS.sub(lambda match: match[0][:-1], text.strip())
     pieces = [piece for line in text.splitlines() for piece in _ENDS.split(line)]
     return sum(1 for piece in pieces if re.search(r"\w", piece))
 
@@ -101,8 +101,8 @@ def _title(text: str, given: Arguments) -> bool:
 
 def _two_responses(text: str, given: Arguments) -> bool:
     pieces = [piece.strip() for piece in text.split("******")]
-    said = [piece for piece in pieces if piece]
-    return all(pieces[1:-1]) and len(said) == 2 and said[0] != said[1]
+    answers = [piece for piece in pieces if piece]
+    return all(pieces[1:-1]) and len(answers) == 2 and answers[0] != answers[1]
 
 
 def _repeats(text: str, given: Arguments) -> bool:

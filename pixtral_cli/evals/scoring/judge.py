@@ -44,8 +44,8 @@ class Judge:
 
 def parse_rating(verdict: str) -> float | None:
     """The first number in double square brackets."""
-    found = RATING.search(verdict)
-    return float(found[1]) if found else None
+    match = RATING.search(verdict)
+    return float(match[1]) if match else None
 
 
 def judge_prompt(question: Question, answers: Sequence[str]) -> list[Part]:

@@ -55,7 +55,7 @@ def _script(char: str) -> str | None:
 
 
 def _by_words(text: str, languages: dict[str, str]) -> str | None:
-    """The language whose words and letters stand in the text most often."""
+    """The language whose words and letters are most frequent in the text."""
     words, letters = Counter(re.findall(r"[^\W\d_]+(?:\u094d|[\u093e-\u094c])*", text)), Counter(text)
     points = {
         name: sum(words[mark] if len(mark) > 1 or mark.isascii() else letters[mark] / 3 for mark in marks.split())

@@ -18,30 +18,30 @@ _MARKUP = re.compile(r"[*_\[\]()]")
 
 def vqa_match(answer: str, references: Sequence[str]) -> float:
     """A third for everybody who gave this answer, at most 1 (Antol et al. 2015, as the report uses it)."""
-    said = strip_quotes(answer)
-    return min(1.0, sum(strip_quotes(reference) == said for reference in references) / VQA_VOTES)
+    given = strip_quotes(answer)
+    return min(1.0, sum(strip_quotes(reference) == given for reference in references) / VQA_VOTES)
 
 
 def anls(answer: str, references: Sequence[str]) -> float:
     """1 - normalised edit distance to the nearest reference; without a threshold, as published."""
-    said = _normalize(answer)
-    return max((_similarity(said, _normalize(reference)) for reference in references), default=0.0)
+    given = _normalize(answer)
+    return max((_similarity(given, _normalize(reference)) for reference in references), default=0.0)
 
 
 def relaxed(answer: str, references: Sequence[str]) -> float:
     """1 when the whole answer is a reference: numbers within 5 %, a letter by its first character, text but for case."""
-    said = _value_text(answer)
-    return max((_relaxed_match(said, _value_text(reference)) for reference in references), default=0.0)
+    given = _value_text(answer)
+    return max((_relaxed_match(given, _value_text(reference)) for reference in references), default=0.0)
 
 
 def explicit_relaxed(answer: str, references: Sequence[str]) -> float:
-    """Relaxed correctness of what stands after the last "Answer:"; 0 where nothing does."""
+    """Relaxed correctness of the text after the last "Answer:"; 0 without one."""
     final = final_answer(answer)
     return relaxed(final, references) if final else 0.0
 
 
 def anywhere_relaxed(answer: str, references: Sequence[str]) -> float:
-    """As `explicit_relaxed`, and where nothing stands there, 1 when a reference appears anywhere. Too generous by design."""
+    """As `explicit_relaxed`, and without such a text 1 when a reference appears anywhere. Too generous by design."""
     if final := final_answer(answer):
         return relaxed(final, references)
     return float(any(_appears_in(reference, answer, references) for reference in references))
@@ -95,14 +95,14 @@ def _value_text(text: str) -> str:
     return strip_quotes(text)
 
 
-def _relaxed_match(said: str, wanted: str) -> float:
-    number, reference = _number(said), _number(wanted)
+def _relaxed_match(answer: str, expected: str) -> float:
+    number, reference = _number(answer), _number(expected)
     if number is not None and reference is not None:
-        percents = said.strip().endswith("%"), wanted.strip().endswith("%")
+        percents = answer.strip().endswith("%"), expected.strip().endswith("%")
         return float(any(_within_tolerance(*pair) for pair in _percent_readings(number, reference, percents)))
-    if len(wanted) == 1 and wanted.isalpha() and said:
-        return float(said[0].lower() == wanted.lower())
-    return float(said.lower() == wanted.lower())
+    if len(expected) == 1 and expected.isalpha() and answer:
+        return float(answer[0].lower() == expected.lower())
+    return float(answer.lower() == expected.lower())
 
 
 def _number(text: str) -> float | None:
@@ -141,12 +141,12 @@ def _appears_in(reference: str, answer: str, references: Sequence[str]) -> bool:
 
 def exact(answer: str, references: Sequence[str]) -> float:
     """1 when the answer is a reference but for case, outer quotes, spaces and the punctuation at its end."""
-    said = _normalize(strip_quotes(answer.strip()))
-    return float(any(said == _normalize(strip_quotes(reference.strip())) for reference in references))
+    given = _normalize(strip_quotes(answer.strip()))
+    return float(any(given == _normalize(strip_quotes(reference.strip())) for reference in references))
 
 
 def explicit_exact(answer: str, references: Sequence[str]) -> float:
-    """`exact` of what stands after the last "Answer:"; 0 where nothing does."""
+    """`exact` of the text after the last "Answer:"; 0 without one."""
     final = final_answer(answer)
     return exact(final, references) if final else 0.0
 
@@ -156,8 +156,8 @@ _CHOICE = re.compile(r"\W*([A-Za-z])(?![A-Za-z0-9])")
 
 def multiple_choice(answer: str, references: Sequence[str]) -> float:
     """1 when the letter after the last "Answer:" is a reference; "(B)", "b." and "B: blue" are the letter B."""
-    found = _CHOICE.match(final_answer(answer))
-    return float(found is not None and found[1].upper() in {reference.strip().upper() for reference in references})
+    match = _CHOICE.match(final_answer(answer))
+    return float(match is not None and match[1].upper() in {reference.strip().upper() for reference in references})
 
 
 _LATEX = (
@@ -176,14 +176,14 @@ _BOXED = r"\boxed{"
 
 
 def mathematics(answer: str, references: Sequence[str]) -> float:
-    """1 when the last boxed expression, else what stands after the last "Answer:", equals a reference, as LaTeX or number."""
-    said = _normalize_latex(last_boxed(answer) or _after_answer(answer))
-    wanted = [_normalize_latex(reference) for reference in references]
-    return float(bool(said) and any(said == one or _same_number(said, one) for one in wanted))
+    """1 when the last boxed expression, else the text after the last "Answer:", equals a reference, as LaTeX or number."""
+    given = _normalize_latex(last_boxed(answer) or _after_answer(answer))
+    expected = [_normalize_latex(reference) for reference in references]
+    return float(bool(given) and any(given == one or _same_number(given, one) for one in expected))
 
 
 def last_boxed(text: str) -> str:
-    """What stands in the last \\boxed{…}; "" when there is none or it does not end."""
+    """The content of the last \\boxed{…}; "" when there is none or it does not end."""
     begin = text.rfind(_BOXED)
     if begin < 0:
         return ""
@@ -216,8 +216,8 @@ def _same_number(one: str, other: str) -> bool:
 
 
 def _parse_quantity(text: str) -> float | None:
-    if found := _FRACTION.fullmatch(text):
-        sign, above, below = (found[1], found[2], found[3]) if found[2] else (found[4], found[5], found[6])
+    if match := _FRACTION.fullmatch(text):
+        sign, above, below = (match[1], match[2], match[3]) if match[2] else (match[4], match[5], match[6])
         return (-1 if sign else 1) * int(above) / int(below) if int(below) else None
     try:
         return float(text)
@@ -232,13 +232,17 @@ _WORD = re.compile(r"-?\d+(?:[.,]\d+)*|\w+|[^\w\s]")
 def states(answer: str, reference: str, others: Sequence[str] = ()) -> float:
     """1 when the answer names the reference, as whole words, and none of the others; of numbers, when it is the only one.
 
-    What stands after "Answer:" is the answer where there is one. Number words are numbers; a plural is its singular.
+    The text after "Answer:" is the answer where there is one. Number words are numbers; a plural is its singular.
     """
-    said, wanted = _words(final_answer(answer) or answer), _words(reference)
-    if not wanted or not _contains_words(said, wanted) or any(_contains_words(said, _words(other)) for other in others):
+    given, expected = _words(final_answer(answer) or answer), _words(reference)
+    if (
+        not expected
+        or not _contains_words(given, expected)
+        or any(_contains_words(given, _words(other)) for other in others)
+    ):
         return 0.0
-    if len(wanted) == 1 and _number(wanted[0]) is not None:
-        return float({word for word in said if _number(word) is not None} == set(wanted))
+    if len(expected) == 1 and _number(expected[0]) is not None:
+        return float({word for word in given if _number(word) is not None} == set(expected))
     return 1.0
 
 
@@ -248,5 +252,5 @@ def _words(text: str) -> list[str]:
     return [word.removesuffix("s") if len(word) > 3 else word for word in words]
 
 
-def _contains_words(said: Sequence[str], wanted: Sequence[str]) -> bool:
-    return any(list(said[at : at + len(wanted)]) == list(wanted) for at in range(len(said) - len(wanted) + 1))
+def _contains_words(answer: Sequence[str], expected: Sequence[str]) -> bool:
+    return any(list(answer[at : at + len(expected)]) == list(expected) for at in range(len(answer) - len(expected) + 1))

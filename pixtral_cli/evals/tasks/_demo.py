@@ -1,4 +1,4 @@
-"""What the demo sets share: rows of a picture, a question and a short answer, marked by what the model's answer names."""
+"""The common part of the demo sets: rows of a picture, a question and a short answer, marked by the words it names."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

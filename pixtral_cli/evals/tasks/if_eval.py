@@ -12,9 +12,9 @@ METRICS = ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_l
 
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
-    wanted = instructions(row)
-    groups = tuple(dict.fromkeys(kind.split(":")[0] for kind, _ in wanted))
-    given = {"instructions": wanted}
+    required = instructions(row)
+    groups = tuple(dict.fromkeys(kind.split(":")[0] for kind, _ in required))
+    given = {"instructions": required}
     images = [row.image("image")] if row.values.get("image") else []
     yield Question(row.text("key", str(row.index)), (user(row.text("prompt"), images),), (), groups, given=given)
 
@@ -26,22 +26,22 @@ def instructions(row: DatasetRow) -> list[tuple[str, dict[str, Any]]]:
         raise BadRow("column 'kwargs' does not fit 'instruction_id_list'")
     if strange := [kind for kind in kinds if kind not in CHECKS]:
         raise BadRow(f"unknown instruction {strange[0]!r}")
-    wanted = [
+    required = [
         (kind, {name: value for name, value in values.items() if value is not None})
         for kind, values in zip(kinds, given, strict=True)
     ]
     try:
-        for kind, values in wanted:
+        for kind, values in required:
             follows("Any words.", kind, values)
     except (KeyError, TypeError, AttributeError) as error:
         raise BadRow(f"column 'kwargs' does not suit {kind}: {error}") from error
-    return wanted
+    return required
 
 
 def mark(question: Question, answers: Sequence[str]) -> Mapping[str, Mark]:
-    wanted = question.given["instructions"]
-    strict = [follows(answers[-1], kind, given) for kind, given in wanted]
-    loose = [follows_loosely(answers[-1], kind, given) for kind, given in wanted]
+    required = question.given["instructions"]
+    strict = [follows(answers[-1], kind, given) for kind, given in required]
+    loose = [follows_loosely(answers[-1], kind, given) for kind, given in required]
     marks = {}
     for name, followed in (("strict", strict), ("loose", loose)):
         marks[f"prompt_{name}"] = Mark(float(all(followed)))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import anywhere_relaxed, explicit_relaxed
-from pixtral_cli.evals.task import LETTERS, BadRow, DatasetRow, HubSource, Question, Task, marker
+from pixtral_cli.evals.task import CHOICE_LETTERS, BadRow, DatasetRow, HubSource, Question, Task, marker
 
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
@@ -14,7 +14,7 @@ def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
         choices = row.texts("choices")
         if answer not in choices:
             raise BadRow("column 'answer' is none of its choices")
-        answer = LETTERS[choices.index(answer)]
+        answer = CHOICE_LETTERS[choices.index(answer)]
     about = row.values.get("metadata")
     groups = (
         tuple(str(about[name]) for name in ("task", "category") if about.get(name)) if isinstance(about, dict) else ()

@@ -11,8 +11,8 @@ from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, JudgeSettings,
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     try:
-        said = json.loads(row.text("conversation"))
-        messages = [_message(one, row) for one in said]
+        conversation = json.loads(row.text("conversation"))
+        messages = [_message(one, row) for one in conversation]
     except (ValueError, TypeError, LookupError) as error:
         raise BadRow("column 'conversation' is no conversation") from error
     category = row.text("category", "")
@@ -22,11 +22,11 @@ def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
         yield Question(f"{row.index}.{turn + 1}", tuple(asked), (reply.text,), groups)
 
 
-def _message(said: dict[str, Any], row: DatasetRow) -> Message:
+def _message(turn: dict[str, Any], row: DatasetRow) -> Message:
     roles: dict[str, Role] = {"user": "user", "assistant": "assistant"}
-    content = said["content"]
+    content = turn["content"]
     parts: list[Part] = [content] if isinstance(content, str) else [_part(chunk, row) for chunk in content]
-    return Message(roles[said["role"]], tuple(parts))
+    return Message(roles[turn["role"]], tuple(parts))
 
 
 def _part(chunk: dict[str, Any], row: DatasetRow) -> Part:

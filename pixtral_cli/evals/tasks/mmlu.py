@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import multiple_choice
-from pixtral_cli.evals.task import LETTERS, BadRow, DatasetRow, HubSource, Question, Task, lettered_choices, marker
+from pixtral_cli.evals.task import (
+    CHOICE_LETTERS,
+    BadRow,
+    DatasetRow,
+    HubSource,
+    Question,
+    Task,
+    lettered_choices,
+    marker,
+)
 
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
@@ -15,7 +24,7 @@ def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
         raise BadRow("column 'answer' is no index of a choice")
     text = f"{row.text('question')}\n{lettered_choices(choices)}\n{prompts['letter']}"
     subject = row.text("subject", "")
-    yield Question(str(row.index), (user(text),), (LETTERS[answer],), (subject,) if subject else ())
+    yield Question(str(row.index), (user(text),), (CHOICE_LETTERS[answer],), (subject,) if subject else ())
 
 
 TASK = Task(

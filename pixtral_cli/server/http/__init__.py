@@ -1,1 +1,1 @@
-"""HTTP around the application: sockets, who may come in, bodies, streams, errors."""
+"""HTTP around the application: sockets, access rules, bodies, streams, errors."""

@@ -37,9 +37,9 @@ PUBLIC_MESSAGES = {ModelError: "The model cannot answer.", PixtralError: "The se
 
 def from_engine_error(error: PixtralError, *, trusted: bool) -> ApiError:
     """The reply for an engine's error. Messages that may name files of this machine go to its owner only."""
-    found = known_class(error)
-    status, type_, code = API_ERRORS[found]
-    message = error.message if trusted or found not in PUBLIC_MESSAGES else PUBLIC_MESSAGES[found]
+    kind = known_class(error)
+    status, type_, code = API_ERRORS[kind]
+    message = error.message if trusted or kind not in PUBLIC_MESSAGES else PUBLIC_MESSAGES[kind]
     retry = {"Retry-After": "5"} if status == 503 else {}
     param = error.field or None if isinstance(error, UsageError) else None
     return ApiError(status, message, type_, param, code, retry, error.hint if trusted else "")

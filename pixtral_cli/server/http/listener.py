@@ -53,9 +53,9 @@ def bind_unix(path: Path) -> socket.socket:
     new = path.with_suffix(".new")
     new.unlink(missing_ok=True)
     listening.bind(str(new))
-    new.chmod(0o600)  # its folder is 0700, so nobody came in between
+    new.chmod(0o600)  # its folder is 0700, so no other user can connect before
     listening.listen(128)
-    new.rename(path)  # whoever finds the name can connect
+    new.rename(path)  # from now on clients can connect
     return listening
 
 

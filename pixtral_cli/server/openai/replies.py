@@ -163,7 +163,7 @@ class ErrorBody(BaseModel):
 class ReplyBuilder:
     """Builds the objects of one answer, which share id, time and model.
 
-    In a stream `usage` stands in the last chunk (`usage_apart` None), in a chunk of its own (True) or nowhere (False).
+    In a stream `usage` is in the last chunk (`usage_apart` None), in a chunk of its own (True) or left out (False).
     """
 
     framing = DATA_EVENTS

@@ -36,7 +36,7 @@ class JSONSchema(Strict):
 
 
 class ResponseFormat(Strict):
-    """What the answer is: text, a JSON object, or JSON that satisfies `json_schema`."""
+    """The format of the answer: text, a JSON object, or JSON that satisfies `json_schema`."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JSONSchema | None = None

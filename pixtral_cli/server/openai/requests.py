@@ -44,7 +44,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """What a request asks of the engine, and how its reply is sent."""
+    """A request to the engine, and how its reply is sent."""
 
     messages: tuple[Message, ...]
     sampling: Sampling

@@ -12,7 +12,7 @@ from pixtral_cli.engines.local.generation.schema_process import Cancelled
 from pixtral_cli.errors import UsageError
 from pixtral_cli.server.http.errors import ApiError, queue_full
 from pixtral_cli.server.openai.request_schema import ResponseFormat
-from pixtral_cli.structured.schema import check
+from pixtral_cli.structured.schema_check import check
 from pixtral_cli.structured.schema_limits import check_limits, is_simple
 
 MAX_CHARACTERS = 40_000

@@ -34,5 +34,5 @@ def _logprobs(request: ChatRequest) -> int | None:
     if request.logprobs:
         return request.top_logprobs or 0
     if request.top_logprobs:
-        raise ApiError(400, "top_logprobs wants logprobs to be true.", param="top_logprobs", code="invalid_value")
+        raise ApiError(400, "top_logprobs needs logprobs to be true.", param="top_logprobs", code="invalid_value")
     return None

@@ -8,7 +8,7 @@ from pixtral_cli.chat.tools import NamedTool, Tool, ToolChoice
 from pixtral_cli.errors import UsageError
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.openai.request_schema import ChatRequest, FunctionDefinition, NamedToolChoice
-from pixtral_cli.structured.schema import check
+from pixtral_cli.structured.schema_check import check
 from pixtral_cli.structured.schema_limits import check_limits
 
 MAX_CHARACTERS = 400_000  # of all schemas together

@@ -130,8 +130,8 @@ def _logprobs(kind: Kind) -> dict[str, Any]:
 
 
 def _new_response(request: ResponsesRequest, model: str, sampling: Sampling) -> Response:
-    wanted = request.text.format if request.text else None
-    text = {"format": wanted.model_dump(by_alias=True, exclude_none=True) if wanted else {"type": "text"}}
+    format = request.text.format if request.text else None
+    text = {"format": format.model_dump(by_alias=True, exclude_none=True) if format else {"type": "text"}}
     return Response(
         id=f"resp_{uuid.uuid4().hex}",
         created_at=int(time.time()),

@@ -73,8 +73,8 @@ class ReasoningItem(Strict):
 
 
 def _item_type(value: Any) -> str:
-    found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return "message" if found is None else str(found)
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "message" if kind is None else str(kind)
 
 
 InputItem: TypeAlias = Annotated[

@@ -73,7 +73,7 @@ def chat_completions(body: bytearray) -> ShapedRequest:
 
 
 def chat_request(value: dict[str, Any], fields: Mapping[str, str]) -> ChatRequest:
-    """The chat completion request of this JSON; None stands for a field that was not given. Raises ApiError 400."""
+    """The chat completion request of this JSON; None is a field that was not given. Raises ApiError 400."""
     given = {name: one for name, one in value.items() if one is not None}
     try:
         return ChatRequest.model_validate(given)

@@ -1,4 +1,4 @@
-"""One question, one answer: what `pixtral ask` does. Is handed values, an engine to open and an output; knows no flags."""
+"""One question, one answer: the work of `pixtral ask`."""
 
 import contextlib
 import io
@@ -48,13 +48,13 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked. `sources` are paths, URLs or `-`; `extract` a language, when the code block alone is wanted."""
+    """The question and how it is asked. `sources` are paths, URLs or `-`; `extract` the language of a code block."""
 
     question: str = ""
     sources: Sequence[str] = ()
     sampling: Sampling = field(default_factory=Sampling)
     read_stdin: bool = True
-    piped: str | None = None  # what stdin held, when it has been read already
+    piped: str | None = None  # the text of stdin, when it has been read already
     extract: str = ""
     layout: Layout = ""  # of an answer under a schema
     file: Path | None = None
@@ -100,17 +100,17 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
         raise UsageError("Only one image can come on stdin", "Name --image - once")
     alone = request.question.strip()
     if request.sources and has_picture_extension(alone) and not re.search(r"\s", alone):
-        raise UsageError(f"{visible(alone, 60)} stands where the question is wanted", "Repeat --image for each picture")
-    found = [image for source in request.sources for image in _load_images(source, request.offline, stdin)]
-    parts = place_images(request.question, found)
+        raise UsageError(f"{visible(alone, 60)} is given in place of the question", "Repeat --image for each picture")
+    images = [image for source in request.sources for image in _load_images(source, request.offline, stdin)]
+    parts = place_images(request.question, images)
     texts = [fenced_file(file) for file in request.files]
     text = "\n\n".join(each for each in (*texts, read_piped(request, out, stdin).piped) if each)
     if not request.question.strip() and not text:
         raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
-    for image in found:
-        for said in image.notes:
-            out.note(f"{image.name}: {said}")
-    for name in _picture_names(request.question) if not found else ():
+    for image in images:
+        for note in image.notes:
+            out.note(f"{image.name}: {note}")
+    for name in _picture_names(request.question) if not images else ():
         out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image")
     return Message("user", _with_piped(parts, text))
 
@@ -126,22 +126,22 @@ def _descriptor(stream: TextIO | None) -> list[int]:
 def _picture_names(question: str) -> list[str]:
     """The paths of pictures that the question names, which are text all the same."""
     words = [question.strip(), *(word.strip("\"'`()[]{}<>,;:?!").removesuffix(".") for word in question.split())]
-    found = dict.fromkeys(word for word in words if 0 < len(word) < 255 and has_picture_extension(word))
-    return [word for word in found if Path(word).expanduser().is_file()][:3]
+    names = dict.fromkeys(word for word in words if 0 < len(word) < 255 and has_picture_extension(word))
+    return [word for word in names if Path(word).expanduser().is_file()][:3]
 
 
 def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
     """The request with the text of stdin in it, which can be read only once."""
     if request.piped is not None:
         return request
-    wanted = request.read_stdin and STDIN not in request.sources
-    return replace(request, piped=piped.read_text(stdin, out.note) if wanted else "")
+    reads_stdin = request.read_stdin and STDIN not in request.sources
+    return replace(request, piped=piped.read_text(stdin, out.note) if reads_stdin else "")
 
 
 def with_staged(asked: Message, conversation: Conversation, out: Output) -> Message:
     """The question behind the pictures that wait in the conversation for the next one."""
-    there = {image.key for image in asked.images}
-    waiting = [image for image in conversation.staged if image.key not in there]
+    attached = {image.key for image in asked.images}
+    waiting = [image for image in conversation.staged if image.key not in attached]
     if waiting:
         out.note(f"Sent with it, attached before: {', '.join(visible(image.name, 60) for image in waiting)}")
     return Message("user", (*waiting, *asked.parts)) if waiting else asked
@@ -180,12 +180,12 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     """Ask, show or write the answer, and say on stderr what there is to say about it."""
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
     structured = request.sampling.schema is not None
-    held = request.extract or request.file or structured
-    taken = collect_chunks(chunks, out) if held else []
-    given = answer_of(taken) if held else render(chunks, out)
+    collected = request.extract or request.file or structured
+    taken = collect_chunks(chunks, out) if collected else []
+    given = answer_of(taken) if collected else render(chunks, out)
     if not structured:  # under a schema, what is wrong with it is an error
         _note_cut_or_empty(given, out)
-    if held:
+    if collected:
         _tell_thinking(given, request, out)
         _write_result(given, request, out, taken)
     if request.verbose:
@@ -204,7 +204,7 @@ def _note_cut_or_empty(given: Answer, out: Output) -> None:
     if given.finish_reason == "length":
         out.note("The answer was cut off: --max-tokens or the context window was reached")
     elif not given.text.strip():
-        out.note("The model had nothing to say: its answer is empty")
+        out.note("The model's answer is empty")
 
 
 def watch(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
@@ -237,7 +237,7 @@ def dry_run(request: Request, asked: Message, conversation: Conversation, engine
     messages = conversation.messages_with(asked)
     cost = engine.measure(with_schema_prompt(messages, schema))
     cost.check_fits(request.sampling.max_tokens)
-    sent = [image for said in messages for image in said.images]
+    sent = [image for message in messages for image in message.images]
     if out.format == "text":
         out.write(
             "".join(
@@ -307,7 +307,7 @@ def _wrapped(text: str, request: Request, out: Output) -> str:
 
 
 def _result_text(given: Answer, request: Request, out: Output, pieces: Sequence[Chunk]) -> str:
-    """What is delivered: the schema's value, the code block or the answer, in the format that was asked for."""
+    """The output: the schema's value, the code block or the answer, in the requested format."""
     if request.sampling.schema is not None:
         return structured_text(given, request.sampling, request.layout, out, file=request.file is not None)
     text, more = given.text, {}
@@ -367,7 +367,7 @@ def _quoted(label: str, text: str) -> list[str]:
 
 
 def _labels(request: Request, asked: Message, sent: Sequence[Image]) -> list[str]:
-    """What each image is called: `{1}` as in the question, in the order of --image; of earlier messages `#1`."""
+    """The label of each image: `{1}` as in the question, in the order of --image; of earlier messages `#1`."""
     earlier = len(sent) - len(asked.images)
     order = {Path(source).name: number for number, source in reversed(list(enumerate(request.sources, 1)))}
     ours = [order.get(image.name, number) for number, image in enumerate(asked.images, 1)]

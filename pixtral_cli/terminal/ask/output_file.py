@@ -1,4 +1,4 @@
-"""A file that an answer is written to: checked before the work, written whole or not at all. Knows nothing of answers."""
+"""The file that an answer is written to: checked before the work, written whole or not at all."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ def check_writable(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Put `text` there, replacing what the file held; a device or a pipe is written to. Raises PixtralError."""
+    """Write `text`, replacing the file's content; a device or a pipe is written to. Raises PixtralError."""
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(text.encode("utf-8", errors="replace"))

@@ -1,4 +1,4 @@
-"""Text that is piped in beside a question. Decides whether there is any to read; what it is for, others decide."""
+"""Reads text that is piped in beside a question, if there is any."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ _BINARY_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II
 
 
 def read_text(stdin: TextIO | None, note: Callable[[str], None], patience: float = NOTE_AFTER) -> str:
-    """What a pipe or a file on stdin says; "" for a terminal, a device or nothing at all. Says so once when it waits.
+    """The text of a pipe or a file on stdin; "" for a terminal, a device or an empty one. Prints a note when it waits.
 
     Raises UsageError for bytes that are no text, ContextError for more than any context window holds.
     """

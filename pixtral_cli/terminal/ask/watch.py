@@ -1,4 +1,4 @@
-"""Waits for files to change on disk. Knows nothing of what they hold or of what is done about it."""
+"""Waits for files to change on disk."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,15 +11,15 @@ INTERVAL = 0.25  # seconds between two looks; a file is taken when it has not ch
 
 def watched_files(sources: Sequence[str]) -> list[Path]:
     """The files among image sources. Raises UsageError when there is none to watch."""
-    found = [Path(source).expanduser() for source in sources if source != "-" and "://" not in source[:10]]
-    found = [path for path in found if not str(path).startswith("data:")]
-    if not found:
+    paths = [Path(source).expanduser() for source in sources if source != "-" and "://" not in source[:10]]
+    paths = [path for path in paths if not str(path).startswith("data:")]
+    if not paths:
         raise UsageError("--watch watches picture files, and none is named", "Name one: --image sketch.png")
-    return found
+    return paths
 
 
 def changes(paths: Sequence[Path], wait: Callable[[float], None] = time.sleep) -> Iterator[None]:
-    """Yields whenever a file has changed and come to rest. A file that is gone for a while is waited for."""
+    """Yields whenever a file has changed and has stayed the same for a moment. A file that is missing is waited for."""
     seen = _stamps(paths)
     while True:
         wait(INTERVAL)
@@ -33,7 +33,7 @@ def changes(paths: Sequence[Path], wait: Callable[[float], None] = time.sleep) -
 
 
 def _stamps(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:
-    """What tells a changed file: its inode, size and time of change; None for one that is not there."""
+    """Identifies a file's version: its inode, size and time of change; None for a missing file."""
     return [_stamp(path) for path in paths]
 
 

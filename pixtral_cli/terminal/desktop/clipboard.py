@@ -1,4 +1,4 @@
-"""The desktop's clipboard: an image out of it, text into it. Runs the tool the desktop has; knows nothing of what an image holds."""
+"""The desktop's clipboard, by the tool the desktop has: reads an image, writes text."""
 
 import base64
 import os
@@ -42,7 +42,7 @@ def run(command: Sequence[str], data: bytes | None = None, seconds: float = 10) 
 
 @dataclass(frozen=True, slots=True)
 class Desktop:
-    """What there is to ask: the environment, the platform, the tools on the path, and how one is run."""
+    """The desktop: the environment, the platform, the tools on the path, and how one is run."""
 
     env: Mapping[str, str]
     platform: str
@@ -74,77 +74,77 @@ def desktop() -> Desktop:
     return Desktop(os.environ, sys.platform, shutil.which, run)
 
 
-def read_image(there: Desktop) -> bytes | str:
+def read_image(desktop: Desktop) -> bytes | str:
     """The clipboard's image as bytes, or the path of a picture file that was copied.
 
     Raises ImageError when there is no image, PixtralError when nothing here can read the clipboard.
     """
-    if there.platform == "darwin":
-        found = _macos(there)
-    elif there.windows:
-        found = _decoded(there.run([there.windows, "-NoProfile", "-STA", "-Command", _POWERSHELL]))
-    elif there.wayland and there.has("wl-paste"):
-        found = _read_offered(
-            there, ["wl-paste", "--list-types"], lambda kind: ["wl-paste", "--no-newline", "--type", kind]
+    if desktop.platform == "darwin":
+        image = _macos(desktop)
+    elif desktop.windows:
+        image = _decoded(desktop.run([desktop.windows, "-NoProfile", "-STA", "-Command", _POWERSHELL]))
+    elif desktop.wayland and desktop.has("wl-paste"):
+        image = _read_offered(
+            desktop, ["wl-paste", "--list-types"], lambda kind: ["wl-paste", "--no-newline", "--type", kind]
         )
-    elif there.x11 and there.has("xclip"):
+    elif desktop.x11 and desktop.has("xclip"):
         base = ["xclip", "-selection", "clipboard", "-o", "-t"]
-        found = _read_offered(there, [*base, "TARGETS"], lambda kind: [*base, kind])
+        image = _read_offered(desktop, [*base, "TARGETS"], lambda kind: [*base, kind])
     else:
-        raise _no_clipboard_error(there)
-    if not found:
+        raise _no_clipboard_error(desktop)
+    if not image:
         raise ImageError("The clipboard holds no image", "Copy a picture, or a picture file, and /paste again")
-    return found
+    return image
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """Where a text went, in words, and what the terminal must be sent for it."""
+    """The destination of a copied text, in words, and what the terminal must be sent for it."""
 
     where: str
     sequence: str = ""
 
 
-def write_text(text: str, there: Desktop) -> Copied:
+def write_text(text: str, desktop: Desktop) -> Copied:
     """Put text on the clipboard: by the desktop's tool, else into tmux's buffer, else by asking the terminal (OSC 52)."""
     tools: list[list[str]] = []
-    if there.platform == "darwin":
+    if desktop.platform == "darwin":
         tools = [["pbcopy"]]
-    elif there.windows:
+    elif desktop.windows:
         tools = [["clip.exe"]]
-    elif there.wayland:
+    elif desktop.wayland:
         tools = [["wl-copy"]]
-    elif there.x11:
+    elif desktop.x11:
         tools = [["xclip", "-selection", "clipboard", "-i"], ["xsel", "--clipboard", "--input"]]
-    data = text.encode("utf-16-le" if there.windows else "utf-8", "replace")
-    if any(there.has(tool[0]) and there.run(tool, data) is not None for tool in tools):
+    data = text.encode("utf-16-le" if desktop.windows else "utf-8", "replace")
+    if any(desktop.has(tool[0]) and desktop.run(tool, data) is not None for tool in tools):
         return Copied("to the clipboard")
-    if there.env.get("TMUX") and there.has("tmux"):
+    if desktop.env.get("TMUX") and desktop.has("tmux"):
         for command in (["tmux", "load-buffer", "-w", "-"], ["tmux", "load-buffer", "-"]):  # -w: tmux 3.2
-            if there.run(command, text.encode("utf-8", "replace")) is not None:
+            if desktop.run(command, text.encode("utf-8", "replace")) is not None:
                 return Copied("to tmux's buffer (prefix ] pastes it)")
     encoded = base64.b64encode(text.encode("utf-8", "replace")).decode()
     return Copied("to the terminal, which may put it on the clipboard (OSC 52)", f"\x1b]52;c;{encoded}\x07")
 
 
-def _macos(there: Desktop) -> bytes | str | None:
-    if there.has("pngpaste") and (data := there.run(["pngpaste", "-"])):
+def _macos(desktop: Desktop) -> bytes | str | None:
+    if desktop.has("pngpaste") and (data := desktop.run(["pngpaste", "-"])):
         return data
-    said = there.run(["osascript", "-e", "the clipboard as «class PNGf»"]) or b""
-    if image := re.search(rb"PNGf([0-9A-Fa-f]+)", said):
+    reply = desktop.run(["osascript", "-e", "the clipboard as «class PNGf»"]) or b""
+    if image := re.search(rb"PNGf([0-9A-Fa-f]+)", reply):
         return bytes.fromhex(image[1].decode())
-    path = there.run(["osascript", "-e", "POSIX path of (the clipboard as «class furl»)"]) or b""
+    path = desktop.run(["osascript", "-e", "POSIX path of (the clipboard as «class furl»)"]) or b""
     return os.fsdecode(path.strip()) or None
 
 
-def _read_offered(there: Desktop, listing: list[str], read: Callable[[str], list[str]]) -> bytes | str | None:
-    """What the clipboard offers under a MIME type: an image, or the first of the files that were copied."""
-    kinds = (there.run(listing) or b"").decode("utf-8", "replace").split()
+def _read_offered(desktop: Desktop, listing: list[str], read: Callable[[str], list[str]]) -> bytes | str | None:
+    """The clipboard's content under a MIME type: an image, or the first of the files that were copied."""
+    kinds = (desktop.run(listing) or b"").decode("utf-8", "replace").split()
     for kind in sorted((kind for kind in kinds if kind.startswith("image/")), key=lambda kind: kind != "image/png"):
-        if data := there.run(read(kind)):
+        if data := desktop.run(read(kind)):
             return data
     if "text/uri-list" in kinds:
-        for line in (there.run(read("text/uri-list")) or b"").decode("utf-8", "replace").splitlines():
+        for line in (desktop.run(read("text/uri-list")) or b"").decode("utf-8", "replace").splitlines():
             if line.startswith("file://"):
                 return unquote(urlsplit(line).path)
     return None
@@ -157,11 +157,11 @@ def _decoded(text: bytes | None) -> bytes | None:
         return None
 
 
-def _no_clipboard_error(there: Desktop) -> PixtralError:
-    if there.remote and not (there.wayland or there.x11):
+def _no_clipboard_error(desktop: Desktop) -> PixtralError:
+    if desktop.remote and not (desktop.wayland or desktop.x11):
         return PixtralError(
             "The clipboard is on the machine you came from by SSH",
             "Copy the file here with scp, forward X11 (ssh -X), or paste a data: URL of the picture",
         )
-    tool = "wl-clipboard" if there.wayland else "xclip"
+    tool = "wl-clipboard" if desktop.wayland else "xclip"
     return PixtralError("No tool here reads the clipboard", f"Install {tool}, or attach a file with /image PATH")

@@ -1,4 +1,4 @@
-"""The user's own editor on a text. Runs it in the terminal; knows nothing of what the text is for."""
+"""Opens a text in the user's editor."""
 
 import os
 import shlex
@@ -15,13 +15,13 @@ FALLBACKS = ("sensible-editor", "nano", "vim", "vi", "notepad.exe")
 
 def editor_command(env: Mapping[str, str] = os.environ) -> list[str]:
     """VISUAL, EDITOR, or what there is. Raises PixtralError when there is none."""
-    wanted = env.get("VISUAL") or env.get("EDITOR")
-    if wanted:
-        return shlex.split(wanted, posix=os.name != "nt")
-    found = next((tool for tool in FALLBACKS if shutil.which(tool)), None)
-    if found is None:
+    command = env.get("VISUAL") or env.get("EDITOR")
+    if command:
+        return shlex.split(command, posix=os.name != "nt")
+    tool_found = next((tool for tool in FALLBACKS if shutil.which(tool)), None)
+    if tool_found is None:
         raise PixtralError("There is no editor here", "Set EDITOR, e.g. export EDITOR=nano")
-    return [found]
+    return [tool_found]
 
 
 def edit_file(file: Path, env: Mapping[str, str] = os.environ) -> None:

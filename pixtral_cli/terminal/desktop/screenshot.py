@@ -1,4 +1,4 @@
-"""A picture of the screen, by the tool the desktop has. Knows nothing of what an image holds."""
+"""A screenshot, by the tool the desktop has."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pixtral_cli.terminal.desktop.clipboard import Desktop
 
 AREAS = ("region", "screen")
 SELECT_TIMEOUT = 120  # seconds to draw a region in
-FILE_PLACEHOLDER = "\0"  # stands for the file in a command below
+FILE_PLACEHOLDER = "\0"  # replaced by the file in a command below
 
 _POWERSHELL = (
     "Add-Type -AssemblyName System.Windows.Forms,System.Drawing;"
@@ -20,53 +20,55 @@ _POWERSHELL = (
 )
 
 
-def tool(area: str, there: Desktop) -> list[str]:
+def tool(area: str, desktop: Desktop) -> list[str]:
     """The command that takes the picture here. Raises UsageError for another area, PixtralError where there is none."""
     if area not in AREAS:
         raise UsageError(f"No area {area!r} to take a picture of", "/shot region or /shot screen")
-    if found := next(_tools(area, there), None):
-        return found
-    raise _no_tool_error(there)
+    if tool := next(_tools(area, desktop), None):
+        return tool
+    raise _no_tool_error(desktop)
 
 
-def take(command: list[str], there: Desktop) -> bytes:
+def take(command: list[str], desktop: Desktop) -> bytes:
     """Run it; the picture as an image file's bytes. Raises ImageError when none was taken."""
     with tempfile.TemporaryDirectory(prefix="pixtral-") as folder:
         file = Path(folder) / "screenshot.png"
-        there.run([word.replace(FILE_PLACEHOLDER, str(file)) for word in command], seconds=SELECT_TIMEOUT)
+        desktop.run([word.replace(FILE_PLACEHOLDER, str(file)) for word in command], seconds=SELECT_TIMEOUT)
         if not file.is_file() or not file.stat().st_size:
             raise ImageError("No picture was taken", "The selection was cancelled, or the desktop forbids it")
         return file.read_bytes()
 
 
-def _tools(area: str, there: Desktop) -> Iterator[list[str]]:
-    """What can take the picture here, the most fitting first."""
+def _tools(area: str, desktop: Desktop) -> Iterator[list[str]]:
+    """The commands that can take the picture here, the most suitable first."""
     region = area == "region"
-    if there.platform == "darwin":
+    if desktop.platform == "darwin":
         yield ["screencapture", *(["-i"] if region else []), "-x", FILE_PLACEHOLDER]
-    if there.windows and there.platform == "win32":
-        yield [there.windows, "-NoProfile", "-Command", _POWERSHELL]
-    if there.wayland and there.has("grim", *(["slurp"] if region else [])):
+    if desktop.windows and desktop.platform == "win32":
+        yield [desktop.windows, "-NoProfile", "-Command", _POWERSHELL]
+    if desktop.wayland and desktop.has("grim", *(["slurp"] if region else [])):
         yield ["sh", "-c", 'grim -g "$(slurp)" "$0"' if region else 'grim "$0"', FILE_PLACEHOLDER]
-    if there.wayland or there.x11:
+    if desktop.wayland or desktop.x11:
         for tool, chosen, whole in (
             ("spectacle", ["-b", "-n", "-r", "-o"], ["-b", "-n", "-f", "-o"]),
             ("gnome-screenshot", ["-a", "-f"], ["-f"]),
         ):
-            if there.has(tool):
+            if desktop.has(tool):
                 yield [tool, *(chosen if region else whole), FILE_PLACEHOLDER]
-    if there.x11:
+    if desktop.x11:
         for tool, chosen, whole in (
             ("maim", ["-s"], []),
             ("scrot", ["-s"], []),
             ("import", [], ["-window", "root"]),
         ):
-            if there.has(tool):
+            if desktop.has(tool):
                 yield [tool, *(chosen if region else whole), FILE_PLACEHOLDER]
 
 
-def _no_tool_error(there: Desktop) -> PixtralError:
-    if there.remote and not (there.wayland or there.x11):
-        return PixtralError("There is no screen here: you came by SSH", "Take it on your machine and copy it with scp")
-    wanted = "grim and slurp" if there.wayland else "maim, scrot or ImageMagick"
-    return PixtralError("No tool here takes a screenshot", f"Install {wanted}, or attach a file with /image PATH")
+def _no_tool_error(desktop: Desktop) -> PixtralError:
+    if desktop.remote and not (desktop.wayland or desktop.x11):
+        return PixtralError(
+            "There is no screen here: you came by SSH", "Take it on your machine and copy it here with scp"
+        )
+    tools = "grim and slurp" if desktop.wayland else "maim, scrot or ImageMagick"
+    return PixtralError("No tool here takes a screenshot", f"Install {tools}, or attach a file with /image PATH")

@@ -1,4 +1,4 @@
-"""A thumbnail in the terminal: Kitty's graphics, sixel, or half-blocks of text. Draws; whether to is for others to say."""
+"""Draws a thumbnail in the terminal: Kitty's graphics, sixel, or half-blocks of text."""
 
 import base64
 import io

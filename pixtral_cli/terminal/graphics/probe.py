@@ -21,7 +21,7 @@ _KITTY = re.compile(rb"\x1b_Gi=31;([^\x1b]*)\x1b\\")
 
 @dataclass(frozen=True, slots=True)
 class TerminalGraphics:
-    """What the terminal can: its best method, a character's size in pixels; `typed` was read while it was asked."""
+    """The terminal's graphics: its best method, a character's size in pixels; `typed` was read while it was asked."""
 
     method: Method
     cell: tuple[int, int]
@@ -60,7 +60,7 @@ def _read(keyboard: int, patience: float) -> bytes:
 
 
 def _cell(screen: int) -> tuple[int, int]:
-    """A character's width and height in pixels, as the kernel has been told, or a common size."""
+    """A character's width and height in pixels, as the terminal driver reports it, or a common size."""
     import fcntl
     import struct
     import termios

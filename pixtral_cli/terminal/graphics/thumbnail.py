@@ -1,4 +1,4 @@
-"""Decides once how this terminal shows a thumbnail, and makes it. Drawing is `preview`'s, asking the terminal `preview_query`'s."""
+"""Thumbnails in the terminal: chooses the method once, and draws."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ class Thumbnails:
         self._env = env
         self._terminal: TerminalGraphics | None = None
 
-    def __call__(self, image: Image, wanted: str) -> str:
-        if wanted == "off" or not can_draw(self._screen, self._env):
+    def __call__(self, image: Image, method_name: str) -> str:
+        if method_name == "off" or not can_draw(self._screen, self._env):
             return ""
         terminal = self._ask()
-        method = next((method for method in METHODS if method == wanted), terminal.method)
+        method = next((method for method in METHODS if method == method_name), terminal.method)
         truecolor = self._env.get("COLORTERM") in ("truecolor", "24bit")
         return draw_thumbnail(
             image, method, os.get_terminal_size(self._screen.fileno()).columns, terminal.cell, truecolor

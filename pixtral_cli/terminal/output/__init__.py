@@ -1,1 +1,1 @@
-"""What is written to a terminal or a pipe: answers, notes, progress."""
+"""Output to a terminal or a pipe: answers, notes, progress."""

@@ -1,4 +1,4 @@
-"""The keyboard while nobody reads it: what is typed is neither shown nor lost, and Ctrl-C still interrupts."""
+"""The keyboard while no prompt reads it: what is typed is not echoed and not lost, and Ctrl-C still interrupts."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def hold_keys(descriptor: int) -> Iterator[None]:
-    """Keys wait unseen, Enter as Enter, until whoever reads next takes them. Nothing where it is no terminal."""
+    """Typed keys are not echoed and wait for the next reader, Enter as Enter. No effect without a terminal."""
     if sys.platform == "win32":
         yield
         return
@@ -28,12 +28,12 @@ def hold_keys(descriptor: int) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(termios.error):  # the terminal may have gone
+        with contextlib.suppress(termios.error):  # the terminal may be closed
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def pending_keys(descriptor: int) -> bytes:
-    """What was typed before `quiet` began, such as while the program was starting. Enter is Enter again."""
+    """The keys typed before `quiet` began, such as while the program was starting. Enter is Enter again."""
     if sys.platform == "win32" or not os.isatty(descriptor):
         return b""
     typed = b""

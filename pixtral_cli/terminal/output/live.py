@@ -83,7 +83,7 @@ class LiveMarkdown:
                 begin = time.perf_counter()
                 self._show_arrived()
                 self._over.wait(max(FRAME_INTERVAL, 4 * (time.perf_counter() - begin)))
-        except BaseException as failure:  # told to whoever feeds: a thread has nobody to raise to
+        except BaseException as failure:  # raised again where the thread is fed
             self._failure = failure
 
     def _show_arrived(self) -> None:
@@ -107,7 +107,7 @@ class MarkdownStream:
         self._mode = thinking
         self._thoughts: ThinkingBlock | None = None  # while the model thinks
         self._text = ""  # from the first unfinished block on
-        self._apart = False  # that block stands after a blank line
+        self._apart = False  # that block follows a blank line
         self._done = 0  # lines of its source that are finished: it is a fence that goes on
 
     def think(self, more: str) -> None:
@@ -158,7 +158,7 @@ class MarkdownStream:
         return lines
 
     def _lines(self, block: Block, *, first: bool) -> list[str]:
-        """A block's lines, below a blank one if it stands apart; of the first block those that are not finished yet."""
+        """A block's lines, after a blank one if `_apart`; of the first block those that are not finished yet."""
         done = self._done if first else 0
         apart = (block.gap or (first and self._apart)) and not done
         return [""] * apart + block_renderer(self._painter.columns - 1).lines(block, done)

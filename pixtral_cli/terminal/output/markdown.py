@@ -1,4 +1,4 @@
-"""Markdown to the lines of a terminal, a block at a time. Knows no stream: what is finished is for `live` to ask and to keep.
+"""Markdown to the lines of a terminal, a block at a time.
 
 A block whose rendering would lack a character that is not markup, or in which nothing would be seen, is shown as typed.
 Text is expected sanitised.
@@ -73,7 +73,7 @@ class Block:
 
     @property
     def code(self) -> str:
-        """What is between the opening and the closing line of a fence."""
+        """The text between the opening and the closing line of a fence."""
         code = self.source.partition("\n")[2]
         return code if self.open else code[: code.rstrip().rfind("\n") + 1]
 
@@ -170,12 +170,12 @@ def _without_blank_ends(lines: list[str]) -> list[str]:
 def _keeps_characters(source: str, lines: list[str]) -> bool:
     """Whether every character of the source that is neither blank nor markup is in the lines, as often."""
     shown = Counter(_STYLE.sub("", "".join(lines)))
-    said = Counter(character for character in source if not character.isspace() and character not in MARKS)
-    return said <= shown
+    written = Counter(character for character in source if not character.isspace() and character not in MARKS)
+    return written <= shown
 
 
 def _fence_lines(block: Block) -> list[Text | None]:
-    """A fence line by line of its source: its words, if any, stand for the opening line, nothing for the closing.
+    """A fence line by line of its source: its words, if any, replace the opening line, nothing the closing one.
 
     An empty one is shown as typed.
     """
@@ -196,7 +196,7 @@ def _highlight(code: str, named: str) -> list[Text]:
 
 
 def _closing_tags(code: str, named: str) -> str:
-    """What closes the script or style that a page has open: the highlighter knows its language only when it is closed."""
+    """The end tag of the script or style that a page has open, without which its language is not highlighted."""
     last = list(_SCRIPT.finditer(code))[-1:] if named in ("html", "htm", "xhtml", "vue", "svelte") else []
     return f"\n</{last[0][2]}>" if last and not last[0][1] else ""
 
@@ -261,7 +261,7 @@ class _Rule(HorizontalRule):
 
 
 class _Item(ListItem):
-    """An item that knows what it was marked with."""
+    """A list item with its marker."""
 
     def __init__(self, number: str, mark: str) -> None:
         super().__init__()
@@ -272,7 +272,7 @@ class _Item(ListItem):
         return cls(token.info, token.markup)
 
     def marker(self, content: str) -> str:
-        """The number as it was said, or a bullet; a sign before a number stays a sign, and so does a plus."""
+        """The number as it was written, or a bullet; a sign before a number stays a sign, and so does a plus."""
         if self._number:
             return f"{self._number:>2}{self._mark} "
         signed = self._mark == "+" or content[:1].isdigit() or content[:1] in ("$", "€", "£", ".", "")
@@ -280,7 +280,7 @@ class _Item(ListItem):
 
 
 class _List(ListElement):
-    """Items below one another; each may come as a list of its own and stands where it would in the whole."""
+    """Items below one another; each may come as a list of its own and is placed as in the whole."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         style = console.get_style("markdown.item.bullet")

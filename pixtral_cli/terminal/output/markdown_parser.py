@@ -1,4 +1,4 @@
-"""Markdown as answers use it, parsed so that no character is lost that is not surely markup. Knows no terminal.
+"""Markdown as answers use it, parsed so that no character is lost that is not surely markup.
 
 What differs from CommonMark (https://spec.commonmark.org/0.31.2), because answers transcribe and calculate:
 HTML, entities, references, autolinks and underlined headings are text; `_` is a character; a `*`, `~~` or backtick
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 TEXT_INSTEAD = ["html_block", "html_inline", "entity", "autolink", "reference", "lheading"]
-PLACEHOLDER = "\ue000"  # a letter that styles nothing
+UNSTYLED_LETTER = "\ue000"  # a letter that styles nothing
 MAX_ESCAPES = 30  # in a paragraph; of more, all are characters
 
-# What may stand before an opening mark and after a closing one, besides blanks and ideographs, which need none;
-# and what an opening mark may stand before, and a closing one after, besides letters and digits.
+# Characters that may precede an opening mark and follow a closing one, besides blanks and ideographs;
+# and those that may follow an opening mark and precede a closing one, besides letters and digits.
 _BEFORE_OPENING = "([{\"'“‘«‹„¿¡—–:*~_`|>"
 _AFTER_CLOSING = ")]}\"'”’»›.,;:!?…—–*~_`|<"
 _OPENING_FIRST = "([{\"'“‘«‹„¿¡$€£#@-+−<&\\`*~_"
@@ -53,7 +53,7 @@ def parser() -> MarkdownIt:
     ):
         rules.at(name, rule)
     rules.disable(["strikethrough"])
-    for name in ("normalizeLink", "normalizeLinkText"):  # a target is shown as it was said
+    for name in ("normalizeLink", "normalizeLinkText"):  # a target is shown as it was written
         setattr(markdown, name, lambda url: url)
     return markdown
 
@@ -208,23 +208,23 @@ def _escape(state: "StateInline", silent: bool) -> bool:
 @lru_cache(64)
 def _needed_escapes(source: str) -> frozenset[int]:
     """The places of the backslashes without which the text would be styled in another way."""
-    places = [found for found in _ESCAPE.finditer(source) if found[1] in "*~`[]"]
-    needed = {found.end() for found in _ESCAPED_AT_LINE_START.finditer(source)}
+    places = [match for match in _ESCAPE.finditer(source) if match[1] in "*~`[]"]
+    needed = {match.end() for match in _ESCAPED_AT_LINE_START.finditer(source)}
     if not 0 < len(places) <= MAX_ESCAPES:
         return frozenset(needed)
-    dropped = {found.start() for found in places}
+    dropped = {match.start() for match in places}
     bare = "".join(character for place, character in enumerate(source) if place not in dropped)
     styled = _styles(bare)
-    for number, found in enumerate(places):
-        at = found.start() - number
-        without = f"{bare[:at]}{PLACEHOLDER}{bare[at + 1 :]}"
-        if [(kind, text.replace(PLACEHOLDER, found[1])) for kind, text in _styles(without)] != styled:
-            needed.add(found.start())
+    for number, match in enumerate(places):
+        at = match.start() - number
+        without = f"{bare[:at]}{UNSTYLED_LETTER}{bare[at + 1 :]}"
+        if [(kind, text.replace(UNSTYLED_LETTER, match[1])) for kind, text in _styles(without)] != styled:
+            needed.add(match.start())
     return frozenset(needed)
 
 
 def _styles(source: str) -> list[tuple[str, str]]:
-    """What an inline text is made of: each token's type and text, neighbouring texts joined."""
+    """The tokens of an inline text: type and text, neighbouring texts joined."""
     pieces: list[tuple[str, str]] = []
     for token in parser().parseInline(source)[0].children or []:
         if pieces and pieces[-1][0] == token.type == "text":

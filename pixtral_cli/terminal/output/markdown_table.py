@@ -28,10 +28,10 @@ def _widths(rows: Sequence[Sequence[Text]], width: int) -> list[int] | None:
     columns = list(zip_longest(*rows, fillvalue=Text()))
     widths = [max(1, *(cell_len(cell.plain) for cell in column)) for column in columns]
     least = [max(1, *(cell_len(word) for cell in column for word in cell.plain.split() or [""])) for column in columns]
-    room = width - GAP * (len(columns) - 1)
-    if sum(least) > room:
+    columns_left = width - GAP * (len(columns) - 1)
+    if sum(least) > columns_left:
         return None
-    while sum(widths) > room:
+    while sum(widths) > columns_left:
         widest = max((place for place in range(len(widths)) if widths[place] > least[place]), key=widths.__getitem__)
         widths[widest] -= 1
     return widths

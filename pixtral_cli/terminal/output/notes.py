@@ -1,4 +1,4 @@
-"""What the REPL says beside the answers: lines, errors and small tables on stderr. Leaves answers to `render`."""
+"""The REPL's messages beside the answers: lines, errors and small tables on stderr."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ class Notes:
         self._write(self._folded(visible(f"{error.message}{stop} {error.hint}".rstrip())), "31")
 
     def rows(self, rows: Sequence[Sequence[str]]) -> None:
-        """A table without lines; where it is wider than the window, each row's first cell stands above the rest."""
+        """A table without lines; where it is wider than the window, each row's first cell is above the rest."""
         cells = [[visible(cell) for cell in row] for row in rows]
         for line in format_table(cells, self.columns):
             self._write(line)
@@ -84,7 +84,7 @@ class Notes:
 
     def _write(self, text: str, style: str = "") -> None:
         styled = f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text else text
-        with contextlib.suppress(OSError):  # the terminal has gone: the next read will say so
+        with contextlib.suppress(OSError):  # the terminal is closed: the next read will report it
             print(styled, file=self.out.stderr, flush=True)
 
 

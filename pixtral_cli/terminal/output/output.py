@@ -1,4 +1,4 @@
-"""Where an answer goes and who is listening there. Knows streams and terminals; leaves what is shown to `render`."""
+"""The streams that an answer is written to, and what the terminals behind them can show."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ ThinkingMode = Literal["show", "fold", "hide"]
 
 @dataclass(frozen=True)
 class Output:
-    """How answers are shown; `choose` decides it once.
+    """The output of answers; `choose_output` chooses it.
 
     `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
     `wrap`: where it is not rendered it is broken between words, if stdout is a terminal.
@@ -45,7 +45,7 @@ class Output:
     thinking: ThinkingMode = "hide"
 
     def write(self, text: str) -> None:
-        """Text as it is, at once. A reader that has gone raises BrokenPipeError, any other failure PixtralError."""
+        """Write text as it is, at once. Raises BrokenPipeError for a closed pipe, PixtralError for any other failure."""
         if text:
             with translate_write_errors(answer=bool(self.model)):
                 self.stdout.write(text)
@@ -58,7 +58,7 @@ class Output:
 
     def tell(self, text: str) -> None:
         """Text on stderr, quiet or not; it must be harmless."""
-        with contextlib.suppress(OSError):  # nobody may be listening there
+        with contextlib.suppress(OSError):  # stderr may be closed
             print(text, file=self.stderr, flush=True)
 
 
@@ -118,19 +118,19 @@ def supports_drawing(env: Mapping[str, str] = os.environ) -> bool:
 def window_size(stream: TextIO) -> os.terminal_size:
     """The window's columns and rows now; 80 by 24 where it doesn't say."""
     try:
-        found = os.get_terminal_size(stream.fileno())
+        size = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        found = shutil.get_terminal_size()
-    return os.terminal_size((found.columns or 80, found.lines or 24))
+        size = shutil.get_terminal_size()
+    return os.terminal_size((size.columns or 80, size.lines or 24))
 
 
 @contextlib.contextmanager
 def translate_write_errors(*, answer: bool) -> Iterator[None]:
-    """What cannot be written is one line: a full disk, a closed descriptor. A closed pipe stays one."""
+    """Raises PixtralError where output cannot be written (a full disk), and BrokenPipeError for a closed pipe."""
     try:
         yield
     except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
-        raise BrokenPipeError("nobody reads the answer any more") from error
+        raise BrokenPipeError("the reader of the answer has closed the pipe") from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         if answer:
@@ -160,6 +160,6 @@ def dumps(value: Any, encoding: str | None = "utf-8") -> str:
 _NON_ASCII = re.compile(r"[^\x20-\x7e]")
 
 
-def _escaped_if_harmful(found: re.Match[str]) -> str:
-    character = found[0]
+def _escaped_if_harmful(match: re.Match[str]) -> str:
+    character = match[0]
     return character if clean(character) == character else json.dumps(character)[1:-1]

@@ -1,4 +1,4 @@
-"""Shows an answer as it comes. Pulls `Chunk`s and knows no engine; where they go is `Output`'s to say.
+"""Shows an answer as its chunks arrive.
 
     answer = render(chunks, choose_output(plain=flags.plain, model="demo"))
 
@@ -44,12 +44,12 @@ def render(chunks: Iterator[Chunk], out: Output) -> Answer:
 
 
 def collect(chunks: Iterator[Chunk], out: Output) -> Answer:
-    """The whole answer, nothing shown but a sign of life."""
+    """The whole answer, with nothing but a spinner meanwhile."""
     return answer_of(collect_chunks(chunks, out))
 
 
 def collect_chunks(chunks: Iterator[Chunk], out: Output) -> list[Chunk]:
-    """All chunks of an answer, nothing shown but a sign of life."""
+    """All chunks of an answer, with nothing but a spinner meanwhile."""
     taken: list[Chunk] = []
     with close_after(chunks), Spinner(out):
         taken.extend(chunks)
@@ -67,7 +67,7 @@ def show(answer: Answer, out: Output) -> None:
 
 
 def as_json(answer: Answer, out: Output) -> dict[str, Any]:
-    """What `--format json` says: OpenAI's names for what it counts, seconds for what it times; thinking if it is asked for."""
+    """The object of `--format json`: OpenAI's names of counts, times in seconds; thinking if it is asked for."""
     usage = asdict(answer.usage)
     usage["total_tokens"] = answer.usage.prompt_tokens + answer.usage.completion_tokens
     timings = {name: round(value, 6) for name, value in asdict(answer.timings).items() if name != "peak_memory"}
@@ -83,7 +83,7 @@ def as_json(answer: Answer, out: Output) -> dict[str, Any]:
 
 
 def statistics(answer: Answer, context_window: int) -> str:
-    """What `-v` and `/stats` say, in two lines."""
+    """The two lines of `-v` and `/stats`."""
     usage, timings = answer.usage, answer.timings
     used = usage.prompt_tokens + usage.completion_tokens
     rate = (usage.completion_tokens - 1) / timings.decode if timings.decode and usage.completion_tokens > 1 else 0.0
@@ -112,7 +112,7 @@ def close_after(chunks: Iterator[Chunk]) -> Iterator[None]:
 
 def _render_text(chunks: Iterator[Chunk], out: Output) -> Answer:
     taken: list[Chunk] = []
-    silent = replace(out, spinner=False) if out.footer else out  # the footer is a sign of life
+    silent = replace(out, spinner=False) if out.footer else out  # the footer shows that it works
     with _sanitized_feed(out) as feed, Spinner(silent) as spinner, close_after(chunks):
         for chunk in chunks:
             taken.append(chunk)
@@ -147,7 +147,7 @@ def jsonl_pieces(chunk: Chunk, out: Output) -> list[dict[str, str]]:
 
 
 def answer_of(chunks: list[Chunk]) -> Answer:
-    """What the chunks are together; an answer without an end was interrupted."""
+    """The answer that the chunks make; without a finish reason it was interrupted."""
     text, reasoning = "".join(chunk.text for chunk in chunks), "".join(chunk.reasoning for chunk in chunks)
     last = chunks[-1] if chunks else Chunk()
     ended = last.finish_reason or "interrupted"

@@ -1,4 +1,4 @@
-"""An answer under a schema, held against it, and the forms in which it leaves: JSON, CSV, a record a line."""
+"""An answer under a schema: checked against it, and written as JSON, CSV or a record a line."""
 
 import json
 from typing import Any, Literal
@@ -22,10 +22,10 @@ def structured_text(given: Answer, sampling: Sampling, layout: Layout, out: Outp
     encoding = "utf-8" if file else out.stdout.encoding
     value = _checked_value(given, sampling)
     if layout:
-        found = to_table(value, sampling.schema)
-        if found.beside:
-            out.note(f"Not in the table: {', '.join(found.beside)} (--format json has all)")
-        return _csv_text(found, out) if layout == "csv" else "".join(f"{dumps(row, encoding)}\n" for row in found.rows)
+        table = to_table(value, sampling.schema)
+        if table.beside:
+            out.note(f"Not in the table: {', '.join(table.beside)} (--format json has all)")
+        return _csv_text(table, out) if layout == "csv" else "".join(f"{dumps(row, encoding)}\n" for row in table.rows)
     if out.format != "text":
         return dumps(as_json(given, out) | {"parsed": value}, encoding) + "\n"
     if not file and out.stdout.isatty():
@@ -34,7 +34,7 @@ def structured_text(given: Answer, sampling: Sampling, layout: Layout, out: Outp
 
 
 def describe_schema(schema: dict[str, Any]) -> str:
-    """What a schema asks for, in a few words."""
+    """A schema in a few words."""
     items = schema.get("items") if schema.get("type") == "array" else None
     inner = items if isinstance(items, dict) else schema
     names = ", ".join(inner.get("properties", ())) or str(inner.get("type", "any JSON"))
@@ -53,9 +53,9 @@ def _checked_value(given: Answer, sampling: Sampling) -> Any:
         raise AnswerMismatch(error.message, hint) from None
 
 
-def _csv_text(found: Table, out: Output) -> str:
-    text, guarded = to_csv(found)
+def _csv_text(table: Table, out: Output) -> str:
+    text, guarded = to_csv(table)
     if guarded:
         cells = "A cell begins" if guarded == 1 else f"{guarded} cells begin"
-        out.note(f"{cells} like a formula; an apostrophe stands before it, so that no spreadsheet runs it")
+        out.note(f"{cells} like a formula; it gets an apostrophe, so that no spreadsheet runs it")
     return text

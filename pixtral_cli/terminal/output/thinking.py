@@ -72,14 +72,14 @@ class PlainThinking:
         """What is to be written now."""
         opened = OPEN if self._mode == "show" and reasoning and not self._text else ""
         self._text += reasoning
-        said = f"{opened}{reasoning}" if self._mode == "show" else ""
+        text_out = f"{opened}{reasoning}" if self._mode == "show" else ""
         if not text.strip() and (self._text or self._after):
-            return said
+            return text_out
         if self._text:
-            said += self._end()
+            text_out += self._end()
         if self._after:
             self._after, text = False, text.lstrip("\n")
-        return said + text
+        return text_out + text
 
     def close(self) -> str:
         """What is to be written when the answer has ended: it may have ended while the model thought."""

@@ -25,7 +25,7 @@ _SEVERAL_LINES = re.compile(r"[\r\n][^\r\n]")
 
 
 class AnswerInput:
-    """A context around one answer. `footer` reads what has been typed and gives the lines to stand below the answer."""
+    """A context around one answer. `footer` reads what has been typed and returns the lines below the answer."""
 
     def __init__(self, keyboard: int, screen: TextIO, doing: Callable[[], str]) -> None:
         self.draft, self.queued = "", False

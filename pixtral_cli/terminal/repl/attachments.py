@@ -1,4 +1,4 @@
-"""From what a line names to checked images, and how they are told: sizes, tokens, the context left. Asks no engine."""
+"""Checked images from the names in a line, and their sizes, tokens and the context left as text."""
 
 import glob
 import re
@@ -22,10 +22,10 @@ _NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(%?)")
 
 def path_exists(name: str) -> bool:
     """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages set aside)."""
-    found = pages.split_pages(name)
+    split = pages.split_pages(name)
     try:
-        return any(Path(path).expanduser().exists() for path in {name, found[0] if found else name})
-    except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~nobody: no path
+        return any(Path(path).expanduser().exists() for path in {name, split[0] if split else name})
+    except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~unknown: no path
         return False
 
 
@@ -132,9 +132,9 @@ def parse_box(words: list[str], size: tuple[int, int]) -> Box:
         raise UsageError("A crop is four numbers: x y w h", "In pixels or percent: /crop 2 25% 25% 50% 50%")
     sides = (*size, *size)
     x, y, w, h = (
-        round(float(found[1]) * (side / 100 if found[2] else 1))
-        for found, side in zip(numbers, sides, strict=True)
-        if found
+        round(float(match[1]) * (side / 100 if match[2] else 1))
+        for match, side in zip(numbers, sides, strict=True)
+        if match
     )
     return Box(x, y, w, h)
 

@@ -1,4 +1,4 @@
-"""The engine of a REPL: opened and loaded in the background while the user types. Leaves answering to it."""
+"""The engine of a REPL: opened and loaded in the background while the user types."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ State = Literal["waiting", "loading", "ready", "failed"]
 
 @dataclass
 class LoadProgress:
-    """How far a model is that is loaded by somebody else while its engine is opened, and what is being done there."""
+    """The progress of a model that another process loads while its engine is opened."""
 
     loaded: float = 0.0
     doing: str = ""
@@ -28,7 +28,7 @@ class LoadProgress:
 class ModelOpener:
     """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
 
-    `open` may import heavy libraries; it is called once, in a thread. `note` is to be told first, `news` whenever
+    `open` may import heavy libraries; it is called once, in a thread. `note` is called with messages, `news` whenever
     there is some, `far` while it opens. `usual` is the sampling when nothing is set; `engine` and `server` say who
     answers and, if that is another machine, at which URL.
     """
@@ -45,7 +45,7 @@ class ModelOpener:
 
 
 class LoadCancelled(PixtralError):
-    """It was closed while it was getting ready."""
+    """The engine was closed while it was loading."""
 
 
 class Backend:
@@ -81,12 +81,12 @@ class Backend:
 
     @property
     def seconds(self) -> float:
-        """How long it has been loading."""
+        """Seconds of loading so far."""
         return time.monotonic() - self._begin if self._begin else 0.0
 
     @property
     def doing(self) -> str:
-        """What it does before it can answer and how far it is, as far as the engine tells; nothing once it can."""
+        """The work before it can answer and its progress, as the engine reports it; "" once it can."""
         if self.state not in ("waiting", "loading"):
             return ""
         progress = self._engine if isinstance(self._engine, LoadableEngine) else self.opening.far
@@ -140,7 +140,7 @@ class Backend:
 
     def _check(self) -> None:
         if self._closed:
-            raise LoadCancelled(f"{self.name} is no longer wanted")
+            raise LoadCancelled(f"{self.name} is no longer needed")
 
     def _work(self) -> None:
         try:
@@ -157,7 +157,7 @@ class Backend:
             self._error = LoadCancelled(error.message)  # without its traceback, which would hold on to the weights
         except PixtralError as error:
             self._error = error
-        except BaseException as error:  # a thread has nobody to raise to: those who wait are told
+        except BaseException as error:  # raised again in the threads that wait
             self._error = PixtralError(f"{self.name} cannot be loaded: {error or type(error).__name__}")
             self._error.__cause__ = error
         finally:

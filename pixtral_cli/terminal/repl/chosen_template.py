@@ -30,10 +30,10 @@ class ChosenTemplate:
 
     @property
     def given(self) -> dict[str, str]:
-        """What stands in its places."""
+        """The values of its placeholders."""
         return {**self.template.defaults, **self.values}
 
     @property
     def system(self) -> str | None:
-        """Its system prompt, everything in its place."""
+        """Its system prompt, filled in."""
         return self.template.fill("", self.values).system

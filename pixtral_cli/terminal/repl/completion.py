@@ -1,4 +1,4 @@
-"""What Tab offers: commands and their arguments, paths to pictures, image numbers. Pure of any prompt; looks into folders."""
+"""Completion: commands and their arguments, paths to pictures, image numbers. Reads folders."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class CompletionSources:
-    """What there is to name, each with what it is; asked for when it is wanted."""
+    """The names that can be completed, each with a description; read when they are needed."""
 
     images: NamesWithSummaries = field(default=tuple)
     models: NamesWithSummaries = field(default=tuple)
@@ -41,7 +41,7 @@ class CompletionSources:
 
 
 def suggest(before: str, names: CompletionSources) -> Iterator[Suggestion]:
-    """What could stand at the end of the text before the cursor."""
+    """Completions of the text before the cursor."""
     command = re.match(r"/(\S*)(\s+)?", before)
     if command and "/" not in command[1] and not command[2]:
         yield from _matching([(f"/{row.name}", row.summary) for row in TABLE], before)
@@ -105,13 +105,13 @@ def _arguments(kind: Kind, before: str, names: CompletionSources) -> Sequence[tu
         return [(row.name, row.summary) for row in TABLE]
     if kind == "area":
         return [(area, "") for area in AREAS]
-    there: dict[Kind, NamesWithSummaries] = {
+    sources: dict[Kind, NamesWithSummaries] = {
         "image": names.images,
         "model": names.models,
         "session": names.sessions,
         "template": names.templates,
     }
-    return there[kind]() if kind in there else []
+    return sources[kind]() if kind in sources else []
 
 
 def _matching(pairs: Sequence[tuple[str, str]], word: str) -> Iterator[Suggestion]:

@@ -13,7 +13,7 @@ MAX_LINES = 2_000  # lines that are called back
 
 @dataclass(frozen=True, slots=True)
 class InputLine:
-    """What was sent. `pasted` are its blocks of several lines that were not typed; `draft` is to stand in the line again."""
+    """A sent line. `pasted` are its blocks of several lines that were not typed; `draft` goes back into the prompt."""
 
     text: str
     pasted: tuple[str, ...] = ()

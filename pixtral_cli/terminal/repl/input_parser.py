@@ -1,6 +1,6 @@
-"""What a typed line means: a slash command, or words with pictures among them.
+"""Parses a typed line: a slash command, or words with pictures among them.
 
-Pure: asks `exists` about paths and opens nothing; whether a picture can be read is found out by those who load it.
+It calls `exists` for paths and opens nothing.
 """
 
 import os
@@ -36,7 +36,7 @@ class Source:
 
     @property
     def short(self) -> str:
-        """The name as it stands in the question: without its folders."""
+        """The name as it is shown in the question: without its folders."""
         if re.match(r"data:", self.name, re.IGNORECASE):
             return "the image"
         return re.split(r"[/\\]", self.name.partition("?")[0].rstrip("/\\"))[-1]
@@ -71,7 +71,7 @@ class Question:
 
     @property
     def text(self) -> str:
-        """What is said, image numbers as `#2` and everything else that looks like one as `\\#2`.
+        """The text, image numbers as `#2` and everything else that looks like one as `\\#2`.
 
         A name inside a sentence stays by its short form; any other goes, since its picture precedes the text.
         """
@@ -109,11 +109,11 @@ def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known:
     parts: list[Part] = []
     notes: list[str] = []
     for piece, plain in _split_verbatim(text, pasted):
-        found: list[Part] = (
+        found_parts: list[Part] = (
             [Verbatim(piece)] if plain else [_unless_known(part, exists, known) for part in _scan_words(piece, exists)]
         )
-        notes += _pasted_name_notes(piece, exists) if piece in pasted else _link_notes(found)
-        parts += found
+        notes += _pasted_name_notes(piece, exists) if piece in pasted else _link_notes(found_parts)
+        parts += found_parts
     return Question(tuple(parts), tuple(notes))
 
 
@@ -160,14 +160,14 @@ def _scan_words(text: str, exists: Exists) -> Iterator[Part]:
     """Walk over the starts of words; what is not recognised is words."""
     begin = at = 0
     while at < len(text):
-        found = _recognise_source(text, at, exists) if _starts_word(text, at) else None
-        if not found:
+        source = _recognise_source(text, at, exists) if _starts_word(text, at) else None
+        if not source:
             at += 1
             continue
         if at > begin:
             yield text[begin:at]
-        yield found
-        begin = at = at + len(found.raw)
+        yield source
+        begin = at = at + len(source.raw)
     if begin < len(text):
         yield text[begin:]
 
@@ -202,11 +202,11 @@ def _url_at(text: str, at: int, every: bool = False) -> Source | None:
     return None if plain_link and not every else Source(url, url)
 
 
-def _path_at(text: str, at: int, wanted: Exists) -> Source | None:
+def _path_at(text: str, at: int, exists: Exists) -> Source | None:
     """A path that starts here: one that is there if any reading gives one, else one that is surely meant as a picture."""
     readings = list(_readings(text, at))
-    there = next((reading for reading in readings if wanted(reading.name)), None)
-    return there or next((r for r in readings[::-1] if has_picture_extension(r.name) and _surely_one_name(r.raw)), None)
+    path = next((reading for reading in readings if exists(reading.name)), None)
+    return path or next((r for r in readings[::-1] if has_picture_extension(r.name) and _surely_one_name(r.raw)), None)
 
 
 def _pattern_at(text: str, at: int) -> Source | None:
@@ -253,14 +253,14 @@ def _link_notes(parts: Sequence[Part]) -> list[str]:
 
 
 def _pasted_name_notes(block: str, exists: Exists) -> list[str]:
-    """Pictures that a pasted block names: not attached, and said so."""
-    found = _scan_words(block, exists)
-    names = dict.fromkeys(part.name for part in found if isinstance(part, Source) and exists(part.name))
+    """Notes about pictures that a pasted block names: they are not attached."""
+    words = _scan_words(block, exists)
+    names = dict.fromkeys(part.name for part in words if isinstance(part, Source) and exists(part.name))
     return [f"pasted text attaches nothing: {name} (/image attaches it)" for name in names]
 
 
 def _sources_in_sentence(parts: Sequence[Part]) -> Iterator[int]:
-    """Where a name belongs to a sentence: there are words around it that its absence would break."""
+    """Whether a name is part of a sentence, which would be broken without it."""
     for index, part in enumerate(parts):
         if isinstance(part, Source):
             before, after = _words_of(parts[:index]), _words_of(parts[index + 1 :])

@@ -1,4 +1,4 @@
-"""The line where the user types, on prompt_toolkit: keys, completion, history, toolbar. Knows nothing of what a line means."""
+"""The prompt, on prompt_toolkit: keys, completion, history, toolbar."""
 
 import asyncio
 import contextlib
@@ -42,9 +42,9 @@ REFRESH_INTERVAL = 0.5  # seconds between two looks at the toolbar while the mod
 
 
 class Prompt:
-    """Reads lines. `suggest` completes the text before the cursor, `toolbar` tells what stands below the text.
+    """Reads lines. `suggest` completes the text before the cursor, `toolbar` returns the text below the input.
 
-    `begun` is called once, when the prompt stands for the first time.
+    `begun` is called once, when the prompt is shown for the first time.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Prompt:
         self._recall = recall
         self._begun = begun
         self._pasted: list[str] = []
-        self._folded: dict[str, str] = {}  # what stands for a long paste, and the paste
+        self._folded: dict[str, str] = {}  # the placeholder of a long paste, and the paste
         self._draft = ""
         self._tab = False  # Tab was pressed, and what fits is not known yet
         self._signal = 0
@@ -142,7 +142,7 @@ class Prompt:
 
     @contextlib.contextmanager
     def while_answering(self, doing: Callable[[], str]) -> "Iterator[AnswerInput | None]":
-        """What is typed below an answer that streams; None where it cannot be shown."""
+        """The input below an answer that streams; None where it cannot be shown."""
         from pixtral_cli.terminal.repl.answer_input import AnswerInput, possible
 
         try:
@@ -156,7 +156,7 @@ class Prompt:
             yield typing
 
     def unread(self, typed: bytes) -> None:
-        """Keys that somebody else has read, to be taken by the next `read`."""
+        """Keys that another reader has taken, for the next `read`."""
         keys: list[KeyPress] = []
         Vt100Parser(keys.append).feed_and_flush(typed.decode("utf-8", "replace"))
         store_typeahead(self._session.input, keys)
@@ -173,7 +173,7 @@ class Prompt:
             buffer.validate_and_handle()
 
     def paste(self, buffer: Buffer, text: str) -> None:
-        """What the terminal pastes. A block of several lines is remembered as one that was not typed."""
+        """Insert a paste. A block of several lines is remembered as one that was not typed."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         block = text.strip("\n")
         if "\n" in block:
@@ -298,14 +298,14 @@ def _keys(prompt: Prompt) -> KeyBindings:
 
 
 class _Completer(Completer):
-    """Suggestions as prompt_toolkit wants them."""
+    """Suggestions as prompt_toolkit takes them."""
 
     def __init__(self, suggest: "Callable[[str], Iterable[Suggestion]]") -> None:
         self._suggest = suggest
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
-        for found in self._suggest(document.text_before_cursor):
-            yield Completion(found.text, -found.length, display_meta=found.about)
+        for suggestion in self._suggest(document.text_before_cursor):
+            yield Completion(suggestion.text, -suggestion.length, display_meta=suggestion.about)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What the REPL's commands act on, and what they ask the REPL to do next. Knows no prompt and no parsing."""
+"""The state that the REPL's commands act on, and what they ask the REPL to do next."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -120,7 +120,7 @@ class State:
         return words
 
     def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
-        """What the conversation costs with what is staged, and each image by its key; nothing where nobody can count."""
+        """The cost of the conversation with what is staged, and of each image by its key; empty where unknown."""
         messages = self.conversation.messages_with(Message("user", self.conversation.staged or ("",)))
         try:
             cost = self.backend.measure(messages)
@@ -164,7 +164,7 @@ class State:
             return [image for each in names for image in attachments.load_images(each)]
 
     def measure_question(self) -> Cost | None:
-        """What the question that is being answered costs with all before it; nothing where nobody can count."""
+        """The cost of the question that is being answered with all before it; empty where it cannot be counted."""
         question = self.conversation.unanswered
         try:
             return self.backend.measure(

@@ -1,1 +1,1 @@
-"""What `pixtral models`, `sessions` and `templates` show."""
+"""The output of `pixtral models`, `sessions` and `templates`."""

@@ -47,7 +47,7 @@ def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> 
         raise
     fetched = f"{format_bytes(done.fetched)} fetched" if done.fetched else "nothing to fetch"
     hashes = "every hash is right" if done.compared else "no hashes to compare with"
-    return out.note(f"{name} is whole: {format_bytes(done.size)}, {fetched}, {hashes}. It lies in {done.folder}")
+    return out.note(f"{name} is whole: {format_bytes(done.size)}, {fetched}, {hashes}. It is in {done.folder}")
 
 
 def list_models(out: Output, *, as_json: bool = False) -> None:
@@ -55,7 +55,7 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
     models = list(store.installed_models())
     default = _default_folder()
     available = [entry for entry in CATALOGUE if entry.name not in {model.name.partition("@")[0] for model in models}]
-    room, unknown = installed().model_limit(EASY_SHARE), {*unknown_params("local")}
+    budget, unknown = installed().model_limit(EASY_SHARE), {*unknown_params("local")}
     if as_json:
         keys = ("name", "size", "state", "revision", "detail")
         listed = [
@@ -63,7 +63,7 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
             | {"folder": str(model.folder), "default": model.folder == default}
             for model in models
         ]
-        to_pull = [_entry_json(entry, room, unknown) for entry in available]
+        to_pull = [_entry_json(entry, budget, unknown) for entry in available]
         return out.write(dumps({"models": listed, "available": to_pull}, out.stdout.encoding) + "\n")
     rows: list[tuple[str, ...]] = [("", "NAME", "SIZE", "STATE", "PLACE")]
     for model in models:
@@ -75,14 +75,14 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
     if available:
         mark = "✓" if "utf" in out.stdout.encoding.lower() else "*"
         out.write(f"\nTo pull ({mark} fits this machine):\n")
-        for line in _table([_entry_row(entry, room, unknown, mark) for entry in available]):
+        for line in _table([_entry_row(entry, budget, unknown, mark) for entry in available]):
             out.write(line + "\n")
     return None
 
 
-def _entry_row(entry: Entry, room: int, unknown: set[str], mark: str) -> tuple[str, ...]:
+def _entry_row(entry: Entry, budget: int, unknown: set[str], mark: str) -> tuple[str, ...]:
     """A model that can be pulled: whether it fits, its download, and the memory it takes in the format that fits."""
-    fits = entry.shape.fits(room)
+    fits = entry.shape.fits(budget)
     runs = not unknown & {*entry.needs}
     takes = f"{format_bytes(entry.shape.memory(fits or '4bit'))} in {FORMAT_NAMES[fits or '4bit']}"
     about = [entry.about, entry.licence, *(["terms to accept on the hub"] if entry.gated else [])]
@@ -90,12 +90,12 @@ def _entry_row(entry: Entry, room: int, unknown: set[str], mark: str) -> tuple[s
     return mark if fits and runs else "", entry.name, format_bytes(entry.download), takes, ", ".join(about)
 
 
-def _entry_json(entry: Entry, room: int, unknown: set[str]) -> dict[str, Any]:
+def _entry_json(entry: Entry, budget: int, unknown: set[str]) -> dict[str, Any]:
     shape = entry.shape
     return {
         "name": entry.name, "repository": entry.repo, "about": entry.about, "parameters": shape.parameters,
         "download": entry.download, "memory": {name: shape.memory(name) for name in FORMAT_NAMES},
-        "fits": shape.fits(room) or None, "runs": not unknown & {*entry.needs}, "licence": entry.licence,
+        "fits": shape.fits(budget) or None, "runs": not unknown & {*entry.needs}, "licence": entry.licence,
         "gated": entry.gated, "reasoning": entry.reasoning, "temperature": entry.temperature,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What `pixtral ps` and `pixtral stop` show. Leaves the processes to `engines.resident`."""
+"""The output of `pixtral ps` and `pixtral stop`."""
 
 import contextlib
 from pathlib import Path
@@ -20,13 +20,13 @@ NO_PROCESS = "No process keeps a model."
 def list_processes(*, as_json: bool = False) -> None:
     """The processes that keep a model: device, memory, what they do and when they end."""
     out = choose_output()
-    found = [status for _, status in _workers()]
+    workers = [status for _, status in _workers()]
     if as_json:
-        return out.write(dumps({"processes": [_fields(status) for status in found]}, out.stdout.encoding) + "\n")
-    if not found:
+        return out.write(dumps({"processes": [_fields(status) for status in workers]}, out.stdout.encoding) + "\n")
+    if not workers:
         return out.tell(NO_PROCESS)
     rows = [("NAME", "PROCESS", "DEVICE", "MEMORY", "STATE", "ENDS")]
-    for status in found:
+    for status in workers:
         row = _fields(status)
         memory = format_bytes(row["memory"]) if row["memory"] else ""
         state = f"{row['running']} running" if row["running"] else f"idle for {row['idle']:.0f} s"
@@ -46,13 +46,13 @@ def list_processes(*, as_json: bool = False) -> None:
 def stop_processes(model: str | None) -> None:
     """End the processes that keep a model, or all. Raises ModelError when none keeps it."""
     out = choose_output()
-    found = [(socket, status) for socket, status in _workers() if model is None or _keeps(status, model)]
-    if model and not found:
+    workers = [(socket, status) for socket, status in _workers() if model is None or _keeps(status, model)]
+    if model and not workers:
         raise ModelError(f"No process keeps {model}", "See: pixtral ps")
-    for socket, status in found:
+    for socket, status in workers:
         resident.stop_worker(socket, status)
         out.tell(f"Stopped {visible(status['name'])}.")
-    if not found:
+    if not workers:
         out.tell(NO_PROCESS)
 
 

@@ -1,4 +1,4 @@
-"""What `pixtral sessions` shows and asks. Leaves the work to `chat.sessions` and `chat.transcript`."""
+"""The output and the questions of `pixtral sessions`."""
 
 import contextlib
 import os
@@ -56,12 +56,12 @@ def show_session(
     prefix: str, out: Output, *, branch: int | None = None, as_json: bool = False, thinking: bool = False
 ) -> None:
     """One session's words, on the branch shown or another; its images are named."""
-    told = _transcript(_load_session(prefix, out), branch, thinking=thinking)
+    conversation = _transcript(_load_session(prefix, out), branch, thinking=thinking)
     if as_json:
-        return out.write(transcript.render(told, Format.json))
-    if told.branch[1] > 1 and branch is None:
-        out.note(f"Branch {told.branch[0]} of {told.branch[1]}; another: --branch N")
-    text = transcript.markdown(told, None)
+        return out.write(transcript.render(conversation, Format.json))
+    if conversation.branch[1] > 1 and branch is None:
+        out.note(f"Branch {conversation.branch[0]} of {conversation.branch[1]}; another: --branch N")
+    text = transcript.markdown(conversation, None)
     return show_markdown(Answer(text), out)
 
 
@@ -71,11 +71,11 @@ def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool =
     hits = sessions.search(words, limit)
     _show_notes(sessions, out)
     if as_json:
-        found = [
+        listed = [
             {"session": _fields(hit.summary), "position": hit.position, "role": hit.role, "snippet": hit.snippet}
             for hit in hits
         ]
-        return _print_json({"hits": found}, out)
+        return _print_json({"hits": listed}, out)
     if not hits:
         return out.note(f"No session holds {words!r}")
     return _print_table([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
@@ -91,14 +91,14 @@ def export_session(
     thinking: bool = False,
 ) -> None:
     """Write a session to a file, or to stdout with its images inside; the branch shown, unless another is named."""
-    told = _transcript(_load_session(prefix, out), branch, thinking=thinking)
-    if told.branch[1] > 1 and branch is None:
-        out.note(f"Branch {told.branch[0]} of {told.branch[1]}; another: --branch N")
+    conversation = _transcript(_load_session(prefix, out), branch, thinking=thinking)
+    if conversation.branch[1] > 1 and branch is None:
+        out.note(f"Branch {conversation.branch[0]} of {conversation.branch[1]}; another: --branch N")
     if file:
         _refuse_picture(file)
-        transcript.write(told, file, form)
+        transcript.write(conversation, file, form)
         return out.note(f"Written to {file}")
-    text = transcript.render(told, form or Format.md)
+    text = transcript.render(conversation, form or Format.md)
     return out.write(clean(text) if out.stdout.isatty() else text)
 
 
@@ -134,11 +134,11 @@ def fork_session(prefix: str, out: Output) -> None:
 def remove_sessions(prefixes: Sequence[str], out: Output, *, sure: bool = False) -> None:
     """Remove sessions for good; asks first."""
     sessions = open_sessions()
-    found = list(dict.fromkeys(sessions.find(prefix) for prefix in prefixes))
-    what = _session_count(len(found)) if len(found) > 1 else f"session {found[0].id} ({found[0].title})"
+    summaries = list(dict.fromkeys(sessions.find(prefix) for prefix in prefixes))
+    what = _session_count(len(summaries)) if len(summaries) > 1 else f"session {summaries[0].id} ({summaries[0].title})"
     if not sure and not confirm(f"Remove {what}?", out):
         return out.note("Nothing was removed")
-    images = sessions.remove([summary.id for summary in found])
+    images = sessions.remove([summary.id for summary in summaries])
     _show_notes(sessions, out)
     return out.note(f"Removed {what}{_with_images(images)}")
 

@@ -1,4 +1,4 @@
-"""What `pixtral templates` shows, and its way into the editor. Leaves the templates to `chat.templates`."""
+"""The output of `pixtral templates`, and its editor."""
 
 from collections.abc import Mapping
 

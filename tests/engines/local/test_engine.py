@@ -1,4 +1,4 @@
-"""How an answer comes: text, its end, figures, stopping; and that nothing which goes wrong leaves traces in the next answer."""
+"""Answers of the local engine: text, end, figures, stopping; a failed answer leaves no traces in the next one."""
 
 import gc
 import random

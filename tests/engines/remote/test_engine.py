@@ -151,7 +151,7 @@ def test_a_wrong_key_is_refused_and_not_repeated() -> None:
     from pixtral_cli.server.http.access import AccessRules
 
     with serving(FakeEngine(), rules=AccessRules(api_key="right")) as running:
-        for key, why in ((KEY, "refuses"), (None, "wants")):
+        for key, why in ((KEY, "refuses"), (None, "needs")):
             with pytest.raises(NetworkError, match=why) as caught:
                 list(remote(running.url, key=key).stream([user("?")], Sampling()))
             assert "pixtral login" in caught.value.hint
@@ -233,7 +233,7 @@ def test_a_key_is_sent_to_its_server_and_never_follows_a_redirect(httpserver: HT
 
 
 @pytest.mark.parametrize("status", [405, 501])
-def test_a_server_that_is_none_of_models_is_told_as_such(httpserver: HTTPServer, status: int) -> None:
+def test_a_server_that_is_none_of_models_is_reported_as_such(httpserver: HTTPServer, status: int) -> None:
     httpserver.expect_request("/v1/chat/completions").respond_with_data("<h1>Unsupported method</h1>", status)
     with pytest.raises(NetworkError, match="does not answer as a chat completions API") as told:
         list(remote(httpserver.url_for("/v1")).stream([user("?")], Sampling()))
@@ -380,7 +380,7 @@ def test_without_a_word_the_waits_grow_and_end(httpserver: HTTPServer) -> None:
     assert len(httpserver.log) == 4
 
 
-def test_a_long_wait_is_told_and_not_waited(httpserver: HTTPServer) -> None:
+def test_a_long_wait_is_reported_and_not_waited(httpserver: HTTPServer) -> None:
     failing(httpserver, 429, after="3600")
     waits: list[float] = []
     with pytest.raises(NetworkError, match="too many requests") as caught:
@@ -473,7 +473,7 @@ def test_a_server_without_a_model_that_sees_is_an_error(httpserver: HTTPServer, 
         _ = remote(httpserver.url_for("/v1"), None).model
 
 
-def test_nobody_listening_is_an_error_at_once() -> None:
+def test_no_server_listening_is_an_error_at_once() -> None:
     with pytest.raises(NetworkError, match="connection refused") as caught:
         list(remote("http://127.0.0.1:9").stream([user("?")], Sampling()))
     assert caught.value.hint == "Is the server running?"

@@ -1,4 +1,4 @@
-"""API keys: each for one host, from the environment or a file nobody else can read."""
+"""API keys: each for one host, from the environment or a file that only its owner can read."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A program that looks like `vllm` from outside: it writes such logs, answers so, and fails in each way that vLLM does.
+"""A program that looks like `vllm` from outside: it writes such logs, answers so, and fails as vLLM does.
 
 FAKE_VLLM says how: "" well, or the name of a way below. FAKE_VLLM_TOLD is a file that learns how it was called.
 """

@@ -125,7 +125,7 @@ def test_it_is_called_with_the_models_format_and_what_the_user_wants(vllm: Calle
         ("oom", 7, "ran out of memory"),
         ("model", 4, "cannot load this checkpoint: Error while deserializing header"),
         ("taken", 1, "address is taken"),
-        ("unknown", 2, "knows no --no-such-flag"),
+        ("unknown", 2, "does not know --no-such-flag"),
         ("killed", 1, "signal 9"),
         ("mute", 1, "status 3"),
     ],
@@ -142,7 +142,7 @@ def test_a_start_that_fails_is_one_line_with_the_reason_and_the_log(
     assert f"Its log: {logs()[0]}" in done.stderr
 
 
-def test_a_vllm_that_dies_in_the_middle_of_an_answer_is_told_and_started_anew(
+def test_a_vllm_that_dies_in_the_middle_of_an_answer_is_reported_and_started_anew(
     vllm: Called, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_VLLM", "crash")
@@ -214,7 +214,7 @@ def test_ctrl_c_while_it_starts_does_not_wait_for_its_end(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_whoever_leaves_while_it_serves_does_not_wait_for_its_end(
+def test_closing_while_it_serves_does_not_wait_for_its_end(
     vllm: Called, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setenv("FAKE_VLLM", "stubborn")
@@ -230,7 +230,7 @@ def test_whoever_leaves_while_it_serves_does_not_wait_for_its_end(
     process.stdout.close()
 
 
-def test_a_start_that_was_interrupted_is_begun_anew_once_the_old_one_has_gone(
+def test_a_start_that_was_interrupted_is_begun_anew_once_the_old_one_has_ended(
     vllm: Called, tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_VLLM", "slow")

@@ -10,7 +10,7 @@ from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralErr
 LOGS = Path(__file__).parent / "vllm_logs"
 
 WRITTEN: dict[str, tuple[type[PixtralError], str, str]] = {
-    "unknown_flag": (UsageError, "vLLM knows no --no-such-flag 3", "--help"),
+    "unknown_flag": (UsageError, "vLLM does not know --no-such-flag 3", "--help"),
     "bad_value": (UsageError, "vLLM refuses: argument --max-model-len: invalid", "--help"),
     "broken_weights": (ModelError, "cannot load this checkpoint: Error while deserializing header", ""),
     "wrong_shapes": (ModelError, "cannot load this checkpoint: start (0) + length (520) exceeds", ""),
@@ -92,11 +92,11 @@ def test_a_warning_is_no_reason() -> None:
     assert explain_failure(text, 3).message == "vLLM ended with status 3"
 
 
-def test_a_signal_is_told() -> None:
+def test_a_signal_is_reported() -> None:
     assert "signal 9" in explain_failure("", 137).message
 
 
-def test_a_log_tells_how_far_it_has_come() -> None:
+def test_a_log_reports_how_far_it_has_come() -> None:
     assert parse_progress(
         "(EngineCore pid=7) INFO 11-23 14:02:18 [core.py:133] Initializing a V1 LLM engine (v0.32.0)"
     ) == (

@@ -184,4 +184,4 @@ def test_what_vllm_itself_refuses_is_one_line(_same_home: None) -> None:
     done = pixtral("ask", "Hello?", *LIKE, *ONCE, "--engine", "vllm", "--vllm-args", "--no-such-flag 3")
     assert done.status == 2
     assert done.stderr.count("\n") == 1
-    assert "vLLM knows no --no-such-flag 3. See: vllm serve --help=all. Its log: " in done.stderr
+    assert "vLLM does not know --no-such-flag 3. See: vllm serve --help=all. Its log: " in done.stderr

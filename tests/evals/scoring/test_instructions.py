@@ -1,4 +1,4 @@
-"""IF-Eval's instructions: each with an answer that follows it and one that does not; languages told apart."""
+"""IF-Eval's instructions: each with an answer that follows it and one that does not; languages are distinguished."""
 
 from typing import Any
 
@@ -90,5 +90,5 @@ def test_loosely_forgives_a_first_line_and_asterisks() -> None:
         (None, "42 + 7"),
     ],
 )  # fmt: skip
-def test_a_language_is_told(code: str | None, text: str) -> None:
+def test_a_language_is_detected(code: str | None, text: str) -> None:
     assert detect_language(text) == code

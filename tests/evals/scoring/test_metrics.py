@@ -42,7 +42,7 @@ def test_every_recorded_score_is_the_published_one(name: str) -> None:
 @every
 @lean
 @given(answer=TEXT, references=REFERENCES)
-def test_a_score_is_from_0_to_1_whatever_was_said(name: str, answer: str, references: list[str]) -> None:
+def test_a_score_is_from_0_to_1_whatever_the_answer(name: str, answer: str, references: list[str]) -> None:
     assert 0.0 <= EVERY[name](answer, references) <= 1.0
 
 

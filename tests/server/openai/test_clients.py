@@ -257,7 +257,7 @@ def test_a_public_url_is_fetched_by_the_server(engine: FakeEngine) -> None:
     assert asked == ["https://example.com/x.png"]
 
 
-def test_the_key_is_wanted_everywhere_but_for_health(running: Running) -> None:
+def test_the_key_is_required_everywhere_but_for_health(running: Running) -> None:
     with running.client as client:
         assert client.get("/health").status_code == 200
         for path in ("/v1/models", "/metrics", "/v1/status", "/openapi.json", "/v1/chat/completions"):

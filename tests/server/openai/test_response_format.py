@@ -182,7 +182,7 @@ def test_an_engine_that_would_say_anything_says_what_the_schema_allows(tmp_path:
             json.loads(cut)
 
 
-def test_the_same_answer_through_a_server_as_without_and_the_schema_told_once(tmp_path: Path) -> None:
+def test_the_same_answer_through_a_server_as_without_and_the_schema_stated_once(tmp_path: Path) -> None:
     engine = LocalEngine(build(tmp_path, seed=3), name="fake", device="cpu", dtype="fp32")
     said, how = [user("Read it.")], Sampling(1.0, seed=5, schema=TABLE)
     alone = list(engine.stream(said, how))

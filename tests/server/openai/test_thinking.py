@@ -22,7 +22,7 @@ def remote(url: str) -> RemoteEngine:
     return RemoteEngine(ApiClient(parse_endpoint(url), read_timeout=10), "fake")
 
 
-def test_whole_it_stands_beside_the_content_and_is_counted() -> None:
+def test_whole_it_is_beside_the_content_and_is_counted() -> None:
     with serving(FakeEngine([SAID, "Yes."])) as running:
         body, plain = running.ask().json(), running.ask().json()
     message = body["choices"][0]["message"]

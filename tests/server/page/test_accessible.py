@@ -1,4 +1,4 @@
-"""The page for everybody: no finding of axe-core, no sideways scrolling, at three widths, light and dark."""
+"""Accessibility of the page: no finding of axe-core, no sideways scrolling, at three widths, light and dark."""
 
 import threading
 from collections.abc import Iterator

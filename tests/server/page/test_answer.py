@@ -18,7 +18,7 @@ SHORT = [
 ]  # fmt: skip
 
 
-def test_short_answers_are_shown_as_said(page: Page, engine: FakeEngine) -> None:
+def test_short_answers_are_shown_as_written(page: Page, engine: FakeEngine) -> None:
     for answer in SHORT:
         engine.answers = [answer]
         ask(page, "How many?")
@@ -58,7 +58,7 @@ def test_what_is_markdown_is_styled(page: Page, engine: FakeEngine) -> None:
     expect(said).to_contain_text("*plain*")
 
 
-def test_lists_are_numbered_as_said(page: Page, engine: FakeEngine) -> None:
+def test_lists_are_numbered_as_written(page: Page, engine: FakeEngine) -> None:
     engine.answers = [
         "7. seven\n8. eight\n\n```sh\nls\n```\n\n9. nine\n\ntext\n\n2024) year\n\n* x\n\n1. one\n1. again"
     ]
@@ -72,7 +72,7 @@ def test_lists_are_numbered_as_said(page: Page, engine: FakeEngine) -> None:
     assert box and item and item["x"] - box["x"] > 40  # there is room for "2024)"
 
 
-def test_task_boxes_are_told_apart(page: Page, engine: FakeEngine) -> None:
+def test_task_boxes_are_distinguished(page: Page, engine: FakeEngine) -> None:
     engine.answers = ["- [x] bought\n- [ ] forgotten\n- neither"]
     ask(page, "?")
     items = page.locator(".assistant .said li")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 def enter(page: Page, key: str) -> None:
-    page.get_by_label("This server wants an API key").fill(key)
+    page.get_by_label("This server needs an API key").fill(key)
     page.get_by_role("button", name="Continue").click()
     expect(page.locator("#key-form")).to_be_hidden()
 
@@ -36,7 +36,7 @@ def test_a_key_that_changes_in_mid_session_is_asked_for_and_the_question_is_answ
             expect(page.locator("#staged li")).to_have_count(1)
             page.get_by_label("Question", exact=True).fill("and this picture?")
             page.keyboard.press("Enter")
-            expect(page.get_by_label("This server wants an API key")).to_be_visible()
+            expect(page.get_by_label("This server needs an API key")).to_be_visible()
             enter(page, "new")
             expect(page.locator(".assistant .said").last).to_have_text("Still here.")
             expect(page.locator(".user")).to_have_count(2)

@@ -152,7 +152,7 @@ def test_conversations_of_an_older_page_are_still_there(page: Page, running: Run
     expect(page.locator(".user .said")).to_have_text("asked of old")
 
 
-def test_an_answer_pulls_nobody_down_who_reads_further_up(page: Page, engine: FakeEngine) -> None:
+def test_an_answer_does_not_scroll_a_reader_down(page: Page, engine: FakeEngine) -> None:
     page.set_viewport_size({"width": 900, "height": 400})
     engine.answers = ["line\n\n" * 60, ["more\n\n"] * 60]
     ask(page, "first")
@@ -196,7 +196,7 @@ def test_a_picture_is_enlarged_and_let_go_by_the_keyboard(page: Page, engine: Fa
     assert page.evaluate("document.activeElement.ariaLabel").startswith("Enlarge")
 
 
-def test_while_the_model_is_loaded_that_is_said(browser: Browser, engine: FakeEngine) -> None:
+def test_while_the_model_is_loaded_that_is_reported(browser: Browser, engine: FakeEngine) -> None:
     loaded = threading.Event()
     with serving(engine, alive=loaded.is_set, window=lambda: 500 if loaded.is_set() else None) as running:
         for page in watched(browser, running):
@@ -226,7 +226,7 @@ def test_it_works_over_plain_http_from_another_machine(page: Page, running: Runn
     expect(page.get_by_label("Question", exact=True)).to_have_value("Over the wire.")
 
 
-def test_an_error_is_told_and_the_question_can_be_asked_again(page: Page, engine: FakeEngine) -> None:
+def test_an_error_is_reported_and_the_question_can_be_asked_again(page: Page, engine: FakeEngine) -> None:
     from pixtral_cli.errors import ContextError
 
     engine.answers = [ContextError("The prompt takes too many tokens"), "Better."]
@@ -244,7 +244,7 @@ class Broken(list[str]):
         raise KeyError("a bug")
 
 
-def test_what_was_said_before_an_error_stays(page: Page, engine: FakeEngine) -> None:
+def test_the_text_before_an_error_stays(page: Page, engine: FakeEngine) -> None:
     engine.answers = [Broken(["So far, so good."]), "Better."]
     ask(page, "?")
     expect(page.locator(".assistant .said")).to_have_text("So far, so good.")
@@ -261,7 +261,7 @@ def test_a_server_with_a_key_asks_for_it(browser: Browser, engine: FakeEngine) -
     with serving(engine, rules=AccessRules(api_key="the-key")) as running:
         for page in watched(browser, running):
             for key in ("wrong", "the-key"):
-                page.get_by_label("This server wants an API key").fill(key)
+                page.get_by_label("This server needs an API key").fill(key)
                 page.get_by_role("button", name="Continue").click()
             expect(page.locator("#key-form")).to_be_hidden()
             ask(page, "hello")

@@ -1,4 +1,4 @@
-"""What was said, typed and staged outlives a reload, a second tab, a full disk and a browser that keeps nothing."""
+"""Messages, drafts and staged pictures outlive a reload, a second tab, a full disk and a browser without storage."""
 
 import json
 import threading
@@ -41,7 +41,7 @@ def test_the_address_holds_the_conversation(page: Page, engine: FakeEngine) -> N
     expect(page.get_by_role("status")).to_contain_text("not in this browser")
 
 
-def test_a_reload_in_mid_answer_keeps_what_was_said(page: Page, engine: FakeEngine) -> None:
+def test_a_reload_in_mid_answer_keeps_the_conversation(page: Page, engine: FakeEngine) -> None:
     held = threading.Event()
     engine.answers = [Held(held, "So ", "far ", "so good", " and the rest"), "A whole answer."]
     begin(page, "question")
@@ -186,7 +186,7 @@ QUOTA = """() => {
 }"""
 
 
-def test_a_full_storage_is_said_while_it_matters_and_nothing_is_lost(
+def test_a_full_storage_is_reported_while_it_matters_and_nothing_is_lost(
     page: Page, engine: FakeEngine, tmp_path: Path
 ) -> None:
     page.add_init_script(f"({QUOTA})()")

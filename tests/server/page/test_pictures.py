@@ -1,4 +1,4 @@
-"""Pictures on their way to the model: all of them, as large as it sees them, and with a word about each that cannot go."""
+"""Pictures reach the model: all of them, as large as it sees them, with a message about each that cannot be sent."""
 
 import io
 import threading
@@ -108,7 +108,7 @@ def test_a_phone_photo_is_shrunk_to_what_the_model_sees(page: Page, engine: Fake
     assert max(bodies) < 1_500_000
 
 
-def test_a_photo_lies_upright_after_shrinking(page: Page, engine: FakeEngine) -> None:
+def test_a_photo_is_upright_after_shrinking(page: Page, engine: FakeEngine) -> None:
     engine.answers = ["Tall."]
     picture = Image.effect_noise((3000, 2000), 90).convert("RGB")
     picture.paste((255, 0, 0), (0, 0, 1500, 2000))
@@ -145,7 +145,7 @@ def test_formats_that_only_the_browser_reads_are_sent_as_one_the_server_reads(pa
     assert sent(engine) == [(40, 30), (64, 48)]
 
 
-def test_what_cannot_be_read_is_told_by_name_with_what_to_do(page: Page) -> None:
+def test_what_cannot_be_read_is_reported_by_name_with_what_to_do(page: Page) -> None:
     tiff = encoded("TIFF", 30, 20)
     files = [
         file(tiff, "scan.tiff", "image/tiff"),

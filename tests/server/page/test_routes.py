@@ -40,7 +40,7 @@ def test_nothing_else_is_served(client: httpx2.Client, path: str) -> None:
     assert client.get(path).status_code in (401, 404)
 
 
-def test_the_page_asks_nobody_else_for_anything() -> None:
+def test_the_page_makes_no_other_request() -> None:
     for file in FOLDER.glob("*.*"):
         addresses = re.findall(r"https?://[\w.]+", file.read_text())
         assert set(addresses) <= {"http://www.w3.org"}, file

@@ -1,4 +1,4 @@
-"""A conversation is a tree: editing and trying again add a branch, and nothing that was said goes away."""
+"""A conversation is a tree: editing and trying again add a branch, and nothing is removed."""
 
 import threading
 

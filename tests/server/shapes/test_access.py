@@ -40,7 +40,7 @@ WITH_IMAGE_URLS = [path for path in POSTS if path.startswith("/v1/") and path !=
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("headers", [{"Authorization": f"Bearer {KEY}"}, {"x-api-key": KEY}])
-def test_a_key_is_wanted(path: str, headers: dict[str, str]) -> None:
+def test_a_key_is_required(path: str, headers: dict[str, str]) -> None:
     with serving(FakeEngine(["yes"]), rules=AccessRules(api_key=KEY)) as running, running.client as client:
         method = "POST" if path in POSTS else "GET"
         body = asking(path, data_url()) if path in POSTS else None

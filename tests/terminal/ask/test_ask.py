@@ -153,7 +153,7 @@ def test_the_code_block_alone(tmp_path: Path) -> None:
     assert asked.err == f"Wrote {tmp_path / 'page.html'} (10 bytes)\n"
 
 
-def test_an_answer_without_the_wanted_block_is_not_lost(tmp_path: Path) -> None:
+def test_an_answer_without_the_requested_block_is_not_lost(tmp_path: Path) -> None:
     asked = Asked()
     with pytest.raises(PixtralError, match="no code block in css, only html"):
         asked(Request("page", extract="css", file=tmp_path / "page.css"), PAGE)
@@ -162,7 +162,7 @@ def test_an_answer_without_the_wanted_block_is_not_lost(tmp_path: Path) -> None:
     assert not (tmp_path / "page.css").exists()
 
 
-def test_a_block_that_the_answer_leaves_open_is_told() -> None:
+def test_a_block_that_the_answer_leaves_open_is_reported() -> None:
     asked = Asked()(Request("page", extract="html"), "```html\n<p>")
     assert asked.out == "<p>\n"
     assert "no end" in asked.err
@@ -189,7 +189,7 @@ def test_an_answer_that_a_file_does_not_take_goes_to_stdout() -> None:
     assert asked.out == "A circle.\n"
 
 
-def test_a_saved_text_is_the_model_s_own_and_what_hides_in_it_is_told(tmp_path: Path) -> None:
+def test_a_saved_text_is_the_model_s_own_and_what_hides_in_it_is_reported(tmp_path: Path) -> None:
     hostile = "```py\nx = 'a\u202eb' # \x1b[2J\n```"
     asked = Asked()(Request("x", extract="py", file=tmp_path / "x.py"), hostile)
     assert (tmp_path / "x.py").read_text() == "x = 'a\u202eb' # \x1b[2J\n"
@@ -198,8 +198,8 @@ def test_a_saved_text_is_the_model_s_own_and_what_hides_in_it_is_told(tmp_path: 
     assert shown.out == "x = 'a\\u202eb' # \u241b[2J\n"
 
 
-def test_an_empty_answer_is_told() -> None:
-    assert Asked()(Request("?"), "").err == "The model had nothing to say: its answer is empty\n"
+def test_an_empty_answer_is_reported() -> None:
+    assert Asked()(Request("?"), "").err == "The model's answer is empty\n"
 
 
 def test_statistics_come_on_stderr_when_asked_for() -> None:
@@ -210,7 +210,7 @@ def test_statistics_come_on_stderr_when_asked_for() -> None:
     assert "first token 0.25 s" in asked.err
 
 
-def test_an_answer_cut_off_by_its_length_is_told() -> None:
+def test_an_answer_cut_off_by_its_length_is_reported() -> None:
     asked = Asked()
     request = Request("x", sampling=Sampling(max_tokens=2))
     answer(request, build_message(request, asked.output, None), Conversation(), CutOff(["A red"]), asked.output)
@@ -270,7 +270,7 @@ def test_a_dry_run_refuses_what_does_not_fit() -> None:
     assert asked.out == ""
 
 
-def test_a_question_is_saved_and_gone_on_with(tmp_path: Path) -> None:
+def test_a_question_is_saved_and_continued(tmp_path: Path) -> None:
     sessions, engine, out = Sessions(tmp_path), FakeEngine(["One.", "Two.", "Three."]), Asked().output
     for kept in (ConversationChoice(), ConversationChoice(resume=""), ConversationChoice(resume="", log=False)):
         with open_conversation(sessions, kept, out) as (conversation, _):
@@ -363,7 +363,7 @@ def test_a_question_that_ctrl_c_stopped_is_answered_with_the_next_one(tmp_path: 
     ]
 
 
-def test_a_copy_of_an_open_session_is_told_though_quiet_and_json_names_it(tmp_path: Path) -> None:
+def test_a_copy_of_an_open_session_is_reported_though_quiet_and_json_names_it(tmp_path: Path) -> None:
     sessions, asked = Sessions(tmp_path), Asked("json")
     with sessions.start() as session:
         list(session.conversation().ask(FakeEngine(["A"]), "one"))

@@ -43,7 +43,7 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
     assert not Path(os.devnull).is_file()
 
 
-def test_what_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_reported_before_the_work(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "file"):
         with pytest.raises(UsageError):
             output_file.check_writable(path)

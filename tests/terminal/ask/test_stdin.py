@@ -70,7 +70,7 @@ def test_a_closed_stdin_is_nothing() -> None:
     assert read_text(closed(), print) == ""
 
 
-def test_stray_bytes_are_replaced_and_told(tmp_path: Path) -> None:
+def test_stray_bytes_are_replaced_and_reported(tmp_path: Path) -> None:
     text, notes = from_file("naïve �".encode() + b" caf\xe9", tmp_path)
     assert text == "naïve � caf�"
     assert notes == ["stdin is not all UTF-8: 1 byte was replaced"]

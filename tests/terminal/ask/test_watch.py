@@ -30,7 +30,7 @@ def nothing() -> None:
     pass
 
 
-def test_a_change_is_told_once_it_has_come_to_rest(tmp_path: Path) -> None:
+def test_a_change_is_reported_once_it_has_come_to_rest(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(b"1")
     wait = steps(nothing, lambda: file.write_bytes(b"22"), lambda: file.write_bytes(b"333"), nothing, nothing)

@@ -1,4 +1,4 @@
-"""Thumbnails: what is drawn in each way, what the terminal is asked, and what of its keyboard is handed back."""
+"""Thumbnails: the drawing for each protocol, the questions to the terminal, and the keys that are handed back."""
 
 import base64
 import io
@@ -113,7 +113,7 @@ def test_a_thumbnail_fits_its_cells(width: int, height: int, cell: tuple[int, in
         (b"never answered", "blocks", b"never answered"),
     ],
 )
-def test_the_terminal_s_answer_is_told_from_what_was_typed(answer: bytes, method: str, typed: bytes) -> None:
+def test_the_terminal_s_answer_is_distinguished_from_what_was_typed(answer: bytes, method: str, typed: bytes) -> None:
     assert probe.parse_answer(answer) == (method, typed)
 
 
@@ -145,7 +145,7 @@ def test_a_terminal_that_does_not_answer_is_not_waited_for_long(terminal: tuple[
     assert probe.probe_terminal(terminal[1], terminal[1], "xterm", patience=0.05).method == "blocks"
 
 
-def test_nothing_is_drawn_into_pipes_or_where_colours_are_unwanted(terminal: tuple[int, int]) -> None:
+def test_nothing_is_drawn_into_pipes_or_where_colours_are_disabled(terminal: tuple[int, int]) -> None:
     with os.fdopen(os.dup(terminal[1]), "w", encoding="utf-8") as screen:
         assert draw.can_draw(screen, {"TERM": "xterm"})
         assert not draw.can_draw(screen, {"TERM": "xterm", "NO_COLOR": "1"})

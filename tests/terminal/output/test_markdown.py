@@ -36,7 +36,7 @@ def shown(text: str, columns: int = 80) -> list[str]:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("columns", [20, 80])
-def test_an_answer_without_words_is_shown_as_it_was_said(answer: str, columns: int) -> None:
+def test_an_answer_without_words_is_shown_as_it_was_written(answer: str, columns: int) -> None:
     assert "".join(" ".join(shown(answer, columns)).split()) == "".join(answer.split())
 
 

@@ -26,7 +26,7 @@ def test_an_error_is_one_line_with_its_hint() -> None:
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_nothing_that_is_told_acts_on_the_terminal(colour: bool) -> None:
+def test_no_note_acts_on_the_terminal(colour: bool) -> None:
     there, said = notes(colour)
     hostile = "\x1b]52;c;aGk=\x07 \x1b[2J \x9b1m \u202e"
     there.say(hostile)

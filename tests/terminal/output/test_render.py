@@ -1,4 +1,4 @@
-"""What an answer looks like to whoever is listening: a pipe, a program, a plain terminal, one that draws."""
+"""How an answer is shown: to a pipe, a program, a plain terminal, one that can draw."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""An answer under a schema: what leaves, in which form, and that half a document never does."""
+"""An answer under a schema: its output formats, and that half a document is never written."""
 
 import io
 import json
@@ -96,10 +96,10 @@ def test_what_is_beside_the_list_is_named() -> None:
     assert asked.err == "Not in the table: shop, total (--format json has all)\n"
 
 
-def test_cells_that_a_spreadsheet_would_run_are_told() -> None:
+def test_cells_that_a_spreadsheet_would_run_are_reported() -> None:
     asked = ask('[{"colour": "=1+1", "value": 1}]', layout="csv")
     assert asked.out == "colour,value\n'=1+1,1\n"
-    assert asked.err == "A cell begins like a formula; an apostrophe stands before it, so that no spreadsheet runs it\n"
+    assert asked.err == "A cell begins like a formula; it gets an apostrophe, so that no spreadsheet runs it\n"
 
 
 @pytest.mark.parametrize("format", ["json", "jsonl"])
@@ -171,7 +171,7 @@ def test_a_stop_string_is_named_when_it_may_be_the_cause() -> None:
     assert error.hint == "A --stop string may have cut it: leave that out"
 
 
-def test_ctrl_c_leaves_stdout_empty_and_what_was_said_in_the_conversation() -> None:
+def test_ctrl_c_leaves_stdout_empty_and_the_part_in_the_conversation() -> None:
     def interrupted() -> Iterator[str]:
         yield '[{"colour": '
         raise KeyboardInterrupt

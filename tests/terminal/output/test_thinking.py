@@ -55,7 +55,7 @@ def test_hidden_there_is_nothing_but_the_footer() -> None:
     assert window.lines == ["Answer."]
 
 
-def test_what_is_thought_in_the_middle_of_an_answer_stands_there() -> None:
+def test_what_is_thought_in_the_middle_of_an_answer_stays_there() -> None:
     window = Window("show")
     window.page.show("one")
     window.page.think("hm")

@@ -1,4 +1,4 @@
-"""The line lives while an answer streams: what is typed is seen, kept as one draft, and stopped answers keep it too."""
+"""The prompt while an answer streams: what is typed is shown and kept as one draft; stopped answers are kept too."""
 
 import os
 import time

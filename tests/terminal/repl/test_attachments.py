@@ -1,4 +1,4 @@
-"""From names to images: globs, PDF pages, crops; and what the user is told of them."""
+"""From names to images: globs, PDF pages, crops; and the texts about them."""
 
 from pathlib import Path
 
@@ -109,7 +109,7 @@ def test_anything_else_is_no_crop(words: str) -> None:
         attachments.parse_box(words.split(), (200, 100))
 
 
-def test_a_row_tells_size_size_sent_and_tokens() -> None:
+def test_a_row_shows_size_size_sent_and_tokens() -> None:
     [image] = attachments.load_images("a.png")
     assert attachments.image_row(3, image, ImageCost(16, 8, 1234)) == ["#3 a.png", "20×10 → 16×8", "1,234 tokens"]
     assert attachments.image_row(3, image, None) == ["#3 a.png", "20×10"]

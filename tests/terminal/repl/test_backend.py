@@ -1,4 +1,4 @@
-"""What is told of an engine that gets ready in the background, whoever loads it."""
+"""The texts about an engine that loads in the background."""
 
 import threading
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from pixtral_cli.terminal.repl.backend import Backend, LoadCancelled, LoadProgre
 from tests.fakes import FakeEngine
 
 
-def test_it_is_told_how_far_another_process_has_loaded_the_model() -> None:
+def test_it_is_shown_how_far_another_process_has_loaded_the_model() -> None:
     far, heard, go_on = LoadProgress(), threading.Event(), threading.Event()
 
     def open_elsewhere() -> Engine:
@@ -31,7 +31,7 @@ def test_it_is_told_how_far_another_process_has_loaded_the_model() -> None:
     assert backend.doing == ""
 
 
-def test_it_is_told_how_far_an_engine_here_has_loaded() -> None:
+def test_it_is_shown_how_far_an_engine_here_has_loaded() -> None:
     class Loading(FakeEngine):
         loaded = 0.0
 
@@ -77,5 +77,5 @@ def test_one_that_is_closed_while_it_loads_goes_before_the_next_is_opened() -> N
     Backend(ModelOpener("next", open_next), after=hurried).engine()
     assert told[0] == "closed"
     assert told[-1] == "opened"
-    with pytest.raises(LoadCancelled, match="first is no longer wanted"):
+    with pytest.raises(LoadCancelled, match="first is no longer needed"):
         first.engine()

@@ -58,7 +58,7 @@ def test_undo_takes_several_and_redo_brings_them_back(room: Room) -> None:
     assert said.count("Taken back") == 2
     assert said.count("Brought back") == 2
     assert [message.text for message in room.state.conversation.turns[::2]] == ["first", "second", "third"]
-    assert "A number is wanted" in room.type("/undo two")
+    assert "'two' is not a number" in room.type("/undo two")
 
 
 def test_every_try_is_a_version_that_can_be_shown_again(room: Room) -> None:
@@ -158,7 +158,7 @@ def test_copying_says_where_the_text_went(room: Room, env: dict[str, str], tools
     assert said in Room(room.folder, FakeEngine(["One."]), desktop=desktop).type("hello", "/copy")
 
 
-def test_what_can_be_done_with_code_is_said_below_it(room: Room) -> None:
+def test_what_can_be_done_with_code_is_reported_below_it(room: Room) -> None:
     answer = "Here:\n```py\nx = 1\n```\nand\n```py\ny = 2\n```\n"
     assert "/save 1 · /open 1 · /copy 1 (1 to 2)" in Room(room.folder, FakeEngine([answer])).type("draw")
 

@@ -1,7 +1,6 @@
 """The REPL: what is typed, what the engine is asked, what is said, what is saved."""
 
 import io
-import os
 import re
 import signal
 import threading
@@ -68,7 +67,7 @@ def test_attaching_stages_and_the_next_question_sends(room: Room) -> None:
     assert [image.name for image in room.shown] == ["red.png", "my blue.png", "c.gif"]
 
 
-def test_an_image_by_its_number_stands_where_it_is_named(room: Room) -> None:
+def test_an_image_by_its_number_is_placed_where_it_is_named(room: Room) -> None:
     room.type("red.png", "my blue.png what?", "is #2 like `#1` or #1?")
     assert room.asked() == ["is ", "[my blue.png]", " like `#1` or ", "[red.png]", "?"]
 
@@ -159,17 +158,17 @@ def test_crop_sends_a_part_of_an_image_in_pixels_or_percent(room: Room) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("/drop", "The number of an image is wanted"),
+        ("/drop", "Give the number of an image"),
         ("/drop 7", "No image #7"),
         ("/crop 1 0 0 5", "A crop is four numbers"),
         ("/crop 1 60 0 10 10", "not inside the picture"),
-        ("/image", "/image wants a path or a URL"),
+        ("/image", "/image needs a path or a URL"),
         ("/image *.tiff", "No file matches *.tiff"),
-        ("/regen hot", "temperature wants a number"),
+        ("/regen hot", "temperature must be a number"),
         ("/set colour red", "There is no setting colour"),
-        ("/set temperature hot", "temperature wants 0 to 10"),
+        ("/set temperature hot", "temperature must be 0 to 10"),
         ("/load zzz", "There is no session 'zzz'"),
-        ("/load", "/load wants a session's id"),
+        ("/load", "/load needs a session's id"),
         ("/model nosuch", "There is no model named 'nosuch'"),
         ("/code 1", ""),
         ("/save 1", "The last answer holds no code block"),
@@ -234,7 +233,7 @@ def test_penalties_and_filters_are_settings_too(room: Room) -> None:
     assert room.engine.seen[0][1] == Sampling(
         top_k=5, min_p=0.1, repetition_penalty=1.2, frequency_penalty=-1, presence_penalty=2
     )
-    assert "top_k wants 0 or more" in said
+    assert "top_k must be 0 or more" in said
 
 
 def test_show_tells_the_state_and_the_history(room: Room) -> None:
@@ -252,7 +251,7 @@ def test_thinking_is_a_line_all_of_it_or_nothing_as_it_is_set(room: Room) -> Non
     )
     assert room.answers == ["(Thought, 2 words)", "", "Yes.", "[THINK]", "Hm, so.", "[/THINK]", "", "Yes.", "Yes."]
     assert said.count("Hm, so.\nYes.\n") == 2
-    assert "thinking wants show | fold | hide, not 'loud'" in said
+    assert "thinking must be show | fold | hide, not 'loud'" in said
     assert [message.reasoning for message in room.engine.seen[2][0]] == ["", "Hm, so.", "", "Hm, so.", ""]
 
 
@@ -318,7 +317,7 @@ class Interrupted(FakeEngine):
             return
         self.seen.append((tuple(messages), sampling))
         yield Chunk(self.answers.pop())
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         yield Chunk("never seen")
 
 
@@ -387,7 +386,7 @@ def test_a_session_is_resumed_and_listed_and_searched(room: Room) -> None:
     assert [message.text for message in room.engine.seen[-1][0]] == ["a question about cats", "Answer 1.", "and now?"]
 
 
-def test_a_session_that_is_open_elsewhere_is_copied_and_the_user_told_at_once(room: Room) -> None:
+def test_a_session_that_is_open_elsewhere_is_copied_and_the_user_warned_at_once(room: Room) -> None:
     room.type("one")
     elsewhere = room.sessions.resume()
     second = Room(room.folder, room.engine)
@@ -424,7 +423,7 @@ def test_a_conversation_is_written_to_a_file_but_not_over_one(room: Room) -> Non
     assert "Answer 1." in Path("talk.md").read_text()
 
 
-def test_the_user_is_told_once_that_nothing_is_saved(room: Room) -> None:
+def test_the_user_is_warned_once_that_nothing_is_saved(room: Room) -> None:
     (room.folder / "data").write_text("a file where the folder should be")
     said = Room(room.folder, room.engine).type("one", "two", "/save talk.md", "three")
     assert said.count("This conversation is not being saved.") == 1
@@ -452,7 +451,7 @@ def test_code_is_listed_saved_beside_the_old_version_and_copied(room: Room) -> N
     assert [data.decode() for data in copied if data] == ["print(1)\n", PAGE]
 
 
-def test_a_page_is_written_for_the_browser_and_its_place_told_where_there_is_none(room: Room) -> None:
+def test_a_page_is_written_for_the_browser_and_its_place_named_where_there_is_none(room: Room) -> None:
     room = Room(room.folder, FakeEngine([PAGE]))
     said = room.type("draw", "/open 1", "/open 2")
     place = Path(said.partition("the page is ")[2].split("\n")[0])

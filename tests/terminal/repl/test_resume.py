@@ -44,7 +44,7 @@ def test_settings_hold_on_in_a_new_process() -> None:
         chat.end()
 
 
-def test_a_server_is_asked_again_in_a_new_process_and_another_model_is_told() -> None:
+def test_a_server_is_asked_again_in_a_new_process_and_another_model_is_reported() -> None:
     far = FakeEngine(["One.", "Two."])
     with serving(far) as running:
         with Chat(columns=120) as chat:
@@ -53,12 +53,13 @@ def test_a_server_is_asked_again_in_a_new_process_and_another_model_is_told() ->
             chat.end()
         with Chat(columns=120) as chat:
             chat.start("-c")
-            assert f"As before: server {running.url}" in chat.text
+            chat.until(lambda: f"As before: server {running.url}" in chat.text, "the note")
             chat.say("and now?", "Two.")
             chat.end()
     with Chat(columns=120) as chat:
         chat.start("-c", "--engine", "local", "-m", "demo")
-        assert f"Before, fake at {running.url} answered; now demo does" in chat.text
+        note = f"Before, fake at {running.url} answered; now demo does"
+        chat.until(lambda: note in chat.text, note)
         chat.end()
 
 

@@ -92,7 +92,7 @@ def test_a_schema_is_set_and_shown(room: Room, form: str) -> None:
     ("line", "complaint"),
     [
         ("/template nosuch", "There is no template 'nosuch'. There is: describe, fr, number, typed"),
-        ("/template fr", "The template fr wants $language. /template fr language=VALUE"),
+        ("/template fr", "The template fr needs $language. /template fr language=VALUE"),
         ("/template fr French", "A place is filled by KEY=VALUE, not 'French'"),
         ("/template fr language=x mood=y", "The template fr has no $mood."),
         ("/template fr 'language=x", "is not closed"),
@@ -130,7 +130,7 @@ def test_a_chat_begins_by_a_template(room: Room, home: Path) -> None:
         chat.end()
 
 
-def test_an_answer_that_is_not_what_the_schema_asks_for_is_told_and_kept(room: Room) -> None:
+def test_an_answer_that_is_not_what_the_schema_asks_for_is_reported_and_kept(room: Room) -> None:
     room.engine.answers[:0] = ['{"name": "a"}', "not JSON at all"]
     said = room.type("/set schema name", "one", "two", "/show history")
     assert said.count("The answer is not valid JSON") == 1
@@ -150,7 +150,7 @@ def test_a_chat_begins_by_a_schema_which_a_flag_names_rather_than_the_template(r
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        (["-t", "fr"], "The template fr wants $language. Give it: -p language=VALUE"),
+        (["-t", "fr"], "The template fr needs $language. Give it: -p language=VALUE"),
         (["-p", "a=b"], "--param fills a template, and none is named"),
         (["-t", "nosuch"], "There is no template 'nosuch'"),
         (["--schema", "nosuch.json"], "nosuch.json"),

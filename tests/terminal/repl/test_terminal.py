@@ -25,7 +25,7 @@ CIRCLE, SQUARE = ("circle", "red", "circle.png"), ("square", "blue", "'my square
 @pytest.mark.parametrize(
     ("first", "second"), [(CIRCLE, SQUARE), (SQUARE, CIRCLE)], ids=["circle first", "square first"]
 )
-def test_two_pictures_are_told_apart_over_an_undo_and_a_new_process(
+def test_two_pictures_are_distinguished_over_an_undo_and_a_new_process(
     first: tuple[str, str, str], second: tuple[str, str, str]
 ) -> None:
     (shape, colour, picture), (other, its_colour, its_picture) = first, second
@@ -77,7 +77,7 @@ def test_what_is_typed_during_an_answer_leaves_it_whole_and_is_asked_next() -> N
         chat.end()
 
 
-def test_it_is_told_how_far_the_model_is_loaded() -> None:
+def test_it_is_shown_how_far_the_model_is_loaded() -> None:
     with Chat() as chat:
         chat.echo(LOAD="600", PART="0.43")
         chat.wait_for("loading demo 43%, ")

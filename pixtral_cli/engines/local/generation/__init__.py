@@ -1,1 +1,1 @@
-"""From a prompt to an answer: scheduling, prefix cache, sampling, drafting, constraints, text."""
+"""Generation of an answer: scheduling, prefix cache, sampling, drafting, constraints, text."""

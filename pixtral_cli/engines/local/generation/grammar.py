@@ -58,7 +58,7 @@ def compile_grammar(schema: dict[str, Any]) -> str:
     except (ValueError, RecursionError) as error:  # nested too deeply
         why = str(error)
     if why:
-        raise UsageError(shorten(f"No answer can be held to this schema: {why}"), "Leave that out of the schema")
+        raise UsageError(shorten(f"The schema cannot be enforced: {why}"), "Leave that out of the schema")
     return grammar
 
 
@@ -73,11 +73,11 @@ def _check_remainders(schema: dict[str, Any]) -> None:
     for factor in {_factor(value) for name, value in numbers(schema) if name == "multipleOf"}:
         remainders *= factor
     if remainders > MAX_REMAINDERS:
-        raise UsageError(f"No answer can be held to this schema: multipleOf beyond {MAX_REMAINDERS:,}", "Leave it out")
+        raise UsageError(f"The schema cannot be enforced: multipleOf is over {MAX_REMAINDERS:,}", "Leave it out")
 
 
 def _factor(value: float) -> int:
-    """What is left of a number without its powers of ten: digits alone decide those."""
+    """A number without its factors 2 and 5, which the last decimal digits alone decide."""
     digits = Decimal(str(value)).normalize().as_tuple().digits
     return max(1, int("".join(map(str, digits))))
 

@@ -17,7 +17,7 @@ from pixtral_cli.errors import UsageError
 COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.engines.local.generation.schema_process")
 CPU_SECONDS = 5
 WALL_SECONDS = 15.0
-MEMORY = 512 << 20  # bytes beyond what the process takes before it reads the schema
+MEMORY_LIMIT = 512 << 20  # bytes beyond what the process takes before it reads the schema
 POLL_INTERVAL = 0.05
 TOO_COMPLEX = "The schema is too complex: it takes more than {} s or {} MB to prepare"
 _processes = threading.Semaphore(2)  # at a time
@@ -40,14 +40,14 @@ def try_schema(schema_json: str, cancelled: threading.Event | None = None) -> No
     try:
         report = json.loads(output)
     except ValueError:
-        too_complex = TOO_COMPLEX.format(CPU_SECONDS, MEMORY >> 20)
+        too_complex = TOO_COMPLEX.format(CPU_SECONDS, MEMORY_LIMIT >> 20)
         raise UsageError(too_complex, "Use fewer patterns, references and items") from None
     if report["error"]:
         raise UsageError(report["error"], report["hint"])
 
 
 def _run(schema_json: str, cancelled: threading.Event) -> bytes:
-    """What the process writes; nothing if it was killed."""
+    """The output of the process; empty if it was killed."""
     with tempfile.TemporaryFile() as file:
         file.write(schema_json.encode())
         file.seek(0)
@@ -79,12 +79,12 @@ def _limit() -> None:
     if sys.platform == "linux":
         with Path("/proc/self/statm").open(encoding="ascii") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_LIMIT, used + MEMORY_LIMIT))
 
 
 def main() -> None:
     from pixtral_cli.engines.local.generation import grammar
-    from pixtral_cli.structured.schema import check
+    from pixtral_cli.structured.schema_check import check
 
     _limit()
     report = {"error": "", "hint": ""}

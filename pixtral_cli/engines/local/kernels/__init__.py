@@ -1,1 +1,1 @@
-"""Our own compute kernels. They know no model and no weights' file."""
+"""Our own compute kernels."""

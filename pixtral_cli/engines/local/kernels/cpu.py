@@ -19,7 +19,7 @@ from pixtral_cli.engines.local.kernels.formats import PLAIN
 from pixtral_cli.errors import UsageError
 
 MAX_ROWS = 32  # of activations, up to which a product takes as long as reading the weights does
-DTYPES = (torch.bfloat16, torch.float32)
+KERNEL_DTYPES = (torch.bfloat16, torch.float32)
 MAX_HEAD_DIM = 256
 VERSION = 5  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
 VARIABLE = "PIXTRAL_KERNEL"
@@ -109,12 +109,12 @@ def _with_signatures(loaded: Any) -> Any:
 
 
 def instruction_sets() -> dict[str, bool]:
-    """Those that the kernel was compiled for, the fastest first, and whether this processor has them."""
-    found: dict[str, bool] = {}
+    """The instruction sets that the kernel was compiled for, the fastest first, and whether this processor has them."""
+    sets: dict[str, bool] = {}
     library = _library()
-    while library and (name := library.pixtral_instruction_set(len(found))):
-        found[name.decode()] = bool(library.pixtral_supported(len(found)))
-    return found
+    while library and (name := library.pixtral_instruction_set(len(sets))):
+        sets[name.decode()] = bool(library.pixtral_supported(len(sets)))
+    return sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,28 +128,28 @@ class Kernel:
 
 @cache
 def kernel() -> Kernel:
-    """What computes on the CPU: the fastest instruction set that the processor has, or what PIXTRAL_KERNEL names.
+    """The kernel with the fastest instruction set that the processor has, or with the one that PIXTRAL_KERNEL names.
 
     That may be a set or a family of sets ("avx2" is "avx2-vnni" or else "avx2-fma"), or "none", which leaves all to torch.
-    Raises UsageError where it names what there is not.
+    Raises UsageError for a name that the processor does not support.
     """
-    wanted = os.environ.get(VARIABLE, "")
-    if wanted == NONE:
+    requested = os.environ.get(VARIABLE, "")
+    if requested == NONE:
         return Kernel(None, NONE, f"{VARIABLE}={NONE}")
     library, sets = _library(), instruction_sets()
-    if library and (name := library.pixtral_select(wanted.encode())):
-        why = f"{VARIABLE}={wanted}" if wanted else "the fastest that this processor has"
+    if library and (name := library.pixtral_select(requested.encode())):
+        why = f"{VARIABLE}={requested}" if requested else "the fastest that this processor has"
         return Kernel(library, name.decode(), why)
-    if wanted:
-        able = ", ".join([*(name for name, able in sets.items() if able), NONE])
-        raise UsageError(f"{VARIABLE}={wanted} names no instruction set of this processor", f"It has: {able}")
+    if requested:
+        available = ", ".join([*(name for name, available in sets.items() if available), NONE])
+        raise UsageError(f"{VARIABLE}={requested} names no instruction set of this processor", f"It has: {available}")
     compiled = f"this processor has none of {', '.join(sets)}" if sets else "the kernel was not compiled"
     return Kernel(None, NONE, compiled)
 
 
 def kernel_supports(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernel computes products of up to MAX_ROWS activations of this dtype on this device."""
-    return device.type == "cpu" and dtype in DTYPES and kernel().library is not None
+    return device.type == "cpu" and dtype in KERNEL_DTYPES and kernel().library is not None
 
 
 def gemm_supports(device: torch.device, dtype: torch.dtype, format: int) -> bool:
@@ -165,7 +165,7 @@ def supports_attention(device: torch.device, dtype: torch.dtype, head_dim: int) 
 
 
 def matrix(weight: Tensor, width: int, scale: Tensor | None = None, format: int = PLAIN) -> Matrix:
-    """What describes a weight to the kernel, as long as its tensors are kept. `width` excludes what pads a packed row."""
+    """The kernel's description of a weight, valid while its tensors are kept. `width` excludes a packed row's padding."""
     return Matrix(weight.data_ptr(), None if scale is None else scale.data_ptr(), width, len(weight), format)
 
 

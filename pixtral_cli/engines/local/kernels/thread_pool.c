@@ -1,7 +1,7 @@
 /* A pool of threads that are started when first needed and wait for the next task.
  *
  * Each thread has a contiguous range of its own, because memory is read fastest in order, and takes pieces of the other
- * ranges when its own is finished: a thread that the scheduler has suspended delays nobody. Waiting threads spin for
+ * ranges when its own is finished: a thread that the operating system has suspended delays no other. Waiting threads spin for
  * about 100 microseconds, so that consecutive products of one token find them awake, and then sleep. */
 #include "thread_pool.h"
 

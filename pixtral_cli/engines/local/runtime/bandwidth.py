@@ -1,4 +1,4 @@
-"""How fast a device reads its memory: what bounds the decoding of one answer."""
+"""The bandwidth at which a device reads its memory, which limits the decoding of one answer."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Runs work that KeyboardInterrupt must not abort half-way, such as importing C extensions."""
+"""Runs work that KeyboardInterrupt must not abort, such as importing C extensions."""
 
 import _thread
 import threading

@@ -10,7 +10,7 @@ import torch
 from pixtral_cli.errors import OutOfMemory, UsageError
 from pixtral_cli.util.memory import peak_process_memory, ram
 
-DTYPES = {
+DTYPES_BY_NAME = {
     "bf16": torch.bfloat16,
     "bfloat16": torch.bfloat16,
     "fp16": torch.float16,
@@ -29,7 +29,7 @@ AvailableMemory = Callable[[torch.device], int]
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How to load: device, dtype and quantization by name or "auto".
+    """Options of loading: device, dtype and quantization by name or "auto".
 
     `available` returns a device's free bytes, `cache` is the folder for quantized weights, `note` receives a line about
     an automatic choice, `positions` is the number of tokens whose KV cache must fit beside the weights.
@@ -127,9 +127,9 @@ def choose_dtype(name: str, device: torch.device, size: int, float32_size: int) 
     `size` and `float32_size` are the bytes of the weights as they are stored and with float32 in place of other floats.
     """
     if name != "auto":
-        if name not in DTYPES:
-            raise UsageError(f"There is no dtype named {name!r}", f"Dtypes: auto, {', '.join(DTYPES)}")
-        return DTYPES[name]
+        if name not in DTYPES_BY_NAME:
+            raise UsageError(f"There is no dtype named {name!r}", f"Dtypes: auto, {', '.join(DTYPES_BY_NAME)}")
+        return DTYPES_BY_NAME[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
     if device.type == "mps":

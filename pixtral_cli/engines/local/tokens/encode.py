@@ -81,7 +81,9 @@ def _check_roles(messages: Sequence[Message]) -> None:
         raise UsageError("The last message of a conversation must be the user's")
     for message in messages:
         if message.role != "user" and message.images:
-            raise UsageError(f"An image stands in a message of role {message.role!r}; only the user's may hold images")
+            raise UsageError(
+                f"There is an image in a message of role {message.role!r}; only the user's may hold images"
+            )
 
 
 def _check_length(messages: Sequence[Message], grids: list[PatchGrid], tokenizer: Tokenizer, window: int) -> None:

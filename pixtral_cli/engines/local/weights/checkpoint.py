@@ -11,7 +11,7 @@ from pixtral_cli.models import layout
 from pixtral_cli.util import bounded_json
 
 SHARD_NAME = re.compile(r"consolidated-(\d+)-of-(\d+)\.safetensors")
-DTYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "I8", "I32", "I64")
+STORED_DTYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "I8", "I32", "I64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def weight_files(folder: Path, name: str, *, transformers_format: bool = False) 
         if files := layout.transformers_weights(folder):
             return files
         raise ModelError(f"{folder.name} holds no model.safetensors: no weights", verify_hint(name))
-    whole = folder / layout.WEIGHTS
+    whole = folder / layout.WEIGHTS_FILE
     if whole.exists() or whole.is_symlink():
         return [whole]
     named = [folder / shard for shard in layout.indexed_shards(folder)]
@@ -77,7 +77,7 @@ def read_header(path: Path, name: str) -> dict[str, TensorHeader]:
     if size < end:
         raise _truncated(path, name, size, end)
     for key, tensor in stored.items():
-        if tensor.dtype not in DTYPES:
+        if tensor.dtype not in STORED_DTYPES:
             message = f"{path.name} of {name}: {key} is {tensor.dtype}, which the local engine cannot run"
             raise ModelError(message[:120], "Take a checkpoint in bfloat16")
     return stored

@@ -58,8 +58,8 @@ def load(
     if tied := EMBEDDING in plain and (params.tied_embeddings or OUTPUT not in {*plain, *stored}):
         plain.pop(OUTPUT, None)
         del shapes[OUTPUT]
-    found = {key: tensor.shape for key, tensor in (plain | stored).items()}
-    checkpoint.check_shapes(found, shapes, name)
+    shapes_found = {key: tensor.shape for key, tensor in (plain | stored).items()}
+    checkpoint.check_shapes(shapes_found, shapes, name)
     dtype = _choose_dtype(plain, stored, options, device)
     sizes = quantize.scheme_sizes(shapes, dtype.itemsize, {key: weight.size for key, weight in stored.items()})
     scheme, size = _choose_scheme(_possible(sizes, stored, options, name), params, dtype, name, options, device, stored)
@@ -135,8 +135,10 @@ def _choose_scheme(
     if {FP8} != {*kinds} and kinds:
         scheme = quantize.NONE  # the layers are used as they are stored
     elif scheme != options.quantize and scheme != quantize.NONE:
-        whole, room = placement.format_size(sizes[quantize.NONE]), placement.format_size(free)
-        options.note(f"{name} is quantized to {scheme}: {whole_name} takes {whole} and room to work, {room} is free")
+        whole, available = placement.format_size(sizes[quantize.NONE]), placement.format_size(free)
+        options.note(
+            f"{name} is quantized to {scheme}: {whole_name} takes {whole} and room to work, {available} is free"
+        )
     return scheme, sizes[scheme]
 
 

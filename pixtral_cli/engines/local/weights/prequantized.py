@@ -20,7 +20,7 @@ from pixtral_cli.errors import ModelError
 FP8, INT8, INT4 = "fp8", "8bit", "4bit"
 FLOATS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 SCALE, PACKED, SHAPE, ACTIVATIONS = "qscale_weight", "weight_packed", "weight_shape", "qscale_act"
-HINT = "Take the checkpoint in bfloat16 or FP8"
+OTHER_FORMAT_HINT = "Take the checkpoint in bfloat16 or FP8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def split_quantized(
         if key not in used and key not in plain and key.rpartition(".")[2] != ACTIVATIONS:
             dtype = str(tensor.dtype).removeprefix("torch.")
             message = f"Weights of {name}: {key} ({dtype}) belongs to a quantization that the local engine cannot run"
-            raise ModelError(message[:160], HINT)
+            raise ModelError(message[:160], OTHER_FORMAT_HINT)
     return plain, quantized
 
 
@@ -100,7 +100,7 @@ def _quantized(
     group = -(-shape[1] // groups)
     if groups > 1 and (bits == 8 or group % GROUP_SIZE or shape[1] % group):
         what = f"{key} has groups of {group} for {bits} bits"
-        raise ModelError(f"Weights of {name}: {what}, which the local engine cannot run"[:160], HINT)
+        raise ModelError(f"Weights of {name}: {what}, which the local engine cannot run"[:160], OTHER_FORMAT_HINT)
     read = partial(_int4 if bits == 4 else _packed8, tensor.read, shape, scale)
     return QuantizedWeight(shape, INT4 if bits == 4 else INT8, read)
 

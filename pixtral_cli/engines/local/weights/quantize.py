@@ -147,7 +147,7 @@ def load(job: QuantizeJob, folder: Path, name: str, cache: Path | None) -> dict[
 
 def _map(file: Path, job: QuantizeJob, metadata: Mapping[str, str]) -> dict[str, Pair] | None:
     """The file's tensors, memory-mapped; None when it is missing, damaged, or made of other weights."""
-    found: dict[str, Pair] = {}
+    pairs: dict[str, Pair] = {}
     try:
         opened: Any = safe_open(file, framework="pt")
         if opened.metadata() != metadata:
@@ -158,7 +158,7 @@ def _map(file: Path, job: QuantizeJob, metadata: Mapping[str, str]) -> dict[str,
                 shape, job.bits
             ):
                 return None
-            found[key] = number, scale
+            pairs[key] = number, scale
     except (SafetensorError, OSError):
         return None
-    return found
+    return pairs

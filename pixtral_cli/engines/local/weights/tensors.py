@@ -17,11 +17,11 @@ from pixtral_cli.engines.local.weights import checkpoint
 from pixtral_cli.engines.local.weights.transformers_names import rotary_heads, to_mistral_name
 from pixtral_cli.errors import ModelError
 
-DTYPES = {
+TORCH_DTYPES = {
     "BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64,
     "F8_E4M3": torch.float8_e4m3fn, "I8": torch.int8, "I32": torch.int32, "I64": torch.int64,
 }  # fmt: skip
-assert set(DTYPES) == set(checkpoint.DTYPES)
+assert set(TORCH_DTYPES) == set(checkpoint.STORED_DTYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _open_safetensors(file: Path, name: str) -> dict[str, TensorSource]:
     return {
         key: TensorSource(
             entry.shape,
-            DTYPES[entry.dtype],
+            TORCH_DTYPES[entry.dtype],
             partial(_read_mapped, opened, name, key) if opened else partial(_read_from_file, file, name, entry),
         )
         for key, entry in header.items()
@@ -89,7 +89,7 @@ def _read_mapped(opened: Any, name: str, key: str) -> Tensor:
 
 
 def _read_from_file(file: Path, name: str, entry: checkpoint.TensorHeader) -> Tensor:
-    dtype = DTYPES[entry.dtype]
+    dtype = TORCH_DTYPES[entry.dtype]
     numbers = bytearray(math.prod(entry.shape) * dtype.itemsize)
     try:
         with file.open("rb") as opened:

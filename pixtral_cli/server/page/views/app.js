@@ -65,7 +65,7 @@ function KeyForm() {
     else askAgain();
   };
   return html`<form id="key-form" onSubmit=${enter}>
-    <label for="key">This server wants an API key</label>
+    <label for="key">This server needs an API key</label>
     <input id="key" ref=${input} type="password" autocomplete="off" required />
     <button type="submit">Continue</button>
   </form>`;

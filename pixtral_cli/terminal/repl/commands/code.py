@@ -1,4 +1,4 @@
-"""The commands about the code in the last answer: list, save, open, copy. Where a file may be written is for `chat.saving`."""
+"""The commands about the code in the last answer: list, save, open, copy."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ BROWSER_KINDS = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  
 
 
 def list_blocks(state: State, argument: str) -> None:
-    found = _blocks(state)
+    blocks = _blocks(state)
     rows = [
         (
             str(number),
@@ -29,7 +29,7 @@ def list_blocks(state: State, argument: str) -> None:
             count_of(len(block.text.splitlines()), "line"),
             _first_line(block),
         )
-        for number, block in enumerate(found, 1)
+        for number, block in enumerate(blocks, 1)
     ]
     state.notes.rows(rows)
     state.notes.say("/save N [FILE], /open N and /copy N take one." if rows else "The last answer holds no code block.")
@@ -99,13 +99,13 @@ def _blocks(state: State) -> "list[CodeBlock]":
 
 def _block_numbered(state: State, argument: str) -> "CodeBlock":
     """The block of that number; without one, the only block there is."""
-    found = _blocks(state)
-    if not found:
+    blocks = _blocks(state)
+    if not blocks:
         raise UsageError("The last answer holds no code block", "Ask for code in a fenced block")
-    number = argument.strip() or ("1" if len(found) == 1 else "")
-    if not number.isdecimal() or not 1 <= int(number) <= len(found):
-        raise UsageError(f"Which code block? There are {len(found)}", "/code lists them")
-    return found[int(number) - 1]
+    number = argument.strip() or ("1" if len(blocks) == 1 else "")
+    if not number.isdecimal() or not 1 <= int(number) <= len(blocks):
+        raise UsageError(f"Which code block? There are {len(blocks)}", "/code lists them")
+    return blocks[int(number) - 1]
 
 
 def _write_page(block: "CodeBlock", *, scripts: bool) -> Path:

@@ -14,7 +14,7 @@ def attach(state: State, argument: str) -> None:
     """The named pictures. Of several, those that cannot be read are named and the others attached."""
     names = list(attachments.image_names(argument))
     if not names:
-        raise UsageError("/image wants a path or a URL", "E.g. /image ~/Pictures/*.png")
+        raise UsageError("/image needs a path or a URL", "E.g. /image ~/Pictures/*.png")
     state.agree_to_many(names, argument)
     found: list[Image] = []
     wrong: list[PixtralError] = []
@@ -84,5 +84,5 @@ def crop(state: State, argument: str) -> None:
 def _numbers(text: str, example: str) -> list[int]:
     found = [re.fullmatch(r"#?(\d{1,4})(?:-#?(\d{1,4}))?", word) for word in text.replace(",", " ").split()]
     if not found or not all(found):
-        raise UsageError("The number of an image is wanted", f"E.g. {example}; /images lists them")
+        raise UsageError("Give the number of an image", f"E.g. {example}; /images lists them")
     return [number for each in found if each for number in range(int(each[1]), int(each[2] or each[1]) + 1)]

@@ -1,4 +1,4 @@
-"""The commands about saved conversations: list, search, go on, save. Keeping them is for `chat.sessions`."""
+"""The commands about saved conversations: list, search, go on, save."""
 
 import time
 from collections.abc import Collection
@@ -47,7 +47,7 @@ def _fitted(rows: "list[tuple[str, ...]]", columns: int) -> "list[tuple[str, ...
 
 def load_session(state: State, argument: str) -> None:
     if not argument:
-        raise UsageError("/load wants a session's id", "/sessions lists them")
+        raise UsageError("/load needs a session's id", "/sessions lists them")
     session = state.sessions().resume(argument, model=state.backend.name)
     kept = AnswerSettings.from_json(session.settings)
     if state.session:

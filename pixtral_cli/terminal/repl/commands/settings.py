@@ -20,7 +20,7 @@ RESETS = ("default", "none", "off")  # words that undo a setting; in quotes they
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What /set knows of one name. `read` gives the value of a text and raises ValueError for any other."""
+    """A setting of /set. `read` converts a text to its value and raises ValueError for any other text."""
 
     takes: str
     summary: str
@@ -111,12 +111,12 @@ def change_setting(state: State, argument: str) -> None:
         try:
             state.settings[name] = row.read(text)
         except ValueError:
-            raise UsageError(f"{name} wants {row.takes}, not {text!r}", f"/set {name} default undoes it") from None
+            raise UsageError(f"{name} must be {row.takes}, not {text!r}", f"/set {name} default undoes it") from None
     return state.notes.say(f"{name}: {_setting_text(state, name)}")
 
 
 def system(state: State, argument: str) -> None:
-    """Several lines may stand in triple quotes."""
+    """Several lines may be given in triple quotes."""
     text = argument.strip('"').strip() if argument.startswith('"""') else argument
     if text:
         state.conversation.system = None if text.lower() in RESETS else text
@@ -128,7 +128,9 @@ def show(state: State, argument: str) -> None:
     if argument == "history":
         return history(state)
     if argument:
-        raise UsageError(f"There is nothing to show by {argument!r}", "/show, or /show history for all that was said")
+        raise UsageError(
+            f"There is nothing to show by {argument!r}", "/show, or /show history for the whole conversation"
+        )
     cost, _ = state.measure()
     conversation, session = state.conversation, state.session
     kept = f"{session.id}{'' if session.saved else ' (not saved yet)'}" if session else "not saved (/save does)"
@@ -147,7 +149,7 @@ def show(state: State, argument: str) -> None:
 
 
 def history(state: State) -> None:
-    """All that was said, images by their numbers."""
+    """The whole conversation, images by their numbers."""
     for message in state.conversation.turns:
         if message.reasoning:
             _tell_thinking(state, message.reasoning)

@@ -1,4 +1,4 @@
-"""The table of slash commands: from it come dispatch, completion and /help. What each does stands in its own room."""
+"""The table of slash commands, from which dispatch, completion and /help are made."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,7 +100,9 @@ TABLE: Sequence[Command] = (
         "template",
         group="Settings",
     ),
-    Command("show", "[history]", "Show the state of things, or all that was said", settings.show, group="Settings"),
+    Command(
+        "show", "[history]", "Show the settings in use, or the whole conversation", settings.show, group="Settings"
+    ),
     Command(
         "model", "[NAME]", "Show or switch the model; the conversation stays", settings.model, "model", group="Settings"
     ),

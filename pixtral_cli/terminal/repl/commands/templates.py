@@ -1,4 +1,4 @@
-"""The command about templates: which there are, use one, fill its places. What a template means, `chat.templates` knows."""
+"""The command about templates: list them, use one, fill its placeholders."""
 
 import shlex
 
@@ -28,7 +28,7 @@ def _load_filled(name: str, pairs: list[str]) -> ChosenTemplate:
     template = open_templates().load(name)
     values = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
     if missing := [place for place in template.placeholders if place not in values]:
-        raise UsageError(f"The template {name} wants ${missing[0]}", f"/template {name} {missing[0]}=VALUE")
+        raise UsageError(f"The template {name} needs ${missing[0]}", f"/template {name} {missing[0]}=VALUE")
     return ChosenTemplate(template, values)
 
 
@@ -54,12 +54,12 @@ def fill_placeholder(state: State, place: str, text: str) -> None:
 
 
 def _settings(chosen: ChosenTemplate) -> dict[str, object]:
-    template, wanted = chosen.template, chosen.template.sampling
+    template, sampling = chosen.template, chosen.template.sampling
     if template.schema:
         from pixtral_cli.structured.schema import parse
 
-        wanted["schema"] = parse(template.schema)
-    return wanted
+        sampling["schema"] = parse(template.schema)
+    return sampling
 
 
 def _show_use(state: State, chosen: ChosenTemplate) -> None:
@@ -71,10 +71,10 @@ def _show_use(state: State, chosen: ChosenTemplate) -> None:
 
 
 def _list_templates(state: State) -> None:
-    there = open_templates()
+    saved = open_templates()
     now = state.template.template.name if state.template else ""
-    state.notes.rows([("*" if name == now else " ", name, one_line_summary(there, name)) for name in there.names()])
-    if not there.names():
+    state.notes.rows([("*" if name == now else " ", name, one_line_summary(saved, name)) for name in saved.names()])
+    if not saved.names():
         state.notes.say("There are no templates yet. Write one: pixtral templates edit NAME")
 
 

@@ -1,4 +1,4 @@
-"""The commands about what was said: undo, answer again, edit, begin anew. The history itself is the conversation's."""
+"""The commands about turns: undo, answer again, edit, begin anew."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from pixtral_cli.terminal.repl.state import Draft, StartAnswer, State
 
 
 def undo(state: State, argument: str) -> None:
-    """As if the last question, or the last N, had not been sent: what they attached waits to be sent again."""
+    """Undo the last question, or the last N; the images they attached are staged again."""
     for _ in range(_count(argument, "/undo 2")):
         _undo_one(state)
 
@@ -21,9 +21,9 @@ def undo(state: State, argument: str) -> None:
 def redo(state: State, argument: str) -> None:
     """Bring back what was undone, N times."""
     for _ in range(_count(argument, "/redo 2")):
-        said = state.conversation.redo()
+        parts = state.conversation.redo()
         state.answer = None
-        state.notes.say(f"Brought back: {_short(''.join(part for part in said if isinstance(part, str)))}")
+        state.notes.say(f"Brought back: {_short(''.join(part for part in parts if isinstance(part, str)))}")
 
 
 def versions(state: State, argument: str) -> None:
@@ -31,15 +31,15 @@ def versions(state: State, argument: str) -> None:
     if argument:
         state.conversation.select(_count(argument, "/versions 2"))
         state.answer = None
-    found = state.conversation.versions()
+    versions = state.conversation.versions()
     state.notes.rows([
         ("*" if each.current else " ", str(each.number), _short(_words(each.question)), _short(_words(each.answer)))
-        for each in found
+        for each in versions
     ])  # fmt: skip
     if argument:
-        answer = next((each.answer for each in found if each.current), None)
+        answer = next((each.answer for each in versions if each.current), None)
         state.notes.tell(answer.text if answer else "")
-    elif len(found) > 1:
+    elif len(versions) > 1:
         state.notes.say("/versions N shows one; what follows goes on from there.")
 
 
@@ -52,18 +52,18 @@ def _count(argument: str, example: str) -> int:
     if not argument:
         return 1
     if not argument.isdecimal() or not 1 <= int(argument) <= 10_000:
-        raise UsageError(f"A number is wanted, not {argument!r}", f"E.g. {example}")
+        raise UsageError(f"{argument!r} is not a number", f"E.g. {example}")
     return int(argument)
 
 
 def _undo_one(state: State) -> None:
     before = {image.key for image in state.conversation.images}
-    said = state.conversation.undo()
+    parts = state.conversation.undo()
     state.answer = None
-    words = "".join(part for part in said if isinstance(part, str))
+    words = "".join(part for part in parts if isinstance(part, str))
     state.notes.say(f"Taken back: {_short(words)}")
-    gone = before - {image.key for image in state.conversation.images}
-    for image in (part for part in said if isinstance(part, Image) and part.key in gone):
+    removed = before - {image.key for image in state.conversation.images}
+    for image in (part for part in parts if isinstance(part, Image) and part.key in removed):
         number = state.conversation.stage(image)
         state.notes.say(f"#{number} {image.name} waits for your next question; /drop {number} lets go of it.")
 

@@ -155,7 +155,7 @@ def test_a_model_that_wants_to_end_at_once_must_go_on(tmp_path: Path) -> None:
     assert (text, last.finish_reason) == ("100", "stop")
 
 
-def test_the_question_tells_the_schema_at_its_end_and_costs_no_prefix(engine: LocalEngine) -> None:
+def test_the_question_states_the_schema_at_its_end_and_costs_no_prefix(engine: LocalEngine) -> None:
     """The image and the question that were computed without a schema are good for the one with it."""
     list(engine.stream(ASKED, Sampling(0, max_tokens=1)))
     before = engine.measure(ASKED)
@@ -186,7 +186,7 @@ def test_what_no_grammar_can_hold_is_refused_before_loading(folder: Path, schema
     engine = LocalEngine(folder, device="cpu")
     with pytest.raises(UsageError, match=re.escape(why)) as error:
         answer(engine, schema)
-    assert error.value.message.startswith("No answer can be held to this schema")
+    assert error.value.message.startswith("The schema cannot be enforced")
     assert len(error.value.message) <= 120
     assert engine._runner is None
 

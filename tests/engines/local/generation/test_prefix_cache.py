@@ -187,7 +187,7 @@ def test_a_branch_that_memory_is_too_short_for_takes_the_others_cache(
     assert len(who.load().prefix_cache._idle) == 1
 
 
-def test_what_lies_beyond_the_valid_prefix_is_never_read(folder: Path) -> None:
+def test_what_is_beyond_the_valid_prefix_is_never_read(folder: Path) -> None:
     who = engine(folder)
     said = [user("What is this?", [IMAGES[0]])]
     text, _ = answer(who, said)

@@ -74,7 +74,7 @@ class Begun:
         return self._first + "".join(chunk.text for chunk in self._stream)
 
 
-def test_a_forgotten_answer_that_is_collected_inside_a_lock_stops_nobody(folder: Path) -> None:
+def test_a_forgotten_answer_that_is_collected_inside_a_lock_stops_no_other(folder: Path) -> None:
     """Python collects wherever it allocates: also where the engine holds its own locks."""
     who = engine(folder)
     runner = who.load()
@@ -338,7 +338,7 @@ def test_ctrl_c_at_random_moments_disturbs_no_other_thread(folder: Path) -> None
     assert who.load().scheduler.idle
 
 
-def test_chunks_and_steps_alternate_while_both_are_wanted() -> None:
+def test_chunks_and_steps_alternate_while_both_are_queued() -> None:
     scheduler: Scheduler[WorkItem] = Scheduler()
     order: list[str] = []
 
@@ -362,7 +362,7 @@ def test_chunks_and_steps_alternate_while_both_are_wanted() -> None:
     assert scheduler.idle
 
 
-def test_a_step_waits_a_moment_for_those_of_the_last_and_never_for_one_that_is_gone(
+def test_a_step_waits_a_moment_for_those_of_the_last_and_never_for_one_that_has_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""A decoder's step in one call of our kernel: what torch computes layer by layer, whoever calls and from wherever."""
+"""A decoder's step in one call of our kernel computes what torch computes layer by layer, in every thread."""
 
 import multiprocessing
 import threading
@@ -110,7 +110,7 @@ def test_a_forked_process_makes_threads_of_its_own() -> None:
 
 
 @kernel
-def test_memory_that_runs_out_in_the_kernel_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_in_the_kernel_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     full = cpu.Kernel(SimpleNamespace(pixtral_linear=lambda *given: 1), "avx2-fma", "")
     monkeypatch.setattr(cpu, "kernel", lambda: full)
     weight = torch.randn(4, 8)

@@ -70,7 +70,7 @@ def test_logits_and_greedy_answer_equal_transformers(tmp_path: Path, seed: int) 
     )  # an unfinished character is left out
 
 
-def test_an_image_is_seen_alike_whatever_stands_beside_it(tmp_path: Path) -> None:
+def test_an_image_is_seen_alike_whatever_is_beside_it(tmp_path: Path) -> None:
     """In mistral_inference every image attends to every other; then these would differ."""
     engine = LocalEngine(build(tmp_path), device="cpu", dtype="fp32")
     vision = engine.load()._vision

@@ -169,7 +169,7 @@ def test_every_conversation_that_ends_with_the_user_can_be_encoded(
 @pytest.mark.parametrize(
     "said", [[], [system("s")], [user("q"), assistant("a")], [Message("assistant", (image(9, 9),)), user("q")]]
 )
-def test_a_conversation_nobody_can_answer_is_refused(tmp_path: Path, said: list[Message]) -> None:
+def test_a_conversation_without_a_question_is_refused(tmp_path: Path, said: list[Message]) -> None:
     with pytest.raises(UsageError):
         unloadable(tmp_path)._encode(said)
 

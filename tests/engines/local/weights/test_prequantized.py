@@ -58,7 +58,7 @@ def test_an_fp8_product_is_that_of_the_dequantized_weights(dtype: str, count: in
         )
 
 
-def test_fp8_weights_take_a_byte_each_and_the_fit_check_knows(tmp_path: Path) -> None:
+def test_fp8_weights_take_a_byte_each_and_the_fit_check_counts_it(tmp_path: Path) -> None:
     build(tmp_path, WIDE, dtype=torch.bfloat16)
     whole = LocalEngine(tmp_path, device="cpu", dtype="bf16").load().weights.size
     to_fp8(tmp_path)

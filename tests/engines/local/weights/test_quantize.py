@@ -292,7 +292,7 @@ def test_another_checkpoint_in_the_same_place_is_packed_anew(tmp_path: Path) -> 
     assert file_of(cache)
 
 
-def test_what_was_made_of_somebody_elses_model_is_removed_and_the_model_is_not(tmp_path: Path, home: Path) -> None:
+def test_what_was_made_of_anothers_model_is_removed_and_the_model_is_not(tmp_path: Path, home: Path) -> None:
     folder, cache = build(tmp_path / "model"), home / "pixtral" / "cache"
     before = sorted(folder.iterdir())
     engine(folder, cache=cache).load()
@@ -316,7 +316,7 @@ def test_one_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert not list(cache.rglob("*.*"))
 
 
-def test_a_cache_that_cannot_be_written_is_told_in_a_line(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported_in_a_line(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     cache.write_text("a file")
     with pytest.raises(ModelError, match=r"No room for .* of quantized weights of tiny") as caught:

@@ -1,4 +1,4 @@
-"""A batch from its flags to its end: rows, reader, engine and output put together, progress shown. Leaves the run to `batch`."""
+"""Runs a batch from its flags to its end: rows, engine, output and progress put together."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ GLOB_EXAMPLE = "For example: pixtral batch --glob 'scans/*.png' Transcribe -o te
 
 @dataclass(frozen=True, slots=True)
 class BatchRequest:
-    """What was asked for on the command line. `words` are a file, or the question where `patterns` name the files."""
+    """The options of `pixtral batch`. `words` are a file, or the question where `patterns` name the files."""
 
     words: Sequence[str]
     patterns: Sequence[str] = ()
@@ -59,7 +59,7 @@ class BatchRequest:
         return self.output if str(self.output) not in ("-", "/dev/stdout") else None
 
     def filled(self, text: str) -> FilledTemplate:
-        """What is asked, and the template's system prompt, where `text` is the question or a row's prompt."""
+        """The template filled with `text`, which is the question or a row's prompt: prompt and system prompt."""
         return self.template.fill(text, self.values) if self.template else FilledTemplate(text, None)
 
 
@@ -78,42 +78,42 @@ class Job:
         return BatchPlan(self.open, engine, self.model, self.settings, self.concurrency, screen.dumps)
 
 
-def check(wanted: BatchRequest) -> None:
+def check(request: BatchRequest) -> None:
     """Raises UsageError for words that make no sense together, before anything is opened."""
-    if wanted.patterns and len(wanted.words) > 1:
-        raise UsageError("--glob wants its pattern in quotes, and one question", GLOB_EXAMPLE)
-    if wanted.patterns and not wanted.filled("".join(wanted.words)).prompt.strip():
+    if request.patterns and len(request.words) > 1:
+        raise UsageError("--glob needs its pattern in quotes, and one question", GLOB_EXAMPLE)
+    if request.patterns and not request.filled("".join(request.words)).prompt.strip():
         raise UsageError("There is no question about the files of --glob", GLOB_EXAMPLE)
-    if not wanted.patterns and len(wanted.words) != 1:
-        many = f"not {len(wanted.words)}" if wanted.words else "and none is named"
-        raise UsageError(f"A batch wants one file of rows, {many}", EXAMPLE)
-    if wanted.fresh and not wanted.file:
+    if not request.patterns and len(request.words) != 1:
+        many = f"not {len(request.words)}" if request.words else "and none is named"
+        raise UsageError(f"A batch needs one file of rows, {many}", EXAMPLE)
+    if request.fresh and not request.file:
         raise UsageError("--fresh begins an output file anew, and none is named", "Name it: -o FILE")
-    if wanted.fresh and wanted.retry:
+    if request.fresh and request.retry:
         raise UsageError("--fresh forgets all answers, --retry-failed keeps those there are", "Leave one of them out")
-    if wanted.retry and not wanted.patterns and (wanted.words[0] == "-" or Path(wanted.words[0]).is_fifo()):
+    if request.retry and not request.patterns and (request.words[0] == "-" or Path(request.words[0]).is_fifo()):
         raise UsageError("--retry-failed reads the rows twice, and a pipe comes once", "Put them into a file")
-    if wanted.retry and (not wanted.file or not wanted.file.is_file()):
-        raise UsageError("--retry-failed mends an output file, and there is none", "Name it: -o FILE")
-    if wanted.file:
-        output_file.check_writable(wanted.file)
-        rows = match_files(wanted.patterns).files if wanted.patterns else wanted.words
-        refuse_overwriting_inputs(wanted.file, [*rows, *([wanted.schema] if wanted.schema else [])])
+    if request.retry and (not request.file or not request.file.is_file()):
+        raise UsageError("--retry-failed needs an output file to complete", "Name it: -o FILE")
+    if request.file:
+        output_file.check_writable(request.file)
+        rows = match_files(request.patterns).files if request.patterns else request.words
+        refuse_overwriting_inputs(request.file, [*rows, *([request.schema] if request.schema else [])])
 
 
-def preview(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
+def preview(request: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
     """Print what the batch would cost. Raises BatchError when rows would fail."""
-    job = _build_job(wanted, chosen, settings)
+    job = _build_job(request, chosen, settings)
     sum = costs.CostTotal()
-    rows = islice(job.source.rows(), wanted.limit)
+    rows = islice(job.source.rows(), request.limit)
     with (
         closing(chosen.open()) as engine,
-        closing(costs.total_costs(job.plan(engine), rows)) as going,
+        closing(costs.total_costs(job.plan(engine), rows)) as costs_so_far,
         progress_bar(out, job.total, "rows") as show,
     ):
-        for now in going:
-            told = report.failure_note(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
-            show(now.rows, [f"{now.failed:,} failed"] if now.failed else [], told)
+        for now in costs_so_far:
+            note = report.failure_note(now.rows, now.failure, now.failed) if now.failed > sum.failed else ""
+            show(now.rows, [f"{now.failed:,} failed"] if now.failed else [], note)
             sum = now
     _check_not_empty(sum.rows, job.source)
     out.write(report.cost_table(sum, chosen.name))
@@ -121,48 +121,48 @@ def preview(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: s
         raise BatchError(f"{sum.failed:,} of {report.count_rows(sum.rows)} would fail")
 
 
-def answer(wanted: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
+def answer(request: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
     """Answer the rows that the output does not answer yet. Raises BatchError when some failed."""
-    job = _build_job(wanted, chosen, settings)
-    with _open_output(wanted, out) as output, closing(chosen.open()) as engine:
+    job = _build_job(request, chosen, settings)
+    with _open_output(request, out) as output, closing(chosen.open()) as engine:
         if settings.engine == engine_setup.VLLM:  # it takes minutes: not only once there is a row to ask
             engine_setup.load_with_spinner(engine, out)
         rows, before = job.source.rows(), ResumeState()
-        if isinstance(output, Journal) and not wanted.fresh:
+        if isinstance(output, Journal) and not request.fresh:
             before = output.resume(rows, job.settings, job.source.name)
-            if wanted.retry and before.failed:
+            if request.retry and before.failed:
                 _retry_failed_rows(job, engine, output, before, out)
                 rows = job.source.rows()
                 before = output.resume(rows, job.settings, job.source.name)
         if before.lines:
-            out.note(f"{visible(str(wanted.file), 60)} answers {report.count_rows(before.lines)} already")
-        rest = rows if wanted.limit is None else islice(rows, max(0, wanted.limit - before.lines))
-        going = run_batch(
+            out.note(f"{visible(str(request.file), 60)} answers {report.count_rows(before.lines)} already")
+        rest = rows if request.limit is None else islice(rows, max(0, request.limit - before.lines))
+        run = run_batch(
             job.plan(engine),
             rest,
             output,
             before=before,
             total=job.total,
-            ready=lambda: _forget_old_answers(wanted, output),
+            ready=lambda: _delete_old_answers(request, output),
         )
         last = _run_with_progress(
-            going, job, out, wanted.file if isinstance(output, Journal) else None, fresh=wanted.fresh
+            run, job, out, request.file if isinstance(output, Journal) else None, fresh=request.fresh
         )
     _check_not_empty(last.done, job.source)
     if last.failed:
-        hint = "Their lines say why; --retry-failed asks them again" if wanted.file else ""
+        hint = "Their lines say why; --retry-failed asks them again" if request.file else ""
         raise BatchError(f"{last.failed:,} of {report.count_rows(last.done)} failed", hint)
 
 
-def _forget_old_answers(wanted: BatchRequest, output: Output) -> None:
-    """With --fresh, forget what was: only now that the engine is there, for until then all may yet fail."""
-    if wanted.fresh and isinstance(output, Journal):
+def _delete_old_answers(request: BatchRequest, output: Output) -> None:
+    """With --fresh, delete the old answers; called when the engine is loaded, because everything before may fail."""
+    if request.fresh and isinstance(output, Journal):
         _retry_path(output).unlink(missing_ok=True)
         output.clear()
 
 
 def _retry_path(output: Journal) -> Path:
-    """Where the rows that failed are answered anew until all of them are."""
+    """The file into which failed rows are answered again until all of them are."""
     path = output.path.resolve()
     return path.with_name(f".{path.name[:200]}.retry")
 
@@ -170,26 +170,26 @@ def _retry_path(output: Journal) -> Path:
 def _retry_failed_rows(job: Job, engine: Engine, output: Journal, before: ResumeState, out: screen.Output) -> None:
     """Answer the rows that failed anew, in a file beside the output until all of them are."""
     out.note(f"Asking {report.count_rows(len(before.failed))} again")
-    wanted = set(before.failed)
+    numbers = set(before.failed)
     with closing(Journal(_retry_path(output))) as journal:
-        rows = _failed_rows(job, wanted)
+        rows = _failed_rows(job, numbers)
         done = _resume_retry(journal, rows, job)
-        if done is None or len(done.failed) == len(wanted):  # left behind, or every row failed anew
+        if done is None or len(done.failed) == len(numbers):  # left behind, or every row failed anew
             journal.clear()
-            rows, done = _failed_rows(job, wanted), ResumeState()
-        again = replace(job, total=len(wanted))
+            rows, done = _failed_rows(job, numbers), ResumeState()
+        again = replace(job, total=len(numbers))
         _run_with_progress(
             run_batch(job.plan(engine), rows, journal, before=done, total=again.total), again, out, output.path
         )
         output.replace_failures(journal)
 
 
-def _failed_rows(job: Job, wanted: set[int]) -> Iterator[InputRow]:
-    return (row for row in job.source.rows() if row.number in wanted)
+def _failed_rows(job: Job, numbers: set[int]) -> Iterator[InputRow]:
+    return (row for row in job.source.rows() if row.number in numbers)
 
 
 def _resume_retry(journal: Journal, rows: Iterator[InputRow], job: Job) -> ResumeState | None:
-    """How far an earlier --retry-failed came with these rows; None when its answers are to others."""
+    """The state of an earlier --retry-failed with these rows; None when its answers are to other rows."""
     try:
         return journal.resume(rows, job.settings, job.source.name)
     except UsageError:
@@ -197,48 +197,53 @@ def _resume_retry(journal: Journal, rows: Iterator[InputRow], job: Job) -> Resum
 
 
 def _run_with_progress(
-    going: Generator[BatchProgress, None, None], job: Job, out: screen.Output, kept: Path | None, *, fresh: bool = False
+    states: Generator[BatchProgress, None, None],
+    job: Job,
+    out: screen.Output,
+    file: Path | None,
+    *,
+    fresh: bool = False,
 ) -> BatchProgress:
-    """Show the run to its end. When it is stopped before, say how it goes on from the file that it is kept in."""
-    began, whole = time.monotonic(), False
-    first = last = next(going)
+    """Show the run to its end. If it is stopped before, say how to go on from the output file."""
+    start, finished = time.monotonic(), False
+    first = last = next(states)
     try:
-        with closing(going), progress_bar(out, job.total, "rows") as show:
+        with closing(states), progress_bar(out, job.total, "rows") as show:
             show(first.done, report.progress_parts(first))
-            for last in going:
+            for last in states:
                 show(last.done, report.progress_parts(last), report.row_note(first, last, job.model))
-        whole = True
+        finished = True
     except BrokenPipeError:
-        whole = True
+        finished = True
         raise
     finally:
-        if not whole and (last.done or not fresh):
-            out.note(report.stopped_note(last, job.total, kept, fresh=fresh))
+        if not finished and (last.done or not fresh):
+            out.note(report.stopped_note(last, job.total, file, fresh=fresh))
     if last.done > first.done:
-        out.note(report.finished_note(first, last, time.monotonic() - began, kept))
+        out.note(report.finished_note(first, last, time.monotonic() - start, file))
     return last
 
 
-def _build_job(wanted: BatchRequest, chosen: EngineChoice, settings: Config) -> Job:
-    question = wanted.filled("".join(wanted.words) if wanted.patterns else "").prompt
-    source = match_files(wanted.patterns) if wanted.patterns else _row_source(wanted.words[0])
+def _build_job(request: BatchRequest, chosen: EngineChoice, settings: Config) -> Job:
+    question = request.filled("".join(request.words) if request.patterns else "").prompt
+    source = match_files(request.patterns) if request.patterns else _row_source(request.words[0])
     count = source.count()
     if count is not None:
         _check_not_empty(count, source)
-        count = min(count, wanted.limit or count)
-    sampling = engine_setup.sampling(settings, chosen.name, wanted.stop)
-    text, extract = template_options.schema_and_extract(wanted.template, wanted.schema, None)
+        count = min(count, request.limit or count)
+    sampling = engine_setup.sampling(settings, chosen.name, request.stop)
+    text, extract = template_options.schema_and_extract(request.template, request.schema, None)
     if text is not None:
         sampling = replace(sampling, schema=schemas.parse(text))
     reader = RowReader(
-        sampling, settings.system, question, lambda prompt: wanted.filled(prompt).prompt, source.folder,
-        wanted.allow_private, bool(settings.offline), extract or "", wanted.all_formats,
+        sampling, settings.system, question, lambda prompt: request.filled(prompt).prompt, source.folder,
+        request.allow_private, bool(settings.offline), extract or "", request.all_formats,
     )  # fmt: skip
-    here = not settings.base_url and settings.engine in (None, "local")
+    is_local = not settings.base_url and settings.engine in (None, "local")
     digest = _digest(chosen.name, sampling, settings.system, question, extract)
     return Job(
-        source, count, reader.picture if wanted.patterns else reader.line, chosen.name, digest,
-        wanted.concurrency or (LOCAL_CONCURRENCY if here else REMOTE_CONCURRENCY),
+        source, count, reader.picture if request.patterns else reader.line, chosen.name, digest,
+        request.concurrency or (LOCAL_CONCURRENCY if is_local else REMOTE_CONCURRENCY),
     )  # fmt: skip
 
 
@@ -264,9 +269,9 @@ def _digest(model: str, sampling: Sampling, system: str | None, question: str, e
 
 
 @contextmanager
-def _open_output(wanted: BatchRequest, out: screen.Output) -> Iterator[Output]:
-    """Where lines go: stdout, a device, or a file that this process alone writes to."""
-    file = wanted.file
+def _open_output(request: BatchRequest, out: screen.Output) -> Iterator[Output]:
+    """The output of the lines: stdout, a device, or a file that this process has locked."""
+    file = request.file
     if file is None:
         yield StreamOutput(out.write)
     elif file.exists() and not file.is_file():
@@ -277,6 +282,6 @@ def _open_output(wanted: BatchRequest, out: screen.Output) -> Iterator[Output]:
         if lock is None:
             raise PixtralError(f"Another process is writing {visible(str(file), 60)}", "Let it finish, or stop it")
         with lock, closing(Journal(file)) as journal:
-            if wanted.fresh:
+            if request.fresh:
                 journal.check()
             yield journal

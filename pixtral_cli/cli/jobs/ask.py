@@ -1,0 +1,224 @@
+"""Asks one question by its options: template, resumed conversation, engine, sampling and output."""
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli import config
+from pixtral_cli.chat.engine import LoadableEngine, Sampling
+from pixtral_cli.chat.templates import Template
+from pixtral_cli.cli.ask import AnswerFormat
+from pixtral_cli.cli.common import engine_setup, template_options
+from pixtral_cli.cli.common.engine_setup import EngineChoice
+from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags
+from pixtral_cli.cli.common.resumption import Resumed, find_resumed, given_sampling, parse_schema, place_of
+from pixtral_cli.config import Config
+from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.limits import SAMPLING_SETTINGS
+from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
+from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.terminal.ask import ask as asking
+from pixtral_cli.terminal.output.output import Format, choose_output
+from pixtral_cli.terminal.output.structured import Layout
+
+ANSWER_FORMATS: dict[AnswerFormat, tuple[Layout, Format]] = {
+    AnswerFormat.text: ("", "text"),
+    AnswerFormat.json: ("", "json"),
+    AnswerFormat.jsonl: ("", "jsonl"),
+    AnswerFormat.csv: ("csv", "text"),
+    AnswerFormat.records: ("records", "text"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AskRequest:
+    """The options of `pixtral ask` that are of no group, as they are typed."""
+
+    question: str
+    images: Sequence[str]
+    files: Sequence[str]
+    model: str | None
+    system: str | None
+    output: Path | None
+    extract: str | None
+    schema: str | None
+    format: AnswerFormat
+    keep_alive: str | None
+    dry_run: bool
+    watch: bool
+    stream: bool
+    read_stdin: bool
+    plain: bool
+    raw: bool
+    thinking: bool | None
+    quiet: bool
+    verbose: bool
+
+
+def run(
+    request: AskRequest,
+    template: TemplateFlags,
+    conversation: ConversationFlags,
+    sampling: SamplingFlags,
+    engine: EngineFlags,
+) -> None:
+    """Ask the question and show the answer. Raises PixtralError."""
+    resumed = find_resumed(conversation, Sessions(config.paths().data))
+    settings = _settings(request, resumed, conversation, sampling, engine)
+    chosen_template, values = template_options.load_template(template)
+    if chosen_template:
+        request, settings = _with_template(chosen_template, values, request, settings)
+    note = engine_setup.note_printer(quiet=request.quiet)
+    chosen, settings = _choose_engine(request.model, resumed, settings, note)
+    asked_with = replace(
+        engine_setup.sampling(settings, chosen.name, sampling.stop), schema=parse_schema(request.schema)
+    )
+    if resumed:
+        given = given_sampling(sampling) | set(chosen_template.sampling if chosen_template else ())
+        asked_with = _as_before(
+            resumed, asked_with, chosen.name, place_of(settings), given, note, through_template=bool(chosen_template)
+        )
+    _check_layout(asked_with.schema, request.format, request.extract)
+    _answer(request, asked_with, chosen, settings, resumed)
+
+
+def save_template(
+    name: str,
+    question: str,
+    system: str | None,
+    model: str | None,
+    schema: str | None,
+    extract: str | None,
+    flags: SamplingFlags,
+) -> None:
+    """Save the options as a template; the question that it is used with is put at the end unless $input places it."""
+    from pixtral_cli.terminal.views import templates
+
+    templates.save_template(
+        name,
+        {
+            "prompt": question or "$input", "system": system, "model": model, "schema": schema, "extract": extract,
+            **{name: getattr(flags, name) for name in SAMPLING_SETTINGS},
+        },
+    )  # fmt: skip
+
+
+def _settings(
+    request: AskRequest,
+    resumed: Resumed | None,
+    conversation: ConversationFlags,
+    sampling: SamplingFlags,
+    engine: EngineFlags,
+) -> Config:
+    settings = config.load()
+    if resumed:
+        settings = resumed.engine_under(settings, engine)
+    settings = engine.apply(sampling.apply(settings), request.keep_alive).override(
+        system=request.system,
+        plain=request.plain or None,
+        no_log=conversation.no_log or request.dry_run or request.watch or None,
+    )
+    if request.dry_run:
+        settings = replace(settings, keep_alive=None)
+    engine_setup.check_keep_alive(settings)
+    return settings
+
+
+def _with_template(
+    template: Template, values: dict[str, str], request: AskRequest, settings: Config
+) -> tuple[AskRequest, Config]:
+    """The request and the settings completed with those of the template."""
+    schema, extract = template_options.schema_and_extract(template, request.schema, request.extract)
+    filled = template.fill(request.question, values)
+    request = replace(
+        request, question=filled.prompt, schema=schema, extract=extract, model=request.model or template.model
+    )
+    return request, template_options.with_template_defaults(settings, template, filled.system)
+
+
+def _check_layout(schema: dict[str, Any] | None, format: AnswerFormat, extract: str | None) -> None:
+    """Raises UsageError for options that exclude each other, or need a schema that is not there."""
+    if schema is None and format in (AnswerFormat.csv, AnswerFormat.records):
+        raise UsageError(f"--format {format} needs --schema", "Such as: --schema '[name, price:float]'")
+    if schema is not None and extract:
+        raise UsageError("--extract takes a code block, and --schema makes the answer JSON", "Leave one of them out")
+
+
+def _choose_engine(
+    model: str | None, resumed: Resumed | None, settings: Config, note: Callable[[str], None]
+) -> tuple[EngineChoice, Config]:
+    """The engine of the model that is named, else of the one that answered before, else of the usual one."""
+    before = resumed.model(settings) if resumed and not model else None
+    if before:
+        try:
+            return engine_setup.choose_engine(before, settings, note)
+        except ModelError as error:
+            note(error.message)
+    return engine_setup.choose_engine(model, settings, note)
+
+
+def _as_before(
+    resumed: Resumed,
+    now: Sampling,
+    model: str,
+    place: tuple[str, str],
+    given: Collection[str],
+    note: Callable[[str], None],
+    *,
+    through_template: bool,
+) -> Sampling:
+    """The sampling of the answers before, without what is given anew; notes say what is restored and what is not."""
+    kept = resumed.settings
+    restored = kept.restored(now, model, {*given, "schema"})  # one answer in JSON does not make the next one so
+    for line in as_before_notes(kept, restored, model, *place):
+        note(line)
+    if kept.sampling.get("schema") and now.schema is None:
+        note("The schema of the answer before is not used: --schema")
+    if kept.template and not through_template:
+        note(f"The template {kept.template} of this conversation is not used: -t {kept.template}")
+    return replace(now, **restored)
+
+
+def _answer(
+    request: AskRequest, sampling: Sampling, chosen: EngineChoice, settings: Config, resumed: Resumed | None
+) -> None:
+    layout, format = ANSWER_FORMATS[request.format]
+    out = choose_output(
+        format=format, plain=bool(settings.plain), raw=request.raw, stream=request.stream, quiet=request.quiet,
+        model=chosen.name, thinking=request.thinking, folding=settings.thinking,
+    )  # fmt: skip
+    question = asking.Request(
+        request.question, request.images, sampling, read_stdin=request.read_stdin, extract=request.extract or "",
+        layout=layout, file=request.output if str(request.output) not in ("-", "/dev/stdout") else None,
+        verbose=request.verbose, offline=bool(settings.offline), files=request.files,
+        inputs=[request.schema] if request.schema else (),
+    )  # fmt: skip
+    question = asking.read_piped(asking.expand_folders(question, out), out, sys.stdin)
+    asked = asking.build_message(question, out, sys.stdin)
+    if chosen.note:
+        out.note(chosen.note)
+    with (
+        closing(engine_setup.open_with_spinner(chosen, out)) as engine,
+        asking.open_conversation(
+            Sessions(config.paths().data), _conversation(sampling, chosen, settings, resumed), out
+        ) as (conversation, session),
+    ):
+        asked = asking.with_staged(asked, conversation, out)
+        out = replace(out, session=session, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
+        if request.dry_run:
+            asking.dry_run(question, asked, conversation, engine, out)
+        else:
+            (asking.watch if request.watch else asking.answer)(question, asked, conversation, engine, out)
+
+
+def _conversation(
+    sampling: Sampling, chosen: EngineChoice, settings: Config, resumed: Resumed | None
+) -> asking.ConversationChoice:
+    usual = engine_setup.sampling(Config(), chosen.name)
+    return asking.ConversationChoice(
+        resumed.session.id if resumed else None, log=not settings.no_log, system=settings.system, model=chosen.name,
+        settings=AnswerSettings.of(chosen.name, *place_of(settings), sampling, usual),
+    )  # fmt: skip

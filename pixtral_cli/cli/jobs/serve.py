@@ -1,0 +1,41 @@
+"""Serving a model from its settings to the end: progress while it loads, then the address. Needs the extra `server`."""
+
+import sys
+import webbrowser
+
+import typer
+
+from pixtral_cli import config
+from pixtral_cli.cli.common import engine_setup
+from pixtral_cli.config import Config
+from pixtral_cli.engines import resident
+from pixtral_cli.errors import UsageError
+from pixtral_cli.server.serve import ServeOptions, run
+from pixtral_cli.terminal.output.progress_line import ProgressLine
+
+
+def serve_model(name: str | None, options: ServeOptions, settings: Config, *, open_page: bool) -> None:
+    """Serve the model of that name until a signal. `open_page`: open the page in a browser once the model is loaded."""
+    model, settings = engine_setup.choose_model(name, settings)
+    if settings.engine not in (None, "local", engine_setup.VLLM):
+        raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
+    if model.note:
+        typer.echo(model.note, err=True)
+    progress = ProgressLine(sys.stderr, plain=bool(settings.plain))
+
+    def loading(percent: int, seconds: float, doing: str) -> None:
+        so_far = f" {percent} %, {seconds:.0f} s" if seconds >= 1 else ""
+        progress.show(f"{doing}, {seconds:.0f} s" if doing else f"Loading {model.name} …{so_far}")
+
+    def ready(url: str) -> None:
+        progress.clear()
+        typer.echo(f"{model.name} answers at {url}/v1 and in a browser at {url}", err=True)
+        if open_page:
+            webbrowser.open(url)
+
+    spec = resident.model_spec(model, engine_setup.engine_options(settings), running=options.running)
+    folder = resident.socket_folder(config.paths().state)
+    try:
+        run(options, spec, folder, engine_setup.sampling(settings, model.name), loading=loading, ready=ready)
+    finally:
+        progress.clear()

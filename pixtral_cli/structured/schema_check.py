@@ -1,0 +1,168 @@
+"""Checks that a JSON schema is valid and whole: its draft's rules, known keywords, references within itself."""
+
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pixtral_cli.errors import UsageError
+from pixtral_cli.util.sanitize import visible
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import SchemaError, ValidationError  # type: ignore[import-untyped]
+    from jsonschema.protocols import Validator  # type: ignore[import-untyped]
+
+MANY_VALUES = 64  # of an enum
+SCHEMA_HINT = "Name a file, or write 'name, price:float, [tags]' or a JSON schema"
+ANNOTATIONS = frozenset({"$schema", "$id", "$defs", "definitions", "title", "description"})  # that forbid nothing
+COMBINATORS = ("allOf", "anyOf", "oneOf")
+REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+VALUE_KEYWORDS = frozenset({"enum", "const", "default", "example", "examples"})  # their values are no schemas
+
+
+def check(schema: Any, where: str = "The schema") -> dict[str, Any]:
+    """A JSON schema as it is. Raises UsageError, its message beginning with `where`, when it is invalid."""
+    if not isinstance(schema, dict):
+        raise UsageError(f"{where} must be a JSON object, not {_type_name(schema)}", SCHEMA_HINT)
+    try:
+        json.dumps(schema, ensure_ascii=False, allow_nan=False).encode()
+        _check(schema, where)
+    except ValueError:
+        raise UsageError(f"{where} holds a lone surrogate, NaN or Infinity") from None
+    except RecursionError:
+        raise UsageError(f"{where} refers to itself without end, or nests too deep") from None
+    return schema
+
+
+def _check(schema: dict[str, Any], where: str) -> None:
+    from jsonschema.exceptions import SchemaError
+
+    draft = validator_class(schema)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Python's, of patterns that it reads otherwise one day
+            draft.check_schema(_shortened(schema), format_checker=draft.FORMAT_CHECKER)
+    except OverflowError:  # Python's, for a pattern that repeats too often
+        raise UsageError(f"{where} repeats something in a pattern too often") from None
+    except SchemaError as error:
+        raise UsageError(
+            one_line(f"{where} is no JSON schema{place_text(error.absolute_path)}: {explain(error)}")
+        ) from None
+    _ReferenceChecker(schema, where).check()
+    known = ANNOTATIONS | set(draft.VALIDATORS)
+    if schema and not known & set(schema):
+        names = ", ".join(map(str, list(schema)[:3]))
+        raise UsageError(
+            one_line(f"{where} has none of a JSON schema's keywords, only: {visible(names)}"),
+            'Such as {"type": "object", "properties": {"name": {"type": "string"}}}',
+        )
+
+
+def _shortened(part: Any) -> Any:
+    """The schema with long enums cut: older drafts want their values to be unique, and jsonschema compares every pair."""
+    if isinstance(part, list):
+        return [_shortened(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    copy = {name: value if name in VALUE_KEYWORDS else _shortened(value) for name, value in part.items()}
+    if isinstance(values := part.get("enum"), list) and len(values) > MANY_VALUES:
+        counts = Counter(map(hashable, values))
+        twice = [value for value in values if counts[hashable(value)] > 1]
+        copy["enum"] = values[:MANY_VALUES] + twice[:1] * 2
+    return copy
+
+
+def hashable(value: Any) -> Any:
+    """A key that is equal for equal JSON values: 1 and 1.0 are, 1 and true are not."""
+    if isinstance(value, dict):
+        return frozenset((name, hashable(one)) for name, one in value.items())
+    if isinstance(value, list):
+        return tuple(map(hashable, value))
+    return (type(value) is bool, value)
+
+
+class _ReferenceChecker:
+    """Checks that the references of a schema stay within it and do not refer to themselves."""
+
+    def __init__(self, schema: dict[str, Any], where: str) -> None:
+        from referencing import Registry
+        from referencing.jsonschema import DRAFT202012
+
+        self._schema, self._where = schema, where
+        self._resolver = Registry[Any]().with_resource("", DRAFT202012.create_resource(schema)).resolver()
+        self._sound: set[int] = set()  # ids of parts without endless references
+
+    def check(self) -> None:
+        """Raises UsageError naming the reference that is wrong."""
+        for part in _subschemas(self._schema):
+            self._follow(part, ())
+
+    def _follow(self, part: Any, ancestors: tuple[int, ...]) -> None:
+        """Visit every part that applies to the same value as this one, each once."""
+        if not isinstance(part, dict) or id(part) in self._sound:
+            return
+        if id(part) in ancestors:
+            raise RecursionError
+        same = [one for name in COMBINATORS if isinstance(many := part.get(name), list) for one in many]
+        same += [part.get(name) for name in ("not", "if", "then", "else")]
+        same += [self._lookup(part[name]) for name in REFERENCES if isinstance(part.get(name), str)]
+        for one in same:
+            self._follow(one, (*ancestors, id(part)))
+        self._sound.add(id(part))
+
+    def _lookup(self, reference: str) -> Any:
+        from referencing.exceptions import Unresolvable
+
+        if not reference.startswith("#"):
+            raise UsageError(
+                one_line(f"{self._where} refers to {visible(reference, 60)}: only its own parts (#…) are looked up"),
+                "Copy what it refers to into $defs",
+            )
+        try:
+            return self._resolver.lookup(reference).contents
+        except (Unresolvable, ValueError, LookupError):
+            raise UsageError(one_line(f"{self._where} has no {visible(reference, 60)}, which a $ref names")) from None
+
+
+def _subschemas(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object of a schema that may be a schema."""
+    if isinstance(part, dict):
+        yield part
+        for name, value in part.items():
+            if name not in VALUE_KEYWORDS or isinstance(value, dict):
+                yield from _subschemas(value)
+    elif isinstance(part, list):
+        for one in part:
+            yield from _subschemas(one)
+
+
+def validator_class(schema: dict[str, Any]) -> "type[Validator]":
+    """The validators of the draft that the schema names; of 2020-12 if it names none."""
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+    from jsonschema.validators import validator_for  # type: ignore[import-untyped]
+
+    named = isinstance(schema.get("$schema"), str)
+    draft: type[Validator] = validator_for(schema, Draft202012Validator) if named else Draft202012Validator
+    return draft
+
+
+def explain(error: "ValidationError | SchemaError") -> str:
+    """The error's message, without a long value in front of it."""
+    return (
+        error.message if len(error.message) <= 60 else f"against {error.validator} {json.dumps(error.validator_value)}"
+    )
+
+
+def place_text(path: Any) -> str:
+    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
+    return f" at {visible(steps, 50)}" if steps else ""
+
+
+def _type_name(value: Any) -> str:
+    names = {list: "an array", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def one_line(text: str) -> str:
+    text = visible(text)
+    return text if len(text) <= 120 else f"{text[:119]}…"

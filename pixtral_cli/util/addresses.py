@@ -1,0 +1,74 @@
+"""Public and private network addresses, and connections to checked addresses only."""
+
+import ipaddress
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import httpcore2
+
+
+def is_public(address: str) -> bool:
+    """Whether an address belongs to the open internet; if IPv6 embeds an IPv4 address, whether that does."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped or ip in _NAT64:
+            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
+        if ip not in _GLOBAL_UNICAST:
+            return False
+    return not any(ip in network for network in _SPECIAL)
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# IANA's registries of special-purpose addresses, as networks (what the standard library knows differs by version), and
+# one public address that answers with secrets inside of Azure. 2001::/23 holds Teredo and 2002::/16 is 6to4.
+# fmt: off
+_SPECIAL = [ipaddress.ip_network(network) for network in (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+    "224.0.0.0/3", "168.63.129.16/32", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
+)]
+# fmt: on
+
+
+class PinnedBackend(httpcore2.NetworkBackend):
+    """Connects to the given addresses and no others, one after another, within the time that `left` returns."""
+
+    def __init__(self, addresses: list[str], dial: httpcore2.NetworkBackend, left: Callable[[], float]) -> None:
+        self._addresses, self._dial, self._left = addresses, dial, left
+
+    def connect_tcp(self, host: str, port: int, *_: Any, **__: Any) -> httpcore2.NetworkStream:
+        for waiting, address in zip(range(len(self._addresses), 0, -1), self._addresses, strict=True):
+            try:
+                return _DeadlineStream(
+                    self._dial.connect_tcp(address, port, timeout=self._left() / waiting), self._left
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if waiting == 1:
+                    raise
+        raise httpcore2.ConnectError
+
+
+class _DeadlineStream(httpcore2.NetworkStream):
+    """A stream whose operations time out with the whole download."""
+
+    def __init__(self, stream: httpcore2.NetworkStream, left: Callable[[], float]) -> None:
+        self._stream, self._left = stream, left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._left())
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, self._left()), self._left)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
