@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli import __version__
-from pixtral_cli.cli import config, doctor, evaluate, models, serve, sessions, templates
+from pixtral_cli.cli import config, doctor, evaluate, mcp, models, serve, sessions, templates
 from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.batch import batch
 from pixtral_cli.cli.chat import chat
@@ -51,6 +51,7 @@ app.add_typer(templates.app, name="templates")
 app.add_typer(config.app, name="config")
 app.add_typer(evaluate.app, name="eval")
 app.command(cls=GroupedCommand)(serve.serve)
+app.command(cls=GroupedCommand)(mcp.mcp)
 app.command(cls=GroupedCommand)(serve.ps)
 app.command(cls=GroupedCommand)(serve.stop)
 app.command(cls=GroupedCommand)(serve.login)

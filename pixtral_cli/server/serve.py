@@ -42,7 +42,7 @@ class ServeOptions:
     def rules(self) -> AccessRules:
         """The access rules. Raises UsageError for an address that others can reach without an API key."""
         if not self.local and not self.api_key:
-            hint = "Set one: PIXTRAL_API_KEY=… pixtral serve, or listen on 127.0.0.1"
+            hint = "Set one in PIXTRAL_API_KEY, or listen on 127.0.0.1"
             raise UsageError(f"Listening on {self.host or 'every address'} needs an API key", hint)
         own = f"[{self.host}]" if ":" in self.host else self.host
         names = {*LOOPBACK, own.lower(), *(host.lower() for host in self.allowed_hosts)}

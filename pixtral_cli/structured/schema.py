@@ -37,8 +37,10 @@ class AnswerMismatch(PixtralError):
     """An answer that is not what was asked for: not JSON, not of its schema, or without its code block."""
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str, *, files: bool = True) -> dict[str, Any]:
     """The schema in `text` or in the file that it names: a JSON schema, or the short form of `structured.shorthand`.
+
+    Without `files` no file is read.
 
     Raises UsageError, saying what is wrong and where: no such file, not JSON, no JSON schema, a `$ref` that leads out
     of it or to nothing.
@@ -48,7 +50,7 @@ def parse(text: str) -> dict[str, Any]:
         raise UsageError("The schema is empty", SCHEMA_HINT)
     if stripped[0] == "{":
         return _from_json(stripped, "The schema")
-    if "\n" not in stripped and (content := _read(stripped)) is not None:
+    if files and "\n" not in stripped and (content := _read(stripped)) is not None:
         where = f"The schema in {visible(stripped, 60)}"
         return _from_json(content, where) if content[:1] == "{" else _from_shorthand(content, where)
     return _from_shorthand(stripped, "The schema")

@@ -209,4 +209,4 @@ def test_a_busy_port_is_one_line_and_nothing_is_loaded() -> None:
         result = pixtral("serve", "--model", "demo", "--port", str(port))
     assert result.returncode == 1
     assert result.stdout == ""
-    assert result.stderr == f"pixtral: Port {port} on 127.0.0.1 is in use. Choose another: pixtral serve --port 8001\n"
+    assert result.stderr == f"pixtral: Port {port} on 127.0.0.1 is in use. Choose another with --port\n"

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import h11
 import uvicorn
@@ -43,7 +43,7 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
-        raise PixtralError(f"Port {port} on {host} {why}", "Choose another: pixtral serve --port 8001") from error
+        raise PixtralError(f"Port {port} on {host} {why}", "Choose another with --port") from error
     return listening
 
 
@@ -139,6 +139,7 @@ class HttpServer(uvicorn.Server):
         finish: float = SHUTDOWN_TIMEOUT,
         connections: int | None = None,
         tick: "Callable[[HttpServer], None] | None" = None,
+        lifespan: Literal["off", "on"] = "off",
     ) -> None:
         self._limits = ConnectionLimits(connections)
         protocol = type("Protocol", (TimedProtocol,), {"arrive": arrive, "limits": self._limits})
@@ -147,7 +148,7 @@ class HttpServer(uvicorn.Server):
                 app,
                 http=protocol,
                 ws="none",
-                lifespan="off",
+                lifespan=lifespan,
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -1,0 +1,82 @@
+"""`pixtral mcp`: the vision model as tools for agents."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixtral_cli.cli.common import options
+from pixtral_cli.cli.common.flags import EngineFlags, expand_flags
+
+KEEP_ALIVE = "10m"
+
+
+@expand_flags
+def mcp(
+    *,
+    model: options.Model = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root",
+            metavar="FOLDER",
+            show_default=False,
+            help="Files outside this folder are not read.  [default: the current one]",
+        ),
+    ] = None,
+    http: Annotated[bool, typer.Option("--http", help="Serve streamable HTTP; else stdin and stdout.")] = False,
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; others than this machine's need a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8001,
+    api_key: Annotated[
+        str | None,
+        typer.Option("--api-key", envvar="PIXTRAL_API_KEY", help="What clients must send.", show_default=False),
+    ] = None,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option("--allowed-host", help="A name clients may use. Repeat it.", show_default=False)
+    ] = None,
+    no_image_urls: Annotated[bool, typer.Option("--no-image-urls", help="Take paths and data URLs only.")] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")
+    ] = False,
+    temperature: options.Temperature = None,
+    max_tokens: options.MaxTokens = None,
+    keep_alive: options.KeepAlive = None,
+    engine: EngineFlags,
+) -> None:
+    """Offer the model's eyes to agents, by the Model Context Protocol.
+
+    Tools: look, read_text, chart_to_table, compare and crop. The model is loaded at the first question, in a process that
+    other commands use too and that ends when it was idle for --keep-alive (10m).
+    """  # fmt: skip
+    from importlib.util import find_spec
+
+    from pixtral_cli import config
+    from pixtral_cli.cli.common import engine_setup
+    from pixtral_cli.errors import UsageError
+
+    if not find_spec("mcp"):
+        raise UsageError("pixtral mcp needs one more package", "Get it: pip install 'pixtral[mcp]'")
+    folder = (root or Path()).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"--root {folder} is no folder", "Name the folder that holds the pictures")
+    settings = engine.apply(config.load(), keep_alive).override(temperature=temperature, max_tokens=max_tokens)
+    if settings.keep_alive is None and not settings.base_url and settings.engine in (None, "local"):
+        settings = settings.override(keep_alive=KEEP_ALIVE)
+    engine_setup.check_keep_alive(settings)
+    chosen, settings = engine_setup.choose_engine(model, settings)
+    from pixtral_cli.server.mcp.pictures import PictureRules
+    from pixtral_cli.server.mcp.serve import Answering, run_http, run_stdio
+    from pixtral_cli.server.serve import ServeOptions
+    from pixtral_cli.util import durations
+
+    resident = bool(settings.keep_alive and durations.parse(settings.keep_alive, "--keep-alive"))
+    sampling = engine_setup.sampling(settings, chosen.name)
+    answering = Answering(chosen.name, chosen.open, sampling, resident)
+    rules = PictureRules(folder.resolve(), allow_private, not no_image_urls)
+    if not http:
+        run_stdio(answering, rules)
+        return
+    listening = ServeOptions(host, port, api_key, allowed_host or ())
+    run_http(answering, rules, listening, lambda url: typer.echo(f"{chosen.name} looks for agents at {url}", err=True))
