@@ -45,6 +45,10 @@ class Config:
     vllm_args: str | None = None
     tensor_parallel_size: int | None = None
     pipeline_parallel_size: int | None = None
+    nodes: int | None = None
+    replicas: int | None = None
+    coordinator: str | None = None
+    join_timeout: str | None = None
     ray: str | None = None
     preview: bool | None = None
     plain: bool | None = None
@@ -201,7 +205,8 @@ DEFAULTS = {
     "model": "the best downloaded model that fits, else demo", "engine": "local", "device": "auto", "dtype": "auto",
     "quantize": "auto", "temperature": "0.35, or the model's own", "top_p": "1.0", "top_k": "0, all", "min_p": "0.0",
     "repetition_penalty": "1.0", "frequency_penalty": "0.0", "presence_penalty": "0.0", "max_tokens": "what the window leaves",
-    "tensor_parallel_size": "1", "pipeline_parallel_size": "1", "preview": "true", "plain": "false",
+    "tensor_parallel_size": "1", "pipeline_parallel_size": "1", "nodes": "1", "replicas": "1, or what the machines have room for",
+    "coordinator": "0.0.0.0:8790", "join_timeout": "10m", "preview": "true", "plain": "false",
     "thinking": "fold", "offline": "false", "no_log": "false",
 }  # fmt: skip
 

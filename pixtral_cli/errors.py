@@ -47,6 +47,10 @@ class NetworkError(PixtralError):
     status = 5
 
 
+class AnswerLost(NetworkError):
+    """Who answered was lost in the middle of the answer; asked again, another may answer."""
+
+
 class ContextError(PixtralError):
     """The prompt and the answer do not fit into the context window."""
 

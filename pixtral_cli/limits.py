@@ -24,6 +24,8 @@ RANGES: dict[str, tuple[Any, Any, str]] = {
     "max_tokens": (1, sys.maxsize, "1 or more"),
     "tensor_parallel_size": (1, sys.maxsize, "1 or more"),
     "pipeline_parallel_size": (1, sys.maxsize, "1 or more"),
+    "nodes": (1, 1000, "1 to 1000"),
+    "replicas": (1, 100, "1 to 100"),
 }
 
 # The parameters of a sampling that are settings.

@@ -1,6 +1,15 @@
 """Errors as OpenAI's API names them: status, type and code."""
 
-from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
+from pixtral_cli.errors import (
+    AnswerLost,
+    ContextError,
+    ImageError,
+    ModelError,
+    NetworkError,
+    OutOfMemory,
+    PixtralError,
+    UsageError,
+)
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
@@ -12,6 +21,7 @@ API_ERRORS: dict[type[PixtralError], tuple[int, str, str]] = {
     ContextError: (400, INVALID, "context_length_exceeded"),
     OutOfMemory: (500, SERVER, "out_of_memory"),
     ModelError: (500, SERVER, "model_error"),
+    AnswerLost: (503, SERVER, "answer_lost"),
     NetworkError: (503, SERVER, "engine_unavailable"),
     PixtralError: (500, SERVER, "internal_error"),
 }

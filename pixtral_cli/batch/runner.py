@@ -11,7 +11,8 @@ from pixtral_cli.batch.journal import Output, ResumeState
 from pixtral_cli.batch.results import Result, ResultShape, RowAnswer
 from pixtral_cli.batch.row_reader import RowOpener, RowRequest
 from pixtral_cli.chat import codeblocks
-from pixtral_cli.chat.engine import Chunk, Engine, LoadableEngine, Usage
+from pixtral_cli.chat.engine import Engine, LoadableEngine, Usage
+from pixtral_cli.chat.whole_answer import whole_answer
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
 from pixtral_cli.structured import schema
 from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map_in_order
@@ -131,14 +132,8 @@ class _Worker:
         return results.success(row, key, shape, answer, request.model)
 
     def _answer(self, request: RowRequest) -> RowAnswer:
-        pieces: list[str] = []
-        last = Chunk()
-        with self.stop.watching(self.plan.engine.stream(request.messages, request.sampling)) as stream:
-            for last in stream:
-                pieces.append(last.text)
-                self.stop.check()
-        self.stop.check()  # a cancelled answer is incomplete
-        text, reason = "".join(pieces), last.finish_reason or "stop"
+        text, last = whole_answer(self.plan.engine, request.messages, request.sampling, self.stop)
+        reason = last.finish_reason or "stop"
         value = None
         if request.sampling.schema is not None:
             value = schema.validate(text, request.sampling.schema, cut=reason == "length")

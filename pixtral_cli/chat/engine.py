@@ -222,6 +222,25 @@ class VersionedEngine(Engine, Protocol):
         ...
 
 
+@runtime_checkable
+class ReplicatedEngine(Engine, Protocol):
+    """An engine that spreads questions over replicas of the model, each of which may be lost and come back."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether any replica answers."""
+        ...
+
+    @property
+    def parallel_answers(self) -> int:
+        """How many answers at a time keep all replicas busy."""
+        ...
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each replica: `replica` (its number), `ranks`, `up`, `running`, `answers`, `restarts`."""
+        ...
+
+
 def engine_versions(engine: Engine) -> dict[str, str]:
     """The versions that an engine's server reports; empty for an engine without one. Raises NetworkError."""
     return engine.versions() if isinstance(engine, VersionedEngine) else {}

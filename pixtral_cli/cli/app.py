@@ -11,6 +11,7 @@ from pixtral_cli.cli.batch import batch
 from pixtral_cli.cli.chat import chat
 from pixtral_cli.cli.common.help import GroupedCommand
 from pixtral_cli.cli.completion import completion
+from pixtral_cli.cli.join import join
 
 app = typer.Typer(
     name="pixtral",
@@ -52,6 +53,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(evaluate.app, name="eval")
 app.command(cls=GroupedCommand)(serve.serve)
 app.command(cls=GroupedCommand)(mcp.mcp)
+app.command(cls=GroupedCommand)(join)
 app.command(cls=GroupedCommand)(serve.ps)
 app.command(cls=GroupedCommand)(serve.stop)
 app.command(cls=GroupedCommand)(serve.login)

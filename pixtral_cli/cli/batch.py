@@ -34,7 +34,11 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the firs
 Concurrency = Annotated[
     int | None,
     typer.Option(
-        "--concurrency", min=1, max=256, help="Rows asked at a time.  [default: 4; elsewhere 8]", show_default=False
+        "--concurrency",
+        min=1,
+        max=256,
+        help="Rows asked at a time.  [default: 4; vLLM: 32 a replica; elsewhere 8]",
+        show_default=False,
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the output holds and begin anew.")]

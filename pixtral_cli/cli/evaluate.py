@@ -68,7 +68,12 @@ Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="So many rows, drawn by the seed.", show_default=False)
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Draws the rows of --limit; goes to the engine too.")]
-Concurrency = Annotated[int, typer.Option("--concurrency", min=1, max=256, help="Rows asked at a time.")]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "--concurrency", min=1, max=256, help="Rows asked at a time.  [default: 1; vLLM: 32 a replica]", show_default=False
+    ),
+]  # fmt: skip
 Temperature = Annotated[float, typer.Option("--temperature", min=0, max=MAX_TEMPERATURE, help="0 is greedy.")]
 JudgeModel = Annotated[
     str | None,
@@ -106,7 +111,7 @@ def run_(
     judge_url: JudgeURL = None,
     limit: Limit = None,
     seed: Seed = 0,
-    concurrency: Concurrency = 1,
+    concurrency: Concurrency = None,
     temperature: Temperature = 0.0,
     top_p: options.TopP = None,
     max_tokens: options.MaxTokens = None,

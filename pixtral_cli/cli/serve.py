@@ -32,7 +32,16 @@ def serve(
     ] = False,
     formats: options.Formats = options.ImageFormats.common,
     queue: Annotated[int, typer.Option("--queue", min=0, max=1000, help="Requests that may wait.")] = 16,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, max=64, help="Answers computed at a time.")] = 4,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency",
+            min=1,
+            max=256,
+            help="Answers computed at a time.  [default: 4; vLLM: 32 a replica]",
+            show_default=False,
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -56,7 +65,7 @@ def serve(
         temperature=temperature, top_p=top_p, max_tokens=max_tokens
     )
     serve_options = ServeOptions(
-        host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency, queue,
+        host, port, api_key, allowed_host or (), not no_image_urls, allow_private, concurrency or 0, queue,
         formats is options.ImageFormats.all,
     )  # fmt: skip
     serve_model(model, serve_options, settings, open_page=open_page)

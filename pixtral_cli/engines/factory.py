@@ -47,6 +47,17 @@ def open_engine(
             folder, name=name, device=options.device, dtype=options.dtype, quantize=options.quantize,
             cache=options.cache, note=note,
         )  # fmt: skip
+    if options.kind == "vllm" and options.vllm and options.vllm.is_cluster:
+        from pixtral_cli.engines.vllm.cluster.engine import ClusterEngine
+
+        return ClusterEngine(
+            folder,
+            name=name or folder.name,
+            options=options.vllm,
+            device=options.device,
+            dtype=options.dtype,
+            note=note,
+        )
     if options.kind == "vllm" and options.vllm:
         from pixtral_cli.engines.vllm.engine import VllmEngine
 

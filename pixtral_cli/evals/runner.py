@@ -9,6 +9,7 @@ from random import Random
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message, assistant, user
+from pixtral_cli.chat.whole_answer import whole_answer
 from pixtral_cli.errors import ContextError, ImageError, UsageError
 from pixtral_cli.evals import run_folder
 from pixtral_cli.evals.datasets import Dataset
@@ -157,21 +158,10 @@ class _Worker:
         for follow_up in ("", *question.follow_ups):
             if follow_up:
                 history += [assistant(answers[-1]), user(follow_up)]
-            text, last = self._answer(history)
+            text, last = whole_answer(self.plan.engine, history, self.plan.sampling, self.stop)
             answers.append(text)
             lasts.append(last)
         return answers, lasts
-
-    def _answer(self, history: Sequence[Message]) -> tuple[str, Chunk]:
-        pieces: list[str] = []
-        last = Chunk()
-        with self.stop.watching(self.plan.engine.stream(history, self.plan.sampling)) as stream:
-            for chunk in stream:
-                pieces.append(chunk.text)
-                last = chunk if chunk.usage else last
-                self.stop.check()
-        self.stop.check()  # a cancelled answer is incomplete
-        return "".join(pieces), last
 
     def _marked(self, question: Question, answers: Sequence[str]) -> tuple[Mapping[str, Mark], str]:
         if self.plan.judge:

@@ -70,6 +70,7 @@ class ServiceOptions:
     window: Callable[[], int | None] = lambda: None
     alive: Callable[[], bool] = lambda: True
     deaths: Callable[[], int] = lambda: 0
+    replicas: Callable[[], list[dict[str, Any]]] = list
     status: Callable[[], dict[str, Any]] = dict
     set_keep_alive: Callable[[float], None] | None = None
     size: int = 0
@@ -284,7 +285,10 @@ class _Handlers:
         )
 
     async def health(self, request: Request) -> Response:
-        return Response(status_code=200 if self._service.alive() else 503)
+        status, replicas = 200 if self._service.alive() else 503, self._service.replicas()
+        if not replicas:
+            return Response(status_code=status)
+        return JSONResponse({"replicas": len(replicas), "up": sum(one["up"] for one in replicas)}, status)
 
     async def status(self, request: Request) -> Response:
         if not self._service.trusted:
@@ -311,7 +315,11 @@ class _Handlers:
     async def show_metrics(self, request: Request) -> Response:
         waiting = self.queue.pending - self.queue.running
         text = self._metrics.text(
-            up=self._service.alive(), deaths=self._service.deaths(), running=self.queue.running, waiting=waiting
+            up=self._service.alive(),
+            deaths=self._service.deaths(),
+            running=self.queue.running,
+            waiting=waiting,
+            replicas=self._service.replicas(),
         )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 

@@ -1,7 +1,8 @@
 """The server's counters in Prometheus' text format."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pixtral_cli.chat.engine import Chunk
 
@@ -23,6 +24,12 @@ GAUGES = {
     "engine_up": "1 when the engine answers.",
     "requests_running": "Answers being computed.",
     "requests_waiting": "Requests waiting for their turn.",
+}
+REPLICA_METRICS = {  # by the field of a replica's status
+    "up": ("replica_up", "gauge", "1 when the replica answers."),
+    "running": ("replica_requests_running", "gauge", "Answers that the replica computes."),
+    "answers": ("replica_answers_total", "counter", "Answers that the replica has finished."),
+    "restarts": ("replica_restarts_total", "counter", "Times the replica was lost and started anew."),
 }
 
 
@@ -64,10 +71,13 @@ class Metrics:
         answers = self._counts["answers_total"]
         return self._counts["answer_seconds_sum"] / answers if answers else 1.0
 
-    def text(self, *, up: bool, deaths: int, running: int, waiting: int) -> str:
+    def text(
+        self, *, up: bool, deaths: int, running: int, waiting: int, replicas: Sequence[Mapping[str, Any]] = ()
+    ) -> str:
         """The text exposition format, version 0.0.4."""
         self._counts["engine_deaths_total"] = deaths
-        return "\n".join(self._lines({"engine_up": int(up), "requests_running": running, "requests_waiting": waiting}))
+        gauges = {"engine_up": int(up), "requests_running": running, "requests_waiting": waiting}
+        return "\n".join([*self._lines(gauges), *_replica_lines(replicas), ""])
 
     def _lines(self, gauges: dict[str, int]) -> Iterator[str]:
         for name, about in COUNTERS.items():
@@ -81,4 +91,12 @@ class Metrics:
             yield f"# HELP pixtral_{name} {about}"
             yield f"# TYPE pixtral_{name} gauge"
             yield f"pixtral_{name} {gauges[name]}"
-        yield ""
+
+
+def _replica_lines(replicas: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for field, (name, kind, about) in REPLICA_METRICS.items() if replicas else ():
+        yield f"# HELP pixtral_{name} {about}"
+        yield f"# TYPE pixtral_{name} {kind}"
+        for replica in replicas:
+            ranks = " ".join(map(str, replica["ranks"]))
+            yield f'pixtral_{name}{{replica="{replica["replica"]}",ranks="{ranks}"}} {int(replica[field])}'

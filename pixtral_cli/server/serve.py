@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.engines import resident
-from pixtral_cli.errors import UsageError
+from pixtral_cli.engines.remote.client import ApiClient
+from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.server.app import ServiceOptions, create_app
 from pixtral_cli.server.http.access import LOOPBACK, AccessRules
 from pixtral_cli.server.http.listener import HttpServer, bind, serve
@@ -70,9 +72,9 @@ def run(
         _stop_idle_worker(spec, folder)
         socket = folder / f"{spec.key}-{listening.getsockname()[1]}.sock"
         client = resident.connect_client(socket, read_timeout=STATUS_TIMEOUT)
+        status = _WorkerStatus(client)
         supervisor = WorkerSupervisor(
-            lambda: resident.spawn_worker(spec, socket, attached=True, command=command),
-            lambda: resident.is_responding(client),
+            lambda: resident.spawn_worker(spec, socket, attached=True, command=command), status.is_ready
         )
         service = ServiceOptions(
             model=spec.name,
@@ -88,6 +90,7 @@ def run(
             alive=lambda: supervisor.alive,
             deaths=lambda: supervisor.deaths,
             size=sum(file.stat().st_size for file in Path(spec.folder).glob("*.safetensors")),
+            replicas=lambda: status.replicas,
         )
         app = create_app(resident.connect_engine(socket, spec.name), service)
         host = f"[{options.host}]" if ":" in options.host else options.host
@@ -100,6 +103,24 @@ def run(
             socket.unlink(missing_ok=True)  # left by a worker that was killed
         if supervisor.error:
             raise supervisor.error
+
+
+class _WorkerStatus:
+    """Asks the worker how it is, and remembers what it says of the replicas."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self.replicas: list[dict[str, Any]] = []
+        self._client = client
+
+    def is_ready(self) -> bool:
+        """Whether the worker replies and something behind it answers."""
+        try:
+            status = self._client.get("/status")
+        except PixtralError:
+            self.replicas = []
+            return False
+        self.replicas = status.get("replicas", [])
+        return bool(status.get("ready", True))
 
 
 class _StartupReporter:

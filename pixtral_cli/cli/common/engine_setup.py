@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pixtral_cli import config
-from pixtral_cli.chat.engine import Engine, LoadableEngine, Sampling
+from pixtral_cli.chat.engine import Engine, LoadableEngine, ReplicatedEngine, Sampling
 from pixtral_cli.config import Config
 from pixtral_cli.engines.options import EngineOptions
 from pixtral_cli.errors import NetworkError, UsageError
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 API = "api"
 VLLM = "vllm"
+VLLM_ANSWERS = 32  # at a time, which keep one vLLM busy
+MAX_ANSWERS = 256  # that one process asks for at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,9 @@ def open_model(
         return opened_here()
     idle = durations.parse(settings.keep_alive, "--keep-alive") if settings.keep_alive else None
     kept = resident.find_or_start_if_possible(
-        resident.model_spec(model, options, keep_alive=idle or None), config.paths().state, told
+        resident.model_spec(model, options, keep_alive=idle or None, running=vllm_answers(settings) or 4),
+        config.paths().state,
+        told,
     )
     return ResidentEngine(kept, opened_here, note, idle) if kept else opened_here()
 
@@ -121,9 +125,25 @@ def vllm_launch(settings: Config) -> "VllmOptions | None":
 
     where = config.paths()
     return VllmOptions(
-        str(where.state), str(where.cache), settings.vllm or "", settings.tensor_parallel_size or 1,
-        settings.pipeline_parallel_size or 1, settings.ray or "", parse_arguments(settings.vllm_args or ""),
+        str(where.state), str(where.cache), settings.vllm or "", settings.tensor_parallel_size or 0,
+        settings.pipeline_parallel_size or 0, settings.ray or "", parse_arguments(settings.vllm_args or ""),
+        settings.nodes or 1, settings.replicas or 0, settings.coordinator or "",
+        durations.parse(settings.join_timeout or "10m", "--join-timeout"),
     )  # fmt: skip
+
+
+def parallel_answers(engine: Engine, settings: Config, usual: int) -> int:
+    """How many answers to ask a loaded engine for at a time: `usual`, but of vLLM what keeps every replica busy."""
+    if isinstance(engine, ReplicatedEngine):
+        return min(engine.parallel_answers, MAX_ANSWERS)
+    return vllm_answers(settings) or usual
+
+
+def vllm_answers(settings: Config) -> int:
+    """How many answers at a time keep vLLM busy, as far as the settings tell; 0 when another engine is to answer."""
+    if settings.engine != VLLM or settings.base_url:
+        return 0
+    return min(VLLM_ANSWERS * max(settings.replicas or 1, settings.nodes or 1), MAX_ANSWERS)
 
 
 def open_with_spinner(chosen: EngineChoice, out: "Output") -> Engine:

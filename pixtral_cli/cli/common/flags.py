@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-VLLM_FLAGS = ("tensor_parallel_size", "pipeline_parallel_size", "ray", "vllm_args")
+VLLM_FLAGS = (
+    "tensor_parallel_size", "pipeline_parallel_size", "nodes", "replicas", "coordinator", "join_timeout", "ray", "vllm_args",
+)  # fmt: skip
 LOCAL_FLAGS = ("keep_alive", "device", "dtype", "quantize")
 
 
@@ -76,6 +78,10 @@ class LocalEngineFlags(FlagGroup):
     quantize: options.Quantize = None
     tensor_parallel_size: options.TensorParallel = None
     pipeline_parallel_size: options.PipelineParallel = None
+    nodes: options.Nodes = None
+    replicas: options.Replicas = None
+    coordinator: options.CoordinatorAddress = None
+    join_timeout: options.JoinTimeout = None
     ray: options.Ray = None
     vllm_args: options.VllmArgs = None
 

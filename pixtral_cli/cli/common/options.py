@@ -220,4 +220,17 @@ PipelineParallel = Annotated[
     int | None, _option(VLLM, "--pipeline-parallel-size", min=1, metavar="N", help="Stages, each with its layers.")
 ]
 Ray = Annotated[str | None, _option(VLLM, "--ray", metavar="ADDRESS", help="Spread over this Ray cluster; auto.")]
+Nodes = Annotated[
+    int | None, _option(VLLM, "--nodes", min=1, max=1000, metavar="N", help="Machines; the others type pixtral join.")
+]
+Replicas = Annotated[
+    int | None, _option(VLLM, "--replicas", min=1, max=100, metavar="N", help="Copies that share the questions.")
+]
+CoordinatorAddress = Annotated[
+    str | None,
+    _option(VLLM, "--coordinator", metavar="HOST:PORT", help="Where machines join.  [default: 0.0.0.0:8790]"),
+]
+JoinTimeout = Annotated[
+    str | None, _option(VLLM, "--join-timeout", metavar="DURATION", help="Wait so long for machines.  [default: 10m]")
+]
 VllmArgs = Annotated[str | None, _option(VLLM, "--vllm-args", metavar="ARGS", help="More arguments, quoted as one.")]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -72,10 +72,10 @@ class Job:
     open: RowOpener
     model: str
     settings: str
-    concurrency: int
+    concurrency: Callable[[Engine], int]
 
     def plan(self, engine: Engine) -> BatchPlan:
-        return BatchPlan(self.open, engine, self.model, self.settings, self.concurrency, screen.dumps)
+        return BatchPlan(self.open, engine, self.model, self.settings, self.concurrency(engine), screen.dumps)
 
 
 def check(request: BatchRequest) -> None:
@@ -240,10 +240,11 @@ def _build_job(request: BatchRequest, chosen: EngineChoice, settings: Config) ->
         request.allow_private, bool(settings.offline), extract or "", request.all_formats,
     )  # fmt: skip
     is_local = not settings.base_url and settings.engine in (None, "local")
+    usual = LOCAL_CONCURRENCY if is_local else REMOTE_CONCURRENCY
     digest = _digest(chosen.name, sampling, settings.system, question, extract)
     return Job(
         source, count, reader.picture if request.patterns else reader.line, chosen.name, digest,
-        request.concurrency or (LOCAL_CONCURRENCY if is_local else REMOTE_CONCURRENCY),
+        lambda engine: request.concurrency or engine_setup.parallel_answers(engine, settings, usual),
     )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class EvalRequest:
     judge_url: str | None
     limit: int | None
     seed: int
-    concurrency: int
+    concurrency: int | None
     temperature: float
     top_p: float | None
     max_tokens: int | None
@@ -60,7 +60,7 @@ def run(request: EvalRequest, settings: Config) -> None:
         if runner.remaining_rows(plan, folder):
             engine_setup.load_with_spinner(opened, out)  # before the first row, whose time is measured
             folder = _note_changed_versions(folder, folder.ran_with(setup.current_versions(plan)), out)
-        _run_and_report(plan, folder, request.concurrency, out)
+        _run_and_report(plan, folder, request.concurrency or engine_setup.parallel_answers(opened, settings, 1), out)
     if not request.quiet:
         name = request.output or folder.folder.name
         typer.echo(f"Recorded in {folder.folder}; with pictures: pixtral eval show {name}", err=True)
@@ -125,5 +125,8 @@ def _vllm_settings(settings: Config) -> dict[str, Any]:
     started = engine_setup.vllm_launch(settings)
     if started is None:
         return {}
-    sizes = {"tensor_parallel_size": started.tensor_parallel, "pipeline_parallel_size": started.pipeline_parallel}
+    sizes = {
+        "tensor_parallel_size": started.tensor_parallel or 1,
+        "pipeline_parallel_size": started.pipeline_parallel or 1,
+    }
     return {**sizes, "vllm_args": list(started.arguments)}

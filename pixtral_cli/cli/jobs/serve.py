@@ -2,6 +2,7 @@
 
 import sys
 import webbrowser
+from dataclasses import replace
 
 import typer
 
@@ -13,14 +14,21 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.server.serve import ServeOptions, run
 from pixtral_cli.terminal.output.progress_line import ProgressLine
 
+DEFAULT_CONCURRENCY = 4
+
 
 def serve_model(name: str | None, options: ServeOptions, settings: Config, *, open_page: bool) -> None:
-    """Serve the model of that name until a signal. `open_page`: open the page in a browser once the model is loaded."""
+    """Serve the model of that name until a signal. `open_page`: open the page in a browser once the model is loaded.
+
+    Without `options.running` the engine decides how many answers are computed at a time.
+    """
     model, settings = engine_setup.choose_model(name, settings)
     if settings.engine not in (None, "local", engine_setup.VLLM):
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
     if model.note:
         typer.echo(model.note, err=True)
+    if not options.running:
+        options = replace(options, running=engine_setup.vllm_answers(settings) or DEFAULT_CONCURRENCY)
     progress = ProgressLine(sys.stderr, plain=bool(settings.plain))
 
     def loading(percent: int, seconds: float, doing: str) -> None:

@@ -203,8 +203,12 @@ class RemoteEngine:
     def _url(self, image: Image) -> str:
         url = self._urls.get(image.key)
         if url is None:
-            url = self._urls[image.key] = wire_format.encode_resized(image)
+            url = self._urls[image.key] = self._encode(image)
         return url
+
+    def _encode(self, image: Image) -> str:
+        """The data URL of an image for this server."""
+        return wire_format.encode_resized(image)
 
     def _drop_other_images(self, messages: Sequence[Message]) -> None:
         """Keep the encoded images of this conversation only."""

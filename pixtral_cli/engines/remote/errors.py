@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pixtral_cli.errors import (
+    AnswerLost,
     ContextError,
     ImageError,
     ModelError,
@@ -22,6 +23,7 @@ ERROR_CODES: dict[str, type[PixtralError]] = {
     "out_of_memory": OutOfMemory,
     "model_error": ModelError,
     "internal_error": PixtralError,
+    "answer_lost": AnswerLost,
 }
 
 
@@ -29,13 +31,15 @@ ERROR_CODES: dict[str, type[PixtralError]] = {
 class Endpoint:
     """The address of an API and its key. With `socket` it is reached through that Unix socket.
 
-    `program`: what listens on the socket, when it is not pixtral.
+    `program`: what listens there, when it is not pixtral. `started_by_us`: this process has started it, perhaps on
+    another machine of a private network.
     """
 
     base_url: str
     key: str | None = field(default=None, repr=False)
     socket: Path | None = None
     program: str = ""
+    started_by_us: bool = False
 
     @property
     def root(self) -> str:
@@ -53,8 +57,8 @@ class Endpoint:
 
     @property
     def is_local(self) -> bool:
-        """Whether it runs on this machine."""
-        return self.socket is not None or self.host in ("localhost", "127.0.0.1", "::1")
+        """Whether it runs on this machine, or is ours on another."""
+        return self.socket is not None or self.started_by_us or self.host in ("localhost", "127.0.0.1", "::1")
 
     @property
     def is_secure(self) -> bool:

@@ -4,7 +4,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,10 @@ VLLM_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 STRUCTURED_OUTPUTS = (
     '{"backend": "guidance", "disable_any_whitespace": true}'  # else a model may write line breaks without end
 )
-RESERVED_FLAGS = ("--uds", "--host", "--port", "--api-key", "--served-model-name", "--model")
+RESERVED_FLAGS = (
+    "--uds", "--host", "--port", "--api-key", "--served-model-name", "--model", "--nnodes", "--node-rank", "--headless",
+    "--master-addr", "--master-port",
+)  # fmt: skip
 INSTALL_HINT = "Install it: pip install 'pixtral[vllm]', or name one: PIXTRAL_VLLM=/path/to/vllm"
 
 
@@ -22,16 +25,26 @@ INSTALL_HINT = "Install it: pip install 'pixtral[vllm]', or name one: PIXTRAL_VL
 class VllmOptions:
     """Options of vLLM: its executable, parallelism over GPUs and machines, extra arguments.
 
-    `state` is the folder for its logs, `cache` the one for prepared checkpoints.
+    `state` is the folder for its logs, `cache` the one for prepared checkpoints. Sizes of 0 were not given. With `nodes`
+    machines, others join at the address `coordinator` within `join_timeout` seconds.
     """
 
     state: str
     cache: str
     executable: str = ""
-    tensor_parallel: int = 1
-    pipeline_parallel: int = 1
+    tensor_parallel: int = 0
+    pipeline_parallel: int = 0
     ray: str = ""
     arguments: tuple[str, ...] = ()
+    nodes: int = 1
+    replicas: int = 0
+    coordinator: str = ""
+    join_timeout: float = 600.0
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether more than one vLLM is to be started."""
+        return self.nodes > 1 or self.replicas > 1
 
 
 def parse_arguments(text: str) -> tuple[str, ...]:
@@ -63,12 +76,12 @@ def find_executable(executable: str, env: Mapping[str, str] = os.environ) -> str
     return path
 
 
-def build_command(options: VllmOptions, folder: Path, name: str, dtype: str, socket: Path) -> list[str]:
-    """The command line that serves a checkpoint in mistral format on a Unix socket."""
+def build_command(options: VllmOptions, folder: Path, name: str, dtype: str, listen: Sequence[str]) -> list[str]:
+    """The command line that serves a checkpoint in mistral format; `listen` are the flags that say where."""
     words = [
         find_executable(options.executable), "serve", str(folder),
         "--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral",
-        "--generation-config", "vllm", "--served-model-name", name, "--uds", str(socket),
+        "--generation-config", "vllm", "--served-model-name", name, *listen,
         "--enable-prompt-tokens-details", "--disable-uvicorn-access-log", "--structured-outputs-config", STRUCTURED_OUTPUTS,
     ]  # fmt: skip
     if dtype != "auto":

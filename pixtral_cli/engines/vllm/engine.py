@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
@@ -34,6 +35,7 @@ MAX_LOG_SILENCE = 900.0  # seconds without a new line in the log after which a s
 EXIT_TIMEOUT = 15.0  # seconds in which a vLLM that breaks off an answer exits
 POLL_INTERVAL = 0.2
 DEVICES = ("auto", "cuda")
+MAX_PIXELS = 1 << 21  # that are sent as they are, for vLLM itself to resize
 
 
 class VllmEngine(RemoteEngine):
@@ -49,14 +51,10 @@ class VllmEngine(RemoteEngine):
         dtype: str = "auto",
         max_silence: float = MAX_LOG_SILENCE,
     ) -> None:
-        if device not in DEVICES:
-            raise UsageError(
-                f"vLLM chooses its devices itself, not --device {device}", "Name GPUs: CUDA_VISIBLE_DEVICES"
-            )
+        check_device(device)
         socket = resident.socket_folder(Path(options.state)) / f"{os.getpid()}-{secrets.token_hex(4)}.vllm"
         self._endpoint = Endpoint("http://localhost/v1", secrets.token_urlsafe(32), socket, "vLLM")
         super().__init__(ApiClient(self._endpoint, read_timeout=None), name)
-        self._encode = self._encode_exact
         self._counter = LocalEngine(folder, name=name)
         self._options, self._dtype, self._max_silence = options, dtype, max_silence
         self._lock = threading.Lock()
@@ -111,6 +109,9 @@ class VllmEngine(RemoteEngine):
                 self._process, self._stopping = None, self._process
                 raise
 
+    def _encode(self, image: Image) -> str:
+        return encode_exact(image, self._counter)
+
     def _folder(self) -> Path:
         """The folder that vLLM is to load. With Ray the checkpoint itself, the only one at the same path on every machine."""
         folder = self._counter.folder
@@ -156,7 +157,7 @@ class VllmEngine(RemoteEngine):
         cost = self._checked_cost(messages, sampling)  # its window may be smaller than the checkpoint's
         with self._explain_exit(request):
             for chunk in super()._answer(messages, sampling, request):
-                yield _with_local_counts(chunk, cost.image_tokens, waited)
+                yield with_local_counts(chunk, cost.image_tokens, waited)
 
     def _checked_cost(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
         """The cost of the prompt. Raises ContextError when prompt and answer do not fit the window."""
@@ -180,34 +181,53 @@ class VllmEngine(RemoteEngine):
                 raise
             raise process.failure() from error
 
-    def _encode_exact(self, image: Image) -> str:
-        """A lossless data URL of the pixels that the local engine would resize."""
-        grid = self._counter.tokenizer.grid
-        needed = grid(image.size)
-        pixels = image.pixels(at_least=(needed.width, needed.height))
-        if grid(pixels.size) != needed:
-            pixels = image.pixels()
-        file = io.BytesIO()
-        pixels.save(file, "PNG", compress_level=1)
-        return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
-
     def close(self) -> None:
         """Stop vLLM, also while it starts. After a signal its end is not waited for."""
         self._closing.set()
         with self._lock:
             if self._process:
-                (self._process.request_stop if _is_exit_signal(sys.exception()) else self._process.stop)()
+                (self._process.request_stop if is_exit_signal(sys.exception()) else self._process.stop)()
         super().close()
 
 
-def _is_exit_signal(error: BaseException | None) -> bool:
+def check_device(device: str) -> None:
+    """Raises UsageError for a device that vLLM cannot be told."""
+    if device not in DEVICES:
+        raise UsageError(f"vLLM chooses its devices itself, not --device {device}", "Name GPUs: CUDA_VISIBLE_DEVICES")
+
+
+def is_exit_signal(error: BaseException | None) -> bool:
     """Whether it is Ctrl-C or a signal that ends the program."""
     return error is not None and not isinstance(error, Exception | GeneratorExit)
 
 
-def _with_local_counts(chunk: Chunk, image_tokens: int, waited: float) -> Chunk:
+def with_local_counts(chunk: Chunk, image_tokens: int, waited: float) -> Chunk:
     """The last chunk with the image tokens, which vLLM does not report, and the seconds that were waited for its start."""
     if not chunk.usage or not chunk.timings:
         return chunk
     timings = replace(chunk.timings, load=waited, total=chunk.timings.total + waited)
     return replace(chunk, usage=replace(chunk.usage, image_tokens=image_tokens), timings=timings)
+
+
+def encode_exact(image: Image, counter: LocalEngine) -> str:
+    """A lossless data URL of the pixels that the local engine would resize; of a far larger image, of what comes of that."""
+    grid = counter.tokenizer.grid
+    needed = grid(image.size)
+    pixels = image.pixels(at_least=(needed.width, needed.height))
+    if grid(pixels.size) != needed:
+        pixels = image.pixels()
+    if pixels.width * pixels.height > max(MAX_PIXELS, needed.width * needed.height):
+        pixels = _resized(pixels, (needed.width, needed.height))
+    file = io.BytesIO()
+    pixels.save(file, "PNG", compress_level=1)
+    return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
+
+
+def _resized(pixels: Any, size: tuple[int, int]) -> Any:
+    """The image in this size by mistral_common's interpolation, rounded to whole levels."""
+    import cv2
+    import numpy as np
+    from PIL import Image as Pillow
+
+    resized = cv2.resize(np.asarray(pixels, dtype=np.float32), size, interpolation=cv2.INTER_CUBIC)
+    return Pillow.fromarray(np.clip(np.rint(resized), 0, 255).astype(np.uint8))

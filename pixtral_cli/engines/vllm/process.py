@@ -90,9 +90,14 @@ def start_vllm(options: VllmOptions, folder: Path, name: str, dtype: str, at: En
     Raises UsageError when there is none, PixtralError when it cannot be started.
     """
     assert at.socket and at.key
-    words = build_command(options, folder, name, dtype, at.socket)
+    words = build_command(options, folder, name, dtype, ("--uds", str(at.socket)))
+    return launch(options, words, build_environment(options, at.key), at.socket)
+
+
+def launch(options: VllmOptions, words: list[str], env: dict[str, str], socket: Path) -> VllmProcess:
+    """Start this command line; `socket` is removed at its end. Raises PixtralError when it cannot be started."""
     try:
-        return VllmProcess(words, build_environment(options, at.key), at.socket, _new_log(Path(options.state) / "vllm"))
+        return VllmProcess(words, env, socket, _new_log(Path(options.state) / "vllm"))
     except OSError as error:
         raise PixtralError(f"vLLM cannot be started: {error.strerror}", f"Try it: {words[0]} --version") from error
 

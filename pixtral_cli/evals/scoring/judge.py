@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.message import Message, Part, system
+from pixtral_cli.chat.whole_answer import whole_answer
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.evals.task import Question
 from pixtral_cli.util.parallel import Cancellation
@@ -31,9 +32,7 @@ class Judge:
         """The rating of the last answer, and what the judge wrote. Raises NoRating, the engine's errors, Stopped."""
         shown = (system(self.instructions), Message("user", tuple(judge_prompt(question, answers))))
         for _ in range(MAX_TRIES):
-            with stop.watching(self.engine.stream(shown, GREEDY)) as chunks:
-                verdict = "".join(chunk.text for chunk in chunks)
-            stop.check()  # a cancelled verdict is incomplete
+            verdict, _ = whole_answer(self.engine, shown, GREEDY, stop)
             score = parse_rating(verdict)
             if score is not None and 1 <= score <= self.best:
                 return score, verdict

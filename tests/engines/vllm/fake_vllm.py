@@ -1,6 +1,7 @@
 """A program that looks like `vllm` from outside: it writes such logs, answers so, and fails as vLLM does.
 
-FAKE_VLLM says how: "" well, or the name of a way below. FAKE_VLLM_TOLD is a file that learns how it was called.
+FAKE_VLLM says how: "" well, or the name of a way below. FAKE_VLLM_TOLD is a file that learns how it was called, or a
+folder that gets a file for each process. FAKE_VLLM_VERSION is what --version says.
 """
 
 import json
@@ -15,6 +16,10 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+TOLD_VARIABLES = (
+    "RAY_ADDRESS", "VLLM_API_KEY", "HF_HUB_OFFLINE", "VLLM_HOST_IP", "GLOO_SOCKET_IFNAME", "CUDA_VISIBLE_DEVICES",
+    "VLLM_CPU_OMP_THREADS_BIND",
+)  # fmt: skip
 LINE = "(EngineCore pid=7) {} 11-23 14:02:18 [core.py:1] {}"
 PHASES = (
     "vLLM API server version 0.32.0",
@@ -54,6 +59,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for word in answer(asked).split():
             self._event({"choices": [{"delta": {"content": f"{word} "}, "finish_reason": None}]})
+            if "wait" in json.dumps(asked["messages"]):
+                wait()
             if HOW == "crash":
                 log("ERROR", *OOM)
                 os._exit(1)
@@ -88,8 +95,18 @@ def answer(asked: Any) -> str:
     return f"{asked['model']} sees {images} pictures, schema: {schema}"
 
 
+class TcpServer(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
 def serve() -> None:
-    with socketserver.ThreadingUnixStreamServer(option("--uds"), Handler) as server:
+    if "--headless" in sys.argv:
+        threading.Event().wait()
+    if path := option("--uds"):
+        with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
+            server.serve_forever()
+    with TcpServer((option("--host"), int(option("--port"))), Handler) as server:
         server.serve_forever()
 
 
@@ -167,10 +184,14 @@ def tell(file: Path, text: str) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--version"]:
+        print(os.environ.get("FAKE_VLLM_VERSION", "0.32.0"))
+        return
     worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     told = {"argv": sys.argv[1:], "pid": os.getpid(), "worker": worker.pid, "group": os.getpgrp()}
-    told["env"] = {name: os.environ.get(name) for name in ("RAY_ADDRESS", "VLLM_API_KEY", "HF_HUB_OFFLINE")}
-    tell(Path(os.environ["FAKE_VLLM_TOLD"]), json.dumps(told))
+    told["env"] = {name: os.environ.get(name) for name in TOLD_VARIABLES}
+    file = Path(os.environ["FAKE_VLLM_TOLD"])
+    tell(file / f"{os.getpid()}.json" if file.is_dir() else file, json.dumps(told))
     if HOW != "mute":
         log("INFO", *PHASES)
     WAYS[HOW]()

@@ -1,18 +1,23 @@
 """`--engine vllm` over a program that looks like vLLM: started, watched, talked to and ended, whatever happens."""
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx2
+import numpy as np
 import pytest
+from PIL import Image
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Sampling
@@ -21,7 +26,7 @@ from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
 from pixtral_cli.engines.vllm.command import VllmOptions, build_environment, find_executable, parse_arguments
-from pixtral_cli.engines.vllm.engine import VllmEngine
+from pixtral_cli.engines.vllm.engine import VllmEngine, encode_exact
 from pixtral_cli.errors import ContextError, NetworkError, OutOfMemory, PixtralError, UsageError
 from pixtral_cli.images.image import load as load_image
 from pixtral_cli.models.names import demo_folder
@@ -510,3 +515,23 @@ def test_a_long_prompt_is_refused_without_starting_it(vllm: Called, tmp_path: Pa
     with pytest.raises(ContextError):
         words(answering, user("word " * 200_000))
     assert not (tmp_path / "told.json").exists()
+
+
+def test_pixels_travel_as_they_are_or_in_the_size_that_the_model_sees(tmp_path: Path) -> None:
+    counter = LocalEngine(demo_folder())
+    rng = np.random.default_rng(3)
+    grid = counter.tokenizer.grid
+    for size in ((90, 60), (1500, 2000)):
+        file = tmp_path / f"{size[0]}.png"
+        pixels = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+        pixels.save(file)
+        sent = encode_exact(load_image(str(file)), counter).partition(",")[2]
+        received = Image.open(io.BytesIO(b64decode(sent)))
+        needed = grid(size)
+        assert grid(received.size) == needed
+        assert received.size == (size if size == (90, 60) else (needed.width, needed.height))
+        if size == (90, 60):
+            assert (np.asarray(received) == np.asarray(pixels)).all()
+        else:
+            seen = cv2.resize(np.asarray(pixels, np.float32), received.size, interpolation=cv2.INTER_CUBIC)
+            assert np.abs(np.asarray(received, np.float32) - np.clip(seen, 0, 255)).max() <= 0.5

@@ -1,0 +1,331 @@
+"""The engine of several vLLMs: waits for the machines, starts the replicas, sends each question to the least busy one."""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pixtral_cli.chat.engine import Chunk, Cost, Sampling
+from pixtral_cli.chat.message import Message
+from pixtral_cli.engines import resident
+from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
+from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
+from pixtral_cli.engines.vllm.cluster.arrangement import ModelShape, Parallelism, arrange, check_request
+from pixtral_cli.engines.vllm.cluster.coordinator import Coordinator
+from pixtral_cli.engines.vllm.cluster.machine import describe
+from pixtral_cli.engines.vllm.cluster.membership import Membership, missing_error
+from pixtral_cli.engines.vllm.cluster.network import join_address, parse_address, primary_address
+from pixtral_cli.engines.vllm.cluster.node import Node
+from pixtral_cli.engines.vllm.cluster.replicas import API_PORTS, MAX_REPLICAS, Launch, Replicas
+from pixtral_cli.engines.vllm.command import VllmOptions, find_executable
+from pixtral_cli.engines.vllm.engine import check_device, encode_exact, is_exit_signal, with_local_counts
+from pixtral_cli.errors import AnswerLost, NetworkError, UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.models import names
+from pixtral_cli.structured.schema import with_schema_prompt
+
+TOKEN_VARIABLE = "PIXTRAL_JOIN_TOKEN"
+ANY_ADDRESS = "0.0.0.0"
+MISSING_NOTE_AFTER = 30.0  # seconds after which whoever has not joined is named
+MAX_WAIT = 900.0  # seconds that a question waits for a replica
+EXIT_TIMEOUT = 15.0  # seconds in which it is known that a replica that breaks off an answer is lost
+MAX_TRIES = 3  # replicas that are asked when the answer has not begun
+POLL_INTERVAL = 0.2
+END_TIMEOUT, HASTY_END_TIMEOUT = 5.0, 1.5  # seconds in which the other machines hear that all ends
+PARALLEL_ANSWERS = 32  # answers at a time that keep one vLLM busy
+
+
+class ClusterEngine:
+    """An `Engine` over several vLLMs, which the first question starts and `close` stops. See also `LoadableEngine`.
+
+    `note` is told a line for each event. Raises UsageError at once for what no machines can do.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        options: VllmOptions,
+        device: str = "auto",
+        dtype: str = "auto",
+        note: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        check_device(device)
+        self.model = name
+        self._options, self._dtype, self._note = options, dtype, note
+        if options.ray:
+            raise UsageError(
+                "--ray spreads over a Ray cluster, --nodes and --replicas over machines that join", "Use one"
+            )
+        self._wanted = Parallelism(options.nodes, options.replicas, options.tensor_parallel, options.pipeline_parallel)
+        self._shape = ModelShape.of(folder)
+        check_request(self._wanted, self._shape)
+        self._host, self._port = parse_address(options.coordinator, ANY_ADDRESS)
+        if self._port + API_PORTS + MAX_REPLICAS > 65535:
+            raise UsageError(f"Port {self._port} leaves no room for the ports after it", "Choose one below 65000")
+        if options.replicas > MAX_REPLICAS:
+            raise UsageError(f"{options.replicas} replicas are more than {MAX_REPLICAS}", "Lower --replicas")
+        self._counter = LocalEngine(folder, name=name)
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._coordinator: Coordinator | None = None
+        self._membership: Membership | None = None
+        self._node: Node | None = None
+        self._replicas: Replicas | None = None
+        self._started = False
+        self._preparing = ""
+
+    # Loading
+
+    @property
+    def doing(self) -> str:
+        """See `LoadableEngine`."""
+        return self._replicas.doing if self._replicas else self._preparing
+
+    @property
+    def loaded(self) -> float:
+        """See `LoadableEngine`."""
+        states = self._replicas.states if self._replicas else []
+        return min((1.0 if state.up else state.loaded for state in states), default=0.0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether any replica answers."""
+        return self._replicas is not None and self._replicas.any_up
+
+    @property
+    def parallel_answers(self) -> int:
+        """How many answers at a time keep all replicas busy."""
+        return PARALLEL_ANSWERS * len(self._replicas.states) if self._replicas else PARALLEL_ANSWERS
+
+    def status(self) -> list[dict[str, Any]]:
+        """Each replica's state."""
+        return self._replicas.status() if self._replicas else []
+
+    def load(self, check: Callable[[], None] = lambda: None) -> None:
+        """Wait for the machines, start all replicas and wait until they answer; `check` is called often and may raise.
+
+        Raises what keeps it from that, as UsageError, ModelError, OutOfMemory, NetworkError or PixtralError.
+        """
+        with self._lock:
+            if self._started:
+                return
+            try:
+                self._start(check)
+                self._started = True
+            except BaseException as error:
+                self._stop(hasty=is_exit_signal(error))
+                raise
+
+    def _start(self, check: Callable[[], None]) -> None:
+        options = self._options
+        cache = Path(options.cache)
+        machine = describe(self._counter.folder, find_executable(options.executable), cache, self._prepare)
+        membership = self._membership = Membership(machine, options.nodes, self._note)
+        if options.nodes > 1:
+            self._gather(membership, check)
+        machines = [membership.first, *(member.machine for member in membership.members().values())]
+        arrangement = arrange(machines, self._wanted, self._shape)
+        if len(arrangement) > MAX_REPLICAS:
+            raise UsageError(f"{len(arrangement)} replicas are more than {MAX_REPLICAS}", "Lower --replicas")
+        sockets = resident.socket_folder(Path(options.state))
+        node = self._node = Node(
+            self._counter.folder, self.model, self._counter.params.context_window, options, membership.first, sockets
+        )
+        launch = Launch(self.model, self._dtype, options.arguments, self._port)
+        replicas = self._replicas = Replicas(arrangement, membership, node, launch, self._note)
+        replicas.start()
+        while not replicas.all_up:
+            check()
+            if replicas.error:
+                raise replicas.error
+            if self._closing.wait(POLL_INTERVAL):
+                raise NetworkError("vLLM is no longer wanted")
+
+    def _prepare(self, doing: str) -> None:
+        self._preparing = doing
+
+    def _gather(self, membership: Membership, check: Callable[[], None]) -> None:
+        """Listen, say what is to be typed on the other machines, and wait until all have joined."""
+        token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(16)
+        coordinator = self._coordinator = Coordinator(
+            self._host, self._port, token, membership, self._about(membership)
+        )
+        shown = os.environ.get(TOKEN_VARIABLE) is None
+        host = primary_address() if self._host in (ANY_ADDRESS, "::") else self._host
+        place = join_address(host, coordinator.port)
+        for rank in range(1, membership.nodes):
+            secret = f" --token {token}" if shown else ""
+            self._note(f"On machine {rank + 1} of {membership.nodes}: pixtral join {place} --rank {rank}{secret}")
+        began, told = time.monotonic(), False
+        while missing := membership.missing():
+            check()
+            self._preparing = f"waiting for rank {', '.join(map(str, missing))} to join"
+            waited = time.monotonic() - began
+            membership.lose_silent()
+            if waited > self._options.join_timeout:
+                raise missing_error(membership, self._options.join_timeout)
+            if waited > MISSING_NOTE_AFTER and not told:
+                told = True
+                self._note(f"Not there after {waited:.0f} s: rank {', '.join(map(str, missing))}. Is pixtral join typed there,"
+                           f" and TCP port {coordinator.port} of this machine open to it?")  # fmt: skip
+            if self._closing.wait(POLL_INTERVAL):
+                raise NetworkError("vLLM is no longer wanted")
+
+    def _about(self, membership: Membership) -> dict[str, Any]:
+        """What a machine is told before it joins: the model, where it is from, and whose it is."""
+        folder = self._counter.folder
+        repo = names.repo_of(folder)
+        return {
+            "name": self.model, "folder": str(folder.resolve()), "repo": repo, "revision": names.revision_of(folder),
+            "window": self._counter.params.context_window, "versions": dict(membership.first.versions),
+            "nodes": membership.nodes, "host": socket.gethostname(),
+        }  # fmt: skip
+
+    # Answering
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        """See `Engine`. The checkpoint's own tokenizer counts."""
+        cost = self._counter.measure(messages)
+        windows = [state.window for state in (self._replicas.states if self._replicas else []) if state.window]
+        return replace(cost, context_window=min(windows, default=cost.context_window))
+
+    def versions(self) -> dict[str, str]:
+        """vLLM's version, once it runs; the same on all machines."""
+        if not self._membership or not self._started:
+            return {}
+        return {"vllm": self._membership.first.versions.get("vllm", "")}
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
+        """See `Engine`. Any thread may close an answer."""
+        request = _RoutedRequest()
+        return AnswerStream(self._answer(messages, sampling, request), request)
+
+    def _answer(
+        self, messages: Sequence[Message], sampling: Sampling, request: "_RoutedRequest"
+    ) -> Generator[Chunk, None, None]:
+        began = time.monotonic()
+        self._checked_cost(messages, sampling)
+        self.load()
+        waited = time.monotonic() - began
+        cost = self._checked_cost(messages, sampling)  # its window may be smaller than the checkpoint's
+        for left in reversed(range(MAX_TRIES)):
+            try:
+                for chunk in self._answer_of_one(messages, sampling, request):
+                    yield with_local_counts(chunk, cost.image_tokens, waited)
+                return
+            except _NotBegun as lost:
+                if not left or request.cancelled.is_set():
+                    raise lost.error from lost
+
+    def _answer_of_one(
+        self, messages: Sequence[Message], sampling: Sampling, request: "_RoutedRequest"
+    ) -> Generator[Chunk, None, None]:
+        """The answer of one replica. Raises _NotBegun when it is lost before the answer, AnswerLost when in the middle."""
+        replicas = self._replicas
+        assert replicas
+        inner = request.next_route()
+        state, client = replicas.acquire(inner, _conversation_key(messages), MAX_WAIT)
+        begun = answered = False
+        try:
+            for chunk in _ReplicaEngine(client, self.model, self._counter).answer(messages, sampling, inner):
+                begun = begun or bool(chunk.text)
+                answered = chunk.finish_reason is not None
+                yield chunk
+        except NetworkError as error:
+            if request.cancelled.is_set():
+                raise
+            why = replicas.lost_within(state, client, EXIT_TIMEOUT)
+            if not why or self._closing.is_set():
+                raise
+            number = state.replica.number
+            lost = AnswerLost(f"Replica {number} was lost in the middle of the answer: {why}", "Ask again")
+            raise (lost if begun else _NotBegun(lost)) from error
+        finally:
+            replicas.release(state, inner, answered=answered)
+
+    def _checked_cost(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
+        """The cost of the prompt. Raises ContextError when prompt and answer do not fit the window."""
+        cost = self.measure(with_schema_prompt(messages, sampling.schema))
+        cost.check_fits(sampling.max_tokens)
+        return cost
+
+    # End
+
+    def close(self) -> None:
+        """Stop all vLLMs on all machines, also while they start. After a signal their end is not waited for."""
+        self._closing.set()
+        with self._lock:
+            self._stop(hasty=is_exit_signal(sys.exception()))
+
+    def _stop(self, *, hasty: bool) -> None:
+        if self._replicas:
+            self._replicas.close()
+        if self._node:
+            self._node.request_stop()
+        if self._membership:
+            self._membership.end(HASTY_END_TIMEOUT if hasty else END_TIMEOUT)
+        if self._coordinator:
+            self._coordinator.close()
+        if self._node and not hasty:
+            self._node.stop()
+        self._replicas = self._node = self._membership = self._coordinator = None
+
+
+class _RoutedRequest(CancellableRequest):
+    """An answer's request; cancelling it cancels the one to the replica that is asked just now."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inner: CancellableRequest | None = None
+
+    def next_route(self) -> CancellableRequest:
+        self._inner = CancellableRequest()
+        return self._inner
+
+    def cancel(self) -> None:
+        super().cancel()
+        if self._inner:
+            self._inner.cancel()
+
+
+class _NotBegun(Exception):
+    """A replica was lost before the answer had begun: another one may be asked."""
+
+    def __init__(self, error: AnswerLost) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _ReplicaEngine(RemoteEngine):
+    """One answer by one replica."""
+
+    def __init__(self, client: ApiClient, model: str, counter: LocalEngine) -> None:
+        super().__init__(client, model)
+        self._counter = counter
+
+    def _encode(self, image: Image) -> str:
+        return encode_exact(image, self._counter)
+
+    def answer(
+        self, messages: Sequence[Message], sampling: Sampling, request: CancellableRequest
+    ) -> Generator[Chunk, None, None]:
+        answer = self._answer(messages, sampling, request)
+        with contextlib.closing(answer):
+            yield from answer
+
+
+def _conversation_key(messages: Sequence[Message]) -> str:
+    """Equal for the questions of one conversation: its first user message, images included."""
+    first = next((message for message in messages if message.role == "user"), None)
+    return json.dumps([part if isinstance(part, str) else part.key for part in first.parts]) if first else ""
