@@ -1,8 +1,7 @@
 """The one place that talks with the Hugging Face hub: what a repository holds, and a file's bytes. Its errors become ours.
 
-Its client's own downloads start again from nothing after a kill (a partial file has a random name), which is too long for
-25 GB (`python -m benchmarks.pulls` measures both); so bytes are asked for here, with Range, and `pull` keeps them.
-Session, headers, token and errors are the client's.
+Bytes are asked for here with Range, so that a file goes on where it ended; whole downloads are for `snapshot`. Session,
+headers, token and errors are the client's.
 """
 
 import os

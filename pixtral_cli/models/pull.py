@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from pixtral_cli.errors import ModelError, NetworkError
-from pixtral_cli.models import layout, names, verify
+from pixtral_cli.models import layout, names, snapshot, verify
 from pixtral_cli.models.hub import DownloadPlan, Hub, HubUnreachable, RemoteFile, offline_error
 from pixtral_cli.models.names import Reference
 from pixtral_cli.models.verify import FileCheck, Progress
@@ -24,6 +24,7 @@ from pixtral_cli.util.sizes import format_bytes
 
 # Is handed the content of a configuration, its format and the model's name.
 ConfigCheck: TypeAlias = Callable[[bytes, layout.Format, str], None]
+CLIENT_FROM = 64 << 20  # bytes: for less, starting the client takes longer than it gains
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
 
 
@@ -49,13 +50,15 @@ def pull(
     hub: Hub,
     *,
     check: ConfigCheck | None = None,
+    client_from: int = CLIENT_FROM,
     free: Callable[[Path], int] = free_space,
     pauses: Sequence[float] = RETRY_DELAYS,
 ) -> Generator[Progress | Pulled, None, None]:
     """Fetch a repository's model; yields progress and at last where it is. Whatever stops it, a new call goes on from there.
 
-    `check` is called with the model's configuration before anything else is fetched, and may raise. Raises ModelError
-    (no such model, no access, no space, wrong bytes) and NetworkError.
+    `check` is called with the model's configuration before anything else is fetched, and may raise. Files of which nothing
+    is here yet are fetched by the hub's client when they have `client_from` bytes together, all others by Range. Raises
+    ModelError (no such model, no access, no space, wrong bytes) and NetworkError.
     """
     assert reference.repo is not None
     plan = hub.plan(reference.repo, reference.revision)
@@ -63,9 +66,14 @@ def pull(
     if check:
         check(_read_config(plan, hub), plan.format, reference.name)
     with _translated_disk_errors(hub.cache), hub.lock(plan.repo):
+        snapshot.adopt(plan, hub)
         parts = yield from _check_local_files(plan, home)
         need = sum(part.file.size - part.done for part in parts)
         _check_disk_space(hub.cache, need, free(hub.cache))
+        fresh = [part.file for part in parts if not part.done]
+        if sum(file.size for file in fresh) >= client_from:
+            yield from _fetch_by_client(fresh, hub, plan, sum(part.file.size for part in parts))
+            parts = yield from _check_local_files(plan, home)
         yield from _fetch(parts, hub, plan, reference.name, pauses)
         _write_ref(plan, home)
     yield Pulled(home / "snapshots" / plan.commit, plan.size, need)
@@ -181,20 +189,45 @@ def _check_disk_space(cache: Path, need: int, have: int) -> None:
         )
 
 
+def _fetch_by_client(files: list[RemoteFile], hub: Hub, plan: DownloadPlan, missing: int) -> Iterator[Progress]:
+    """Let the hub's client bring what it can. What it leaves undone, for whatever reason, is fetched afterwards."""
+    what = files[0].name if len(files) == 1 else f"{len(files)} files"
+    before = plan.size - missing
+    steps = snapshot.fetch(plan, files, hub)
+    try:
+        while True:
+            yield Progress("Downloading", what, min(before + next(steps), plan.size), plan.size)
+    except StopIteration:
+        pass
+    finally:
+        steps.close()
+        snapshot.adopt(plan, hub)
+
+
 def _fetch(
     parts: list[_FileDownload], hub: Hub, plan: DownloadPlan, name: str, pauses: Sequence[float]
 ) -> Iterator[Progress]:
     before = plan.size - sum(part.file.size for part in parts)
     for part in parts:
-        rest = sum(other.done for other in parts if other is not part)
+        rest = before + sum(other.done for other in parts if other is not part)
+        went_on = part.done > 0
         try:
-            for note in _download_with_retries(part, hub, plan, pauses):
-                yield Progress("Downloading", part.file.name, before + rest + part.done, plan.size, note)
+            yield from _fetch_one(part, hub, plan, pauses, rest)
+            if went_on and not part.right:  # what was kept of it may be a client's, with holes
+                part.discard(part.partial)
+                yield from _fetch_one(part, hub, plan, pauses, rest)
         except HubUnreachable as error:
             raise NetworkError(error.message, f"What came is kept; go on with: pixtral pull {name}") from error
         if not part.right:
             raise _discard_mismatch(part, name)
         part.keep(part.partial)
+
+
+def _fetch_one(
+    part: _FileDownload, hub: Hub, plan: DownloadPlan, pauses: Sequence[float], rest: int
+) -> Iterator[Progress]:
+    for note in _download_with_retries(part, hub, plan, pauses):
+        yield Progress("Downloading", part.file.name, rest + part.done, plan.size, note)
 
 
 def _download_with_retries(part: _FileDownload, hub: Hub, plan: DownloadPlan, pauses: Sequence[float]) -> Iterator[str]:
