@@ -146,9 +146,7 @@ class Runner:
     def _compute(self, steps: Sequence[DecodeStep]) -> None:
         """Compute every step's logits in one batch; where memory runs out, one step at a time."""
         limit = max(1, MAX_ROWS // len(steps))
-        tokens = [
-            step.tokens[: self._decoder.uniform_length(step.start, min(limit, len(step.tokens)))] for step in steps
-        ]
+        tokens = [step.tokens[:limit] for step in steps]
         try:
             with self._prepared("answering", self._decode_threads), self._matrix_vector(len(steps)):
                 for step in steps:

@@ -21,7 +21,7 @@ from pixtral_cli.errors import UsageError
 MAX_ROWS = 32  # of activations, up to which a product takes as long as reading the weights does
 KERNEL_DTYPES = (torch.bfloat16, torch.float32)
 MAX_HEAD_DIM = 256
-VERSION = 5  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
+VERSION = 6  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
 VARIABLE = "PIXTRAL_KERNEL"
 NONE = "none"
 NATIVE_BF16 = ("avx512",)  # sets of processors on which torch multiplies matrices in bfloat16
@@ -100,7 +100,7 @@ def _with_signatures(loaded: Any) -> Any:
         "pixtral_select": [ctypes.c_char_p],
         "pixtral_linear": [_pointer, _pointer, _pointer, _long, itemsize, threads],
         "pixtral_attend": [_pointer, _long, _long, threads],
-        "pixtral_decoder_step": [_pointer, _pointer, _long, _pointer, _pointer, _long, threads],
+        "pixtral_decoder_step": [_pointer, _pointer, _long, _pointer, _pointer, _pointer, _long, threads],
     }
     for name, arguments in signatures.items():
         getattr(loaded, name).argtypes = arguments
@@ -198,12 +198,15 @@ def linear(layer: Any, states: Tensor, threads: int | None = None) -> Tensor:
     return product
 
 
-def decoder_step(decoder: Decoder, sequences: Any, states: Tensor, rotations: Tensor, threads: int) -> None:
+def decoder_step(
+    decoder: Decoder, sequences: Any, states: Tensor, rotations: Tensor, scales: Tensor | None, threads: int
+) -> None:
     """All layers for states (T, dim), in place, of an array of Sequence, whose caches are written.
 
-    `rotations` are complex, (T, head_dim / 2). Raises MemoryError.
+    `rotations` are complex, (T, head_dim / 2), `scales` factors of the rotated queries, (T) in float32. Raises MemoryError.
     """
-    places = sequences, len(sequences), states.data_ptr(), rotations.data_ptr()
+    factors = None if scales is None else scales.data_ptr()
+    places = sequences, len(sequences), states.data_ptr(), rotations.data_ptr(), factors
     if kernel().library.pixtral_decoder_step(ctypes.byref(decoder), *places, len(states), threads):
         raise MemoryError
 

@@ -39,9 +39,15 @@ static void rotate(const Decoder *m, const float *rotation, const char *x, char 
     }
 }
 
-/* Rotate queries and keys of one sequence's new positions and append its keys and values to the cache. */
+/* x *= factor, rounded once more: the queries of a position after their rotation. */
+static void scale_queries(char *x, float factor, long count, long itemsize) {
+    FOR_LANES(i, count) store_n(x, i, itemsize, count - i, vf_mul(load_n(x, i, itemsize, count - i), vf_set1(factor)));
+}
+
+/* Rotate queries and keys of one sequence's new positions and append its keys and values to the cache. `scales` are
+ * factors of the queries, or null. */
 static AttentionInput append_to_cache(const Decoder *m, const Sequence *sequence, long layer, char *query, const char *key,
-                                      const char *value, char *attended, const float *rotation) {
+                                      const char *value, char *attended, const float *rotation, const float *scales) {
     const KVLayer kv = sequence->layers[layer];
     const long row = m->head_dim * m->itemsize, head_stride = kv.capacity * row;
     char *const keys = kv.data, *const values = keys + m->n_kv_heads * head_stride;
@@ -51,6 +57,7 @@ static AttentionInput append_to_cache(const Decoder *m, const Sequence *sequence
         char *q = query + n * m->n_heads * row, *to = values + (past + n) * row;
         const char *k = key + n * m->n_kv_heads * row, *v = value + n * m->n_kv_heads * row;
         rotate(m, turn, q, q, m->n_heads, row);
+        if (scales && scales[n] != 1) scale_queries(q, scales[n], m->n_heads * m->head_dim, m->itemsize);
         rotate(m, turn, k, keys + (past + n) * row, m->n_kv_heads, head_stride);
         for (long h = 0; h < m->n_kv_heads; h++) memcpy(to + h * head_stride, v + h * row, (size_t)row);
     }
@@ -58,9 +65,9 @@ static AttentionInput append_to_cache(const Decoder *m, const Sequence *sequence
 }
 
 /* x (count, dim) becomes the output of the last layer, and the positions' keys and values are appended to the caches.
- * `rotations` are cosines and sines, (count, head_dim / 2, 2). Returns 1 where memory ran out, else 0. */
+ * `rotations` are cosines and sines, (count, head_dim / 2, 2), `scales` factors of the queries (count), or null. Returns 1 where memory ran out, else 0. */
 static int decoder_step(const Decoder *m, const Sequence *sequences, long n_sequences, char *x, const float *rotations,
-                        long count, int threads) {
+                        const float *scales, long count, int threads) {
     const long itemsize = m->itemsize, wide = m->n_heads * m->head_dim * itemsize;
     const long narrow = m->n_kv_heads * m->head_dim * itemsize;
     char *y = calloc((size_t)count, (size_t)((m->dim + 2 * m->hidden_dim) * itemsize + 2 * (wide + narrow)));
@@ -79,7 +86,7 @@ static int decoder_step(const Decoder *m, const Sequence *sequences, long n_sequ
         LINEAR(value, y, value);
         for (long s = 0, n = 0; s < n_sequences; n += sequences[s].count, s++)
             inputs[s] = append_to_cache(m, sequences + s, index, query + n * wide, key + n * narrow, value + n * narrow,
-                                        attended + n * wide, rotations + n * m->head_dim);
+                                        attended + n * wide, rotations + n * m->head_dim, scales ? scales + n : 0);
         attend(&attention, n_sequences, count, threads);
         LINEAR(out, attended, y);
         add_and_norm(m, layer->ffn_norm, x, y, count);

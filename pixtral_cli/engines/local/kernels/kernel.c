@@ -58,7 +58,7 @@ void pixtral_attend(Attention *attention, long inputs, long count, int threads) 
 }
 
 int pixtral_decoder_step(const Decoder *decoder, const Sequence *sequences, long n_sequences, char *x,
-                         const float *rotations, long count, int threads) {
-    return selected->decoder_step(decoder, sequences, n_sequences, x, rotations, count, threads);
+                         const float *rotations, const float *scales, long count, int threads) {
+    return selected->decoder_step(decoder, sequences, n_sequences, x, rotations, scales, count, threads);
 }
 #endif

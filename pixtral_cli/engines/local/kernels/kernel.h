@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#define KERNEL_VERSION 5
+#define KERNEL_VERSION 6
 
 /* What this compiler can compile for. */
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -77,7 +77,7 @@ typedef struct {
     int (*linear)(const Matrix *matrix, const void *x, void *y, long count, int itemsize, int threads);
     void (*attend)(Attention *attention, long inputs, long count, int threads);
     int (*decoder_step)(const Decoder *decoder, const Sequence *sequences, long n_sequences, char *x,
-                        const float *rotations, long count, int threads);
+                        const float *rotations, const float *scales, long count, int threads);
 } Kernel;
 
 #endif

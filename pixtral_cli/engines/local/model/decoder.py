@@ -74,42 +74,22 @@ class Decoder:
         """
         for span in spans:
             span.cache.grow(span.cache.length + span.length)
-        lengths = [span.length for span in spans]
-        fused = [self._is_fused(span) and len(states) <= MAX_ROWS for span in spans]
-        if len(set(fused)) == 1:
-            states = self._run(states, spans, fused[0], check)
-        else:  # some queries are scaled by position, which the kernel's step does not compute
-            parts = list(torch.split(states, lengths))
-            for kind in (True, False):
-                members = [index for index, each in enumerate(fused) if each == kind]
-                done = self._run(
-                    torch.cat([parts[index] for index in members]), [spans[i] for i in members], kind, check
-                )
-                for index, part in zip(members, torch.split(done, [lengths[i] for i in members]), strict=True):
-                    parts[index] = part
-            states = torch.cat(parts)
+        states = self._run(states, spans, check)
         for span in spans:
             span.cache.length += span.length
-        rows = [
-            part if span.separate else part[-1:] for span, part in zip(spans, torch.split(states, lengths), strict=True)
-        ]
+        parts = torch.split(states, [span.length for span in spans])
+        rows = [part if span.separate else part[-1:] for span, part in zip(spans, parts, strict=True)]
         return torch.cat(rows) if len(rows) > 1 else rows[0]
 
-    def uniform_length(self, start: int, length: int) -> int:
-        """How many of `length` positions from `start` on are computed in the same way."""
-        first = self._rope.first_scaled()
-        return int(first) - start if start < first < start + length else length
-
-    def _is_fused(self, span: Span) -> bool:
-        return self._fused is not None and span.cache.length + span.length <= self._rope.first_scaled()
-
-    def _run(self, states: Tensor, spans: Sequence[Span], fused: bool, check: CancelCheck) -> Tensor:
+    def _run(self, states: Tensor, spans: Sequence[Span], check: CancelCheck) -> Tensor:
         """Positions (T, dim) after all layers."""
         ranges = [(span.cache.length, span.cache.length + span.length) for span in spans]
         rotations = torch.cat([self._rope.rows(*each) for each in ranges])
-        if self._fused and fused:
-            return self._fused(states, [(span.cache, span.length) for span in spans], rotations)
         lengths, scales = [span.length for span in spans], [self._rope.scales(*each) for each in ranges]
+        if self._fused and len(states) <= MAX_ROWS:
+            return self._fused(
+                states, [(span.cache, span.length) for span in spans], rotations, _joined(scales, lengths)
+            )
         masks = [
             None if span.separate else causal_mask(span.length, span.cache.length, *self._kernel_key) for span in spans
         ]
@@ -131,6 +111,14 @@ class Decoder:
     def logits(self, states: Tensor) -> Tensor:
         """States after the last layer (N, dim) to logits (N, vocabulary) in float32."""
         return linear(self._model.output, norm(self._model.norm, states), self._threads).float()
+
+
+def _joined(scales: Sequence[Tensor | None], lengths: Sequence[int]) -> Tensor | None:
+    """The factors of all spans' queries; None where all are 1."""
+    if all(scale is None for scale in scales):
+        return None
+    parts = zip(scales, lengths, strict=True)
+    return torch.cat([torch.ones(length) if scale is None else scale for scale, length in parts])
 
 
 def _scaled(query: Tensor, scale: Tensor | None) -> Tensor:

@@ -30,17 +30,20 @@ class FusedStep:
         )  # fmt: skip
         self._threads = threads
 
-    def __call__(self, states: Tensor, spans: Iterable[tuple[KVCache, int]], rotations: Tensor) -> Tensor:
+    def __call__(
+        self, states: Tensor, spans: Iterable[tuple[KVCache, int]], rotations: Tensor, scales: Tensor | None = None
+    ) -> Tensor:
         """Embedded positions (T, dim) after all layers. Each span's follow those in its cache, which has room for them.
 
-        `rotations` are complex, (T, head_dim / 2). Raises MemoryError.
+        `rotations` are complex, (T, head_dim / 2), `scales` factors of the queries, (T). Raises MemoryError.
         """
         states, rotations = states.clone(), rotations.contiguous()
         sequences = []
         for cache, count in spans:
             caches = (cpu.KVLayer * self._decoder.n_layers)(*(cpu.KVLayer(*entry) for entry in cache.addresses()))
             sequences.append(cpu.Sequence(caches, cache.length, count))
-        cpu.decoder_step(self._decoder, (cpu.Sequence * len(sequences))(*sequences), states, rotations, self._threads)
+        array = (cpu.Sequence * len(sequences))(*sequences)
+        cpu.decoder_step(self._decoder, array, states, rotations, scales, self._threads)
         return states
 
 

@@ -36,13 +36,10 @@ class RopeTable:
         scaling = self._params.llama_4_scaling
         if scaling is None or stop <= scaling.original_max_position_embeddings:
             return None
-        periods = torch.arange(start, stop, device=self._device) // scaling.original_max_position_embeddings
-        return 1 + scaling.beta * torch.log1p(periods)
-
-    def first_scaled(self) -> float:
-        """The first position whose query is scaled, or infinity."""
-        scaling = self._params.llama_4_scaling
-        return scaling.original_max_position_embeddings if scaling else math.inf
+        # One by one: a vector's logarithms may differ in the last bit from those of a shorter one.
+        periods = (position // scaling.original_max_position_embeddings for position in range(start, stop))
+        factors = [1 + scaling.beta * math.log1p(period) for period in periods]
+        return torch.tensor(factors, dtype=torch.float32, device=self._device)
 
 
 def rope_table(params: Params, count: int) -> Tensor:

@@ -16,7 +16,7 @@ const char *pixtral_select(const char *name);
 int pixtral_linear(const Matrix *matrix, const void *x, void *y, long count, int itemsize, int threads);
 void pixtral_attend(Attention *attention, long inputs, long count, int threads);
 int pixtral_decoder_step(const Decoder *decoder, const Sequence *sequences, long n_sequences, char *x,
-                         const float *rotations, long count, int threads);
+                         const float *rotations, const float *scales, long count, int threads);
 
 static FILE *file;
 
@@ -116,8 +116,8 @@ static void replay_step(void) {
     }
     m.layers = layers, sequence.layers = cache;
     char *x = bytes();
-    const float *rotations = bytes(), *expected = bytes();
-    if (pixtral_decoder_step(&m, &sequence, 1, x, rotations, sequence.count, 2)) exit(3);
+    const float *rotations = bytes(), *scales = bytes(), *expected = bytes();
+    if (pixtral_decoder_step(&m, &sequence, 1, x, rotations, scales, sequence.count, 2)) exit(3);
     compare("step", x, expected, sequence.count * m.dim, m.itemsize, allowed);
 }
 

@@ -104,6 +104,7 @@ def record_step(recording: Recording, dtype: torch.dtype, format: int, draw: tor
     recording.allowed(0.15 if dtype == torch.bfloat16 else 2e-3)
     angles = torch.rand(count, head // 2, generator=draw) * 6
     rotations = torch.stack([angles.cos(), angles.sin()], -1)
+    scales = torch.tensor([1, 1, 1.07, 1.07, 1.11])  # of queries, as by Llama 4's scaling
     x = torch.randn(count, dim, generator=draw).to(dtype)
     exact = x.double()
     for _ in range(2):
@@ -129,13 +130,25 @@ def record_step(recording: Recording, dtype: torch.dtype, format: int, draw: tor
             recording.tensors(matrix.stored, matrix.scale)
         recording.tensors(cache)
         exact = exact_layer(
-            exact, norms, [matrix.exact for matrix in matrices], cache.double(), rotations.double(), past
+            exact,
+            norms,
+            [matrix.exact for matrix in matrices],
+            cache.double(),
+            rotations.double(),
+            past,
+            scales.double(),
         )
-    recording.tensors(x, rotations, exact.float())
+    recording.tensors(x, rotations, scales, exact.float())
 
 
 def exact_layer(
-    x: Tensor, norms: list[Tensor], matrices: list[Tensor], cache: Tensor, rotations: Tensor, past: int
+    x: Tensor,
+    norms: list[Tensor],
+    matrices: list[Tensor],
+    cache: Tensor,
+    rotations: Tensor,
+    past: int,
+    scales: Tensor,
 ) -> Tensor:
     wq, wk, wv, wo, gate, up, down = matrices
     _, groups, _, head = cache.shape
@@ -149,7 +162,7 @@ def exact_layer(
         return torch.view_as_real(pairs * torch.view_as_complex(rotations)[:, None]).flatten(-2)
 
     normed = norm(x, norms[0])
-    query, key = rotate(normed @ wq.T), rotate(normed @ wk.T)
+    query, key = rotate(normed @ wq.T) * scales[:, None, None], rotate(normed @ wk.T)
     keys = torch.cat([cache[0, :, :past], key.transpose(0, 1)], 1)
     values = torch.cat([cache[1, :, :past], (normed @ wv.T).view(count, groups, head).transpose(0, 1)], 1)
     x = x + exact_attention(query, keys, values, past).flatten(1) @ wo.T

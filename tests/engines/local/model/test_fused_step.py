@@ -24,6 +24,7 @@ kernel = pytest.mark.skipif(
 SIZES = [
     Sizes(), Sizes(dim=96, heads=6, kv_heads=1, head_dim=8, hidden=160), Sizes(dim=80, heads=10, kv_heads=2, head_dim=18),
     Sizes(dim=128, layers=3, heads=4, kv_heads=4, head_dim=160, hidden=200), Sizes(heads=12, kv_heads=1),
+    Sizes(heads=6, kv_heads=3, extra={"llama_4_scaling": {"original_max_position_embeddings": 64, "beta": 0.5}}),
 ]  # fmt: skip
 
 
@@ -72,6 +73,29 @@ def test_a_step_computes_what_the_layers_in_torch_do(
         for ours, theirs in zip(one._layers, other._layers, strict=True):
             kept, torch_kept = ours[:, :, : one.length].float(), theirs[:, :, : one.length].float()
             torch.testing.assert_close(kept, torch_kept, rtol=most, atol=most * 2)
+
+
+@kernel
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_scaled_positions_are_bit_for_bit_the_same_however_they_share_a_step(tmp_path: Path, dtype: str) -> None:
+    """Across the first scaled position: one by one, several at once, and beside another sequence."""
+    scaling = {"original_max_position_embeddings": 16, "beta": 0.3}
+    runner = LocalEngine(build(tmp_path, Sizes(extra={"llama_4_scaling": scaling})), device="cpu", dtype=dtype).load()
+    decoder = runner._decoder
+    assert decoder.uses_fused_step
+    embedded = decoder.embed([20 + 7 * at for at in range(12)])
+
+    def states(parts: Sequence[int]) -> torch.Tensor:
+        cache = written(runner, decoder, 10)
+        steps = torch.split(embedded, list(parts))
+        return torch.cat([decoder.forward(step, [Span(cache, len(step), separate=True)]) for step in steps])
+
+    alone = states([1] * 12)
+    for parts in ([12], [5, 7], [6, 1, 5]):
+        assert torch.equal(states(parts), alone), parts
+    caches = written(runner, decoder, 40), written(runner, decoder, 10)
+    spans = [Span(cache, 12, separate=True) for cache in caches]
+    assert torch.equal(decoder.forward(torch.cat([embedded, embedded]), spans)[12:], alone)
 
 
 @kernel
