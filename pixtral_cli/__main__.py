@@ -59,6 +59,9 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:
         if _interrupts:
             return 130
+        if isinstance(error, RuntimeError) and "home directory" in str(error):  # as pathlib and others say it
+            hint = "Set HOME, or PIXTRAL_HOME to a folder for all that is kept"
+            return _report(PixtralError("It is not known which home folder is yours", hint), error)
         # A fault of ours: still one line, and a way to tell us more.
         return _report(PixtralError(f"Internal error: {type(error).__name__}", "PIXTRAL_DEBUG=1 shows where"), error)
 

@@ -281,8 +281,12 @@ def _write(target: Path, text: str) -> None:
     """Replace the file at once or not at all, readable by its owner alone."""
     from pixtral_cli.util import atomic
 
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    atomic.write(target, text, mode=0o600)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        atomic.write(target, text, mode=0o600)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise UsageError(f"{target} cannot be written: {why}", "Name another file: PIXTRAL_CONFIG=FILE") from error
 
 
 def _alias(key: str) -> str:

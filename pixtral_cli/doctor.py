@@ -17,6 +17,7 @@ from pixtral_cli.util import memory
 from pixtral_cli.util.memory import Memory
 from pixtral_cli.util.sanitize import visible
 from pixtral_cli.util.sizes import format_bytes
+from pixtral_cli.util.working_directory import leave_removed_folder
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.local.runtime.devices import Device
@@ -161,6 +162,7 @@ def _settings() -> Check:
 
 
 def _devices() -> Iterator[Check]:
+    leave_removed_folder()  # torch's libraries end the process there
     try:
         from pixtral_cli.engines.local.runtime.devices import devices
 

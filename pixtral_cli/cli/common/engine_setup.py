@@ -1,5 +1,6 @@
 """From settings to a model, its engine and its sampling: what every command that asks a model begins with."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from pixtral_cli.errors import NetworkError, UsageError
 from pixtral_cli.limits import SAMPLING_SETTINGS
 from pixtral_cli.models import catalogue, names
 from pixtral_cli.util import durations
+from pixtral_cli.util.working_directory import leave_removed_folder
 
 if TYPE_CHECKING:
     from pixtral_cli.engines.vllm.command import VllmOptions
@@ -80,6 +82,9 @@ def open_model(
     from pixtral_cli.engines.resident_engine import ResidentEngine
 
     options = engine_options(settings)
+
+    if leave_removed_folder():
+        note(f"The current folder was removed; names of files begin at {os.sep}")
 
     def opened_here() -> Engine:
         return open_engine(options, model.folder, name=model.name, note=note)

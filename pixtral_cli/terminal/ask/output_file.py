@@ -9,6 +9,11 @@ from pixtral_cli.util import atomic
 
 def check_writable(path: Path) -> None:
     """Raises UsageError when nothing can be written there, so that no answer is computed in vain."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        if not path.is_absolute():
+            raise UsageError(f"{path} cannot be written: the current folder was removed", "Go to another one") from None
     if path.is_dir():
         raise UsageError(f"{path} is a directory", "Name a file: -o FILE")
     if not path.parent.is_dir():
