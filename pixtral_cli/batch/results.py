@@ -89,12 +89,29 @@ def success(row: InputRow, key: str, shape: ResultShape, answer: RowAnswer, mode
 
 
 def failure(
-    row: InputRow, key: str, shape: ResultShape, error: PixtralError, *, asked: bool, outage: bool = False
+    row: InputRow,
+    key: str,
+    shape: ResultShape,
+    error: PixtralError,
+    *,
+    asked: bool,
+    outage: bool = False,
+    structured: bool = False,
 ) -> Result:
-    """The result of a row that failed. `asked`: the engine was asked, so that the error is the engine's."""
+    """The result of a row that failed, with the fields of one that did not. `structured`: a schema was asked for.
+
+    `asked`: the engine was asked, so that the error is the engine's.
+    """
     status, error_object = _error_object(error, asked)
+    said = {
+        "answer": None,
+        **({"value": None} if structured else {}),
+        "model": None,
+        "finish_reason": None,
+        "usage": None,
+    }
     if shape.form == "plain":
-        return Result(row.number, _plain_line(row, key, shape, {"answer": None}, error_object), error, asked, outage)
+        return Result(row.number, _plain_line(row, key, shape, said, error_object), error, asked, outage)
     body = {"status_code": status, "request_id": f"req_{key}", "body": {"error": error_object}}
     response = body if "custom_id" in shape.fields else None  # a line that is no request gets no response
     short = {"code": error_object["code"], "message": error_object["message"]}

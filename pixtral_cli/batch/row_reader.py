@@ -5,6 +5,7 @@ so its images are data URLs or public web addresses only, as at the server. A pl
 files too, relative to the folder of the batch.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +16,8 @@ from pixtral_cli import images
 from pixtral_cli.api import messages as wire
 from pixtral_cli.api.messages import FieldError, Loader, expect
 from pixtral_cli.batch import row_options
-from pixtral_cli.batch.input import MAX_LINE, InputRow
-from pixtral_cli.batch.results import ResultShape
+from pixtral_cli.batch.input import MAX_LINE, InputRow, RowSource
+from pixtral_cli.batch.results import ResultShape, Shape
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, system
@@ -24,6 +25,7 @@ from pixtral_cli.errors import NetworkError
 from pixtral_cli.images.image import Image
 
 ENDPOINT = "/v1/chat/completions"
+ROWS_LOOKED_AT = 1_000  # at the start, for the form of a file's rows
 MAX_IMAGES = 128
 MAX_URLS = 16  # of them, as at the server
 PLAIN_FIELDS = frozenset({"id", "metadata", "prompt", "images", "system", "schema"})
@@ -157,6 +159,18 @@ class RowReader:
             return inner(url, field, beside)
 
         return load
+
+
+def common_form(source: RowSource) -> Shape:
+    """The form of a source's first row that can be told, for the lines of those that cannot; `plain` where none can."""
+    for row in itertools.islice(source.rows(), ROWS_LOOKED_AT):
+        try:
+            value = wire.parse(row.data or b"")
+        except FieldError:
+            continue
+        if isinstance(value, dict) and value.keys() & {"body", "custom_id", "prompt", "images"}:
+            return "openai" if value.keys() & {"body", "custom_id"} else "plain"
+    return "plain"
 
 
 def _image_sources(value: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map
 
 ROWS_AHEAD = 2  # rows in memory for each worker: finished rows wait here for a slower one before them
 MAX_OUTAGES = 5  # in a row, after which the engine has failed and not the rows
-UNKNOWN_SHAPE = ResultShape("openai")  # of a line that cannot be read
+UNKNOWN_SHAPE = ResultShape("openai")  # of a line that cannot be read, where nothing is known of the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class BatchPlan:
     settings: str = ""
     concurrency: int = 1
     encode: results.Encode = results.encode
+    unknown: ResultShape = UNKNOWN_SHAPE  # of a line that cannot be read
+    structured: bool = False  # whether every answer is to satisfy a schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,23 +114,23 @@ class _Worker:
 
     def __call__(self, row: InputRow) -> Result:
         key = results.row_key(row, self.plan.settings)
-        shape, asked = UNKNOWN_SHAPE, False
+        shape, asked, structured = self.plan.unknown, False, self.plan.structured
         try:
             shape, build = self.plan.open(row)
             request = build()
-            asked = True
+            asked, structured = True, request.sampling.schema is not None
             answer = self._answer(request)
         except (UsageError, ImageError, ContextError, schema.AnswerMismatch) as error:
-            return results.failure(row, key, shape, error, asked=asked)
+            return results.failure(row, key, shape, error, asked=asked, structured=structured)
         except PixtralError as error:
-            return results.failure(row, key, shape, error, asked=asked, outage=asked)
+            return results.failure(row, key, shape, error, asked=asked, outage=asked, structured=structured)
         except Cancelled:
             raise
         except Exception as bug:  # in pixtral: raised, it would end the batch at the same row whenever it is resumed
             if config.debug():
                 raise
             shown = PixtralError(f"Internal error: {type(bug).__name__}", "PIXTRAL_DEBUG=1 stops there and shows where")
-            return results.failure(row, key, shape, shown, asked=asked, outage=asked)
+            return results.failure(row, key, shape, shown, asked=asked, outage=asked, structured=structured)
         return results.success(row, key, shape, answer, request.model)
 
     def _answer(self, request: RowRequest) -> RowAnswer:

@@ -11,7 +11,9 @@ from pixtral_cli.cli.common.flags import EngineFlags, SamplingFlags, TemplateFla
 FileOrQuestion = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="FILE|QUESTION", help="Rows as JSON lines (-: stdin); with --glob the question.", show_default=False
+        metavar="FILE|QUESTION",
+        help="Rows as JSON lines or CSV (-: stdin); with --glob the question.",
+        show_default=False,
     ),
 ]
 Glob = Annotated[
@@ -22,7 +24,12 @@ Glob = Annotated[
 ]
 OutputFile = Annotated[
     Path | None,
-    typer.Option("--output", "-o", help="Write here; go on here after a stop.  [default: stdout]", show_default=False),
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write here, CSV if it ends so; go on after a stop.  [default: stdout]",
+        show_default=False,
+    ),
 ]
 Schema = Annotated[
     str | None,
@@ -63,6 +70,7 @@ def batch(
     retry_failed: RetryFailed = False,
     sampling: SamplingFlags,
     engine: EngineFlags,
+    keep_alive: options.KeepAlive = None,
     allow_private: AllowPrivate = False,
     formats: options.Formats = options.ImageFormats.common,
     dry_run: DryRun = False,
@@ -71,7 +79,7 @@ def batch(
 ) -> None:
     """Answer a file of questions, or one about many files.
 
-    Rows are OpenAI's batch lines or {"prompt": …, "images": […]}; with --glob, each file that matches is a row.
+    Rows are OpenAI's batch lines, {"prompt": …, "images": […]}, or CSV with such columns; with --glob, each file that matches.
 
     One line of output for each row, in order. Stopped or killed, the same command goes on where it was.
     """
@@ -85,7 +93,8 @@ def batch(
         words or (), glob or (), output, schema, sampling.stop or (), chosen_template, values, limit, concurrency, fresh,
         retry_failed, allow_private, formats is options.ImageFormats.all,
     )  # fmt: skip
-    settings = engine.apply(sampling.apply(config.load())).override(system=system, plain=plain or None)
+    settings = engine.apply(sampling.apply(config.load()), keep_alive).override(system=system, plain=plain or None)
+    engine_setup.check_keep_alive(settings)
     batch_job.check(request)
     if chosen_template:
         settings = template_options.with_template_defaults(settings, chosen_template, request.filled("").system)

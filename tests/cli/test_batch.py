@@ -66,8 +66,9 @@ def test_every_row_gets_a_line_in_its_order_and_its_shape(tmp_path: Path) -> Non
         "reasoning_tokens": 0,
     }
     assert (two["custom_id"], two["response"]["status_code"], two["error"]) == ("two", 200, None)
-    assert three["response"] is None
+    assert (three["row"], three["answer"]) == (3, None)  # what cannot be read gets the shape of the first row
     assert three["error"]["code"] == "invalid_json_line"
+    assert [each for each in one if each not in ("id", "metadata")] == list(three) == list(four)
     assert four["answer"] is None
     assert (four["error"]["type"], four["error"]["code"]) == ("invalid_request_error", "invalid_image")
     assert "missing.png" in four["error"]["message"]

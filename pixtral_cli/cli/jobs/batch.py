@@ -12,10 +12,12 @@ from pathlib import Path
 
 from pixtral_cli.batch import dry_run as costs
 from pixtral_cli.batch import report
+from pixtral_cli.batch.csv_rows import CsvRows, answers_as_csv, is_csv
 from pixtral_cli.batch.input import FileLines, InputRow, RowSource, StdinLines, match_files
 from pixtral_cli.batch.journal import DeviceOutput, Journal, Output, ResumeState, StreamOutput
-from pixtral_cli.batch.row_reader import RowOpener, RowReader
-from pixtral_cli.batch.runner import BatchPlan, BatchProgress, run_batch
+from pixtral_cli.batch.results import ResultShape
+from pixtral_cli.batch.row_reader import RowOpener, RowReader, common_form
+from pixtral_cli.batch.runner import UNKNOWN_SHAPE, BatchPlan, BatchProgress, run_batch
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.chat.templates import FilledTemplate, Template
 from pixtral_cli.cli.common import engine_setup, template_options
@@ -55,8 +57,14 @@ class BatchRequest:
 
     @property
     def file(self) -> Path | None:
-        """The output, unless it is stdout."""
-        return self.output if str(self.output) not in ("-", "/dev/stdout") else None
+        """The file that lines are written to, unless that is stdout; of a CSV file, the one beside it that it is made of."""
+        file = self.output if str(self.output) not in ("-", "/dev/stdout") else None
+        return file.with_name(f"{file.name}.jsonl") if file and self.table else file
+
+    @property
+    def table(self) -> Path | None:
+        """The CSV file that the answers are to be in, if one is wanted."""
+        return self.output if is_csv(self.output) else None
 
     def filled(self, text: str) -> FilledTemplate:
         """The template filled with `text`, which is the question or a row's prompt: prompt and system prompt."""
@@ -73,9 +81,14 @@ class Job:
     model: str
     settings: str
     concurrency: Callable[[Engine], int]
+    unknown: ResultShape = UNKNOWN_SHAPE  # of a row that cannot be read
+    structured: bool = False
 
     def plan(self, engine: Engine) -> BatchPlan:
-        return BatchPlan(self.open, engine, self.model, self.settings, self.concurrency(engine), screen.dumps)
+        return BatchPlan(
+            self.open, engine, self.model, self.settings, self.concurrency(engine), screen.dumps, self.unknown,
+            self.structured,
+        )  # fmt: skip
 
 
 def check(request: BatchRequest) -> None:
@@ -98,7 +111,13 @@ def check(request: BatchRequest) -> None:
     if request.file:
         output_file.check_writable(request.file)
         rows = match_files(request.patterns).files if request.patterns else request.words
-        refuse_overwriting_inputs(request.file, [*rows, *([request.schema] if request.schema else [])])
+        inputs = [*rows, *([request.schema] if request.schema else [])]
+        for target in filter(None, (request.file, request.table)):
+            refuse_overwriting_inputs(target, inputs)
+        if request.table and request.table.exists() and not request.file.exists() and not request.fresh:
+            raise UsageError(
+                f"{visible(str(request.table), 60)} is there already", "Name another file, or begin anew: --fresh"
+            )
 
 
 def preview(request: BatchRequest, chosen: EngineChoice, settings: Config, out: screen.Output) -> None:
@@ -149,13 +168,31 @@ def answer(request: BatchRequest, chosen: EngineChoice, settings: Config, out: s
             run, job, out, request.file if isinstance(output, Journal) else None, fresh=request.fresh
         )
     _check_not_empty(last.done, job.source)
+    if request.table and request.file:
+        _write_table(request.table, request.file, out, whole=not last.failed and last.done == job.total)
     if last.failed:
         hint = "Their lines say why; --retry-failed asks them again" if request.file else ""
         raise BatchError(f"{last.failed:,} of {report.count_rows(last.done)} failed", hint)
 
 
+def _write_table(table: Path, lines: Path, out: screen.Output, *, whole: bool) -> None:
+    """Make the CSV file of the lines, which are kept while there is something left to ask."""
+    with lines.open("rb") as stream:
+        text, guarded = answers_as_csv(stream)
+    output_file.write(table, text)
+    if guarded:
+        out.note(
+            f"{guarded} cells begin like a formula; an apostrophe stands before each, so that no spreadsheet runs it"
+        )
+    if whole:
+        lines.unlink()
+    out.note(
+        f"Wrote {visible(str(table), 60)}" + ("" if whole else f"; what is left is asked by means of {lines.name}")
+    )
+
+
 def _delete_old_answers(request: BatchRequest, output: Output) -> None:
-    """With --fresh, delete the old answers; called when the engine is loaded, because everything before may fail."""
+    """With --fresh, delete the old answers: only now that the engine is there, for until then all may yet fail."""
     if request.fresh and isinstance(output, Journal):
         _retry_path(output).unlink(missing_ok=True)
         output.clear()
@@ -239,18 +276,21 @@ def _build_job(request: BatchRequest, chosen: EngineChoice, settings: Config) ->
         sampling, settings.system, question, lambda prompt: request.filled(prompt).prompt, source.folder,
         request.allow_private, bool(settings.offline), extract or "", request.all_formats,
     )  # fmt: skip
+    piped = not request.patterns and count is None
+    form = "openai" if piped else "plain" if request.patterns else common_form(source)
     is_local = not settings.base_url and settings.engine in (None, "local")
     usual = LOCAL_CONCURRENCY if is_local else REMOTE_CONCURRENCY
     digest = _digest(chosen.name, sampling, settings.system, question, extract)
     return Job(
         source, count, reader.picture if request.patterns else reader.line, chosen.name, digest,
         lambda engine: request.concurrency or engine_setup.parallel_answers(engine, settings, usual),
+        ResultShape(form), text is not None,
     )  # fmt: skip
 
 
 def _row_source(name: str) -> RowSource:
     if name != "-":
-        return FileLines(Path(name))
+        return CsvRows(Path(name)) if is_csv(Path(name)) and not Path(name).is_fifo() else FileLines(Path(name))
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("- reads rows from stdin, and stdin is a terminal", "Pipe rows into it, or name a file")
     return StdinLines(sys.stdin.buffer)
