@@ -15,8 +15,8 @@ demo: .venv/runtime ## Install into .venv and ask the demo model about a picture
 test: .venv/development ## Run the tests (Python alone, under 15 minutes on two cores)
 	$(BIN)/python -m pytest
 
-test-all: test .venv-vllm/ready .venv-triton/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, typefaces (apt), vLLM and Triton
-	wanted="$$(for tool in zsh fish chromium qemu-user:qemu-aarch64 gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc; do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done; $(BIN)/python -m demo.drawing.fonts)" && \
+test-all: test .venv-vllm/ready .venv-triton/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, ImageMagick, Ghostscript, libheif, typefaces (apt), vLLM and Triton
+	wanted="$$(for tool in zsh fish chromium qemu-user:qemu-aarch64 gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc imagemagick:convert ghostscript:gs libheif-examples:heif-enc; do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done; $(BIN)/python -m demo.drawing.fonts)" && \
 	if [ -n "$$wanted" ]; then apt-get update -qq && apt-get install -y -qq $$wanted; fi
 	$(BIN)/python -m pytest -m slow --timeout 1800
 

@@ -94,9 +94,10 @@ def _resumed(conversation: ConversationFlags, sessions: "Callable[[], Sessions]"
     """The conversation to go on with, if one is named."""
     if not conversation.resume and conversation.session is None:
         return None
+    from pixtral_cli.cli.common.engine_setup import print_note
     from pixtral_cli.cli.common.resumption import find_resumed
 
-    return find_resumed(conversation, sessions())
+    return find_resumed(conversation, sessions(), print_note)
 
 
 def _given(sampling: SamplingFlags, schema: str | None, in_use: "ChosenTemplate | None") -> set[str]:

@@ -39,20 +39,52 @@ Thinking = Annotated[bool, typer.Option("--thinking", help="With what a reasonin
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="TAG", help="Those with this tag. Repeat it.", show_default=False)
+]
+
+
 @app.callback()
-def sessions(context: typer.Context, limit: Limit = None, format: ListFormatOption = ListFormat.text) -> None:
+def sessions(
+    context: typer.Context, limit: Limit = None, tag: Tags = None, format: ListFormatOption = ListFormat.text
+) -> None:
     """List the saved conversations, the newest first."""
     if called_without_subcommand(context):
-        list_(limit, format)
+        list_(limit, tag, format)
 
 
 @app.command("list")
-def list_(limit: Limit = None, format: ListFormatOption = ListFormat.text) -> None:
+def list_(limit: Limit = None, tag: Tags = None, format: ListFormatOption = ListFormat.text) -> None:
     """List the saved conversations, the newest first."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.list_sessions(choose_output(), limit=limit, as_json=format is ListFormat.json)
+    saved.list_sessions(choose_output(), limit=limit, as_json=format is ListFormat.json, tags=tag or ())
+
+
+@app.command()
+def rename(
+    session: SessionId,
+    title: Annotated[list[str], typer.Argument(metavar="TITLE...", help="Its new title.", show_default=False)],
+) -> None:
+    """Give a conversation a title of its own."""
+    from pixtral_cli.terminal.output.output import choose_output
+    from pixtral_cli.terminal.views import sessions as saved
+
+    saved.rename_session(session, " ".join(title), choose_output())
+
+
+@app.command()
+def tag(
+    session: SessionId,
+    tags: Annotated[list[str], typer.Argument(metavar="TAG...", help="Words, such as receipts.", show_default=False)],
+    remove: Annotated[bool, typer.Option("--remove", "-d", help="Take them away.")] = False,
+) -> None:
+    """Add tags to a conversation; `sessions --tag TAG` lists those that have it."""
+    from pixtral_cli.terminal.output.output import choose_output
+    from pixtral_cli.terminal.views import sessions as saved
+
+    saved.tag_session(session, tags, choose_output(), remove=remove)
 
 
 @app.command()

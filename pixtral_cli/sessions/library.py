@@ -1,6 +1,8 @@
 """All saved conversations: start, resume, fork, find, list, search, remove."""
 
 import itertools
+import json
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +23,10 @@ COLUMNS = (
     "s.name, s.title, s.system, s.model, s.origin, s.messages, s.created, s.updated, s.checksum, "
     "(SELECT count(DISTINCT p.image) FROM placements p JOIN messages m ON p.message = m.id WHERE m.session = s.id), "
     "(SELECT shown FROM branches b WHERE b.session = s.id), (SELECT head FROM branches b WHERE b.session = s.id), "
-    "(SELECT tree FROM branches b WHERE b.session = s.id)"
+    "(SELECT tree FROM branches b WHERE b.session = s.id), (SELECT settings FROM branches b WHERE b.session = s.id)"
 )
-NOT_HEADER = 4  # columns after those of a header
+MAX_TITLE, MAX_TAG = 100, 40  # characters
+NOT_HEADER = 5  # columns after those of a header
 TOUCHED = "(SELECT touched FROM branches b WHERE b.session = s.id)"  # none before version 2, which is earlier
 NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
 
@@ -47,6 +50,7 @@ class Summary:
     images: int
     branch: int = 1
     branches: int = 1
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +234,31 @@ class Sessions:
         nothing: tuple[SearchHit, ...] = ()
         return self.database.read(work, nothing)
 
+    # Labels
+
+    def rename(self, name: str, title: str) -> None:
+        """Give a session a title of its own, by its full id. Raises UsageError for one that is open, or an empty title."""
+        self._relabel(name, {"title": clean_title(title)})
+
+    def tag(self, name: str, tags: Sequence[str], *, remove: bool = False) -> tuple[str, ...]:
+        """Add tags to a session, or take them away, by its full id; returns those it has then. Raises UsageError."""
+        before = self.find(name).tags
+        given = [clean_tag(tag) for tag in tags]
+        after = [tag for tag in before if tag not in given] if remove else list(dict.fromkeys([*before, *given]))
+        self._relabel(name, {"tags": after})
+        return tuple(after)
+
+    def _relabel(self, name: str, change: Mapping[str, Any]) -> None:
+        file = self.folder / "locks" / name
+        if is_held(file):
+            raise UsageError(f"Session {name} is open in process {holder_pid(file)}.", "Do it there: /rename and /tag")
+
+        def work(connection: sqlite3.Connection) -> None:
+            if (number := records.session_number(connection, name)) is not None:
+                records.relabel(connection, number, change)
+
+        self.database.write(work)
+
     # Removing
 
     def remove(self, names: Sequence[str]) -> int:
@@ -267,17 +296,36 @@ class Sessions:
         return images
 
 
+def clean_title(title: str) -> str:
+    """A title in one line. Raises UsageError for an empty one."""
+    words = " ".join(title.split())
+    if not words:
+        raise UsageError("A title wants a word", 'Such as "Receipts of May"')
+    return words if len(words) <= MAX_TITLE else f"{words[: MAX_TITLE - 1]}…"
+
+
+def clean_tag(tag: str) -> str:
+    """A tag as it is kept: one word in lower case, without the # that it may be typed with. Raises UsageError."""
+    word = tag.strip().removeprefix("#").lower()
+    if not word or len(word) > MAX_TAG or re.search(r"[\s,]", word):
+        raise UsageError(f"{tag[:40]!r} is no tag", "A tag is one word, such as receipts")
+    return word
+
+
 def _header(row: Sequence[Any]) -> records.Header:
     """A row of COLUMNS as a summary. Raises DamagedRow."""
     return records.Header.of(row[:-NOT_HEADER])
 
 
 def _summary(row: Sequence[Any]) -> Summary:
-    about, (images, shown, head, tree) = _header(row), row[-NOT_HEADER:]
+    about, (images, shown, head, tree, settings) = _header(row), row[-NOT_HEADER:]
     times = about.created, about.updated
     messages = about.messages if shown is None else shown
     branch = records.shown_branch(head, tree) if tree else (1, 1)
-    return Summary(about.name, about.title, about.system, about.model, about.origin, messages, *times, images, *branch)
+    tags = tuple(map(str, json.loads(settings or "{}").get("tags") or ()))
+    return Summary(
+        about.name, about.title, about.system, about.model, about.origin, messages, *times, images, *branch, tags
+    )  # fmt: skip
 
 
 def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:

@@ -206,6 +206,24 @@ def read_branches(
     return (Snapshot.linear(messages), {}) if row is None else branches(row, messages)
 
 
+def relabel(connection: sqlite3.Connection, session: int, change: Mapping[str, Any]) -> None:
+    """Change the title and tags of a session in its row and among its settings; when it was last touched stays. Raises DamagedRow."""
+    query = "SELECT name, title, system, model, origin, messages, created, updated, checksum FROM sessions WHERE id = ?"
+    header = Header.of(connection.execute(query, (session,)).fetchone())
+    if connection.execute("SELECT 1 FROM branches WHERE session = ?", (session,)).fetchone() is None:
+        said = [message for message, _ in read(connection, session, header.messages)]
+        write_branches(connection, session, Snapshot.linear(said), {})
+    settings = read_settings(connection, session) | dict(change)
+    columns = "head, shown, touched, tree"
+    row = connection.execute(f"SELECT {columns} FROM branches WHERE session = ?", (session,)).fetchone()
+    text = json.dumps(settings)
+    known = (session, *row, text)
+    update = "UPDATE branches SET (settings, checksum) = (?, ?) WHERE session = ?"
+    connection.execute(update, (text, checksum(*known[1:]), session))
+    if title := change.get("title"):
+        replace(header, title=utf8_text(title)).write(connection, session)
+
+
 def shown_branch(head: int | None, tree: str) -> tuple[int, int]:
     """Which branch is shown and how many there are, from the columns of `branches`. Raises DamagedRow."""
     try:

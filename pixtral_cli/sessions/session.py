@@ -104,6 +104,7 @@ class Session:
     def start_new(self) -> None:
         """Leave this session as it is on disk and begin a new one."""
         self.close()
+        self.settings = {name: value for name, value in self.settings.items() if name not in ("title", "tags")}
         self.id, self.origin = rows.new_id(), None
         self._snapshot, self._stamps, self._stored = Snapshot(), [], 0
 
@@ -178,7 +179,7 @@ class Session:
         nodes = self._snapshot.nodes
         created = self._stamps[0].created if self._stamps else now
         messages = self._snapshot.messages or [node.message for node in nodes]
-        title = rows.title(messages or [Message("user", self._snapshot.staged)])
+        title = str(self.settings.get("title") or rows.title(messages or [Message("user", self._snapshot.staged)]))
         system = self.system and rows.utf8_text(self.system)
         count = len(nodes) + bool(self._snapshot.staged)
         return rows.Header(self.id, title, system, self.model, self.origin, count, created, now)

@@ -65,7 +65,7 @@ def test_the_list_as_json(call: Call) -> None:
     assert entry.pop("updated")
     assert entry == {
         "id": name, "title": "what is this?", "model": "fake", "origin": None, "system": "be brief", "messages": 2, "images": 1,
-        "branch": 1, "branches": 1,
+        "branch": 1, "branches": 1, "tags": [],
     }  # fmt: skip
 
 

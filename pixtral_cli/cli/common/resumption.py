@@ -1,6 +1,7 @@
 """Which conversation a command goes on with, and what of its settings holds again. Flags stand above what was kept."""
 
-from collections.abc import Collection
+import sys
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,9 +9,14 @@ from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, Samplin
 from pixtral_cli.config import Config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.answer_settings import AnswerSettings
+from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
     from pixtral_cli.sessions.library import Sessions, Summary
+
+
+MAX_OFFERED = 9  # conversations of which one is picked
+AT_ONCE = 3_600.0  # seconds between the last messages of two conversations that were in use side by side
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +40,39 @@ class Resumed:
         return None if elsewhere else self.session.model or None
 
 
-def find_resumed(flags: ConversationFlags, sessions: "Sessions") -> "Resumed | None":
-    """The conversation that the flags name, None for a new one. Raises UsageError."""
+def find_resumed(
+    flags: ConversationFlags, sessions: "Sessions", note: Callable[[str], None] = lambda line: None
+) -> "Resumed | None":
+    """The conversation that the flags name, None for a new one; `note` says where two could be meant. Raises UsageError."""
     if flags.session == "":
         raise UsageError("--session needs an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     if flags.resume and flags.session:
         raise UsageError("--continue is the newest session, --session another", "Use one of them")
     if flags.chosen is None:
         return None
-    summary = sessions.find(flags.session) if flags.session else sessions.newest()
+    summary = sessions.find(flags.session) if flags.session else _newest(sessions, note)
     return Resumed(summary, AnswerSettings.from_json(sessions.settings(summary.id)))
+
+
+def _newest(sessions: "Sessions", note: Callable[[str], None]) -> "Summary":
+    """The newest conversation. Where another was in use between its messages, whoever is at the terminal picks one."""
+    newest, *others = [sessions.newest(), *sessions.list(MAX_OFFERED)[1:]]
+    rivals = [each for each in others if each.updated > newest.created and newest.updated - each.updated < AT_ONCE]
+    if not rivals:
+        return newest
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        note(
+            f"Going on with {newest.id} ({visible(newest.title)}); {rivals[0].id} was in use too: --session {rivals[0].id}"
+        )
+        return newest
+    offered = [newest, *rivals]
+    for number, each in enumerate(offered, 1):
+        print(f"{number}  {each.id}  {visible(each.title)}", file=sys.stderr)
+    print(f"Which one goes on? 1 to {len(offered)}, Enter: 1 ", end="", file=sys.stderr, flush=True)
+    said = sys.stdin.readline().strip() or "1"
+    if not said.isdecimal() or not 1 <= int(said) <= len(offered):
+        raise UsageError(f"{said[:20]!r} is none of them", "Name one: --session ID")
+    return offered[int(said) - 1]
 
 
 def given_sampling(flags: SamplingFlags) -> set[str]:

@@ -66,12 +66,12 @@ def run(
     engine: EngineFlags,
 ) -> None:
     """Ask the question and show the answer. Raises PixtralError."""
-    resumed = find_resumed(conversation, Sessions(config.paths().data))
+    note = engine_setup.note_printer(quiet=request.quiet)
+    resumed = find_resumed(conversation, Sessions(config.paths().data), note)
     settings = _settings(request, resumed, conversation, sampling, engine)
     chosen_template, values = template_options.load_template(template)
     if chosen_template:
         request, settings = _with_template(chosen_template, values, request, settings)
-    note = engine_setup.note_printer(quiet=request.quiet)
     chosen, settings = _choose_engine(request.model, resumed, settings, note)
     asked_with = replace(
         engine_setup.sampling(settings, chosen.name, sampling.stop), schema=parse_schema(request.schema)

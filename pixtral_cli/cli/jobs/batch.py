@@ -192,7 +192,7 @@ def _write_table(table: Path, lines: Path, out: screen.Output, *, whole: bool) -
 
 
 def _delete_old_answers(request: BatchRequest, output: Output) -> None:
-    """With --fresh, delete the old answers: only now that the engine is there, for until then all may yet fail."""
+    """With --fresh, delete the old answers; called when the engine is loaded, because everything before may fail."""
     if request.fresh and isinstance(output, Journal):
         _retry_path(output).unlink(missing_ok=True)
         output.clear()

@@ -49,7 +49,7 @@ class Repl:
 
     def run(self) -> None:
         """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
-        self.state.confirm = self._confirm
+        self.state.confirm, self.state.ask_for = self._confirm, self._ask_for
         try:
             self._tell()
             with self._reader.held():
@@ -188,11 +188,15 @@ class Repl:
 
     def _confirm(self, question: str) -> bool:
         """Whether whoever types says yes."""
-        self.state.notes.say(f"{question} y or n")
+        return self._ask_for(f"{question} y or n", "y or n").strip().lower() in ("y", "yes")
+
+    def _ask_for(self, question: str, placeholder: str = "") -> str:
+        """The line that whoever types gives; "" when there is none."""
+        self.state.notes.say(question)
         try:
-            return self._reader.read(placeholder="y or n").text.strip().lower() in ("y", "yes")
+            return self._reader.read(placeholder=placeholder).text
         except (EOFError, KeyboardInterrupt):
-            return False
+            return ""
 
     def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
         """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""

@@ -73,6 +73,7 @@ class State:
     context: str = ""  # how much of the context window is used, as far as it is known
     editing: bool = True  # whether the line has keys of its own
     confirm: Callable[[str], bool] = lambda question: True  # asks whoever types
+    ask_for: Callable[[str], str] = lambda question: ""  # asks for a line
     image_costs: dict[str, ImageCost] = field(default_factory=dict)  # by key, as far as they have been counted
 
     def begin(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions import transcript
-from pixtral_cli.sessions.library import SavedSession, Sessions, Summary
+from pixtral_cli.sessions.library import SavedSession, Sessions, Summary, clean_tag
 from pixtral_cli.sessions.transcript import Format, Transcript
 from pixtral_cli.terminal.output.notes import format_table
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
@@ -27,14 +27,17 @@ def open_sessions() -> Sessions:
     return Sessions(config.paths().data)
 
 
-def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = False) -> None:
-    """The sessions, the newest first."""
+def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = False, tags: Sequence[str] = ()) -> None:
+    """The sessions, the newest first; with `tags`, those that have them all."""
     sessions = open_sessions()
-    summaries = sessions.list(limit)
+    wanted = {clean_tag(tag) for tag in tags}
+    summaries = [entry for entry in sessions.list(None if wanted else limit) if wanted <= {*entry.tags}][:limit]
     _show_notes(sessions, out)
     if as_json:
         return _print_json({"sessions": [_fields(summary) for summary in summaries]}, out)
     if not summaries:
+        if wanted:
+            return out.note(f"No session has the tag {', '.join(sorted(wanted))}")
         return out.note("No session is saved yet. Start one: pixtral chat")
     rows = [("ID", "LAST", "MESSAGES", "IMAGES", "BRANCH", "MODEL", "TITLE")]
     rows += [
@@ -45,7 +48,7 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
             str(entry.images or ""),
             _branch(entry),
             entry.model,
-            entry.title,
+            _titled(entry),
         )
         for entry in summaries
     ]
@@ -79,6 +82,22 @@ def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool =
     if not hits:
         return out.note(f"No session holds {words!r}")
     return _print_table([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
+
+
+def rename_session(prefix: str, title: str, out: Output) -> None:
+    """Give a session a title of its own."""
+    sessions = open_sessions()
+    found = sessions.find(prefix)
+    sessions.rename(found.id, title)
+    out.note(f"Session {found.id}: {visible(sessions.find(found.id).title)}")
+
+
+def tag_session(prefix: str, tags: Sequence[str], out: Output, *, remove: bool = False) -> None:
+    """Add tags to a session, or take them away."""
+    sessions = open_sessions()
+    found = sessions.find(prefix)
+    left = sessions.tag(found.id, tags, remove=remove)
+    out.note(f"Session {found.id}: {visible(' '.join(f'#{tag}' for tag in left)) or 'no tags'}")
 
 
 def export_session(
@@ -192,6 +211,11 @@ def _branch(summary: Summary) -> str:
     """Which branch is shown of how many; nothing where there is but one."""
     number, count = summary.branch, summary.branches
     return f"{number} of {count}" if count > 1 else ""
+
+
+def _titled(summary: Summary) -> str:
+    """The title, behind it the tags."""
+    return " ".join((summary.title, *(f"#{tag}" for tag in summary.tags)))
 
 
 def _when(when: float) -> str:

@@ -9,7 +9,7 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.templates import open_templates
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
-from pixtral_cli.sessions.library import Summary
+from pixtral_cli.sessions.library import Summary, clean_tag, clean_title
 from pixtral_cli.sessions.session import Session
 from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
@@ -45,9 +45,50 @@ def _fitted(rows: "list[tuple[str, ...]]", columns: int) -> "list[tuple[str, ...
     return [(*row[:-1], row[-1] if wcswidth(row[-1]) <= left else f"{row[-1][: left - 1]}…") for row in rows]
 
 
+def rename_session(state: State, argument: str) -> None:
+    """The title of this conversation; without one, what it is."""
+    if argument:
+        _kept(state).remember({"title": clean_title(argument)})
+    title = _kept(state).settings.get("title")
+    state.notes.say(
+        f"Title: {title}" if title else "It is called as its first question begins; /rename TITLE changes that."
+    )
+
+
+def tag_session(state: State, argument: str) -> None:
+    """`/tag receipts -draft` adds one and takes one away."""
+    session = _kept(state)
+    tags = [str(tag) for tag in session.settings.get("tags") or ()]
+    for word in argument.split():
+        tag = clean_tag(word.removeprefix("-"))
+        tags = [each for each in tags if each != tag] + ([] if word.startswith("-") else [tag])
+    if argument:
+        session.remember({"tags": tags})
+    state.notes.say(f"Tags: {' '.join(f'#{tag}' for tag in tags)}" if tags else "No tags; /tag receipts adds one.")
+
+
+def _kept(state: State) -> Session:
+    if state.session is None:
+        raise UsageError("This conversation is not saved", "/save saves it")
+    return state.session
+
+
+def _picked(state: State) -> str:
+    """The id of the conversation that is picked from a list; "" for none."""
+    found = [each for each in state.sessions().list(MAX_LISTED) if not state.session or each.id != state.session.id]
+    found = found[: max(3, state.notes.lines - 4)]
+    if not found:
+        raise UsageError("No other conversation is saved yet")
+    rows = [(str(number), *_row(summary)) for number, summary in enumerate(found, 1)]
+    state.notes.rows(_fitted(rows, state.notes.columns))
+    said = state.ask_for(f"Which one? 1 to {len(found)}, or an id; Enter: none").strip()
+    return found[int(said) - 1].id if said.isdecimal() and 1 <= int(said) <= len(found) else said
+
+
 def load_session(state: State, argument: str) -> None:
+    argument = argument or _picked(state)
     if not argument:
-        raise UsageError("/load needs a session's id", "/sessions lists them")
+        return state.notes.say("The conversation stays.")
     session = state.sessions().resume(argument, model=state.backend.name)
     kept = AnswerSettings.from_json(session.settings)
     if state.session:
@@ -61,7 +102,7 @@ def load_session(state: State, argument: str) -> None:
     sampling = Sampling.__dataclass_fields__
     state.settings = {name: value for name, value in state.settings.items() if name not in sampling}
     state.template = None
-    restore_settings(state, kept)
+    return restore_settings(state, kept)
 
 
 def restore_settings(state: State, kept: AnswerSettings, given: Collection[str] = ()) -> None:
@@ -147,7 +188,12 @@ def _export(state: State, file: Path) -> None:
 
 def _row(summary: Summary) -> tuple[str, ...]:
     images = count_of(summary.images, "image") if summary.images else ""
-    return summary.id, _age(summary.updated), images, _short(summary.title)
+    return (
+        summary.id,
+        _age(summary.updated),
+        images,
+        " ".join((_short(summary.title), *(f"#{t}" for t in summary.tags))),
+    )
 
 
 def _age(then: float) -> str:

@@ -89,7 +89,16 @@ TABLE: Sequence[Command] = (
         sessions.list_sessions,
         group="Conversation",
     ),
-    Command("load", "ID", "Go on with a saved conversation", sessions.load_session, "session", group="Conversation"),
+    Command(
+        "load",
+        "[ID]",
+        "Go on with a saved conversation, picked from a list",
+        sessions.load_session,
+        "session",
+        group="Conversation",
+    ),
+    Command("rename", "[TITLE]", "Give this conversation a title", sessions.rename_session, group="Conversation"),
+    Command("tag", "[TAG…]", "Tag this conversation; -TAG takes one away", sessions.tag_session, group="Conversation"),
     Command("system", "[TEXT|off]", "Show or set the system prompt", settings.system, group="Settings"),
     Command("set", "[NAME VALUE]", "Show or change settings", settings.change_setting, "setting", group="Settings"),
     Command(
