@@ -138,7 +138,7 @@ def translate_write_errors(*, answer: bool) -> Iterator[None]:
         raise PixtralError(f"Cannot write to stdout: {reason}") from error
 
 
-def confirm(question: str, out: Output, hint: str = "There is nobody to ask: use --yes") -> bool:
+def confirm(question: str, out: Output, hint: str = "There is no terminal to ask at: use --yes") -> bool:
     """Whether whoever sits at the terminal says yes. Raises UsageError with the hint when nobody does."""
     if not sys.stdin.isatty():
         raise UsageError(question, hint)
