@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pixtral_cli import __version__, config
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.models import catalogue, names, quantized_files, store
+from pixtral_cli.models import catalogue, layout, names, quantized_files, store
 from pixtral_cli.util import memory
 from pixtral_cli.util.memory import Memory
 from pixtral_cli.util.sanitize import visible
@@ -252,6 +252,9 @@ def _models() -> Iterator[Check]:
             None, configured=settings.model, aliases=settings.aliases or {}, unknown=unknown_params("local")
         )
         yield Check("runs", "ok", f"{model.name}, in {model.folder}", model.note)
+        yield caches_check(
+            model.name, sum(file.stat().st_size for file in layout.files(model.folder)), memory.installed()
+        )
     except PixtralError as error:
         yield Check("runs", "fails", error.message, error.hint)
     for installed in store.installed_models():
@@ -264,6 +267,15 @@ def _models() -> Iterator[Check]:
             yield Check("model", "fails", f"{says}: {installed.detail}", names.repair_hint(installed.folder))
         else:
             yield Check("model", "ok", says)
+
+
+def caches_check(name: str, weights: int, installed: Memory) -> Check:
+    """How much memory a model may take beyond its weights for what it has computed before."""
+    from pixtral_cli.engines.local.runtime.cache_limits import feature_cache_limit, idle_kv_limit
+
+    room = installed.gpu or installed.ram
+    features, idle = (format_bytes(limit(weights, room)) for limit in (feature_cache_limit, idle_kv_limit))
+    return Check("caches", "ok", f"{name} keeps up to {features} of image features and {idle} of idle KV caches")
 
 
 def _cache() -> Iterator[Check]:

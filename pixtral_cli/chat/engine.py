@@ -175,6 +175,14 @@ class Cost:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """Bytes that a cache holds, and the most it may hold."""
+
+    size: int
+    limit: int
+
+
 class Engine(Protocol):
     """A model that answers. Every call passes the whole history; whatever an engine keeps between calls is a cache.
 
@@ -238,6 +246,15 @@ class ReplicatedEngine(Engine, Protocol):
 
     def status(self) -> list[dict[str, Any]]:
         """Each replica: `replica` (its number), `ranks`, `up`, `running`, `answers`, `restarts`."""
+        ...
+
+
+@runtime_checkable
+class CachingEngine(Engine, Protocol):
+    """An engine that keeps what it has computed in memory of this process."""
+
+    def cache_use(self) -> dict[str, CacheUse]:
+        """What its caches hold, by the name of the cache."""
         ...
 
 

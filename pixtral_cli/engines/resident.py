@@ -102,6 +102,15 @@ def is_responding(client: ApiClient) -> bool:
     return True
 
 
+def cache_sizes(client: ApiClient) -> dict[str, list[int]]:
+    """The bytes that each cache of a worker holds and may hold; empty while it does not answer."""
+    try:
+        sizes: dict[str, list[int]] = client.get("/status").get("caches", {})
+    except PixtralError:
+        return {}
+    return sizes
+
+
 def connect_engine(socket: Path, model: str) -> RemoteEngine:
     """The engine of the worker behind a socket; `model` is the name it serves."""
     return RemoteEngine(connect_client(socket), model, trusting=True)

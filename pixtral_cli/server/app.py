@@ -5,7 +5,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,7 +52,7 @@ class ServiceOptions:
     `trusted`: the only client is this machine's owner, whose requests another pixtral has checked; errors name files,
     and /v1/status answers. `window`: the context window once known; `alive`: whether the engine answers now; `deaths`:
     how often its process died; `size`: of the weights in bytes. `set_keep_alive` sets the seconds of idling after which
-    this process ends; 0 ends it as soon as nothing runs.
+    this process ends; 0 ends it as soon as nothing runs. `caches`: the bytes that each of its caches holds and may hold.
     """
 
     model: str
@@ -74,6 +74,7 @@ class ServiceOptions:
     status: Callable[[], dict[str, Any]] = dict
     set_keep_alive: Callable[[float], None] | None = None
     size: int = 0
+    caches: Callable[[], Mapping[str, Sequence[int]]] = dict
 
 
 def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
@@ -314,12 +315,14 @@ class _Handlers:
 
     async def show_metrics(self, request: Request) -> Response:
         waiting = self.queue.pending - self.queue.running
+        caches = await asyncio.to_thread(self._service.caches)
         text = self._metrics.text(
             up=self._service.alive(),
             deaths=self._service.deaths(),
             running=self.queue.running,
             waiting=waiting,
             replicas=self._service.replicas(),
+            caches=caches,
         )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 

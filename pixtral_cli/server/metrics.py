@@ -31,6 +31,10 @@ REPLICA_METRICS = {  # by the field of a replica's status
     "answers": ("replica_answers_total", "counter", "Answers that the replica has finished."),
     "restarts": ("replica_restarts_total", "counter", "Times the replica was lost and started anew."),
 }
+CACHES = {
+    "cache_bytes": "Bytes that a cache beside the model holds.",
+    "cache_limit_bytes": "Bytes that a cache beside the model may hold.",
+}
 
 
 class Metrics:
@@ -72,14 +76,15 @@ class Metrics:
         return self._counts["answer_seconds_sum"] / answers if answers else 1.0
 
     def text(
-        self, *, up: bool, deaths: int, running: int, waiting: int, replicas: Sequence[Mapping[str, Any]] = ()
-    ) -> str:
-        """The text exposition format, version 0.0.4."""
+        self, *, up: bool, deaths: int, running: int, waiting: int, replicas: Sequence[Mapping[str, Any]] = (),
+        caches: Mapping[str, Sequence[int]] | None = None,
+    ) -> str:  # fmt: skip
+        """The text exposition format, version 0.0.4. `caches`: the bytes that each holds and may hold."""
         self._counts["engine_deaths_total"] = deaths
         gauges = {"engine_up": int(up), "requests_running": running, "requests_waiting": waiting}
-        return "\n".join([*self._lines(gauges), *_replica_lines(replicas), ""])
+        return "\n".join([*self._lines(gauges, caches or {}), *_replica_lines(replicas), ""])
 
-    def _lines(self, gauges: dict[str, int]) -> Iterator[str]:
+    def _lines(self, gauges: dict[str, int], caches: Mapping[str, Sequence[int]]) -> Iterator[str]:
         for name, about in COUNTERS.items():
             yield f"# HELP pixtral_{name} {about}"
             yield f"# TYPE pixtral_{name} counter"
@@ -91,6 +96,10 @@ class Metrics:
             yield f"# HELP pixtral_{name} {about}"
             yield f"# TYPE pixtral_{name} gauge"
             yield f"pixtral_{name} {gauges[name]}"
+        for place, (name, about) in enumerate(CACHES.items()):
+            yield f"# HELP pixtral_{name} {about}"
+            yield f"# TYPE pixtral_{name} gauge"
+            yield from (f'pixtral_{name}{{cache="{cache}"}} {sizes[place]}' for cache, sizes in sorted(caches.items()))
 
 
 def _replica_lines(replicas: Sequence[Mapping[str, Any]]) -> Iterator[str]:

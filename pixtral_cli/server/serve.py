@@ -91,6 +91,7 @@ def run(
             deaths=lambda: supervisor.deaths,
             size=sum(file.stat().st_size for file in Path(spec.folder).glob("*.safetensors")),
             replicas=lambda: status.replicas,
+            caches=lambda: resident.cache_sizes(client),
         )
         app = create_app(resident.connect_engine(socket, spec.name), service)
         host = f"[{options.host}]" if ":" in options.host else options.host

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pixtral_cli import __version__
-from pixtral_cli.chat.engine import Engine, LoadableEngine, ReplicatedEngine
+from pixtral_cli.chat.engine import CachingEngine, Engine, LoadableEngine, ReplicatedEngine
 from pixtral_cli.chat.message import user
 from pixtral_cli.errors import PixtralError
 
@@ -99,7 +99,12 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
         bodies_limit=4 * MAX_BODY,
         trusted=True,
         window=lambda: window,
-        status=lambda: {**status, "keep_alive": order["keep_alive"], **_replicas(engine)},
+        status=lambda: {
+            **status,
+            "keep_alive": order["keep_alive"],
+            "caches": _cache_sizes(engine),
+            **_replicas(engine),
+        },
         set_keep_alive=None if order["owner"] else lambda seconds: order.update(keep_alive=seconds),
     )
     return bind_unix(socket), create_app(engine, service)
@@ -108,6 +113,12 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
 def _replicas(engine: Engine) -> dict[str, Any]:
     """Whether an engine of several replicas is ready, and the state of each."""
     return {"ready": engine.ready, "replicas": engine.status()} if isinstance(engine, ReplicatedEngine) else {}
+
+
+def _cache_sizes(engine: Engine) -> dict[str, list[int]]:
+    """The bytes that each cache of the engine holds and may hold."""
+    use = engine.cache_use() if isinstance(engine, CachingEngine) else {}
+    return {name: [cache.size, cache.limit] for name, cache in use.items()}
 
 
 def _serve(app: Any, listening: Any, order: dict[str, Any]) -> None:

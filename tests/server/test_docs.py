@@ -34,8 +34,8 @@ def test_every_error_is_named() -> None:
 
 
 def test_every_metric_is_named_and_none_that_is_not_there() -> None:
-    named = set(re.findall(r"`([a-z_]+(?:_total|_sum|_up|_running|_waiting))(?:{status})?`", TEXT))
-    assert named == {*metrics.COUNTERS, *metrics.GAUGES}
+    named = set(re.findall(r"`([a-z_]+(?:_total|_sum|_up|_running|_waiting|_bytes))(?:{[a-z]+})?`", TEXT))
+    assert named == {*metrics.COUNTERS, *metrics.GAUGES, *metrics.CACHES}
 
 
 def test_the_request_of_the_shell_works_as_printed() -> None:

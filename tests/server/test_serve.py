@@ -69,6 +69,14 @@ def test_the_demo_model_answers_over_http_as_it_does_here(
     assert "demo" in listed
     assert str(process.pid) in listed.split()
     assert client.get("/models/demo").json()["max_context_length"] > 1000
+    lines = client.get(client.base_url.join("/metrics")).text.splitlines()
+    sizes = {name: int(value) for name, value in (line.rsplit(" ", 1) for line in lines if "_bytes{" in line)}
+    for cache in ("image_features", "idle_kv"):
+        assert (
+            0
+            < sizes[f'pixtral_cache_bytes{{cache="{cache}"}}']
+            <= sizes[f'pixtral_cache_limit_bytes{{cache="{cache}"}}']
+        )
 
 
 def draw(file: Path) -> Path:

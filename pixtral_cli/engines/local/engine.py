@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pixtral_cli.chat.engine import Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
+from pixtral_cli.chat.engine import CacheUse, Chunk, Cost, FinishReason, ImageCost, Sampling, Usage
 from pixtral_cli.chat.message import Message, system
 from pixtral_cli.chat.tools import NamedTool, Tool
 from pixtral_cli.engines.local.config import Params, read_params, verify_hint
@@ -165,6 +165,11 @@ class LocalEngine:
                     with_interrupts_deferred(lambda: import_module("torch.nn.attention.bias"))
                 self._runner = Runner(weights, self.params, self.name, options.available, self._chunk, self._keep)
             return self._runner
+
+    def cache_use(self) -> dict[str, CacheUse]:
+        """What its caches hold and may hold; nothing before it is loaded."""
+        runner = self._runner
+        return runner.cache_use() if runner else {}
 
     def _set_loaded(self, fraction: float) -> None:
         self.loaded = fraction

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 
+from pixtral_cli.chat.engine import CacheUse
 from pixtral_cli.engines.local.model.kv_cache import KVCache
 from pixtral_cli.engines.local.runtime.oom import translate_oom
 from pixtral_cli.engines.local.tokens.encode import Prompt, PromptImage
@@ -96,6 +97,12 @@ class PrefixCache:
             with self._lock:
                 self._in_use[:] = [other for other in self._in_use if other is not sequence]
                 self._put(sequence)
+
+    @property
+    def use(self) -> CacheUse:
+        """Bytes of the idle sequences, and their limit."""
+        with self._lock:
+            return CacheUse(sum(idle.cache.size for idle in self._idle), self._max_bytes)
 
     def drop_one(self) -> bool:
         """Drop the least recently used idle sequence; False if there is none."""

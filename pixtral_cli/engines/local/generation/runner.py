@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from pixtral_cli.chat.engine import CacheUse
 from pixtral_cli.engines.local.config import Params, verify_hint
 from pixtral_cli.engines.local.generation.drafting import PromptLookup
 from pixtral_cli.engines.local.generation.prefix_cache import CachedSequence, PrefixCache
@@ -18,6 +19,7 @@ from pixtral_cli.engines.local.model.kv_cache import KVCache
 from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.model.vision import VisionEncoder
 from pixtral_cli.engines.local.runtime import placement
+from pixtral_cli.engines.local.runtime.cache_limits import feature_cache_limit, idle_kv_limit
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, no_cancel
 from pixtral_cli.engines.local.runtime.oom import OOM_HINT, translate_oom
 from pixtral_cli.engines.local.runtime.placement import AvailableMemory
@@ -29,9 +31,6 @@ from pixtral_cli.errors import ModelError, OutOfMemory
 R = TypeVar("R")
 
 PREFILL_CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions a prefill step
-# Idle KV caches take at most a quarter of the device's memory and at most the weights' size, if these are not tiny.
-IDLE_CACHE_DIVISOR = 4
-IDLE_CACHE_MINIMUM = 1 << 27
 
 
 class DecodeStep(WorkItem):
@@ -66,11 +65,11 @@ class Runner:
         self._available = available
         self._chunk = chunk or PREFILL_CHUNK[weights.device.type]
         self._decoder = Decoder(weights, params)
-        self._vision = VisionEncoder(weights, params) if params.vision else None
-        default = min(
-            placement.total_memory(weights.device) // IDLE_CACHE_DIVISOR, max(weights.size, IDLE_CACHE_MINIMUM)
-        )
-        self.prefix_cache = PrefixCache(self._new_cache, default if cache_bytes is None else cache_bytes)
+        memory = placement.total_memory(weights.device)
+        features = feature_cache_limit(weights.size, memory)
+        self._vision = VisionEncoder(weights, params, features, available) if params.vision else None
+        idle = idle_kv_limit(weights.size, memory) if cache_bytes is None else cache_bytes
+        self.prefix_cache = PrefixCache(self._new_cache, idle)
         # Drafting needs batched logits equal to single ones; torch's final norm rounds a dim's remainder after 32 otherwise.
         self._drafts = self._decoder.uses_fused_step and params.dim % 32 == 0
         self.scheduler: Scheduler[DecodeStep] = Scheduler()
@@ -178,6 +177,11 @@ class Runner:
                 message = f"The weights of {self.name} hold values that are not numbers: {bad}"
                 raise ModelError(message[:120], verify_hint(self.name)) from error
             raise ModelError(f"{self.name} computed values that are not numbers", "Try --dtype fp32") from error
+
+    def cache_use(self) -> dict[str, CacheUse]:
+        """What the caches beside the weights hold and may hold."""
+        features = self._vision.cache_use if self._vision else CacheUse(0, 0)
+        return {"image_features": features, "idle_kv": self.prefix_cache.use}
 
     def peak_memory(self) -> int:
         return placement.peak_memory(self.weights.device)

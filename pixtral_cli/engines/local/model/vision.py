@@ -5,26 +5,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixtral_cli.chat.engine import CacheUse
 from pixtral_cli.engines.local.config import Params
 from pixtral_cli.engines.local.model.attention import attend_all
 from pixtral_cli.engines.local.model.block import norm, residual_dtype, run_block
 from pixtral_cli.engines.local.model.loaded import Weights
 from pixtral_cli.engines.local.model.rope import rope_table_2d
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck, no_cancel
+from pixtral_cli.engines.local.runtime.placement import AvailableMemory, available_memory
 from pixtral_cli.engines.local.tokens.encode import PromptImage
 from pixtral_cli.util.lru import LruCache
 
-FEATURE_CACHE_BYTES = 1 << 30
+SPARE_COPIES = 4  # times an image's features that must be free, or they are not kept
 
 
 class VisionEncoder:
-    """The vision encoder of a loaded model. Images are encoded one by one: they never attend to one another."""
+    """The vision encoder of a loaded model. Images are encoded one by one: they never attend to one another.
 
-    def __init__(self, weights: Weights, params: Params, cache_bytes: int = FEATURE_CACHE_BYTES) -> None:
+    At most `cache_bytes` of features are kept, and none where `available` says that memory is short.
+    """
+
+    def __init__(
+        self, weights: Weights, params: Params, cache_bytes: int, available: AvailableMemory = available_memory
+    ) -> None:
         assert params.vision
         self._model: Any = weights.model
         self._params = params.vision
         self._device, self._dtype = weights.device, weights.dtype
+        self._available = available
         self._cache: LruCache[tuple[str, int, int], Tensor] = LruCache(cache_bytes)
 
     def features(self, image: PromptImage, check: CancelCheck = no_cancel) -> Tensor:
@@ -32,8 +40,14 @@ class VisionEncoder:
         features = self._cache.get(image.key)
         if features is None:
             features = self.encode(image_pixels(image), check)
-            self._cache.put(image.key, features, features.nbytes)
+            if self._available(self._device) > SPARE_COPIES * features.nbytes:
+                self._cache.put(image.key, features, features.nbytes)
         return features
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """Bytes of cached features, and their limit."""
+        return CacheUse(self._cache.size, self._cache.limit)
 
     def clear_cache(self) -> bool:
         """Drop the cached features; False if there were none."""
