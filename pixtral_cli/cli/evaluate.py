@@ -210,12 +210,15 @@ def show(
     The page has the pictures, questions and answers, wrong ones first.
     """
     from pixtral_cli.evals import report, report_html
+    from pixtral_cli.util import atomic
 
     task, folder_run = _open_run(run)
     listed = folder_run.records()
     _print(report.run_table(task, folder_run, listed))
     target = output or folder_run.folder / "report.html"
-    target.write_text(report_html.render_html(task, folder_run, listed, most=most), encoding="utf-8")
+    if output is None and target.is_symlink():  # somebody else's run: it would lead to a file of ours
+        target.unlink()
+    atomic.write(target, report_html.render_html(task, folder_run, listed, most=most))
     typer.echo(f"Wrote {target}", err=True)
 
 

@@ -139,8 +139,8 @@ def _flatten(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
 
 def heading(task: Task, run: Run) -> str:
     about = run.about
-    prompts = ", published prompts" if about["prompts"]["source"] == "mistral-evals" else ""
-    subset = f", {about['limit']} rows" if about["limit"] else ""
+    prompts = ", published prompts" if about.get("prompts", {}).get("source") == "mistral-evals" else ""
+    subset = f", {about['limit']} rows" if about.get("limit") else ""
     return f"{task.title}: {about['model']['name']}{prompts}{subset}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pixtral_cli.evals import report
 from pixtral_cli.evals.run_folder import Record, Run
 from pixtral_cli.evals.task import Task
+from pixtral_cli.util.sanitize import clean
 
 MAX_QUESTIONS = 500
 PAGE_HEAD = """<!doctype html>
@@ -61,7 +62,7 @@ def render_html(task: Task, run: Run, records: Sequence[Record], *, most: int = 
             f'<p class="faint">The {most} lowest scores of {len(listed)} questions; all are in answers.jsonl.</p>'
         )
     pieces += [_question_article(task, run, record) for record in listed[:most]]
-    return "\n".join([*pieces, "</body>", "</html>", ""])
+    return clean("\n".join([*pieces, "</body>", "</html>", ""]))
 
 
 def _score(task: Task, record: Record) -> float:

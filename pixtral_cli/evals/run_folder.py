@@ -5,6 +5,7 @@ A row is on disk before the next is reported; a torn last line is dropped when t
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from pixtral_cli.api import messages as wire
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
@@ -21,6 +23,7 @@ from pixtral_cli.util.locks import FileLock
 
 SETTINGS_FILE, ANSWERS_FILE, IMAGES_FOLDER, LOCK_FILE = "run.json", "answers.jsonl", "images", ".lock"
 MAX_IMAGE_SIDE = 512  # pixels of a copy's longer side
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 Record: TypeAlias = dict[str, Any]
 
 
@@ -101,12 +104,20 @@ class Run:
 def open_run(folder: Path) -> Run:
     """The run in a folder. Raises UsageError when there is none."""
     try:
-        written = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        return Run(folder, written["about"], written["rows"], written["versions"])
+        return _run(folder, wire.parse((folder / SETTINGS_FILE).read_bytes()))
     except FileNotFoundError as error:
         raise UsageError(f"There is no run in {folder}", "Runs: pixtral eval list") from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (wire.FieldError, LookupError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / SETTINGS_FILE} is damaged", "Run the evaluation again with --fresh") from error
+
+
+def _run(folder: Path, written: Any) -> Run:
+    """The run of a settings file. Raises TypeError or LookupError for one that is not ours."""
+    about, rows, versions = written["about"], written["rows"], written["versions"]
+    texts = about["task"], about["model"]["name"], about.get("prompts", {}).get("source", "")
+    if not _all_are(str, texts) or not _all_are(dict, (about, *versions)) or not _all_are(int, (rows,)):
+        raise TypeError
+    return Run(folder, about, rows, versions)
 
 
 def create_run(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool = False) -> Run:
@@ -141,16 +152,49 @@ def _drop_torn_line(file: Path) -> None:
 def _read_records(file: Path) -> Iterable[Record]:
     if not file.exists():
         return
-    with file.open(encoding="utf-8") as stream:
+    with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return
             try:
-                yield json.loads(line)
-            except ValueError as error:
+                yield _record(wire.parse(line))
+            except (wire.FieldError, LookupError, TypeError, AttributeError) as error:
                 raise UsageError(
                     f"{file}, line {number} is damaged", "Delete that line and run the command again"
                 ) from error
+
+
+def _record(found: Any) -> Record:
+    """A record whose values are of the types that were written. Raises TypeError or LookupError for another."""
+    lists = [found[name] for name in ("groups", "answers", "references", "follow_ups", "messages")]
+    numbers = (found["seconds"], *found["scores"].values(), *found["weights"].values())
+    sound = (
+        _all_are(list, lists)
+        and _all_are(str, (found["key"], found["verdict"], found["error"], *itertools.chain(*lists[:4])))
+        and _all_are(int, (found["row"], found["place"], found["of"]))
+        and _all_are((int, float), numbers)
+        and len(found["follow_ups"]) >= len(found["answers"]) - 1
+        and all(_is_message(message) for message in found["messages"])
+    )
+    if not sound:
+        raise TypeError
+    return dict(found)
+
+
+def _is_message(message: Any) -> bool:
+    return isinstance(message["role"], str) and all(
+        isinstance(part, str) or _is_picture(part) for part in message["parts"]
+    )
+
+
+def _is_picture(part: Any) -> bool:
+    """Whether a part of a message is an image's, named by a hash: nothing that leads out of the folder of images."""
+    size = part["size"]
+    return _SHA256.fullmatch(part["image"]) is not None and isinstance(part["name"], str) and _all_are(int, size) and len(size) == 2  # fmt: skip
+
+
+def _all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
+    return all(isinstance(value, kind) and not isinstance(value, bool) for value in values)
 
 
 def messages_json(messages: Sequence[Message]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ DEMO = "demo"
 PIXTRAL_12B = "pixtral-12b"
 REPOS = {entry.name: entry.repo for entry in CATALOGUE}
 REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+WORD = re.compile(r"\w[\w.:-]*", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
 # Beneath ~/mistral_models, where the vendor's instructions put it.
 VENDOR_FOLDERS = {"mistralai/Pixtral-12B-2409": ("Pixtral", "Pixtral-12B-2409")}
@@ -89,6 +90,14 @@ def parse(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> Reference:
     near = similar(name, aliases)
     hint = f"Did you mean {near[0]}?" if near else f"Known: {DEMO}, {PIXTRAL_12B}, org/name, a folder."
     raise ModelError(f"There is no model named {name!r}", f"{hint} {LIST_HINT}")
+
+
+def is_public(name: str) -> bool:
+    """Whether a name is a model's (a short one, a server's, a repository) and not that of a folder."""
+    base, _, revision = name.partition("@")
+    sound = REVISION.fullmatch(revision) or "@" not in name
+    named = (REPO.fullmatch(base) or WORD.fullmatch(base)) and ".." not in name and not base.startswith(".")
+    return bool(sound and (name == DEMO or base.lower() in REPOS or (named and not _expanded(name).is_dir())))
 
 
 def similar(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> list[str]:

@@ -17,7 +17,10 @@ from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import UNCHANGED, Transform
+from pixtral_cli.models import names
+from pixtral_cli.sessions import harmless
 from pixtral_cli.util import atomic
+from pixtral_cli.util.sanitize import visible
 
 UNTITLED = "A conversation"
 
@@ -115,17 +118,23 @@ Address: TypeAlias = Callable[[int, Image], str]
 
 
 def markdown(transcript: Transcript, address: Address | None) -> str:
-    """Markdown whose images are at the addresses that `address(number, image)` gives; without it they are only named."""
+    """Markdown whose images are at the addresses that `address(number, image)` gives; without it they are only named.
+
+    With addresses it is for a file: what would fetch or run there when it is shown is made inert, see `harmless`.
+    """
+    inert = harmless.markdown if address else str
     numbers = transcript.numbers
-    pieces = [f"# {transcript.title or UNTITLED}", f"*{transcript.about}*" if transcript.about else ""]
+    title, about, model = (
+        inert(visible(text)) for text in (transcript.title or UNTITLED, transcript.about, transcript.model)
+    )
+    pieces = [f"# {title}", f"*{about}*" if about else ""]
     if transcript.system:
-        pieces.append("\n".join(f"> {line}" for line in transcript.system.splitlines()))
+        pieces.append("\n".join(f"> {line}" for line in inert(transcript.system).splitlines()))
     for message in transcript.said:
-        pieces.append(f"## {'You' if message.role == 'user' else transcript.model or 'Answer'}")
+        pieces.append(f"## {'You' if message.role == 'user' else model or 'Answer'}")
         if message.reasoning:
-            pieces.append(
-                "\n".join(f"> {line}".rstrip() for line in ["*Thinking*", "", *message.reasoning.strip().splitlines()])
-            )
+            thought = inert(message.reasoning.strip()).splitlines()
+            pieces.append("\n".join(f"> {line}".rstrip() for line in ["*Thinking*", "", *thought]))
         pieces.append("".join(_in_markdown(part, numbers, address) for part in message.parts).strip())
         pieces.append("*(interrupted)*" if message.interrupted else "")
     return "\n\n".join(filter(None, pieces)) + "\n"
@@ -133,9 +142,9 @@ def markdown(transcript: Transcript, address: Address | None) -> str:
 
 def _in_markdown(part: Part, numbers: Mapping[str, int], address: Address | None) -> str:
     if isinstance(part, str):
-        return part
+        return harmless.markdown(part) if address else part
     number = numbers[part.key]
-    name = re.sub(r"[\[\]\\\n]", " ", part.name)
+    name = re.sub(r"[\[\]\\\n<>]", " ", visible(part.name))
     if not address:
         width, height = part.size
         return f"*image {number}: {name}, {width}×{height}*\n\n"
@@ -171,11 +180,12 @@ def _json(transcript: Transcript) -> str:
     }
     if transcript.branch[1] > 1:
         about |= {"branch": transcript.branch[0], "branches": transcript.branch[1]}
-    return json.dumps({**about, "messages": list(_lines(transcript))}, ensure_ascii=False, indent=2) + "\n"
+    whole = {**about, "messages": list(_lines(transcript))}
+    return harmless.json_text(json.dumps(whole, ensure_ascii=False, indent=2)) + "\n"
 
 
 def _jsonl(transcript: Transcript) -> str:
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in _lines(transcript))
+    return "".join(harmless.json_text(json.dumps(line, ensure_ascii=False)) + "\n" for line in _lines(transcript))
 
 
 def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
@@ -209,6 +219,9 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
     except wire.FieldError as error:
         raise UsageError(f"{path.name}: {error.message}", "Repair the file, or export it again") from error
     title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))
+    if model and not names.is_public(model):  # resuming the session would load it
+        notes = [*notes, f"Its model {visible(model, 60)!r} is left out: it may be a path of another machine"]
+        model = ""
     return Transcript(conversation.history, conversation.system, title, model), notes
 
 
@@ -234,8 +247,6 @@ def _read_lines(data: bytes, whole: wire.FieldError) -> tuple[list[Any], list[st
 
 
 def _load_image(url: str, field: str, beside: Mapping[str, Any]) -> Image:
-    from pixtral_cli.util.sanitize import visible
-
     image = wire.loader()(url, field, beside)
     if name := beside.get("name"):
         image = replace(image, name=visible(wire.expect(name, str, f"{field}.name"), 200))

@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 from pixtral_cli.api import messages
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.images.image import Image
+from pixtral_cli.util.sanitize import clean
 
 PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
@@ -59,7 +60,8 @@ def html(
 ) -> str:
     """The page. `numbers` are those of the images by their keys.
 
-    All text is escaped; Markdown in answers is shown as such, its links and code inert, its images as links.
+    All text is escaped, and what acts on a terminal is made visible. Markdown in answers is shown as such, its links
+    and code inert, its images as links.
     """
     shown: set[str] = set()
     pieces = []
@@ -70,7 +72,7 @@ def html(
         pieces.append(f'<div class="who">{escape(who)}</div>\n<div class="{message.role}" dir="auto">')
         pieces.append(_answer(message) if message.role == "assistant" else _said(message, numbers, shown))
         pieces.append("</div>")
-    return PAGE_TEMPLATE.format(title=escape(title), about=escape(about), body="\n".join(pieces))
+    return clean(PAGE_TEMPLATE.format(title=escape(title), about=escape(about), body="\n".join(pieces)))
 
 
 def _answer(message: Message) -> str:

@@ -12,6 +12,8 @@ from pixtral_cli.util.sanitize import clean
 
 VALUE_COLUMN = "value"  # the column of values that are no objects
 # What a spreadsheet would run: a formula may begin with a sign too, but so do numbers, telephone numbers and temperatures.
+# In some countries spreadsheets take a semicolon or a tab for the end of a cell, whatever is quoted.
+_CELL_ENDS = re.compile(r"([;\t\n])")
 FORMULA = re.compile(r"\s*(?:[=@＝＠]|[-+－＋](?![\d\s.,:()/-]*\Z)(?=.*[(|!=@]))", re.DOTALL)
 
 
@@ -46,21 +48,29 @@ def to_table(value: Any, schema: dict[str, Any] | None = None) -> Table:
 def to_csv(records: Table) -> tuple[str, int]:
     """CSV with a line of names, and how many cells were given an apostrophe lest a spreadsheet take them for formulas.
 
-    Text is quoted where it must be, and has nothing in it that acts on a terminal. Other values are as in JSON, also those
+    Every cell is quoted, and has nothing in it that acts on a terminal. Values other than text are as in JSON, also those
     within values; null is an empty cell.
     """
     file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
     guarded = 0
     rows: list[list[Any]] = [[row.get(name) for name in records.columns] for row in records.rows]
     for row in [list(records.columns), *rows]:
         texts = [_cell(value) for value in row]
-        dangerous = [
-            isinstance(value, str) and bool(FORMULA.match(text)) for value, text in zip(row, texts, strict=True)
+        cells = [
+            text if isinstance(value, int | float) else _guarded(text) for value, text in zip(row, texts, strict=True)
         ]
-        writer.writerow([f"'{text}" if guard else text for text, guard in zip(texts, dangerous, strict=True)])
-        guarded += sum(dangerous)
+        writer.writerow(cells)
+        guarded += sum(cell != text for cell, text in zip(cells, texts, strict=True))
     return file.getvalue(), guarded
+
+
+def _guarded(text: str) -> str:
+    """The text with an apostrophe before each part that a spreadsheet would run."""
+    first, *rest = _CELL_ENDS.split(text)
+    return "".join(
+        [f"'{first}" if FORMULA.match(text) else first, *(f"'{part}" if FORMULA.match(part) else part for part in rest)]
+    )
 
 
 def _cell(value: Any) -> str:

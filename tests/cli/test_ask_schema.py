@@ -60,7 +60,7 @@ def test_a_schema_goes_to_the_far_side_and_json_comes_back(
 def test_csv_to_a_file(ask: Ask, far: FakeEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     far.answers = [TABLE]
     assert ask("--schema", FIELDS, "--format", "csv", "-o", str(tmp_path / "bars.csv")) == 0
-    assert (tmp_path / "bars.csv").read_text() == "colour,value\nred,7\nblue,4\n"
+    assert (tmp_path / "bars.csv").read_text() == '"colour","value"\n"red","7"\n"blue","4"\n'
     assert capsys.readouterr().out == ""
 
 

@@ -17,7 +17,9 @@ def test_a_fraction_keeps_its_sign() -> None:
 
 def test_half_a_row_is_not_done(tmp_path: Path) -> None:
     run = run_folder.create_run(tmp_path / "r", {"task": "t", "model": {"name": "m"}}, 3)
-    run.append([{"row": 0, "place": 0, "of": 2, "error": ""}])
+    texts = dict.fromkeys(("key", "verdict", "error"), "")
+    lists: dict[str, list[str]] = {name: [] for name in ("groups", "messages", "answers", "references", "follow_ups")}
+    run.append([{"row": 0, "place": 0, "of": 2, "scores": {}, "weights": {}, "seconds": 0, **texts, **lists}])
     assert run.records() == []
     assert run.done() == set()
 

@@ -83,22 +83,22 @@ def test_on_a_terminal_it_is_laid_out_for_people_and_never_drawn_as_markdown() -
 
 
 def test_csv_and_a_record_a_line() -> None:
-    assert ask(TABLE, layout="csv").out == "colour,value\nred,7\nblue,-2.5\n"
+    assert ask(TABLE, layout="csv").out == '"colour","value"\n"red","7"\n"blue","-2.5"\n'
     assert ask(TABLE, layout="records").out == '{"colour": "red", "value": 7}\n{"colour": "blue", "value": -2.5}\n'
-    assert ask("[]", layout="csv").out == "colour,value\n"
+    assert ask("[]", layout="csv").out == '"colour","value"\n'
     assert ask("[]", layout="records").out == ""
 
 
 def test_what_is_beside_the_list_is_named() -> None:
     receipt = Request("Read it.", sampling=Sampling(schema=parse("shop, items[name, n:int], total:float")))
     asked = ask('{"shop": "A", "items": [{"name": "tea", "n": 2}], "total": 3}', receipt, layout="csv")
-    assert asked.out == "name,n\ntea,2\n"
+    assert asked.out == '"name","n"\n"tea","2"\n'
     assert asked.err == "Not in the table: shop, total (--format json has all)\n"
 
 
 def test_cells_that_a_spreadsheet_would_run_are_reported() -> None:
     asked = ask('[{"colour": "=1+1", "value": 1}]', layout="csv")
-    assert asked.out == "colour,value\n'=1+1,1\n"
+    assert asked.out == '"colour","value"\n"\'=1+1","1"\n'
     assert asked.err == "A cell begins like a formula; it gets an apostrophe, so that no spreadsheet runs it\n"
 
 
@@ -112,7 +112,7 @@ def test_the_object_of_json_holds_the_text_and_what_it_means(format: Format) -> 
 
 
 @pytest.mark.parametrize(
-    ("layout", "begins"), [("", '[{"colour"'), ("csv", "colour,value\n"), ("records", '{"colour"')]
+    ("layout", "begins"), [("", '[{"colour"'), ("csv", '"colour","value"\n'), ("records", '{"colour"')]
 )
 def test_a_file_gets_what_stdout_would(tmp_path: Path, layout: Layout, begins: str) -> None:
     asked = ask(TABLE, replace(WANTED, file=tmp_path / "bars"), layout=layout, stdout=Screen())

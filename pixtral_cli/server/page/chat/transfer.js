@@ -1,6 +1,7 @@
 // Conversations to files and back. A file holds whole trees; a transcript the branch that is shown. Import adds and replaces nothing.
 
 import { freshId, saveFile } from "../dom.js";
+import { harmlessJson, harmlessMarkdown } from "../markdown/harmless.js";
 import { Conversation, find, now, refresh } from "./conversations.js";
 import * as store from "./store.js";
 import { picturesOf, textOf, versions } from "./tree.js";
@@ -10,6 +11,8 @@ const ROLES = ["user", "assistant"];
 
 const fileName = (title, ending) => `${title.replace(/[^\p{L}\p{N} ._-]+/gu, " ").trim().slice(0, 60) || "conversation"}.${ending}`;
 
+const line = (text) => harmlessMarkdown(text.replace(/\s+/g, " "));
+
 /** Save conversations, every branch and picture, as JSON. */
 export async function exportAll(ids, title = "pixtral conversations") {
   const all = [];
@@ -17,7 +20,7 @@ export async function exportAll(ids, title = "pixtral conversations") {
     const one = await find(id);
     if (one) all.push({ ...one.row.value, id, leaf: one.leaf.value, messages: [...one.nodes.values()] });
   }
-  saveFile(fileName(title, "json"), JSON.stringify({ format: FORMAT, version: 1, conversations: all }, null, 1), "application/json");
+  saveFile(fileName(title, "json"), harmlessJson({ format: FORMAT, version: 1, conversations: all }), "application/json");
 }
 
 /** Save the branch that is shown as Markdown. */
@@ -27,10 +30,10 @@ export function exportTranscript(conversation) {
     const message = nodes.get(id);
     const { all, place } = versions(nodes, id);
     const branch = all.length > 1 ? ` (version ${place + 1} of ${all.length})` : "";
-    const pictures = picturesOf(message).map(({ name }) => `[picture: ${name}]\n\n`);
-    return `## ${message.role === "user" ? "You" : (message.model ?? "pixtral")}${branch}\n\n${pictures.join("")}${textOf(message)}\n`;
+    const pictures = picturesOf(message).map(({ name }) => `[picture: ${line(name)}]\n\n`);
+    return `## ${message.role === "user" ? "You" : line(message.model ?? "pixtral")}${branch}\n\n${pictures.join("")}${harmlessMarkdown(textOf(message))}\n`;
   });
-  saveFile(fileName(row.value.title ?? "", "md"), `# ${row.value.title}\n\n${said.join("\n")}`, "text/markdown");
+  saveFile(fileName(row.value.title ?? "", "md"), `# ${line(row.value.title ?? "")}\n\n${said.join("\n")}`, "text/markdown");
 }
 
 /** Add the conversations of a file; how many. Raises an Error that says what is wrong with it. */
