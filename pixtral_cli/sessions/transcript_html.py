@@ -62,6 +62,7 @@ def html(
 
     All text is escaped, and what acts on a terminal is made visible. Markdown in answers is shown as such, its links
     and code inert, its images as links.
+    and code inert, its images as links.
     """
     shown: set[str] = set()
     pieces = []

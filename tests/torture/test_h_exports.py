@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,6 @@ def check_markdown(text: str) -> None:
 
 
 def picture() -> Image:
-    from dataclasses import replace
-
     return replace(images.from_bytes(png(), "x.png"), name=HOSTILE)
 
 
@@ -107,6 +106,7 @@ def hostile() -> Transcript:
         user(HOSTILE, [picture()]),
         assistant(f"{HOSTILE}\n\n```html\n{HOSTILE}\n```\n\n    {HOSTILE}\n\n| a | b |\n|--|--|\n| ` | {REMOTE.splitlines()[0]} |"),
         user("```\nleft open"),
+        replace(assistant("thought"), reasoning=HOSTILE),
         assistant(f"```\n{REMOTE}\n```\n`\n\n{REMOTE}\n\n`\n\\{REMOTE}"),
         user("again", [picture()]),
     )  # fmt: skip
