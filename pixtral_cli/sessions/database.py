@@ -27,6 +27,7 @@ DAMAGED_CODES = (
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_ERROR,
 )  # the last: a table is not as we made it
+INCREMENTAL = 2  # of SQLite's auto_vacuum
 READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 
@@ -64,11 +65,32 @@ class Database:
             with contextlib.closing(self._connect("immutable=1")) as connection:
                 return work(connection)
 
-    def vacuum(self) -> None:
-        """Give back to the disk what deleted rows took; later, if another process is at work in the file."""
-        busy = contextlib.suppress(sqlite3.OperationalError)
-        with self._words(), busy, contextlib.closing(self._connect()) as connection:
-            connection.execute("VACUUM")
+    def delete(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work`, which deletes rows, and give what they took back to the disk; on a full one too. Raises SaveError."""
+        with self._words():
+            try:
+                result = self._mended(lambda: self._transaction(work, WRITE))
+            except sqlite3.OperationalError as error:
+                if _code(error) not in UNWRITABLE_CODES:
+                    raise
+                return self._delete_in_place(work)
+            with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(self._connect()) as connection:
+                _shrink(connection)  # later, if another process is at work in the file
+        return result
+
+    def _delete_in_place(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Delete without a log or a journal, for which the disk has no room; a kill in mid-deletion is `_repair`'s to mend."""
+        with contextlib.closing(self._connect()) as connection:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # needs no file for shared memory
+            connection.execute("PRAGMA journal_mode = MEMORY")
+            connection.execute(WRITE)
+            with connection:
+                result = work(connection)
+            with contextlib.suppress(sqlite3.OperationalError):
+                _shrink(connection)
+                connection.execute("PRAGMA locking_mode = NORMAL")
+                connection.execute("PRAGMA journal_mode = WAL")
+        return result
 
     def _mended(self, attempt: Callable[[], T]) -> T:
         with contextlib.suppress(rows.DamagedRow):
@@ -172,6 +194,7 @@ class Database:
         try:
             with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._migrate(connection)
                 connection.execute(WRITE)
                 with connection:
@@ -210,6 +233,15 @@ def make_folder(folder: Path) -> None:
 
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _shrink(connection: sqlite3.Connection) -> None:
+    """Cut free pages off the file: by moving as many of the last ones, or once, for a file of an older version, anew."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone() == (INCREMENTAL,):
+        connection.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
+    else:
+        connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+        connection.execute("VACUUM")
 
 
 def _code(error: Exception) -> int:

@@ -291,9 +291,7 @@ class Sessions:
 
         if not self.database.file.exists():
             return 0
-        images = self.database.write(work)
-        self.database.vacuum()
-        return images
+        return self.database.delete(work)
 
 
 def clean_title(title: str) -> str:
