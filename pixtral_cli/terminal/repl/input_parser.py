@@ -5,20 +5,24 @@ It calls `exists` for paths and opens nothing.
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pixtral_cli.images.formats import has_picture_extension
+from pixtral_cli.images.formats import PICTURE_EXTENSIONS, has_picture_extension
 
 Exists: TypeAlias = Callable[[str], bool]
 
 
 TRIPLE_QUOTE = '"""'
 MAX_NAME_WORDS = 12  # a name with unescaped spaces has at most this many words
+MAX_NAME = 1024  # characters of a name as it is typed
 
 _COMMAND = re.compile(r"/([a-zA-Z]+|\?)(?:\s+(.*))?$", re.DOTALL)
 _URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IGNORECASE)
+_URL_STARTS = "hHfFdD"
+PICTURE_EXTENSION = re.compile(rf"\.(?:{'|'.join(sorted(PICTURE_EXTENSIONS))})", re.IGNORECASE)
 _QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
 _SHELL = re.compile(r"""(?:'[^'\n]*'|"(?:\\.|[^"\\\n])*"|\\.|[^\s'"\\])+""")
 _WORD = re.compile(r"(?:\\[^\n]|[^\s\\])+")
@@ -159,10 +163,16 @@ def _split_verbatim(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, boo
 def _scan_words(text: str, exists: Exists) -> Iterator[Part]:
     """Walk over the starts of words; what is not recognised is words."""
     begin = at = 0
+    extensions = [match.start() for match in PICTURE_EXTENSION.finditer(text)]
     while at < len(text):
-        source = _recognise_source(text, at, exists) if _starts_word(text, at) else None
+        source = None
+        if _starts_word(text, at):
+            following = bisect_right(extensions, at)
+            near = following < len(extensions) and extensions[following] < at + MAX_NAME
+            source = _recognise_source(text, at, exists, near)
         if not source:
-            at += 1
+            link = _URL.match(text, at) if text[at] in _URL_STARTS else None
+            at = link.end() if link else at + 1
             continue
         if at > begin:
             yield text[begin:at]
@@ -183,13 +193,14 @@ def _unless_known(part: Part, exists: Exists, known: Collection[str]) -> Part:
     return part
 
 
-def _recognise_source(text: str, at: int, exists: Exists) -> Source | None:
+def _recognise_source(text: str, at: int, exists: Exists, near: bool) -> Source | None:
+    """What is named from here on, if anything; `near`: a picture's extension follows within the length of a name."""
     if text[at] == "@":
         found = _url_at(text, at + 1, every=True) or _path_at(text, at + 1, exists) or _pattern_at(text, at + 1)
         return Source(found.name, "@" + found.raw) if found else None
     if _URL.match(text, at):
         return _url_at(text, at)
-    return _path_at(text, at, lambda name: has_picture_extension(name) and exists(name))
+    return _path_at(text, at, lambda name: has_picture_extension(name) and exists(name)) if near else None
 
 
 def _url_at(text: str, at: int, every: bool = False) -> Source | None:
@@ -224,12 +235,12 @@ def _surely_one_name(raw: str) -> bool:
 def _readings(text: str, at: int) -> Iterator[Source]:
     """Every way to read a path that starts here, the longest first."""
     if text[at : at + 1] in ("'", '"'):
-        shell, first = _SHELL.match(text, at), _QUOTED.match(text, at)
+        shell, first = (pattern.match(text, at, at + MAX_NAME) for pattern in (_SHELL, _QUOTED))
         if shell and first:
             yield Source(shell_unquoted(shell[0]), shell[0])
             yield Source(shell_unquoted(first[0]), first[0])
         return
-    line = text[at:].partition("\n")[0]
+    line = text[at : at + MAX_NAME].partition("\n")[0]
     ends = [match.end() for match, _ in zip(_WORD.finditer(line), range(MAX_NAME_WORDS), strict=False)]
     for end in reversed(ends):
         bare = line[:end].rstrip(_AFTER)
@@ -260,24 +271,20 @@ def _pasted_name_notes(block: str, exists: Exists) -> list[str]:
 
 
 def _sources_in_sentence(parts: Sequence[Part]) -> Iterator[int]:
-    """Whether a name is part of a sentence, which would be broken without it."""
-    for index, part in enumerate(parts):
-        if isinstance(part, Source):
-            before, after = _words_of(parts[:index]), _words_of(parts[index + 1 :])
-            leads = not before and not _later_source_in_sentence(parts[index + 1 :])
-            trails = not after and before[-1:] in (*".?!:", "")
-            if not leads and not trails:
-                yield index
+    """The places of names that are part of a sentence, which would be broken without them."""
+    words = [index for index, part in enumerate(parts) if _words_of(part)]
+    sources = [index for index, part in enumerate(parts) if isinstance(part, Source)]
+    last_word = words[-1] if words else -1
+    last_inside = max((index for index in sources if index < last_word), default=-1)
+    for index in sources:
+        passed = bisect_right(words, index)  # so many parts with words precede it
+        following = words[passed] if passed < len(words) else len(parts)
+        # It leads where no words precede it and no later picture has words on both of its sides.
+        leads = not passed and following > last_inside
+        trails = index > last_word and (not passed or _words_of(parts[words[passed - 1]])[-1] in ".?!:")
+        if not leads and not trails:
+            yield index
 
 
-def _later_source_in_sentence(parts: Sequence[Part]) -> bool:
-    """Whether a later picture is named with words on both of its sides."""
-    return any(
-        isinstance(part, Source) and _words_of(parts[:index]) and _words_of(parts[index + 1 :])
-        for index, part in enumerate(parts)
-    )
-
-
-def _words_of(parts: Sequence[Part]) -> str:
-    raws = (part if isinstance(part, str) else part.raw for part in parts if not isinstance(part, Source))
-    return "".join(raws).strip()
+def _words_of(part: Part) -> str:
+    return "" if isinstance(part, Source) else (part if isinstance(part, str) else part.raw).strip()
