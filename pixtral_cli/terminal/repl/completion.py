@@ -13,12 +13,10 @@ from pixtral_cli.terminal.desktop.screenshot import AREAS
 from pixtral_cli.terminal.repl import file_search
 from pixtral_cli.terminal.repl.commands.settings import SETTINGS
 from pixtral_cli.terminal.repl.commands.table import BY_NAME, TABLE, Kind
-from pixtral_cli.terminal.repl.input_parser import shell_quoted, shell_unquoted
+from pixtral_cli.terminal.repl.input_parser import MAX_NAME, shell_quoted, shell_unquoted
 
 MAX_ENTRIES = 200  # entries of a folder that are offered
 NamesWithSummaries: TypeAlias = Callable[[], Sequence[tuple[str, str]]]
-
-_LAST = re.compile(r"(?:\\.|[^\s\\])*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,7 @@ def suggest(before: str, names: CompletionSources) -> Iterator[Suggestion]:
     if command and "/" not in command[1] and not command[2]:
         yield from _matching([(f"/{row.name}", row.summary) for row in TABLE], before)
         return
-    last = _LAST.search(before)
-    word = last[0] if last else ""
+    word = _last_word(before)
     row = BY_NAME.get(command[1]) if command else None
     if row and row.kind != "picture":
         yield from _matching(_arguments(row.kind, before, names), word)
@@ -61,8 +58,16 @@ def suggest(before: str, names: CompletionSources) -> Iterator[Suggestion]:
 
 def completes_while_typing(before: str) -> bool:
     """Whether to offer without being asked: where a word can be nothing but a name."""
-    last = _LAST.search(before)
-    return bool(re.fullmatch(r"/[a-z?]*", before) or (last and re.match(r"[@#]", last[0])))
+    return bool(re.fullmatch(r"/[a-z?]*", before) or re.match(r"[@#]", _last_word(before)))
+
+
+def _last_word(before: str) -> str:
+    """What stands after the last space that has no backslash before it, as far as a name may be long."""
+    near = before[-MAX_NAME:]
+    at = len(near)
+    while at and (not near[at - 1].isspace() or near[at - 2 : at - 1] == "\\"):
+        at -= 1
+    return near[at:]
 
 
 def _named_anywhere(word: str) -> Iterator[Suggestion]:
