@@ -1,9 +1,10 @@
 """Torture H: sessions on a full disk, under a clock that goes wrong."""
 
+import io
 import os
 import resource
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,11 +12,18 @@ import pytest
 from PIL import Image as PILImage
 
 from pixtral_cli import images
-from pixtral_cli.chat.message import assistant, user
+from pixtral_cli.chat.conversation import Conversation
+from pixtral_cli.chat.engine import Chunk, Sampling
+from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions import salvage
 from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.terminal.ask import ask
+from pixtral_cli.terminal.ask.ask import Request
+from pixtral_cli.terminal.output.notes import many_images_note
+from pixtral_cli.terminal.output.output import Output
 from tests.fakes import FakeEngine
+from tests.terminal.repl.driver import Room
 from tests.torture.pictures import encoded
 
 
@@ -152,3 +160,41 @@ def test_prune_removes_nothing_that_may_be_young(tmp_path: Path, ahead: float) -
     assert young not in gone
     assert old in gone
     assert (wrong in gone) is (ahead < 0)  # it is older than one of today, whatever it says
+
+
+def test_a_conversation_with_many_images_says_so_and_the_way_on_before_it_is_asked(tmp_path: Path) -> None:
+    conversation = Conversation()
+    for number in range(60):
+        picture = images.from_bytes(encoded(PILImage.new("RGB", (8, 8), (number, 0, 0)), "PNG"), f"{number}.png")
+        if number == 49:
+            assert many_images_note(conversation, "") == ""
+        list(conversation.ask(FakeEngine(["a shade"]), "?", [picture]))
+    conversation.drop(7)
+    note = many_images_note(conversation, "")
+    assert note.startswith("All 59 images are read again before the next answer, which may take minutes; ")
+    command = note.partition("; ")[2].partition(" leaves")[0]
+    assert command == "/drop 1-6 8-50"
+    room = Room(tmp_path, FakeEngine(["red"]))
+    with room.sessions.start() as session:
+        session.keep(conversation.snapshot())
+        name = session.id
+    said = room.type(f"/load {name}", command, "and now?")
+    assert note in " ".join(said.split())
+    assert sum(len(message.images) for message in room.engine.seen[0][0]) == 10
+    assert sum("a shade" in message.text for message in room.engine.seen[0][0]) == 60
+
+
+def test_ask_says_before_the_answer_that_many_images_are_read_again() -> None:
+    said = []
+    for number in range(50):
+        picture = images.from_bytes(encoded(PILImage.new("RGB", (8, 8), (number, 0, 0)), "PNG"), f"{number}.png")
+        said += [user("?", [picture]), assistant("a shade")]
+    conversation, told = Conversation(messages=said), io.StringIO()
+
+    class Engine(FakeEngine):
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            assert "All 50 images" in told.getvalue()
+            return super().stream(messages, sampling)
+
+    ask.answer(Request("more?"), user("more?"), conversation, Engine(["yes"]), Output(io.StringIO(), told))
+    assert "in `pixtral chat -c`, /drop 1-40 leaves the last 10" in told.getvalue()

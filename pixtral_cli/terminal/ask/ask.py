@@ -25,6 +25,7 @@ from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.ask import stdin as piped
 from pixtral_cli.terminal.ask import watch as watching
+from pixtral_cli.terminal.output.notes import many_images_note
 from pixtral_cli.terminal.output.output import confirm, dumps, window_size
 from pixtral_cli.terminal.output.render import (
     Answer,
@@ -178,6 +179,8 @@ def _detached_conversation(sessions: Sessions, kept: ConversationChoice) -> Conv
 
 def answer(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:
     """Ask, show or write the answer, and say on stderr what there is to say about it."""
+    if note := many_images_note(conversation, "in `pixtral chat -c`, "):
+        out.note(note)
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
     structured = request.sampling.schema is not None
     collected = request.extract or request.file or structured

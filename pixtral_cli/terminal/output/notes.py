@@ -5,12 +5,17 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from typing import TYPE_CHECKING
 
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.output import Output
 from pixtral_cli.util.sanitize import clean, visible
 
+if TYPE_CHECKING:
+    from pixtral_cli.chat.conversation import Conversation
+
+MANY_IMAGES, LAST_IMAGES = 50, 10
 GAP = 2  # columns between the cells of a row
 
 
@@ -120,6 +125,29 @@ def _stacked_row(row: Sequence[str], columns: int) -> Iterator[str]:
     yield from wrap_words(row[0], columns).split("\n")
     for cell in row[1:]:
         yield from (f"  {line}" for line in wrap_words(cell, columns - 2).split("\n") if line)
+
+
+def many_images_note(conversation: "Conversation", way: str) -> str:
+    """Of a resumed conversation with many images: that reading them takes long, and how to go on with the last few.
+
+    "" for one with few. `way` says where the command that takes images out is typed.
+    """
+    sent = {image.key for message in conversation.history for image in message.images}
+    numbers = [number for number, image in conversation.numbered.items() if image.key in sent]
+    if len(numbers) < MANY_IMAGES:
+        return ""
+    earlier = " ".join(_ranges(numbers[:-LAST_IMAGES]))
+    return (
+        f"All {len(numbers)} images are read again before the next answer, which may take minutes; "
+        f"{way}/drop {earlier} leaves the last {LAST_IMAGES}, and all that was said"
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> Iterator[str]:
+    """Rising numbers as 1-4 and 7."""
+    for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in group]
+        yield f"{members[0]}-{members[-1]}" if len(members) > 1 else f"{members[0]}"
 
 
 def count_of(number: int, what: str) -> str:

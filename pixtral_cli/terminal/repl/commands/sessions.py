@@ -11,7 +11,7 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
 from pixtral_cli.sessions.library import Summary, clean_tag, clean_title
 from pixtral_cli.sessions.session import Session
-from pixtral_cli.terminal.output.notes import count_of
+from pixtral_cli.terminal.output.notes import count_of, many_images_note
 from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 from pixtral_cli.terminal.repl.state import State
 
@@ -136,6 +136,8 @@ def show_resumed(state: State) -> None:
     state.notes.say(f"{count_of(asked, 'question')} and {count_of(images, 'image')} so far; /show history shows all.")
     for message in conversation.turns[-2:]:
         state.notes.tell(_short(state.said(message)), "> " if message.role == "user" else "")
+    if note := many_images_note(conversation, ""):
+        state.notes.say(f"{note}.")
     if conversation.staged:
         names = ", ".join(f"#{state.numbers[image.key]} {image.name}" for image in conversation.staged)
         state.notes.say(f"Attached and not sent yet: {names} (/drop lets go of it).")
