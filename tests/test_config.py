@@ -132,3 +132,9 @@ def test_an_alias_is_for_a_name(env: dict[str, str], text: str) -> None:
     write(env, text)
     with pytest.raises(UsageError, match="each must be the name of a model"):
         config.load(env)
+
+
+def test_a_flag_stands_above_what_the_config_says_of_a_model(env: dict[str, str]) -> None:
+    write(env, "[models.demo]\ntemperature = 0.2\n")
+    assert config.load(env).for_model("demo").temperature == 0.2
+    assert config.load(env).override(temperature=0.9).for_model("demo").temperature == 0.9

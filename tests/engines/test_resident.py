@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from socket import AF_UNIX
+from socket import socket as Socket
 from typing import cast
 
 import pytest
@@ -299,3 +301,39 @@ def test_ps_and_stop_without_a_process() -> None:
     missing = pixtral("stop", "nothing")
     assert missing.returncode == 4
     assert missing.stderr.count("\n") == 1
+
+
+def test_a_process_that_leaves_does_not_take_its_successors_socket(folder: Path) -> None:
+    path = folder / "a.sock"
+    process = resident.spawn_worker(WANTED, path, command=FAKE)
+    process.wait_until_loaded()
+    (pid,) = pids(folder)
+    path.unlink()
+    with Socket(AF_UNIX) as successor:
+        successor.bind(str(path))
+        os.kill(pid, signal.SIGTERM)
+        assert process.wait(120) is not None
+        assert path.exists()
+        path.unlink()
+
+
+LOADING = """
+import sys
+from pathlib import Path
+from pixtral_cli.engines import resident
+slow = (sys.executable, "-c", "import sys, time; print(file=sys.stderr, flush=True); time.sleep(600)")
+resident.find_or_start(resident.ModelSpec("fake", "/x", keep_alive=9), Path(sys.argv[1]), command=slow)
+"""
+
+
+def test_ctrl_c_while_a_kept_process_loads_ends_it(folder: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", LOADING, str(folder)], stderr=subprocess.DEVNULL)
+    until(lambda: [log.read_bytes() for log in folder.glob("*.log")] == [b"\n"])
+    (child,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    process.send_signal(signal.SIGINT)
+    process.wait(120)
+    try:
+        until(lambda: gone(child), 60)
+    finally:
+        if not gone(child):
+            os.kill(child, signal.SIGKILL)

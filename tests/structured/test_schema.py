@@ -225,3 +225,14 @@ def test_an_answer_that_does_not_fit_says_where(text: str, why: str) -> None:
         validate(text, TREE)
     assert why in error.value.message
     assert error.value.status == 1 and len(error.value.message) <= 120
+
+
+def test_of_several_complaints_the_outermost_is_told() -> None:
+    inner = {"type": "object", "properties": {"x": {"type": "string"}}}
+    wanted = {"type": "object", "required": ["b"], "properties": {"a": inner}}
+    with pytest.raises(AnswerMismatch, match="'b' is a required property"):
+        validate('{"a": {"x": 1}}', wanted)
+
+
+def test_a_word_that_is_repeated_in_a_choice_counts_once() -> None:
+    assert parse("size:small|large|small")["properties"]["size"]["enum"] == ["small", "large"]

@@ -4,7 +4,9 @@ import gzip
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
+import httpcore2
 import pytest
 
 from pixtral_cli.errors import NetworkError
@@ -193,3 +195,20 @@ def test_a_url_is_shown_without_credentials_and_query() -> None:
     assert net.redacted_url("https://user:secret@host:81/a/b.png?token=secret#x") == "host:81/a/b.png"
     assert net.redacted_url("http://host/") == "host"
     assert net.redacted_url("http://host/\x1b[2J") == r"host/\x1b[2J"
+
+
+def test_an_address_that_does_not_answer_takes_its_share_of_the_time_alone() -> None:
+    given: list[float] = []
+
+    class Dead(httpcore2.NetworkBackend):
+        def connect_tcp(self, host: str, port: int, timeout: float | None = None, **_: Any) -> httpcore2.NetworkStream:
+            given.append(timeout or 0.0)
+            raise httpcore2.ConnectTimeout
+
+    addresses = ["1.1.1.1", "8.8.8.8", "9.9.9.9"]
+    network = net.Network(resolve=lambda host, port: addresses, dial=Dead())
+    with pytest.raises(NetworkError):
+        net.fetch("http://x.example/", allow_private=False, seconds=90, network=network)
+    assert 15 < given[0] <= 30
+    assert given[0] < given[1] <= 45
+    assert given[1] < given[2] <= 90

@@ -500,3 +500,20 @@ def test_a_base_url_is_checked_and_completed(url: str, base: str | None) -> None
             check()
     else:
         assert check().base_url == base
+
+
+def test_a_server_that_cannot_measure_is_asked_once(httpserver: HTTPServer) -> None:
+    httpserver.expect_request("/v1/measure").respond_with_data("", 404)
+    asked = remote(httpserver.url_for("/v1"))
+    first, second = asked.measure([user("hi")]), asked.measure([user("hi")])
+    assert first == second
+    assert [request.path for request, _ in httpserver.log].count("/v1/measure") == 1
+
+
+def test_a_proxy_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving(FakeEngine(["fine"])) as running:
+        assert said(remote(running.url).stream([user("hi")], Sampling())) == "fine"

@@ -100,3 +100,13 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
     folder.symlink_to(tmp_path / "nowhere")
     with pytest.raises(PixtralError, match="cannot be stored"):
         keys.save(FAR, "k", folder / "keys.json")
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o620, 0o601])
+def test_a_file_of_keys_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "keys.json"
+    keys.save("https://api.example/v1", "k", file)
+    assert keys.find("https://api.example/v1", file, {}) == "k"
+    file.chmod(mode)
+    with pytest.raises(UsageError, match="can be read by others"):
+        keys.find("https://api.example/v1", file, {})

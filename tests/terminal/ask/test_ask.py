@@ -14,6 +14,7 @@ from PIL import Image as Picture
 
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.message import assistant, user
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.ask.ask import (
@@ -397,3 +398,24 @@ def test_a_folder_means_its_pictures_and_more_than_eight_are_asked_about(
     empty.mkdir()
     with pytest.raises(ImageError, match="is a folder without pictures"):
         expand_folders(Request("What?", [str(empty)]), out)
+
+
+def test_a_prompt_that_fits_exactly_is_no_error() -> None:
+    asked = Asked()
+    request = Request("one two", sampling=Sampling(max_tokens=8))
+    message = build_message(request, asked.output, None)
+    dry_run(request, message, Conversation(), FakeEngine(context_window=10), asked.output)
+    assert "8 of 10" in asked.out
+    with pytest.raises(ContextError):
+        dry_run(request, message, Conversation(), FakeEngine(context_window=9), asked.output)
+
+
+def test_a_new_system_prompt_holds_in_a_conversation_that_is_not_saved(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path)
+    with sessions.add([user("a"), assistant("b")], system="old") as session:
+        name = session.id
+    for system, holds in (("new", "new"), (None, "old")):
+        kept = ConversationChoice(resume="", log=False, system=system)
+        with open_conversation(sessions, kept, Asked().output) as (conversation, _):
+            assert conversation.system == holds
+    assert sessions.load(name).summary.system == "old"

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image as PIL
 
 from pixtral_cli.terminal.repl.commands.table import TABLE
-from pixtral_cli.terminal.repl.completion import CompletionSources, completes_while_typing, suggest
+from pixtral_cli.terminal.repl.completion import CompletionSources, complete_path, completes_while_typing, suggest
 
 NAMES = CompletionSources(
     images=lambda: [("1", "cat.png"), ("2", "dog.png")],
@@ -77,3 +77,11 @@ def test_a_home_is_kept_as_it_was_typed(folder: Path, monkeypatch: pytest.Monkey
 def test_only_names_are_offered_unasked() -> None:
     assert all(completes_while_typing(text) for text in ("/", "/im", "what is @ca", "@", "is #"))
     assert not any(completes_while_typing(text) for text in ("hello", "/image x", "a/b", ""))
+
+
+def test_hidden_entries_are_offered_where_their_dot_is_typed_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    (folder / ".hidden").mkdir(parents=True)
+    (folder / "seen").mkdir()
+    assert [each.text for each in complete_path(f"{folder}/")] == [f"{folder}/seen/"]
+    assert [each.text for each in complete_path(f"{folder}/.h")] == [f"{folder}/.hidden/"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.engines.local.generation.sampling import NonFiniteLogits, make_sampler
+from pixtral_cli.engines.local.generation.sampling import NonFiniteLogits, Sampler, make_sampler
 
 
 def draws(sampling: Sampling, logits: torch.Tensor, count: int = 4000) -> torch.Tensor:
@@ -65,3 +65,17 @@ def test_a_tiny_temperature_is_as_good_as_none(temperature: float) -> None:
 def test_a_huge_temperature_draws_all_alike(temperature: float) -> None:
     found = draws(Sampling(temperature, seed=1), torch.tensor([80.0, 90.0, 10.0]))
     torch.testing.assert_close(found, torch.full((3,), 1 / 3), atol=0.03, rtol=0)
+
+
+def test_only_where_no_token_depends_on_another_is_the_unmasked_choice_tried_first() -> None:
+    seen: list[bool] = []
+
+    def constrain(sample: Sampler, *, unmasked_first: bool) -> Sampler:
+        seen.append(unmasked_first)
+        return sample
+
+    for sampling in (
+        Sampling(0), Sampling(1.0, 1.0), Sampling(1.0, 0.5), Sampling(1.0, top_k=3), Sampling(1.0, min_p=0.1), Sampling(0, 0.5),
+    ):  # fmt: skip
+        make_sampler(sampling, constrain)
+    assert seen == [True, True, False, False, False, True]

@@ -1,0 +1,91 @@
+"""Damaged session files: what is lost is named, nothing old comes back, nothing of another file is mixed in."""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from PIL import Image as PILImage
+
+from pixtral_cli import images
+from pixtral_cli.chat.message import assistant, user
+from pixtral_cli.images.image import Image
+from pixtral_cli.sessions import salvage
+from pixtral_cli.sessions.library import Sessions
+from tests.torture.pictures import encoded
+
+
+def red() -> Image:
+    return images.from_bytes(encoded(PILImage.new("RGB", (8, 8), "red"), "PNG"), "red.png")
+
+
+def damaged(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / "sessions.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def test_an_image_that_is_lost_leaves_a_mark(tmp_path: Path) -> None:
+    with Sessions(tmp_path).add([user("look", [red()]), assistant("a")]) as session:
+        name = session.id
+    damaged(tmp_path, "DELETE FROM placements")
+    assert "[an image was lost" in Sessions(tmp_path).load(name).messages[0].text
+
+
+def test_a_lost_answer_stays_an_answer(tmp_path: Path) -> None:
+    with Sessions(tmp_path).add([user("a"), assistant("b"), user("c"), assistant("d")]) as session:
+        name = session.id
+    damaged(tmp_path, "DELETE FROM messages WHERE position IN (1, 2)")
+    messages = Sessions(tmp_path).load(name).messages
+    assert [message.role for message in messages] == ["user", "assistant", "user", "assistant"]
+    assert all("was lost" in message.text for message in messages[1:3])
+
+
+def test_the_end_of_a_session_that_is_lost_is_marked(tmp_path: Path) -> None:
+    with Sessions(tmp_path).add([user("a"), assistant("b"), user("c"), assistant("d")]) as session:
+        name = session.id
+    damaged(tmp_path, "DELETE FROM messages WHERE position > 1")
+    messages = Sessions(tmp_path).load(name).messages
+    assert [message.text for message in messages[:2]] == ["a", "b"]
+    assert len(messages) == 4
+    assert "was lost" in messages[3].text
+
+
+def test_what_a_log_holds_from_before_its_last_beginning_is_not_read(tmp_path: Path) -> None:
+    file = tmp_path / "x.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        for pragma in ("page_size = 4096", "journal_mode = WAL", "wal_autocheckpoint = 0"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("CREATE TABLE t (a, b, c)")
+        for number in range(5):
+            connection.execute("INSERT INTO t VALUES (?, 'old', ?)", (number, "x" * 3000))
+        connection.execute("PRAGMA wal_checkpoint(RESTART)")
+        connection.execute("UPDATE t SET b = 'new' WHERE a = 4")
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        connection.execute("DELETE FROM t WHERE a = 0")
+        found = sorted(tuple(row[:2]) for _, row in salvage.read_rows(file, Path(f"{file}-wal")) if len(row) == 3)
+        assert found == connection.execute("SELECT a, b FROM t ORDER BY a").fetchall()
+
+
+def test_the_log_of_a_damaged_file_goes_aside_with_it(tmp_path: Path) -> None:
+    first, copy = tmp_path / "first", tmp_path / "copy"
+
+    def add(start: int, end: int) -> None:
+        for number in range(start, end):
+            with Sessions(first).add([user(f"question {number} {'x' * 3000}"), assistant("a")]):
+                pass
+
+    add(0, 10)
+    with closing(sqlite3.connect(first / "sessions.db")) as reading:  # it keeps the log from being written back
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM sessions").fetchall()
+        add(10, 13)
+        shutil.copytree(first, copy)
+    for file in copy.glob("*-shm"):
+        file.unlink()
+    (copy / "sessions.db").write_bytes((copy / "sessions.db").read_bytes()[:50])
+    with Sessions(copy).add([user("new"), assistant("ok")]) as session:
+        name = session.id
+    assert [message.text for message in Sessions(copy).load(name).messages] == ["new", "ok"]
+    assert len(list(copy.glob("sessions.damaged*.db"))) == 1
+    assert len(list(copy.glob("sessions.damaged*-wal"))) == 1
