@@ -101,7 +101,7 @@ def _directory(data: bytes, at: int, order: str, big: bool, *, read_tags: bool) 
         tag, kind = struct.unpack_from(f"{order}HH", data, place)
         (number,) = struct.unpack_from(order + ("Q" if big else "I"), data, place + 4)
         value = place + entry - value_bytes
-        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES:
+        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES or not number:
             continue
         if number > MAX_PIECES:
             raise Malformed("has too many pieces")

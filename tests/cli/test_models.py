@@ -48,6 +48,7 @@ def test_pull_q_is_silent(fake: FakeHub) -> None:
 
 def test_pull_asks_the_hub_for_the_model_and_nothing_else(fake: FakeHub) -> None:
     pixtral(fake, "pull", "pixtral-12b", AI_AGENT="someone")
+    assert len(fake.log) >= 4  # the listing and three files
     assert all(f"/{REPO}/" in request.path for request in fake.log)
     agents = {request.headers["user-agent"] for request in fake.log}
     assert all(agent.startswith("pixtral/") and "torch" not in agent and "someone" not in agent for agent in agents)

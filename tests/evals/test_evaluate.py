@@ -17,6 +17,7 @@ from pixtral_cli import __main__, config
 from pixtral_cli.chat.message import Message
 from pixtral_cli.cli import evaluate
 from pixtral_cli.errors import PixtralError
+from pixtral_cli.evals import task_registry
 from pixtral_cli.server.http.access import AccessRules
 from tests.evals.answering import Answering
 from tests.evals.sets import folder
@@ -81,10 +82,8 @@ def test_the_record_says_everything_that_decides_an_answer(call: Call) -> None:
     assert [{"pixtral", "python", "torch", "mistral_inference"} <= set(one) for one in written["versions"]] == [True]
     assert "server" not in written["versions"][0]
     record = json.loads((runs()[0] / "answers.jsonl").read_text())
-    assert (
-        record["messages"][0]["parts"][1].endswith(("?", "image", "shape", "shapes"))
-        or record["messages"][0]["parts"][1]
-    )
+    rows = (task_registry.get_task("demo-shapes").folder / "rows.jsonl").read_text().splitlines()  # type: ignore[operator]
+    assert record["messages"][0]["parts"][1] == json.loads(rows[record["row"]])["question"]
 
 
 def test_any_server_can_be_measured_and_two_runs_be_compared(call: Call, tmp_path: Path) -> None:

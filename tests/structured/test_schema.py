@@ -229,9 +229,9 @@ def test_an_answer_that_does_not_fit_says_where(text: str, why: str) -> None:
 
 def test_of_several_complaints_the_outermost_is_told() -> None:
     inner = {"type": "object", "properties": {"x": {"type": "string"}}}
-    wanted = {"type": "object", "required": ["b"], "properties": {"a": inner}}
-    with pytest.raises(AnswerMismatch, match="'b' is a required property"):
-        validate('{"a": {"x": 1}}', wanted)
+    for wanted in ({"properties": {"a": inner}, "required": ["b"]}, {"required": ["b"], "properties": {"a": inner}}):
+        with pytest.raises(AnswerMismatch, match="'b' is a required property"):
+            validate('{"a": {"x": 1}}', {"type": "object", **wanted})
 
 
 def test_a_word_that_is_repeated_in_a_choice_counts_once() -> None:

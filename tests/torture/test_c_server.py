@@ -273,6 +273,8 @@ def test_slow_bodies_together_hold_no_more_than_their_share() -> None:
         slow.sendall(head("Content-Length: 5000\r\n") + b" " * 990)
         until(lambda: running.post(HELLO).status_code == 503)
         assert running.post(HELLO).headers["Retry-After"]
+        slow.close()
+        until(lambda: running.post(HELLO).status_code == 200)  # what it held is given back
 
 
 def test_one_who_asks_and_never_reads_holds_no_place() -> None:

@@ -211,7 +211,7 @@ def survey(whole: Path, sessions: Sessions) -> None:
         assert any(text in other for other in found) or text.encode() not in wrecked, text[:40]
     pictures = {image.key: image for image in (RED, GREEN, BLUE)}
     for id_ in before.keys() & after.keys():
-        for old, new in zip(before[id_], after[id_], strict=False):
+        for old, new in zip(before[id_], after[id_], strict=True):
             assert old == new or LOST in new[1]
             for image in (
                 pictures[key] for key in old[3] if old[1] in new[1] and key not in new[3] and key in pictures
@@ -296,7 +296,7 @@ def test_55_no_damage_makes_a_wrong_word_or_an_error(whole: Path, tmp_path: Path
         after = talks(sessions)
         assert sessions.database.notes or after == before
         for id_ in before.keys() & after.keys():
-            assert all(old == new or LOST in new[1] for old, new in zip(before[id_], after[id_], strict=False))
+            assert all(old == new or LOST in new[1] for old, new in zip(before[id_], after[id_], strict=True))
         with sessions.start() as session:
             list(session.conversation().ask(FakeEngine(["fine"]), "how are you?"))
             assert session.saved, session.take_notes()

@@ -376,7 +376,7 @@ def test_serve_shows_how_far_it_is(vllm: Called, gate: Path) -> None:
         gate.unlink()
         terminal.wait_for("answers at")
         process.terminate()
-        process.wait(120)
+        assert process.wait(120) == 0
 
 
 def test_a_process_kept_alive_keeps_vllm_for_the_next_question(vllm: Called) -> None:
@@ -404,7 +404,7 @@ def test_serve_answers_with_it_and_ends_it(vllm: Called) -> None:
         answer = httpx2.post(f"{url}/chat/completions", json=asked, timeout=120, trust_env=False).json()
         assert answer["choices"][0]["message"]["content"].strip() == "demo sees 0 pictures, schema: False"
         process.terminate()
-        process.wait(120)
+        assert process.wait(120) == 0
 
 
 def test_batch_asks_it_and_what_keeps_it_from_starting_fails_no_row(

@@ -171,6 +171,9 @@ def test_a_window_made_narrower_keeps_every_word_once(columns: int) -> None:
 
 @pytest.mark.parametrize("size", [lambda: os.terminal_size((1, 1)), lambda: os.terminal_size((2, 2))])
 def test_the_smallest_windows_do_no_harm(size: Callable[[], os.terminal_size]) -> None:
-    page = MarkdownStream(LinePainter(lambda text: None, size))
+    painted: list[str] = []
+    page = MarkdownStream(LinePainter(painted.append, size))
     page.show("# A\n\n- b\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n> q 日\n\n```py\nx\n```\n")
     page.finish("日")
+    shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", "".join(painted))
+    assert [letter for letter in "Ab12qx" if letter not in shown] == []

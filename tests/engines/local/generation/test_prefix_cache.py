@@ -339,6 +339,7 @@ def test_two_answers_pulled_in_turns_do_not_mix(folder: Path) -> None:
     for pair in zip(who.stream(one, GREEDY), who.stream(two, GREEDY), strict=False):
         texts = [text + chunk.text for text, chunk in zip(texts, pair, strict=True)]
     for text, said in zip(texts, (one, two), strict=True):
+        assert text
         assert answer(engine(folder), said)[0].startswith(text)
 
 
