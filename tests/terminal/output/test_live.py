@@ -1,7 +1,9 @@
 """Markdown that is drawn while it is written: the same as when drawn at once, and what is finished is left alone."""
 
+import io
 import os
 import re
+import threading
 from collections.abc import Callable
 
 import pyte
@@ -10,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
-from pixtral_cli.terminal.output.live import LinePainter, MarkdownStream
+from pixtral_cli.terminal.output.live import LinePainter, LiveMarkdown, MarkdownStream
 from pixtral_cli.terminal.output.markdown import block_renderer, close_open_marks, split
 from pixtral_cli.util.sanitize import clean
+from tests.server.processes import until
 from tests.terminal.emulator import lines_of, screen_of
 
 PIECES = [
@@ -177,3 +180,28 @@ def test_the_smallest_windows_do_no_harm(size: Callable[[], os.terminal_size]) -
     page.finish("日")
     shown = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", "".join(painted))
     assert [letter for letter in "Ab12qx" if letter not in shown] == []
+
+
+def test_a_drawing_that_fails_is_told_to_whoever_feeds_and_at_the_end() -> None:
+    failed = threading.Event()
+
+    def write(text: str) -> None:
+        """Fails once, as a full disk may."""
+        if not failed.is_set():
+            failed.set()
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError), LiveMarkdown(io.StringIO(), write) as live:
+        live.feed("one")
+        assert failed.wait(60)
+    failed.clear()
+    with pytest.raises(BrokenPipeError), LiveMarkdown(io.StringIO(), write) as live:
+        live.feed("one")
+        assert failed.wait(60)
+        until(lambda: not live._thread.is_alive(), 60)
+        live.feed("two")
+        raise AssertionError("it went on")
+    with pytest.raises(KeyError), LiveMarkdown(io.StringIO(), write) as live:
+        live.feed("one")
+        assert failed.wait(60)
+        raise KeyError  # the first error is the one to tell
