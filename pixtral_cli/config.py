@@ -63,7 +63,7 @@ class Config:
         return replace(self, **{name: value for name, value in flags.items() if value is not None})
 
     def for_model(self, name: str) -> "Config":
-        """The config with the `[models.NAME]` table underneath: a setting made for everything wins over None only."""
+        """The config, where a setting is None, with that of the `[models.NAME]` table."""
         table = (self.models or {}).get(name, {})
         missing = {key: value for key, value in table.items() if getattr(self, key, None) is None}
         return replace(self, **missing)

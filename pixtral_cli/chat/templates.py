@@ -55,7 +55,7 @@ class Template:
 
     @property
     def sampling(self) -> dict[str, object]:
-        """What it says of sampling, under the names that the settings have."""
+        """Its sampling parameters, under the names of the settings."""
         told = {name: getattr(self, name) for name in SAMPLING_SETTINGS}
         return {name: value for name, value in told.items() if value is not None}
 

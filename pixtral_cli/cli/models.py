@@ -1,4 +1,4 @@
-"""`pixtral pull` and `pixtral models`: get models, list, show, check, remove and find them. What they show is in `terminal.models`."""
+"""`pixtral pull` and `pixtral models`: get models, list, show, check, remove and find them."""
 
 from typing import Annotated
 

@@ -39,7 +39,7 @@ class Format:
         """Those of the files that make the model, small ones first, nothing twice.
 
         Weights in several forms count once: one safetensors file, else shards and their index, else a pickle. `indexed`
-        are the shards that the index names; where nobody has read it, they are known by their names.
+        are the shards that the index names; where it has not been read, they are recognised by their names.
         """
         there = set(names)
         shards = sorted(indexed) if indexed else sorted(name for name in there if self.shard(name))

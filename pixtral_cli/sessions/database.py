@@ -18,7 +18,7 @@ from pixtral_cli.util.locks import FileLock
 
 T = TypeVar("T")
 
-# Each brings a database from the version before it to its own, counted from 1.
+# Each migrates a database from the version before it to its own, counted from 1.
 MIGRATIONS: tuple[str, ...] = (rows.SCHEMA, rows.BRANCHES, rows.DETAILS)
 
 UNWRITABLE_CODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)

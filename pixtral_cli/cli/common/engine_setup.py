@@ -1,4 +1,4 @@
-"""From settings to a model, its engine and its sampling: what every command that asks a model begins with."""
+"""Chooses the model, its engine and its sampling by the settings, for every command that asks a model."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ MAX_ANSWERS = 256  # that one process asks for at a time
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """Who will answer: a name to show, what opens the engine (and loads no weights), and a line to say first."""
+    """The chosen engine: its model's name, a function that opens it (and loads no weights), and a note to show first."""
 
     name: str
     open: Callable[[], Engine]
@@ -41,7 +41,7 @@ def print_note(line: str) -> None:
 
 
 def note_printer(*, quiet: bool) -> Callable[[str], None]:
-    """What says notes, or swallows them."""
+    """A function that prints notes, or ignores them."""
     return (lambda line: None) if quiet else print_note
 
 
@@ -115,7 +115,7 @@ def require_server_extra(what: str) -> None:
 
 
 def engine_options(settings: Config) -> EngineOptions:
-    """How the settings say an engine of this machine is to run."""
+    """The options of an engine on this machine, by the settings."""
     return EngineOptions(
         settings.engine or "local", settings.device or "auto", settings.dtype or "auto", settings.quantize or "auto",
         config.paths().cache, vllm_launch(settings),
@@ -123,7 +123,7 @@ def engine_options(settings: Config) -> EngineOptions:
 
 
 def vllm_launch(settings: Config) -> "VllmOptions | None":
-    """How vLLM is to be started, if it is the engine."""
+    """The options of vLLM, if it is the engine."""
     if settings.engine != VLLM:
         return None
     from pixtral_cli.engines.vllm.command import VllmOptions, parse_arguments
@@ -152,7 +152,7 @@ def vllm_answers(settings: Config) -> int:
 
 
 def open_with_spinner(chosen: EngineChoice, out: "Output") -> Engine:
-    """Its engine, with a sign of life on stderr: a process that is to keep the model loads it first."""
+    """The opened engine, with a spinner meanwhile: a process that is to keep the model loads it first."""
     from pixtral_cli.terminal.output.spinner import Spinner
 
     with Spinner(out):

@@ -62,11 +62,11 @@ class PlainPrompt:
         return contextlib.nullcontext()
 
     def while_answering(self, doing: Callable[[], str]) -> AbstractContextManager[None]:
-        """Nothing stands below an answer here."""
+        """There is nothing below an answer here."""
         return contextlib.nullcontext()
 
     def unread(self, typed: bytes) -> None:
-        """Keys that somebody else has read cannot be put back here."""
+        """Keys that another reader has taken cannot be put back here."""
 
     def _insert(self, draft: str) -> None:
         assert self._library
@@ -90,7 +90,7 @@ def _readline(recall: InputHistory, suggest: "Callable[[str], Iterable[Suggestio
     found: list[str] = []
 
     def complete(text: str, number: int) -> str | None:
-        """Readline asks for one candidate after another; it knows the last word alone."""
+        """Readline asks for one candidate after another, for the last word alone."""
         if number == 0:
             before = readline.get_line_buffer()[: readline.get_endidx()]
             offered = [text[: len(text) - each.length] + each.text for each in suggest(before)]

@@ -1,6 +1,6 @@
 """Puts a REPL together: state, prompt, toolbar, thumbnails. What they are made from, the command line says.
 
-Imports what the prompt needs to stand; the rest comes with the first key.
+Imports what the prompt needs to appear; the rest is imported at the first key.
 """
 
 import os
@@ -37,7 +37,7 @@ MAX_PARSED_LENGTH = 2_000  # characters; longer lines are not looked through whi
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What the command line says: the model, what to go on with, what to attach, how to look."""
+    """The options of `pixtral chat`: the model, the session to resume, the images to attach, the display."""
 
     opening: ModelOpener
     open: Callable[[str], ModelOpener]
@@ -56,7 +56,7 @@ class ChatOptions:
 
 
 def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
-    """Talk until the user leaves. Raises UsageError where nobody can type."""
+    """Run the REPL until the user leaves. Raises UsageError where stdin is no terminal."""
     if not sys.stdin.isatty():
         raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
     colour = supports_drawing() and not options.plain and out.stderr.isatty()
@@ -87,7 +87,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
 def _open_conversation(
     options: ChatOptions, sessions: "Callable[[], Sessions]"
 ) -> "tuple[Session | None, Conversation, Mapping[str, Any]]":
-    """The conversation to have: a new one, or one to go on with and the session it is kept in, unless that is unwanted.
+    """The conversation, new or resumed, and the session that it is saved in, if it is to be saved.
 
     With it come the settings that it was answered with, as its session kept them.
     """
@@ -136,7 +136,7 @@ def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -
 
 
 def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[Image, str], str]:
-    """What draws an image, made when there is one."""
+    """A function that draws an image, created at the first one."""
 
     @cache
     def made() -> Callable[[Image, str], str]:
@@ -148,7 +148,7 @@ def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[
 
 
 def toolbar(state: State, text: str, pasted: Sequence[str] = ()) -> str:
-    """Who answers and how ready it is, what waits to be sent, what Enter would attach."""
+    """The toolbar: the model and its loading, staged images, what Enter would attach."""
     backend = state.backend
     told = [backend.name]
     if backend.state == "loading":
@@ -174,7 +174,7 @@ def as_keys(question: str) -> bytes:
 
 
 def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
-    """What Enter will attach and what not, by the check that Enter makes."""
+    """The pictures that Enter will attach and those it will not, by the check that Enter makes."""
     from pixtral_cli.terminal.repl import attachments, input_parser
 
     known = [image.name for image in state.conversation.images]
@@ -191,7 +191,7 @@ def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
 
 
 def _show_greeting(state: State, options: ChatOptions, kept: Mapping[str, Any]) -> None:
-    """Who answers; and of a resumed conversation, how it ended and what of its settings holds again."""
+    """The greeting: the model; of a resumed conversation its end and its restored settings."""
     if options.opening.note:
         state.notes.say(options.opening.note)
     state.notes.say(f"pixtral {__version__}, {state.backend.name}. Ctrl-D leaves, /help tells more.")

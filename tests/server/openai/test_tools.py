@@ -138,7 +138,7 @@ def test_text_is_text_where_the_model_makes_no_call(client: openai.OpenAI, choic
     assert answer.choices[0].message.tool_calls is None
 
 
-def test_a_call_cut_off_is_told_as_such(client: openai.OpenAI) -> None:
+def test_a_call_cut_off_is_reported_as_such(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="demo", messages=ASKED, tools=TOOLS, tool_choice=NAMED, max_tokens=25)
     assert answer.choices[0].finish_reason == "length"
     call = (answer.choices[0].message.tool_calls or [])[0]

@@ -63,7 +63,7 @@ def test_the_demo_answers_by_a_schema(demo_client: ollama.Client) -> None:
     assert isinstance(json.loads(answer.message.content or "")["tall"], bool)
 
 
-def test_a_stream_is_what_is_sent_when_nothing_is_said(running: Running, engine: FakeEngine) -> None:
+def test_a_stream_is_sent_when_the_request_does_not_say(running: Running, engine: FakeEngine) -> None:
     """As Ollama's documentation has it: curl sends no JSON media type."""
     engine.answers = ["Two words"]
     with running.client as http:

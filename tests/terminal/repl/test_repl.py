@@ -236,7 +236,7 @@ def test_penalties_and_filters_are_settings_too(room: Room) -> None:
     assert "top_k must be 0 or more" in said
 
 
-def test_show_tells_the_state_and_the_history(room: Room) -> None:
+def test_show_prints_the_state_and_the_history(room: Room) -> None:
     said = room.type("red.png what?", "/show", "/show history")
     assert re.search(r"model +fake \(ready\)", said)
     assert re.search(r"questions +1\n", said)

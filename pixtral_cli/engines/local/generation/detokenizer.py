@@ -79,7 +79,7 @@ class AnswerDetokenizer:
         return self._thinking or self._ended_thinking
 
     def feed(self, token: int) -> Chunk:
-        """What is final after this token, perhaps nothing."""
+        """The text that is final after this token, possibly none."""
         if self._calls and (self._calling or (token == self._calls.begins_with and not self._thinking)):
             held = "" if self._calling else self._text.close()
             self._calling = True

@@ -1,4 +1,4 @@
-"""The commands about images: attach, paste, shoot, list, drop, crop. How images are read is for `staging` and `chat.images`."""
+"""The commands about images: attach, paste, take a screenshot, list, drop, crop."""
 
 import re
 
