@@ -113,7 +113,7 @@ def _report(error: PixtralError, cause: BaseException | None = None) -> int:
     line = f"pixtral: {visible(error.message)}"
     if error.hint:
         line += f" {visible(error.hint)}" if error.message.endswith((".", "!", "?")) else f". {visible(error.hint)}"
-    with contextlib.suppress(OSError):  # nobody may be listening on stderr; the status still tells
+    with contextlib.suppress(OSError):  # stderr may be closed; the exit status remains
         print(line, file=sys.stderr, flush=True)
     return error.status
 

@@ -91,7 +91,7 @@ class Stream(Iterator[str]):
 
 
 class Chat:
-    """A conversation: every question knows what was said before. `messages` is all of it."""
+    """A conversation: every question follows the earlier messages. `messages` is all of it."""
 
     def __init__(self, owner: "Pixtral", system: str | None) -> None:
         self._owner = owner
@@ -149,7 +149,7 @@ class Pixtral:
     `model` is a name, a repository or a folder, as for `pixtral ask`; without one that of the settings. The weights are
     loaded at the first question, and kept until `close`; `keep_alive` ("10m") keeps them in a process that outlives this
     one. `base_url` has a server answer instead. `allow_private` lets URLs of images lead to private addresses. Every
-    question of `ask` and `stream` stands alone; `chat` begins a conversation. May be used from several threads.
+    question of `ask` and `stream` has no history; `chat` begins a conversation. May be used from several threads.
     """
 
     def __init__(

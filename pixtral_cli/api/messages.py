@@ -105,7 +105,7 @@ def _reasoning(item: Mapping[str, Any], role: Role, field: str) -> str:
     field = f"{field}.reasoning_content"
     text: str = expect(item.get("reasoning_content") or "", str, field)
     if text and role != "assistant":
-        raise FieldError(field, f"stands in the message of the {role}; only an assistant thinks")
+        raise FieldError(field, f"is in the message of the {role}; only an assistant thinks")
     _check_text(text, field)
     return text
 

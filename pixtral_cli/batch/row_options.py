@@ -67,7 +67,7 @@ def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = 
 
 
 def _logit_bias(value: object, field: str) -> dict[int, float] | None:
-    """Biases by token. Whether the tokens are there, the engine knows."""
+    """Biases by token. The engine checks that the tokens exist."""
     if value is None:
         return None
     biases = expect(value, dict, field)

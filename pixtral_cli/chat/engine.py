@@ -50,7 +50,7 @@ class Sampling:
 
     @property
     def offered_tools(self) -> tuple[Tool, ...]:
-        """The tools that the model is told of: none where it is to call none."""
+        """The tools that the model is given: none where it may call none."""
         return () if self.tool_choice == "none" else self.tools
 
     @property

@@ -56,8 +56,8 @@ class Template:
     @property
     def sampling(self) -> dict[str, object]:
         """Its sampling parameters, under the names of the settings."""
-        told = {name: getattr(self, name) for name in SAMPLING_SETTINGS}
-        return {name: value for name, value in told.items() if value is not None}
+        fields = {name: getattr(self, name) for name in SAMPLING_SETTINGS}
+        return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def placeholders(self) -> tuple[str, ...]:

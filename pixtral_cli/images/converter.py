@@ -116,7 +116,7 @@ def eight_bits(image: Any) -> Any:
             raise Refused("its pixels have 32 bits")
         return image.point([(value + 128) // 257 for value in range(65536)], "L")
     if image.mode == "F":
-        raise Refused("its pixels are fractions, whose black and white only its author knows")
+        raise Refused("its pixels are fractions without a stated black and white")
     return image
 
 

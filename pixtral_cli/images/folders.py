@@ -8,7 +8,7 @@ from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.sources import local_path
 from pixtral_cli.util.sanitize import visible
 
-MANY = 8  # pictures of one folder or pattern; before more are attached somebody is asked
+MANY = 8  # pictures of one folder or pattern; before more are attached the user is asked
 
 
 def is_folder(source: str) -> bool:

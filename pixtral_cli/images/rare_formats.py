@@ -90,7 +90,7 @@ _TIFF_TAGS = {256, 257, 258, 273, 277, 279, 322, 323, 324, 325}
 
 
 def _directory(data: bytes, at: int, order: str, big: bool, *, read_tags: bool) -> tuple[dict[int, list[int]], int]:
-    """The tags of one directory that matter here (none unless `wanted`), and where the next one begins."""
+    """The tags of one directory that matter here (none unless `read_tags`), and where the next one begins."""
     count_form, entry, value_bytes = ("Q", 20, 8) if big else ("H", 12, 4)
     (count,) = struct.unpack_from(order + count_form, data, at)
     start = at + struct.calcsize(order + count_form)

@@ -163,7 +163,7 @@ def missing(folder: Path) -> list[str]:
 
 
 def _is_of_family(folder: Path) -> bool:
-    """Whether config.json is of an architecture that pixtral knows; True for one that cannot be read, which is damaged."""
+    """Whether config.json is of an architecture that pixtral supports; True for one that cannot be read, which is damaged."""
     from pixtral_cli.models import transformers_config
 
     try:

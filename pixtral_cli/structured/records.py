@@ -105,7 +105,7 @@ def _property(schema: dict[str, Any], name: str, root: dict[str, Any]) -> dict[s
 
 
 def _resolved(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
-    """The schema that a `$ref` into `root` stands for; an empty one for whatever is not understood."""
+    """The schema to which a `$ref` into `root` refers; an empty one for any other reference."""
     for _ in range(8):
         if not isinstance(schema, dict):
             break

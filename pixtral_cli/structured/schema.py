@@ -98,7 +98,7 @@ def _validated(text: str, schema: dict[str, Any]) -> Any:
 
 
 def with_schema_prompt(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
-    """The conversation with its last question, if it ends with one, saying what the answer must be; twice told is once told.
+    """The conversation with its last question, if it ends with one, stating the schema; applying it twice changes nothing.
 
     It is at the very end, so that the KV cache of everything before it stays valid.
     """

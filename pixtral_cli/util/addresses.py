@@ -21,7 +21,7 @@ def is_public(address: str) -> bool:
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# IANA's registries of special-purpose addresses, as networks (what the standard library knows differs by version), and
+# IANA's registries of special-purpose addresses, as networks (those of the standard library differ by version), and
 # one public address that answers with secrets inside of Azure. 2001::/23 holds Teredo and 2002::/16 is 6to4.
 # fmt: off
 _SPECIAL = [ipaddress.ip_network(network) for network in (

@@ -1,4 +1,4 @@
-"""Reads JSON that somebody else wrote, its size known before it is parsed: parsed values take many times their text."""
+"""Reads untrusted JSON within limits that are checked before it is parsed: values take many times their text."""
 
 import json
 from pathlib import Path

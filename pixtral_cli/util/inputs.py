@@ -32,7 +32,7 @@ def _path(name: str) -> Path | None:
         name = unquote(urlsplit(name).path)
     try:
         return Path(_PAGES.sub(r"\1", name)).expanduser() if name else None
-    except RuntimeError:  # ~nobody
+    except RuntimeError:  # ~name of an unknown user
         return None
 
 

@@ -73,7 +73,7 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A batch that can be run. `total` is how many rows there are, where anyone knows; `settings` tells what decides answers."""
+    """A batch that can be run. `total` is the number of rows, if known; `settings` identifies what answers depend on."""
 
     source: RowSource
     total: int | None

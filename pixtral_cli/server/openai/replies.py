@@ -170,7 +170,7 @@ class ReplyBuilder:
 
     def __init__(self, model: str, *, usage_apart: bool | None = None) -> None:
         self._usage_apart = usage_apart
-        self._begun: set[int] = set()  # answers whose role has been told
+        self._begun: set[int] = set()  # answers whose role has been sent
         self._common: dict[str, Any] = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -226,8 +226,8 @@ class ReplyBuilder:
         logprobs: Logprobs | None = None,
         reason: FinishReason | None = None,
     ) -> dict[str, Any]:
-        told = logprobs and logprobs.model_dump()
-        choice = {"index": chunk.index, "delta": delta, "finish_reason": reason, "logprobs": told}
+        logprobs_json = logprobs and logprobs.model_dump()
+        choice = {"index": chunk.index, "delta": delta, "finish_reason": reason, "logprobs": logprobs_json}
         return {**self._common, "object": "chat.completion.chunk", "choices": [choice]}
 
 

@@ -41,7 +41,7 @@ def parse(body: bytearray) -> ShapedRequest:
 
 
 def _messages(request: ResponsesRequest, fields: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """The conversation as chat messages; `fields` is told which item each was made of."""
+    """The conversation as chat messages; `fields` receives the item of which each was made."""
     place = 0
     if request.instructions:
         fields["messages.0"] = "instructions"

@@ -139,7 +139,7 @@ def translate_write_errors(*, answer: bool) -> Iterator[None]:
 
 
 def confirm(question: str, out: Output, hint: str = "There is no terminal to ask at: use --yes") -> bool:
-    """Whether whoever sits at the terminal says yes. Raises UsageError with the hint when nobody does."""
+    """Ask a question at the terminal; whether the answer is yes. Raises UsageError with the hint without a terminal."""
     if not sys.stdin.isatty():
         raise UsageError(question, hint)
     try:

@@ -159,7 +159,7 @@ Feed: TypeAlias = Callable[[Chunk], None]
 
 @contextlib.contextmanager
 def _sanitized_feed(out: Output) -> Iterator[Feed]:
-    """Sanitised text and thinking on its way to whoever is listening."""
+    """Writes sanitised text and thinking to the output."""
     text, thoughts = Cleaner(), Cleaner()
     with _markdown_feed(out) if out.markdown else _plain_feed(out) as feed:
         yield lambda chunk: feed(Chunk(text.feed(chunk.text), reasoning=thoughts.feed(chunk.reasoning)))

@@ -13,9 +13,9 @@ MIN_LENGTH = 2  # characters of what is searched for
 SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages", "venv"})  # beside hidden folders
 
 
-def search(root: Path, wanted: str) -> list[str]:
+def search(root: Path, words: str) -> list[str]:
     """Paths below `root` of files that are called so, the best first: by how their names begin, then hold the letters in order."""
-    needle = wanted.lower()
+    needle = words.lower()
     if len(needle) < MIN_LENGTH or needle.startswith("."):
         return []
     ranked = [(rank, len(path), path) for path in _files(root) if (rank := _rank(path.lower(), needle)) is not None]
@@ -23,7 +23,7 @@ def search(root: Path, wanted: str) -> list[str]:
 
 
 def _rank(path: str, needle: str) -> int | None:
-    """How well a path fits, 0 the best; None where its letters do not hold those wanted in their order."""
+    """How well a path fits, 0 the best; None where its letters do not contain those of the words in their order."""
     name = path.rpartition("/")[2]
     fits = (name.startswith(needle), needle in name, needle in path, _holds(name, needle), _holds(path, needle))
     return next((rank for rank, fit in enumerate(fits) if fit), None)

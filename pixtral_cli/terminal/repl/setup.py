@@ -144,28 +144,28 @@ def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[
 
         return Thumbnails(out.stderr, sys.stdin.fileno(), unread)
 
-    return lambda image, wanted: made()(image, wanted)
+    return lambda image, method: made()(image, method)
 
 
 def toolbar(state: State, text: str, pasted: Sequence[str] = ()) -> str:
     """The toolbar: the model and its loading, staged images, what Enter would attach."""
     backend = state.backend
-    told = [backend.name]
+    pieces = [backend.name]
     if backend.state == "loading":
-        told = [f"{backend.doing}, {backend.seconds:.0f} s"]
+        pieces = [f"{backend.doing}, {backend.seconds:.0f} s"]
     elif backend.state == "failed":
-        told = [f"{backend.name} could not be loaded; /model NAME switches"]
+        pieces = [f"{backend.name} could not be loaded; /model NAME switches"]
     if state.template:
-        told.append(f"template {state.template.template.name}")
+        pieces.append(f"template {state.template.template.name}")
     if state.sampling.schema:
-        told.append("answers by a schema")
+        pieces.append("answers by a schema")
     if staged := len(state.conversation.staged):
-        told.append(f"{count_of(staged, 'image')} attached")
+        pieces.append(f"{count_of(staged, 'image')} attached")
     if 0 < len(text) < MAX_PARSED_LENGTH:
-        told += _on_enter(state, text, pasted)
+        pieces += _on_enter(state, text, pasted)
     if state.context:
-        told.append(state.context)
-    return " · ".join(visible(piece) for piece in told)
+        pieces.append(state.context)
+    return " · ".join(visible(piece) for piece in pieces)
 
 
 def as_keys(question: str) -> bytes:

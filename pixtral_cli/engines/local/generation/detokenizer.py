@@ -44,7 +44,7 @@ class Detokenizer:
 
 
 class AnswerDetokenizer:
-    """Tokens to chunks of an answer: what stands between the think tokens is reasoning, what follows [TOOL_CALLS] calls,
+    """Tokens to chunks of an answer: text between the think tokens is reasoning, text after [TOOL_CALLS] calls,
     the rest text. `calls` reads the calls, or is None where the answer has no tools.
 
     `stopped` is set by a stop string in the text.

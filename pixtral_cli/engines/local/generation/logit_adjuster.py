@@ -1,4 +1,4 @@
-"""Changes logits by a bias and by what was said before: repetition, frequency and presence penalties."""
+"""Changes logits by a bias and by earlier tokens: repetition, frequency and presence penalties."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from pixtral_cli.chat.engine import Sampling
 
 
 class LogitAdjuster:
-    """The penalties of one answer, computed for all tokens at once. `add` is told each token of the answer.
+    """The penalties of one answer, computed for all tokens at once. `add` is called with each token of the answer.
 
     Order and definitions are vLLM's, equal to those of transformers: the bias is added; the logits of tokens in the prompt
     or the answer are divided by the repetition penalty where positive and multiplied where not (arXiv 1909.05858); then
@@ -20,8 +20,8 @@ class LogitAdjuster:
         self._sampling = sampling
         self._prompt = prompt
         self._answer: list[int] = []
-        self._counts: Tensor | None = None  # (vocabulary,): how often each token stands in the answer
-        self._repeated: Tensor | None = None  # (vocabulary,): whether it stands in the prompt or the answer
+        self._counts: Tensor | None = None  # (vocabulary,): number of occurrences in the answer
+        self._repeated: Tensor | None = None  # (vocabulary,): whether it occurs in the prompt or the answer
         self._bias: Tensor | None = None
 
     @staticmethod

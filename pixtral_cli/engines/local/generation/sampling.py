@@ -32,7 +32,7 @@ def make_sampler(
     """A function from logits (vocabulary,) to a token, to be called for each token of one answer in turn.
 
     Equal seeds give equal tokens for equal logits. `prompt` are the tokens that a repetition penalty holds for besides
-    the answer's. `record` is told the model's own logits and the token chosen. Which tokens were drafted makes no
+    the answer's. `record` is called with the model's own logits and the token chosen. Which tokens were drafted makes no
     difference: the penalties count the tokens chosen.
 
     The function raises NonFiniteLogits when a logit is NaN or infinite.

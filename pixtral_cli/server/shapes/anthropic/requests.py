@@ -46,8 +46,8 @@ def parse_count(body: bytearray) -> ShapedRequest:
 def _chat(request: CountTokensRequest, fields: dict[str, str], **sampling: Any) -> ChatRequest:
     messages = list(_messages(request, fields))
     fields |= {"response_format": "output_config.format", "response_format.json_schema": "output_config.format"}
-    wanted = request.output_config.format if request.output_config else None
-    schema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted.schema_}} if wanted else None
+    format = request.output_config.format if request.output_config else None
+    schema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": format.schema_}} if format else None
     return chat_request({"model": request.model, "messages": messages, "response_format": schema, **sampling}, fields)
 
 

@@ -98,12 +98,12 @@ def _url(source: str) -> str:
     return source if is_url else f"data:image/png;base64,{source}"
 
 
-def _response_format(wanted: schema.Format | None) -> dict[str, Any] | None:
-    if not wanted and not isinstance(wanted, dict):
+def _response_format(format: schema.Format | None) -> dict[str, Any] | None:
+    if not format and not isinstance(format, dict):
         return None
-    if wanted == "json":
+    if format == "json":
         return {"type": "json_object"}
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted}}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": format}}
 
 
 def _chat_content(text: str, thinking: str) -> dict[str, Any]:
