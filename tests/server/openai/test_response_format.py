@@ -140,7 +140,7 @@ BAD = "invalid_json_schema"
         (wanted({"not": {}}), "response_format", BAD, 'Unimplemented keys: ["not"]'),
         (wanted({"enum": ["x" * 40_000]}), "response_format", BAD, "larger than 40 kB"),
         (wanted({"type": "string", "pattern": "("}), "response_format", BAD, "is not a 'regex'"),
-        (wanted({"type": "integer", "multipleOf": 1_000_003}), "response_format", BAD, "multipleOf beyond 20,000"),
+        (wanted({"type": "integer", "multipleOf": 1_000_003}), "response_format", BAD, "multipleOf is over 20,000"),
     ],
 )
 def test_what_is_refused_is_named(
