@@ -221,7 +221,7 @@ def test_machines_that_do_not_come_are_named_after_the_time_given(
         (("--nodes", "3", "--replicas", "2"), "2 replicas do not divide among 3 machines"),
         (("--nodes", "2", "--ray", "auto"), "Use one"),
         (("--nodes", "2", "--coordinator", "host:x"), "is no HOST:PORT"),
-        (("--nodes", "2", "--join-timeout", "soon"), "--join-timeout needs a duration"),
+        (("--nodes", "2", "--join-timeout", "soon"), "--join-timeout must be a duration"),
         (("--replicas", "2", "--vllm-args", "--nnodes 2"), "--nnodes is for pixtral to choose"),
         (("--nodes", "0",), "nodes"),
     ],
@@ -241,7 +241,7 @@ def test_what_makes_no_sense_is_refused_before_anything_listens(
         (("127.0.0.1:x", "--rank", "1", "--token", "t"), "is no HOST:PORT"),
         (("127.0.0.1", "--rank", "0", "--token", "t"), "rank"),
         (("127.0.0.1", "--token", "t"), "rank"),
-        (("127.0.0.1", "--rank", "1", "--token", "t", "--wait", "x"), "--wait needs a duration"),
+        (("127.0.0.1", "--rank", "1", "--token", "t", "--wait", "x"), "--wait must be a duration"),
     ],
 )
 def test_a_join_that_makes_no_sense_is_refused(machines: list[Machine], words: tuple[str, ...], why: str) -> None:
