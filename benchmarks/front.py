@@ -61,7 +61,9 @@ def cpu_seconds(pid: int) -> float:
 
 def child_of(pid: int) -> int:
     """The worker that a front has started."""
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    return next(
+        int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()
+    )
 
 
 async def ask(client: httpx2.AsyncClient, url: str) -> float | None:

@@ -168,7 +168,7 @@ def test_one_that_falls_silent_while_it_starts_is_given_up(
     monkeypatch.setenv("FAKE_VLLM", "silent")
     monkeypatch.setenv("FAKE_VLLM_GATE", str(PROGRAM))
     answering = engine(tmp_path, patience=3)
-    with pytest.raises(PixtralError, match="said nothing for 3 s while") as told:
+    with pytest.raises(PixtralError, match="printed nothing for 3 s while") as told:
         answering.load()
     assert str(logs()[0]) in told.value.hint
 
