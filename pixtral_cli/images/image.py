@@ -90,33 +90,47 @@ def load(source: str, *, allow_private: bool = False, typed: bool = False, all_f
     return _checked(*content, all_formats=all_formats or typed)
 
 
-def load_all(source: str, *, typed: bool = False, all_formats: bool = False) -> list[Image]:
-    """The images of a source that may be a document: the pages of `report.pdf#2-4` or `scan.tif#2`, else one image.
+def load_all(
+    source: str, *, allow_private: bool = False, typed: bool = False, all_formats: bool = False
+) -> list[Image]:
+    """What a source means when it may be a document: the pages of `report.pdf#2-4` or `scan.tif#2`, else one image.
 
-    See `load`. A PDF is read only where all formats are.
+    See `load`. A PDF, by its path or behind a URL, is read only where all formats are.
     """
     from pixtral_cli.images import isolated, pages, sources
-    from pixtral_cli.util.sanitize import visible
 
     path = sources.local_path(source)
     named = pages.split_pages(str(path)) if path and (typed or all_formats) else None
+    if path is None and (typed or all_formats):
+        return _from_url(source, allow_private=allow_private or typed)
     if path is None or named is None or (path.exists() and not pages.is_pdf(str(path))):
-        return [load(source, typed=typed, all_formats=all_formats)]
+        return [load(source, allow_private=allow_private, typed=typed, all_formats=all_formats)]
     file, numbers_text = Path(named[0]), named[1]
     if pages.is_pdf(named[0]):
         sources.check_document(file, source)
-        pages_found = isolated.pdf_pages(file, numbers_text, file.name)
-        shown = [
-            replace(from_bytes(each.data, file.name), name=visible(f"{file.name}{each.page}")) for each in pages_found
-        ]
-        return (
-            [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]]
-            if not numbers_text and shown[1:]
-            else shown
-        )
+        return _pdf_pages(file, numbers_text, file.name)
     data, where, name = sources.read(str(file), allow_private=False)
     numbers = pages.page_numbers(numbers_text, isolated.count_pages(data, where), name)
     return [_checked(data, where, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
+
+
+def _from_url(source: str, *, allow_private: bool) -> list[Image]:
+    """What is behind a URL, of any format: the pages of a short PDF, else one image."""
+    from pixtral_cli.images import formats, sources
+
+    found = sources.read(source, allow_private=allow_private)
+    if formats.rare_format(found.data) == "PDF":
+        return _pdf_pages(found.data, "", found.name)
+    return [_checked(*found, all_formats=True)]
+
+
+def _pdf_pages(document: Path | bytes, wanted: str, name: str) -> list[Image]:
+    from pixtral_cli.images import isolated
+    from pixtral_cli.util.sanitize import visible
+
+    found = isolated.pdf_pages(document, wanted, name)
+    shown = [replace(from_bytes(each.data, name), name=visible(f"{name}{each.page}")) for each in found]
+    return [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]] if not wanted and shown[1:] else shown
 
 
 def from_stdin(stream: BinaryIO) -> Image:

@@ -193,9 +193,9 @@ class _Handlers:
     async def _engine_requests(self, shaped: shape.ShapedRequest, attached: memoryview) -> list[EngineRequest]:
         service = self._service
 
-        def load(source: str) -> Image:
+        def load(source: str) -> Sequence[Image]:
             if service.trusted and source.startswith(attachments.SCHEME):
-                return attachments.load(source, attached)
+                return [attachments.load(source, attached)]
             return service.load(source)
 
         try:

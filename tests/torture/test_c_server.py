@@ -185,7 +185,7 @@ def test_a_public_picture_is_fetched_within_its_limits() -> None:
 
 def over(network: Network, **limits: int) -> ImageLoader:
     """As the server has an image of a URL, over a network of the test's."""
-    return lambda url: images.from_bytes(net.fetch(url, allow_private=False, network=network, **limits).data, url)
+    return lambda url: [images.from_bytes(net.fetch(url, allow_private=False, network=network, **limits).data, url)]
 
 
 def test_no_image_urls_refuses_all_but_data_urls() -> None:

@@ -1,6 +1,7 @@
 """The messages of a request as the engine's, with their images fetched and the order of tool calls and results checked."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -33,7 +34,7 @@ SAFE_PROMPT = (
     "prejudiced, or negative content. Ensure replies promote fairness and positivity."
 )
 
-ImageLoader: TypeAlias = Callable[[str], Image]
+ImageLoader: TypeAlias = Callable[[str], Sequence[Image]]  # of a URL; several are the pages of a document
 
 
 async def conversation(request: ChatRequest, load: ImageLoader) -> tuple[Message, ...]:
@@ -121,15 +122,18 @@ def _check_calls(messages: Sequence[RequestMessage]) -> dict[int, str]:
 
 def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
     """The loader for one request, which refuses an image that brings its pixels above the limit."""
-    pixels = 0
+    pixels = count = 0
 
-    def load_counted(source: str) -> Image:
-        nonlocal pixels
-        image = load(source)
-        pixels += image.width * image.height
+    def load_counted(source: str) -> Sequence[Image]:
+        nonlocal pixels, count
+        found = load(source)
+        pixels += sum(image.width * image.height for image in found)
+        count += len(found)
+        if count > MAX_IMAGES:
+            raise ImageError(f"The request has more than {MAX_IMAGES} images, pages of documents included")
         if pixels > MAX_PIXELS:
             raise ImageError(f"The images have more than {MAX_PIXELS // 10**6} million pixels in all")
-        return image
+        return found
 
     return load_counted
 
@@ -147,9 +151,8 @@ async def _message(message: RequestMessage, where: str, load: ImageLoader, names
             return Message("user", (text,))
         case UserMessage():
             places = enumerate(message.content)
-            return Message(
-                "user", tuple([await _part(part, f"{where}.content.{place}", load) for place, part in places])
-            )
+            parts = [await _parts(part, f"{where}.content.{place}", load) for place, part in places]
+            return Message("user", tuple(itertools.chain.from_iterable(parts)))
 
 
 def _answer(message: AssistantMessage, where: str) -> Message:
@@ -192,9 +195,9 @@ def _texts(content: str | Sequence[TextPart]) -> tuple[str, ...]:
     return (content,) if isinstance(content, str) else tuple(part.text for part in content)
 
 
-async def _part(part: Any, where: str, load: ImageLoader) -> Part:
+async def _parts(part: Any, where: str, load: ImageLoader) -> Sequence[Part]:
     if isinstance(part, TextPart):
-        return part.text
+        return (part.text,)
     try:
         return await asyncio.to_thread(load, part.url)
     except PixtralError as error:

@@ -144,28 +144,29 @@ async def build_engine_request(
 def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: bool = False) -> ImageLoader:
     """Loads an image of a request: a data URL, an http(s) URL when `urls`, never a file of this machine.
 
-    Clients send every image again with every turn: data URLs that were checked lately are not checked again.
+    Clients send every image again with every turn: data URLs that were checked lately are not checked again. With all
+    formats, a PDF is its pages.
     """
 
-    checked: LruCache[bytes, Image] = LruCache(IMAGE_CACHE_BYTES)
+    checked: LruCache[bytes, Sequence[Image]] = LruCache(IMAGE_CACHE_BYTES)
 
-    def load(source: str) -> Image:
+    def load(source: str) -> Sequence[Image]:
         from pixtral_cli import images
 
         scheme = source.split(":", 1)[0].lower() if ":" in source[:16] else ""
         if scheme == "data":
             key = hashlib.sha256(source.encode()).digest()
-            image = checked.get(key)
-            if image is None:
-                image = images.load(source, all_formats=all_formats)
-                checked.put(key, image, len(image.data))
-            return image
+            found = checked.get(key)
+            if found is None:
+                found = images.load_all(source, all_formats=all_formats)
+                checked.put(key, found, sum(len(image.data) for image in found))
+            return found
         if scheme not in ("http", "https"):
             if BARE_BASE64.fullmatch(source[:1000]):
                 raise ImageError("image_url is base64 without its beginning", "Put data:image/png;base64, before it.")
             raise ImageError("image_url must be an http(s) URL or a data URL")
         if not urls:
             raise UsageError("This server takes images by data URL only")
-        return images.load(source, allow_private=allow_private, all_formats=all_formats)
+        return images.load_all(source, allow_private=allow_private, all_formats=all_formats)
 
     return load

@@ -247,9 +247,9 @@ def test_a_public_url_is_fetched_by_the_server(engine: FakeEngine) -> None:
     engine.answers = ["A thing."]
     asked: list[str] = []
 
-    def load(url: str) -> images.Image:
+    def load(url: str) -> list[images.Image]:
         asked.append(url)
-        return images.from_bytes(png(), "x.png")
+        return [images.from_bytes(png(), "x.png")]
 
     with serving(engine, load=load) as running:
         content = [{"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}]
@@ -318,4 +318,4 @@ def test_a_picture_that_was_checked_is_not_checked_again() -> None:
     load = make_image_loader(urls=False)
     first = load(data_url(png(7, 7)))
     assert load(data_url(png(7, 7))) is first
-    assert load(data_url(png(7, 8))).size == (7, 8)
+    assert [image.size for image in load(data_url(png(7, 8)))] == [(7, 8)]
