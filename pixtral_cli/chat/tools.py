@@ -1,7 +1,12 @@
 """Tools that a model may call: their definitions, its calls, and which of them it must call. The client runs them."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+
+from pixtral_cli.util.sanitize import visible
+
+MAX_SHOWN = 200  # characters of an argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,19 @@ class NamedTool:
 
 # auto: text or calls, as the model likes; required: at least one call; none: text alone.
 ToolChoice: TypeAlias = Literal["auto", "none", "required"] | NamedTool
+
+
+def call_in_words(call: ToolCall) -> str:
+    """The call as code would make it, harmless and on one line."""
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except ValueError:
+        return f"{visible(call.name)}({visible(call.arguments, MAX_SHOWN)})"
+    given = ", ".join(
+        f"{visible(name, 40)}={visible(json.dumps(value, ensure_ascii=False), MAX_SHOWN)}"
+        for name, value in arguments.items()
+    )
+    return f"{visible(call.name)}({given})"
 
 
 class ToolCallCollector:

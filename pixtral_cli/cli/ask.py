@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import options
-from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags, expand_flags
+from pixtral_cli.cli.common.flags import (
+    ConversationFlags,
+    EngineFlags,
+    SamplingFlags,
+    TemplateFlags,
+    ToolFlags,
+    expand_flags,
+)
 from pixtral_cli.cli.common.help import INPUT, OUTPUT
 
 
@@ -77,6 +84,7 @@ def ask(
     format: Format = AnswerFormat.text,
     conversation: ConversationFlags,
     sampling: SamplingFlags,
+    tools: ToolFlags,
     engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
     save: Save = None,
@@ -101,6 +109,6 @@ def ask(
     request = job.AskRequest(
         question, image or (), file or (), model, system, output, extract, schema, format, keep_alive, dry_run=dry_run,
         watch=watch, stream=not no_stream, read_stdin=not no_stdin, plain=plain, raw=raw, thinking=thinking,
-        quiet=quiet, verbose=verbose,
+        quiet=quiet, verbose=verbose, tools=tools.tool or (), yes_tools=tools.yes_tools,
     )  # fmt: skip
     return job.run(request, template, conversation, sampling, engine)

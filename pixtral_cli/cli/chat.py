@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixtral_cli.cli.common import options
-from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags, expand_flags
+from pixtral_cli.cli.common.flags import (
+    ConversationFlags,
+    EngineFlags,
+    SamplingFlags,
+    TemplateFlags,
+    ToolFlags,
+    expand_flags,
+    load_tools,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +40,7 @@ def chat(
     schema: options.Schema = None,
     conversation: ConversationFlags,
     sampling: SamplingFlags,
+    tools: ToolFlags,
     engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
     plain: options.Plain = False,
@@ -83,6 +92,8 @@ def chat(
             markdown=not raw,
             question=question.strip(),
             template=in_use,
+            tools=load_tools(tools.tool or (), allowed=tools.yes_tools),
+            yes_tools=tools.yes_tools,
         ),
         choose_output(plain=bool(settings.plain), thinking=thinking, folding=settings.thinking),
         sessions,

@@ -9,6 +9,9 @@ from pixtral_cli.cli.common import options
 from pixtral_cli.limits import SAMPLING_SETTINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pixtral_cli.chat.tool_engine import RunnableTool
     from pixtral_cli.config import Config
 
 P = ParamSpec("P")
@@ -132,11 +135,31 @@ class ConversationFlags(FlagGroup):
         return self.session or ("" if self.resume else None)
 
 
+class ToolFlags(FlagGroup):
+    """Tools that the model may call, and whether each call is asked about."""
+
+    tool: options.Tools = None
+    yes_tools: options.YesTools = False
+
+
 class TemplateFlags(FlagGroup):
     """A template by its name, and what fills its placeholders."""
 
     template: options.Template = None
     param: options.Params = None
+
+
+def load_tools(names: "Sequence[str]", *, allowed: bool) -> "Sequence[RunnableTool]":
+    """The tools of these names. Raises UsageError for what is none, and for calls that are `allowed` without any."""
+    if not names:
+        if allowed:
+            from pixtral_cli.errors import UsageError
+
+            raise UsageError("--yes-tools allows the calls of tools, and there is none", "Name one: --tool crop")
+        return ()
+    from pixtral_cli.chat import function_tools
+
+    return function_tools.load_tools(names)
 
 
 def _check(settings: "Config", flags: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 from typer.core import TyperCommand, TyperOption
 
 INPUT, OUTPUT, CONVERSATION, SAMPLING = "Input", "Output", "Conversation", "Sampling"
-ENGINE, VLLM, OTHER = "Model and engine", "vLLM", "Options"
-ORDER = ("Arguments", INPUT, OUTPUT, CONVERSATION, SAMPLING, ENGINE, VLLM, OTHER)
+TOOLS, ENGINE, VLLM, OTHER = "Tools", "Model and engine", "vLLM", "Options"
+ORDER = ("Arguments", INPUT, OUTPUT, CONVERSATION, SAMPLING, TOOLS, ENGINE, VLLM, OTHER)
 
 
 class GroupedCommand(TyperCommand):

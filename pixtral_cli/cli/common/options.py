@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pixtral_cli.cli.common import completers
-from pixtral_cli.cli.common.help import CONVERSATION, ENGINE, INPUT, OUTPUT, SAMPLING, VLLM
+from pixtral_cli.cli.common.help import CONVERSATION, ENGINE, INPUT, OUTPUT, SAMPLING, TOOLS, VLLM
 from pixtral_cli.limits import MAX_TEMPERATURE, RANGES
 
 
@@ -175,6 +175,16 @@ Seed = Annotated[int | None, _option(SAMPLING, "--seed", metavar="N", help="Same
 Stop = Annotated[
     list[str] | None, _option(SAMPLING, "--stop", metavar="TEXT", help="End the answer before this text. Repeat it.")
 ]
+
+# Tools
+Tools = Annotated[
+    list[str] | None,
+    _option(
+        TOOLS, "--tool", metavar="NAME|FILE.py", autocompletion=completers.words("crop", "zoom"),
+        help="A tool the model may call: crop, zoom, or the functions of a Python file. Repeat it.",
+    ),
+]  # fmt: skip
+YesTools = Annotated[bool, _option(TOOLS, "--yes-tools", help="Run the calls without asking for each.")]
 
 # Model and engine
 Model = Annotated[

@@ -10,10 +10,17 @@ from typing import Any
 from pixtral_cli import config
 from pixtral_cli.chat.engine import LoadableEngine, Sampling
 from pixtral_cli.chat.templates import Template
+from pixtral_cli.chat.tool_engine import RunnableTool
 from pixtral_cli.cli.ask import AnswerFormat
 from pixtral_cli.cli.common import engine_setup, template_options
 from pixtral_cli.cli.common.engine_setup import EngineChoice
-from pixtral_cli.cli.common.flags import ConversationFlags, EngineFlags, SamplingFlags, TemplateFlags
+from pixtral_cli.cli.common.flags import (
+    ConversationFlags,
+    EngineFlags,
+    SamplingFlags,
+    TemplateFlags,
+    load_tools,
+)
 from pixtral_cli.cli.common.resumption import Resumed, find_resumed, given_sampling, parse_schema, place_of
 from pixtral_cli.config import Config
 from pixtral_cli.errors import ModelError, UsageError
@@ -21,7 +28,8 @@ from pixtral_cli.limits import SAMPLING_SETTINGS
 from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.ask import ask as asking
-from pixtral_cli.terminal.output.output import Format, choose_output
+from pixtral_cli.terminal.ask.tool_calls import check_answerable
+from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from pixtral_cli.terminal.output.structured import Layout
 
 ANSWER_FORMATS: dict[AnswerFormat, tuple[Layout, Format]] = {
@@ -56,6 +64,8 @@ class AskRequest:
     thinking: bool | None
     quiet: bool
     verbose: bool
+    tools: Sequence[str] = ()
+    yes_tools: bool = False
 
 
 def run(
@@ -194,7 +204,8 @@ def _answer(
         request.question, request.images, sampling, read_stdin=request.read_stdin, extract=request.extract or "",
         layout=layout, file=request.output if str(request.output) not in ("-", "/dev/stdout") else None,
         verbose=request.verbose, offline=bool(settings.offline), files=request.files,
-        inputs=[request.schema] if request.schema else (),
+        inputs=[each for each in (request.schema, *request.tools) if each], tools=_tools(request, out),
+        yes_tools=request.yes_tools,
     )  # fmt: skip
     question = asking.read_piped(asking.expand_folders(question, out), out, sys.stdin)
     asked = asking.build_message(question, out, sys.stdin)
@@ -212,6 +223,14 @@ def _answer(
             asking.dry_run(question, asked, conversation, engine, out)
         else:
             (asking.watch if request.watch else asking.answer)(question, asked, conversation, engine, out)
+
+
+def _tools(request: AskRequest, out: Output) -> Sequence[RunnableTool]:
+    """The tools that are named. Raises UsageError for what is none, or where nobody can be asked about calls."""
+    found = load_tools(request.tools, allowed=request.yes_tools)
+    if found and not request.dry_run:
+        check_answerable(found, out, None, allowed=request.yes_tools)
+    return found
 
 
 def _conversation(

@@ -161,7 +161,8 @@ class VllmEngine(RemoteEngine):
 
     def _checked_cost(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
         """The cost of the prompt. Raises ContextError when prompt and answer do not fit the window."""
-        cost = self.measure(with_schema_prompt(messages, sampling.schema))
+        counted = self._counter.measure(with_schema_prompt(messages, sampling.schema), sampling.offered_tools)
+        cost = replace(counted, context_window=self._window or counted.context_window)
         cost.check_fits(sampling.max_tokens)
         return cost
 

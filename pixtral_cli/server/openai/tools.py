@@ -9,7 +9,7 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.openai.request_schema import ChatRequest, FunctionDefinition, NamedToolChoice
 from pixtral_cli.structured.schema_check import check
-from pixtral_cli.structured.schema_limits import check_limits
+from pixtral_cli.structured.schema_limits import check_limits, is_simple
 
 MAX_CHARACTERS = 400_000  # of all schemas together
 NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
@@ -54,7 +54,8 @@ def _check_schemas(tools: list[Tool]) -> None:
         try:
             size += len(json.dumps(tool.parameters))
             check_limits(tool.parameters)
-            check(tool.parameters)
+            if is_simple(tool.parameters):  # of a larger one the engine enforces what it can afford
+                check(tool.parameters)
         except UsageError as error:
             raise ApiError(400, f"{param}: {error.message}.", param=param, code="invalid_json_schema") from None
         except RecursionError:

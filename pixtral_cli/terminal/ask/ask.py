@@ -15,6 +15,7 @@ from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.chat.text_files import fenced_file
+from pixtral_cli.chat.tool_engine import RunnableTool
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images import folders
 from pixtral_cli.images.formats import has_picture_extension
@@ -25,6 +26,7 @@ from pixtral_cli.structured.schema import with_schema_prompt
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.ask import stdin as piped
 from pixtral_cli.terminal.ask import watch as watching
+from pixtral_cli.terminal.ask.tool_calls import in_rounds, with_tools
 from pixtral_cli.terminal.output.notes import many_images_note
 from pixtral_cli.terminal.output.output import confirm, dumps, window_size
 from pixtral_cli.terminal.output.render import (
@@ -63,6 +65,8 @@ class Request:
     verbose: bool = False
     offline: bool = False
     files: Sequence[str] = ()  # of text
+    tools: Sequence[RunnableTool] = ()  # that the model may call
+    yes_tools: bool = False  # without asking about each call
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,9 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     """Ask, show or write the answer, and say on stderr what there is to say about it."""
     if note := many_images_note(conversation, "in `pixtral chat -c`, "):
         out.note(note)
+    if request.tools:
+        engine = with_tools(engine, request.tools, out, None, allowed=request.yes_tools)
+        out = in_rounds(out, asks=not request.yes_tools)
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
     structured = request.sampling.schema is not None
     collected = request.extract or request.file or structured

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from pixtral_cli import config
-from pixtral_cli.chat.engine import Chunk
+from pixtral_cli.chat.engine import Chunk, Engine
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image
@@ -216,7 +216,7 @@ class Repl:
         if not self._out.spinner and state.backend.doing:
             state.notes.say(self._waiting())
         state.keep_settings()
-        chunks = ask.start(state.backend, state.sampling)
+        chunks = ask.start(self._engine(), state.sampling)
         before = state.conversation.turns
         try:
             state.answer = self._rendered(chunks)
@@ -239,11 +239,20 @@ class Repl:
             state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
         state.notes.draw("")
 
+    def _engine(self) -> Engine:
+        if not self.state.tools:
+            return self.state.backend
+        from pixtral_cli.terminal.repl.tool_calls import with_tools
+
+        return with_tools(self.state)
+
     def _rendered(self, chunks: Iterator[Chunk]) -> "Answer":
         """The answer, shown as it comes; what is typed meanwhile stands below it and then in the prompt."""
         from pixtral_cli.terminal.output.render import render
 
         screen = self._screen()
+        if self.state.tools:  # calls are shown and asked about while the answer is made
+            return render(chunks, replace(screen, stream=False, spinner=False))
         if not screen.markdown:
             return render(chunks, screen)
         with self._reader.while_answering(self._waiting) as typing:

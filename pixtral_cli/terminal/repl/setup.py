@@ -24,6 +24,7 @@ from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
+    from pixtral_cli.chat.tool_engine import RunnableTool
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.sessions.session import Session
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
@@ -53,6 +54,8 @@ class ChatOptions:
     markdown: bool = True
     question: str = ""  # to be asked at once
     template: "ChosenTemplate | None" = None
+    tools: "Sequence[RunnableTool]" = ()
+    yes_tools: bool = False
 
 
 def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
@@ -66,6 +69,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
     if options.log and not session:
         state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
     state.template = options.template if options.template and options.template.template.takes_input else None
+    state.tools, state.yes_tools = options.tools, options.yes_tools
     state.settings |= {
         "stats": options.stats,
         "markdown": options.markdown,

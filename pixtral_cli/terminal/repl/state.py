@@ -14,6 +14,7 @@ from pixtral_cli.terminal.output.notes import Notes
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 
 if TYPE_CHECKING:
+    from pixtral_cli.chat.tool_engine import RunnableTool
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.sessions.session import Session
     from pixtral_cli.terminal.desktop.clipboard import Desktop
@@ -72,6 +73,8 @@ class State:
     template: "ChosenTemplate | None" = None
     context: str = ""  # how much of the context window is used, as far as it is known
     editing: bool = True  # whether the line has keys of its own
+    tools: "Sequence[RunnableTool]" = ()  # that the model may call
+    yes_tools: bool = False  # without asking about each call
     confirm: Callable[[str], bool] = lambda question: True  # asks whoever types
     ask_for: Callable[[str], str] = lambda question: ""  # asks for a line
     image_costs: dict[str, ImageCost] = field(default_factory=dict)  # by key, as far as they have been counted

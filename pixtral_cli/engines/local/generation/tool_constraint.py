@@ -33,6 +33,7 @@ class ToolConstraint:
         self._think_tokens = think_tokens
         self._state: State = "required" if required else "text"
         self._calls: Constraint | None = None
+        self._in_thought = False
         self._begun = False  # whether there is a token of the text
 
     @property
@@ -51,13 +52,19 @@ class ToolConstraint:
             if self._state == "calls" and in_calls:
                 return in_calls(logits)
             token = self._outside_of_calls(logits, sample, in_text)
-            if token == self._tool_calls and self._state != "thinking":
+            self._follow_thought(token)
+            if token == self._tool_calls and not self._in_thought:
                 self._state, self._calls = "calls", self._begin_calls()
                 in_calls = self._calls.constrain(sample, unmasked_first=unmasked_first)
             self._begun = True
             return token
 
         return constrained
+
+    def _follow_thought(self, token: int) -> None:
+        start, end = self._think_tokens or (-1, -1)
+        if token in (start, end):
+            self._in_thought = token == start
 
     def _outside_of_calls(self, logits: Tensor, sample: Sampler, in_text: Sampler | None) -> int:
         start, end = self._think_tokens or (-1, -1)

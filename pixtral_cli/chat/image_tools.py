@@ -1,0 +1,98 @@
+"""Tools with which a model looks closer at a part of a picture of the conversation: crop and zoom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pixtral_cli.chat.tool_engine import ToolResult
+from pixtral_cli.chat.tools import Tool
+from pixtral_cli.errors import UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.images.transform import Box
+
+LEAST = 8  # pixels of a part's sides
+NUMBER = {"type": "integer", "minimum": 1, "description": "Which picture, counted from 1 in the order they were shown."}
+
+
+def _percent(description: str) -> dict[str, Any]:
+    return {"type": "number", "minimum": 0, "maximum": 100, "description": description}
+
+
+@dataclass(frozen=True, slots=True)
+class CropTool:
+    """Shows a part of a picture, given by its edges, at the picture's own resolution."""
+
+    tool = Tool(
+        "crop",
+        "Look closer at a part of a picture: shows the part between the edges, in full detail. Edges are in per cent of "
+        "the picture's width and height, from its upper left corner.",
+        {
+            "type": "object",
+            "properties": {
+                "image": NUMBER,
+                "left": _percent("Left edge."),
+                "top": _percent("Upper edge."),
+                "right": _percent("Right edge."),
+                "bottom": _percent("Lower edge."),
+            },
+            "required": ["image", "left", "top", "right", "bottom"],
+            "additionalProperties": False,
+        },
+    )
+
+    def run(self, arguments: dict[str, Any], images: Sequence[Image]) -> ToolResult:
+        """Raises UsageError for a picture that is not there or edges that hold nothing between them."""
+        left, top, right, bottom = (float(arguments[name]) for name in ("left", "top", "right", "bottom"))
+        return _part(arguments["image"], left, top, right, bottom, images)
+
+
+@dataclass(frozen=True, slots=True)
+class ZoomTool:
+    """Shows the surroundings of a point of a picture, at the picture's own resolution."""
+
+    tool = Tool(
+        "zoom",
+        "Look closer at a place in a picture: shows what is around it, enlarged. The place is in per cent of the "
+        "picture's width and height, from its upper left corner.",
+        {
+            "type": "object",
+            "properties": {
+                "image": NUMBER,
+                "x": _percent("How far right."),
+                "y": _percent("How far down."),
+                "factor": {"type": "number", "minimum": 1.5, "maximum": 16, "description": "How many times larger."},
+            },
+            "required": ["image", "x", "y", "factor"],
+            "additionalProperties": False,
+        },
+    )
+
+    def run(self, arguments: dict[str, Any], images: Sequence[Image]) -> ToolResult:
+        """Raises UsageError for a picture that is not there or a place outside of it."""
+        x, y, factor = (float(arguments[name]) for name in ("x", "y", "factor"))
+        if not 1 <= factor <= 16 or not (0 <= x <= 100 and 0 <= y <= 100):
+            raise UsageError("x and y are 0 to 100 per cent, the factor 1.5 to 16.")
+        half = 50 / factor
+        x, y = min(max(x, half), 100 - half), min(max(y, half), 100 - half)
+        return _part(arguments["image"], x - half, y - half, x + half, y + half, images)
+
+
+def _part(number: Any, left: float, top: float, right: float, bottom: float, images: Sequence[Image]) -> ToolResult:
+    """The part of picture `number` between edges in per cent."""
+    if type(number) is not int or not 1 <= number <= len(images):
+        there = f"there are {len(images)}" if len(images) != 1 else "there is one"
+        raise UsageError(f"There is no picture {number}: {there}.")
+    if not (0 <= left < right <= 100 and 0 <= top < bottom <= 100):
+        raise UsageError("Edges are 0 to 100 per cent, left before right and top before bottom.")
+    image = images[number - 1]
+    width, height = image.size
+    (x, across), (y, down) = _span(left, right, width), _span(top, bottom, height)
+    part = image.cropped(Box(x, y, across, down))
+    return ToolResult(f"The part of picture {number} from {x},{y} of {across}×{down} pixels is shown next.", (part,))
+
+
+def _span(low: float, high: float, size: int) -> tuple[int, int]:
+    """First pixel and number of pixels between two per cents of a side, at least a few of them."""
+    first, last = round(low / 100 * size), round(high / 100 * size)
+    length = max(last - first, min(LEAST, size))
+    return min(first, size - length), length

@@ -1,0 +1,112 @@
+"""`pixtral ask --tool`: the whole program against a server whose model calls tools; each call is shown and asked about."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.chat.test_tool_engine import Scripted
+from tests.server.serving import Running, png, serving
+
+ASK = [sys.executable, "-m", "pixtral_cli", "ask"]
+CROP = ("crop", {"image": 1, "left": 0, "top": 0, "right": 50, "bottom": 100})
+
+
+@pytest.fixture
+def engine() -> Scripted:
+    return Scripted([CROP])
+
+
+@pytest.fixture
+def running(engine: Scripted) -> Iterator[Running]:
+    with serving(engine) as running:
+        yield running
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    (tmp_path / "x.png").write_bytes(png(400, 200))
+    return tmp_path / "x.png"
+
+
+def ask(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*ASK, "what?", "--base-url", running.url, "-m", "fake", "-n", *arguments]
+    return subprocess.run(
+        command, capture_output=True, check=False, stdin=subprocess.DEVNULL, encoding="utf-8", timeout=120
+    )
+
+
+def test_the_model_looks_closer_by_itself(running: Running, engine: Scripted, picture: Path) -> None:
+    done = ask(running, "--image", str(picture), "--tool", "crop", "--yes-tools")
+    assert (done.returncode, done.stdout) == (0, "Let me see. Done.\n")
+    assert "Tool: crop(image=1, left=0, top=0, right=50, bottom=100)" in done.stderr
+    assert "1 picture" in done.stderr
+    assert [image.size for message in engine.seen[1][0] for image in message.images] == [(400, 200), (200, 200)]
+
+
+def test_a_pythons_file_functions_are_tools(running: Running, engine: Scripted, tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text('def roll(sides: int) -> int:\n    """Roll a die."""\n    return sides\n')
+    engine.rounds = [[("roll", {"sides": 6})]]
+    done = ask(running, "--tool", str(tmp_path / "t.py"), "--yes-tools", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert engine.seen[1][0][-1].text == "6"
+    assert engine.seen[0][1].tools[0].description == "Roll a die."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tool", "crop"], "--yes-tools"),
+        (["--tool", "nix", "--yes-tools"], "There is no tool 'nix'"),
+        (["--tool", "none.py", "--yes-tools"], "There is no file none.py"),
+        (["--yes-tools"], "there is none"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line_and_status_2(running: Running, arguments: list[str], said: str) -> None:
+    done = ask(running, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_file_of_the_tools_is_not_written_over(running: Running, tmp_path: Path) -> None:
+    file = tmp_path / "t.py"
+    file.write_text("def f() -> str:\n    return ''\n")
+    done = ask(running, "--tool", str(file), "--yes-tools", "-o", str(file))
+    assert done.returncode == 2
+    assert file.read_text().startswith("def f")
+
+
+@pytest.mark.parametrize(("key", "result"), [("y", "is shown next"), ("n", "did not allow"), ("a", "is shown next")])
+def test_on_a_terminal_each_call_is_asked_about(
+    running: Running, engine: Scripted, picture: Path, key: str, result: str
+) -> None:
+    engine.rounds = [[CROP], [CROP]]
+    command = [
+        *ASK[1:],
+        "what?",
+        "--base-url",
+        running.url,
+        "-m",
+        "fake",
+        "-n",
+        "--image",
+        str(picture),
+        "--tool",
+        "crop",
+    ]
+    child = pexpect.spawn(ASK[0], command, env={**os.environ, "TERM": "xterm"}, encoding="utf-8", timeout=120)
+    for _ in range(1 if key == "a" else 2):
+        child.expect_exact("crop(image=1, left=0, top=0, right=50, bottom=100)")
+        child.expect_exact("Run it?")
+        child.sendline(key)
+        child.expect_exact(result)
+    child.expect_exact("Done.")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert len(engine.seen) == 3
