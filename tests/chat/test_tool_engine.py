@@ -9,10 +9,10 @@ import pytest
 
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Chunk, Cost, ImageCost, Sampling, Timings, Usage
-from pixtral_cli.chat.function_tools import load_tools
-from pixtral_cli.chat.image_tools import CropTool, ZoomTool
 from pixtral_cli.chat.message import Message, user
-from pixtral_cli.chat.tool_engine import DECLINED, ToolEngine, ToolRun
+from pixtral_cli.chat.toolbox.engine import DECLINED, ToolEngine, ToolRun
+from pixtral_cli.chat.toolbox.functions import load_tools
+from pixtral_cli.chat.toolbox.pictures import CropTool, ZoomTool
 from pixtral_cli.chat.tools import ToolCallDelta
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image

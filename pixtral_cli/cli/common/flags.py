@@ -11,7 +11,7 @@ from pixtral_cli.limits import SAMPLING_SETTINGS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pixtral_cli.chat.tool_engine import RunnableTool
+    from pixtral_cli.chat.toolbox.engine import RunnableTool
     from pixtral_cli.config import Config
 
 P = ParamSpec("P")
@@ -157,9 +157,9 @@ def load_tools(names: "Sequence[str]", *, allowed: bool) -> "Sequence[RunnableTo
 
             raise UsageError("--yes-tools allows the calls of tools, and there is none", "Name one: --tool crop")
         return ()
-    from pixtral_cli.chat import function_tools
+    from pixtral_cli.chat.toolbox import functions
 
-    return function_tools.load_tools(names)
+    return functions.load_tools(names)
 
 
 def _check(settings: "Config", flags: dict[str, Any]) -> None:

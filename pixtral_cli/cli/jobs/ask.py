@@ -10,7 +10,7 @@ from typing import Any
 from pixtral_cli import config
 from pixtral_cli.chat.engine import LoadableEngine, Sampling
 from pixtral_cli.chat.templates import Template
-from pixtral_cli.chat.tool_engine import RunnableTool
+from pixtral_cli.chat.toolbox.engine import RunnableTool
 from pixtral_cli.cli.ask import AnswerFormat
 from pixtral_cli.cli.common import engine_setup, template_options
 from pixtral_cli.cli.common.engine_setup import EngineChoice

@@ -15,7 +15,7 @@ from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.chat.text_files import fenced_file
-from pixtral_cli.chat.tool_engine import RunnableTool
+from pixtral_cli.chat.toolbox.engine import RunnableTool
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images import folders
 from pixtral_cli.images.formats import has_picture_extension

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TextIO
 
 from pixtral_cli.chat.engine import Engine
-from pixtral_cli.chat.tool_engine import RunnableTool, ToolEngine, ToolRun
+from pixtral_cli.chat.toolbox.engine import RunnableTool, ToolEngine, ToolRun
 from pixtral_cli.chat.tools import ToolCall, call_in_words
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.output.output import Output

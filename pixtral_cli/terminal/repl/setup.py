@@ -24,7 +24,7 @@ from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
-    from pixtral_cli.chat.tool_engine import RunnableTool
+    from pixtral_cli.chat.toolbox.engine import RunnableTool
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.sessions.session import Session
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate

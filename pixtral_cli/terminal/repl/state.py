@@ -14,7 +14,7 @@ from pixtral_cli.terminal.output.notes import Notes
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 
 if TYPE_CHECKING:
-    from pixtral_cli.chat.tool_engine import RunnableTool
+    from pixtral_cli.chat.toolbox.engine import RunnableTool
     from pixtral_cli.sessions.library import Sessions
     from pixtral_cli.sessions.session import Session
     from pixtral_cli.terminal.desktop.clipboard import Desktop

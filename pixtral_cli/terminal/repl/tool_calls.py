@@ -1,7 +1,7 @@
 """Tool calls in a chat: each is shown and, unless all are allowed, asked about."""
 
 from pixtral_cli.chat.engine import Engine
-from pixtral_cli.chat.tool_engine import ToolEngine, ToolRun
+from pixtral_cli.chat.toolbox.engine import ToolEngine, ToolRun
 from pixtral_cli.chat.tools import ToolCall, call_in_words
 from pixtral_cli.terminal.repl.state import State
 

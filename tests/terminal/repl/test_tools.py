@@ -5,8 +5,8 @@ from pathlib import Path
 import PIL.Image as PIL
 import pytest
 
-from pixtral_cli.chat.function_tools import load_tools
-from pixtral_cli.chat.tool_engine import DECLINED
+from pixtral_cli.chat.toolbox.engine import DECLINED
+from pixtral_cli.chat.toolbox.functions import load_tools
 from tests.chat.test_tool_engine import Scripted
 from tests.terminal.repl.driver import Room
 

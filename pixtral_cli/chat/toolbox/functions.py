@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pixtral_cli.chat.image_tools import CropTool, ZoomTool
-from pixtral_cli.chat.tool_engine import RunnableTool, ToolResult
+from pixtral_cli.chat.toolbox.engine import RunnableTool, ToolResult
+from pixtral_cli.chat.toolbox.pictures import CropTool, ZoomTool
 from pixtral_cli.chat.tools import Tool
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image

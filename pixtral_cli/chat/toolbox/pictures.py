@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pixtral_cli.chat.tool_engine import ToolResult
+from pixtral_cli.chat.toolbox.engine import ToolResult
 from pixtral_cli.chat.tools import Tool
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
