@@ -100,7 +100,7 @@ class Runner:
 
         def compute() -> Tensor | None:
             last = self._decoder.forward(states, [Span(sequence.cache, stop - start)], check)
-            return self._decoder.logits(last)[0] if stop == len(prompt.tokens) else None
+            return self._decoder.logits(last)[0].cpu() if stop == len(prompt.tokens) else None
 
         with clock.time("prefill"):
             return self._run_exclusive(
@@ -154,10 +154,9 @@ class Runner:
                     Span(step.sequence.cache, len(new), separate=True) for step, new in zip(steps, tokens, strict=True)
                 ]
                 states = self._decoder.forward(self._decoder.embed([token for new in tokens for token in new]), spans)
-                logits = torch.split(self._decoder.logits(states), [len(new) for new in tokens])
-                # A device computes on after its work was launched: without this wait the answers would ask for their next
-                # steps one by one, each as its own logits are read, and no batch would form again.
-                placement.synchronize(self.weights.device)
+                # One copy from the device for all rows: choosing tokens asks it for nothing more. It also waits for the step's end;
+                # without that the answers would ask for their next steps one by one, and no batch would form again.
+                logits = torch.split(self._decoder.logits(states).cpu(), [len(new) for new in tokens])
                 for step, rows in zip(steps, logits, strict=True):
                     step.logits = rows.unbind()
         except OutOfMemory as error:
