@@ -1,6 +1,6 @@
 """OpenAI's Responses API, `/v1/responses`, stateless: its requests as chat completion requests. The reply is in `responses_reply`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -9,8 +9,12 @@ from pixtral_cli.server.openai.requests import parse_body
 from pixtral_cli.server.shapes.responses_reply import ResponsesReply
 from pixtral_cli.server.shapes.responses_schema import (
     NO_EFFECT,
+    FunctionCallItem,
+    FunctionOutputItem,
+    FunctionTool,
     InputImage,
     MessageItem,
+    NamedFunction,
     OutputText,
     ReasoningItem,
     Refusal,
@@ -24,7 +28,9 @@ def parse(body: bytearray) -> ShapedRequest:
     """A request for a response. Raises ApiError 400 that names the field."""
     request = parse_body(ResponsesRequest, body, NO_EFFECT)
     fields = {"messages": "input", "response_format": "text.format", "response_format.json_schema": "text.format"}
-    messages = list(_messages(request, fields))
+    fields |= {f"tools.{place}.function": f"tools.{place}" for place in range(len(request.tools or ()))}
+    fields["tool_choice.function"] = "tool_choice"
+    messages = _messages(request, fields)
     chat = chat_request(
         {
             "model": request.model,
@@ -33,6 +39,9 @@ def parse(body: bytearray) -> ShapedRequest:
             "temperature": request.temperature,
             "top_p": request.top_p,
             "max_tokens": request.max_output_tokens,
+            "tools": [_tool(tool) for tool in request.tools or ()] or None,
+            "tool_choice": _tool_choice(request),
+            "parallel_tool_calls": request.parallel_tool_calls,
             "response_format": _response_format(request.text.format if request.text else None),
         },
         fields,
@@ -40,26 +49,58 @@ def parse(body: bytearray) -> ShapedRequest:
     return ShapedRequest(chat, partial(ResponsesReply, request), fields)
 
 
-def _messages(request: ResponsesRequest, fields: dict[str, str]) -> Iterator[dict[str, Any]]:
+def _messages(request: ResponsesRequest, fields: dict[str, str]) -> list[dict[str, Any]]:
     """The conversation as chat messages; `fields` receives the item of which each was made."""
-    place = 0
+    messages: list[dict[str, Any]] = []
     if request.instructions:
         fields["messages.0"] = "instructions"
-        place = 1
-        yield {"role": "system", "content": request.instructions}
+        messages.append({"role": "system", "content": request.instructions})
     items = [MessageItem(role="user", content=request.input)] if isinstance(request.input, str) else request.input
     thought = ""
     for number, item in enumerate(items):
         if isinstance(item, ReasoningItem):
             thought += "".join(part.text for part in item.content or ())
             continue
-        fields[f"messages.{place}"] = "input" if isinstance(request.input, str) else f"input.{number}"
-        place += 1
-        thinking = {"reasoning_content": thought} if thought and item.role == "assistant" else {}
+        field = "input" if isinstance(request.input, str) else f"input.{number}"
+        if isinstance(item, FunctionCallItem) and messages and messages[-1]["role"] == "assistant":
+            _add_call(item, messages, field, fields)
+            continue
+        fields[f"messages.{len(messages)}"] = field
+        if isinstance(item, FunctionCallItem):
+            messages.append({"role": "assistant", "content": ""})
+            _add_call(item, messages, field, fields)
+        elif isinstance(item, FunctionOutputItem):
+            output = item.output if isinstance(item.output, str) else "".join(part.text for part in item.output)
+            messages.append({"role": "tool", "tool_call_id": item.call_id, "content": output})
+            fields[f"messages.{len(messages) - 1}.tool_call_id"] = f"{field}.call_id"
+        else:
+            messages.append({"role": item.role, "content": _content(item, field)})
+        if thought and messages[-1]["role"] == "assistant":
+            messages[-1]["reasoning_content"] = thought
         thought = ""
-        yield {"role": item.role, "content": _content(item, f"input.{number}")} | thinking
-    if not place:
-        raise ApiError(400, "input: it holds no message.", param="input", code="invalid_value")
+    if not any(message["role"] != "system" for message in messages) and not isinstance(request.input, str):
+        raise ApiError(400, "input: it holds no question.", param="input", code="invalid_value")
+    return messages
+
+
+def _add_call(item: FunctionCallItem, messages: list[dict[str, Any]], field: str, fields: dict[str, str]) -> None:
+    """Add a call to the answer that it belongs to, the last message."""
+    calls = messages[-1].setdefault("tool_calls", [])
+    place = f"messages.{len(messages) - 1}.tool_calls.{len(calls)}"
+    fields |= {place: field, f"{place}.function": field, f"{place}.id": f"{field}.call_id"}
+    calls.append({"id": item.call_id, "type": "function", "function": {"name": item.name, "arguments": item.arguments}})
+
+
+def _tool(tool: FunctionTool) -> dict[str, Any]:
+    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
+    return {"type": "function", "function": {name: one for name, one in function.items() if one is not None}}
+
+
+def _tool_choice(request: ResponsesRequest) -> Any:
+    choice = request.tool_choice
+    if isinstance(choice, NamedFunction):
+        return {"type": "function", "function": {"name": choice.name}}
+    return choice
 
 
 def _content(item: MessageItem, field: str) -> str | list[Mapping[str, Any]]:

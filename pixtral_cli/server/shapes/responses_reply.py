@@ -12,6 +12,7 @@ from pixtral_cli.server.http.streaming import NAMED_EVENTS
 from pixtral_cli.server.openai.requests import EngineRequest
 from pixtral_cli.server.shapes.responses_schema import (
     InputTokensDetails,
+    NamedFunction,
     OutputTokensDetails,
     Response,
     ResponsesRequest,
@@ -19,13 +20,17 @@ from pixtral_cli.server.shapes.responses_schema import (
 )
 
 Event = dict[str, Any]
-Kind = Literal["message", "reasoning"]
-PREFIXES: dict[Kind, str] = {"message": "msg", "reasoning": "rs"}
-TEXT_EVENTS: dict[Kind, str] = {"message": "response.output_text", "reasoning": "response.reasoning_text"}
+Kind = Literal["message", "reasoning", "function_call"]
+PREFIXES: dict[Kind, str] = {"message": "msg", "reasoning": "rs", "function_call": "fc"}
+TEXT_EVENTS: dict[Kind, str] = {
+    "message": "response.output_text",
+    "reasoning": "response.reasoning_text",
+    "function_call": "response.function_call_arguments",
+}
 
 
 class ResponsesReply:
-    """One response. Its output grows item by item: reasoning, where the model thinks, and the message."""
+    """One response. Its output grows item by item: reasoning, where the model thinks, the message, calls of tools."""
 
     framing = NAMED_EVENTS
 
@@ -35,6 +40,7 @@ class ResponsesReply:
         self._text = ""  # of the open item
         self._open: Kind | None = None
         self._number = 0
+        self._call = -1  # the number of the open call
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
         """The response object."""
@@ -67,10 +73,17 @@ class ResponsesReply:
             yield from self._write("reasoning", chunk.reasoning)
         if chunk.text:
             yield from self._write("message", chunk.text)
+        for piece in chunk.tool_calls:
+            if piece.index != self._call:
+                self._call = piece.index
+                yield from self._close("completed")
+                yield from self._begin("function_call", call_id=piece.id, name=piece.name, arguments="")
+            if piece.arguments:
+                yield from self._write("function_call", piece.arguments)
 
     def _finished(self, chunk: Chunk) -> Iterator[Event]:
         cut = chunk.finish_reason == "length"
-        if not any(item["type"] == "message" for item in self._output):
+        if not any(item["type"] in ("message", "function_call") for item in self._output):
             yield from self._write("message", "")  # an empty answer is a message, too
         yield from self._close("incomplete" if cut else "completed")
         end = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
@@ -87,25 +100,41 @@ class ResponsesReply:
             yield from self._close("completed")
             yield from self._begin(kind)
         self._text += text
-        if text:
+        if not text:
+            return
+        if kind == "function_call":
+            yield self._call_event("delta", delta=text)
+        else:
             yield self._part_event(f"{TEXT_EVENTS[kind]}.delta", delta=text, **_logprobs(kind))
 
-    def _begin(self, kind: Kind) -> Iterator[Event]:
+    def _begin(self, kind: Kind, **fields: Any) -> Iterator[Event]:
         self._open, self._text = kind, ""
         item: dict[str, Any] = {"id": f"{PREFIXES[kind]}_{uuid.uuid4().hex}", "type": kind, "status": "in_progress"}
-        item |= {"role": "assistant", "content": []} if kind == "message" else {"summary": [], "content": []}
-        self._output.append(item)
+        if kind == "message":
+            item |= {"role": "assistant", "content": []}
+        elif kind == "reasoning":
+            item |= {"summary": [], "content": []}
+        self._output.append(item | fields)
         yield self._item_event("response.output_item.added")
-        yield self._part_event("response.content_part.added", part=_content_part(kind, ""))
+        if kind != "function_call":
+            yield self._part_event("response.content_part.added", part=_content_part(kind, ""))
 
     def _close(self, status: str) -> Iterator[Event]:
-        if kind := self._open:
+        kind, self._open = self._open, None
+        if kind == "function_call":
+            self._output[-1] |= {"status": status, "arguments": self._text}
+            yield self._call_event("done", arguments=self._text, name=self._output[-1]["name"])
+        elif kind:
             part = _content_part(kind, self._text)
             yield self._part_event(f"{TEXT_EVENTS[kind]}.done", text=self._text, **_logprobs(kind))
             yield self._part_event("response.content_part.done", part=part)
             self._output[-1] |= {"status": status, "content": [part]}
+        if kind:
             yield self._item_event("response.output_item.done")
-        self._open = None
+
+    def _call_event(self, end: str, **more: Any) -> Event:
+        place = {"item_id": self._output[-1]["id"], "output_index": len(self._output) - 1}
+        return self._event(f"{TEXT_EVENTS['function_call']}.{end}", **place, **more)
 
     def _item_event(self, kind: str) -> Event:
         return self._event(kind, output_index=len(self._output) - 1, item=dict(self._output[-1]))
@@ -149,11 +178,17 @@ def _new_response(request: ResponsesRequest, model: str, sampling: Sampling) -> 
         service_tier="default",
         temperature=sampling.temperature,
         text=text,
-        tool_choice=request.tool_choice or "auto",
-        tools=request.tools or [],
+        tool_choice=_plain(request.tool_choice) or "auto",
+        tools=[
+            {"parameters": None, "strict": True, **tool.model_dump(exclude_none=True)} for tool in request.tools or ()
+        ],
         top_p=sampling.top_p,
         user=request.user,
     )
+
+
+def _plain(choice: Any) -> Any:
+    return choice.model_dump() if isinstance(choice, NamedFunction) else choice
 
 
 def _usage(usage: engine.Usage) -> dict[str, Any]:

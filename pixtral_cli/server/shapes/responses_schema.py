@@ -14,7 +14,7 @@ from pixtral_cli.server.openai.request_messages import (
     Strict,
     Text,
 )
-from pixtral_cli.server.openai.request_schema import StreamOptions
+from pixtral_cli.server.openai.request_schema import MAX_TOOLS, StreamOptions
 
 
 class InputText(Strict):
@@ -72,14 +72,52 @@ class ReasoningItem(Strict):
     status: Status | None = None
 
 
+class FunctionCallItem(Strict):
+    """A call in an earlier answer."""
+
+    type: Literal["function_call"]
+    call_id: str = Field(min_length=1, max_length=256)
+    name: str = Field(min_length=1, max_length=64)
+    arguments: Text
+    id: ShortText | None = None
+    status: Status | None = None
+
+
+class FunctionOutputItem(Strict):
+    """The result of a call."""
+
+    type: Literal["function_call_output"]
+    call_id: str = Field(min_length=1, max_length=256)
+    output: Text | Annotated[list[InputText], Field(max_length=MAX_PARTS)]
+    id: ShortText | None = None
+    status: Status | None = None
+
+
 def _item_type(value: Any) -> str:
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     return "message" if kind is None else str(kind)
 
 
 InputItem: TypeAlias = Annotated[
-    Annotated[MessageItem, Tag("message")] | Annotated[ReasoningItem, Tag("reasoning")], Discriminator(_item_type)
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionOutputItem, Tag("function_call_output")],
+    Discriminator(_item_type),
 ]
+
+
+class FunctionTool(Strict):
+    type: Literal["function"]
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedFunction(Strict):
+    type: Literal["function"]
+    name: str = Field(min_length=1, max_length=64)
 
 
 class TextFormat(Strict):
@@ -108,13 +146,15 @@ class ResponsesRequest(Strict):
     top_p: float | None = Field(None, gt=0, le=1)
     text: TextConfig | None = None
     stream: bool | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
+    parallel_tool_calls: bool | None = None
     # Taken and of no effect.
     stream_options: StreamOptions | None = None
     store: bool | None = Field(None, description="Of no effect: nothing is stored, and the response says `false`.")
     include: Annotated[list[Literal["reasoning.encrypted_content"]], Field(max_length=16)] | None = None
     max_tool_calls: int | None = Field(None, ge=1)
     metadata: Ignored | None = None
-    parallel_tool_calls: bool | None = None
     prompt_cache_key: ShortText | None = None
     prompt_cache_options: Ignored | None = None
     prompt_cache_retention: ShortText | None = None
@@ -127,14 +167,12 @@ class ResponsesRequest(Strict):
     conversation: None = None
     previous_response_id: None = Field(None, description="Nothing is stored: send the conversation in `input`.")
     prompt: None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    tools: EmptyList | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
     truncation: Literal["disabled"] | None = None
 
 
 NO_EFFECT = frozenset(
-    {"include", "max_tool_calls", "metadata", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_options",
+    {"include", "max_tool_calls", "metadata", "prompt_cache_key", "prompt_cache_options",
      "prompt_cache_retention", "reasoning", "safety_identifier", "service_tier", "store", "user"}
 )  # fmt: skip
 
@@ -166,7 +204,7 @@ class IncompleteDetails(BaseModel):
 
 
 class Response(BaseModel):
-    """A response, whole or as far as it has come. Output items are OpenAI's `message` and `reasoning`."""
+    """A response, whole or as far as it has come. Output items are OpenAI's `message`, `reasoning` and `function_call`."""
 
     id: str
     object: Literal["response"] = "response"

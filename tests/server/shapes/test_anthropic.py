@@ -126,7 +126,11 @@ def test_all_that_is_asked_reaches_the_engine(client: anthropic.Anthropic, engin
         ({"max_tokens": 0}, "max_tokens"),
         ({"temperature": 11}, "temperature"),
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "assistant", "content": "mine"}]}, "messages.0.role"),
+        ({"messages": [{"role": "assistant", "content": ""}]}, "messages.0"),
+        ({"messages": [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "x"}]}]},
+         "messages.0.content.0.tool_use_id"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"tools": [{"name": "a", "input_schema": {"type": "objekt"}}]}, "tools.0.input_schema"),
         ({"system": "x", "messages": [{"role": "user", "content": [{"type": "document", "source": {}}]}]},
          "messages.0.content.0"),
         ({"system": "x", "messages": [{"role": "user", "content": [

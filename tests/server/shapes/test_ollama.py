@@ -121,7 +121,7 @@ def test_the_model_is_described(client: ollama.Client, running: Running) -> None
     assert [model.context_length for model in client.ps().models] == [1000]
     for name in ("fake", "fake:latest"):
         shown = client.show(name)
-        assert shown.capabilities == ["completion", "vision"]
+        assert shown.capabilities == ["completion", "vision", "tools"]
         assert shown.modelinfo and shown.modelinfo["pixtral.context_length"] == 1000
     with running.client as http:
         version = http.get("/api/version").json()["version"]
@@ -141,6 +141,7 @@ def test_the_model_is_described(client: ollama.Client, running: Running) -> None
         ("chat", {"format": {"type": "objekt"}}, "format"),
         ("chat", {"messages": [{"role": "user", "content": "a", "images": ["/etc/passwd"]}]}, "messages.0.images.0"),
         ("chat", {"messages": [{"role": "assistant", "content": "a"}]}, "messages.0.role"),
+        ("chat", {"messages": [{"role": "tool", "content": "a"}]}, "messages.0"),
         ("chat", {"messages": [{"role": "system", "images": [data_url()]}, *HELLO]}, "messages.0.images"),
         ("chat", {"no_such": 1}, "no_such"),
         ("generate", {"images": ["not base64!"]}, "images.0"),

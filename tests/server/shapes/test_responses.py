@@ -180,7 +180,9 @@ def test_an_error_in_the_middle_of_a_stream_fails_the_response(client: openai.Op
         ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format.schema"),
         ({"text": {"format": {"type": "json_schema", "name": "a", "schema": {"type": "objekt"}}}}, "text.format"),
         ({"text": {"format": {"type": "xml"}}}, "text.format.type"),
-        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"input": [{"type": "function_call_output", "call_id": "x", "output": ""}]}, "input.0.call_id"),
         ({"no_such": 1}, "no_such"),
     ],
 )  # fmt: skip

@@ -1,11 +1,13 @@
 """Writes a reply of Anthropic's Messages API: the message, or its events from `message_start` to `message_stop`."""
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pixtral_cli.chat import engine
 from pixtral_cli.chat.engine import Chunk
+from pixtral_cli.chat.tools import ToolCallDelta
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.http.streaming import NAMED_EVENTS
 from pixtral_cli.server.openai.requests import EngineRequest
@@ -13,11 +15,11 @@ from pixtral_cli.server.shapes.anthropic.schema import Message, MessageUsage
 from pixtral_cli.server.shapes.error_shapes import anthropic_error
 
 Event = dict[str, Any]
-Kind = Literal["text", "thinking"]
+Kind = Literal["text", "thinking", "tool_use"]
 
 
 class AnthropicReply:
-    """One message. Its content grows block by block: thinking, where the model thinks, and text."""
+    """One message. Its content grows block by block: thinking, where the model thinks, text, calls of tools."""
 
     framing = NAMED_EVENTS
 
@@ -29,12 +31,16 @@ class AnthropicReply:
         }  # fmt: skip
         self._blocks: list[dict[str, Any]] = []
         self._open: Kind | None = None
+        self._call = -1  # the number of the open call
+        self._arguments: dict[int, str] = {}  # JSON text, by the call's block
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
         """The message object."""
         for chunk in chunks:
             self.piece(chunk)
         last = chunks[-1]
+        for index, arguments in self._arguments.items():
+            self._blocks[index]["input"] = _parsed(arguments)
         end = _end(last) | {"usage": _usage(last.usage or engine.Usage())}
         return Message.model_validate(self._message | end | {"content": self._blocks}).model_dump()
 
@@ -55,9 +61,11 @@ class AnthropicReply:
             yield from self._write("thinking", chunk.reasoning)
         if chunk.text:
             yield from self._write("text", chunk.text)
+        for piece in chunk.tool_calls:
+            yield from self._write_call(piece)
 
     def _finished(self, chunk: Chunk) -> Iterator[Event]:
-        if not any(block["type"] == "text" for block in self._blocks):
+        if not any(block["type"] in ("text", "tool_use") for block in self._blocks):
             yield from self._write("text", "")  # an empty answer is a text, too
         yield from self._close()
         usage = _usage(chunk.usage or engine.Usage())
@@ -74,6 +82,19 @@ class AnthropicReply:
         if text:
             yield {"type": "content_block_delta", "index": self._index, "delta": {"type": f"{kind}_delta", kind: text}}
 
+    def _write_call(self, piece: ToolCallDelta) -> Iterator[Event]:
+        if piece.index != self._call:
+            self._call = piece.index
+            yield from self._close()
+            self._open = "tool_use"
+            self._blocks.append({"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}})
+            self._arguments[self._index] = ""
+            yield {"type": "content_block_start", "index": self._index, "content_block": dict(self._blocks[-1])}
+        self._arguments[self._index] += piece.arguments
+        if piece.arguments:
+            delta = {"type": "input_json_delta", "partial_json": piece.arguments}
+            yield {"type": "content_block_delta", "index": self._index, "delta": delta}
+
     def _close(self) -> Iterator[Event]:
         if self._open:
             yield {"type": "content_block_stop", "index": self._index}
@@ -84,9 +105,17 @@ class AnthropicReply:
         return len(self._blocks) - 1
 
 
+def _parsed(arguments: str) -> Any:
+    """The value of a call's arguments; an empty one where the answer was cut off within them."""
+    try:
+        return json.loads(arguments or "{}")
+    except ValueError:
+        return {}
+
+
 def _end(chunk: Chunk) -> dict[str, Any]:
-    reason = "max_tokens" if chunk.finish_reason == "length" else "end_turn"
-    return {"stop_reason": reason, "stop_sequence": None}
+    reasons = {"length": "max_tokens", "tool_calls": "tool_use"}
+    return {"stop_reason": reasons.get(chunk.finish_reason or "", "end_turn"), "stop_sequence": None}
 
 
 def _usage(usage: engine.Usage) -> dict[str, Any]:

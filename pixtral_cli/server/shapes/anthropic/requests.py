@@ -1,6 +1,6 @@
 """Anthropic's Messages API, `/v1/messages`: its requests as chat completion requests. The reply is in `reply`."""
 
-from collections.abc import Iterator
+import json
 from typing import Any
 
 from pixtral_cli.server.http.errors import ApiError
@@ -9,12 +9,17 @@ from pixtral_cli.server.openai.requests import parse_body
 from pixtral_cli.server.shapes.anthropic.reply import AnthropicReply
 from pixtral_cli.server.shapes.anthropic.schema import (
     NO_EFFECT,
+    AnthropicTool,
+    AnthropicToolChoice,
+    Block,
     CountTokensRequest,
     ImageBlock,
     MessageParam,
     MessagesRequest,
     TextBlock,
     ThinkingBlock,
+    ToolResultBlock,
+    ToolUseBlock,
 )
 from pixtral_cli.server.shapes.shape import ShapedRequest, chat_request
 
@@ -44,23 +49,66 @@ def parse_count(body: bytearray) -> ShapedRequest:
 
 
 def _chat(request: CountTokensRequest, fields: dict[str, str], **sampling: Any) -> ChatRequest:
-    messages = list(_messages(request, fields))
+    messages = _messages(request, fields)
     fields |= {"response_format": "output_config.format", "response_format.json_schema": "output_config.format"}
+    fields["tool_choice.function"] = "tool_choice"
+    for place in range(len(request.tools or ())):
+        fields |= {f"tools.{place}.function": f"tools.{place}"}
+        fields[f"tools.{place}.function.parameters"] = f"tools.{place}.input_schema"
     format = request.output_config.format if request.output_config else None
     schema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": format.schema_}} if format else None
-    return chat_request({"model": request.model, "messages": messages, "response_format": schema, **sampling}, fields)
+    choice = request.tool_choice
+    value = {
+        "model": request.model,
+        "messages": messages,
+        "response_format": schema,
+        "tools": [_tool(tool) for tool in request.tools or ()] or None,
+        "tool_choice": choice and _tool_choice(choice),
+        "parallel_tool_calls": False if choice and choice.disable_parallel_tool_use else None,
+    }
+    return chat_request(value | sampling, fields)
 
 
-def _messages(request: CountTokensRequest, fields: dict[str, str]) -> Iterator[dict[str, Any]]:
-    place = 0
+def _tool(tool: AnthropicTool) -> dict[str, Any]:
+    description = {"description": tool.description} if tool.description is not None else {}
+    return {"type": "function", "function": {"name": tool.name, **description, "parameters": tool.input_schema}}
+
+
+def _tool_choice(choice: AnthropicToolChoice) -> Any:
+    if choice.type != "tool":
+        return choice.type
+    if choice.name is None:
+        raise _invalid("tool_choice.name", "it names the tool.")
+    return {"type": "function", "function": {"name": choice.name}}
+
+
+def _messages(request: CountTokensRequest, fields: dict[str, str]) -> list[dict[str, Any]]:
+    """The conversation as chat messages; a message with results of calls becomes several."""
+    messages: list[dict[str, Any]] = []
     if request.system:
         fields["messages.0"] = "system"
-        place = 1
-        yield {"role": "system", "content": _system(request.system)}
+        messages.append({"role": "system", "content": _system(request.system)})
     for number, message in enumerate(request.messages):
-        fields[f"messages.{place}"] = f"messages.{number}"
-        yield {"role": message.role, "content": _content(message, number, place, fields)} | _thought(message)
-        place += 1
+        field = f"messages.{number}"
+        for index, block in enumerate(_blocks(message)):
+            if isinstance(block, ToolResultBlock):
+                _check_role(message, "user", f"{field}.content.{index}")
+                fields[f"messages.{len(messages)}"] = f"{field}.content.{index}"
+                fields[f"messages.{len(messages)}.tool_call_id"] = f"{field}.content.{index}.tool_use_id"
+                messages.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": _result_text(block)})
+        place = len(messages)
+        fields[f"messages.{place}"] = field
+        content = message.content if isinstance(message.content, str) else _parts(message, field, place, fields)
+        calls = _calls(message, field, place, fields)
+        if content or calls or not messages or messages[-1]["role"] != "tool":
+            messages.append({"role": message.role, "content": content or ""} | calls | _thought(message))
+    if messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls"):
+        messages[-1]["prefix"] = True  # this API's way to begin the answer
+    return messages
+
+
+def _blocks(message: MessageParam) -> list[Block]:
+    return [] if isinstance(message.content, str) else message.content
 
 
 def _system(prompt: str | list[TextBlock]) -> str:
@@ -68,24 +116,52 @@ def _system(prompt: str | list[TextBlock]) -> str:
 
 
 def _thought(message: MessageParam) -> dict[str, Any]:
-    if message.role != "assistant" or isinstance(message.content, str):
-        return {}
-    thinking = "".join(block.thinking for block in message.content if isinstance(block, ThinkingBlock))
-    return {"reasoning_content": thinking} if thinking else {}
+    thinking = "".join(block.thinking for block in _blocks(message) if isinstance(block, ThinkingBlock))
+    return {"reasoning_content": thinking} if thinking and message.role == "assistant" else {}
 
 
-def _content(message: MessageParam, number: int, place: int, fields: dict[str, str]) -> str | list[dict[str, Any]]:
-    if isinstance(message.content, str):
-        return message.content
+def _calls(message: MessageParam, field: str, place: int, fields: dict[str, str]) -> dict[str, Any]:
+    calls: list[dict[str, Any]] = []
+    for index, block in enumerate(_blocks(message)):
+        if isinstance(block, ToolUseBlock):
+            _check_role(message, "assistant", f"{field}.content.{index}")
+            fields[f"messages.{place}.tool_calls.{len(calls)}"] = f"{field}.content.{index}"
+            calls.append({"id": block.id, "function": {"name": block.name, "arguments": json.dumps(block.input)}})
+    return {"tool_calls": calls} if calls else {}
+
+
+def _result_text(block: ToolResultBlock) -> str:
+    if block.content is None or isinstance(block.content, str):
+        return block.content or ""
+    return "\n".join(part.text for part in block.content if isinstance(part, TextBlock))
+
+
+def _parts(message: MessageParam, field: str, place: int, fields: dict[str, str]) -> list[dict[str, Any]]:
+    """Texts and images of a message; those of the results of calls come first."""
     parts: list[dict[str, Any]] = []
-    for index, block in enumerate(message.content):
-        field = f"messages.{number}.content.{index}"
+
+    def add_image(block: ImageBlock, where: str) -> None:
+        _check_role(message, "user", where)
+        fields[f"messages.{place}.content.{len(parts)}.image_url"] = f"{where}.source"
+        parts.append({"type": "image_url", "image_url": block.url})
+
+    for index, block in enumerate(_blocks(message)):
+        if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
+            for number, inner in enumerate(block.content):
+                if isinstance(inner, ImageBlock):
+                    add_image(inner, f"{field}.content.{index}.content.{number}")
+    for index, block in enumerate(_blocks(message)):
         if isinstance(block, TextBlock):
             parts.append({"type": "text", "text": block.text})
         elif isinstance(block, ImageBlock):
-            if message.role != "user":
-                why = f"{field}: an image in a message of the role {message.role}; only the user's may hold images."
-                raise ApiError(400, why, param=field, code="invalid_value")
-            fields[f"messages.{place}.content.{len(parts)}.image_url"] = f"{field}.source"
-            parts.append({"type": "image_url", "image_url": block.url})
-    return parts or ""
+            add_image(block, f"{field}.content.{index}")
+    return parts
+
+
+def _check_role(message: MessageParam, role: str, field: str) -> None:
+    if message.role != role:
+        raise _invalid(field, f"it stands in a message of the role {message.role}, and belongs in one of the {role}.")
+
+
+def _invalid(field: str, why: str) -> ApiError:
+    return ApiError(400, f"{field}: {why}", param=field, code="invalid_value")

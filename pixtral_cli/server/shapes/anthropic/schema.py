@@ -14,6 +14,7 @@ from pixtral_cli.server.openai.request_messages import (
     Strict,
     Text,
 )
+from pixtral_cli.server.openai.request_schema import MAX_TOOLS
 
 
 class TextBlock(Strict):
@@ -58,8 +59,34 @@ class RedactedThinkingBlock(Strict):
     data: Text
 
 
+class ToolUseBlock(Strict):
+    """A call in an earlier answer."""
+
+    type: Literal["tool_use"]
+    id: str = Field(min_length=1, max_length=256)
+    name: str = Field(min_length=1, max_length=64)
+    input: dict[str, Any]
+    cache_control: Ignored | None = None
+    caller: Ignored | None = None
+
+
+class ToolResultBlock(Strict):
+    """The result of a call. Its images are shown to the model after all results of the message."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str = Field(min_length=1, max_length=256)
+    content: (
+        Text
+        | Annotated[list[Annotated[TextBlock | ImageBlock, Field(discriminator="type")]], Field(max_length=MAX_PARTS)]
+        | None
+    ) = None
+    is_error: bool | None = None
+    cache_control: Ignored | None = None
+
+
 Block: TypeAlias = Annotated[
-    TextBlock | ImageBlock | ThinkingBlock | RedactedThinkingBlock, Field(discriminator="type")
+    TextBlock | ImageBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock,
+    Field(discriminator="type"),
 ]
 SystemPrompt: TypeAlias = Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)]
 
@@ -67,6 +94,23 @@ SystemPrompt: TypeAlias = Text | Annotated[list[TextBlock], Field(max_length=MAX
 class MessageParam(Strict):
     role: Literal["user", "assistant", "system"]
     content: Text | Annotated[list[Block], Field(min_length=1, max_length=MAX_PARTS)]
+
+
+class AnthropicTool(Strict):
+    type: Literal["custom"] | None = None
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
+    description: Text | None = None
+    input_schema: dict[str, Any]
+    cache_control: Ignored | None = None
+    strict: bool | None = None
+    input_examples: Annotated[list[Any], Field(max_length=64)] | None = None
+    eager_input_streaming: bool | None = None
+
+
+class AnthropicToolChoice(Strict):
+    type: Literal["auto", "any", "none", "tool"]
+    name: str | None = Field(None, min_length=1, max_length=64)
+    disable_parallel_tool_use: bool | None = None
 
 
 class OutputFormat(Strict):
@@ -86,6 +130,8 @@ class CountTokensRequest(Strict):
     messages: list[MessageParam] = Field(min_length=1, max_length=MAX_MESSAGES)
     system: SystemPrompt | None = None
     output_config: OutputConfig | None = None
+    tools: Annotated[list[AnthropicTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: AnthropicToolChoice | None = None
     # Taken and of no effect.
     cache_control: Ignored | None = None
     context_management: Ignored | None = None
@@ -93,8 +139,6 @@ class CountTokensRequest(Strict):
     thinking: Ignored | None = None
     # Taken when they ask for nothing.
     mcp_servers: EmptyList | None = None
-    tool_choice: None = None
-    tools: EmptyList | None = None
 
 
 class MessagesRequest(CountTokensRequest):

@@ -1,11 +1,13 @@
 """Ollama's `/api/chat` and `/api/generate`: their requests as chat completion requests, and their replies, streamed by default."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, Timings, Usage
+from pixtral_cli.chat.tools import ToolCall, ToolCallCollector
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.http.streaming import JSON_LINES
 from pixtral_cli.server.openai.requests import EngineRequest, log_no_effect, parse_body
@@ -21,7 +23,9 @@ def parse_chat(body: bytearray) -> ShapedRequest:
     request = parse_body(schema.OllamaChatRequest, body, schema.NO_EFFECT)
     fields: dict[str, str] = {}
     messages = [_message(message, f"messages.{place}", fields) for place, message in enumerate(request.messages or ())]
-    return _shaped(request, messages, fields, _chat_content)
+    _number_calls(request.messages or (), messages)
+    tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
+    return _shaped(request, messages, fields, _chat_content, tools=tools or None)
 
 
 def parse_generate(body: bytearray) -> ShapedRequest:
@@ -42,6 +46,7 @@ def _shaped(
     messages: list[dict[str, Any]],
     fields: dict[str, str],
     content: Callable[[str, str], dict[str, Any]],
+    **more: Any,
 ) -> ShapedRequest:
     options = request.options or schema.OllamaOptions.model_validate({})
     log_no_effect({f"options.{name}" for name in options.model_fields_set & schema.OPTIONS_NO_EFFECT})
@@ -62,12 +67,38 @@ def _shaped(
         "stop": options.stop,
         "max_tokens": None if limit is None else -1 if limit < 0 else max(limit, 1),
         "response_format": _response_format(request.format),
+        **more,
     }
     reply = partial(OllamaReply, request.model, content)
     if not messages:
         chat = chat_request({**value, "messages": [{"role": "user", "content": ""}]}, fields)
         return ShapedRequest(chat, reply, fields, unasked=partial(_loaded, request.model, content))
     return ShapedRequest(chat_request({**value, "messages": messages}, fields), reply, fields)
+
+
+def _number_calls(said: Sequence[schema.OllamaMessage], messages: list[dict[str, Any]]) -> None:
+    """Give calls and results their ids, which this API may leave out: a result is of its tool's first call without one."""
+    waiting: list[tuple[str, str]] = []  # ids and names
+    number = 0
+    for place, (message, chat) in enumerate(zip(said, messages, strict=True)):
+        for call in message.tool_calls or ():
+            number += 1
+            key = call.id or f"call_{number}"
+            waiting.append((key, call.function.name))
+            function = {"name": call.function.name, "arguments": call.function.arguments}
+            chat.setdefault("tool_calls", []).append({"id": key, "function": function})
+        if message.role == "tool":
+            wanted = message.tool_name or message.name
+            found = [
+                one
+                for one in waiting
+                if message.tool_call_id == one[0] or (not message.tool_call_id and wanted in (None, one[1]))
+            ]
+            if not found:
+                field = f"messages.{place}"
+                raise ApiError(400, f"{field}: no call waits for this result.", param=field, code="invalid_value")
+            waiting.remove(found[0])
+            chat["tool_call_id"] = found[0][0]
 
 
 def _message(
@@ -115,7 +146,7 @@ def _generate_content(text: str, thinking: str) -> dict[str, Any]:
 
 
 class OllamaReply:
-    """One answer. `content` makes the fields that hold text, of which the two paths have different ones."""
+    """One answer. Calls of tools are sent whole, before the end. `content` makes the fields that hold text, of which the two paths have different ones."""
 
     framing = JSON_LINES
 
@@ -124,11 +155,17 @@ class OllamaReply:
     ) -> None:
         self._name = name
         self._content = content
+        self._calls = ToolCallCollector()
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
         """The answer as one object."""
         text, thinking = ("".join(getattr(chunk, kind) for chunk in chunks) for kind in ("text", "reasoning"))
-        return self._object(text, thinking, done=True) | _end(chunks[-1])
+        for chunk in chunks:
+            self._calls.add(chunk.tool_calls)
+        whole = self._object(text, thinking, done=True) | _end(chunks[-1])
+        if self._calls.calls:
+            whole["message"] |= {"tool_calls": _calls(self._calls.calls)}
+        return whole
 
     def begin(self) -> list[dict[str, Any]]:
         """Nothing precedes the first piece."""
@@ -138,6 +175,11 @@ class OllamaReply:
         """A line for what the chunk holds, and one for the end."""
         if chunk.text or chunk.reasoning:
             yield self._object(chunk.text, chunk.reasoning, done=False)
+        self._calls.add(chunk.tool_calls)
+        if chunk.finish_reason and self._calls.calls:
+            called = self._object("", "", done=False)
+            called["message"] |= {"tool_calls": _calls(self._calls.calls)}
+            yield called
         if chunk.finish_reason:
             yield self._object("", "", done=True) | _end(chunk)
 
@@ -147,6 +189,18 @@ class OllamaReply:
 
     def _object(self, text: str, thinking: str, *, done: bool) -> dict[str, Any]:
         return {"model": self._name, "created_at": timestamp(), **self._content(text, thinking), "done": done}
+
+
+def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
+    return [{"id": call.id, "function": {"name": call.name, "arguments": _arguments(call)}} for call in calls]
+
+
+def _arguments(call: ToolCall) -> Any:
+    """The arguments' value; an empty one where the answer was cut off within them."""
+    try:
+        return json.loads(call.arguments or "{}")
+    except ValueError:
+        return {}
 
 
 def _loaded(name: str, content: Callable[[str, str], dict[str, Any]]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def show(name: str, since: float, window: int | None) -> dict[str, Any]:
         template="",
         details=OllamaDetails(),
         model_info=info | ({"pixtral.context_length": window} if window else {}),
-        capabilities=["completion", "vision"],
+        capabilities=["completion", "vision", "tools"],
         modified_at=timestamp(since),
     ).model_dump()
 

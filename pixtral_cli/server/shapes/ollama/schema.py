@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K, MIN_SEED
 from pixtral_cli.server.openai.request_messages import (
+    MAX_CALLS,
     MAX_MESSAGES,
     MAX_PARTS,
     EmptyList,
@@ -14,6 +15,7 @@ from pixtral_cli.server.openai.request_messages import (
     Strict,
     Text,
 )
+from pixtral_cli.server.openai.request_schema import MAX_TOOLS, ToolDefinition
 
 Count: TypeAlias = Annotated[int, Field(ge=-(2**31), le=2**31)]
 StopText: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
@@ -75,19 +77,35 @@ class OllamaRequest(Strict):
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
 
 
+class OllamaFunction(Strict):
+    name: str = Field(min_length=1, max_length=64)
+    arguments: dict[str, Any]
+    index: int | None = Field(None, ge=0, le=10_000)
+    description: Text | None = None
+
+
+class OllamaCall(Strict):
+    function: OllamaFunction
+    id: ShortText | None = None
+    type: Literal["function"] | None = None
+
+
 class OllamaMessage(Strict):
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: Text | None = None
     images: Images | None = Field(None, description="Base64; data URLs and http(s) URLs are taken as well.")
     thinking: Text | None = None
-    tool_calls: EmptyList | None = None
+    tool_calls: Annotated[list[OllamaCall], Field(max_length=MAX_CALLS)] | None = None
+    tool_name: ShortText | None = Field(None, description="Of the tool whose result this is.")
+    tool_call_id: ShortText | None = None
+    name: ShortText | None = None
 
 
 class OllamaChatRequest(OllamaRequest):
     """A request to `/api/chat`; without messages it asks whether the model is loaded."""
 
     messages: Annotated[list[OllamaMessage], Field(max_length=MAX_MESSAGES)] | None = None
-    tools: EmptyList | None = None
+    tools: Annotated[list[ToolDefinition], Field(max_length=MAX_TOOLS)] | None = None
 
 
 class OllamaGenerateRequest(OllamaRequest):
@@ -138,6 +156,7 @@ class OllamaAnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
     thinking: str | None = None
+    tool_calls: list[dict[str, Any]] = []
 
 
 class OllamaChatAnswer(OllamaAnswer):
