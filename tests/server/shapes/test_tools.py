@@ -57,7 +57,9 @@ def test_anthropic_calls_a_tool_and_takes_its_result(demo: Running) -> None:
         talk: Any = [*ASKED, {"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
         second = client.messages.create(**how, messages=talk, tool_choice={"type": "none"})
         assert second.stop_reason in ("end_turn", "max_tokens")
-        with client.messages.stream(**how, messages=ASKED, tool_choice={"type": "any"}) as stream:
+        with client.messages.stream(
+            **how, messages=ASKED, tool_choice={**choice, "disable_parallel_tool_use": True}
+        ) as stream:
             final = stream.get_final_message()
     assert final.stop_reason == "tool_use"
     assert final.content[-1].input["city"] in ("Paris", "Rome")  # type: ignore[union-attr]
