@@ -25,5 +25,6 @@ def test_half_a_row_is_not_done(tmp_path: Path) -> None:
 
 
 def test_the_standard_error_is_that_of_a_sample() -> None:
-    interval = standard_interval([Scored("a", 0.0), Scored("b", 1.0)])
-    assert interval.high - interval.mean == pytest.approx(1.96 * math.sqrt(0.5 / 2))
+    interval = standard_interval([Scored(str(number), number % 2) for number in range(10)])
+    variance = 10 * 0.25 / 9
+    assert interval.high - interval.mean == pytest.approx(1.96 * math.sqrt(variance / 10))

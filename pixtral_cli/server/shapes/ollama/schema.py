@@ -96,7 +96,7 @@ class OllamaMessage(Strict):
     images: Images | None = Field(None, description="Base64; data URLs and http(s) URLs are taken as well.")
     thinking: Text | None = None
     tool_calls: Annotated[list[OllamaCall], Field(max_length=MAX_CALLS)] | None = None
-    tool_name: ShortText | None = Field(None, description="Of the tool whose result this is.")
+    tool_name: ShortText | None = Field(default=None, description="Of the tool whose result this is.")
     tool_call_id: ShortText | None = None
     name: ShortText | None = None
 
