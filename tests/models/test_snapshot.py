@@ -18,7 +18,7 @@ from pixtral_cli.models.verify import Progress
 from tests.hub import FakeHub, Fault, Forever, environment, model_files, until
 
 REPO = "mistralai/Pixtral-12B-2409"
-WEIGHTS = layout.WEIGHTS
+WEIGHTS = layout.WEIGHTS_FILE
 SIZE = 48 << 20
 
 
