@@ -73,9 +73,12 @@ def served(*arguments: str, key: str = "") -> Iterator[str]:
         assert process.stderr
         line = process.stderr.readline()
         assert "http://127.0.0.1:" in line, line + process.stderr.read()
-        yield line.split()[-1]
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        try:
+            yield line.split()[-1]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 async def check_tools(client: Client) -> None:
@@ -83,7 +86,7 @@ async def check_tools(client: Client) -> None:
     seen = await client.call_tool("look", {"question": "What is in the image?", "images": ["shapes.png"]})
     assert said(seen) == "A red circle, a blue star and a green triangle."
     table = await client.call_tool("chart_to_table", {"image": "bars.png", "fields": "[color, value:int]"})
-    assert said(table).splitlines() == ["color,value", "red,7", "blue,4", "green,9", "orange,2"]
+    assert said(table).splitlines() == ['"color","value"', '"red","7"', '"blue","4"', '"green","9"', '"orange","2"']
     part = {"image": "shapes.png", "left": 0, "top": 0, "width": 320, "height": 240}
     shown: Any = (await client.call_tool("crop", part)).content[0]
     assert shown.type == "image" and shown.mime_type == "image/png"
