@@ -109,6 +109,7 @@ def ask(
     request = job.AskRequest(
         question, image or (), file or (), model, system, output, extract, schema, format, keep_alive, dry_run=dry_run,
         watch=watch, stream=not no_stream, read_stdin=not no_stdin, plain=plain, raw=raw, thinking=thinking,
-        quiet=quiet, verbose=verbose, tools=tools.tool or (), yes_tools=tools.yes_tools,
+        quiet=quiet, verbose=verbose, tools=tools.tool or (), mcp=tools.mcp or (),
+        yes_tools=tools.yes_tools,
     )  # fmt: skip
     return job.run(request, template, conversation, sampling, engine)

@@ -12,7 +12,7 @@ from pixtral_cli.cli.common.flags import (
     TemplateFlags,
     ToolFlags,
     expand_flags,
-    load_tools,
+    open_tools,
 )
 
 if TYPE_CHECKING:
@@ -76,29 +76,30 @@ def chat(
     load_model = _model_loader(settings, sampling.stop, parse_schema(schema))
     chosen_name = model or (in_use and in_use.template.model)
     before = last.model(settings) if last else None
-    setup.chat(
-        setup.ChatOptions(
-            _session_model(load_model, before) if before and not chosen_name else load_model(model),
-            load_model,
-            models=_installed_models,
-            system=(system or (in_use.system if in_use else None)) if last else settings.system,
-            resume=last.session.id if last else None,
-            given=_given(sampling, schema, in_use),
-            sources=image or (),
-            log=not settings.no_log,
-            plain=bool(settings.plain),
-            preview=settings.preview is not False,
-            stats=verbose,
-            markdown=not raw,
-            question=question.strip(),
-            template=in_use,
-            tools=load_tools(tools.tool or (), allowed=tools.yes_tools),
-            yes_tools=tools.yes_tools,
-        ),
-        choose_output(plain=bool(settings.plain), thinking=thinking, folding=settings.thinking),
-        sessions,
-        config.paths().state / "lines.jsonl",
-    )
+    with open_tools(tools.tool or (), tools.mcp or (), allowed=tools.yes_tools, note=engine_setup.print_note) as loaded:
+        setup.chat(
+            setup.ChatOptions(
+                _session_model(load_model, before) if before and not chosen_name else load_model(model),
+                load_model,
+                models=_installed_models,
+                system=(system or (in_use.system if in_use else None)) if last else settings.system,
+                resume=last.session.id if last else None,
+                given=_given(sampling, schema, in_use),
+                sources=image or (),
+                log=not settings.no_log,
+                plain=bool(settings.plain),
+                preview=settings.preview is not False,
+                stats=verbose,
+                markdown=not raw,
+                question=question.strip(),
+                template=in_use,
+                tools=loaded,
+                yes_tools=tools.yes_tools,
+            ),
+            choose_output(plain=bool(settings.plain), thinking=thinking, folding=settings.thinking),
+            sessions,
+            config.paths().state / "lines.jsonl",
+        )
 
 
 def _resumed(conversation: ConversationFlags, sessions: "Callable[[], Sessions]") -> "Resumed | None":

@@ -1,6 +1,8 @@
 """`pixtral ask --tool`: the whole program against a server whose model calls tools; each call is shown and asked about."""
 
+import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from pixtral_cli import __main__ as main
 from tests.chat.test_tool_engine import Scripted
 from tests.server.serving import Running, png, serving
 
@@ -57,9 +60,43 @@ def test_a_pythons_file_functions_are_tools(running: Running, engine: Scripted, 
     assert engine.seen[0][1].tools[0].description == "Roll a die."
 
 
+MCP = f"{shlex.quote(sys.executable)} -m tests.chat.failing_mcp_server"
+
+
+def test_an_mcp_servers_tools_are_called(running: Running, engine: Scripted) -> None:
+    engine.rounds = [[("say_it", {"text": "hello"}), ("end", {})]]
+    done = ask(running, "--mcp", MCP, "--tool", "crop", "--yes-tools")
+    assert (done.returncode, done.stdout) == (0, "Let me see. Done.\n"), done.stderr
+    assert [tool.name for tool in engine.seen[0][1].tools][:2] == ["crop", "say_it"]
+    assert "say_it, environment" in done.stderr
+    assert 'Tool: say_it(text="hello")' in done.stderr
+    assert "the disk is gone" in done.stderr
+    assert [image.size for message in engine.seen[1][0] for image in message.images] == [(6, 4)]
+
+
+def test_the_file_of_an_mcp_server_is_not_written_over(running: Running, tmp_path: Path) -> None:
+    file = tmp_path / "server.py"
+    file.write_text("print()")
+    done = ask(running, "--mcp", f"{MCP} {file}", "--yes-tools", "-o", str(file))
+    assert (done.returncode, file.read_text()) == (2, "print()"), done.stderr
+
+
+@pytest.mark.parametrize("command", ["ask", "chat"])
+def test_one_line_says_how_to_install_what_mcp_servers_need(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mcp" else found(name))
+    assert main.run([command, "what?", "-m", "demo", "--mcp", "x", "--yes-tools", "-n"]) == 2
+    assert capsys.readouterr().err == "pixtral: --mcp needs one more package. Get it: pip install 'pixtral[mcp]'\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--mcp", "true"], "--yes-tools"),
+        (["--mcp", "no-such-command", "--yes-tools"], "there is no command no-such-command"),
+        (["--mcp", f"{MCP}", "--mcp", f"{MCP} again", "--yes-tools"], "Two tools have the name say_it"),
         (["--tool", "crop"], "--yes-tools"),
         (["--tool", "nix", "--yes-tools"], "There is no tool 'nix'"),
         (["--tool", "none.py", "--yes-tools"], "There is no file none.py"),

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -44,11 +44,19 @@ class FunctionTool:
 
 def load_tools(names: Sequence[str]) -> list[RunnableTool]:
     """The tools of these names: built-in ones, and all public functions of Python files. Raises UsageError."""
+    return distinct(
+        runnable
+        for name in names
+        for runnable in (_functions(Path(name).expanduser()) if name.endswith(".py") else [_built_in(name)])
+    )
+
+
+def distinct(tools: Iterable[RunnableTool]) -> list[RunnableTool]:
+    """The tools, once each. Raises UsageError for two of one name."""
     found: dict[str, RunnableTool] = {}
-    for name in names:
-        for runnable in _functions(Path(name).expanduser()) if name.endswith(".py") else [_built_in(name)]:
-            if found.setdefault(runnable.tool.name, runnable) is not runnable:
-                raise UsageError(f"Two tools have the name {runnable.tool.name}", "Rename one of them")
+    for runnable in tools:
+        if found.setdefault(runnable.tool.name, runnable) is not runnable:
+            raise UsageError(f"Two tools have the name {runnable.tool.name}", "Rename one of them, or leave one out")
     return list(found.values())
 
 

@@ -3,13 +3,15 @@
 import functools
 import inspect
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pixtral_cli.cli.common import options
 from pixtral_cli.limits import SAMPLING_SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from pixtral_cli.chat.toolbox.engine import RunnableTool
     from pixtral_cli.config import Config
@@ -139,6 +141,7 @@ class ToolFlags(FlagGroup):
     """Tools that the model may call, and whether each call is asked about."""
 
     tool: options.Tools = None
+    mcp: options.McpServers = None
     yes_tools: options.YesTools = False
 
 
@@ -149,17 +152,46 @@ class TemplateFlags(FlagGroup):
     param: options.Params = None
 
 
-def load_tools(names: "Sequence[str]", *, allowed: bool) -> "Sequence[RunnableTool]":
-    """The tools of these names. Raises UsageError for what is none, and for calls that are `allowed` without any."""
-    if not names:
+@contextmanager
+def open_tools(
+    names: "Sequence[str]", servers: "Sequence[str]", *, allowed: bool, note: "Callable[[str], None]"
+) -> "Iterator[Sequence[RunnableTool]]":
+    """The tools of these names and of the MCP servers of these commands, which are ended when this is left.
+
+    `note` is told what the servers offer. Raises UsageError for what is no tool, and for calls that are `allowed`
+    without any; PixtralError for a server that fails.
+    """
+    if not names and not servers:
         if allowed:
             from pixtral_cli.errors import UsageError
 
             raise UsageError("--yes-tools allows the calls of tools, and there is none", "Name one: --tool crop")
-        return ()
+        yield ()
+        return
     from pixtral_cli.chat.toolbox import functions
 
-    return functions.load_tools(names)
+    found = functions.load_tools(names)
+    if not servers:
+        yield found
+        return
+    from pixtral_cli.util.sanitize import visible
+
+    with _mcp_tools(servers) as offered:
+        for command, tools in offered.items():
+            note(f"Tools of {visible(command, 50)}: {', '.join(each.tool.name for each in tools) or 'none'}")
+        yield functions.distinct([*found, *(each for tools in offered.values() for each in tools)])
+
+
+def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, list[RunnableTool]]]":
+    from importlib.util import find_spec
+
+    if not find_spec("mcp"):
+        from pixtral_cli.errors import UsageError
+
+        raise UsageError("--mcp needs one more package", "Get it: pip install 'pixtral[mcp]'")
+    from pixtral_cli.chat.toolbox import mcp_servers
+
+    return mcp_servers.open_servers(servers)
 
 
 def _check(settings: "Config", flags: dict[str, Any]) -> None:

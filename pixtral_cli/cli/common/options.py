@@ -184,6 +184,12 @@ Tools = Annotated[
         help="A tool the model may call: crop, zoom, or the functions of a Python file. Repeat it.",
     ),
 ]  # fmt: skip
+McpServers = Annotated[
+    list[str] | None,
+    _option(
+        TOOLS, "--mcp", metavar="COMMAND", help="An MCP server whose tools the model may call: 'uvx NAME'. Repeat it.",
+    ),
+]  # fmt: skip
 YesTools = Annotated[bool, _option(TOOLS, "--yes-tools", help="Run the calls without asking for each.")]
 
 # Model and engine

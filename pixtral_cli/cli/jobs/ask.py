@@ -1,8 +1,9 @@
 """Asks one question by its options: template, resumed conversation, engine, sampling and output."""
 
+import shlex
 import sys
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pixtral_cli.cli.common.flags import (
     EngineFlags,
     SamplingFlags,
     TemplateFlags,
-    load_tools,
+    open_tools,
 )
 from pixtral_cli.cli.common.resumption import Resumed, find_resumed, given_sampling, parse_schema, place_of
 from pixtral_cli.config import Config
@@ -65,6 +66,7 @@ class AskRequest:
     quiet: bool
     verbose: bool
     tools: Sequence[str] = ()
+    mcp: Sequence[str] = ()
     yes_tools: bool = False
 
 
@@ -195,16 +197,24 @@ def _as_before(
 def _answer(
     request: AskRequest, sampling: Sampling, chosen: EngineChoice, settings: Config, resumed: Resumed | None
 ) -> None:
-    layout, format = ANSWER_FORMATS[request.format]
+    _, format = ANSWER_FORMATS[request.format]
     out = choose_output(
         format=format, plain=bool(settings.plain), raw=request.raw, stream=request.stream, quiet=request.quiet,
         model=chosen.name, thinking=request.thinking, folding=settings.thinking,
     )  # fmt: skip
+    with _tools(request, out) as tools:
+        _answer_with(tools, request, sampling, chosen, settings, resumed, out)
+
+
+def _answer_with(
+    tools: Sequence[RunnableTool], request: AskRequest, sampling: Sampling, chosen: EngineChoice, settings: Config,
+    resumed: Resumed | None, out: Output,
+) -> None:  # fmt: skip
     question = asking.Request(
         request.question, request.images, sampling, read_stdin=request.read_stdin, extract=request.extract or "",
-        layout=layout, file=request.output if str(request.output) not in ("-", "/dev/stdout") else None,
+        layout=ANSWER_FORMATS[request.format][0], file=request.output if str(request.output) not in ("-", "/dev/stdout") else None,
         verbose=request.verbose, offline=bool(settings.offline), files=request.files,
-        inputs=[each for each in (request.schema, *request.tools) if each], tools=_tools(request, out),
+        inputs=[each for each in (request.schema, *request.tools, *_words(request.mcp)) if each], tools=tools,
         yes_tools=request.yes_tools,
     )  # fmt: skip
     question = asking.read_piped(asking.expand_folders(question, out), out, sys.stdin)
@@ -225,12 +235,21 @@ def _answer(
             (asking.watch if request.watch else asking.answer)(question, asked, conversation, engine, out)
 
 
-def _tools(request: AskRequest, out: Output) -> Sequence[RunnableTool]:
+@contextmanager
+def _tools(request: AskRequest, out: Output) -> Iterator[Sequence[RunnableTool]]:
     """The tools that are named. Raises UsageError for what is none, or where nobody can be asked about calls."""
-    found = load_tools(request.tools, allowed=request.yes_tools)
-    if found and not request.dry_run:
-        check_answerable(found, out, None, allowed=request.yes_tools)
-    return found
+    named = bool(request.tools or request.mcp)
+    if named and not request.dry_run:
+        check_answerable(out, None, allowed=request.yes_tools)
+    with open_tools(request.tools, request.mcp, allowed=request.yes_tools, note=out.note) as tools:
+        yield tools
+
+
+def _words(commands: Sequence[str]) -> list[str]:
+    """The words of commands, among which there may be files; of one that is none, none."""
+    with suppress(ValueError):
+        return [word for command in commands for word in shlex.split(command)]
+    return []
 
 
 def _conversation(

@@ -29,9 +29,9 @@ def with_tools(
     )
 
 
-def check_answerable(tools: Sequence[RunnableTool], out: Output, stdin: TextIO | None, *, allowed: bool) -> None:
-    """Raises UsageError where each call is to be asked about and nobody is there to answer."""
-    if tools and not allowed:
+def check_answerable(out: Output, stdin: TextIO | None, *, allowed: bool) -> None:
+    """Raises UsageError where each call of a tool is to be asked about and nobody is there to answer."""
+    if not allowed:
         _Asker(out, stdin if stdin is not None else sys.stdin)
 
 

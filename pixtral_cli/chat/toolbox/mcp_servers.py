@@ -1,0 +1,185 @@
+"""The tools of Model Context Protocol servers, which are started by their commands and spoken to over stdin and stdout."""
+
+import base64
+import binascii
+import json
+import logging
+import os
+import re
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any, TypeVar
+
+import mcp_types as types
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from pixtral_cli import images
+from pixtral_cli.chat.toolbox.engine import RunnableTool, ToolResult
+from pixtral_cli.chat.tools import Tool
+from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.images.image import Image
+from pixtral_cli.util.sanitize import visible
+
+START_TIMEOUT = 60.0  # seconds for each reply until the tools are known: npx and uvx may download the server first
+CALL_TIMEOUT = 600.0  # seconds for a call
+MAX_PAGES = 100  # of a list of tools
+MAX_NAME = 64  # characters of a tool's name that engines take
+
+_Result = TypeVar("_Result")
+
+
+class McpServer:
+    """A running server. `name` is how messages call it: its command, shortened."""
+
+    def __init__(self, name: str, portal: BlockingPortal, client: Client, log: IO[str]) -> None:
+        self._name, self._portal, self._client, self._log = name, portal, client, log
+
+    def list_tools(self) -> list["McpTool"]:
+        """All tools, under names that engines take. Raises PixtralError for a server that cannot say."""
+        found: list[McpTool] = []
+        cursor: str | None = None
+        for _ in range(MAX_PAGES):
+            page = self._wait(partial(self._client.list_tools, cursor=cursor), START_TIMEOUT)
+            for each in page.tools:
+                name = re.sub(r"[^a-zA-Z0-9_-]", "_", each.name)[:MAX_NAME]
+                found.append(McpTool(Tool(name, each.description or "", each.input_schema), each.name, self))
+            cursor = page.next_cursor
+            if not cursor:
+                break
+        return found
+
+    def call(self, tool: str, arguments: dict[str, Any]) -> types.CallToolResult:
+        """What the server's tool gives back. Raises PixtralError where the server ended, hangs or refuses."""
+        call = partial(self._client.call_tool, tool, arguments, read_timeout_seconds=CALL_TIMEOUT)
+        return self._wait(call, CALL_TIMEOUT)
+
+    def _wait(self, work: Callable[[], Coroutine[Any, Any, _Result]], timeout: float) -> _Result:
+        future: Future[_Result] = self._portal.start_task_soon(work)
+        try:
+            return future.result()
+        except Exception as error:  # the client's errors come from many layers
+            raise _server_error(self._name, error, self._log, timeout) from error
+        except BaseException:  # Ctrl-C
+            future.cancel()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class McpTool:
+    """A tool of a server, which knows it by the name `own_name`."""
+
+    tool: Tool
+    own_name: str
+    server: McpServer
+
+    def run(self, arguments: dict[str, Any], images: Sequence[Image]) -> ToolResult:
+        """The result's texts and images. Raises PixtralError for an error of the tool or of its server."""
+        result = self.server.call(self.own_name, arguments)
+        given = _result(result)
+        if result.is_error:
+            raise PixtralError(given.text or "The tool failed.")
+        return given
+
+
+@contextmanager
+def open_servers(commands: Sequence[str]) -> Iterator[dict[str, list[RunnableTool]]]:
+    """Start the servers; the tools of each by its command. They are ended when this is left.
+
+    A command is split as a shell does, but run without one, in the environment of this process. Raises UsageError for
+    a command that is none, PixtralError for a server that ends, hangs or speaks no MCP.
+    """
+    logging.getLogger("mcp").addHandler(logging.NullHandler())  # it would print tracebacks of what is reported here
+    split = {command: _words(command) for command in commands}
+    with ExitStack() as stack:
+        portal = stack.enter_context(start_blocking_portal())
+        servers = {command: stack.enter_context(_running(words, portal)) for command, words in split.items()}
+        yield {command: list(server.list_tools()) for command, server in servers.items()}
+
+
+def _words(command: str) -> list[str]:
+    shown = visible(command, 60)
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--mcp {shown}: {str(error).lower()}", "Quote it: --mcp 'COMMAND ARGS'") from error
+    if not words:
+        raise UsageError("--mcp is empty", "Give the command of an MCP server, such as: --mcp 'uvx mcp-server-time'")
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"--mcp {shown}: there is no command {visible(words[0], 40)}", "Install it, or give its path")
+    return words
+
+
+@contextmanager
+def _running(words: list[str], portal: BlockingPortal) -> Iterator[McpServer]:
+    name = visible(shlex.join(words), 50)
+    parameters = StdioServerParameters(command=words[0], args=words[1:], env=dict(os.environ))
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
+        client = Client(stdio_client(parameters, errlog=log), read_timeout_seconds=START_TIMEOUT)
+        connection = portal.wrap_async_context_manager(client)
+        try:
+            connection.__enter__()
+        except Exception as error:  # OSError, MCPError, or a group of them
+            raise _server_error(name, error, log, START_TIMEOUT) from error
+        try:
+            yield McpServer(name, portal, client, log)
+        finally:
+            with suppress(Exception):  # what a server does when it is ended; errors of the body are not for its tasks
+                connection.__exit__(None, None, None)
+
+
+def _server_error(name: str, error: Exception, log: IO[str], timeout: float) -> PixtralError:
+    """What went wrong with a server, with the last line that it wrote to its stderr where it ended."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, MCPError) and error.code == types.REQUEST_TIMEOUT:
+        return PixtralError(
+            f"The MCP server {name} did not reply within {timeout:g} s", "It may hang: try it by itself"
+        )
+    if isinstance(error, MCPError) and error.code != types.CONNECTION_CLOSED:
+        return PixtralError(f"The MCP server {name}: {visible(error.message, 100)}")
+    if isinstance(error, ValueError):  # a reply of the wrong form
+        return PixtralError(f"The MCP server {name} sent what is no MCP")
+    last = _last_line(log)
+    return PixtralError(f"The MCP server {name} ended{': ' if last else ''}{last}", "Try its command by itself")
+
+
+def _last_line(log: IO[str]) -> str:
+    log.seek(0)
+    return visible(next((line.strip() for line in reversed(log.read().splitlines()) if line.strip()), ""), 100)
+
+
+def _result(result: types.CallToolResult) -> ToolResult:
+    """The texts of a result on lines of their own, and its images; in words what is neither."""
+    texts: list[str] = []
+    found: list[Image] = []
+    for block in result.content:
+        if isinstance(block, types.TextContent):
+            texts.append(block.text)
+        elif isinstance(block, types.ImageContent):
+            found.append(_image(block.data))
+        elif isinstance(block, types.EmbeddedResource) and isinstance(block.resource, types.TextResourceContents):
+            texts.append(block.resource.text)
+        elif isinstance(block, types.ResourceLink):
+            texts.append(f"{block.name}: {block.uri}")
+        else:
+            texts.append(f"[{block.type} was left out]")
+    if not result.content and result.structured_content is not None:
+        texts.append(json.dumps(result.structured_content, ensure_ascii=False))
+    if found and not texts:
+        texts.append("The picture is shown next." if len(found) == 1 else f"{len(found)} pictures are shown next.")
+    return ToolResult("\n".join(texts), tuple(found))
+
+
+def _image(data: str) -> Image:
+    try:
+        return images.from_bytes(base64.b64decode(data, validate=True), "the tool's picture")
+    except binascii.Error as error:
+        raise PixtralError("The tool's picture is no base64.") from error
