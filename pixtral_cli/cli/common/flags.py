@@ -177,9 +177,10 @@ def open_tools(
     from pixtral_cli.util.sanitize import visible
 
     with _mcp_tools(servers) as offered:
+        together = functions.distinct([*found, *(each for tools in offered.values() for each in tools)])
         for command, tools in offered.items():
             note(f"Tools of {visible(command, 50)}: {', '.join(each.tool.name for each in tools) or 'none'}")
-        yield functions.distinct([*found, *(each for tools in offered.values() for each in tools)])
+        yield together
 
 
 def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, list[RunnableTool]]]":
