@@ -218,7 +218,10 @@ class Pixtral:
         if unknown := set(given) - Sampling.__optional_keys__:
             raise UsageError(f"There is no sampling option {min(unknown)!r}", f"There are: {_names()}")
         if "stop" in given:
-            fields["stop"] = (given["stop"],) if isinstance(given["stop"], str) else tuple(given["stop"])
+            stop = given["stop"]
+            if not isinstance(stop, str | list | tuple):
+                raise UsageError(f"stop is a text or a list of texts, not {type(stop).__name__}")
+            fields["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
         return replace(self._defaults, **fields)
 
     def _load(self, picture: Picture) -> Image:
@@ -230,7 +233,12 @@ class Pixtral:
             return images.from_bytes(picture, "bytes", all_formats=True)
         if isinstance(picture, str | os.PathLike):
             return images.load(os.fspath(picture), allow_private=self._allow_private, all_formats=True)
+        if not hasattr(picture, "save"):
+            raise UsageError(f"An image is a path, a URL, bytes or a Pillow image, not {type(picture).__name__}")
         return images.from_bytes(_png(picture), "picture")
+
+
+PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
 def _names() -> str:
@@ -248,12 +256,17 @@ def _json_schema(schema: "type[BaseModel] | Schema") -> dict[str, Any]:
 
     if isinstance(schema, str):
         return parse(schema)
-    return check(schema if isinstance(schema, dict) else schema.model_json_schema())
+    if isinstance(schema, dict):
+        return check(schema)
+    if not hasattr(schema, "model_json_schema"):
+        raise UsageError(f"A schema is a pydantic class, a JSON schema or its short form, not {type(schema).__name__}")
+    return check(schema.model_json_schema())
 
 
 def _png(picture: "PillowImage") -> bytes:
     import io
 
     file = io.BytesIO()
+    picture = picture if picture.mode in PNG_MODES else picture.convert("RGB")
     picture.save(file, "PNG")
     return file.getvalue()

@@ -99,6 +99,9 @@ def test_errors_are_the_packages_own(demo: Pixtral, tmp_path: Path) -> None:
         demo.ask("?", temprature=1)  # type: ignore[call-overload]
     with pytest.raises(errors.PixtralError, match="cut off"):
         demo.ask("Describe it.", schema={"type": "string", "minLength": 200}, max_tokens=3)
+    for wrong in ({"images": [5]}, {"stop": 5}, {"schema": 5}):
+        with pytest.raises(errors.UsageError, match="not int"):
+            demo.ask("?", **wrong)  # type: ignore[call-overload]
     with pytest.raises(errors.PixtralError):
         Pixtral("no-such-model-anywhere")
 

@@ -72,7 +72,10 @@ def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "pixtral"
     see = f"See: {path} --help"
-    if option := getattr(error, "option_name", None):
+    option = getattr(error, "option_name", None)
+    if option and re.search(r"requires (an|\d+) argument", message):
+        return UsageError(f"{option} needs a value", see)
+    if option:
         message = f"No such option: {option}"
         near = _nearest(option, _options(context)) if context else None
         return UsageError(message, f"Did you mean {near}? {see}" if near else see)

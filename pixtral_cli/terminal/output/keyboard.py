@@ -23,6 +23,7 @@ def hold_keys(descriptor: int) -> Iterator[None]:
     during = [*before[:6], list(before[6])]
     during[0] &= ~termios.ICRNL
     during[3] &= ~(termios.ECHO | termios.ICANON)
+    during[3] |= termios.NOFLSH  # Ctrl-C interrupts and throws nothing away that was typed before it
     during[6][termios.VMIN], during[6][termios.VTIME] = 1, 0
     termios.tcsetattr(descriptor, termios.TCSANOW, during)
     try:

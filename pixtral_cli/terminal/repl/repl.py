@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.answer_input import AnswerInput
     from pixtral_cli.terminal.repl.input_parser import Question
 
+KEPT = "Your question is kept: /regen asks it again"
+
 
 class Reader(Protocol):
     """Where lines come from. `read` raises EOFError when there are no more, KeyboardInterrupt at Ctrl-C."""
@@ -118,7 +120,7 @@ class Repl:
     def _spoilt(self, bug: Exception) -> None:
         hint = "PIXTRAL_DEBUG=1 shows where"
         if self.state.conversation.unanswered:
-            hint += ". Your question is kept: /regen asks it again"
+            hint += f". {KEPT}"
         self.state.notes.error(PixtralError(f"Internal error: {type(bug).__name__}", hint))
         if config.debug():
             import traceback
@@ -227,8 +229,8 @@ class Repl:
             state.notes.say(f"Stopped. {again}")
             return
         except PixtralError as error:
-            if state.conversation.unanswered:
-                error.hint = f"{error.hint}{'. ' if error.hint else ''}Your question is kept: /regen asks it again"
+            if state.conversation.unanswered and KEPT not in error.hint:  # one error may end several questions
+                error.hint = f"{error.hint}{'. ' if error.hint else ''}{KEPT}"
             raise
         self._check_schema(state.answer)
         self._offer_code(state.answer)

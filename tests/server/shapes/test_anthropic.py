@@ -99,7 +99,8 @@ def test_events_come_in_the_official_order(client: anthropic.Anthropic, engine: 
 def test_all_that_is_asked_reaches_the_engine(client: anthropic.Anthropic, engine: FakeEngine) -> None:
     engine.answers = ["Yes."]
     client.messages.create(
-        model="fake", max_tokens=9, stop_sequences=["END"], extra_body={"temperature": 0.7, "top_p": 0.9, "top_k": 5},
+        model="fake", max_tokens=9, stop_sequences=["END"], extra_body={"temperature": 0.7, "top_p": 0.9, "top_k": 5,
+                                                                       "thread": {"type": "create"}},
         system=[{"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}}],
         metadata={"user_id": "me"},
         thinking={"type": "disabled"},

@@ -38,7 +38,9 @@ def import_transformer() -> ModuleType:
     with _lock:
         if imported := sys.modules.get("mistral_inference.transformer"):
             return imported
-        installed = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "xformers"}
+        installed = {
+            name: module for name, module in sys.modules.copy().items() if name.partition(".")[0] == "xformers"
+        }
         stubs = _stubs()
         sys.modules.update(stubs)
         try:

@@ -68,6 +68,7 @@ class ToolUseBlock(Strict):
     input: dict[str, Any]
     cache_control: Ignored | None = None
     caller: Ignored | None = None
+    toolset_name: Ignored | None = None
 
 
 class ToolResultBlock(Strict):
@@ -153,6 +154,8 @@ class MessagesRequest(CountTokensRequest):
     top_p: float | None = Field(None, gt=0, le=1)
     top_k: int | None = Field(None, ge=0, le=MAX_TOP_K)
     # Taken and of no effect.
+    diagnostics: Ignored | None = None
+    thread: Ignored | None = None
     inference_geo: ShortText | None = None
     metadata: Ignored | None = None
     service_tier: ShortText | None = None
@@ -161,7 +164,17 @@ class MessagesRequest(CountTokensRequest):
 
 
 NO_EFFECT = frozenset(
-    {"cache_control", "context_management", "inference_geo", "metadata", "service_tier", "speed", "thinking"}
+    [
+        "cache_control",
+        "context_management",
+        "diagnostics",
+        "inference_geo",
+        "metadata",
+        "service_tier",
+        "speed",
+        "thinking",
+        "thread",
+    ]
 )
 
 
