@@ -187,6 +187,8 @@ def list_(format: options.ListFormatOption = options.ListFormat.text) -> None:
         runs.append(row)
     if format is options.ListFormat.json:
         return _print_json({"runs": runs})
+    if not runs:
+        typer.echo("There are no runs yet. Begin one: pixtral eval TASK", err=True)
     for row in runs:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["changed"]))
         how = " ".join(f"{name}={value}" for name, value in row["settings"].items() if value not in (None, [], {}))

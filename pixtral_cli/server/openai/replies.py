@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -201,7 +201,9 @@ class ReplyBuilder:
             logprobs = Logprobs.of(chunk.logprobs)
             objects.append(self._chunk(chunk, {"content": chunk.text}, logprobs))
         if chunk.tool_calls:
-            objects.append(self._chunk(chunk, {"tool_calls": [_call_delta(piece) for piece in chunk.tool_calls]}))
+            objects.append(
+                self._chunk(chunk, {"tool_calls": [_call_delta(piece) for piece in _merged(chunk.tool_calls)]})
+            )
         return [*objects, *self._last(chunk)] if chunk.finish_reason else objects
 
     def error(self, error: ApiError) -> list[dict[str, Any]]:
@@ -247,6 +249,17 @@ def _choice(index: int, chunks: Sequence[engine.Chunk]) -> Choice:
 
 def _function_call(call: tools.ToolCall | tools.ToolCallDelta) -> FunctionCall:
     return FunctionCall(name=call.name, arguments=call.arguments)
+
+
+def _merged(pieces: Sequence[tools.ToolCallDelta]) -> list[tools.ToolCallDelta]:
+    """Neighbouring pieces of one call as one: some clients take each entry of a chunk for a call of its own."""
+    merged: list[tools.ToolCallDelta] = []
+    for piece in pieces:
+        if merged and merged[-1].index == piece.index and not piece.id:
+            merged[-1] = replace(merged[-1], arguments=merged[-1].arguments + piece.arguments)
+        else:
+            merged.append(piece)
+    return merged
 
 
 def _call_delta(piece: tools.ToolCallDelta) -> dict[str, Any]:

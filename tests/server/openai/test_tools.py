@@ -111,6 +111,8 @@ def test_a_stream_of_calls_is_the_whole_call_in_pieces(client: openai.OpenAI) ->
     whole = client.chat.completions.create(**how).choices[0].message.tool_calls or []
     pieces, reasons, numbers = [], [], []
     for chunk in client.chat.completions.create(**how, stream=True):
+        entries = [call.index for choice in chunk.choices for call in choice.delta.tool_calls or ()]
+        assert len(entries) == len(set(entries)), "each entry of a chunk is a call of its own to some clients"
         choice = chunk.choices[0]
         reasons += [choice.finish_reason] if choice.finish_reason else []
         for piece in choice.delta.tool_calls or ():
