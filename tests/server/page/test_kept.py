@@ -302,7 +302,7 @@ def test_export_and_import_keep_every_version_and_picture(
         with page.expect_download() as saved:
             page.get_by_role("button", name="Export this one as Markdown").click()
         transcript = Path(saved.value.path()).read_text()
-        assert "first <b>" in transcript and "Other." in transcript and "(version 2 of 2)" in transcript
+        assert r"first \<b>" in transcript and "Other." in transcript and "(version 2 of 2)" in transcript
     with watched_context(browser, running) as (context, watch):
         page = watch.over(context.new_page())
         page.goto(running.url)
