@@ -113,7 +113,7 @@ def test_what_the_client_cannot_do_is_done_without_it(fake: FakeHub, files: dict
     ("fault", "error", "says"),
     [
         (Fault(403, {"X-Error-Code": "GatedRepo"}), ModelError, "gated"),
-        (Fault(404, {"X-Error-Code": "EntryNotFound"}), ModelError, "gone from the hub"),
+        (Fault(404, {"X-Error-Code": "EntryNotFound"}), ModelError, "no longer on the hub"),
         (Fault(418), NetworkError, "HTTP status 418"),
     ],
 )

@@ -168,7 +168,7 @@ def test_crop_sends_a_part_of_an_image_in_pixels_or_percent(room: Room) -> None:
         ("/set colour red", "There is no setting colour"),
         ("/set temperature hot", "temperature must be 0 to 10"),
         ("/load zzz", "There is no session 'zzz'"),
-        ("/load", "/load needs a session's id"),
+        ("/load", "No other conversation is saved yet"),
         ("/model nosuch", "There is no model named 'nosuch'"),
         ("/code 1", ""),
         ("/save 1", "The last answer holds no code block"),

@@ -1,6 +1,7 @@
 """A kept KV cache changes how fast an answer comes, never what it says; and it takes no more memory than it must."""
 
 import threading
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -336,11 +337,10 @@ def test_two_answers_pulled_in_turns_do_not_mix(folder: Path) -> None:
     who = engine(folder)
     one, two = [user("What is this?", [IMAGES[0]])], [user("What is this?", [IMAGES[1]])]
     texts = ["", ""]
-    for pair in zip(who.stream(one, GREEDY), who.stream(two, GREEDY), strict=False):
-        texts = [text + chunk.text for text, chunk in zip(texts, pair, strict=True)]
-    for text, said in zip(texts, (one, two), strict=True):
-        assert text
-        assert answer(engine(folder), said)[0].startswith(text)
+    for pair in zip_longest(who.stream(one, GREEDY), who.stream(two, GREEDY)):
+        texts = [text + (chunk.text if chunk else "") for text, chunk in zip(texts, pair, strict=True)]
+    assert any(texts)
+    assert texts == [answer(engine(folder), said)[0] for said in (one, two)]
 
 
 def test_several_sequences_in_one_step_compute_what_each_computes_alone(folder: Path) -> None:
