@@ -13,7 +13,8 @@ from pixtral_cli.engines.local.generation.drafting import PromptLookup
 from pixtral_cli.engines.local.generation.prefix_cache import CachedSequence, PrefixCache
 from pixtral_cli.engines.local.generation.sampling import NonFiniteLogits, Sampler
 from pixtral_cli.engines.local.generation.scheduler import Scheduler, WorkItem
-from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, kernel_supports
+from pixtral_cli.engines.local.kernels.cpu import kernel_supports
+from pixtral_cli.engines.local.kernels.formats import MAX_ROWS
 from pixtral_cli.engines.local.model.decoder import Decoder, Span
 from pixtral_cli.engines.local.model.kv_cache import KVCache
 from pixtral_cli.engines.local.model.loaded import Weights

@@ -15,10 +15,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from pixtral_cli.engines.local.kernels.formats import PLAIN
+from pixtral_cli.engines.local.kernels.formats import MAX_ROWS, PLAIN
 from pixtral_cli.errors import UsageError
 
-MAX_ROWS = 32  # of activations, up to which a product takes as long as reading the weights does
 KERNEL_DTYPES = (torch.bfloat16, torch.float32)
 MAX_HEAD_DIM = 256
 VERSION = 6  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called

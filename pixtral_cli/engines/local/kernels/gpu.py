@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixtral_cli.engines.local.kernels.formats import INT8
+from pixtral_cli.engines.local.kernels.formats import INT8, MAX_ROWS
 
-MAX_ROWS = 32  # of activations; more are multiplied by cuBLAS with the dequantized matrix
 MIN_CAPABILITY = (8, 0)  # tensor cores for bfloat16
 DTYPES_16_BIT = (torch.bfloat16, torch.float16)
 
@@ -30,7 +29,7 @@ def supports_gemv(states: Tensor) -> bool:
 
 @cache
 def runs_on(index: int) -> bool:
-    """Whether the kernels compile and run on this GPU: tried once with a small product."""
+    """Whether the kernels compile and run on this GPU: tried once with a small product. Raises torch.OutOfMemoryError."""
     if torch.cuda.get_device_capability(index) < MIN_CAPABILITY:
         return False
     device = torch.device("cuda", index)
@@ -38,6 +37,8 @@ def runs_on(index: int) -> bool:
     weight, scale = torch.ones(64, 64, device=device, dtype=torch.int8), torch.ones(64, device=device)
     try:
         return bool((multiply(states, weight, scale, INT8) == 64).all())
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the kernels, and would be remembered
     except Exception as error:  # a missing package, compiler or driver: Triton raises many kinds
         logging.getLogger(__name__).info("Triton's kernels do not run here: %s", str(error).partition("\n")[0][:200])
         return False

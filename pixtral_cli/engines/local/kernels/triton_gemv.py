@@ -10,9 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixtral_cli.engines.local.kernels.formats import FP8, INT4, INT8, PLAIN
+from pixtral_cli.engines.local.kernels.formats import FP8, INT4, INT8, MAX_ROWS, PLAIN
 
-MAX_ROWS = 32  # of activations: up to there reading the weights takes longer than multiplying
 BLOCK_OUT = 64  # rows of the matrix a program computes
 BLOCK_BYTES = {PLAIN: 64, FP8: 64, INT8: 64, INT4: 32}  # of a row at a time; elements for PLAIN, one group for INT4
 PROGRAMS_PER_PROCESSOR = 4

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params
-from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, linear
+from pixtral_cli.engines.local.kernels.cpu import linear
+from pixtral_cli.engines.local.kernels.formats import MAX_ROWS
 from pixtral_cli.engines.local.model.attention import attend, causal_mask
 from pixtral_cli.engines.local.model.block import norm, residual_dtype, run_block
 from pixtral_cli.engines.local.model.fused_step import FusedStep, supports_fused_step

@@ -19,7 +19,7 @@ def supports_fused_step(weights: Weights, params: Params) -> bool:
 
 
 class FusedStep:
-    """The decoder layers of a model for which `supports_fused_step`, for up to `cpu.MAX_ROWS` positions."""
+    """The decoder layers of a model for which `supports_fused_step`, for up to `MAX_ROWS` positions."""
 
     def __init__(self, weights: Weights, params: Params, threads: int) -> None:
         self._weights = weights.model  # kept alive: the kernel holds addresses into it

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params
+from pixtral_cli.errors import OutOfMemory
 
 GROWTH_POSITIONS = 256  # a cache grows by multiples of this
 
@@ -15,6 +16,11 @@ ReserveMemory = Callable[[int], None]
 def position_bytes(params: Params, dtype: torch.dtype) -> int:
     """Bytes of one position's keys and values over all layers."""
     return 2 * params.n_kv_heads * params.head_dim * dtype.itemsize * params.n_layers
+
+
+def _rounded(length: int) -> int:
+    """The next multiple of GROWTH_POSITIONS."""
+    return -(-length // GROWTH_POSITIONS) * GROWTH_POSITIONS
 
 
 class KVCache:
@@ -42,10 +48,19 @@ class KVCache:
         """Make room for `length` positions in all. `reserve` is called with the bytes needed and raises OutOfMemory."""
         if length <= self.capacity:
             return
-        # Freed blocks of a GPU's allocator serve no larger ones: few, large steps leave the least of them behind.
-        more = self.capacity // 8 if self._empty.device.type == "cpu" else self.capacity
-        capacity = max(length, min(self.capacity + more, self._window))
-        capacity = (capacity + GROWTH_POSITIONS - 1) // GROWTH_POSITIONS * GROWTH_POSITIONS
+        exact, roomy = _rounded(length), _rounded(max(length, min(self.capacity + self._headroom(), self._window)))
+        try:
+            self._grow_to(roomy)
+        except OutOfMemory:
+            if exact == roomy:
+                raise
+            self._grow_to(exact)
+
+    def _headroom(self) -> int:
+        """Positions to add at once. Freed blocks of a GPU's allocator serve no larger ones: large steps leave fewer."""
+        return self.capacity // 8 if self._empty.device.type == "cpu" else self.capacity
+
+    def _grow_to(self, capacity: int) -> None:
         largest = max(layer.nbytes for layer in self._layers)
         self._reserve(capacity * self._position_bytes - self.size + largest)
         for index, layer in enumerate(self._layers):

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixtral_cli.engines.local.kernels import cpu, gpu
-from pixtral_cli.engines.local.kernels.formats import FP8
+from pixtral_cli.engines.local.kernels.formats import FP8, MAX_ROWS
 
 PART_NUMBERS = 1 << 20  # weights converted at a time on a CPU, so that they stay in its cache
 
@@ -22,20 +22,24 @@ class Fp8Linear(nn.Module):
         self.register_buffer("scale", scale)
         self._row_scales = torch.empty(0)
 
-    @property
-    def matrix(self) -> cpu.Matrix:
-        """For the CPU kernel, which wants a float32 scale for each row."""
+    def row_scales(self) -> Tensor:
+        """A float32 scale for each row, as the kernels read them."""
         if self._row_scales.device != self.scale.device or len(self._row_scales) != len(self.weight):
             self._row_scales = self.scale.float().expand(len(self.weight)).contiguous()
-        return cpu.matrix(self.weight, self.weight.shape[1], self._row_scales, FP8)
+        return self._row_scales
+
+    @property
+    def matrix(self) -> cpu.Matrix:
+        """For the CPU kernel."""
+        return cpu.matrix(self.weight, self.weight.shape[1], self.row_scales(), FP8)
 
     def forward(self, states: Tensor) -> Tensor:
         """`states` (T, width) to (T, rows), in the same dtype."""
         place = states.device, states.dtype
-        if cpu.gemm_supports(*place, FP8) or (len(states) <= cpu.MAX_ROWS and cpu.kernel_supports(*place)):
+        if cpu.gemm_supports(*place, FP8) or (len(states) <= MAX_ROWS and cpu.kernel_supports(*place)):
             return cpu.multiply(self.matrix, states, torch.get_num_threads())
         if gpu.supports_gemv(states):
-            return gpu.multiply(states, self.weight, self.scale.float().expand(len(self.weight)).contiguous(), FP8)
+            return gpu.multiply(states, self.weight, self.row_scales(), FP8)
         return fp8_product(self.weight, self.scale, states)
 
 

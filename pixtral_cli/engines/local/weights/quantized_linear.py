@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixtral_cli.engines.local.kernels import gpu
-from pixtral_cli.engines.local.kernels.cpu import MAX_ROWS, Matrix, gemm_supports, kernel_supports, matrix, multiply
+from pixtral_cli.engines.local.kernels.cpu import Matrix, gemm_supports, kernel_supports, matrix, multiply
+from pixtral_cli.engines.local.kernels.formats import MAX_ROWS
 
 GROUP_SIZE = 64  # numbers that share a scale; rows are padded to a multiple
 BITS = {"8bit": 8, "4bit": 4}

@@ -226,3 +226,26 @@ def test_a_cache_on_a_gpu_doubles() -> None:
             sizes.append(cache.capacity)
         grown[name] = len(set(sizes))
     assert grown["meta"] < 10 < grown["cpu"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_cache_takes_the_memory_that_is_left(device: str) -> None:
+    """Where the step that growth would like does not fit, what is needed is taken."""
+    from pixtral_cli.engines.local.config import Params
+    from pixtral_cli.engines.local.model.kv_cache import KVCache, position_bytes
+    from pixtral_cli.errors import OutOfMemory
+
+    params = mock.create_autospec(Params, instance=True, n_kv_heads=2, head_dim=8, n_layers=3, context_window=100_000)
+    held = 3500 * position_bytes(params, torch.bfloat16)
+
+    def reserve(size: int) -> None:
+        if cache.size + size > held:
+            raise OutOfMemory("The KV cache")
+
+    cache = KVCache(params, torch.device(device), torch.bfloat16, reserve)
+    for length in range(1, 2500, 256):
+        cache.grow(length)
+    assert cache.capacity >= 2305
+    with pytest.raises(OutOfMemory):
+        cache.grow(9000)
+    assert cache.capacity < 9000
