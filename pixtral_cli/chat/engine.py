@@ -127,7 +127,7 @@ class Chunk:
     `reasoning` is a piece of what a reasoning model thinks before it answers; it is no part of the answer's text.
     `tool_calls` are pieces of calls. `logprobs` are of the tokens of the text, which may come ahead of it. `index` is the
     number of the answer where several are made; each has a chunk with its `finish_reason`, and the last of them all
-    carries the usage and the timings of all.
+    carries the usage and the timings of all. `stop` is the stop string that ended the answer, with its `finish_reason`.
     """
 
     text: str = ""
@@ -138,6 +138,7 @@ class Chunk:
     tool_calls: tuple[ToolCallDelta, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     index: int = 0
+    stop: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ class ToolEngine:
                     calls.add(chunk.tool_calls)
                     text += chunk.text
                     last = chunk if chunk.finish_reason else last
-                    piece = replace(chunk, finish_reason=None, usage=None, timings=None, tool_calls=())
+                    piece = replace(chunk, finish_reason=None, usage=None, timings=None, tool_calls=(), stop="")
                     if piece != Chunk():
                         yield piece
             usage = last.usage or Usage()

@@ -128,12 +128,12 @@ class LocalEngine:
                     chunk = replace(chunk, logprobs=(recorder.last,))
                 if chunk != Chunk():
                     yield chunk
-                if ended := answer.stopped or (constraint is not None and constraint.complete):
+                if ended := bool(answer.stopped) or (constraint is not None and constraint.complete):
                     break
                 check()
         reason: FinishReason = "length" if count == limit and not ended else "tool_calls" if answer.calling else "stop"
         usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched, answer.reasoning_tokens)
-        yield Chunk(answer.close(), reason, usage, clock.timings(runner.peak_memory()))
+        yield Chunk(answer.close(), reason, usage, clock.timings(runner.peak_memory()), stop=answer.stopped)
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """Count tokens. Reads only params.json and tekken.json."""

@@ -103,7 +103,7 @@ class RemoteEngine:
             if length > MAX_ANSWER * count:
                 raise self._client.broken("sent an answer without end")
             lasts[chunk.index] = _merge(lasts.get(chunk.index, Chunk(index=chunk.index)), chunk)
-            piece = replace(chunk, finish_reason=None, usage=None, timings=None)
+            piece = replace(chunk, finish_reason=None, usage=None, timings=None, stop="")
             if piece != Chunk(index=chunk.index):
                 yield piece
         if len(lasts) < count or any(last.finish_reason is None for last in lasts.values()):
@@ -113,8 +113,8 @@ class RemoteEngine:
         usage = next((last.usage for last in lasts.values() if last.usage), Usage())
         timings = next((last.timings for last in lasts.values() if last.timings), ours)
         *others, final = [lasts[index] for index in sorted(lasts)]
-        yield from (Chunk(finish_reason=last.finish_reason, index=last.index) for last in others)
-        yield Chunk(finish_reason=final.finish_reason, usage=usage, timings=timings, index=final.index)
+        yield from (replace(last, usage=None, timings=None, tool_calls=()) for last in others)
+        yield replace(final, usage=usage, timings=timings, tool_calls=())
 
     def _read(self, event: Any) -> Chunk:
         if isinstance(event, dict) and event.get("error"):
@@ -231,6 +231,7 @@ def _merge(last: Chunk, chunk: Chunk) -> Chunk:
         finish_reason=reason,
         usage=chunk.usage or last.usage,
         timings=chunk.timings or last.timings,
+        stop=chunk.stop or last.stop,
     )
 
 

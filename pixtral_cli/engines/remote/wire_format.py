@@ -173,6 +173,7 @@ def parse_event(event: Any) -> Chunk:
         _parse_calls(content.get("tool_calls") if isinstance(content, dict) else None),
         _parse_logprobs(choice.get("logprobs")),
         _parse_index(choice),
+        _parse_stop(choice),
     )
 
 
@@ -205,6 +206,12 @@ def _parse_reasoning(content: dict[str, Any]) -> str:
 def _parse_index(entry: dict[str, Any]) -> int:
     index = entry.get("index")
     return index if type(index) is int and 0 <= index < MAX_INDEX else 0
+
+
+def _parse_stop(choice: dict[str, Any]) -> str:
+    """The stop string that ended the answer, in the field of pixtral's and vLLM's replies; a token's number is none."""
+    stop = choice.get("stop_reason")
+    return stop if isinstance(stop, str) else ""
 
 
 def _parse_calls(calls: Any) -> tuple[ToolCallDelta, ...]:

@@ -97,6 +97,7 @@ class Choice(BaseModel):
     index: int
     message: ResponseMessage
     finish_reason: FinishReason
+    stop_reason: str | None = Field(None, description="The stop string that ended the answer; vLLM's field.")
     logprobs: Logprobs | None = None
 
 
@@ -213,6 +214,8 @@ class ReplyBuilder:
     def _last(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
         """The chunk with the finish reason. Timings and usage come with the last answer's."""
         last = self._chunk(chunk, {}, reason=_finish_reason(chunk))
+        if chunk.stop:
+            last["choices"][0]["stop_reason"] = chunk.stop
         if chunk.usage is None:
             return [last]
         last["timings"] = _timings(chunk)
@@ -244,7 +247,11 @@ def _choice(index: int, chunks: Sequence[engine.Chunk]) -> Choice:
     message = ResponseMessage(
         content=None if calls and not text else text, tool_calls=calls, reasoning_content=reasoning or None
     )
-    return Choice(index=index, message=message, finish_reason=_finish_reason(chunks[-1]), logprobs=logprobs)
+    last = chunks[-1]
+    return Choice(
+        index=index, message=message, finish_reason=_finish_reason(last), stop_reason=last.stop or None,
+        logprobs=logprobs,
+    )  # fmt: skip
 
 
 def _function_call(call: tools.ToolCall | tools.ToolCallDelta) -> FunctionCall:

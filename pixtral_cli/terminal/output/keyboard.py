@@ -34,7 +34,7 @@ def hold_keys(descriptor: int) -> Iterator[None]:
 
 
 def pending_keys(descriptor: int) -> bytes:
-    """The keys typed before `quiet` began, such as while the program was starting. Enter is Enter again."""
+    """The keys typed before `hold_keys` began, such as while the program was starting. Enter is Enter again."""
     if sys.platform == "win32" or not os.isatty(descriptor):
         return b""
     typed = b""

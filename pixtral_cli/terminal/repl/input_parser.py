@@ -97,10 +97,15 @@ def parse(line: str, exists: Exists, pasted: Sequence[str] = (), known: Collecti
     if line.startswith(TRIPLE_QUOTE):
         inner = line.removeprefix(TRIPLE_QUOTE).rstrip().removesuffix(TRIPLE_QUOTE).strip("\n")
         return parse_question(inner, exists, pasted, known)
+    return parse_command(line, pasted) or parse_question(line, exists, pasted, known)
+
+
+def parse_command(line: str, pasted: Sequence[str] = ()) -> Command | None:
+    """The slash command that a line begins with, if it does and that is not pasted."""
     command = _COMMAND.match(line)
     if command and not any(block not in line or line.startswith(block) for block in pasted):
         return Command(command[1].lower(), (command[2] or "").strip())
-    return parse_question(line, exists, pasted, known)
+    return None
 
 
 def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Question:

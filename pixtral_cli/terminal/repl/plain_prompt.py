@@ -68,6 +68,10 @@ class PlainPrompt:
     def unread(self, typed: bytes) -> None:
         """Keys that another reader has taken cannot be put back here."""
 
+    def typed_ahead(self) -> bool:
+        """Whether a whole line waits for the next `read`."""
+        return self._waiting()
+
     def _insert(self, draft: str) -> None:
         assert self._library
         self._library.insert_text(draft)

@@ -16,7 +16,7 @@ from prompt_toolkit.filters import Condition, is_searching
 from prompt_toolkit.formatted_text import FormattedText
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import Input
-from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
 from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
 from prompt_toolkit.output import Output
@@ -160,6 +160,14 @@ class Prompt:
         keys: list[KeyPress] = []
         Vt100Parser(keys.append).feed_and_flush(typed.decode("utf-8", "replace"))
         store_typeahead(self._session.input, keys)
+
+    def typed_ahead(self) -> bool:
+        """Whether keys wait for the next `read`."""
+        with contextlib.suppress(NotImplementedError):
+            self.unread(pending_keys(self._session.input.fileno()))
+        keys = get_typeahead(self._session.input)
+        store_typeahead(self._session.input, keys)
+        return bool(keys)
 
     # What the keys do
 

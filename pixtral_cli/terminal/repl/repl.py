@@ -38,6 +38,8 @@ class Reader(Protocol):
 
     def unread(self, typed: bytes) -> None: ...
 
+    def typed_ahead(self) -> bool: ...
+
 
 class Repl:
     """A conversation at a terminal, over what `state` holds; answers go to `out`."""
@@ -92,10 +94,11 @@ class Repl:
         return not isinstance(outcome, Leave)
 
     def _done(self, line: InputLine, edits: bool) -> Outcome:
-        """What comes of a line. An error that mending the line would heal leaves it there."""
-        from pixtral_cli.terminal.repl.commands import table
+        """What comes of a line. A question that mending would heal stays there; a command is called back like any line."""
+        from pixtral_cli.terminal.repl.input_parser import parse_command
 
-        mending = None if line.text.strip("/") in table.BY_NAME else Draft(line.draft or line.text, edits)
+        command = parse_command(line.text, line.pasted)
+        mending = Draft(line.draft or line.text, edits) if line.draft or not command else None
         unanswered = self.state.conversation.unanswered
         try:
             outcome = self._understood(line, edits)
@@ -112,7 +115,7 @@ class Repl:
             return mending
         except KeyboardInterrupt:
             self.state.notes.say("Stopped.")
-            return mending
+            return None if self._reader.typed_ahead() else mending  # what was typed meanwhile is a line of its own
         except Exception as bug:  # of ours, or of a library's: the conversation goes on without what it spoiled
             self._spoilt(bug)
         return None

@@ -178,14 +178,20 @@ class State:
             return None
 
     def stage(self, images: Sequence[Image]) -> None:
-        """Attach images to the next question, and say what that costs."""
+        """Attach images to the next question, and say what that costs. Ctrl-C while that is counted attaches none."""
         from pixtral_cli.terminal.repl import attachments
 
         self.begin()
+        before = {image.key for image in self.conversation.staged}
         for image in images:
             self.conversation.stage(image)
         numbers = self.numbers
-        cost, each = self.measure()
+        try:
+            cost, each = self.measure()
+        except KeyboardInterrupt:
+            for key in {image.key for image in images} - before:
+                self.conversation.drop(numbers[key])
+            raise
         for image in images:
             if picture := self.thumbnail(image, self.settings.get("preview", "on")):
                 self.notes.draw(picture)

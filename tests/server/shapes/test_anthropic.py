@@ -2,6 +2,8 @@
 
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -9,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.engines.remote.engine import connect
 from pixtral_cli.errors import ContextError, NetworkError
 from pixtral_cli.server.http.access import AccessRules
 from tests.fakes import FakeEngine
@@ -66,6 +69,24 @@ def test_the_demo_streams_what_it_sees(demo_client: anthropic.Anthropic) -> None
 
 def test_an_answer_that_is_cut_says_so(demo_client: anthropic.Anthropic) -> None:
     assert demo_client.messages.create(model="demo", max_tokens=2, messages=SEEN).stop_reason == "max_tokens"
+
+
+@pytest.mark.parametrize("through_a_worker", [False, True])
+def test_the_stop_sequence_that_ended_the_answer_is_named(demo: Running, through_a_worker: bool) -> None:
+    with ExitStack() as stack:
+        if through_a_worker:
+            remote = connect(f"{demo.url}/v1", "demo", Path("/no/keys"))
+            demo = stack.enter_context(serving(remote, model="demo"))
+        client = stack.enter_context(connected(demo))
+        asked: Any = {"model": "demo", "max_tokens": 100, "messages": SEEN, "extra_body": {"temperature": 0}}
+        message = client.messages.create(**asked, stop_sequences=["no such", "star", " and"])
+        assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "star")
+        assert message.content[0].text == "A red circle, a blue "  # type: ignore[union-attr]
+        with client.messages.stream(**asked, stop_sequences=[" and"]) as stream:
+            final = stream.get_final_message()
+        assert (final.stop_reason, final.stop_sequence) == ("stop_sequence", " and")
+        message = client.messages.create(**asked, stop_sequences=["no such"])
+        assert (message.stop_reason, message.stop_sequence) == ("end_turn", None)
 
 
 class Count(BaseModel):

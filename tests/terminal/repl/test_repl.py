@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as PIL
 
-from pixtral_cli.chat.engine import Chunk, Sampling
+from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import ContextError, ModelError
 from pixtral_cli.sessions.library import Sessions
@@ -337,6 +337,42 @@ def test_ctrl_c_before_the_first_word_keeps_the_question_for_regen(room: Room) -
     assert "Stopped. /regen asks it again." in said
     assert room.asked() == ["[red.png]", "one"]
     assert room.answers == ["Now."]
+
+
+class InterruptedCount(FakeEngine):
+    """The user presses Ctrl-C while the tokens of the first picture are counted."""
+
+    def measure(self, messages: Sequence[Message]) -> Cost:
+        if self.interrupted:
+            return super().measure(messages)
+        self.interrupted = True
+        raise KeyboardInterrupt
+
+    interrupted = False
+
+
+def test_what_is_typed_before_ctrl_c_is_a_line_of_its_own_and_the_question_can_be_called_back(room: Room) -> None:
+    room = Room(room.folder, InterruptedCount(["One.", "Two."]))
+    said = room.keys("red.png what?\r" + "my draft\r")
+    assert "Stopped." in said
+    assert room.asked(0) == ["my draft"]
+    room.keys("\x1b[A\x1b[A\r")
+    assert room.asked(1) == ["[red.png]", "what?"]
+
+
+def test_a_picture_whose_question_was_stopped_before_it_was_asked_leaves_no_session(room: Room) -> None:
+    room = Room(room.folder, InterruptedCount())
+    room.type("red.png what?")
+    assert room.state.conversation.staged == ()
+    assert room.sessions.list() == []
+
+
+@pytest.mark.parametrize("line", ["/set temprature 3", "/image none.png", "/clear all", "/nonsense", "/rename"])
+def test_a_refused_command_leaves_an_empty_line_and_can_be_called_back(room: Room, line: str) -> None:
+    room.state.session = None
+    room.keys(f"{line}\r" + "hello\r")
+    assert room.asked() == ["hello"]
+    assert [each.text for each in room.recall.lines] == [line, "hello"]
 
 
 def test_ctrl_c_on_an_empty_line_hints_and_otherwise_empties_the_line_which_can_be_called_back(room: Room) -> None:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Detokenizer:
-    """Turns tokens into text as soon as it is final. `stopped` is set by a stop string, which is left out of the text."""
+    """Turns tokens into text as soon as it is final. `stopped` is the stop string that was met, which is left out of the text."""
 
     def __init__(self, bytes_of: Callable[[int], bytes], stop: Sequence[str] = ()) -> None:
-        self.stopped = False
+        self.stopped = ""
         self._bytes_of = bytes_of
         self._stop = tuple(text for text in stop if text)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
@@ -34,10 +34,11 @@ class Detokenizer:
         if self.stopped:
             return ""
         text = self._held + text
-        starts = [start for stop in self._stop if (start := text.find(stop)) >= 0]
-        if starts:
-            self.stopped, self._held = True, ""
-            return text[: min(starts)]
+        matches = [(start, stop) for stop in self._stop if (start := text.find(stop)) >= 0]
+        if matches:
+            start, self.stopped = min(matches, key=lambda match: match[0])
+            self._held = ""
+            return text[:start]
         keep = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
@@ -47,7 +48,7 @@ class AnswerDetokenizer:
     """Tokens to chunks of an answer: text between the think tokens is reasoning, text after [TOOL_CALLS] calls,
     the rest text. `calls` reads the calls, or is None where the answer has no tools.
 
-    `stopped` is set by a stop string in the text.
+    `stopped` is the stop string that was met in the text.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class AnswerDetokenizer:
         return self._calling
 
     @property
-    def stopped(self) -> bool:
+    def stopped(self) -> str:
         return self._text.stopped
 
     @property

@@ -114,6 +114,8 @@ def _parsed(arguments: str) -> Any:
 
 
 def _end(chunk: Chunk) -> dict[str, Any]:
+    if chunk.stop:
+        return {"stop_reason": "stop_sequence", "stop_sequence": chunk.stop}
     reasons = {"length": "max_tokens", "tool_calls": "tool_use"}
     return {"stop_reason": reasons.get(chunk.finish_reason or "", "end_turn"), "stop_sequence": None}
 
