@@ -1,7 +1,7 @@
 """The one place that talks with the Hugging Face hub: what a repository holds, and a file's bytes. Its errors become ours.
 
-Bytes are asked for here with Range, so that a file goes on where it ended; whole downloads are for `snapshot`. Session,
-headers, token and errors are the client's.
+Bytes are asked for here with Range, so that a file goes on where it ended; large files are `snapshot`'s. Session, headers,
+token and errors are the client's.
 """
 
 import os

@@ -24,7 +24,7 @@ from pixtral_cli.util.sizes import format_bytes
 
 # Is handed the content of a configuration, its format and the model's name.
 ConfigCheck: TypeAlias = Callable[[bytes, layout.Format, str], None]
-CLIENT_FROM = 64 << 20  # bytes: for less, starting the client takes longer than it gains
+CLIENT_FROM = 64 << 20  # bytes of a file: fetched side by side, smaller ones would lose a large part of each to a kill
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
 
 
@@ -56,9 +56,9 @@ def pull(
 ) -> Generator[Progress | Pulled, None, None]:
     """Fetch a repository's model; yields progress and at last where it is. Whatever stops it, a new call goes on from there.
 
-    `check` is called with the model's configuration before anything else is fetched, and may raise. Files of which nothing
-    is here yet are fetched by the hub's client when they have `client_from` bytes together, all others by Range. Raises
-    ModelError (no such model, no access, no space, wrong bytes) and NetworkError.
+    `check` is called with the model's configuration before anything else is fetched, and may raise. Files of `client_from`
+    bytes and more of which nothing is here yet are fetched by the hub's client, all others by Range, one after another.
+    Raises ModelError (no such model, no access, no space, wrong bytes) and NetworkError.
     """
     assert reference.repo is not None
     plan = hub.plan(reference.repo, reference.revision)
@@ -70,9 +70,9 @@ def pull(
         parts = yield from _check_local_files(plan, home)
         need = sum(part.file.size - part.done for part in parts)
         _check_disk_space(hub.cache, need, free(hub.cache))
-        fresh = [part.file for part in parts if not part.done]
-        if sum(file.size for file in fresh) >= client_from:
-            yield from _fetch_by_client(fresh, hub, plan, sum(part.file.size for part in parts))
+        large = [part.file for part in parts if not part.done and part.file.size >= client_from]
+        if large:
+            yield from _fetch_by_client(large, hub, plan, sum(part.file.size for part in parts))
             parts = yield from _check_local_files(plan, home)
         yield from _fetch(parts, hub, plan, reference.name, pauses)
         _write_ref(plan, home)

@@ -17,7 +17,7 @@ from typing import IO, Any
 from pixtral_cli.models import names
 from pixtral_cli.models.hub import DownloadPlan, Hub, RemoteFile
 
-PIECE = 1 << 20  # bytes of each file that a kill may cost: the client's own 10 MB would be many times a small shard
+PIECE = 1 << 20  # bytes that the client collects before it writes: a kill costs those, and what the connections hold
 LOCK_TIMEOUT = 10.0  # seconds: a client whose parent was killed ends by itself a moment later
 UNFINISHED = "????????.incomplete"  # behind a hash: the client's name of a file that it is writing
 

@@ -1,18 +1,19 @@
 """The hub's client does the download, and what a kill or a fault left of it is gone on from."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from pixtral_cli.errors import ModelError, NetworkError
-from pixtral_cli.models import layout, names, pull
-from pixtral_cli.models.hub import Hub
+from pixtral_cli.models import layout, names, pull, snapshot
+from pixtral_cli.models.hub import DownloadPlan, Hub, RemoteFile
 from pixtral_cli.models.pull import Pulled
 from pixtral_cli.models.verify import Progress
 from tests.hub import FakeHub, Fault, Forever, environment, model_files, until
@@ -39,9 +40,9 @@ def fake(files: dict[str, bytes]) -> Iterator[FakeHub]:
         yield fake
 
 
-def fetch(fake: FakeHub) -> tuple[Pulled, list[Progress]]:
+def fetch(fake: FakeHub, client_from: int = 0) -> tuple[Pulled, list[Progress]]:
     hub = Hub(names.hub_cache(), fake.url)
-    steps = list(pull.pull(names.parse(REPO), hub, client_from=0, pauses=(0.01,) * 8))
+    steps = list(pull.pull(names.parse(REPO), hub, client_from=client_from, pauses=(0.01,) * 8))
     assert isinstance(steps[-1], Pulled)
     return steps[-1], [step for step in steps if isinstance(step, Progress)]
 
@@ -87,6 +88,30 @@ def test_a_kill_in_the_middle_loses_little(large: dict[str, bytes], whole_proces
         assert ranges(fake)[-1]
         assert fake.sent(WEIGHTS) < SIZE + (8 << 20)
         assert not list(blobs.glob("*.incomplete"))
+
+
+def test_only_large_files_are_the_clients(
+    fake: FakeHub, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards below the size are fetched one after another, however many they are: a kill costs one connection's bytes."""
+    by_client: list[str] = []
+    whole = snapshot.fetch
+
+    def fetch_recorded(plan: DownloadPlan, files: list[RemoteFile], hub: Hub) -> Generator[int, None, bool]:
+        by_client.extend(file.name for file in files)
+        return whole(plan, files, hub)
+
+    monkeypatch.setattr(snapshot, "fetch", fetch_recorded)
+    shards = {f"consolidated-{n:05}-of-00004.safetensors": os.urandom(1 << 20) for n in range(1, 5)}
+    small = {name: data for name, data in files.items() if name != WEIGHTS}
+    index = {"weight_map": {name: name for name in shards}}
+    sharded = {**small, layout.INDEX: json.dumps(index).encode(), **shards}
+    with FakeHub({REPO: {"main": sharded}}) as hub:
+        fetch(hub, client_from=1 + (1 << 20))
+        assert {name for name in sharded if hub.gets(name)} >= set(shards)
+    assert by_client == []
+    fetch(fake, client_from=len(files[WEIGHTS]))
+    assert by_client == [WEIGHTS]
 
 
 def test_stopping_in_the_middle_keeps_what_came_under_one_name(large: dict[str, bytes]) -> None:
@@ -147,7 +172,6 @@ def test_a_file_that_another_program_is_writing_is_left_to_it(
 ) -> None:
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
-    from pixtral_cli.models import snapshot
     from tests.hub import digest
 
     hub = Hub(names.hub_cache(), fake.url)
