@@ -67,6 +67,14 @@ STEP_TOKENS = 24  # of which the median time is taken
 WARM_UP = 4
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has computed what it was given."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 @dataclass
 class Bench:
     """The device, how large everything is, and what was found so far."""
@@ -97,10 +105,10 @@ class Bench:
         work()
         taken = []
         for _ in range(times):
-            placement.synchronize(self.device)
+            synchronize(self.device)
             start = time.perf_counter()
             work()
-            placement.synchronize(self.device)
+            synchronize(self.device)
             taken.append(time.perf_counter() - start)
         return statistics.median(taken)
 
@@ -234,11 +242,11 @@ def cudnn(bench: Bench) -> dict[str, Any]:
         store = torch.randn(2, 8, 600, 128, device=bench.device, dtype=torch.bfloat16)
         query = torch.randn(1, 32, 128, device=bench.device, dtype=torch.bfloat16)
         attend(query, store[0, :, :500], store[1, :, :500], None)
-        placement.synchronize(bench.device)
+        synchronize(bench.device)
         start = time.perf_counter()
         for length in range(501, 551):
             attend(query, store[0, :, :length], store[1, :, :length], None)
-        placement.synchronize(bench.device)
+        synchronize(bench.device)
         found["with" if enabled else "without"] = (time.perf_counter() - start) / 50
     torch.backends.cuda.enable_cudnn_sdp(False)
     return found
@@ -405,7 +413,7 @@ def beside_transformers(bench: Bench) -> dict[str, Any]:
         other.generate(
             prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=count, min_new_tokens=count, do_sample=False
         )
-        placement.synchronize(bench.device)
+        synchronize(bench.device)
         return time.perf_counter() - start
 
     generate(4)

@@ -78,8 +78,7 @@ class VllmEngine(RemoteEngine):
 
     def measure(self, messages: Sequence[Message]) -> Cost:
         """See `Engine`. The checkpoint's own tokenizer counts."""
-        cost = self._counter.measure(messages)
-        return replace(cost, context_window=self._window or cost.context_window)
+        return with_window(self._counter.measure(messages), self._window)
 
     def versions(self) -> dict[str, str]:
         """vLLM's version, once it runs."""
@@ -142,29 +141,20 @@ class VllmEngine(RemoteEngine):
             raise
         except NetworkError:
             return None
-        try:
-            return int(listed["data"][0]["max_model_len"])
-        except (KeyError, IndexError, TypeError, ValueError):
-            return self._counter.params.context_window
+        return listed_window(listed) or self._counter.params.context_window
 
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, request: CancellableRequest
     ) -> Generator[Chunk, None, None]:
         began = time.monotonic()
-        self._checked_cost(messages, sampling)
+        checked_cost(self._counter, self._window, messages, sampling)
         self.load()
         waited = time.monotonic() - began
-        cost = self._checked_cost(messages, sampling)  # its window may be smaller than the checkpoint's
+        # once more: vLLM's window may be smaller than the checkpoint's
+        cost = checked_cost(self._counter, self._window, messages, sampling)
         with self._explain_exit(request):
             for chunk in super()._answer(messages, sampling, request):
                 yield with_local_counts(chunk, cost.image_tokens, waited)
-
-    def _checked_cost(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
-        """The cost of the prompt. Raises ContextError when prompt and answer do not fit the window."""
-        counted = self._counter.measure(with_schema_prompt(messages, sampling.schema), sampling.offered_tools)
-        cost = replace(counted, context_window=self._window or counted.context_window)
-        cost.check_fits(sampling.max_tokens)
-        return cost
 
     @contextlib.contextmanager
     def _explain_exit(self, request: CancellableRequest) -> Iterator[None]:
@@ -195,6 +185,27 @@ def check_device(device: str) -> None:
     """Raises UsageError for a device that vLLM cannot be told."""
     if device not in DEVICES:
         raise UsageError(f"vLLM chooses its devices itself, not --device {device}", "Name GPUs: CUDA_VISIBLE_DEVICES")
+
+
+def listed_window(listed: Any) -> int | None:
+    """The context window in vLLM's list of models; None when it says none."""
+    try:
+        return int(listed["data"][0]["max_model_len"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
+
+
+def with_window(cost: Cost, window: int | None) -> Cost:
+    """The cost with the window that vLLM reports; as it is while none is known."""
+    return replace(cost, context_window=window or cost.context_window)
+
+
+def checked_cost(counter: LocalEngine, window: int | None, messages: Sequence[Message], sampling: Sampling) -> Cost:
+    """The cost of the prompt, tools and schema included. Raises ContextError when prompt and answer do not fit the window."""
+    counted = counter.measure(with_schema_prompt(messages, sampling.schema), sampling.offered_tools)
+    cost = with_window(counted, window)
+    cost.check_fits(sampling.max_tokens)
+    return cost
 
 
 def is_exit_signal(error: BaseException | None) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MANY_IMAGES, LAST_IMAGES = 50, 10
 GAP = 2  # columns between the cells of a row
+MIN_LAST_COLUMN = 20  # columns that are left of the last cell at least, or all are stacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +108,28 @@ def wrap_words(text: str, columns: int) -> str:
 
 
 def format_table(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
-    """Rows as lines: side by side where they fit, else a row's first cell above its others."""
+    """Rows as lines, cells side by side. The last column is wrapped where it must be; where too little would be left
+    of it, each row's first cell is above its others.
+    """
     from wcwidth import wcswidth
 
     if not rows:
         return []
     widths = [max(wcswidth(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
-    if sum(widths) + GAP * (len(widths) - 1) > columns:
+    before_last = sum(widths[:-1]) + GAP * (len(widths) - 1)
+    room = columns - before_last
+    if room < min(widths[-1], MIN_LAST_COLUMN):
         return [line for row in rows for line in _stacked_row(row, columns)]
-    spaced = [
-        [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(row, widths, strict=False)] for row in rows
-    ]
-    return ["".join(row).rstrip() for row in spaced]
+    lines = []
+    for row in rows:
+        cells = list(row)
+        more: list[str] = []
+        if len(cells) == len(widths):
+            cells[-1], *more = wrap_words(cells[-1], room).split("\n")
+        spaced = [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(cells, widths, strict=False)]
+        lines.append("".join(spaced).rstrip())
+        lines += [" " * before_last + line for line in more if line]
+    return lines
 
 
 def _stacked_row(row: Sequence[str], columns: int) -> Iterator[str]:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
@@ -63,13 +63,13 @@ class Prompt:
         self._folded: dict[str, str] = {}  # the placeholder of a long paste, and the paste
         self._draft = ""
         self._tab = False  # Tab was pressed, and what fits is not known yet
+        self._wanted = False  # a search was asked for, and has not begun
         self._signal = 0
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
             key_bindings=_keys(self),
             completer=_Completer(suggest),
             complete_while_typing=Condition(self._eager),
-            complete_in_thread=True,
             history=InMemoryHistory([line.text for line in recall.lines]),
             bottom_toolbar=lambda: toolbar(self._unfolded(self._buffer.text), tuple(self._pasted)),
             prompt_continuation="  ",
@@ -208,7 +208,7 @@ class Prompt:
         if state is None or not state.completions:
             self._tab = True  # what fits is being looked for; `_found` goes on
             if state is None:
-                buffer.start_completion()
+                self._search(buffer)
             return
         if state.complete_index is None and len(state.completions) == 1:
             buffer.go_to_completion(0)
@@ -217,10 +217,20 @@ class Prompt:
             return
         buffer.complete_state = None
         if buffer.document.text_before_cursor.endswith("/"):
-            buffer.start_completion()
+            self._search(buffer)
+
+    def _search(self, buffer: Buffer) -> None:
+        """Look for what fits; where an earlier search still runs, after it."""
+        self._wanted = True
+        buffer.start_completion()
 
     def _found(self, buffer: Buffer) -> None:
-        if self._tab and buffer.complete_state and buffer.complete_state.completions:
+        if buffer.complete_state is None:
+            if self._wanted:  # this is the earlier search, whose last step calls here
+                asyncio.get_running_loop().call_soon(buffer.start_completion)
+            return
+        self._wanted = False
+        if self._tab and buffer.complete_state.completions:
             self._tab = False
             self.complete(buffer)
 
@@ -264,7 +274,7 @@ class Prompt:
         begun()
 
     def _changed(self, buffer: Buffer) -> None:
-        self._tab = False
+        self._tab = self._wanted = False
         if not buffer.text:
             self._pasted.clear()
 
@@ -314,6 +324,13 @@ class _Completer(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         for suggestion in self._suggest(document.text_before_cursor):
             yield Completion(suggestion.text, -suggestion.length, display_meta=suggestion.about)
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        """All at once, so that Tab never takes the first of several for the only one; found in a thread."""
+        for completion in await asyncio.to_thread(list, self.get_completions(document, complete_event)):
+            yield completion
 
 
 @contextlib.contextmanager

@@ -47,6 +47,17 @@ def test_rows_stand_in_columns_where_they_fit_and_below_one_another_where_not() 
     assert format_table([], 20) == []
 
 
+def test_only_the_last_column_of_a_table_is_wrapped() -> None:
+    rows = [("seed", "3", "same seed, same answer"), ("top_p", "0.25", "nucleus sampling"), ("a", "b")]
+    assert format_table(rows, 33) == [
+        "seed   3     same seed, same",
+        "             answer",
+        "top_p  0.25  nucleus sampling",
+        "a      b",
+    ]
+    assert format_table(rows, 32)[:3] == ["seed", "  3", "  same seed, same answer"]
+
+
 @given(st.lists(st.sampled_from(["a", "猫", "word", "🙂", "longer-than-all"]), min_size=1), st.integers(1, 30))
 def test_text_is_broken_between_words_and_nothing_is_lost(words: list[str], columns: int) -> None:
     text = " ".join(words)

@@ -364,7 +364,7 @@ def test_a_picture_whose_question_was_stopped_before_it_was_asked_leaves_no_sess
     room = Room(room.folder, InterruptedCount())
     room.type("red.png what?")
     assert room.state.conversation.staged == ()
-    assert room.sessions.list() == []
+    assert list(room.sessions.list()) == []
 
 
 @pytest.mark.parametrize("line", ["/set temprature 3", "/image none.png", "/clear all", "/nonsense", "/rename"])

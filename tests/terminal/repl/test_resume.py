@@ -32,8 +32,9 @@ def test_settings_hold_on_in_a_new_process() -> None:
     with Chat(columns=120) as chat:
         chat.echo("-c", "--seed", "6")
         assert 'As before: temperature 0.9, stop \'END\', schema {"type": "object"' in chat.text
-        chat.say("/set", "temperature  0.9")
+        chat.say("/set", "stats")
         lines = [line.split() for line in chat.lines]
+        assert ["temperature", "0.9"] in [line[:2] for line in lines]
         assert ["seed", "6"] in [line[:2] for line in lines]
         assert ["stop", "'END'"] in [line[:2] for line in lines]
         chat.say("/set temperature default", "temperature: 0.0")  # as if it had never been set

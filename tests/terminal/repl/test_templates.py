@@ -85,7 +85,8 @@ def test_a_schema_is_set_and_shown(room: Room, form: str) -> None:
     schema = room.engine.seen[0][1].schema
     assert schema is not None
     assert "name" in schema["properties"]
-    assert said.count('{"type": "object", "properties": {"name": {') == 2
+    assert '{"type": "object", "properties": {"name": {' in said
+    assert said.count('{"type": "object", "properti') == 2
 
 
 @pytest.mark.parametrize(

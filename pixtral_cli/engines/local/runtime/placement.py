@@ -107,14 +107,6 @@ def prepare_device(device: torch.device) -> None:
         torch.backends.cuda.enable_cudnn_sdp(False)
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has computed what it was given."""
-    if device.type == "cuda":
-        torch.cuda.current_stream(device).synchronize()
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
 def workspace(device: torch.device) -> int:
     """Bytes to leave free beside weights and KV cache: activations, logits, a dequantized matrix, the libraries' own."""
     return 0 if device.type == "cpu" else WORKSPACE_BYTES

@@ -23,9 +23,9 @@ from pixtral_cli.engines.local.tokens.tokenizer import PatchGrid, Tokenizer
 from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.images.image import Image
 
-# The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
 TEMPLATE_ID = re.compile(r"[a-zA-Z0-9]{9}")
 THINKING = re.compile(r"\[THINK\](.*?)\[/THINK\]", re.DOTALL)
+# The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
 LONG_WHITESPACE = re.compile(r"(?<!\s)\s{100001}")
 
 

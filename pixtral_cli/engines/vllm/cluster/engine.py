@@ -1,7 +1,5 @@
 """The engine of several vLLMs: waits for the machines, starts the replicas, sends each question to the least busy one."""
 
-import contextlib
-import json
 import os
 import secrets
 import socket
@@ -9,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +14,24 @@ from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
-from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
+from pixtral_cli.engines.remote.engine import AnswerStream
 from pixtral_cli.engines.vllm.cluster.arrangement import ModelShape, Parallelism, arrange, check_request
 from pixtral_cli.engines.vllm.cluster.coordinator import Coordinator
 from pixtral_cli.engines.vllm.cluster.machine import describe
 from pixtral_cli.engines.vllm.cluster.membership import Membership, missing_error
 from pixtral_cli.engines.vllm.cluster.network import join_address, parse_address, primary_address
 from pixtral_cli.engines.vllm.cluster.node import Node
-from pixtral_cli.engines.vllm.cluster.replicas import API_PORTS, MAX_REPLICAS, Launch, Replicas
+from pixtral_cli.engines.vllm.cluster.replica_state import Launch
+from pixtral_cli.engines.vllm.cluster.replicas import API_PORTS, MAX_REPLICAS, Replicas
+from pixtral_cli.engines.vllm.cluster.routing import RoutedRequest, Router
 from pixtral_cli.engines.vllm.command import VllmOptions, find_executable
-from pixtral_cli.engines.vllm.engine import check_device, encode_exact, is_exit_signal, with_local_counts
-from pixtral_cli.errors import AnswerLost, NetworkError, UsageError
-from pixtral_cli.images.image import Image
+from pixtral_cli.engines.vllm.engine import check_device, checked_cost, is_exit_signal, with_local_counts, with_window
+from pixtral_cli.errors import NetworkError, UsageError
 from pixtral_cli.models import names
-from pixtral_cli.structured.schema import with_schema_prompt
 
 TOKEN_VARIABLE = "PIXTRAL_JOIN_TOKEN"
 ANY_ADDRESS = "0.0.0.0"
 MISSING_NOTE_AFTER = 30.0  # seconds after which whoever has not joined is named
-MAX_WAIT = 900.0  # seconds that a question waits for a replica
-EXIT_TIMEOUT = 15.0  # seconds in which it is known that a replica that breaks off an answer is lost
-MAX_TRIES = 3  # replicas that are asked when the answer has not begun
 POLL_INTERVAL = 0.2
 END_TIMEOUT, HASTY_END_TIMEOUT = 5.0, 1.5  # seconds in which the other machines hear that all ends
 PARALLEL_ANSWERS = 32  # answers at a time that keep one vLLM busy
@@ -82,6 +75,7 @@ class ClusterEngine:
         self._membership: Membership | None = None
         self._node: Node | None = None
         self._replicas: Replicas | None = None
+        self._router: Router | None = None
         self._started = False
         self._preparing = ""
 
@@ -144,6 +138,7 @@ class ClusterEngine:
         )
         launch = Launch(self.model, self._dtype, options.arguments, self._port)
         replicas = self._replicas = Replicas(arrangement, membership, node, launch, self._note)
+        self._router = Router(replicas, self.model, self._counter)
         replicas.start()
         while not replicas.all_up:
             check()
@@ -196,9 +191,12 @@ class ClusterEngine:
 
     def measure(self, messages: Sequence[Message]) -> Cost:
         """See `Engine`. The checkpoint's own tokenizer counts."""
-        cost = self._counter.measure(messages)
-        windows = [state.window for state in (self._replicas.states if self._replicas else []) if state.window]
-        return replace(cost, context_window=min(windows, default=cost.context_window))
+        return with_window(self._counter.measure(messages), self._window)
+
+    @property
+    def _window(self) -> int | None:
+        """The smallest window of the replicas; None while none is known."""
+        return self._replicas.window if self._replicas else None
 
     def versions(self) -> dict[str, str]:
         """vLLM's version, once it runs; the same on all machines."""
@@ -208,57 +206,21 @@ class ClusterEngine:
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
         """See `Engine`. Any thread may close an answer."""
-        request = _RoutedRequest()
+        request = RoutedRequest()
         return AnswerStream(self._answer(messages, sampling, request), request)
 
     def _answer(
-        self, messages: Sequence[Message], sampling: Sampling, request: "_RoutedRequest"
+        self, messages: Sequence[Message], sampling: Sampling, request: RoutedRequest
     ) -> Generator[Chunk, None, None]:
         began = time.monotonic()
-        self._checked_cost(messages, sampling)
+        checked_cost(self._counter, self._window, messages, sampling)
         self.load()
         waited = time.monotonic() - began
-        cost = self._checked_cost(messages, sampling)  # its window may be smaller than the checkpoint's
-        for left in reversed(range(MAX_TRIES)):
-            try:
-                for chunk in self._answer_of_one(messages, sampling, request):
-                    yield with_local_counts(chunk, cost.image_tokens, waited)
-                return
-            except _NotBegun as lost:
-                if not left or request.cancelled.is_set():
-                    raise lost.error from lost
-
-    def _answer_of_one(
-        self, messages: Sequence[Message], sampling: Sampling, request: "_RoutedRequest"
-    ) -> Generator[Chunk, None, None]:
-        """The answer of one replica. Raises _NotBegun when it is lost before the answer, AnswerLost when in the middle."""
-        replicas = self._replicas
-        assert replicas
-        inner = request.next_route()
-        state, client = replicas.acquire(inner, _conversation_key(messages), MAX_WAIT)
-        begun = answered = False
-        try:
-            for chunk in _ReplicaEngine(client, self.model, self._counter).answer(messages, sampling, inner):
-                begun = begun or bool(chunk.text)
-                answered = chunk.finish_reason is not None
-                yield chunk
-        except NetworkError as error:
-            if request.cancelled.is_set():
-                raise
-            why = replicas.lost_within(state, client, EXIT_TIMEOUT)
-            if not why or self._closing.is_set():
-                raise
-            number = state.replica.number
-            lost = AnswerLost(f"Replica {number} was lost in the middle of the answer: {why}", "Ask again")
-            raise (lost if begun else _NotBegun(lost)) from error
-        finally:
-            replicas.release(state, inner, answered=answered)
-
-    def _checked_cost(self, messages: Sequence[Message], sampling: Sampling) -> Cost:
-        """The cost of the prompt. Raises ContextError when prompt and answer do not fit the window."""
-        cost = self.measure(with_schema_prompt(messages, sampling.schema))
-        cost.check_fits(sampling.max_tokens)
-        return cost
+        # once more: vLLM's window may be smaller than the checkpoint's
+        cost = checked_cost(self._counter, self._window, messages, sampling)
+        assert self._router
+        for chunk in self._router.answer(messages, sampling, request):
+            yield with_local_counts(chunk, cost.image_tokens, waited)
 
     # End
 
@@ -279,53 +241,4 @@ class ClusterEngine:
             self._coordinator.close()
         if self._node and not hasty:
             self._node.stop()
-        self._replicas = self._node = self._membership = self._coordinator = None
-
-
-class _RoutedRequest(CancellableRequest):
-    """An answer's request; cancelling it cancels the one to the replica that is asked just now."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._inner: CancellableRequest | None = None
-
-    def next_route(self) -> CancellableRequest:
-        self._inner = CancellableRequest()
-        return self._inner
-
-    def cancel(self) -> None:
-        super().cancel()
-        if self._inner:
-            self._inner.cancel()
-
-
-class _NotBegun(Exception):
-    """A replica was lost before the answer had begun: another one may be asked."""
-
-    def __init__(self, error: AnswerLost) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-class _ReplicaEngine(RemoteEngine):
-    """One answer by one replica."""
-
-    def __init__(self, client: ApiClient, model: str, counter: LocalEngine) -> None:
-        super().__init__(client, model)
-        self._counter = counter
-
-    def _encode(self, image: Image) -> str:
-        return encode_exact(image, self._counter)
-
-    def answer(
-        self, messages: Sequence[Message], sampling: Sampling, request: CancellableRequest
-    ) -> Generator[Chunk, None, None]:
-        answer = self._answer(messages, sampling, request)
-        with contextlib.closing(answer):
-            yield from answer
-
-
-def _conversation_key(messages: Sequence[Message]) -> str:
-    """Equal for the questions of one conversation: its first user message, images included."""
-    first = next((message for message in messages if message.role == "user"), None)
-    return json.dumps([part if isinstance(part, str) else part.key for part in first.parts]) if first else ""
+        self._replicas = self._router = self._node = self._membership = self._coordinator = None

@@ -1,11 +1,9 @@
 """Keeps the replicas running: orders their parts, sees when they answer, die or are lost, and starts them anew."""
 
 import contextlib
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pixtral_cli import errors
@@ -17,6 +15,8 @@ from pixtral_cli.engines.vllm.cluster.membership import Membership
 from pixtral_cli.engines.vllm.cluster.network import join_address
 from pixtral_cli.engines.vllm.cluster.node import ENDED, RUNNING, Node
 from pixtral_cli.engines.vllm.cluster.order import Order, PartReport
+from pixtral_cli.engines.vllm.cluster.replica_state import Launch, ReplicaState
+from pixtral_cli.engines.vllm.engine import listed_window
 from pixtral_cli.errors import NetworkError, PixtralError
 from pixtral_cli.util.lru import LruCache
 from pixtral_cli.util.sanitize import visible
@@ -28,37 +28,6 @@ AFFINITY_SLACK = 2  # answers more than the least busy replica has that a conver
 AFFINITIES = 4096  # conversations whose replica is remembered
 MASTER_PORTS, API_PORTS = 1, 101  # what is added to the coordinator's port, and to that the replica's number
 MAX_REPLICAS = 100
-
-
-@dataclass(slots=True)
-class ReplicaState:
-    """A replica as it is now. `epoch` counts its starts; `requests` are the answers in the making."""
-
-    replica: Replica
-    epoch: int = 0
-    up: bool = False
-    down_because: str = ""
-    client: ApiClient | None = None
-    window: int | None = None
-    requests: set[CancellableRequest] = field(default_factory=set)
-    answers: int = 0
-    restarts: int = 0
-    failures: int = 0
-    not_before: float = 0.0
-    checking: bool = False
-    key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    doing: str = ""
-    loaded: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What all parts are started with: the model's name, dtype, further arguments, and the port to count from."""
-
-    name: str
-    dtype: str
-    arguments: tuple[str, ...]
-    port: int
 
 
 class Replicas:
@@ -191,7 +160,7 @@ class Replicas:
         endpoint = self._endpoint(state)
         try:
             with contextlib.closing(ApiClient(endpoint, read_timeout=CHECK_TIMEOUT)) as client:
-                window = _served_window(client.get("/models"))
+                window = listed_window(client.get("/models"))
         except NotListening:
             return
         except Unreachable:
@@ -267,6 +236,16 @@ class Replicas:
         return any(state.up for state in self.states)
 
     @property
+    def ending(self) -> bool:
+        """Whether it was closed: what is lost from then on is meant to be."""
+        return self._ending.is_set()
+
+    @property
+    def window(self) -> int | None:
+        """The smallest context window that a replica has reported, in tokens; None while none has."""
+        return min((state.window for state in self.states if state.window), default=None)
+
+    @property
     def doing(self) -> str:
         """What the replicas that do not answer yet do."""
         slow = [state for state in self.states if not state.up]
@@ -318,13 +297,6 @@ class Replicas:
                 }
                 for state in self.states
             ]  # fmt: skip
-
-
-def _served_window(listed: Any) -> int | None:
-    try:
-        return int(listed["data"][0]["max_model_len"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        return None
 
 
 def _numbered(states: Iterable[ReplicaState]) -> str:

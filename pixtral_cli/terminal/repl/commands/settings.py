@@ -95,7 +95,7 @@ SETTINGS = {
 def change_setting(state: State, argument: str) -> None:
     name, _, text = argument.partition(" ")
     if not name:
-        rows = [(name, _setting_text(state, name), row.summary) for name, row in SETTINGS.items()]
+        rows = [(name, _short(_setting_text(state, name)), row.summary) for name, row in SETTINGS.items()]
         return state.notes.rows(rows)
     row = SETTINGS.get(name.replace("-", "_").lower())
     if row is None and state.template and name in state.template.given:
@@ -192,7 +192,7 @@ def _setting_text(state: State, name: str) -> str:
     if name == "stop":
         return ", ".join(map(repr, value or ())) or "none"
     if name == "schema" and value:
-        return _short(json.dumps(value, ensure_ascii=False))
+        return json.dumps(value, ensure_ascii=False)
     fallback = {
         "preview": "on",
         "thinking": "fold",
@@ -206,5 +206,5 @@ def _setting_text(state: State, name: str) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
 
 
-def _short(text: str, limit: int = 60) -> str:
+def _short(text: str, limit: int = 32) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
