@@ -13,7 +13,7 @@ demo: .venv/runtime ## Install into .venv and ask the demo model about a picture
 	$(BIN)/pixtral ask "What is in the image?" --image examples/shapes.png --model demo --no-stdin --no-log
 
 test: .venv/development ## Run the tests (Python alone, under 15 minutes on two cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: test .venv-vllm/ready .venv-triton/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, ImageMagick, Ghostscript, libheif, typefaces (apt), vLLM and Triton
 	wanted="$$(for tool in zsh fish chromium qemu-user:qemu-aarch64 gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc imagemagick:convert ghostscript:gs libheif-examples:heif-enc; do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done; $(BIN)/python -m demo.drawing.fonts)" && \
