@@ -232,7 +232,15 @@ class Conversation:
             answers = self._tree.children(after[-1])
             self._tree.head = answers[-1] if answers else after[-1]
         else:
-            raise UsageError("There is nothing to bring back.")
+            others = self._tree.questions() and len(self.versions()) > 1
+            raise (
+                UsageError(
+                    "There is nothing to bring back",
+                    "What was undone before this question is a version of it: /versions",
+                )
+                if others
+                else UsageError("There is nothing to bring back.")
+            )
         shown = {image.key for message in self.history for image in message.images}
         self.staged = tuple(image for image in self.staged if image.key not in shown)
         self._keep()
@@ -325,6 +333,13 @@ class Conversation:
     def crop(self, number: int, box: Box) -> int:
         """Stage the part `box` of image `number`; returns the number of the part."""
         return self.stage(self.image(number).cropped(box))
+
+    def times_sent(self, number: int) -> int:
+        """Of how many messages, in all branches, `drop` would take image `number`; 0 where it would unstage it."""
+        key = self.image(number).key
+        if key in {staged.key for staged in self.staged}:
+            return 0
+        return sum(key in {image.key for image in node.message.images} for node in self._tree.nodes)
 
     def drop(self, number: int) -> Image:
         """Unstage image `number`, or take it out of all messages if it was sent. The other numbers stay."""

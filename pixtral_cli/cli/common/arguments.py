@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pixtral_cli.errors import UsageError
+from pixtral_cli.util.nearest import nearest
 
 # What other programs call a command; for a group, what its own is called.
 OTHER_NAMES = {
@@ -77,7 +78,7 @@ def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
         return UsageError(f"{option} needs a value", see)
     if option:
         message = f"No such option: {option}"
-        near = _nearest(option, _options(context)) if context else None
+        near = nearest(option, _options(context)) if context else None
         return UsageError(message, f"Did you mean {near}? {see}" if near else see)
     if match := re.match(r"No such command '(.*?)'", message):
         return UsageError(f"No such command '{match[1]}'", _command_hint(match[1], context, path))
@@ -95,7 +96,7 @@ def _command_hint(name: str, context: Any, path: str) -> str:
     group = path.removeprefix("pixtral").strip()
     if other := OTHER_NAMES.get(group, {}).get(name):
         return f"Here it is: {other}"
-    near = _nearest(name, list(context.command.commands)) if context else None
+    near = nearest(name, list(context.command.commands)) if context else None
     return f"Did you mean {path} {near}?" if near else f"See: {path} --help"
 
 
@@ -108,10 +109,3 @@ def _extra_hint(words: Sequence[str], command: str) -> str:
     if pictures := [word for word in loose if has_picture_extension(word) and not word.startswith("-")]:
         return f"Repeat --image for each picture: --image {pictures[-1]}"
     return 'Quote the question: pixtral ask "What is this?"' if command == "ask" else 'Quote it: pixtral chat "Hello"'
-
-
-def _nearest(word: str, known: Sequence[str]) -> str | None:
-    from difflib import get_close_matches
-
-    begun = [name for name in known if name.startswith(word) and len(word) > 3]
-    return next(iter(begun or get_close_matches(word, known, 1, 0.75)), None)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MANY_IMAGES, LAST_IMAGES = 50, 10
 GAP = 2  # columns between the cells of a row
+MAX_STATUS_LINES = 4  # of a toolbar
 MIN_LAST_COLUMN = 20  # columns that are left of the last cell at least, or all are stacked
 
 
@@ -105,6 +106,21 @@ def wrap_words(text: str, columns: int) -> str:
         else:
             lines.append(word)
     return "\n".join(lines)
+
+
+def wrap_pieces(pieces: Sequence[str], columns: int) -> str:
+    """Pieces between dots, in up to four lines, the last piece always; one that is wider than a line is broken between words."""
+    from wcwidth import wcswidth
+
+    lines = [""]
+    for piece in pieces:
+        joined = f"{lines[-1]} · {piece}" if lines[-1] else piece
+        if wcswidth(joined) <= columns:
+            lines[-1] = joined
+        else:
+            lines += wrap_words(piece, columns).split("\n")
+    lines = [line for line in lines if line]
+    return "\n".join(lines if len(lines) <= MAX_STATUS_LINES else [*lines[: MAX_STATUS_LINES - 1], lines[-1]])
 
 
 def format_table(rows: Sequence[Sequence[str]], columns: int) -> list[str]:

@@ -16,6 +16,7 @@ from prompt_toolkit.keys import Keys
 from wcwidth import wcswidth
 
 from pixtral_cli.chat.engine import Chunk, Cost
+from pixtral_cli.terminal.output.notes import wrap_pieces
 from pixtral_cli.util.sanitize import visible
 
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"  # xterm: a paste comes between two marks
@@ -66,13 +67,13 @@ class AnswerInput:
     def footer(self, columns: int) -> list[str]:
         """The state of the answer, and the draft behind the prompt's mark, in at most `columns` columns."""
         self.read()
-        status = f"\x1b[2m{_clipped(self._status(), columns - 1)}\x1b[0m"
+        status = [f"\x1b[2m{line}\x1b[0m" for line in wrap_pieces(self._status(), columns - 1).split("\n")]
         if not self.draft:
-            return ["", status]
+            return ["", *status]
         lines = [visible(line, 10_000) for line in f"> {self.draft}".split("\n")]
         if len(lines) > MAX_DRAFT_LINES:
             lines = [f"> … {len(lines)} lines", *lines[1 - MAX_DRAFT_LINES :]]
-        return ["", status, *(_tail(line, columns - 2) for line in lines)]
+        return ["", *status, *(_tail(line, columns - 2) for line in lines)]
 
     def typed(self) -> bytes:
         """The draft as keys for the prompt that comes next; with Enter when it was pressed last."""
@@ -82,11 +83,11 @@ class AnswerInput:
         keys = f"{PASTE_BEGIN}{text}{PASTE_END}" if "\n" in text else text
         return (keys + "\r" * self.queued).encode()
 
-    def _status(self) -> str:
+    def _status(self) -> list[str]:
         if not self._first:
             waited = time.monotonic() - self._began
             doing = self._doing() or "reading the question"
-            return f"Ctrl-C stops · {doing}, {waited:.0f} s"
+            return ["Ctrl-C stops", f"{doing}, {waited:.0f} s"]
         pieces = ["Ctrl-C stops", *(["thinking"] if self._thinking else [])]
         seconds = time.monotonic() - self._first
         if self._tokens > 1 and seconds > 0.2:
@@ -95,7 +96,7 @@ class AnswerInput:
             pieces.append(f"{self._cost.prompt_tokens + self._tokens:,} of {self._cost.context_window:,}")
         if self.queued:
             pieces.append("sent after the answer")
-        return " · ".join(pieces)
+        return pieces
 
     def read(self) -> None:
         """Take in what has been typed since the last time."""
@@ -162,13 +163,6 @@ def _tail(line: str, columns: int) -> str:
     while kept and wcswidth(kept) > max(columns - 3, 1):
         kept = kept[1:]
     return f"> …{kept}"[: max(columns, 1)] if columns < 4 else f"> …{kept}"
-
-
-def _clipped(text: str, columns: int) -> str:
-    """As many of the pieces as fit."""
-    while " · " in text and wcswidth(text) > columns:
-        text = text.rpartition(" · ")[0]
-    return text[: max(columns, 0)]
 
 
 def possible(keyboard: int, screen: TextIO) -> bool:

@@ -46,6 +46,26 @@ def absent_names(question: "input_parser.Question") -> list[str]:
     return names
 
 
+def unattached_notes(question: "input_parser.Question") -> list[str]:
+    """Notes about files and folders that a sentence names and that would be attached behind an @."""
+    notes: list[str] = []
+    for source in input_parser.words_that_exist(question, path_exists):
+        if re.search(r"\w", source.name) and (what := _behind_at(source.name)):
+            typed = source.raw if source.raw[0] not in "'\"" else input_parser.shell_quoted(source.name)
+            notes.append(f"sent as words: {source.raw} (@{typed} {what})")
+    return list(dict.fromkeys(notes))
+
+
+def _behind_at(name: str) -> str:
+    """What @ does with a name: nothing, where it means no text, no picture and no folder of pictures."""
+    try:
+        if not folders.is_folder(name):
+            return "sends what it holds" if is_text(name) else "attaches it" if not attachable(name) else ""
+        return f"attaches its {count_of(len(expanded(name)), 'picture')}"
+    except ImageError:
+        return ""
+
+
 def attachable(name: str) -> str:
     """Why Enter will not attach what a name means; nothing where it will. Reads the file's first bytes, asks no network."""
     if _REMOTE.match(name) or name.lower().startswith("file:"):

@@ -28,7 +28,8 @@ class LoadProgress:
 class ModelOpener:
     """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
 
-    `open` may import heavy libraries; it is called once, in a thread. `note` is called with messages, `news` whenever
+    `open` may import heavy libraries; it is called in a thread, and again for the next question when it or the loading
+    failed. `note` is called with messages, `news` whenever
     there is some, `far` while it opens. `usual` is the sampling when nothing is set; `engine` and `server` say who
     answers and, if that is another machine, at which URL.
     """
@@ -67,7 +68,7 @@ class Backend:
         self._settled = threading.Event()
         self._begin = 0.0
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="pixtral-load", daemon=True)
+        self._thread = self._loader()
 
     @property
     def name(self) -> str:
@@ -102,6 +103,20 @@ class Backend:
             self._begin = time.monotonic()
             self._thread.start()
 
+    def _try_again(self) -> None:
+        """Open and load anew after a failure, which may have been mended since."""
+        self._thread.join()
+        if self._engine:
+            self._engine.close()
+        self._engine = self._error = None
+        self._opened.clear()
+        self._settled.clear()
+        self._begin = 0.0
+        self._thread = self._loader()
+
+    def _loader(self) -> threading.Thread:
+        return threading.Thread(target=self._work, name="pixtral-load", daemon=True)
+
     def engine(self) -> Engine:
         """The engine with its weights loaded; waits for them (Ctrl-C ends the wait). Raises what loading raised."""
         self.start()
@@ -109,8 +124,9 @@ class Backend:
         return self._had()
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
-        """Wait for the weights, then answer: the question is on record while it waits."""
-        self.start()
+        """Wait for the weights, then answer: the question is on record while it waits. Tries again what had failed."""
+        if self.state == "failed" and not self._closed:
+            self._try_again()
         yield from self.engine().stream(messages, sampling)
 
     def measure(self, messages: Sequence[Message]) -> Cost:

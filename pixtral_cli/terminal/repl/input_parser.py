@@ -18,6 +18,7 @@ Exists: TypeAlias = Callable[[str], bool]
 TRIPLE_QUOTE = '"""'
 MAX_NAME_WORDS = 12  # a name with unescaped spaces has at most this many words
 MAX_NAME = 1024  # characters of a name as it is typed
+MAX_SEARCHED = 4_000  # characters of a question whose words are looked for as files
 
 _COMMAND = re.compile(r"/([a-zA-Z]+|\?)(?:\s+(.*))?$", re.DOTALL)
 _URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IGNORECASE)
@@ -25,6 +26,7 @@ _URL_STARTS = "hHfFdD"
 PICTURE_EXTENSION = re.compile(rf"\.(?:{'|'.join(sorted(PICTURE_EXTENSIONS))})", re.IGNORECASE)
 _QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
 _SHELL = re.compile(r"""(?:'[^'\n]*'|"(?:\\.|[^"\\\n])*"|\\.|[^\s'"\\])+""")
+_WORD_OR_QUOTED = re.compile(r"(?<!\S)\S+")
 _WORD = re.compile(r"(?:\\[^\n]|[^\s\\])+")
 _CODE = re.compile(r"```.*?(?:```|$)|(?<!\\)`[^`\n]+`", re.DOTALL)
 _AFTER = "?!.,;:)]}>\"'…。？！，"  # punctuation that may follow a name without belonging to it
@@ -149,6 +151,21 @@ def shell_quoted(name: str) -> str:
 def escape_image_numbers(text: str) -> str:
     """Text in which nothing places an image."""
     return re.sub(r"\\?#\d{1,4}(?!\w)", r"\\\g<0>", text)
+
+
+def words_that_exist(question: Question, exists: Exists) -> Iterator[Source]:
+    """Paths among the words of a question that attach nothing, since they are no pictures by their names."""
+    for part in question.parts:
+        if isinstance(part, str):
+            end = 0
+            for match in _WORD_OR_QUOTED.finditer(part[:MAX_SEARCHED]):
+                at = match.start() + len(match[0]) - len(match[0].lstrip(_BEFORE))
+                if at < end or match[0][0] == "@":
+                    continue
+                found = next((each for each in _readings(part, at) if exists(each.name)), None)
+                if found:
+                    end = at + len(found.raw)
+                    yield found
 
 
 def _split_verbatim(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:

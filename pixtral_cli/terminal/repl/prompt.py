@@ -51,7 +51,7 @@ class Prompt:
         self,
         recall: InputHistory,
         suggest: "Callable[[str], Iterable[Suggestion]]",
-        toolbar: Callable[[str, Sequence[str]], str],
+        toolbar: Callable[[str, Sequence[str], int], str],
         begun: Callable[[], None] = lambda: None,
         *,
         input: Input | None = None,
@@ -71,7 +71,7 @@ class Prompt:
             completer=_Completer(suggest),
             complete_while_typing=Condition(self._eager),
             history=InMemoryHistory([line.text for line in recall.lines]),
-            bottom_toolbar=lambda: toolbar(self._unfolded(self._buffer.text), tuple(self._pasted)),
+            bottom_toolbar=lambda: toolbar(self._unfolded(self._buffer.text), tuple(self._pasted), self._columns),
             prompt_continuation="  ",
             enable_suspend=True,
             search_ignore_case=True,
@@ -84,6 +84,10 @@ class Prompt:
         self._buffer.on_completions_changed += self._found
         self._session.app.renderer.cpr_not_supported_callback = None  # no toolbar then, and no warning
         self._session.app.after_render += self._rendered
+
+    @property
+    def _columns(self) -> int:
+        return self._session.app.output.get_size().columns
 
     @property
     def _buffer(self) -> Buffer:

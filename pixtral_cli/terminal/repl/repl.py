@@ -87,6 +87,8 @@ class Repl:
         self._placeholder = ""
         self.state.keep_settings()
         self._tell()
+        with contextlib.suppress(KeyboardInterrupt):
+            self.state.count_again()
         if isinstance(outcome, Draft):
             self._draft = outcome
         elif line.draft:
@@ -151,7 +153,7 @@ class Repl:
         from pixtral_cli.terminal.repl import attachments
 
         state = self.state
-        for note in meant.notes:
+        for note in (*meant.notes, *attachments.unattached_notes(meant)):
             state.notes.say(note)
         try:
             texts = [source.name for source in meant.sources if attachments.is_text(source.name)]

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +15,7 @@ from pixtral_cli import __version__
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
-from pixtral_cli.terminal.output.notes import Notes, count_of
+from pixtral_cli.terminal.output.notes import Notes, count_of, wrap_pieces
 from pixtral_cli.terminal.output.output import Output, confirm, supports_drawing
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 from pixtral_cli.terminal.repl.history import InputHistory
@@ -133,7 +133,7 @@ def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -
         return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb_terminal())
     from pixtral_cli.terminal.repl.prompt import Prompt
 
-    prompt = Prompt(recall, suggest, lambda text, pasted: toolbar(state, text, pasted), state.backend.start)
+    prompt = Prompt(recall, suggest, partial(toolbar, state), state.backend.start)
     state.backend.changed = prompt.redraw
     state.thumbnail = _make_thumbnails(out, prompt.unread)
     return prompt
@@ -151,14 +151,14 @@ def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[
     return lambda image, method: made()(image, method)
 
 
-def toolbar(state: State, text: str, pasted: Sequence[str] = ()) -> str:
-    """The toolbar: the model and its loading, staged images, what Enter would attach."""
+def toolbar(state: State, text: str, pasted: Sequence[str] = (), columns: int = 10_000) -> str:
+    """The toolbar: the model and its loading, staged images, what Enter would attach; in lines of so many columns."""
     backend = state.backend
     pieces = [backend.name]
     if backend.state == "loading":
         pieces = [f"{backend.doing}, {backend.seconds:.0f} s"]
     elif backend.state == "failed":
-        pieces = [f"{backend.name} could not be loaded; /model NAME switches"]
+        pieces = [f"{backend.name} could not be loaded; the next question tries again, /model NAME switches"]
     if state.template:
         pieces.append(f"template {state.template.template.name}")
     if state.sampling.schema:
@@ -169,7 +169,7 @@ def toolbar(state: State, text: str, pasted: Sequence[str] = ()) -> str:
         pieces += _on_enter(state, text, pasted)
     if state.context:
         pieces.append(state.context)
-    return " · ".join(visible(piece) for piece in pieces)
+    return wrap_pieces([visible(piece) for piece in pieces], columns)
 
 
 def as_keys(question: str) -> bytes:

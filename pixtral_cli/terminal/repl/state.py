@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pixtral_cli.chat.conversation import IMAGE_REF, Conversation
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, ImageCost, Sampling
 from pixtral_cli.chat.message import Message
-from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image, is_url
 from pixtral_cli.terminal.output.notes import Notes
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
@@ -72,6 +72,7 @@ class State:
     answer: "Answer | None" = None
     template: "ChosenTemplate | None" = None
     context: str = ""  # how much of the context window is used, as far as it is known
+    _counted: tuple[object, ...] = ()  # what `context` was counted of
     editing: bool = True  # whether the line has keys of its own
     tools: "Sequence[RunnableTool]" = ()  # that the model may call
     yes_tools: bool = False  # without asking about each call
@@ -126,15 +127,32 @@ class State:
     def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
         """The cost of the conversation with what is staged, and of each image by its key; empty where unknown."""
         messages = self.conversation.messages_with(Message("user", self.conversation.staged or ("",)))
+        self._counted = self._to_count()
         try:
             cost = self.backend.measure(messages)
         except PixtralError:  # the next question says what is wrong
+            self.context = ""
             return None, {}
         keys = [image.key for message in messages for image in message.images]
         self.context = f"{cost.prompt_tokens:,} of {cost.context_window:,}"
         each = dict(zip(keys, cost.images, strict=True))
         self.image_costs |= each
         return cost, each
+
+    def count_again(self) -> None:
+        """Have `context` speak of the conversation as it is now; where that cannot be counted yet, of none."""
+        now = self._to_count()
+        if len(now) == len(self._counted) and all(a is b for a, b in zip(now, self._counted, strict=True)):
+            return
+        if self.backend.state == "ready":
+            self.measure()
+        else:
+            self.context = ""
+
+    def _to_count(self) -> tuple[object, ...]:
+        """What the context consists of, object by object."""
+        conversation = self.conversation
+        return (self.backend, conversation.system, *conversation.history, *conversation.staged)
 
     def sent_again(self, text: str) -> list[str]:
         """What the images cost that a question names by their numbers and that have been sent before."""
@@ -159,13 +177,33 @@ class State:
             raise UsageError("Nothing was attached", f"Name those that matter: @{names[0]}")
 
     def load(self, name: str) -> list[Image]:
-        """The images that a name means, all of a folder's or a pattern's. Raises ImageError, NetworkError, UsageError."""
+        """The images that a name means; of a folder or a pattern those that can be read, and the others are named.
+
+        Raises ImageError, NetworkError, UsageError where it means none.
+        """
         from pixtral_cli.terminal.repl import attachments
 
         names = attachments.expanded(name)
         self.agree_to_many(names, name)
+        return self.load_each(names)
+
+    def load_each(self, names: Sequence[str]) -> list[Image]:
+        """The images of these names; those that cannot be read are named, and raised where there is no other."""
+        from pixtral_cli.terminal.repl import attachments
+
+        found: list[Image] = []
+        wrong: list[PixtralError] = []
         with self.notes.fetching([each for each in names if is_url(each) and each[:4].lower() == "http"]):
-            return [image for each in names for image in attachments.load_images(each)]
+            for name in names:
+                try:
+                    found += attachments.load_images(name)
+                except (ImageError, NetworkError) as error:
+                    wrong.append(error)
+        if wrong and not found:
+            raise wrong[0]
+        for each in wrong:
+            self.notes.error(each)
+        return found
 
     def measure_question(self) -> Cost | None:
         """The cost of the question that is being answered with all before it; empty where it cannot be counted."""

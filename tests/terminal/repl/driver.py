@@ -77,7 +77,7 @@ class Room:
             prompt = Prompt(
                 self.recall,
                 lambda before: (),
-                lambda text, pasted: "",
+                lambda text, pasted, columns: "",
                 self.state.backend.start,
                 input=pipe,
                 output=DummyOutput(),

@@ -143,7 +143,7 @@ def test_an_unknown_command_suggests_and_an_existing_path_is_no_command(room: Ro
 def test_images_are_listed_and_dropped_and_the_others_keep_their_numbers(room: Room) -> None:
     said = room.type("red.png what?", "my blue.png", "/images", "/drop 1", "is it blue?")
     assert "#1 red.png      64×32 → 64×32  10 tokens\n#2 my blue.png  32×64 → 32×64  10 tokens  not sent yet" in said
-    assert said.rstrip().endswith("#1 red.png is out.")
+    assert said.rstrip().endswith("#1 red.png is out, also of the question that it was sent in: the words stay.")
     assert room.asked() == ["[my blue.png]", "is it blue?"]
     assert not room.engine.seen[1][0][0].images
 

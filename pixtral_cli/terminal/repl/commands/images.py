@@ -3,8 +3,7 @@
 import re
 
 from pixtral_cli import images
-from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
-from pixtral_cli.images.image import Image
+from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.desktop import clipboard, screenshot
 from pixtral_cli.terminal.repl import attachments
 from pixtral_cli.terminal.repl.state import State
@@ -16,18 +15,7 @@ def attach(state: State, argument: str) -> None:
     if not names:
         raise UsageError("/image needs a path or a URL", "E.g. /image ~/Pictures/*.png")
     state.agree_to_many(names, argument)
-    found: list[Image] = []
-    wrong: list[PixtralError] = []
-    for name in names:
-        try:
-            found += state.load(name)
-        except (ImageError, NetworkError) as error:
-            wrong.append(error)
-    if wrong and not found:
-        raise wrong[0]
-    state.stage(found)
-    for each in wrong:
-        state.notes.error(each)
+    state.stage(state.load_each(names))
 
 
 def paste(state: State, argument: str) -> None:
@@ -70,8 +58,17 @@ def drop(state: State, argument: str) -> None:
     for number in numbers:
         state.conversation.image(number)
     for number in numbers:
-        state.notes.say(f"#{number} {state.conversation.drop(number).name} is out.")
+        sent = state.conversation.times_sent(number)
+        name = state.conversation.drop(number).name
+        state.notes.say(
+            f"#{number} {name} is out"
+            + (f", also of {_messages(sent)} that it was sent in: the words stay." if sent else ".")
+        )
     return None
+
+
+def _messages(number: int) -> str:
+    return "the question" if number == 1 else f"the {number} questions"
 
 
 def crop(state: State, argument: str) -> None:

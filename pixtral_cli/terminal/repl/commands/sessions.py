@@ -46,9 +46,10 @@ def _fitted(rows: "list[tuple[str, ...]]", columns: int) -> "list[tuple[str, ...
 
 
 def rename_session(state: State, argument: str) -> None:
-    """The title of this conversation; without one, what it is."""
+    """The title of this conversation; without one, what it is. An empty one in quotes takes the title away."""
     if argument:
-        _kept(state).remember({"title": clean_title(argument)})
+        words = argument.strip("\"' ")
+        _kept(state).remember({"title": clean_title(words) if words else ""})
     title = _kept(state).settings.get("title")
     state.notes.say(
         f"Title: {title}" if title else "It is called as its first question begins; /rename TITLE changes that."

@@ -14,6 +14,7 @@ from pixtral_cli.terminal.repl import attachments
 from pixtral_cli.terminal.repl.backend import Backend
 from pixtral_cli.terminal.repl.commands import templates
 from pixtral_cli.terminal.repl.state import State
+from pixtral_cli.util.nearest import nearest
 
 RESETS = ("default", "none", "off")  # words that undo a setting; in quotes they are a text
 
@@ -101,7 +102,9 @@ def change_setting(state: State, argument: str) -> None:
     if row is None and state.template and name in state.template.given:
         return templates.fill_placeholder(state, name, text.strip())
     if row is None:
-        raise UsageError(f"There is no setting {name}", f"There are {', '.join(SETTINGS)}")
+        near = nearest(name.replace("-", "_").lower(), [*SETTINGS, *(state.template.given if state.template else ())])
+        hint = f"Did you mean /set {near}?" if near else f"There are {', '.join(SETTINGS)}"
+        raise UsageError(f"There is no setting {name}", hint)
     name, text = name.replace("-", "_").lower(), text.strip()
     if text.lower() in RESETS and not (text.lower() == "off" and "off" in row.takes):
         state.settings.pop(name, None)
