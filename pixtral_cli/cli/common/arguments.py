@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pixtral_cli.errors import UsageError
-from pixtral_cli.util.nearest import nearest
 
 # What other programs call a command; for a group, what its own is called.
 OTHER_NAMES = {
@@ -69,6 +68,8 @@ def positional(words: Sequence[str], word: str) -> list[str]:
 
 def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
     """The error for a command line, with a hint that applies to the command that was typed."""
+    from pixtral_cli.util.nearest import nearest
+
     message = " ".join(getattr(error, "format_message", error.__str__)().split())
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "pixtral"
@@ -93,6 +94,8 @@ def _options(context: Any) -> list[str]:
 
 
 def _command_hint(name: str, context: Any, path: str) -> str:
+    from pixtral_cli.util.nearest import nearest
+
     group = path.removeprefix("pixtral").strip()
     if other := OTHER_NAMES.get(group, {}).get(name):
         return f"Here it is: {other}"
