@@ -1,19 +1,16 @@
 """A conversation: its messages, its branches and the numbers of its images."""
 
-import re
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
+from pixtral_cli.chat.image_numbers import ImageNumbers, named_numbers, place_numbered
 from pixtral_cli.chat.message import Message, Part, assistant, system
 from pixtral_cli.chat.tree import MessageTree, Snapshot
 from pixtral_cli.errors import ContextError, ImageError, OutOfMemory, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
-
-IMAGE_REF = re.compile(r"(?<![\w#&/\\])#(\d{1,4})(?!\w)")
-ESCAPED_REF = re.compile(r"\\(#\d{1,4})(?!\w)")
 
 UNANSWERABLE = (ContextError, ImageError, OutOfMemory, UsageError)  # errors of a question, which it will meet again
 
@@ -73,13 +70,13 @@ class Conversation:
         self._tree = MessageTree(list(snapshot.nodes), snapshot.head)
         self._undone: list[int] = []  # the heads that `undo` left
         self.staged: tuple[Image, ...] = snapshot.staged
-        self._image_keys = list(snapshot.image_keys)
+        self._numbers = ImageNumbers(snapshot.image_keys)
         for image in (*(image for node in snapshot.nodes for image in node.message.images), *snapshot.staged):
-            self._number(image)
+            self._numbers.number(image)
 
     def snapshot(self) -> Snapshot:
         """All of it, as a store keeps it."""
-        return Snapshot(tuple(self._tree.nodes), self._tree.head, self.staged, tuple(self._image_keys))
+        return Snapshot(tuple(self._tree.nodes), self._tree.head, self.staged, self._numbers.keys)
 
     @property
     def system(self) -> str | None:
@@ -155,7 +152,7 @@ class Conversation:
         self._tree.head = index = self._tree.add(question, parent)
         self._undone.clear()
         for image in question.images:
-            self._number(image)
+            self._numbers.number(image)
         self._keep()
         yield from self._answer(engine, index, sampling)
 
@@ -301,9 +298,11 @@ class Conversation:
     @property
     def numbered(self) -> dict[int, Image]:
         """The images of the branch shown and those staged, by their numbers in order."""
-        numbered = {self._number(image): image for image in reversed(self.staged)}
+        numbered = {self._numbers.number(image): image for image in reversed(self.staged)}
         numbered |= {
-            self._number(image): image for message in reversed(self.history) for image in reversed(message.images)
+            self._numbers.number(image): image
+            for message in reversed(self.history)
+            for image in reversed(message.images)
         }
         return dict(sorted(numbered.items()))
 
@@ -318,7 +317,7 @@ class Conversation:
         if number in images:
             return images[number]
         existing = f"there are {len(images)}" if len(images) > 1 else "there is one" if images else "there is none yet"
-        if 1 <= number <= len(self._image_keys):
+        if 1 <= number <= len(self._numbers.keys):
             existing = "it was dropped, or belongs to another version"
         raise UsageError(f"No image #{number}: {existing}.", "/images lists them.")
 
@@ -326,9 +325,9 @@ class Conversation:
         """Attach an image to the question to come; returns its number."""
         if image.key not in {staged.key for staged in self.staged}:
             self.staged = (*self.staged, image)
-            self._number(image)
+            self._numbers.number(image)
             self._keep()
-        return self._number(image)
+        return self._numbers.number(image)
 
     def crop(self, number: int, box: Box) -> int:
         """Stage the part `box` of image `number`; returns the number of the part."""
@@ -358,27 +357,12 @@ class Conversation:
 
         A staged image named in the text is placed there only. `#N` of no image stays text, and `\#N` becomes `#N`.
         """
-        images = self.numbered
-        parts: list[Part] = []
-        end = 0
-        for match in IMAGE_REF.finditer(text):
-            if image := images.get(int(match[1])):
-                parts += [ESCAPED_REF.sub(r"\1", text[end : match.start()]), image]
-                end = match.end()
-        parts.append(ESCAPED_REF.sub(r"\1", text[end:]))
-        placed = {part.key for part in parts if isinstance(part, Image)}
-        return (*(image for image in self.staged if image.key not in placed), *(part for part in parts if part))
+        return place_numbered(text, self.numbered, self.staged)
 
     def missing(self, text: str, coming: Sequence[Image] = ()) -> tuple[int, ...]:
         """The numbers N that `text` names as #N although there is no such image, also once those `coming` are staged."""
-        keys = dict.fromkeys([*self._image_keys, *(image.key for image in coming)])
-        known = {*self.numbered, *(n for n, key in enumerate(keys, 1) if key in {image.key for image in coming})}
-        return tuple(number for match in IMAGE_REF.finditer(text) if (number := int(match[1])) not in known)
-
-    def _number(self, image: Image) -> int:
-        if image.key not in self._image_keys:
-            self._image_keys.append(image.key)
-        return self._image_keys.index(image.key) + 1
+        known = {*self.numbered, *self._numbers.coming(coming)}
+        return tuple(number for number in named_numbers(text) if number not in known)
 
     # Keeping
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.sessions import rows
+from pixtral_cli.sessions import tables
 from pixtral_cli.sessions.salvage import PAGE_SIZE
 from pixtral_cli.util import atomic
 from pixtral_cli.util.locks import FileLock
@@ -19,7 +19,7 @@ from pixtral_cli.util.locks import FileLock
 T = TypeVar("T")
 
 # Each migrates a database from the version before it to its own, counted from 1.
-MIGRATIONS: tuple[str, ...] = (rows.SCHEMA, rows.BRANCHES, rows.DETAILS)
+MIGRATIONS: tuple[str, ...] = (tables.SCHEMA, tables.BRANCHES, tables.DETAILS)
 
 UNWRITABLE_CODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 DAMAGED_CODES = (
@@ -93,17 +93,17 @@ class Database:
         return result
 
     def _mended(self, attempt: Callable[[], T]) -> T:
-        with contextlib.suppress(rows.DamagedRow):
+        with contextlib.suppress(tables.DamagedRow):
             return attempt()
         with self._alone():
-            with contextlib.suppress(rows.DamagedRow):
+            with contextlib.suppress(tables.DamagedRow):
                 return attempt()  # another process has mended it while this one waited
             self._repair()
             return attempt()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         if self.file.stat().st_size < PAGE_SIZE:
-            raise rows.DamagedRow("cut short")  # SQLite would take it for a new one, but it was put in place whole
+            raise tables.DamagedRow("cut short")  # SQLite would take it for a new one, but it was put in place whole
         try:
             with contextlib.closing(self._connect()) as connection:
                 self._migrate(connection)
@@ -111,10 +111,10 @@ class Database:
                 with connection:
                     return work(connection)
         except UnicodeDecodeError as error:  # SQLite quotes a damaged schema
-            raise rows.DamagedRow("the schema") from error
+            raise tables.DamagedRow("the schema") from error
         except sqlite3.DatabaseError as error:
             if _code(error) in DAMAGED_CODES:
-                raise rows.DamagedRow(str(error)) from error
+                raise tables.DamagedRow(str(error)) from error
             raise
 
     def _connect(self, how: str = "mode=rw") -> sqlite3.Connection:
@@ -218,7 +218,7 @@ class Database:
         """The message for an error of SQLite or the system."""
         try:
             yield
-        except (sqlite3.Error, rows.DamagedRow) as error:
+        except (sqlite3.Error, tables.DamagedRow) as error:
             raise SaveError(f"Cannot use {self.file}: {error}.") from error
         except OSError as error:
             raise SaveError(f"Cannot use {self.folder}: {error.strerror or error}.") from error

@@ -1,8 +1,6 @@
 """All saved conversations: start, resume, fork, find, list, search, remove."""
 
 import itertools
-import json
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,44 +11,16 @@ from typing import Any
 from pixtral_cli.chat.message import Message, Role
 from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.errors import UsageError
-from pixtral_cli.sessions import rows as records
+from pixtral_cli.sessions import branch_rows, labels, rows
 from pixtral_cli.sessions.database import Database
+from pixtral_cli.sessions.labels import clean_tag, clean_title
 from pixtral_cli.sessions.rows import Stamp
 from pixtral_cli.sessions.session import Session, lock_file
+from pixtral_cli.sessions.summary import COLUMNS, Summary, session_header, session_summary
 from pixtral_cli.util.locks import FileLock, holder_pid, is_held
 
-COLUMNS = (
-    "s.name, s.title, s.system, s.model, s.origin, s.messages, s.created, s.updated, s.checksum, "
-    "(SELECT count(DISTINCT p.image) FROM placements p JOIN messages m ON p.message = m.id WHERE m.session = s.id), "
-    "(SELECT shown FROM branches b WHERE b.session = s.id), (SELECT head FROM branches b WHERE b.session = s.id), "
-    "(SELECT tree FROM branches b WHERE b.session = s.id), (SELECT settings FROM branches b WHERE b.session = s.id)"
-)
-MAX_TITLE, MAX_TAG = 100, 40  # characters
-NOT_HEADER = 5  # columns after those of a header
 TOUCHED = "(SELECT touched FROM branches b WHERE b.session = s.id)"  # none before version 2, which is earlier
 NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """A session in a list: `messages` are those of the branch shown, `images` those of all branches.
-
-    `branch` is the one shown, counted from 1, of so many `branches`.
-    `origin` is the session it was forked from, times are seconds since 1970.
-    """
-
-    id: str
-    title: str
-    system: str | None
-    model: str
-    origin: str | None
-    messages: int
-    created: float
-    updated: float
-    images: int
-    branch: int = 1
-    branches: int = 1
-    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +155,14 @@ class Sessions:
     def _summaries(self, which: str, *parameters: object) -> tuple[Summary, ...]:
         query = f"SELECT {COLUMNS} FROM sessions s {which}"
         nothing: tuple[Summary, ...] = ()
-        return self.database.read(lambda c: tuple(map(_summary, c.execute(query, parameters))), nothing)
+        return self.database.read(lambda c: tuple(map(session_summary, c.execute(query, parameters))), nothing)
 
     def settings(self, name: str) -> dict[str, Any]:
         """The stored settings of a session's answers, by its full id; empty without any."""
 
         def work(connection: sqlite3.Connection) -> dict[str, Any]:
-            number = records.session_number(connection, name)
-            return {} if number is None else records.read_settings(connection, number)
+            number = rows.session_number(connection, name)
+            return {} if number is None else branch_rows.read_settings(connection, number)
 
         return self.database.read(work, {})
 
@@ -200,15 +170,15 @@ class Sessions:
         """A whole session by its full id, images included. Raises UsageError when it is not there."""
 
         def work(connection: sqlite3.Connection) -> SavedSession | None:
-            number = records.session_number(connection, name)
+            number = rows.session_number(connection, name)
             if number is None:
                 return None
             query = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
             row = connection.execute(query, (number,)).fetchone()
-            stored = records.read(connection, number, _header(row).messages)
-            snapshot, settings = records.read_branches(connection, number, [message for message, _ in stored])
+            stored = rows.read(connection, number, session_header(row).messages)
+            snapshot, settings = branch_rows.read_branches(connection, number, [message for message, _ in stored])
             stamps = tuple(stamp for _, stamp in stored[: len(snapshot.nodes)])
-            return SavedSession(_summary(row), snapshot, stamps, settings)
+            return SavedSession(session_summary(row), snapshot, stamps, settings)
 
         if saved := self.database.read(work, None):
             return saved
@@ -216,7 +186,7 @@ class Sessions:
 
     def search(self, text: str, limit: int = 50) -> tuple[SearchHit, ...]:
         """The messages that hold every word of `text`, or an image with that in its name; newest session first."""
-        words = [records.utf8_text(word).casefold() for word in text.split()]
+        words = [rows.utf8_text(word).casefold() for word in text.split()]
         if not words:
             raise UsageError("Search for what?", "Give a word: pixtral sessions search dragon")
         names = "SELECT 1 FROM placements p WHERE p.message = m.id AND instr(fold(p.name), ?)"
@@ -228,8 +198,8 @@ class Sessions:
         parameters = [*(word for word in words for _ in range(2)), limit]
 
         def work(connection: sqlite3.Connection) -> tuple[SearchHit, ...]:
-            rows = connection.execute(query, parameters)
-            return tuple(SearchHit(_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in rows)
+            found = connection.execute(query, parameters)
+            return tuple(SearchHit(session_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in found)
 
         nothing: tuple[SearchHit, ...] = ()
         return self.database.read(work, nothing)
@@ -254,8 +224,8 @@ class Sessions:
             raise UsageError(f"Session {name} is open in process {holder_pid(file)}.", "Do it there: /rename and /tag")
 
         def work(connection: sqlite3.Connection) -> None:
-            if (number := records.session_number(connection, name)) is not None:
-                records.relabel(connection, number, change)
+            if (number := rows.session_number(connection, name)) is not None:
+                labels.relabel(connection, number, change)
 
         self.database.write(work)
 
@@ -287,43 +257,11 @@ class Sessions:
     def _remove(self, names: Sequence[str]) -> int:
         def work(connection: sqlite3.Connection) -> int:
             connection.executemany("DELETE FROM sessions WHERE name = ?", [(name,) for name in names])
-            return records.delete_all_unused_images(connection)
+            return rows.delete_all_unused_images(connection)
 
         if not self.database.file.exists():
             return 0
         return self.database.delete(work)
-
-
-def clean_title(title: str) -> str:
-    """A title in one line. Raises UsageError for an empty one."""
-    words = " ".join(title.split())
-    if not words:
-        raise UsageError("A title wants a word", 'Such as "Receipts of May"')
-    return words if len(words) <= MAX_TITLE else f"{words[: MAX_TITLE - 1]}…"
-
-
-def clean_tag(tag: str) -> str:
-    """A tag as it is kept: one word in lower case, without the # that it may be typed with. Raises UsageError."""
-    word = tag.strip().removeprefix("#").lower()
-    if not word or len(word) > MAX_TAG or re.search(r"[\s,]", word):
-        raise UsageError(f"{tag[:40]!r} is no tag", "A tag is one word, such as receipts")
-    return word
-
-
-def _header(row: Sequence[Any]) -> records.Header:
-    """A row of COLUMNS as a summary. Raises DamagedRow."""
-    return records.Header.of(row[:-NOT_HEADER])
-
-
-def _summary(row: Sequence[Any]) -> Summary:
-    about, (images, shown, head, tree, settings) = _header(row), row[-NOT_HEADER:]
-    times = about.created, about.updated
-    messages = about.messages if shown is None else shown
-    branch = records.shown_branch(head, tree) if tree else (1, 1)
-    tags = tuple(map(str, json.loads(settings or "{}").get("tags") or ()))
-    return Summary(
-        about.name, about.title, about.system, about.model, about.origin, messages, *times, images, *branch, tags
-    )  # fmt: skip
 
 
 def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from pixtral_cli.chat.message import Message, Role
 from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.images.image import Image
-from pixtral_cli.sessions import rows, salvage
+from pixtral_cli.sessions import branch_rows, labels, rows, salvage, tables
 
 LOST = "was lost when the session file was damaged]"
 
@@ -43,19 +43,19 @@ def recover_sessions(file: Path, log: Path, connection: sqlite3.Connection) -> t
     recovered = _Recovered()
     for rowid, row in salvage.read_rows(file, log):
         if _has_types(row, SESSION):
-            with contextlib.suppress(rows.DamagedRow):
+            with contextlib.suppress(tables.DamagedRow):
                 recovered.sessions[rowid] = rows.Header.of(row[1:])
         elif _has_types(row, MESSAGE):
             row[8] = float(row[8])  # in the file, a whole number is stored as such
-            if rows.intact(row[1:]):
+            if tables.intact(row[1:]):
                 recovered.messages[row[1]][row[2]] = (rowid, row)
-        elif _has_types(row, PLACEMENT) and rows.intact(row):
+        elif _has_types(row, PLACEMENT) and tables.intact(row):
             recovered.placements[row[0]].append([rowid, *row])
         elif _has_types(row, BRANCHES):
             recovered.branches[rowid] = row
-        elif _has_types(row, DETAILS) and rows.intact([rowid, *row[1:]]):
+        elif _has_types(row, DETAILS) and tables.intact([rowid, *row[1:]]):
             recovered.details[rowid] = [rowid, *row[1:]]
-        elif _has_types(row, IMAGE) and rows.image_intact(row):
+        elif _has_types(row, IMAGE) and tables.image_intact(row):
             recovered.images.add(row[1])
             connection.execute("INSERT OR IGNORE INTO images VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     sessions = sorted(recovered.messages.keys() | recovered.sessions.keys())
@@ -82,23 +82,23 @@ def _session(connection: sqlite3.Connection, recovered: _Recovered, session: int
     for position, (message, stamp) in enumerate(history):
         rows.write(connection, number, position, message, stamp)
     snapshot, settings = _branches(recovered, session, [message for message, _ in history])
-    rows.write_branches(connection, number, snapshot, settings)
+    branch_rows.write_branches(connection, number, snapshot, settings)
     return header is None or any(LOST in message.text for message, _ in history)
 
 
 def _branches(recovered: _Recovered, session: int, messages: list[Message]) -> tuple[Snapshot, dict[str, Any]]:
     if row := recovered.branches.get(session):
-        with contextlib.suppress(rows.DamagedRow):
-            return rows.branches(row, messages)
-    return rows.guess_branches(messages), {}
+        with contextlib.suppress(tables.DamagedRow):
+            return branch_rows.branches(row, messages)
+    return branch_rows.guess_branches(messages), {}
 
 
 def _rebuilt_header(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:
     """The header of a session that is known by its messages only."""
-    title = rows.title([message for message, _ in history])
+    title = labels.title([message for message, _ in history])
     times = [stamp.created for _, stamp in history]
     models = [stamp.model for _, stamp in history]
-    return rows.Header(rows.new_id(), title, None, max(models), None, 0, min(times), max(times))
+    return rows.Header(labels.new_id(), title, None, max(models), None, 0, min(times), max(times))
 
 
 def _message(recovered: _Recovered, id_: int, row: list[Any]) -> Message:

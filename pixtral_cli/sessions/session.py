@@ -10,7 +10,7 @@ from typing import Any
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tree import Snapshot
-from pixtral_cli.sessions import rows
+from pixtral_cli.sessions import branch_rows, labels, rows
 from pixtral_cli.sessions.database import Database, SaveError, make_folder
 from pixtral_cli.sessions.rows import Stamp
 from pixtral_cli.util.locks import FileLock
@@ -37,7 +37,7 @@ class Session:
         settings: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.id = rows.new_id()
+        self.id = labels.new_id()
         self.model = model
         self.system = system
         self.origin = origin
@@ -105,7 +105,7 @@ class Session:
         """Leave this session as it is on disk and begin a new one."""
         self.close()
         self.settings = {name: value for name, value in self.settings.items() if name not in ("title", "tags")}
-        self.id, self.origin = rows.new_id(), None
+        self.id, self.origin = labels.new_id(), None
         self._snapshot, self._stamps, self._stored = Snapshot(), [], 0
 
     def save(self) -> None:
@@ -171,7 +171,7 @@ class Session:
             rows.write(connection, session, position, node.message, self._stamps[position])
         if staged:
             rows.write(connection, session, len(nodes), Message("user", staged), Stamp(self._clock()))
-        rows.write_branches(connection, session, self._snapshot, self.settings)
+        branch_rows.write_branches(connection, session, self._snapshot, self.settings)
         rows.delete_unused_images(connection, removed)
 
     def _header(self) -> rows.Header:
@@ -179,7 +179,7 @@ class Session:
         nodes = self._snapshot.nodes
         created = self._stamps[0].created if self._stamps else now
         messages = self._snapshot.messages or [node.message for node in nodes]
-        title = str(self.settings.get("title") or rows.title(messages or [Message("user", self._snapshot.staged)]))
+        title = str(self.settings.get("title") or labels.title(messages or [Message("user", self._snapshot.staged)]))
         system = self.system and rows.utf8_text(self.system)
         count = len(nodes) + bool(self._snapshot.staged)
         return rows.Header(self.id, title, system, self.model, self.origin, count, created, now)

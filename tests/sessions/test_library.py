@@ -21,8 +21,9 @@ from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
 from pixtral_cli.sessions.database import MIGRATIONS, Database
+from pixtral_cli.sessions.labels import title
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.sessions.rows import Header, Stamp, title, write
+from pixtral_cli.sessions.rows import Header, Stamp, write
 from pixtral_cli.sessions.session import Session
 from pixtral_cli.util.locks import FileLock, is_held
 from tests.fakes import FakeEngine

@@ -18,7 +18,8 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import user
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.terminal.ask.ask import Request, answer, build_message
+from pixtral_cli.terminal.ask.ask import answer
+from pixtral_cli.terminal.ask.request import Request, build_message
 from pixtral_cli.terminal.output.output import choose_output
 from pixtral_cli.terminal.output.render import render
 from tests.fakes import FakeEngine

@@ -19,7 +19,7 @@ from pixtral_cli.images.image import Image
 from pixtral_cli.sessions import salvage
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.ask import ask
-from pixtral_cli.terminal.ask.ask import Request
+from pixtral_cli.terminal.ask.request import Request
 from pixtral_cli.terminal.output.notes import many_images_note
 from pixtral_cli.terminal.output.output import Output
 from tests.fakes import FakeEngine

@@ -12,7 +12,8 @@ from pixtral_cli.sessions.answer_settings import AnswerSettings
 from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
-    from pixtral_cli.sessions.library import Sessions, Summary
+    from pixtral_cli.sessions.library import Sessions
+    from pixtral_cli.sessions.summary import Summary
 
 
 MAX_OFFERED = 9  # conversations of which one is picked

@@ -29,6 +29,8 @@ from pixtral_cli.limits import SAMPLING_SETTINGS
 from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.ask import ask as asking
+from pixtral_cli.terminal.ask.dry_run import dry_run
+from pixtral_cli.terminal.ask.request import Request, build_message, expand_folders, read_piped
 from pixtral_cli.terminal.ask.tool_calls import check_answerable
 from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from pixtral_cli.terminal.output.structured import Layout
@@ -210,15 +212,15 @@ def _answer_with(
     tools: Sequence[RunnableTool], request: AskRequest, sampling: Sampling, chosen: EngineChoice, settings: Config,
     resumed: Resumed | None, out: Output,
 ) -> None:  # fmt: skip
-    question = asking.Request(
+    question = Request(
         request.question, request.images, sampling, read_stdin=request.read_stdin, extract=request.extract or "",
         layout=ANSWER_FORMATS[request.format][0], file=request.output if str(request.output) not in ("-", "/dev/stdout") else None,
         verbose=request.verbose, offline=bool(settings.offline), files=request.files,
         inputs=[each for each in (request.schema, *request.tools, *_words(request.mcp)) if each], tools=tools,
         yes_tools=request.yes_tools,
     )  # fmt: skip
-    question = asking.read_piped(asking.expand_folders(question, out), out, sys.stdin)
-    asked = asking.build_message(question, out, sys.stdin)
+    question = read_piped(expand_folders(question, out), out, sys.stdin)
+    asked = build_message(question, out, sys.stdin)
     if chosen.note:
         out.note(chosen.note)
     with (
@@ -230,7 +232,7 @@ def _answer_with(
         asked = asking.with_staged(asked, conversation, out)
         out = replace(out, session=session, doing=lambda: engine.doing if isinstance(engine, LoadableEngine) else "")
         if request.dry_run:
-            asking.dry_run(question, asked, conversation, engine, out)
+            dry_run(question, asked, conversation, engine, out)
         else:
             (asking.watch if request.watch else asking.answer)(question, asked, conversation, engine, out)
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pixtral_cli.chat.conversation import IMAGE_REF, Conversation
+from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, ImageCost, Sampling
+from pixtral_cli.chat.image_numbers import IMAGE_REF
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image, is_url

@@ -12,7 +12,9 @@ from typing import Any
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions import transcript
-from pixtral_cli.sessions.library import SavedSession, Sessions, Summary, clean_tag
+from pixtral_cli.sessions.labels import clean_tag
+from pixtral_cli.sessions.library import SavedSession, Sessions
+from pixtral_cli.sessions.summary import Summary
 from pixtral_cli.sessions.transcript import Format, Transcript
 from pixtral_cli.terminal.output.notes import format_table
 from pixtral_cli.terminal.output.output import Output, confirm, dumps

@@ -17,15 +17,9 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import assistant, user
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sessions.library import Sessions
-from pixtral_cli.terminal.ask.ask import (
-    ConversationChoice,
-    Request,
-    answer,
-    build_message,
-    dry_run,
-    expand_folders,
-    open_conversation,
-)
+from pixtral_cli.terminal.ask.ask import ConversationChoice, answer, open_conversation
+from pixtral_cli.terminal.ask.dry_run import dry_run
+from pixtral_cli.terminal.ask.request import Request, build_message, expand_folders
 from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from tests.fakes import FakeEngine
 

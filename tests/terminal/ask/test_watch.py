@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.ask import ask, watch
+from pixtral_cli.terminal.ask.request import Request, build_message
 from pixtral_cli.terminal.output.output import Output, choose_output
 from tests.fakes import FakeEngine
 
@@ -69,10 +70,10 @@ def test_each_change_is_answered_anew_and_a_broken_picture_is_waited_out(
 
     monkeypatch.setattr(watch, "changes", changes)
     engine = FakeEngine(["red", "blue"])
-    request = ask.Request("What colour?", [str(file)], piped="piped")
+    request = Request("What colour?", [str(file)], piped="piped")
     out = quiet_output()
     with pytest.raises(KeyboardInterrupt):
-        ask.watch(request, ask.build_message(request, out, None), Conversation(), engine, out)
+        ask.watch(request, build_message(request, out, None), Conversation(), engine, out)
     assert capsys.readouterr().out.split() == ["red", "blue"]
     shown = [messages[-1] for messages, _ in engine.seen]
     assert len(engine.seen[1][0]) == 1

@@ -13,7 +13,9 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, FinishReason, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.structured.schema import SCHEMA_PROMPT, AnswerMismatch, parse
-from pixtral_cli.terminal.ask.ask import Request, answer, build_message, dry_run
+from pixtral_cli.terminal.ask.ask import answer
+from pixtral_cli.terminal.ask.dry_run import dry_run
+from pixtral_cli.terminal.ask.request import Request, build_message
 from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from pixtral_cli.terminal.output.structured import Layout, describe_schema
 from tests.fakes import FakeEngine

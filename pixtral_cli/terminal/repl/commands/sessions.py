@@ -9,8 +9,9 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.templates import open_templates
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
-from pixtral_cli.sessions.library import Summary, clean_tag, clean_title
+from pixtral_cli.sessions.labels import clean_tag, clean_title
 from pixtral_cli.sessions.session import Session
+from pixtral_cli.sessions.summary import Summary
 from pixtral_cli.terminal.output.notes import count_of, many_images_note
 from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 from pixtral_cli.terminal.repl.state import State

@@ -1,0 +1,66 @@
+"""The tables of the session database, and the checksum by which a damaged row is found."""
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+# No two tables have the same number of columns: that is how their rows are distinguished in a damaged file.
+SCHEMA = """
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL, system TEXT, model TEXT NOT NULL,
+    origin TEXT, messages INTEGER NOT NULL, created REAL NOT NULL, updated REAL NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions ON DELETE CASCADE, position INTEGER NOT NULL,
+    role TEXT NOT NULL, text TEXT NOT NULL, images INTEGER NOT NULL, interrupted INTEGER NOT NULL, model TEXT NOT NULL,
+    created REAL NOT NULL, checksum INTEGER NOT NULL, UNIQUE (session, position)
+);
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY, sha256 TEXT NOT NULL UNIQUE, format TEXT NOT NULL, width INTEGER NOT NULL,
+    height INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE placements (
+    message INTEGER NOT NULL REFERENCES messages ON DELETE CASCADE, at INTEGER NOT NULL, image TEXT NOT NULL,
+    name TEXT NOT NULL, crop TEXT, checksum INTEGER NOT NULL
+);
+CREATE INDEX placed ON placements (message);
+CREATE INDEX shown ON placements (image);
+"""
+# Version 2: `tree` is JSON of `parents`, `failed`, `images` (all image keys in the order of their numbers) and `draft`
+# (the last row holds the staged images). A session without such a row has one branch, in the order of positions.
+# `touched` counts the writes to all sessions: it orders them, whatever the clock says.
+BRANCHES = """
+CREATE TABLE branches (
+    session INTEGER PRIMARY KEY REFERENCES sessions ON DELETE CASCADE, head INTEGER, shown INTEGER NOT NULL,
+    touched INTEGER NOT NULL, tree TEXT NOT NULL, settings TEXT NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE INDEX touched ON branches (touched)
+"""
+# Version 3: what a message has besides parts, as JSON: `reasoning`, what was thought before the answer.
+DETAILS = """
+CREATE TABLE details (
+    message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, fields TEXT NOT NULL, checksum INTEGER NOT NULL
+)
+"""
+
+
+class DamagedRow(Exception):
+    """A row is not as it was written."""
+
+
+def checksum(*values: object) -> int:
+    """Finds a row that was changed by anything but this program."""
+    return zlib.crc32(repr(values).encode("utf-8", "backslashreplace"))
+
+
+def intact(row: Sequence[Any]) -> bool:
+    """Is a row, its checksum last, as it was written?"""
+    return bool(checksum(*row[:-1]) == row[-1])
+
+
+def image_intact(image: Sequence[Any]) -> bool:
+    """Is a row of `images` as it was written?"""
+    _, sha256, format_, width, height, data, right = image
+    known = isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == sha256
+    return known and checksum(sha256, format_, width, height) == right

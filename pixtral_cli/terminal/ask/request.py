@@ -1,0 +1,142 @@
+"""What `pixtral ask` is to ask: the question, its pictures, its files and what is piped in, as one message."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TextIO
+
+from pixtral_cli import images
+from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.image_refs import place_images
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.chat.text_files import fenced_file
+from pixtral_cli.chat.toolbox.engine import RunnableTool
+from pixtral_cli.errors import ImageError, NetworkError, UsageError
+from pixtral_cli.images import folders
+from pixtral_cli.images.formats import has_picture_extension
+from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.ask import output_file
+from pixtral_cli.terminal.ask import stdin as piped
+from pixtral_cli.terminal.output.output import confirm
+from pixtral_cli.terminal.output.render import (
+    Output,
+)
+from pixtral_cli.terminal.output.structured import Layout
+from pixtral_cli.util.inputs import refuse_overwriting_inputs
+from pixtral_cli.util.sanitize import visible
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The question and how it is asked. `sources` are paths, URLs or `-`; `extract` the language of a code block."""
+
+    question: str = ""
+    sources: Sequence[str] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    read_stdin: bool = True
+    piped: str | None = None  # the text of stdin, when it has been read already
+    extract: str = ""
+    layout: Layout = ""  # of an answer under a schema
+    file: Path | None = None
+    inputs: Sequence[str] = ()  # other files that are read, which `file` must not be
+    verbose: bool = False
+    offline: bool = False
+    files: Sequence[str] = ()  # of text
+    tools: Sequence[RunnableTool] = ()  # that the model may call
+    yes_tools: bool = False  # without asking about each call
+
+
+def expand_folders(request: Request, out: Output) -> Request:
+    """The request with each folder's pictures in its place. Asks before it takes more than eight; raises UsageError, ImageError."""
+    sources: list[str] = []
+    for source in request.sources:
+        found = folders.pictures_in(source) if folders.is_folder(source) else [source]
+        if len(found) > folders.MANY:
+            where = visible(source, 60)
+            hint = f"Name those that matter: --image {visible(found[0], 60)}; pixtral batch asks about each"
+            if not confirm(f"Attach all {len(found)} pictures of {where}?", out, hint):
+                raise UsageError("Nothing was asked", hint)
+        sources += found
+    return replace(request, sources=sources)
+
+
+def build_message(request: Request, out: Output, stdin: TextIO | None) -> Message:
+    """The question with its images and what is piped in. Everything about it is checked before an engine is opened."""
+    if request.file:
+        output_file.check_writable(request.file)
+        refuse_overwriting_inputs(
+            request.file, [*request.sources, *request.files, *request.inputs, *_descriptor(stdin)]
+        )
+    if request.sources.count(STDIN) > 1:
+        raise UsageError("Only one image can come on stdin", "Name --image - once")
+    alone = request.question.strip()
+    if request.sources and has_picture_extension(alone) and not re.search(r"\s", alone):
+        raise UsageError(f"{visible(alone, 60)} is given in place of the question", "Repeat --image for each picture")
+    images = [image for source in request.sources for image in _load_images(source, request.offline, stdin)]
+    parts = place_images(request.question, images)
+    texts = [fenced_file(file) for file in request.files]
+    text = "\n\n".join(each for each in (*texts, read_piped(request, out, stdin).piped) if each)
+    if not request.question.strip() and not text:
+        raise UsageError("There is no question", 'For example: pixtral ask "What is this?" --image photo.jpg')
+    for image in images:
+        for note in image.notes:
+            out.note(f"{image.name}: {note}")
+    for name in _picture_names(request.question) if not images else ():
+        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image")
+    return Message("user", _with_piped(parts, text))
+
+
+def _descriptor(stream: TextIO | None) -> list[int]:
+    """The file descriptor of stdin, where it has one."""
+    try:
+        return [stream.fileno()] if stream is not None else []
+    except (OSError, ValueError):
+        return []
+
+
+def _picture_names(question: str) -> list[str]:
+    """The paths of pictures that the question names, which are text all the same."""
+    words = [question.strip(), *(word.strip("\"'`()[]{}<>,;:?!").removesuffix(".") for word in question.split())]
+    names = dict.fromkeys(word for word in words if 0 < len(word) < 255 and has_picture_extension(word))
+    return [word for word in names if Path(word).expanduser().is_file()][:3]
+
+
+def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
+    """The request with the text of stdin in it, which can be read only once."""
+    if request.piped is not None:
+        return request
+    reads_stdin = request.read_stdin and STDIN not in request.sources
+    return replace(request, piped=piped.read_text(stdin, out.note) if reads_stdin else "")
+
+
+def _load_images(source: str, offline: bool, stdin: TextIO | None) -> list[Image]:
+    if source == STDIN:
+        if stdin is not None and stdin.isatty():
+            raise ImageError("--image - reads stdin, and stdin is a terminal", "Pipe a picture into it, or name a file")
+        return [images.from_stdin(stdin.buffer if stdin is not None else io.BytesIO())]
+    if offline and source.lower().startswith(("http:", "https:")):
+        raise NetworkError(
+            f"{visible(source, 60)}: the network is off (--offline)", "Download the picture, or leave --offline out"
+        )
+    if _is_pipe(source):  # a shell's process substitution
+        with Path(source).open("rb") as pipe:
+            return [images.from_stdin(pipe)]
+    return images.load_all(source, typed=True)
+
+
+def _is_pipe(source: str) -> bool:
+    return source.startswith(("/dev/fd/", "/proc/self/fd/")) and Path(source).is_fifo()
+
+
+def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+    """The question, a blank line, then what was piped in; each alone where the other is missing."""
+    if not text:
+        return parts
+    *before, last = parts
+    if isinstance(last, str):
+        return (*before, f"{last}\n\n{text}" if last.strip() else text)
+    return (*parts, text)
