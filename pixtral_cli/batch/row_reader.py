@@ -107,7 +107,7 @@ class RowReader:
         messages = wire.messages(body.get("messages"), "body.messages", load=self._web_loader())
         if messages[-1].role != "user":
             raise FieldError(f"body.messages[{len(messages) - 1}].role", "must be user in the last message")
-        if self.system and not any(message.role == "system" for message in messages):
+        if self.system is not None and not any(message.role == "system" for message in messages):
             messages.insert(0, system(self.system))
         return RowRequest(messages, sampling, model)
 
@@ -129,7 +129,8 @@ class RowReader:
     def _request(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> RowRequest:
         question = Message("user", parts)
         extract = self.extract if sampling.schema is None else ""
-        return RowRequest([system(instructions), question] if instructions else [question], sampling, extract=extract)
+        before = [] if instructions is None else [system(instructions)]
+        return RowRequest([*before, question], sampling, extract=extract)
 
     def _file_loader(self) -> Callable[[str, str], list[Image]]:
         """The image loader of one plain row, which may name files and pages of documents."""

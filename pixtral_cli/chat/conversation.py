@@ -60,7 +60,7 @@ class Conversation:
     ) -> None:
         remaining = list(messages)
         while remaining and remaining[0].role == "system":
-            system = system or remaining[0].text
+            system = remaining[0].text if system is None else system
             del remaining[0]
         self._restore(snapshot or Snapshot.linear(remaining))
         self._system = system
@@ -80,12 +80,15 @@ class Conversation:
 
     @property
     def system(self) -> str | None:
-        """The system prompt; setting it holds for the answers to come."""
+        """The system prompt; setting it holds for the answers to come.
+
+        None leaves it to the model's vendor, "" has none at all.
+        """
         return self._system
 
     @system.setter
     def system(self, text: str | None) -> None:
-        self._system = text or None
+        self._system = text
         if self._store:
             self._store.set_system(self._system)
 
@@ -207,7 +210,7 @@ class Conversation:
         return [self._tree.nodes[index].message for index in self._tree.path(end)]
 
     def _system_messages(self) -> tuple[Message, ...]:
-        return (system(self._system),) if self._system else ()
+        return () if self._system is None else (system(self._system),)
 
     # History
 

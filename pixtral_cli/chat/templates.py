@@ -81,7 +81,7 @@ class Template:
         prompt = _substitute(self.prompt, given)
         if text and "input" not in _placeholder_names(self.prompt) + _placeholder_names(self.system or ""):
             prompt = f"{prompt.rstrip()}\n\n{text}"
-        return FilledTemplate(prompt.strip(), _substitute(self.system, given).strip() if self.system else None)
+        return FilledTemplate(prompt.strip(), None if self.system is None else _substitute(self.system, given).strip())
 
     def _check(self, given: Mapping[str, str]) -> None:
         missing = [name for name in self.placeholders if name not in given]

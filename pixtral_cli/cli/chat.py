@@ -82,7 +82,7 @@ def chat(
                 _session_model(load_model, before) if before and not chosen_name else load_model(model),
                 load_model,
                 models=_installed_models,
-                system=(system or (in_use.system if in_use else None)) if last else settings.system,
+                system=_system(system, in_use) if last else settings.system,
                 resume=last.session.id if last else None,
                 given=_given(sampling, schema, in_use),
                 sources=image or (),
@@ -110,6 +110,11 @@ def _resumed(conversation: ConversationFlags, sessions: "Callable[[], Sessions]"
     from pixtral_cli.cli.common.resumption import find_resumed
 
     return find_resumed(conversation, sessions(), print_note)
+
+
+def _system(given: str | None, in_use: "ChosenTemplate | None") -> str | None:
+    """The system prompt that replaces a resumed conversation's; None where it keeps its own."""
+    return in_use.system if given is None and in_use else given
 
 
 def _given(sampling: SamplingFlags, schema: str | None, in_use: "ChosenTemplate | None") -> set[str]:

@@ -189,7 +189,7 @@ def _jsonl(transcript: Transcript) -> str:
 
 
 def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
-    messages = (*((system(transcript.system),) if transcript.system else ()), *transcript.said)
+    messages = (*(() if transcript.system is None else (system(transcript.system),)), *transcript.said)
     for message, line in zip(messages, wire.to_wire(messages, _image_fields), strict=True):
         yield {**line, "interrupted": True} if message.interrupted else line
 

@@ -85,6 +85,12 @@ def test_the_system_prompt_of_the_flags_is_used_where_a_row_has_none() -> None:
     assert [one.role for one in asked({"prompt": "?"}, system="flag").messages] == ["system", "user"]
 
 
+def test_an_empty_system_prompt_reaches_the_model_as_one() -> None:
+    for row in ({"prompt": "?"}, request("a")):
+        assert [(one.role, one.text) for one in asked(row, system="").messages][:1] == [("system", "")]
+    assert asked({"prompt": "?", "system": ""}, system="flag").messages[0].text == ""
+
+
 def test_files_of_rarer_formats_are_read_and_every_page_of_them_that_is_named(tmp_path: Path) -> None:
     pages = [Image.new("RGB", (20 + n, 10), "white") for n in range(3)]
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])

@@ -79,7 +79,10 @@ TextFiles = Annotated[
     list[str] | None,
     _option(INPUT, "--file", "-f", metavar="PATH", help="A text file, sent with its name. Repeat it."),
 ]
-System = Annotated[str | None, _option(INPUT, "--system", "-s", metavar="TEXT", help="System prompt.")]
+System = Annotated[
+    str | None,
+    _option(INPUT, "--system", "-s", metavar="TEXT", help="System prompt; an empty one turns the vendor's off."),
+]
 Template = Annotated[
     str | None,
     _option(

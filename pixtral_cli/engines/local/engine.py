@@ -201,6 +201,13 @@ class LocalEngine:
             raise ModelError(f"{SYSTEM_PROMPT} of {self.name} cannot be read", verify_hint(self.name)) from error
         return text if is_thinking_prompt(text) else ""
 
+    def with_default_system_prompt(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The messages with the vendor's system prompt where they have none; an empty one takes its place too, and is left out."""
+        said = [message for message in messages if message.role != "system" or message.text]
+        if self.default_system_prompt and all(message.role != "system" for message in messages):
+            return [system(self.default_system_prompt), *said]
+        return said
+
     @cached_property
     def tokenizer(self) -> "Tokenizer":
         return with_interrupts_deferred(lambda: with_gc_paused(self._read_tokenizer))
@@ -212,8 +219,7 @@ class LocalEngine:
 
     def _encode(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> "Prompt":
         tokenizer, window = self.tokenizer, self.params.context_window
-        if self.default_system_prompt and all(message.role != "system" for message in messages):
-            messages = [system(self.default_system_prompt), *messages]
+        messages = self.with_default_system_prompt(messages)
 
         def run() -> "Prompt":
             from pixtral_cli.engines.local.tokens.encode import encode

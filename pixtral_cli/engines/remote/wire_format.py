@@ -38,7 +38,9 @@ def build_request(
         messages = with_schema_prompt(messages, sampling.schema)
     body: dict[str, Any] = {
         "model": model,
-        "messages": [_message(message, url, mistral=mistral) for message in messages if _is_sent(message)],
+        "messages": [
+            _message(message, url, mistral=mistral) for message in messages if _is_sent(message, mistral=mistral)
+        ],
         "stream": True,
         "temperature": sampling.temperature,
     }
@@ -86,9 +88,13 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _is_sent(message: Message) -> bool:
-    """Whether servers take the message: an answer without text and calls is none."""
-    return bool(message.text or message.tool_calls) or message.role in ("user", "tool")
+def _is_sent(message: Message, *, mistral: bool) -> bool:
+    """Whether servers take the message: an answer without text and calls is none.
+
+    An empty system prompt keeps a server from one of its own; La Plateforme has none.
+    """
+    empty_is_sent = message.role in ("user", "tool") or (message.role == "system" and not mistral)
+    return empty_is_sent or bool(message.text or message.tool_calls)
 
 
 def _message(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def open_conversation(sessions: Sessions, kept: ConversationChoice, out: Output)
     with session:
         session.remember({name: value for name, value in kept.settings.to_json().items() if "template" not in name})
         conversation = session.conversation()
-        if kept.system and kept.system != conversation.system:
+        if kept.system is not None and kept.system != conversation.system:
             conversation.system = kept.system
         try:
             yield conversation, session.id
@@ -80,7 +80,8 @@ def _detached_conversation(sessions: Sessions, kept: ConversationChoice) -> Conv
     if kept.resume is None:
         return Conversation(kept.system)
     saved = sessions.load((sessions.find(kept.resume) if kept.resume else sessions.newest()).id)
-    return Conversation(kept.system or saved.summary.system, snapshot=saved.snapshot)
+    chosen = saved.summary.system if kept.system is None else kept.system
+    return Conversation(chosen, snapshot=saved.snapshot)
 
 
 def answer(request: Request, asked: Message, conversation: Conversation, engine: Engine, out: Output) -> None:

@@ -101,7 +101,7 @@ def _open_conversation(
     from pixtral_cli.terminal.repl.commands.sessions import detached_conversation
 
     conversation = session.conversation() if options.log else detached_conversation(session)
-    if options.system:
+    if options.system is not None:
         conversation.system = options.system
     return session if options.log else None, conversation, dict(session.settings)
 

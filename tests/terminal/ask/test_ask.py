@@ -292,6 +292,20 @@ def test_a_new_system_prompt_holds_when_a_session_goes_on(tmp_path: Path) -> Non
     assert [messages[0].text for messages, _ in engine.seen] == ["Be brief.", "Be long."]
 
 
+def test_an_empty_system_prompt_is_one_and_stays_when_the_session_goes_on(tmp_path: Path) -> None:
+    engine, out = FakeEngine(["One."] * 3), Asked().output
+    for kept in (
+        ConversationChoice(system="Be brief."),
+        ConversationChoice(resume="", system=""),
+        ConversationChoice(""),
+    ):
+        with open_conversation(Sessions(tmp_path), kept, out) as (conversation, _):
+            answer(Request("x"), build_message(Request("x"), out, None), conversation, engine, out)
+    assert [(messages[0].role, messages[0].text) for messages, _ in engine.seen] == [
+        ("system", "Be brief."), ("system", ""), ("system", ""),
+    ]  # fmt: skip
+
+
 def test_a_conversation_that_cannot_be_saved_goes_on_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "sessions").write_text("in the way")
     asked = Asked()
@@ -408,7 +422,7 @@ def test_a_new_system_prompt_holds_in_a_conversation_that_is_not_saved(tmp_path:
     sessions = Sessions(tmp_path)
     with sessions.add([user("a"), assistant("b")], system="old") as session:
         name = session.id
-    for system, holds in (("new", "new"), (None, "old")):
+    for system, holds in (("new", "new"), ("", ""), (None, "old")):
         kept = ConversationChoice(resume="", log=False, system=system)
         with open_conversation(sessions, kept, Asked().output) as (conversation, _):
             assert conversation.system == holds

@@ -104,6 +104,16 @@ def test_the_system_prompt_is_taken_away_by_each_of_these_words(room: Room, word
     assert room.state.conversation.system is None
 
 
+@pytest.mark.parametrize("text", ['""', "''", '""""""'])
+def test_an_empty_system_prompt_turns_the_vendors_off(room: Room, text: str) -> None:
+    said = room.type(f"/system {text}", "/system", "/show", "Hello?")
+    assert [message.role for message in room.engine.seen[0][0]] == ["system", "user"]
+    assert room.engine.seen[0][0][0].text == ""
+    assert said.count("none, the vendor's is off") == 3
+    room.type("/system off", "Hello?")
+    assert room.engine.seen[1][0][0].role == "user"
+
+
 @pytest.mark.parametrize(
     "question", ["How do I convert photo.png to jpeg?", "What would logo.jpg be called in French?"]
 )

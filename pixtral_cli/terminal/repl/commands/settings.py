@@ -17,6 +17,8 @@ from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.nearest import nearest
 
 RESETS = ("default", "none", "off")  # words that undo a setting; in quotes they are a text
+EMPTY = ("", '""', "''")
+NO_SYSTEM_PROMPT = "none, the vendor's is off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,15 @@ def change_setting(state: State, argument: str) -> None:
 
 
 def system(state: State, argument: str) -> None:
-    """Several lines may be given in triple quotes."""
+    """Several lines may be given in triple quotes; an empty text has no system prompt, not even the model's vendor's."""
     text = argument.strip('"').strip() if argument.startswith('"""') else argument
-    if text:
-        state.conversation.system = None if text.lower() in RESETS else text
+    if argument:
+        state.conversation.system = None if text.lower() in RESETS else "" if text in EMPTY else text
     now = state.conversation.system
-    state.notes.say(f"System prompt: {now}" if now else "No system prompt.")
+    if now is None:
+        state.notes.say("No system prompt.")
+    else:
+        state.notes.say(f"System prompt: {now or NO_SYSTEM_PROMPT}")
 
 
 def show(state: State, argument: str) -> None:
@@ -140,7 +145,7 @@ def show(state: State, argument: str) -> None:
     rows = [
         ("model", f"{state.backend.name} ({state.backend.state})"),
         ("session", kept),
-        ("system", conversation.system or "none"),
+        ("system", "none" if conversation.system is None else conversation.system or NO_SYSTEM_PROMPT),
         ("questions", str(sum(message.role == "user" for message in conversation.turns))),
         ("images", str(len(conversation.images))),
         *([("branch", "{} of {}".format(*conversation.branch))] if conversation.branch[1] > 1 else []),

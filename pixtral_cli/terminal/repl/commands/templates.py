@@ -36,7 +36,7 @@ def _use_template(state: State, chosen: ChosenTemplate) -> Draft | None:
     """Questions go through it from now on; one that has no place for a question is put into the line."""
     draft, system, settings = chosen.draft, chosen.system, _settings(chosen)  # all that can fail, before any change
     state.settings |= settings
-    if system:
+    if system is not None:
         state.conversation.system = system
     state.template = chosen if chosen.template.takes_input else None
     _show_use(state, chosen)
@@ -48,7 +48,7 @@ def fill_placeholder(state: State, place: str, text: str) -> None:
     assert state.template
     if text:
         state.template.values[place] = text
-        if state.template.system:
+        if state.template.system is not None:
             state.conversation.system = state.template.system
     state.notes.say(f"{place}: {state.template.given[place]}")
 

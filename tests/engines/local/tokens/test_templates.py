@@ -80,6 +80,7 @@ def test_a_reasoning_models_own_system_prompt_is_used_unless_another_is_given(tm
     own = [system("Be brief."), user("Hi")]
     assert engine._encode(own).tokens == expected(folder, SystemMessage(content="Be brief."), asked)
     assert engine.measure([user("Hi")]).prompt_tokens == len(engine._encode([user("Hi")]).tokens)
+    assert engine._encode([system(""), user("Hi")]).tokens == expected(folder, asked)
 
 
 @pytest.mark.parametrize(("version", "prompt"), [("v13", "You are a helpful model."), ("v7", REASONING_PROMPT)])
