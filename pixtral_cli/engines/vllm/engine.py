@@ -4,13 +4,11 @@ Tokens are counted by the local engine's tokenizer.
 """
 
 import contextlib
-import io
 import os
 import secrets
 import sys
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,24 +19,22 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
-from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import Endpoint, Refused
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
+from pixtral_cli.engines.vllm.client_engine import VllmClientEngine, parser_arguments
 from pixtral_cli.engines.vllm.command import VllmOptions
 from pixtral_cli.engines.vllm.log import LOADING
 from pixtral_cli.engines.vllm.process import VllmProcess, start_vllm
 from pixtral_cli.errors import NetworkError, PixtralError, UsageError
-from pixtral_cli.images.image import Image
 from pixtral_cli.structured.schema import with_schema_prompt
 
 MAX_LOG_SILENCE = 900.0  # seconds without a new line in the log after which a start has failed
 EXIT_TIMEOUT = 15.0  # seconds in which a vLLM that breaks off an answer exits
 POLL_INTERVAL = 0.2
 DEVICES = ("auto", "cuda")
-MAX_PIXELS = 1 << 21  # that are sent as they are, for vLLM itself to resize
 
 
-class VllmEngine(RemoteEngine):
+class VllmEngine(VllmClientEngine):
     """An `Engine` over a `vllm serve`, which the first question starts and `close` stops. See also `LoadableEngine`."""
 
     def __init__(
@@ -54,8 +50,7 @@ class VllmEngine(RemoteEngine):
         check_device(device)
         socket = resident.socket_folder(Path(options.state)) / f"{os.getpid()}-{secrets.token_hex(4)}.vllm"
         self._endpoint = Endpoint("http://localhost/v1", secrets.token_urlsafe(32), socket, "vLLM")
-        super().__init__(ApiClient(self._endpoint, read_timeout=None), name)
-        self._counter = LocalEngine(folder, name=name)
+        super().__init__(ApiClient(self._endpoint, read_timeout=None), name, LocalEngine(folder, name=name))
         self._options, self._dtype, self._max_silence = options, dtype, max_silence
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -97,7 +92,9 @@ class VllmEngine(RemoteEngine):
             if self._stopping:  # its guard removes the socket, which is the next one's too
                 self._stopping.stop()
             self._window = self._stopping = None
-            self._process = start_vllm(self._options, self._folder(), self.model, self._dtype, self._endpoint)
+            arguments = (*parser_arguments(self._counter), *self._options.arguments)
+            options = replace(self._options, arguments=arguments)
+            self._process = start_vllm(options, self._folder(), self.model, self._dtype, self._endpoint)
             try:
                 self._window = self._wait(self._process, check)
             except PixtralError:
@@ -107,9 +104,6 @@ class VllmEngine(RemoteEngine):
                 self._process.request_stop()
                 self._process, self._stopping = None, self._process
                 raise
-
-    def _encode(self, image: Image) -> str:
-        return encode_exact(image, self._counter)
 
     def _folder(self) -> Path:
         """The folder that vLLM is to load. With Ray the checkpoint itself, the only one at the same path on every machine."""
@@ -219,27 +213,3 @@ def with_local_counts(chunk: Chunk, image_tokens: int, waited: float) -> Chunk:
         return chunk
     timings = replace(chunk.timings, load=waited, total=chunk.timings.total + waited)
     return replace(chunk, usage=replace(chunk.usage, image_tokens=image_tokens), timings=timings)
-
-
-def encode_exact(image: Image, counter: LocalEngine) -> str:
-    """A lossless data URL of the pixels that the local engine would resize; of a far larger image, of what comes of that."""
-    grid = counter.tokenizer.grid
-    needed = grid(image.size)
-    pixels = image.pixels(at_least=(needed.width, needed.height))
-    if grid(pixels.size) != needed:
-        pixels = image.pixels()
-    if pixels.width * pixels.height > max(MAX_PIXELS, needed.width * needed.height):
-        pixels = _resized(pixels, (needed.width, needed.height))
-    file = io.BytesIO()
-    pixels.save(file, "PNG", compress_level=1)
-    return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
-
-
-def _resized(pixels: Any, size: tuple[int, int]) -> Any:
-    """The image in this size by mistral_common's interpolation, rounded to whole levels."""
-    import cv2
-    import numpy as np
-    from PIL import Image as Pillow
-
-    resized = cv2.resize(np.asarray(pixels, dtype=np.float32), size, interpolation=cv2.INTER_CUBIC)
-    return Pillow.fromarray(np.clip(np.rint(resized), 0, 255).astype(np.uint8))

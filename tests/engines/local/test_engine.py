@@ -24,6 +24,7 @@ from tests.engines.local.checkpoints import SPECIALS, Sizes, build, image
 GREEDY = Sampling(temperature=0, max_tokens=12)
 ASKED = [user("What is this?", [image(96, 40, 1)])]
 PLENTY = 1 << 40
+SUCCESSOR = Sizes(dim=512, heads=1, kv_heads=1, layers=1)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,8 @@ def parrot(folder: Path, says: bytes) -> LocalEngine:
     return successor(folder, follows)
 
 
-def successor(folder: Path, follows: dict[int, int]) -> LocalEngine:
+def successor(folder: Path, follows: dict[int, int], sizes: Sizes = SUCCESSOR) -> LocalEngine:
     """A model whose every token is followed by one certain token."""
-    sizes = Sizes(dim=512, heads=1, kv_heads=1, layers=1)
     build(folder, sizes)
     state = load_file(folder / "consolidated.safetensors")
     state = {name: torch.zeros_like(tensor) if name.startswith("layers") else tensor for name, tensor in state.items()}

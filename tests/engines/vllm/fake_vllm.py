@@ -54,9 +54,21 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if not (file := Path(os.environ["FAKE_VLLM_TOLD"])).is_dir():
+            tell(file.with_suffix(".asked"), json.dumps(asked))
+        if "tools" in asked and not ("--enable-auto-tool-choice" in sys.argv and option("--tool-call-parser")):
+            why = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
+            self._json({"error": {"message": why, "code": 400}}, 400)
+        else:
+            self._stream(asked)
+
+    def _stream(self, asked: Any) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
+        if "think" in json.dumps(asked["messages"][-1]):
+            thought = {"reasoning": "Hm."} if option("--reasoning-parser") else {"content": "[THINK]Hm."}
+            self._event({"choices": [{"delta": thought}]})
         for word in answer(asked).split():
             self._event({"choices": [{"delta": {"content": f"{word} "}, "finish_reason": None}]})
             if "wait" in json.dumps(asked["messages"]):
@@ -71,10 +83,10 @@ class Handler(BaseHTTPRequestHandler):
     def _event(self, event: Any) -> None:
         self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
 
-    def _json(self, answer: Any) -> None:
+    def _json(self, answer: Any, status: int = 200) -> None:
         authorized = self.headers["Authorization"] == f"Bearer {os.environ['VLLM_API_KEY']}"
         body = json.dumps(answer if authorized else {"error": "Unauthorized"}).encode()
-        self.send_response(200 if authorized else 401)
+        self.send_response(status if authorized else 401)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

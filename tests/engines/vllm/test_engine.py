@@ -21,16 +21,19 @@ from PIL import Image
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.chat.message import Message, user
+from pixtral_cli.chat.message import Message, system, user
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
+from pixtral_cli.engines.vllm.client_engine import encode_exact, parser_arguments
 from pixtral_cli.engines.vllm.command import VllmOptions, build_environment, find_executable, parse_arguments
-from pixtral_cli.engines.vllm.engine import VllmEngine, encode_exact
+from pixtral_cli.engines.vllm.engine import VllmEngine
 from pixtral_cli.errors import ContextError, NetworkError, OutOfMemory, PixtralError, UsageError
 from pixtral_cli.images.image import load as load_image
 from pixtral_cli.models.names import demo_folder
 from tests.cli.calling import Result, pixtral
+from tests.engines.local.checkpoints import Sizes, build
 from tests.server.processes import ROOT, gone, launched, until
 from tests.terminal.emulator import Terminal
 from tests.terminal.repl.chatting import Chat
@@ -38,6 +41,8 @@ from tests.terminal.repl.chatting import Chat
 PROGRAM = Path(__file__).with_name("fake_vllm.py")
 SHAPES = ROOT / "examples" / "shapes.png"
 USUAL = Sampling()
+THINK_FLAGS = ("--reasoning-parser", "mistral")
+TOOL_FLAGS = ("--enable-auto-tool-choice", "--tool-call-parser", "mistral")
 ASK = ("ask", "How many?", "--model", "demo", "--engine", "vllm", "--no-log", "--no-stdin")
 
 
@@ -535,3 +540,62 @@ def test_pixels_travel_as_they_are_or_in_the_size_that_the_model_sees(tmp_path: 
         else:
             seen = cv2.resize(np.asarray(pixels, np.float32), received.size, interpolation=cv2.INTER_CUBIC)
             assert np.abs(np.asarray(received, np.float32) - np.clip(seen, 0, 255)).max() <= 0.5
+
+
+REASONING_PROMPT = "First think.\n[THINK]Your thoughts.[/THINK]Then answer."
+
+
+def reasoning_model(folder: Path) -> Path:
+    build(folder, Sizes(version="v13", vocab=600))
+    (folder / "SYSTEM_PROMPT.txt").write_text(REASONING_PROMPT, encoding="utf-8")
+    return folder
+
+
+def test_a_reasoning_models_thinking_comes_apart_and_its_vendors_prompt_is_sent(vllm: Called, tmp_path: Path) -> None:
+    model = reasoning_model(tmp_path / "model")
+    launch = VllmOptions(str(config.paths().state), str(tmp_path / "cache"), os.environ["PIXTRAL_VLLM"])
+    answering = VllmEngine(model, name="model", options=launch)
+    try:
+        chunks = list(answering.stream([user("Do you think?")], USUAL))
+        assert "".join(chunk.reasoning for chunk in chunks) == "Hm."
+        assert "".join(chunk.text for chunk in chunks).startswith("model sees")
+        assert "--reasoning-parser mistral" in " ".join(vllm()["argv"])
+        assert sent(tmp_path)[0] == {
+            "role": "system",
+            "content": [
+                {"type": "text", "text": "First think.\n"},
+                {"type": "thinking", "thinking": "Your thoughts.", "closed": True},
+                {"type": "text", "text": "Then answer."},
+            ],
+        }
+        words(answering, system("Be brief."), user("Hello?"))
+        assert sent(tmp_path)[0] == {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
+        words(answering, system(""), user("Hello?"))
+        assert [message["role"] for message in sent(tmp_path)] == ["user"]
+    finally:
+        answering.close()
+
+
+def sent(folder: Path) -> list[dict[str, Any]]:
+    """The messages that the fake vLLM was asked last."""
+    return list(json.loads((folder / "told.asked").read_text(encoding="utf-8"))["messages"])
+
+
+def test_tools_work_without_further_flags(vllm: Called, tmp_path: Path) -> None:
+    answering = engine(tmp_path)
+    try:
+        offered = Sampling(tools=(Tool("clock", "The time.", {"type": "object", "properties": {}}),))
+        assert words(answering, sampling=offered).startswith("demo sees")
+    finally:
+        answering.close()
+
+
+def test_a_models_parsers_follow_its_chat_template_and_the_users_flags_come_last(tmp_path: Path) -> None:
+    assert parser_arguments(LocalEngine(build(tmp_path / "v3", Sizes(version="v3", vocab=600)))) == TOOL_FLAGS
+    assert parser_arguments(LocalEngine(reasoning_model(tmp_path / "v13"))) == (*THINK_FLAGS, *TOOL_FLAGS)
+
+
+def test_the_users_own_parser_wins(vllm: Called) -> None:
+    assert pixtral(*ASK, "--vllm-args", "--tool-call-parser openai").status == 0
+    argv = vllm()["argv"]
+    assert [argv[at + 1] for at, word in enumerate(argv) if word == "--tool-call-parser"] == ["mistral", "openai"]

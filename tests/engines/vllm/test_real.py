@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Engine, Sampling, engine_versions
-from pixtral_cli.chat.message import Message, assistant, user
+from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.cli.common.engine_setup import choose_engine
 from pixtral_cli.config import Config
 from pixtral_cli.engines import resident
@@ -23,11 +24,14 @@ from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import parse_endpoint
 from pixtral_cli.engines.resident_engine import ResidentEngine
+from pixtral_cli.engines.vllm.command import VllmOptions
+from pixtral_cli.engines.vllm.engine import VllmEngine
 from pixtral_cli.evals import task_registry
 from pixtral_cli.images.image import load
 from pixtral_cli.models.names import demo_folder
 from tests.cli.calling import pixtral
-from tests.engines.local.checkpoints import Sizes, build
+from tests.engines.local.checkpoints import SPECIALS, Sizes, build
+from tests.engines.local.test_engine import successor
 from tests.evals.answering import Answering
 from tests.evals.running import JUDGED, alike, rating, run
 from tests.server.processes import ROOT, launched
@@ -185,3 +189,30 @@ def test_what_vllm_itself_refuses_is_one_line(_same_home: None) -> None:
     assert done.status == 2
     assert done.stderr.count("\n") == 1
     assert "vLLM does not know --no-such-flag 3. See: vllm serve --help=all. Its log: " in done.stderr
+
+
+def test_a_reasoning_model_thinks_there_as_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its vendor's prompt makes the same tokens, and what it thinks comes apart from what it says."""
+    folder = tmp_path / "model"
+    think, byte = SPECIALS, SPECIALS + 2  # the tokens around thinking, the first of the bytes
+    script = [4, think, *(byte + one for one in b"so"), think + 1, *(byte + one for one in b"ye"), 2]
+    sizes = Sizes(dim=512, heads=4, kv_heads=2, head_dim=32, layers=1, version="v13")
+    successor(folder, dict(pairwise(script)), sizes)
+    (folder / "SYSTEM_PROMPT.txt").write_text("Draft.\n[THINK]Thoughts.[/THINK]Answer.", encoding="utf-8")
+    launch = VllmOptions(str(tmp_path), str(tmp_path), str(PROGRAM), arguments=tuple(ARGUMENTS.split()))
+    there = VllmEngine(folder, name="model", options=launch, dtype="fp32")
+    here = LocalEngine(folder, name="model", dtype="float32")
+    try:
+        for asked in (
+            [user("Why?")],
+            [system(""), user("Why?")],
+            [user("Why?"), assistant("A.", reasoning="B."), user("C?")],
+        ):
+            said = [list(engine.stream(asked, GREEDY)) for engine in (there, here)]
+            for chunks in said:
+                assert "".join(chunk.reasoning for chunk in chunks) == "so"
+                assert "".join(chunk.text for chunk in chunks) == "ye"
+            tokens = [chunks[-1].usage.prompt_tokens for chunks in said if chunks[-1].usage]
+            assert tokens == [here.measure(asked).prompt_tokens] * 2
+    finally:
+        there.close()

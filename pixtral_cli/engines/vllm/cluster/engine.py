@@ -15,6 +15,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.engine import AnswerStream
+from pixtral_cli.engines.vllm.client_engine import parser_arguments
 from pixtral_cli.engines.vllm.cluster.arrangement import ModelShape, Parallelism, arrange, check_request
 from pixtral_cli.engines.vllm.cluster.coordinator import Coordinator
 from pixtral_cli.engines.vllm.cluster.machine import describe
@@ -136,7 +137,8 @@ class ClusterEngine:
         node = self._node = Node(
             self._counter.folder, self.model, self._counter.params.context_window, options, membership.first, sockets
         )
-        launch = Launch(self.model, self._dtype, options.arguments, self._port)
+        arguments = (*parser_arguments(self._counter), *options.arguments)
+        launch = Launch(self.model, self._dtype, arguments, self._port)
         replicas = self._replicas = Replicas(arrangement, membership, node, launch, self._note)
         self._router = Router(replicas, self.model, self._counter)
         replicas.start()

@@ -7,12 +7,10 @@ from collections.abc import Generator, Sequence
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.local.engine import LocalEngine
-from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
-from pixtral_cli.engines.remote.engine import RemoteEngine
+from pixtral_cli.engines.remote.client import CancellableRequest
+from pixtral_cli.engines.vllm.client_engine import VllmClientEngine
 from pixtral_cli.engines.vllm.cluster.replicas import Replicas
-from pixtral_cli.engines.vllm.engine import encode_exact
 from pixtral_cli.errors import AnswerLost, NetworkError
-from pixtral_cli.images.image import Image
 
 MAX_WAIT = 900.0  # seconds that a question waits for a replica
 EXIT_TIMEOUT = 15.0  # seconds in which it is known that a replica that breaks off an answer is lost
@@ -87,15 +85,8 @@ class _NotBegun(Exception):
         self.error = error
 
 
-class _ReplicaEngine(RemoteEngine):
+class _ReplicaEngine(VllmClientEngine):
     """One answer by one replica."""
-
-    def __init__(self, client: ApiClient, model: str, counter: LocalEngine) -> None:
-        super().__init__(client, model)
-        self._counter = counter
-
-    def _encode(self, image: Image) -> str:
-        return encode_exact(image, self._counter)
 
     def answer(
         self, messages: Sequence[Message], sampling: Sampling, request: CancellableRequest
