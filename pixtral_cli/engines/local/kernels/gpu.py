@@ -1,20 +1,22 @@
-"""Products with quantized weights on an NVIDIA GPU, by the Triton kernels where they run.
+"""Products with quantized weights and decode attention on an NVIDIA GPU, by the Triton kernels where they run.
 
 Triton comes with torch on Linux and needs a C compiler the first time it compiles. Where it is missing or fails, torch
-multiplies with the dequantized matrix.
+multiplies with the dequantized matrix, and attends sequence by sequence.
 """
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pixtral_cli.engines.local.kernels.formats import INT8, MAX_ROWS
+from pixtral_cli.engines.local.kernels.formats import ALIGNMENT, INT8, MAX_HEADS_PER_GROUP, MAX_ROWS
 
 MIN_CAPABILITY = (8, 0)  # tensor cores for bfloat16
 DTYPES_16_BIT = (torch.bfloat16, torch.float16)
+HEAD_DIMS = (32, 64, 128)  # of more, a block of keys and values is too large for the smallest GPUs' shared memory
 
 
 def supports_gemv(states: Tensor) -> bool:
@@ -29,14 +31,32 @@ def supports_gemv(states: Tensor) -> bool:
 
 @cache
 def runs_on(index: int) -> bool:
-    """Whether the kernels compile and run on this GPU: tried once with a small product. Raises torch.OutOfMemoryError."""
+    """Whether the products' kernels compile and run on this GPU: tried once. Raises torch.OutOfMemoryError."""
+    return _passes(index, _try_product)
+
+
+def supports_decode_attention(device: torch.device, dtype: torch.dtype, heads: int, groups: int, head_dim: int) -> bool:
+    """Whether `attend` takes queries of this kind."""
+    return (
+        device.type == "cuda"
+        and dtype in DTYPES_16_BIT
+        and head_dim in HEAD_DIMS
+        and heads // groups <= MAX_HEADS_PER_GROUP
+        and attends_on(device.index, dtype, heads, groups, head_dim)
+    )
+
+
+@cache
+def attends_on(index: int, dtype: torch.dtype, heads: int, groups: int, head_dim: int) -> bool:
+    """Whether the attention's kernels compile and run on this GPU: tried once. Raises torch.OutOfMemoryError."""
+    return _passes(index, lambda device: _try_attention(device, dtype, heads, groups, head_dim))
+
+
+def _passes(index: int, trial: Callable[[torch.device], bool]) -> bool:
     if torch.cuda.get_device_capability(index) < MIN_CAPABILITY:
         return False
-    device = torch.device("cuda", index)
-    states = torch.ones(1, 64, device=device, dtype=torch.bfloat16)
-    weight, scale = torch.ones(64, 64, device=device, dtype=torch.int8), torch.ones(64, device=device)
     try:
-        return bool((multiply(states, weight, scale, INT8) == 64).all())
+        return trial(torch.device("cuda", index))
     except torch.OutOfMemoryError:
         raise  # says nothing about the kernels, and would be remembered
     except Exception as error:  # a missing package, compiler or driver: Triton raises many kinds
@@ -44,18 +64,45 @@ def runs_on(index: int) -> bool:
         return False
 
 
+def _try_product(device: torch.device) -> bool:
+    states = torch.ones(1, 64, device=device, dtype=torch.bfloat16)
+    weight, scale = torch.ones(64, 64, device=device, dtype=torch.int8), torch.ones(64, device=device)
+    return bool((multiply(states, weight, scale, INT8) == 64).all())
+
+
+def _try_attention(device: torch.device, dtype: torch.dtype, heads: int, groups: int, head_dim: int) -> bool:
+    """The last of 640 positions has a value of 640, the others none, and all weigh the same: the mean is 1."""
+    length = 640
+    store = torch.zeros(2, groups, length, head_dim, device=device, dtype=dtype)
+    query, key = (torch.zeros(1, count, head_dim, device=device, dtype=dtype) for count in (heads, groups))
+    table = torch.tensor([[store.data_ptr() // ALIGNMENT], [length], [length]], device=device)
+    return bool(((attend(query, key, key + length, *table, length) - 1).abs() < 0.02).all())
+
+
 def multiply(states: Tensor, weight: Tensor, scale: Tensor | None, format: int) -> Tensor:
     """The product of states (T, width) with a stored matrix: (T, rows) in the states' dtype, where `supports_gemv`."""
     with torch.cuda.device(states.device):
-        product: Tensor = _kernels().multiply(states, weight, scale, format, _processors(states.device.index))
+        product: Tensor = _products().multiply(states, weight, scale, format, _processors(states.device.index))
     return product
 
 
 def dequantize(weight: Tensor, scale: Tensor, width: int, format: int, dtype: torch.dtype) -> Tensor:
     """The matrix (rows, width) in `dtype`, in one pass over the stored bytes, where `runs_on` the weight's GPU."""
     with torch.cuda.device(weight.device):
-        matrix: Tensor = _kernels().dequantize(weight, scale, width, format, dtype)
+        matrix: Tensor = _products().dequantize(weight, scale, width, format, dtype)
     return matrix
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, places: Tensor, capacities: Tensor, lengths: Tensor, longest: int
+) -> Tensor:
+    """Append a position to each of several KV caches and attend to it and all before, where `supports_decode_attention`.
+
+    See `triton_attention.attend`; a place is an address divided by `ALIGNMENT`.
+    """
+    with torch.cuda.device(query.device):
+        out: Tensor = _attention().attend(query, key, value, places, capacities, lengths, longest)
+    return out
 
 
 @cache
@@ -64,7 +111,14 @@ def _processors(index: int) -> int:
 
 
 @cache
-def _kernels() -> Any:
+def _products() -> Any:
     from pixtral_cli.engines.local.kernels import triton_gemv
 
     return triton_gemv
+
+
+@cache
+def _attention() -> Any:
+    from pixtral_cli.engines.local.kernels import triton_attention
+
+    return triton_attention

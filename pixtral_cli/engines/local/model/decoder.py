@@ -1,16 +1,19 @@
 """The language model: embeddings through the decoder layers to logits, for several sequences in one step."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params
+from pixtral_cli.engines.local.kernels import gpu
 from pixtral_cli.engines.local.kernels.cpu import linear
 from pixtral_cli.engines.local.kernels.formats import MAX_ROWS
 from pixtral_cli.engines.local.model.attention import attend, causal_mask
 from pixtral_cli.engines.local.model.block import norm, residual_dtype, run_block
+from pixtral_cli.engines.local.model.decode_attention import DecodeAttention
 from pixtral_cli.engines.local.model.fused_step import FusedStep, supports_fused_step
 from pixtral_cli.engines.local.model.kv_cache import KVCache
 from pixtral_cli.engines.local.model.loaded import Weights
@@ -51,6 +54,7 @@ class Decoder:
         self._model = weights.model
         self._device = weights.device
         self._kernel_key = weights.device, weights.dtype, params.head_dim
+        self._attention_kind = weights.device, weights.dtype, params.n_heads, params.n_kv_heads, params.head_dim
         self._rope = RopeTable(params, weights.device)
         self._threads = thread_count(weights.size)
         self._fused = FusedStep(weights, params, self._threads) if supports_fused_step(weights, params) else None
@@ -91,22 +95,33 @@ class Decoder:
             return self._fused(
                 states, [(span.cache, span.length) for span in spans], rotations, _joined(scales, lengths)
             )
+        attend_layer = self._attention(spans, lengths, scales)
+        for index, block in enumerate(self._model.layers.values()):
+            check()
+            states = run_block(block, states, rotations, partial(attend_layer, index))
+        return states
+
+    def _attention(
+        self, spans: Sequence[Span], lengths: Sequence[int], scales: Sequence[Tensor | None]
+    ) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
+        """How a layer, by its number, attends from rotated queries (T, H, D) to keys and values (T, G, D) and the caches."""
+        if all(length == 1 for length in lengths) and gpu.supports_decode_attention(*self._attention_kind):
+            step = DecodeAttention([span.cache for span in spans], self._device)
+            factors = _joined(scales, lengths)
+            return lambda layer, query, key, value: step.attend(layer, _scaled(query, factors), key, value)
         masks = [
             None if span.separate else causal_mask(span.length, span.cache.length, *self._kernel_key) for span in spans
         ]
-        for index, block in enumerate(self._model.layers.values()):
 
-            def attend_spans(query: Tensor, key: Tensor, value: Tensor, layer: int = index) -> Tensor:
-                parts = zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
-                out = [
-                    span.attend(layer, _scaled(q, scale), k, v, mask)
-                    for span, mask, scale, (q, k, v) in zip(spans, masks, scales, parts, strict=True)
-                ]
-                return torch.cat(out) if len(out) > 1 else out[0]
+        def attend_spans(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            parts = zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
+            out = [
+                span.attend(layer, _scaled(q, scale), k, v, mask)
+                for span, mask, scale, (q, k, v) in zip(spans, masks, scales, parts, strict=True)
+            ]
+            return torch.cat(out) if len(out) > 1 else out[0]
 
-            check()
-            states = run_block(block, states, rotations, attend_spans)
-        return states
+        return attend_spans
 
     @torch.inference_mode()
     def logits(self, states: Tensor) -> Tensor:
@@ -116,10 +131,11 @@ class Decoder:
 
 def _joined(scales: Sequence[Tensor | None], lengths: Sequence[int]) -> Tensor | None:
     """The factors of all spans' queries; None where all are 1."""
-    if all(scale is None for scale in scales):
+    device = next((scale.device for scale in scales if scale is not None), None)
+    if device is None:
         return None
     parts = zip(scales, lengths, strict=True)
-    return torch.cat([torch.ones(length) if scale is None else scale for scale, length in parts])
+    return torch.cat([torch.ones(length, device=device) if scale is None else scale for scale, length in parts])
 
 
 def _scaled(query: Tensor, scale: Tensor | None) -> Tensor:

@@ -29,12 +29,15 @@ def run(script: str, tmp_path: Path, **environment: str) -> str:
 
 @pytest.mark.slow
 def test_the_kernels_compute_what_torch_does(tmp_path: Path) -> None:
-    assert run("triton_interpreter", tmp_path).strip() == "64 products, 73 dequantized matrices"
+    assert run("triton_interpreter", tmp_path).splitlines() == [
+        "64 products, 73 dequantized matrices",
+        "42 sequences attended, 16 positions decoded",
+    ]
 
 
 @pytest.mark.slow
 def test_the_kernels_compile_for_gpus_from_ampere_to_blackwell(tmp_path: Path) -> None:
-    assert run("triton_compile", tmp_path).strip() == "55 kernels compiled"
+    assert run("triton_compile", tmp_path).strip() == "100 kernels compiled"
 
 
 def test_without_triton_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,3 +75,24 @@ def test_a_few_positions_go_to_the_kernel_as_they_are_stored(bits: int, monkeypa
     ]
     assert layer(torch.randn(33, 100).half()).shape == (33, 40)
     assert len(seen) == 1
+
+
+def test_attention_that_computes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = (0, torch.bfloat16, 4, 2, 32)
+    zeros, tensor = torch.zeros, torch.tensor
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
+    monkeypatch.setattr(torch, "zeros", lambda *size, device=None, **kinds: zeros(*size, **kinds))
+    monkeypatch.setattr(torch, "tensor", lambda values, device=None: tensor(values))
+    for answer, runs in ((1.0, True), (1.5, False), (float("nan"), False)):
+        monkeypatch.setattr(gpu, "attend", lambda query, *_, answer=answer: torch.full_like(query, answer))
+        gpu.attends_on.cache_clear()
+        assert gpu.attends_on(*kind) == runs
+    gpu.attends_on.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "heads", "head_dim"),
+    [("cpu", torch.bfloat16, 32, 128), ("cuda:0", torch.float32, 32, 128), ("cuda:0", torch.float16, 256, 128), ("cuda:0", torch.float16, 32, 160)],
+)  # fmt: skip
+def test_attention_of_another_kind_is_torchs(device: str, dtype: torch.dtype, heads: int, head_dim: int) -> None:
+    assert not gpu.supports_decode_attention(torch.device(device), dtype, heads, 8, head_dim)

@@ -6,19 +6,26 @@ with the values, as a GPU does.
 
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-os.environ["TRITON_INTERPRET"] = "1"
+os.environ |= {"TRITON_INTERPRET": "1", "PIXTRAL_KERNEL": "none"}
 
 import numpy as np
 import torch
 import triton.language as tl
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from triton.runtime import interpreter
 
-from pixtral_cli.engines.local.kernels import triton_gemv
-from pixtral_cli.engines.local.kernels.formats import FP8, INT4, INT8, PLAIN
+from pixtral_cli.engines.local.engine import LocalEngine
+from pixtral_cli.engines.local.kernels import gpu, triton_attention, triton_gemv
+from pixtral_cli.engines.local.kernels.formats import ALIGNMENT, FP8, INT4, INT8, PLAIN
+from pixtral_cli.engines.local.model.decoder import Decoder
 from pixtral_cli.engines.local.weights.fp8_linear import dequantize_fp8
 from pixtral_cli.engines.local.weights.quantized_linear import pack, unpack
+from tests.engines.local.checkpoints import Sizes, build
+from tests.engines.local.model.test_fused_step import after, written
 
 SHAPES = [
     (96, 256, 1),
@@ -121,8 +128,67 @@ def check_dequantizing() -> int:
     return count + 1
 
 
+def check_attention() -> int:
+    """Sequences of all lengths in one call, beside each other and alone; what lies after a cache's positions is not read."""
+    count = 0
+    few, many = [1, 64, 65, 513, 1200], [1, 63, 64, 512, 513, 9000]
+    for dtype, tolerance in ((torch.float16, 1e-3), (torch.bfloat16, 5e-3)):
+        for groups, heads, size, lengths in ((1, 1, 32, many), (2, 8, 64, few), (4, 16, 128, few), (3, 48, 32, few)):
+            stores = [torch.full((2, groups, length + 7, size), float("nan"), dtype=dtype) for length in lengths]
+            for store, length in zip(stores, lengths, strict=True):
+                store[:, :, : length - 1] = torch.randn(2, groups, length - 1, size)
+            query = torch.randn(len(lengths), heads, size).to(dtype)
+            key, value = torch.randn(2, len(lengths), groups, size).to(dtype)
+            table = torch.tensor(
+                [[store.data_ptr() // ALIGNMENT, store.shape[2], n] for store, n in zip(stores, lengths, strict=True)]
+            )
+            found = triton_attention.attend(query, key, value, *table.T.contiguous(), max(lengths))
+            for at, (store, length) in enumerate(zip(stores, lengths, strict=True)):
+                assert torch.equal(store[:, :, length - 1], torch.stack([key[at], value[at]])), "not appended"
+                assert store[:, :, length:].isnan().all(), "written beyond"
+                keys, values = store[:, :, :length].double()
+                grouped = query[at].double().view(1, groups, heads // groups, size)
+                expected = scaled_dot_product_attention(grouped, keys[None], values[None]).view(heads, size)
+                error = float((found[at].double() - expected).norm() / expected.norm())
+                assert error < tolerance, (dtype, groups, heads, size, length, error)
+                one = slice(at, at + 1)
+                alone = triton_attention.attend(query[one], key[one], value[one], *table[one].T.contiguous(), length)
+                assert torch.equal(alone, found[one]), (dtype, groups, heads, size, length, "not as alone")
+                count += 1
+    return count
+
+
+def check_decoder() -> int:
+    """Decode steps of several sequences through the whole decoder: the states, keys and values of a step one by one."""
+    count = 0
+    scaling = {"llama_4_scaling": {"original_max_position_embeddings": 64, "beta": 0.5}}
+    for sizes in (Sizes(head_dim=32), Sizes(heads=6, kv_heads=3, head_dim=64, layers=3, extra=scaling)):
+        with TemporaryDirectory() as folder:
+            runner = LocalEngine(build(Path(folder), sizes), device="cpu", dtype="fp32").load()
+        decoder = Decoder(runner.weights, runner._params)
+        states: list[Tensor] = []
+        kept: list[list[Tensor]] = []
+        for kernel in (False, True):
+            gpu.supports_decode_attention = lambda *_, kernel=kernel: kernel
+            caches = [written(runner, decoder, length) for length in (3, 300, 64, 700)]
+            found = [
+                after(decoder, caches, [1] * 4),
+                after(decoder, caches[1:], [1] * 3),
+                after(decoder, caches[:1], [1]),
+            ]
+            states.append(torch.cat(found))
+            kept.append([layer[:, :, : cache.length] for cache in caches for layer in cache._layers])
+        torch.testing.assert_close(states[1], states[0], rtol=1e-4, atol=1e-4)
+        for ours, theirs in zip(*kept, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+        count += len(states[0])
+    return count
+
+
 if __name__ == "__main__":
     torch.manual_seed(0)
     mend_bfloat16()
+    gpu.attend = triton_attention.attend  # type: ignore[assignment]
     print(f"{check_products()} products, {check_dequantizing()} dequantized matrices")
+    print(f"{check_attention()} sequences attended, {check_decoder()} positions decoded")
     sys.exit(0)
