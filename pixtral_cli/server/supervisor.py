@@ -11,7 +11,7 @@ from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
 
-CHECK_INTERVAL = 5.0  # seconds between two looks at whether it answers
+CHECK_INTERVAL = 1.0  # seconds between two looks at whether it answers
 MIN_RESTART_DELAY = 0.5
 MAX_RESTART_DELAY = 30.0
 

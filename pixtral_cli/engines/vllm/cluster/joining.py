@@ -19,7 +19,8 @@ from pixtral_cli.engines.vllm.engine import is_exit_signal
 from pixtral_cli.errors import NetworkError, PixtralError, UsageError
 from pixtral_cli.util.sanitize import visible
 
-BEAT_INTERVAL = 1.0
+BEAT_INTERVAL = 0.5
+RETRY_INTERVAL = 0.25  # between two tries to reach a first machine that is not there yet
 REQUEST_TIMEOUT = 5.0
 JOIN_TIMEOUT = 30.0  # seconds in which a join is answered: the first machine tries to connect back
 MAX_SILENCE = 60.0  # seconds without the first machine after which this one stops its vLLMs
@@ -111,7 +112,7 @@ def wait_for_first(first: FirstMachine, seconds: float, note: Callable[[str], No
             if not told:
                 note(f"{error.message}; trying for {seconds:.0f} s")
                 told = True
-        time.sleep(1)
+        time.sleep(RETRY_INTERVAL)
 
 
 class JoinedMachine:

@@ -21,7 +21,7 @@ from pixtral_cli.errors import NetworkError, PixtralError
 from pixtral_cli.util.lru import LruCache
 from pixtral_cli.util.sanitize import visible
 
-TICK = 0.5  # seconds between two looks at all
+TICK = 0.2  # seconds between two looks at all
 CHECK_TIMEOUT = 5.0  # seconds in which a replica that serves lists its model
 MIN_RESTART_DELAY, MAX_RESTART_DELAY = 1.0, 30.0
 AFFINITY_SLACK = 2  # answers more than the least busy replica has that a conversation's own may have

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,20 @@ class Machine:
         shutil.rmtree(run, ignore_errors=True)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Running:
+    """A process, and what it has said since `forget`."""
+
     process: "subprocess.Popen[bytes]"
     log: Path
+    forgotten: int = 0
 
     @property
     def said(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        return self.log.read_bytes()[self.forgotten :].decode(errors="replace")
+
+    def forget(self) -> None:
+        self.forgotten = self.log.stat().st_size
 
     def says(self, words: str, seconds: float = 120) -> None:
         with suppress(AssertionError):
@@ -89,28 +95,38 @@ class Running:
 
 
 @pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Machine]]:
+def machines(tmp_path: Path) -> Iterator[list[Machine]]:
     """Three machines with a vLLM that looks like one. Afterwards nothing of them runs."""
-    script = tmp_path / "vllm"
+    with three_machines(tmp_path) as found:
+        yield found
+
+
+@contextmanager
+def three_machines(folder: Path) -> Iterator[list[Machine]]:
+    """Machines whose vLLM tells in `folder` how it was called, and waits there where it is told to."""
+    script = folder / "vllm"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{PROGRAM}" "$@"\n', encoding="utf-8")
     script.chmod(0o755)
-    (tmp_path / "told").mkdir()
-    for name, value in {
-        "PIXTRAL_VLLM": str(script), "FAKE_VLLM_TOLD": str(tmp_path / "told"), "FAKE_VLLM": "",
-        "PIXTRAL_JOIN_TOKEN": TOKEN, "FAKE_VLLM_GATE": str(tmp_path / "gate"),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    found = [Machine(tmp_path / name) for name in ("one", "two", "three")]
+    (folder / "told").mkdir()
+    env = {
+        "PIXTRAL_VLLM": str(script), "FAKE_VLLM_TOLD": str(folder / "told"), "FAKE_VLLM": "",
+        "PIXTRAL_JOIN_TOKEN": TOKEN, "FAKE_VLLM_GATE": str(folder / "gate"),
+    }  # fmt: skip
+    found = [Machine(folder / name, dict(env)) for name in ("one", "two", "three")]
     yield found
-    (tmp_path / "gate").unlink(missing_ok=True)
+    (folder / "gate").unlink(missing_ok=True)
     for machine in found:
         machine.end()
-    pids = [one[key] for one in started(tmp_path) for key in ("pid", "worker")]
+    pids = [one[key] for one in started(folder) for key in ("pid", "worker")]
     until(lambda: all(map(gone, pids)))
 
 
 @pytest.fixture
 def port() -> int:
+    return free_port()
+
+
+def free_port() -> int:
     """A free port, like those that are counted from it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return min(int(taken.getsockname()[1]), 65_000)

@@ -11,7 +11,17 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.engines.vllm.cluster.test_cluster import Machine, Running, cluster, machines, option, port, started
+from tests.engines.vllm.cluster.test_cluster import (
+    Machine,
+    Running,
+    cluster,
+    free_port,
+    machines,
+    option,
+    port,
+    started,
+    three_machines,
+)
 from tests.server.processes import gone, until
 
 __all__ = ["machines", "port"]
@@ -47,11 +57,20 @@ class Served:
         until(lambda: self.health() == (200, {"replicas": 2, "up": 2}))
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One front for the tests after which both replicas answer again."""
+    folder = tmp_path_factory.mktemp("shared")
+    with three_machines(folder) as machines:
+        yield Served(machines, folder, free_port())
+
+
 @pytest.fixture
-def served(machines: list[Machine], tmp_path: Path, port: int) -> Iterator[Served]:
-    found = Served(machines, tmp_path, port)
-    found.both_up()
-    yield found
+def served(shared: Served) -> Iterator[Served]:
+    shared.both_up()
+    shared.serving.forget()
+    yield shared
+    (shared.folder / "gate").unlink(missing_ok=True)
 
 
 def test_a_vllm_that_dies_is_told_and_survived_and_started_anew(served: Served) -> None:
@@ -63,8 +82,8 @@ def test_a_vllm_that_dies_is_told_and_survived_and_started_anew(served: Served) 
     served.both_up()
 
 
-def test_an_answer_that_is_lost_in_the_middle_says_so(served: Served, tmp_path: Path) -> None:
-    (tmp_path / "gate").touch()
+def test_an_answer_that_is_lost_in_the_middle_says_so(served: Served) -> None:
+    (served.folder / "gate").touch()
     url = f"{served.url}/v1/chat/completions"
     lines: list[list[str]] = [[], []]
 
@@ -79,7 +98,7 @@ def test_an_answer_that_is_lost_in_the_middle_says_so(served: Served, tmp_path: 
     until(lambda: running(served) == [1, 1])
     os.kill(served.there()["pid"], signal.SIGKILL)
     until(lambda: any(lines))
-    (tmp_path / "gate").unlink()
+    (served.folder / "gate").unlink()
     for thread in threads:
         thread.join(120)
     (broken,) = [told for told in lines if "data: [DONE]" not in told]
@@ -94,21 +113,22 @@ def running(served: Served) -> list[int]:
     return [int(line.split()[-1]) for line in text.splitlines() if line.startswith("pixtral_replica_requests_running{")]
 
 
-def test_a_machine_that_is_killed_is_lost_and_its_next_join_is_welcome(served: Served, port: int) -> None:
+def test_a_machine_that_is_killed_is_lost_and_its_next_join_is_welcome(served: Served) -> None:
     pid = served.there()["pid"]
     served.joined.process.kill()
     served.serving.says("is lost: its pixtral join has ended; replica 1 is down, replica 0 goes on", FAULT_SECONDS)
     until(lambda: gone(pid))  # its vLLM does not outlive it
     assert served.ask().status_code == 200
     assert served.health()[0] == 200
-    again = served.second.join(port, 1)
-    again.says("Joined")
+    served.joined = served.second.join(served.port, 1)
+    served.joined.says("Joined")
     served.serving.says("Rank 1 has joined again")
     served.serving.says("Replica 1 (rank 1) answers again")
     served.both_up()
 
 
 def test_a_machine_that_stands_still_is_lost_and_comes_back(served: Served) -> None:
+    before = len(started(served.folder))
     served.joined.process.send_signal(signal.SIGSTOP)
     served.serving.says("is lost: not a word for 10 s", FAULT_SECONDS)
     until(lambda: served.health() == (200, {"replicas": 2, "up": 1}), FAULT_SECONDS)
@@ -116,10 +136,13 @@ def test_a_machine_that_stands_still_is_lost_and_comes_back(served: Served) -> N
     served.joined.process.send_signal(signal.SIGCONT)
     served.serving.says("is back")
     served.both_up()
-    assert len(started(served.folder)) == 2  # what ran there went on
+    assert len(started(served.folder)) == before  # what ran there went on
 
 
-def test_a_front_that_is_killed_leaves_nothing_on_the_others(served: Served) -> None:
+def test_a_front_that_is_killed_leaves_nothing_on_the_others(
+    machines: list[Machine], tmp_path: Path, port: int
+) -> None:
+    served = Served(machines, tmp_path, port)
     served.serving.process.kill()
     assert "The first machine has ended, and this one with it" in served.joined.ends(0)
     until(lambda: all(gone(one["pid"]) for one in started(served.folder)))
@@ -140,7 +163,8 @@ def test_a_first_machine_that_ends_without_a_word_leaves_nothing_on_the_others(
 
 def test_a_batch_survives_the_loss_of_a_replica_with_every_row_once(served: Served, tmp_path: Path) -> None:
     rows, answers = tmp_path / "rows.jsonl", tmp_path / "answers.jsonl"
-    (tmp_path / "gate").touch()
+    gate = served.folder / "gate"
+    gate.touch()
     rows.write_text("".join(f'{{"prompt": "wait {number}"}}\n' for number in range(40)), encoding="utf-8")
     batch = served.first.start(
         "batch", str(rows), "-o", str(answers), "--base-url", f"{served.url}/v1", "--concurrency", "8"
@@ -148,7 +172,7 @@ def test_a_batch_survives_the_loss_of_a_replica_with_every_row_once(served: Serv
     until(lambda: sum(running(served)) >= 8)
     os.kill(served.there()["pid"], signal.SIGKILL)
     served.serving.says("Replica 1 has ended", FAULT_SECONDS)
-    (tmp_path / "gate").unlink()
+    gate.unlink()
     batch.ends(0)
     lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert [line["row"] for line in lines] == list(range(1, 41))
