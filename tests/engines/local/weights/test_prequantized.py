@@ -18,6 +18,7 @@ from pixtral_cli.engines.local.weights.quantized_linear import QuantizedLinear
 from pixtral_cli.errors import ModelError, OutOfMemory, UsageError
 from tests.engines.local.checkpoints import Sizes, build, image
 from tests.engines.local.family import DECODER_LINEAR, in_transformers_format, to_fp8
+from tests.engines.local.weights.test_quantize import divergence
 
 WHOLE = "consolidated.safetensors"
 KEY = "layers.0.attention.wq.weight"
@@ -91,6 +92,19 @@ def test_fp8_weights_are_packed_on_request(tmp_path: Path, scheme: str, most: fl
         found = logits(engine)
         assert isinstance(engine.load().weights.model.layers["0"].attention.wq, QuantizedLinear)
         assert (found - exact).norm() / exact.norm() < most
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize(("scheme", "most"), [("none", 1e-6), ("8bit", 2e-3), ("4bit", 0.3)])
+def test_packed_fp8_means_nearly_what_the_dequantized_weights_do(
+    tmp_path: Path, scheme: str, most: float, dtype: str
+) -> None:
+    """The mean KL divergence of the next token's distribution, in nats, from the same numbers in float32."""
+    folder, other = build(tmp_path / "fp8", WIDE), build(tmp_path / "plain", WIDE)
+    save_file(to_fp8(folder), other / WHOLE)
+    exact = logits(LocalEngine(other, device="cpu", dtype="fp32"))
+    found = logits(LocalEngine(folder, device="cpu", dtype=dtype, quantize=scheme))
+    assert divergence(exact, found) < (most if dtype == "fp32" else most + 1e-3)
 
 
 def set_scale(value: Any) -> Callable[[dict[str, torch.Tensor]], Any]:
