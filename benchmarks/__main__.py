@@ -56,6 +56,7 @@ LARGEST = "pixtral-12b"
 SETTINGS = (
     Setting("demo", "demo", 256, ("five questions", "ten turns")),
     Setting("random 0.5 B, true vocabulary", "random-500m", 512, ALL),
+    Setting("random weights of Ministral 3 3B's shape", "ministral-3b", 1024, ("large picture",), large=True),
     Setting("two of Pixtral 12B's layers", "slice", 512, ("five questions",), large=True),
     Setting("random weights of Pixtral 12B's shape", LARGEST, 0, ("short prompt",), large=True, whole=True),
 )
@@ -87,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--talks", nargs="+", default=ALL, choices=ALL, metavar="TALK", help="only these conversations")
     parser.add_argument("--isa", choices=list(isa.TORCH), help="hold every program to this instruction set")
     parser.add_argument(
-        "--large", action="store_true", help="also Pixtral 12B's own shape: 50 GB of disk, half an hour"
+        "--large",
+        action="store_true",
+        help="also the true shapes of Ministral 3 3B and Pixtral 12B: 50 GB of disk, an hour",
     )
     parser.add_argument(
         "--docs",

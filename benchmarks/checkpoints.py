@@ -36,7 +36,7 @@ RANDOM = {
     "slice": Sizes(**TRUE, layers=2, vision_layers=2),
     "pixtral-12b": Sizes(**TRUE, layers=40, vision_layers=24),
     "ministral-3b": Sizes(
-        **{**TRUE, "dim": 3072, "hidden": 9216, "theta": 1e6, "image": 1540}, layers=26, vision_layers=24, merge=2, tied=True,
+        **{**TRUE, "dim": 3072, "hidden": 9216, "theta": 1e6, "image": 1540}, patch=14, layers=26, vision_layers=24, merge=2, tied=True,
     ),
 }  # fmt: skip
 POOL = 1 << 22  # random numbers, of which large checkpoints are made
@@ -83,7 +83,7 @@ def shape_of(p: Params) -> Shape:
 def write(name: str, scratch: Path) -> Path:
     """The folder of a checkpoint by its name here, in `scratch`, in bf16."""
     folder = scratch / name
-    if name in ("slice", "pixtral-12b"):
+    if name in ("slice", "pixtral-12b", "ministral-3b"):
         return write_large(RANDOM[name], folder)
     if name != "demo":
         return build(folder, RANDOM[name], dtype=torch.bfloat16)
@@ -99,6 +99,8 @@ def write_large(sizes: Sizes, folder: Path) -> Path:
     (folder / "params.json").write_text(json.dumps(sizes.params))
     (folder / "tekken.json").write_text(json.dumps(cut_tekken(sizes)))
     shapes = {key: tuple(value.shape) for key, value in upstream.empty_transformer(sizes.params).state_dict().items()}
+    if sizes.tied:
+        del shapes["output.weight"]
     ends = list(accumulate((2 * math.prod(shape) for shape in shapes.values()), initial=0))
     header = json.dumps({
         key: {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}

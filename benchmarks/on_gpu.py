@@ -33,6 +33,7 @@ from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.config import Params, read_params
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.kernels import gpu
+from pixtral_cli.engines.local.kernels.formats import ALIGNMENT
 from pixtral_cli.engines.local.model import upstream
 from pixtral_cli.engines.local.model.attention import attend, causal_mask
 from pixtral_cli.engines.local.model.decoder import Decoder, Span
@@ -204,6 +205,34 @@ def attention(bench: Bench) -> dict[str, Any]:
             exact = torch.einsum("hts,hsd->thd", scores.masked_fill(hidden, -math.inf).softmax(-1), values)
             found[f"{str(dtype)[6:]} {count} after {past}"] = float((wide(output) - exact).abs().max())
     return {"right": max(found.values()) < 2e-2, "largest_difference": found}
+
+
+def decode_attention(bench: Bench) -> dict[str, Any]:
+    """Sequences of several lengths in one step against each by torch's attention; alone as together, and how fast it reads."""
+    found: dict[str, Any] = {}
+    for dtype in (torch.float16, torch.bfloat16):
+        if not gpu.supports_decode_attention(bench.device, dtype, 32, 8, 128):
+            return {"kernels_run": False}
+        lengths = [1, 64, 511, 513, 4096, 32_768]
+        stores = [torch.randn(2, 8, length, 128, device=bench.device, dtype=dtype) for length in lengths]
+        query = torch.randn(len(lengths), 32, 128, device=bench.device, dtype=dtype)
+        key, value = (torch.stack([store[part, :, -1] for store in stores]) for part in (0, 1))
+        places = [store.data_ptr() // ALIGNMENT for store in stores]
+        table = torch.tensor([places, lengths, lengths], device=bench.device)
+        together = gpu.attend(query, key, value, *table, max(lengths))
+        alone = [
+            gpu.attend(query[[at]], key[[at]], value[[at]], *table[:, [at]], length)
+            for at, length in enumerate(lengths)
+        ]
+        exact = [attend(query[[at]], *store, None) for at, store in enumerate(stores)]
+        taken = bench.seconds(lambda: gpu.attend(query, key, value, *table, max(lengths)), 20)  # noqa: B023
+        found[str(dtype)[6:]] = {
+            "largest_difference": float((together - torch.cat(exact)).abs().max()),
+            "alone_equals_together": torch.equal(torch.cat(alone), together),
+            "of_memory_rate": sum(store.nbytes for store in stores) / taken / bench.memory_rate,
+        }
+    right = all(each["largest_difference"] < 2e-2 and each["alone_equals_together"] for each in found.values())
+    return {"kernels_run": True, "right": right, **found}
 
 
 def demo(bench: Bench) -> dict[str, Any]:
@@ -423,7 +452,8 @@ def beside_transformers(bench: Bench) -> dict[str, Any]:
 def steps(small: bool) -> Mapping[str, Callable[[Bench], Any]]:
     lengths = (96,) if small else (2048, 8192, 32768)
     return {
-        "machine": machine, "products": products, "attention": attention, "demo": demo, "cuDNN attention": cudnn,
+        "machine": machine, "products": products, "attention": attention, "decode attention": decode_attention,
+        "demo": demo, "cuDNN attention": cudnn,
         **{f"decode {name} {scheme}": decode(name, scheme) for name in ("pixtral-12b", "ministral-3b") for scheme in SCHEMES},
         "prefill pixtral-12b": prefill("pixtral-12b", lengths), "long context": long_context, "loading": loading,
         "transformers ministral-3b": beside_transformers,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from safetensors import safe_open
 
 from benchmarks import checkpoints
@@ -14,8 +15,11 @@ from pixtral_cli.engines.local.engine import LocalEngine
 from tests.engines.local.checkpoints import Sizes, build, image
 
 
-def test_one_that_is_written_piece_by_piece_has_the_tensors_of_any_other_and_answers(tmp_path: Path) -> None:
-    large, small = write_large(Sizes(), tmp_path / "large"), build(tmp_path / "small", Sizes())
+@pytest.mark.parametrize("sizes", [Sizes(), Sizes(merge=2, tied=True)], ids=["pixtral", "ministral"])
+def test_one_that_is_written_piece_by_piece_has_the_tensors_of_any_other_and_answers(
+    tmp_path: Path, sizes: Sizes
+) -> None:
+    large, small = write_large(sizes, tmp_path / "large"), build(tmp_path / "small", sizes)
     shapes = []
     for folder in (large, small):
         with safe_open(folder / WEIGHTS, framework="pt") as file:
@@ -32,6 +36,20 @@ def test_pixtral_12b_has_its_own_shape() -> None:
     sizes = checkpoints.RANDOM["pixtral-12b"].params
     assert (sizes["dim"], sizes["n_layers"], sizes["hidden_dim"], sizes["vocab_size"]) == (5120, 40, 14336, 131072)
     assert (sizes["vision_encoder"]["hidden_size"], sizes["vision_encoder"]["num_hidden_layers"]) == (1024, 24)
+
+
+def test_ministral_3b_has_its_own_shape() -> None:
+    """The vendor's count for the decoder is 3.4 billion, the embeddings counted once."""
+    sizes = checkpoints.RANDOM["ministral-3b"]
+    layer = sizes.dim * (2 * sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim + 3 * sizes.dim * sizes.hidden
+    assert round((sizes.layers * layer + sizes.vocab * sizes.dim) / 1e9, 1) == 3.4
+    vision = sizes.params["vision_encoder"]
+    assert (sizes.tied, vision["spatial_merge_size"], vision["patch_size"], vision["num_hidden_layers"]) == (
+        True,
+        2,
+        14,
+        24,
+    )
 
 
 def test_operations_count_products_and_attention(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ MEASURED = (
     "machine",
     "products",
     "attention",
+    "decode attention",
     "demo",
     "decode pixtral-12b 4bit",
     "decode ministral-3b fp8",

@@ -59,7 +59,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One front for the tests after which both replicas answer again."""
+    """One front for the tests that end only when both replicas answer again."""
     folder = tmp_path_factory.mktemp("shared")
     with three_machines(folder) as machines:
         yield Served(machines, folder, free_port())
@@ -105,6 +105,7 @@ def test_an_answer_that_is_lost_in_the_middle_says_so(served: Served) -> None:
     error = json.loads(broken[-2].removeprefix("data: "))["error"]
     assert error["code"] == "answer_lost"
     assert "Replica 1 was lost in the middle of the answer: its vLLM on rank 1" in error["message"]
+    served.serving.says("Replica 1 (rank 1) answers again")
 
 
 def running(served: Served) -> list[int]:
@@ -177,6 +178,7 @@ def test_a_batch_survives_the_loss_of_a_replica_with_every_row_once(served: Serv
     lines = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert [line["row"] for line in lines] == list(range(1, 41))
     assert not [line for line in lines if line["error"]]
+    served.serving.says("Replica 1 (rank 1) answers again")
 
 
 def test_without_any_replica_health_and_questions_say_so_until_one_is_back(
