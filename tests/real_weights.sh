@@ -14,7 +14,8 @@ examples="$home/examples"
 scratch="$(mktemp -d)"
 report="$scratch/report.md"
 failed=0
-trap 'cat "$report"; rm -rf "$scratch"' EXIT
+exec 3>&1
+trap 'cat "$report" >&3; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
 # step TITLE WORDS…: one command of pixtral, and in the report what it printed, how it ended and how long it took.
