@@ -217,15 +217,15 @@ def decode_attention(bench: Bench) -> dict[str, Any]:
         stores = [torch.randn(2, 8, length, 128, device=bench.device, dtype=dtype) for length in lengths]
         query = torch.randn(len(lengths), 32, 128, device=bench.device, dtype=dtype)
         key, value = (torch.stack([store[part, :, -1] for store in stores]) for part in (0, 1))
-        places = [store.data_ptr() // ALIGNMENT for store in stores]
-        table = torch.tensor([places, lengths, lengths], device=bench.device)
-        together = gpu.attend(query, key, value, *table, max(lengths))
+        places = torch.tensor([store.data_ptr() // ALIGNMENT for store in stores], device=bench.device)
+        sizes = torch.tensor(lengths, device=bench.device)
+        together = gpu.attend(query, key, value, places, sizes, sizes, max(lengths))
         alone = [
-            gpu.attend(query[[at]], key[[at]], value[[at]], *table[:, [at]], length)
+            gpu.attend(query[[at]], key[[at]], value[[at]], places[[at]], sizes[[at]], sizes[[at]], length)
             for at, length in enumerate(lengths)
         ]
-        exact = [attend(query[[at]], *store, None) for at, store in enumerate(stores)]
-        taken = bench.seconds(lambda: gpu.attend(query, key, value, *table, max(lengths)), 20)  # noqa: B023
+        exact = [attend(query[[at]], store[0], store[1], None) for at, store in enumerate(stores)]
+        taken = bench.seconds(lambda: gpu.attend(query, key, value, places, sizes, sizes, max(lengths)), 20)  # noqa: B023
         found[str(dtype)[6:]] = {
             "largest_difference": float((together - torch.cat(exact)).abs().max()),
             "alone_equals_together": torch.equal(torch.cat(alone), together),

@@ -75,8 +75,8 @@ def _try_attention(device: torch.device, dtype: torch.dtype, heads: int, groups:
     length = 640
     store = torch.zeros(2, groups, length, head_dim, device=device, dtype=dtype)
     query, key = (torch.zeros(1, count, head_dim, device=device, dtype=dtype) for count in (heads, groups))
-    table = torch.tensor([[store.data_ptr() // ALIGNMENT], [length], [length]], device=device)
-    return bool(((attend(query, key, key + length, *table, length) - 1).abs() < 0.02).all())
+    place, lengths = (torch.tensor([number], device=device) for number in (store.data_ptr() // ALIGNMENT, length))
+    return bool(((attend(query, key, key + length, place, lengths, lengths, length) - 1).abs() < 0.02).all())
 
 
 def multiply(states: Tensor, weight: Tensor, scale: Tensor | None, format: int) -> Tensor:

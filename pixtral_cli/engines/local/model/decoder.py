@@ -102,7 +102,7 @@ class Decoder:
         return states
 
     def _attention(
-        self, spans: Sequence[Span], lengths: Sequence[int], scales: Sequence[Tensor | None]
+        self, spans: Sequence[Span], lengths: list[int], scales: Sequence[Tensor | None]
     ) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
         """How a layer, by its number, attends from rotated queries (T, H, D) to keys and values (T, G, D) and the caches."""
         if all(length == 1 for length in lengths) and gpu.supports_decode_attention(*self._attention_kind):
