@@ -75,6 +75,70 @@ def test_endless_output_costs_no_memory(folder: Path, code: str, monkeypatch: py
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
 
 
+FILES = """
+import os, time
+data = b"x" * (1 << 20)
+for number in range(%d):
+    open(f"f{number}", "wb").write(data)
+time.sleep(0.2)
+"""
+UNLINKED = """
+import os, time
+for number in range(200):
+    open("f", "wb").write(b"x" * (1 << 20))
+    os.unlink("f")
+time.sleep(0.2)
+"""
+BY_CHILDREN = """
+import os, time
+for child in range(4):
+    if os.fork() == 0:
+        for number in range(50):
+            open(f"{child}-{number}", "wb").write(b"x" * (1 << 20))
+        time.sleep(1)
+        os._exit(0)
+time.sleep(1)
+"""
+RESERVED = """
+import os, time
+for number in range(200):
+    with open(f"f{number}", "wb") as file: os.posix_fallocate(file.fileno(), 0, 1 << 20)
+time.sleep(0.5)
+"""
+BESIDE = """
+import os, time
+os.mkdir("../beside")
+for number in range(200):
+    open(f"../beside/{number}", "wb").write(b"x" * (1 << 20))
+time.sleep(0.5)
+"""
+EMPTY = """
+import os, time
+for number in range(20_000):
+    open(f"f{number}", "wb").close()
+time.sleep(1)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="Only Linux counts what processes write")
+@pytest.mark.parametrize(
+    ("code", "passes"),
+    [
+        (FILES % 20, True),
+        (FILES % 200, False),
+        (UNLINKED, False),
+        (BY_CHILDREN, False),
+        (RESERVED, False),
+        (BESIDE, False),
+        (EMPTY, False),
+    ],
+    ids=["twenty files", "many files", "unlinked", "by children", "reserved", "beside the folder", "empty files"],
+)
+def test_all_files_of_a_program_together_are_bounded_and_removed(folder: Path, code: str, passes: bool) -> None:
+    assert execution.program_passes(code) is passes
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Only Linux hands on processes that left their parent")
 def test_a_process_that_left_its_parent_and_group_is_ended(folder: Path) -> None:
     mark = folder / f"escaped-{os.getpid()}"

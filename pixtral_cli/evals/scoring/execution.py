@@ -19,6 +19,7 @@ from pixtral_cli.evals.scoring import program_runner
 PROGRAM_TIMEOUT = 10
 MEMORY_LIMIT = 2 << 30
 FILE_SIZE_LIMIT = 1 << 20
+TOTAL_SIZE_LIMIT = 64 << 20  # bytes that a program may write in all, files and output together
 SECONDS_TO_END = 5  # that the runner has beyond TIMEOUT, to start and to kill what is left
 
 
@@ -40,7 +41,7 @@ def program_passes(code: str) -> bool:
         raise UsageError("Programs that a model wrote are run on Linux and macOS only", "Use pixtral in WSL")
     word = secrets.token_hex(16).encode()
     with _working_folder() as folder, _pipe() as (reading, writing):
-        limits = map(str, (PROGRAM_TIMEOUT, MEMORY_LIMIT, FILE_SIZE_LIMIT, writing))
+        limits = map(str, (PROGRAM_TIMEOUT, MEMORY_LIMIT, FILE_SIZE_LIMIT, TOTAL_SIZE_LIMIT, writing))
         process = subprocess.Popen(
             [sys.executable, "-I", str(Path(program_runner.__file__)), *limits],
             cwd=folder, env={"PATH": os.defpath, "HOME": str(folder)}, start_new_session=True, pass_fds=(writing,),

@@ -1,7 +1,7 @@
 """Run as a program, with `-I`: runs the Python program on stdin under limits and kills whatever it started.
 
-Arguments: seconds, bytes of memory, bytes of a file, and a descriptor to which the first line of stdin is written once
-the program, the rest of stdin, has run to its end. The exit status is 0 if the program's was. Stdlib only.
+Arguments: seconds, bytes of memory, bytes of a file, bytes of all that is written, and a descriptor to which the first
+line of stdin is written once the program, the rest of stdin, has run to its end. The exit status is 0 if the program's was. Stdlib only.
 """
 
 import ctypes
@@ -10,12 +10,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+LOOK_INTERVAL = 0.02  # seconds between two looks at what was written
+ENTRY_SIZE = 4096  # bytes that an entry of a folder counts at least
 
 
-def main(seconds: int, memory: int, file_size: int, descriptor: int) -> int:
+def main(seconds: int, memory: int, file_size: int, total_size: int, descriptor: int) -> int:
     """Run the program in a child of its own. Returns its exit status there, and 0 or 1 in this process."""
     word, _, code = sys.stdin.buffer.read().partition(b"\n")
     set_process_option(PR_SET_CHILD_SUBREAPER, 1)  # processes that leave their parent become children of this one
@@ -29,12 +31,54 @@ def main(seconds: int, memory: int, file_size: int, descriptor: int) -> int:
         exec(compile(code.decode("utf-8"), "answer", "exec"), {})
         write(descriptor, word)
         sys.exit(0)  # as programs end: its threads are waited for
-    timer = Timer(seconds, os.kill, (program, signal.SIGKILL))
-    timer.start()
+    ended = Event()
+    watcher = Thread(target=watch, args=(program, seconds, total_size, ended))
+    watcher.start()
     _, status = os.waitpid(program, 0)
-    timer.cancel()
+    ended.set()
+    watcher.join()
     kill_children()
     return 0 if status == 0 else 1
+
+
+def watch(program: int, seconds: int, total_size: int, ended: Event) -> None:
+    """Kill the program once its time is over or too much is written: in its folder, or by all its processes together."""
+    deadline = time.monotonic() + seconds
+    folder = str(Path.cwd().parent)
+    written: dict[int, int] = {}
+    while not ended.wait(LOOK_INTERVAL):
+        count_writes(os.getpid(), written)
+        over = sum(written.values()) > total_size or folder_size(folder, total_size) > total_size
+        if over or time.monotonic() > deadline:
+            os.kill(program, signal.SIGKILL)
+            return
+
+
+def folder_size(folder: str, limit: int) -> int:
+    """The bytes on disk of all that is in a folder; counted no further once they are over the limit."""
+    size, pending = 0, [folder]
+    while pending and size <= limit:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    size += max(512 * entry.stat(follow_symlinks=False).st_blocks, ENTRY_SIZE)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except OSError:  # removed meanwhile, or too deep for a path
+            continue
+    return size
+
+
+def count_writes(process: int, written: dict[int, int]) -> None:
+    """Enter how many bytes a process and those below it have written, whatever to. Only Linux lists them."""
+    try:
+        counters = dict(line.split(": ") for line in Path(f"/proc/{process}/io").read_text().splitlines())
+        written[process] = int(counters["wchar"])
+        lists = [each.read_text() for each in Path(f"/proc/{process}/task").glob("*/children")]
+    except OSError:  # it has ended, or this is another system
+        return
+    for child in " ".join(lists).split():
+        count_writes(int(child), written)
 
 
 def set_process_option(option: int, value: int) -> None:

@@ -78,11 +78,18 @@ def test_a_forgotten_answer_that_is_collected_inside_a_lock_stops_no_other(folde
     """Python collects wherever it allocates: also where the engine holds its own locks."""
     who = engine(folder)
     runner = who.load()
-    for _ in range(3):
-        forgotten = who.stream([user("Hello?")], GREEDY)
-        next(forgotten)
-        with runner.scheduler._lock, runner.prefix_cache._lock:
-            del forgotten
+
+    def forget() -> None:
+        for _ in range(3):
+            forgotten = who.stream([user("Hello?")], GREEDY)
+            next(forgotten)
+            with runner.scheduler._lock, runner.prefix_cache._lock:
+                del forgotten
+
+    thread = threading.Thread(target=forget, daemon=True)  # which a lock that is not re-entrant would stop for ever
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
     assert text_of(who, [user("And now?")])
 
 
