@@ -90,16 +90,12 @@ class Stream(Iterator[str]):
         self.close()
 
 
-class Chat:
-    """A conversation: every question follows the earlier messages. `messages` is all of it."""
+class Answering:
+    """What answers questions: a conversation, or a model without one."""
 
-    def __init__(self, owner: "Pixtral", system: str | None) -> None:
-        self._owner = owner
-        self._conversation = Conversation(system)
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        return self._conversation.messages
+    def _chat(self) -> "Chat":
+        """The conversation in which the next question is asked."""
+        raise NotImplementedError
 
     @overload
     def ask(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Answer: ...
@@ -124,8 +120,9 @@ class Chat:
         `{1}`, `{2}` in the question place the images; without them they come first. Raises PixtralError.
         """
         json_schema = None if schema is None else _json_schema(schema)
-        chosen = self._owner._sampling(sampling, json_schema)
-        with closing(self._ask(question, images, chosen)) as chunks:
+        chat = self._chat()
+        chosen = chat._owner._sampling(sampling, json_schema)
+        with closing(chat._ask(question, images, chosen)) as chunks:
             answer = Answer.of(list(chunks))
         if schema is None or json_schema is None:
             return answer
@@ -136,14 +133,30 @@ class Chat:
 
     def stream(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Stream:
         """The answer piece by piece. Raises PixtralError, once it is iterated over."""
-        return Stream(self._ask(question, images, self._owner._sampling(sampling, None)))
+        chat = self._chat()
+        return Stream(chat._ask(question, images, chat._owner._sampling(sampling, None)))
+
+
+class Chat(Answering):
+    """A conversation: every question follows the earlier messages. `messages` is all of it."""
+
+    def __init__(self, owner: "Pixtral", system: str | None) -> None:
+        self._owner = owner
+        self._conversation = Conversation(system)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self._conversation.messages
+
+    def _chat(self) -> "Chat":
+        return self
 
     def _ask(self, question: str, images: Sequence[Picture], sampling: EngineSampling) -> Generator[Chunk, None, None]:
         loaded = [self._owner._load(picture) for picture in _listed(images)]
         return self._conversation.ask(self._owner._engine, place_images(question, loaded), sampling=sampling)
 
 
-class Pixtral:
+class Pixtral(Answering):
     """A vision model that answers: `Pixtral("demo").ask("What is this?", images=["a.png"])`.
 
     `model` is a name, a repository or a folder, as for `pixtral ask`; without one that of the settings. The weights are
@@ -185,23 +198,8 @@ class Pixtral:
         """A new conversation, under this system prompt or the model's own one."""
         return Chat(self, self._system if system is None else system)
 
-    @overload
-    def ask(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Answer: ...
-    @overload
-    def ask(
-        self, question: str, images: Sequence[Picture] = (), *, schema: type[M], **sampling: Unpack[Sampling]
-    ) -> M: ...
-    @overload
-    def ask(
-        self, question: str, images: Sequence[Picture] = (), *, schema: Schema, **sampling: Unpack[Sampling]
-    ) -> Any: ...
-    def ask(self, question: str, images: Sequence[Picture] = (), **how: Any) -> Any:
-        """The answer to one question; see `Chat.ask`."""
-        return self.chat().ask(question, images, **how)
-
-    def stream(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Stream:
-        """The answer to one question, piece by piece; see `Chat.stream`."""
-        return self.chat().stream(question, images, **sampling)
+    def _chat(self) -> Chat:
+        return self.chat()
 
     def close(self) -> None:
         """Release the weights."""

@@ -29,5 +29,5 @@ UNREACHABLE = (400, INVALID, "image_unreachable")  # a NetworkError, where it is
 
 
 def known_class(error: PixtralError) -> type[PixtralError]:
-    """The error's class, or the nearest of its bases that is in `KINDS`."""
+    """The error's class, or the nearest of its bases that is in `API_ERRORS`."""
     return next(kind for kind in type(error).__mro__ if kind in API_ERRORS)

@@ -50,7 +50,6 @@ Concurrency = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the output holds and begin anew.")]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask the rows again whose lines are errors.")]
-AllowPrivate = Annotated[bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count rows, images and tokens; answer nothing.")]
 
 
@@ -71,7 +70,7 @@ def batch(
     sampling: SamplingFlags,
     engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
-    allow_private: AllowPrivate = False,
+    allow_private: options.AllowPrivate = False,
     formats: options.Formats = options.ImageFormats.common,
     dry_run: DryRun = False,
     plain: options.Plain = False,

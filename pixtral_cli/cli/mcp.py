@@ -25,21 +25,12 @@ def mcp(
         ),
     ] = None,
     http: Annotated[bool, typer.Option("--http", help="Serve streamable HTTP; else stdin and stdout.")] = False,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; others than this machine's need a key.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8001,
-    api_key: Annotated[
-        str | None,
-        typer.Option("--api-key", envvar="PIXTRAL_API_KEY", help="What clients must send.", show_default=False),
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None, typer.Option("--allowed-host", help="A name clients may use. Repeat it.", show_default=False)
-    ] = None,
-    no_image_urls: Annotated[bool, typer.Option("--no-image-urls", help="Take paths and data URLs only.")] = False,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")
-    ] = False,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8001,
+    api_key: options.ApiKey = None,
+    allowed_host: options.AllowedHosts = None,
+    no_image_urls: options.NoImageUrls = False,
+    allow_private: options.AllowPrivate = False,
     temperature: options.Temperature = None,
     max_tokens: options.MaxTokens = None,
     keep_alive: options.KeepAlive = None,

@@ -15,21 +15,12 @@ if TYPE_CHECKING:
 def serve(
     *,
     model: options.Model = None,
-    host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; others than this machine's need a key.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    api_key: Annotated[
-        str | None,
-        typer.Option("--api-key", envvar="PIXTRAL_API_KEY", help="What clients must send.", show_default=False),
-    ] = None,
-    allowed_host: Annotated[
-        list[str] | None, typer.Option("--allowed-host", help="A name clients may use. Repeat it.", show_default=False)
-    ] = None,
-    no_image_urls: Annotated[bool, typer.Option("--no-image-urls", help="Take images by data URL only.")] = False,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")
-    ] = False,
+    host: options.Host = "127.0.0.1",
+    port: options.Port = 8000,
+    api_key: options.ApiKey = None,
+    allowed_host: options.AllowedHosts = None,
+    no_image_urls: options.NoImageUrls = False,
+    allow_private: options.AllowPrivate = False,
     formats: options.Formats = options.ImageFormats.common,
     queue: Annotated[int, typer.Option("--queue", min=0, max=1000, help="Requests that may wait.")] = 16,
     concurrency: Annotated[

@@ -20,7 +20,7 @@ from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
-from pixtral_cli.sessions.database import MIGRATIONS, Database
+from pixtral_cli.sessions.database import MIGRATIONS, Database, SaveError
 from pixtral_cli.sessions.labels import title
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.sessions.rows import Header, Stamp, write
@@ -511,3 +511,70 @@ def test_a_session_can_be_used_from_another_thread(sessions: Sessions) -> None:
         list(conversation.ask(FakeEngine(["B"]), "two"))
     assert len(sessions.load(session.id).messages) == 4
     assert isinstance(session, Session)
+
+
+def test_going_on_with_another_model_names_it_from_then_on(sessions: Sessions) -> None:
+    name = saved(sessions, "one", model="first")
+    with sessions.resume(name, model="second") as session:
+        list(session.conversation().ask(FakeEngine(["yes"]), "two"))
+    assert sessions.find(name).model == "second"
+    with sessions.resume(name) as session:
+        list(session.conversation().ask(FakeEngine(["yes"]), "three"))
+    assert sessions.find(name).model == "second"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"{'x' * 110} dragon", f"{'x' * 110} dragon"),
+        (f"{'x' * 200} dragon {'y' * 200}", f"…{'x' * 29} dragon {'y' * 83}…"),
+        (f"dragon {'y' * 200}", f"dragon {'y' * 113}…"),
+    ],
+    ids=["short enough to be shown whole", "around the word", "from its beginning"],
+)
+def test_a_search_shows_the_words_where_they_stand(sessions: Sessions, text: str, shown: str) -> None:
+    saved(sessions, text)
+    assert [hit.snippet for hit in sessions.search("dragon") if hit.role == "user"] == [shown]
+
+
+def test_a_title_of_ones_own_and_tags_do_not_go_over_to_the_next_conversation(sessions: Sessions) -> None:
+    with sessions.start() as session:
+        conversation = session.conversation()
+        list(conversation.ask(FakeEngine(["A"]), "old"))
+        session.remember({"title": "Receipts", "tags": ["work"], "temperature": 0.5})
+        conversation.clear()
+        list(conversation.ask(FakeEngine(["B"]), "new"))
+    new, old = sessions.list()
+    assert (new.title, new.tags, old.title, old.tags) == ("new", (), "Receipts", ("work",))
+    assert sessions.settings(new.id)["temperature"] == 0.5
+
+
+def test_what_could_not_be_saved_is_saved_when_the_session_is_left(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(work: object) -> None:
+        raise SaveError("The disk is full")
+
+    session = sessions.start()
+    with monkeypatch.context() as broken:
+        broken.setattr(sessions.database, "write", full)
+        list(session.conversation().ask(FakeEngine(["yes"]), "one"))
+        assert session.take_notes() == ["This conversation is not being saved. The disk is full"]
+    session.close()
+    assert [message.text for message in sessions.load(session.id).messages] == ["one", "yes"]
+
+
+def test_a_new_database_is_durable_before_anything_is_said_to_be_saved(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name too: the folder is synced once the file is in it."""
+    fsync, in_place = os.fsync, []
+
+    def synced(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            in_place.append(sessions.database.file.exists())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    saved(sessions, "one")
+    assert in_place == [True]

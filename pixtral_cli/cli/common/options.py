@@ -253,3 +253,15 @@ JoinTimeout = Annotated[
     str | None, _option(VLLM, "--join-timeout", metavar="DURATION", help="Wait so long for machines.  [default: 10m]")
 ]
 VllmArgs = Annotated[str | None, _option(VLLM, "--vllm-args", metavar="ARGS", help="More arguments, quoted as one.")]
+
+# A server
+Host = Annotated[str, typer.Option("--host", help="Address to listen on; others than this machine's need a key.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+ApiKey = Annotated[
+    str | None, typer.Option("--api-key", envvar="PIXTRAL_API_KEY", help="What clients must send.", show_default=False)
+]
+AllowedHosts = Annotated[
+    list[str] | None, typer.Option("--allowed-host", help="A name clients may use. Repeat it.", show_default=False)
+]
+NoImageUrls = Annotated[bool, typer.Option("--no-image-urls", help="Fetch no images from URLs.")]
+AllowPrivate = Annotated[bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")]

@@ -5,26 +5,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pixtral_cli.errors import (
-    AnswerLost,
-    ContextError,
-    ImageError,
-    ModelError,
-    NetworkError,
-    OutOfMemory,
-    PixtralError,
-    UsageError,
-)
+from pixtral_cli.api.errors import API_ERRORS, UNREACHABLE
+from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, PixtralError, UsageError
 
+# By the code of a reply. A wrong request and a server that is not there are told by the status.
 ERROR_CODES: dict[str, type[PixtralError]] = {
-    "context_length_exceeded": ContextError,
-    "invalid_image": ImageError,
-    "image_unreachable": ImageError,
-    "out_of_memory": OutOfMemory,
-    "model_error": ModelError,
-    "internal_error": PixtralError,
-    "answer_lost": AnswerLost,
-}
+    code: kind for kind, (_, _, code) in API_ERRORS.items() if kind not in (UsageError, NetworkError)
+} | {UNREACHABLE[2]: ImageError}
 
 
 @dataclass(frozen=True)
