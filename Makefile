@@ -18,7 +18,7 @@ test: .venv/development ## Run the tests (Python alone, under 15 minutes on two 
 test-all: test .venv-vllm/ready .venv-triton/ready ## Run every test and the slow proofs; installs zsh, fish, chromium, ImageMagick, Ghostscript, libheif, typefaces (apt), vLLM and Triton
 	wanted="$$(for tool in zsh fish chromium qemu-user:qemu-aarch64 gcc-aarch64-linux-gnu:aarch64-linux-gnu-gcc imagemagick:convert ghostscript:gs libheif-examples:heif-enc; do command -v $${tool#*:} >/dev/null || echo $${tool%:*}; done; $(BIN)/python -m demo.drawing.fonts)" && \
 	if [ -n "$$wanted" ]; then apt-get update -qq && apt-get install -y -qq $$wanted; fi
-	$(BIN)/python -m pytest -m slow --timeout 1800
+	$(BIN)/python -m pytest -m slow --timeout 1800 -n 2 --dist loadfile
 
 check: .venv/development ## Format, lint, types, stale generated files
 	$(BIN)/ruff format --check .
