@@ -67,8 +67,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         if "think" in json.dumps(asked["messages"][-1]):
-            thought = {"reasoning": "Hm."} if option("--reasoning-parser") else {"content": "[THINK]Hm."}
-            self._event({"choices": [{"delta": thought}]})
+            for piece in ("[THINK]", "Hm.", "[/THINK]"):
+                self._event({"choices": [{"delta": {"content": piece}}]})
         for word in answer(asked).split():
             self._event({"choices": [{"delta": {"content": f"{word} "}, "finish_reason": None}]})
             if "wait" in json.dumps(asked["messages"]):

@@ -26,7 +26,7 @@ from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
-from pixtral_cli.engines.vllm.client_engine import encode_exact, parser_arguments
+from pixtral_cli.engines.vllm.client_engine import TOOL_FLAGS, ThinkingSplitter, encode_exact, parser_arguments
 from pixtral_cli.engines.vllm.command import VllmOptions, build_environment, find_executable, parse_arguments
 from pixtral_cli.engines.vllm.engine import VllmEngine
 from pixtral_cli.errors import ContextError, NetworkError, OutOfMemory, PixtralError, UsageError
@@ -41,8 +41,6 @@ from tests.terminal.repl.chatting import Chat
 PROGRAM = Path(__file__).with_name("fake_vllm.py")
 SHAPES = ROOT / "examples" / "shapes.png"
 USUAL = Sampling()
-THINK_FLAGS = ("--reasoning-parser", "mistral")
-TOOL_FLAGS = ("--enable-auto-tool-choice", "--tool-call-parser", "mistral")
 ASK = ("ask", "How many?", "--model", "demo", "--engine", "vllm", "--no-log", "--no-stdin")
 
 
@@ -559,7 +557,7 @@ def test_a_reasoning_models_thinking_comes_apart_and_its_vendors_prompt_is_sent(
         chunks = list(answering.stream([user("Do you think?")], USUAL))
         assert "".join(chunk.reasoning for chunk in chunks) == "Hm."
         assert "".join(chunk.text for chunk in chunks).startswith("model sees")
-        assert "--reasoning-parser mistral" in " ".join(vllm()["argv"])
+        assert "--tool-call-parser" not in vllm()["argv"]
         assert sent(tmp_path)[0] == {
             "role": "system",
             "content": [
@@ -592,10 +590,24 @@ def test_tools_work_without_further_flags(vllm: Called, tmp_path: Path) -> None:
 
 def test_a_models_parsers_follow_its_chat_template_and_the_users_flags_come_last(tmp_path: Path) -> None:
     assert parser_arguments(LocalEngine(build(tmp_path / "v3", Sizes(version="v3", vocab=600)))) == TOOL_FLAGS
-    assert parser_arguments(LocalEngine(reasoning_model(tmp_path / "v13"))) == (*THINK_FLAGS, *TOOL_FLAGS)
+    assert parser_arguments(LocalEngine(reasoning_model(tmp_path / "v13"))) == ()
 
 
 def test_the_users_own_parser_wins(vllm: Called) -> None:
     assert pixtral(*ASK, "--vllm-args", "--tool-call-parser openai").status == 0
     argv = vllm()["argv"]
     assert [argv[at + 1] for at, word in enumerate(argv) if word == "--tool-call-parser"] == ["mistral", "openai"]
+
+
+@pytest.mark.parametrize(
+    ("said", "thought", "answer"),
+    [
+        ("[THINK]So.[/THINK]Yes.", "So.", "Yes."), ("No [thought] here[", "", "No [thought] here["),
+        ("[THINK]Cut off [/TH", "Cut off [/TH", ""), ("A[THINK]b[/THINK]c[THINK]d", "bd", "Ac"), ("[[THINK][[/THINK][", "[", "[["),
+    ],
+)  # fmt: skip
+def test_thinking_is_split_off_wherever_the_pieces_are_cut(said: str, thought: str, answer: str) -> None:
+    for size in range(1, len(said) + 1):
+        splitter = ThinkingSplitter()
+        parts = [splitter.feed(said[at : at + size]) for at in range(0, len(said), size)] + [splitter.end()]
+        assert ("".join(part[0] for part in parts), "".join(part[1] for part in parts)) == (thought, answer)
