@@ -57,6 +57,8 @@ class Config:
     no_log: bool | None = None
     models: Mapping[str, Mapping[str, Any]] | None = None
     aliases: Mapping[str, str] | None = None
+    theme: Mapping[str, str] | None = None
+    keys: Mapping[str, str] | None = None
 
     def override(self, **flags: Any) -> "Config":
         """Flags on top: those that are None were not given."""
@@ -118,7 +120,33 @@ def _from_file(file: Path) -> Config:
     aliases = table.pop("aliases", {})
     if not isinstance(aliases, dict) or not all(isinstance(name, str) and name for name in aliases.values()):
         raise UsageError(f"{file} [aliases]: each must be the name of a model", 'Such as: small = "ministral-3b"')
-    return replace(Config(), **_converted_table(table, str(file)), models=tables or None, aliases=aliases or None)
+    texts = {name: _texts(table.pop(name, {}), name, str(file)) for name in TABLES}
+    return replace(
+        Config(), **_converted_table(table, str(file)), models=tables or None, aliases=aliases or None,
+        theme=texts["theme"] or None, keys=texts["keys"] or None,
+    )  # fmt: skip
+
+
+TABLES = {
+    "theme": ("prompt", "placeholder", "toolbar", "heading", "code", "quote", "link", "bullet", "code_blocks"),
+    "keys": ("newline", "complete", "editor", "paste"),
+}
+
+
+def _texts(table: Any, name: str, where: str) -> dict[str, str]:
+    """The table [theme] or [keys], whose values are judged where they are used. Raises UsageError."""
+    if not isinstance(table, dict):
+        raise UsageError(f"{where}: {name}: must be a table", f"It may hold {', '.join(TABLES[name])}")
+    for key, value in table.items():
+        if key not in TABLES[name]:
+            from pixtral_cli.util.nearest import nearest
+
+            near = nearest(key, TABLES[name])
+            hint = f"Did you mean {near}?" if near else f"There are {', '.join(TABLES[name])}"
+            raise UsageError(f"{where} [{name}]: there is no {key!r}", hint)
+        if not isinstance(value, str):
+            raise UsageError(f"{where} [{name}]: {key} must be a text, not {value!r}", "Put it in quotes")
+    return dict(table)
 
 
 def _converted_table(table: Any, where: str) -> dict[str, Any]:
@@ -135,7 +163,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
 SETTING_TYPES: dict[str, type] = {
     field.name: {"float": float, "int": int, "bool": bool}.get(str(field.type).split(" ")[0], str)
     for field in fields(Config)
-    if field.name not in ("models", "aliases")
+    if field.name not in ("models", "aliases", "theme", "keys")
 }
 
 
@@ -196,6 +224,9 @@ def describe(env: Mapping[str, str] = os.environ) -> list[str]:
             lines.append(f"{name} = {_toml(value)}")
     for model, table in (from_file.models or {}).items():
         lines += ["", f"[models.{_toml_key(model)}]", *(f"{key} = {_toml(value)}" for key, value in table.items())]
+    for named, texts in (("theme", from_file.theme), ("keys", from_file.keys)):
+        if texts:
+            lines += ["", f"[{named}]", *(f"{key} = {_toml(value)}" for key, value in texts.items())]
     if from_file.aliases:
         lines += ["", "[aliases]", *(f"{_toml_key(name)} = {_toml(to)}" for name, to in from_file.aliases.items())]
     return lines
@@ -227,6 +258,8 @@ def get(key: str, env: Mapping[str, str] = os.environ) -> str | None:
     config = load(env)
     if alias := _alias(key):
         return (config.aliases or {}).get(alias)
+    if (table := key.partition(".")[0]) in TABLES and "." in key:
+        return (getattr(config, table) or {}).get(key.partition(".")[2])
     model, name = _split(key)
     value = (config.models or {}).get(model, {}).get(name) if model else getattr(config, name)
     return None if value is None else _toml(value).strip('"')
@@ -243,11 +276,15 @@ def set_value(key: str, value: str | None, env: Mapping[str, str] = os.environ) 
     target = config_file(env)
     _from_file(target)
     alias = _alias(key)
-    model, name = ("", "") if alias else _split(key)
+    within = key.partition(".")[0] if "." in key and key.partition(".")[0] in TABLES else ""
+    model, name = ("", "") if alias or within else _split(key)
     document = tomlkit.parse(target.read_text(encoding="utf-8")) if target.exists() else tomlkit.document()
     table: Any = document
     if alias:
         _set_alias(document, alias, value)
+        return _write(target, tomlkit.dumps(document))
+    if within:
+        _set_text(document, within, key.partition(".")[2], value)
         return _write(target, tomlkit.dumps(document))
     if model:
         table = document.setdefault("models", tomlkit.table(is_super_table=True)).setdefault(model, tomlkit.table())
@@ -268,6 +305,16 @@ def _set_alias(document: Any, alias: str, value: str | None) -> None:
         table.pop(alias, None)
     else:
         table[alias] = value
+
+
+def _set_text(document: Any, table: str, name: str, value: str | None) -> None:
+    """A key of [theme] or [keys]; None takes it out. Raises UsageError for one that there is not."""
+    _texts({name: value or ""}, table, "config")
+    texts: dict[str, str] = document.setdefault(table, {})
+    if value is None:
+        texts.pop(name, None)
+    else:
+        texts[name] = value
 
 
 def create_if_missing(target: Path) -> None:

@@ -1,6 +1,11 @@
 """The errors: what went wrong, what to do about it, and the exit status."""
 
 
+def without_full_stop(text: str) -> str:
+    """The text as one to which more can be added: without the full stop at its end, an ellipsis stays."""
+    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
+
+
 class PixtralError(Exception):
     """An error a user can act on.
 
@@ -11,9 +16,10 @@ class PixtralError(Exception):
     status = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message = without_full_stop(message)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = without_full_stop(hint)
 
 
 class UsageError(PixtralError):

@@ -53,7 +53,9 @@ def stopped_note(now: BatchProgress, total: int | None, file: Path | None, *, fr
 def finished_note(first: BatchProgress, last: BatchProgress, seconds: float, file: Path | None) -> str:
     """The note at the end of a batch."""
     where = f", in {file}" if file else ""
-    return f"Answered {count_rows(last.done - first.done)} in {clock(seconds)}{where}"
+    rows, failed = last.done - first.done, last.failed - first.failed
+    answered = f"{rows - failed:,} of {count_rows(rows)}" if failed else count_rows(rows)
+    return f"Answered {answered} in {clock(seconds)}{where}"
 
 
 def cost_table(sum: CostTotal, model: str) -> str:

@@ -21,7 +21,7 @@ from pixtral_cli.batch.results import ResultShape, Shape
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, system
-from pixtral_cli.errors import NetworkError
+from pixtral_cli.errors import ImageError, NetworkError
 from pixtral_cli.images.image import Image
 
 ENDPOINT = "/v1/chat/completions"
@@ -141,7 +141,13 @@ class RowReader:
                 return [web(source, field, {})]
             if images.is_url(source) or "://" in source or source.startswith("~"):
                 return images.load_all(source, all_formats=True)
-            return images.load_all(str(self.folder / source) if source else "", all_formats=True)
+            try:
+                return images.load_all(str(self.folder / source) if source else "", all_formats=True)
+            except ImageError as error:
+                if isinstance(error.__cause__, FileNotFoundError) and not os.path.isabs(source):  # noqa: PTH117
+                    where = "in the current directory" if self.folder == Path() else f"in {self.folder}, as the file is"
+                    error.hint = f"Check the name; paths in rows begin {where}"
+                raise
 
         return load
 

@@ -56,6 +56,7 @@ def chat(
     from pixtral_cli.cli.common.resumption import parse_schema
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.repl import setup
+    from pixtral_cli.terminal.repl.keys import chosen_keys
 
     @cache
     def sessions() -> "Sessions":
@@ -95,8 +96,11 @@ def chat(
                 template=in_use,
                 tools=loaded,
                 yes_tools=tools.yes_tools,
+                keys=chosen_keys(settings.keys or {}),
             ),
-            choose_output(plain=bool(settings.plain), thinking=thinking, folding=settings.thinking),
+            choose_output(
+                plain=bool(settings.plain), thinking=thinking, folding=settings.thinking, theme=settings.theme
+            ),
             sessions,
             config.paths().state / "lines.jsonl",
         )

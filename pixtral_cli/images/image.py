@@ -103,6 +103,8 @@ def load_all(
     named = pages.split_pages(str(path)) if path and (typed or all_formats) else None
     if path is None and (typed or all_formats):
         return _from_url(source, allow_private=allow_private or typed)
+    if path is not None and named is not None and path.is_file() and not pages.is_pdf(str(path)):
+        return _tiff_pages(*sources.read(source, allow_private=False))
     if path is None or named is None or (path.exists() and not pages.is_pdf(str(path))):
         return [load(source, allow_private=allow_private, typed=typed, all_formats=all_formats)]
     file, numbers_text = Path(named[0]), named[1]
@@ -121,7 +123,20 @@ def _from_url(source: str, *, allow_private: bool) -> list[Image]:
     found = sources.read(source, allow_private=allow_private)
     if formats.rare_format(found.data) == "PDF":
         return _pdf_pages(found.data, "", found.name)
-    return [_checked(*found, all_formats=True)]
+    return _tiff_pages(*found)
+
+
+def _tiff_pages(data: bytes, where: str, name: str) -> list[Image]:
+    """All pages of a short TIFF, without smaller copies of others; of any other file, and of a single page, one image."""
+    from pixtral_cli.images import isolated, pages
+
+    numbers = isolated.whole_pages(data, where)
+    if len(numbers) == 1:
+        image = _checked(data, where, name, all_formats=True, page=numbers[0] if numbers != (1,) else 0)
+        return [replace(image, notes=tuple(note for note in image.notes if not note.startswith("page 1 of")))]
+    pages.check_count(len(numbers), name)
+    shown = [_checked(data, where, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
+    return [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]]
 
 
 def _pdf_pages(document: Path | bytes, wanted: str, name: str) -> list[Image]:

@@ -54,7 +54,7 @@ def convert(data: bytes, kind: str, where: str, page: int = 0) -> tuple[bytes, t
     [picture] = _run({"kind": kind, "page": page or 1}, data, where)
     if stored.pages == 1 or page:
         return picture.data, ()
-    return picture.data, (f"page 1 of {stored.pages}; name another by #2",)
+    return picture.data, (f"page 1 of {stored.pages}; by its path, all are read, or one as #2",)
 
 
 def _has(package: str) -> bool:
@@ -69,6 +69,11 @@ def count_pages(data: bytes, where: str) -> int:
     if rare_formats.kind_of(data) != "TIFF":
         refuse(where, "this file has no pages", "Name it without #.")
     return _stored(data, "TIFF", where, 1).pages
+
+
+def whole_pages(data: bytes, where: str) -> tuple[int, ...]:
+    """The numbers of a TIFF's pages without smaller copies of others; those of any other file are one. Raises ImageError."""
+    return _stored(data, "TIFF", where, 1).whole if rare_formats.kind_of(data) == "TIFF" else (1,)
 
 
 def _stored(data: bytes, kind: str, where: str, page: int) -> rare_formats.Stored:

@@ -20,10 +20,16 @@ def is_pdf(path: str) -> bool:
     return path.lower().endswith(".pdf")
 
 
+def check_count(count: int, name: str) -> None:
+    """Raises ImageError for a document of which all pages are too many."""
+    if count > MAX_DEFAULT_PAGES:
+        raise ImageError(f"{visible(name)} has {count} pages", f"Say which: {visible(name)}#1-{MAX_DEFAULT_PAGES}")
+
+
 def page_numbers(pages: str, count: int, name: str) -> list[int]:
     """Page numbers from `2-4,7`, or all of a short document. Raises ImageError for a page that is not there."""
-    if not pages and count > MAX_DEFAULT_PAGES:
-        raise ImageError(f"{visible(name)} has {count} pages", f"Say which: {visible(name)}#1-{MAX_DEFAULT_PAGES}")
+    if not pages:
+        check_count(count, name)
     numbers: list[int] = []
     for piece in pages.split(",") if pages else [f"1-{count}"]:
         first, _, last = piece.partition("-")

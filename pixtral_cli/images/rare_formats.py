@@ -5,7 +5,7 @@ TIFF 6.0 and BigTIFF, BMP, ICO, PNM, JPEG 2000 (ISO 15444-1), HEIF and AVIF (ISO
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 MAX_PAGES = 1000  # of a TIFF
@@ -21,11 +21,15 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Pixels of the picture as stored, and how many pages or pictures the file holds."""
+    """Pixels of the picture as stored, and how many pages or pictures the file holds.
+
+    `whole`: the numbers of the pages that are no smaller copies of others, such as thumbnails.
+    """
 
     width: int
     height: int
     pages: int = 1
+    whole: tuple[int, ...] = (1,)
 
 
 def kind_of(data: bytes) -> str:
@@ -66,14 +70,18 @@ def _tiff(data: bytes, page: int) -> Stored:
     at = struct.unpack_from(f"{order}Q", data, 8)[0] if big else struct.unpack_from(f"{order}I", data, 4)[0]
     seen: set[int] = set()
     page_tags: dict[int, list[int]] = {}
+    whole: list[int] = []
     while at:
         if at in seen:
             raise Malformed("has pages that lead back to themselves")
         if len(seen) == MAX_PAGES:
             raise Malformed(f"has more than {MAX_PAGES:,} pages")
         seen.add(at)
-        tags, at = _directory(data, at, order, big, read_tags=len(seen) == page)
-        page_tags = page_tags or tags
+        tags, at = _directory(data, at, order, big, _TIFF_TAGS if len(seen) == page else {_SUBFILE})
+        if len(seen) == page:
+            page_tags = tags
+        if not tags.get(_SUBFILE, [0])[0] & _REDUCED:
+            whole.append(len(seen))
     if not page_tags:
         raise Malformed(f"has no page {page}; it has {len(seen)}")
     width, height = (page_tags.get(tag, [0])[0] for tag in (256, 257))
@@ -82,26 +90,27 @@ def _tiff(data: bytes, page: int) -> Stored:
         raise Malformed("has more channels or bits than a picture")
     if page_tags.get(322, [0])[0] * page_tags.get(323, [0])[0] > MAX_SIDE * 1024:
         raise Malformed("has tiles that are too large")
-    return Stored(width, height, len(seen))
+    return Stored(width, height, len(seen), tuple(whole) or (1,))
 
 
+_SUBFILE, _REDUCED = 254, 1  # NewSubfileType, and its bit of a reduced copy of another page
 _TIFF_TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
-_TIFF_TAGS = {256, 257, 258, 273, 277, 279, 322, 323, 324, 325}
+_TIFF_TAGS = {_SUBFILE, 256, 257, 258, 273, 277, 279, 322, 323, 324, 325}
 
 
-def _directory(data: bytes, at: int, order: str, big: bool, *, read_tags: bool) -> tuple[dict[int, list[int]], int]:
-    """The tags of one directory that matter here (none unless `read_tags`), and where the next one begins."""
+def _directory(data: bytes, at: int, order: str, big: bool, wanted: Set[int]) -> tuple[dict[int, list[int]], int]:
+    """The tags of one directory that are wanted, and where the next one begins."""
     count_form, entry, value_bytes = ("Q", 20, 8) if big else ("H", 12, 4)
     (count,) = struct.unpack_from(order + count_form, data, at)
     start = at + struct.calcsize(order + count_form)
     if count > 4096:
         raise Malformed("has too many tags")
     tags: dict[int, list[int]] = {}
-    for place in range(start, start + count * entry, entry) if read_tags else ():
+    for place in range(start, start + count * entry, entry):
         tag, kind = struct.unpack_from(f"{order}HH", data, place)
         (number,) = struct.unpack_from(order + ("Q" if big else "I"), data, place + 4)
         value = place + entry - value_bytes
-        if tag not in _TIFF_TAGS or kind not in _TIFF_TYPES or not number:
+        if tag not in wanted or kind not in _TIFF_TYPES or not number:
             continue
         if number > MAX_PIECES:
             raise Malformed("has too many pieces")

@@ -61,7 +61,7 @@ def check_document(path: Path, source: str) -> None:
         status = path.stat()
     except (OSError, ValueError) as error:
         why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
-        refuse(source, why, _hint_for(error), error)
+        refuse(source, why, _hint_for(error, source), error)
     _check_kind(status.st_mode, source)
     if status.st_size > MAX_DOCUMENT:
         refuse(source, f"larger than {MAX_DOCUMENT // 10**6} MB", "Split it into smaller documents.")
@@ -88,7 +88,7 @@ def _file(source: str) -> bytes:
             return file.read(MAX_IMAGE_BYTES + 1)
     except (OSError, ValueError) as error:
         why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
-        refuse(source, why, _hint_for(error), error)
+        refuse(source, why, _hint_for(error, source), error)
 
 
 def _check_kind(mode: int, source: str) -> None:
@@ -100,8 +100,10 @@ def _check_kind(mode: int, source: str) -> None:
         refuse(source, "is a device or socket, not a file", _ON_STDIN)
 
 
-def _hint_for(error: Exception) -> str:
+def _hint_for(error: Exception, source: str) -> str:
     if isinstance(error, FileNotFoundError):
+        if source.startswith("~") or os.path.isabs(source):  # noqa: PTH117
+            return "Check the name."
         return f"Check the name; the current directory is {_working_directory()}."
     if isinstance(error, PermissionError):
         return "Check its permissions with `ls -l`."

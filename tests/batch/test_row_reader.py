@@ -97,7 +97,21 @@ def test_files_of_rarer_formats_are_read_and_every_page_of_them_that_is_named(tm
     found = asked({"prompt": "?", "images": ["scan.tif#2-3"]}, folder=tmp_path)
     assert [image.name for image in found.messages[-1].images] == ["scan.tif#2", "scan.tif#3"]
     _, make = RowReader(FLAGS, question="?").picture(InputRow(1, os.fsencode(tmp_path / "scan.tif"), ""))
-    assert [image.width for image in make().messages[-1].images] == [20]
+    assert [image.width for image in make().messages[-1].images] == [20, 21, 22]
+
+
+@pytest.mark.parametrize(
+    ("folder", "image", "where"),
+    [
+        ("rows", "no.png", "in rows, as the file is"),
+        (".", "no.png", "in the current directory"),
+        ("rows", "/no/no.png", ""),
+    ],
+)
+def test_the_hint_about_a_missing_picture_says_where_paths_begin(folder: str, image: str, where: str) -> None:
+    with pytest.raises(ImageError, match="no such file") as error:
+        asked({"prompt": "?", "images": [image]}, folder=Path(folder))
+    assert error.value.hint == (f"Check the name; paths in rows begin {where}" if where else "Check the name")
 
 
 def test_what_comes_by_url_is_of_a_common_format_unless_all_are_allowed() -> None:

@@ -320,7 +320,7 @@ def test_images_are_numbered_in_the_order_of_attachment_and_equal_ones_once() ->
     assert conversation.stage(picture("green", "copy.png")) == 2
     assert [image.name for image in conversation.images] == ["red.png", "green.png", "blue.png"]
     assert conversation.image(3) is BLUE
-    with pytest.raises(UsageError, match=r"No image #4: there are 3\."):
+    with pytest.raises(UsageError, match=r"No image #4: there are 3"):
         conversation.image(4)
 
 

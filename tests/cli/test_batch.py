@@ -74,6 +74,7 @@ def test_every_row_gets_a_line_in_its_order_and_its_shape(tmp_path: Path) -> Non
     assert "missing.png" in four["error"]["message"]
     assert five["response"]["status_code"] == 400
     assert five["response"]["body"]["error"]["param"] == "body.messages"
+    assert "Answered 2 of 5 rows in " in result.stderr
     assert "3 of 5 rows failed" in result.stderr
     assert "Row 3 failed: not valid JSON" in result.stderr
 

@@ -37,7 +37,7 @@ def test_from_a_removed_folder_a_question_is_answered_and_that_is_said(gone: Pat
 @pytest.mark.parametrize(
     ("words", "status", "line"),
     [
-        (("ask", "What?", "--image", "x.png"), 3, "x.png: no such file or directory. Check the name; the current directory is gone."),
+        (("ask", "What?", "--image", "x.png"), 3, "x.png: no such file or directory. Check the name; the current directory is gone"),
         (("ask", "What?", "-o", "x.txt"), 2, "x.txt cannot be written: the current folder was removed. Go to another one"),
         (("ask", "What?", "-f", "notes.md"), 2, "notes.md cannot be read: No such file or directory. Check the path"),
         (("batch", "rows.jsonl"), 2, "rows.jsonl cannot be read: No such file or directory. Check the name"),

@@ -9,6 +9,7 @@ import pytest
 
 from pixtral_cli import config
 from pixtral_cli.cli.common import arguments
+from pixtral_cli.errors import PixtralError
 from tests.cli.calling import pixtral
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shapes.png"
@@ -190,3 +191,59 @@ def test_a_model_is_kept_only_where_that_is_possible(monkeypatch: pytest.MonkeyP
         )
         assert done.returncode == 2
         assert done.stderr == "pixtral: --keep-alive needs two more packages. Get them: pip install 'pixtral[serve]'\n"
+
+
+@pytest.mark.parametrize(
+    "words", [["--json", "--format", "csv"], ["--format", "text", "--json"], ["--format=records", "--json"]]
+)
+def test_json_beside_another_format_is_refused_and_named(words: list[str]) -> None:
+    done = pixtral("ask", "x", *words, "-m", "demo")
+    other = "records" if "--format=records" in words else next(word for word in words if word in ("csv", "text"))
+    assert (done.status, done.stdout) == (2, "")
+    assert (
+        done.stderr == f"pixtral: --json is --format json, and --format {other} is given too. Leave one of them out\n"
+    )
+    assert pixtral("models", "--json", "--format", "json").status == 0
+
+
+@pytest.mark.parametrize(
+    ("question", "noted"),
+    [
+        ("Describe {name} in {style}", True),
+        ("Compare {1} with {2}", False),
+        ("Say $name", False),
+        ("Write ${name}", False),
+    ],
+)
+def test_a_place_in_braces_is_noted_when_a_template_is_saved(question: str, noted: bool) -> None:
+    done = pixtral("ask", "--save", "mine", question)
+    assert done.status == 0
+    assert ("{name} is sent as it is; a place that -p fills is written $name" in done.stderr) == noted
+
+
+def test_editing_a_template_without_a_terminal_names_the_file_and_makes_none(home: Path) -> None:
+    done = pixtral("templates", "edit", "mine")
+    assert done.status == 2
+    assert "there is no terminal for it. Write the file: " in done.stderr
+    assert done.stderr.rstrip().endswith("mine.toml")
+    assert not list(home.rglob("mine.toml"))
+
+
+def test_no_message_ends_in_two_full_stops() -> None:
+    assert (PixtralError("One.", "Two.").message, PixtralError("One.", "Two.").hint) == ("One", "Two")
+    assert PixtralError("It goes on...").message == "It goes on..."
+    for words in (
+        ["ask", "-t", "none", "x"],
+        ["templates", "show", "no/name"],
+        ["sessions", "show", "zzzzzz"],
+        ["ask", "-c", "x"],
+    ):
+        done = pixtral(*words)
+        assert done.status == 2
+        assert ".." not in done.stderr
+
+
+def test_the_readme_and_the_doctor_leave_the_choice_of_a_model_to_pull() -> None:
+    readme = (EXAMPLE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert "`pixtral pull` says which is the best for your machine" in readme
+    assert "pixtral pull " in pixtral("doctor").stdout

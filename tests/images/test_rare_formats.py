@@ -12,6 +12,7 @@ import pillow_heif
 import pytest
 from PIL import Image as Pillow
 from PIL import ImageCms
+from PIL.TiffImagePlugin import AppendingTiffWriter, ImageFileDirectory_v2
 
 from pixtral_cli import images
 from pixtral_cli.errors import ImageError
@@ -99,10 +100,47 @@ def test_a_page_of_a_tiff_is_named_by_its_number(scan: Path) -> None:
     assert [image.width for image in images.load_all(f"{scan}#3,1-2", typed=True)] == [22, 20, 21]
 
 
-def test_without_a_number_the_first_page_is_taken_and_reported(scan: Path) -> None:
-    [first] = images.load_all(str(scan), typed=True)
+def test_without_a_number_all_pages_are_taken_and_counted_as_of_a_pdf(scan: Path) -> None:
+    found = images.load_all(str(scan), typed=True)
+    assert [(image.name, image.width) for image in found] == [
+        ("scan.tif#1", 20),
+        ("scan.tif#2", 21),
+        ("scan.tif#3", 22),
+    ]
+    assert [image.notes for image in found] == [("all 3 pages are used",), (), ()]
+    [only] = images.load_all(f"{scan}#1", typed=True)
+    assert (only.name, only.notes) == ("scan.tif#1", ())
+
+
+def test_a_tiff_of_many_pages_asks_which(tmp_path: Path) -> None:
+    pages = [Pillow.new("L", (4, 4), n) for n in range(41)]
+    pages[0].save(tmp_path / "long.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(ImageError, match=r"long\.tif has 41 pages") as caught:
+        images.load_all(str(tmp_path / "long.tif"), typed=True)
+    assert caught.value.hint == "Say which: long.tif#1-40"
+
+
+def test_smaller_copies_in_a_tiff_are_no_pages_of_it(tmp_path: Path) -> None:
+    small = ImageFileDirectory_v2()
+    small[254] = 1  # NewSubfileType: a reduced copy, as cameras, scanners and slide viewers add
+    for name, sizes in (("photo.tif", [60]), ("two.tif", [60, 50])):
+        with AppendingTiffWriter(str(tmp_path / name), new=True) as file:
+            for size in sizes:
+                Pillow.new("RGB", (size, 10), "red").save(file, "TIFF")
+                file.newFrame()
+                Pillow.new("RGB", (size // 10, 1), "blue").save(file, "TIFF", tiffinfo=small)
+                file.newFrame()
+    [photo] = images.load_all(str(tmp_path / "photo.tif"), typed=True)
+    assert (photo.name, photo.size, photo.notes) == ("photo.tif", (60, 10), ())
+    assert [(each.name, each.width) for each in images.load_all(str(tmp_path / "two.tif"), typed=True)] == [
+        ("two.tif#1", 60), ("two.tif#3", 50),
+    ]  # fmt: skip
+
+
+def test_a_tiff_without_its_name_gives_its_first_page_and_says_so(scan: Path) -> None:
+    first = images.from_stdin(io.BytesIO(scan.read_bytes()))
     assert first.pixels().getpixel((0, 0)) == (255, 0, 0)
-    assert first.notes == ("page 1 of 3; name another by #2",)
+    assert first.notes == ("page 1 of 3; by its path, all are read, or one as #2",)
 
 
 def test_a_page_that_is_not_there_is_an_error(scan: Path) -> None:

@@ -43,6 +43,8 @@ def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
         given, end = ["ask", *given], end + 1
     head: list[str] = []
     for place, word in enumerate(given[:end]):
+        if word == "--json":
+            _refuse_another_format(given[:end])
         head += ["--format", "json"] if word == "--json" else [word]
         before, following = given[place - 1] if place else "", given[place + 1] if place + 1 < end else ""
         if (
@@ -53,6 +55,14 @@ def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
         ):
             head.append("any")
     return head + given[end:]
+
+
+def _refuse_another_format(words: Sequence[str]) -> None:
+    """Raises UsageError where --json comes with a --format of another kind, which would win or lose unseen."""
+    named = [following for word, following in zip(words, [*words[1:], ""], strict=True) if word == "--format"]
+    named += [word.partition("=")[2] for word in words if word.startswith("--format=")]
+    if other := next((name for name in named if name != "json"), None):
+        raise UsageError(f"--json is --format json, and --format {other} is given too", "Leave one of them out")
 
 
 def first_negative_number(words: Sequence[str]) -> str | None:

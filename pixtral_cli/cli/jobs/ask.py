@@ -203,6 +203,7 @@ def _answer(
     out = choose_output(
         format=format, plain=bool(settings.plain), raw=request.raw, stream=request.stream, quiet=request.quiet,
         model=chosen.name, thinking=request.thinking, folding=settings.thinking,
+        theme=settings.theme,
     )  # fmt: skip
     with _tools(request, out) as tools:
         _answer_with(tools, request, sampling, chosen, settings, resumed, out)

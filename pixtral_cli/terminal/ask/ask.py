@@ -23,6 +23,8 @@ from pixtral_cli.terminal.output.render import (
     answer_of,
     as_json,
     collect_chunks,
+    cut_hint,
+    cut_note,
     jsonl_pieces,
     render,
     show,
@@ -97,7 +99,7 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     taken = collect_chunks(chunks, out) if collected else []
     given = answer_of(taken) if collected else render(chunks, out)
     if not structured:  # under a schema, what is wrong with it is an error
-        _note_cut_or_empty(given, out)
+        _note_cut_or_empty(given, request, out)
     if collected:
         _tell_thinking(given, request, out)
         _write_result(given, request, out, taken)
@@ -113,9 +115,9 @@ def _tell_thinking(given: Answer, request: Request, out: Output) -> None:
         out.tell(clean(marked(given.reasoning)).rstrip("\n"))
 
 
-def _note_cut_or_empty(given: Answer, out: Output) -> None:
+def _note_cut_or_empty(given: Answer, request: Request, out: Output) -> None:
     if given.finish_reason == "length":
-        out.note("The answer was cut off: --max-tokens or the context window was reached")
+        out.note(cut_note(given, request.sampling.max_tokens, "--max-tokens"))
     elif not given.text.strip():
         out.note("The model's answer is empty")
 
@@ -148,19 +150,39 @@ def _write_result(given: Answer, request: Request, out: Output, pieces: Sequence
     """The code block or the whole answer, to the file or stdout. What cannot be delivered is not lost."""
     try:
         text = _result_text(given, request, out, pieces)
+        if request.file:
+            _check_closed(given, request)
     except PixtralError:
         if given.text:
             out.tell(clean(given.text))
         raise
     if request.file is None:
         out.write(_wrapped(clean(text), request, out))
-        return
+        return _check_closed(given, request)
     try:
         output_file.write(request.file, text)
     except PixtralError:
         show(given, out)
         raise
-    out.note(f"Wrote {request.file} ({len(text.encode(errors='replace')):,} bytes)")
+    return out.note(f"Wrote {request.file} ({len(text.encode(errors='replace')):,} bytes)")
+
+
+def _check_closed(given: Answer, request: Request) -> None:
+    """Raises PixtralError for a code block without an end, which may be the half of one; no file is written of it."""
+    if (
+        not request.extract
+        or request.sampling.schema is not None
+        or codeblocks.pick(given.text, request.extract).closed
+    ):
+        return
+    cut = given.finish_reason != "stop"
+    what = "The answer was cut off within the code block" if cut else "The code block of the answer has no end"
+    hint = (
+        cut_hint(given, request.sampling.max_tokens)
+        if cut
+        else "It may be whole all the same: look at it, or ask again"
+    )
+    raise PixtralError(f"{what}: {request.file} was not written" if request.file else what, hint)
 
 
 def _wrapped(text: str, request: Request, out: Output) -> str:
@@ -177,7 +199,7 @@ def _result_text(given: Answer, request: Request, out: Output, pieces: Sequence[
         return structured_text(given, request.sampling, request.layout, out, file=request.file is not None)
     text, more = given.text, {}
     if request.extract:
-        block = _code_block(given, request, out)
+        block = codeblocks.pick(given.text, request.extract)
         text, more = block.text, {"code": block.text, "language": block.language}
     for warning in deception_warnings(text):
         out.note(f"Warning: {warning}")
@@ -189,17 +211,3 @@ def _result_text(given: Answer, request: Request, out: Output, pieces: Sequence[
         lines = [line for piece in pieces for line in jsonl_pieces(piece, out)]
         text = "".join(f"{dumps(line)}\n" for line in lines) + text
     return text if text.endswith("\n") else f"{text}\n"
-
-
-def _code_block(given: Answer, request: Request, out: Output) -> codeblocks.CodeBlock:
-    """The block that was asked for. Raises PixtralError for one that is cut off and would replace a file."""
-    block = codeblocks.pick(given.text, request.extract)
-    if block.closed:
-        return block
-    if request.file and given.finish_reason != "stop":
-        raise PixtralError(
-            f"The answer was cut off within the code block: {request.file} was not written",
-            "Raise --max-tokens, or ask for less",
-        )
-    out.note("The code block has no end: the answer stopped within it")
-    return block

@@ -36,8 +36,9 @@ class LiveMarkdown:
         write: Callable[[str], None],
         footer: Callable[[int], list[str]] | None = None,
         thinking: ThinkingMode = "fold",
+        theme: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)), footer, thinking)
+        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)), footer, thinking, theme)
         self._poll = POLL_INTERVAL if footer else None
         self._inbox: deque[tuple[Callable[[str], None], str]] = deque()
         self._news = threading.Event()
@@ -101,8 +102,10 @@ class MarkdownStream:
         painter: "LinePainter",
         footer: Callable[[int], list[str]] | None = None,
         thinking: ThinkingMode = "fold",
+        theme: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self._painter = painter
+        self._theme = theme
         self._footer = footer
         self._mode = thinking
         self._thoughts: ThinkingBlock | None = None  # while the model thinks
@@ -161,7 +164,7 @@ class MarkdownStream:
         """A block's lines, after a blank one if `_apart`; of the first block those that are not finished yet."""
         done = self._done if first else 0
         apart = (block.gap or (first and self._apart)) and not done
-        return [""] * apart + block_renderer(self._painter.columns - 1).lines(block, done)
+        return [""] * apart + block_renderer(self._painter.columns - 1, self._theme).lines(block, done)
 
 
 class LinePainter:

@@ -8,7 +8,7 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
@@ -34,6 +34,7 @@ from rich.theme import Theme
 from pixtral_cli.chat.codeblocks import language
 from pixtral_cli.terminal.output.markdown_parser import has_content, parse, parser
 from pixtral_cli.terminal.output.markdown_table import table_lines
+from pixtral_cli.terminal.output.theme import CODE_BLOCKS, answer_styles
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -123,11 +124,17 @@ def _closing_marks(text: str) -> str:
     return code + "**" * (paragraph.count("**") % 2 and "**" not in opened)
 
 
-class BlockRenderer:
-    """Sets blocks in lines of at most `width` columns, styled for this terminal."""
+class _ThemedConsole(Console):
+    """A console that knows the Pygments style of code."""
 
-    def __init__(self, width: int) -> None:
-        self._console = Console(
+    code_style = "ansi_dark"
+
+
+class BlockRenderer:
+    """Sets blocks in lines of at most `width` columns, styled for this terminal by the config's `theme`."""
+
+    def __init__(self, width: int, theme: Mapping[str, str]) -> None:
+        self._console = _ThemedConsole(
             file=io.StringIO(),
             width=max(width, 1),
             force_terminal=True,
@@ -135,13 +142,19 @@ class BlockRenderer:
             highlight=False,
             markup=False,
             emoji=False,
-            theme=STYLES,
+            theme=Theme({**STYLES.styles, **answer_styles(theme)}),
         )
+        self._console.code_style = theme.get(CODE_BLOCKS, self._console.code_style)
 
     def lines(self, block: Block, skip: int = 0) -> list[str]:
         """The block's lines; of a fence only what follows its first `skip` lines of source."""
         if block.fence:
-            return [line for text in _fence_lines(block)[skip:] if text is not None for line in self._set(text)]
+            return [
+                line
+                for text in _fence_lines(block, self._console.code_style)[skip:]
+                if text is not None
+                for line in self._set(text)
+            ]
         tokens = parse(block.source)
         if has_content(tokens):
             lines = _without_blank_ends(self._set(_Document(tokens)))
@@ -157,9 +170,9 @@ class BlockRenderer:
 
 
 @lru_cache(1)
-def block_renderer(width: int) -> BlockRenderer:
+def block_renderer(width: int, theme: tuple[tuple[str, str], ...] = ()) -> BlockRenderer:
     """The renderer for that width; a window seldom changes it."""
-    return BlockRenderer(width)
+    return BlockRenderer(width, dict(theme))
 
 
 def _without_blank_ends(lines: list[str]) -> list[str]:
@@ -174,7 +187,7 @@ def _keeps_characters(source: str, lines: list[str]) -> bool:
     return written <= shown
 
 
-def _fence_lines(block: Block) -> list[Text | None]:
+def _fence_lines(block: Block, style: str) -> list[Text | None]:
     """A fence line by line of its source: its words, if any, replace the opening line, nothing the closing one.
 
     An empty one is shown as typed.
@@ -184,14 +197,14 @@ def _fence_lines(block: Block) -> list[Text | None]:
         return [Text(line) for line in block.source.rstrip("\n").split("\n")]
     opening = block.source.partition("\n")[0]
     words = opening.strip().lstrip("`~").strip()
-    return [Text(words, "dim") if words else None, *_highlight(code, language(words))]
+    return [Text(words, "dim") if words else None, *_highlight(code, language(words), style)]
 
 
-def _highlight(code: str, named: str) -> list[Text]:
-    """Lines of code; the last need not have ended."""
+def _highlight(code: str, named: str, style: str) -> list[Text]:
+    """Lines of code in a Pygments style; the last need not have ended."""
     code = code.expandtabs(4)
     whole = code + _closing_tags(code, named)
-    text = Syntax("", named or "text", theme="ansi_dark", background_color="default").highlight(whole)
+    text = Syntax("", named or "text", theme=style, background_color="default").highlight(whole)
     return list(text.split("\n", allow_blank=True))[: code.count("\n") + (code[-1:] not in ("", "\n"))]
 
 
@@ -219,7 +232,8 @@ class _Code(CodeBlock):
             return
         if self._info:
             yield Text(self._info, "dim")
-        yield from _highlight(code, language(self._info))
+        style = console.code_style if isinstance(console, _ThemedConsole) else _ThemedConsole.code_style
+        yield from _highlight(code, language(self._info), style)
 
 
 class _Heading(Heading):

@@ -28,6 +28,7 @@ class Output:
     `stream`: text is shown as it comes; else all at its end. `model`, `session`: the names that JSON objects carry. `doing`: what
     whoever answers does before it can, if it tells. `footer`: lines to stand below a rendered answer while it streams, for
     a number of columns; they are asked for again and again. `thinking`: what becomes of what is thought before an answer.
+    `theme`: the names and styles of the config's table.
     """
 
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
@@ -43,6 +44,7 @@ class Output:
     doing: Callable[[], str] = str
     footer: Callable[[int], list[str]] | None = None
     thinking: ThinkingMode = "hide"
+    theme: tuple[tuple[str, str], ...] = ()
 
     def write(self, text: str) -> None:
         """Write text as it is, at once. Raises BrokenPipeError for a closed pipe, PixtralError for any other failure."""
@@ -72,6 +74,7 @@ def choose_output(
     model: str = "",
     thinking: bool | None = None,
     folding: str | None = None,
+    theme: Mapping[str, str] | None = None,
     stdout: TextIO | None = None,
     stderr: TextIO | None = None,
     env: Mapping[str, str] = os.environ,
@@ -79,8 +82,12 @@ def choose_output(
     """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file.
 
     `raw`: answers are not rendered there either. `thinking`: it is shown, or not; None: on a terminal as
-    `folding` says (show, hide, or folded to a line), and not elsewhere.
+    `folding` says (show, hide, or folded to a line), and not elsewhere. Raises UsageError for a `theme` of no styles.
     """
+    if theme:
+        from pixtral_cli.terminal.output.theme import check_theme
+
+        check_theme(theme)
     stdout, stderr = stdout or sys.stdout or _ClosedStdout(), stderr or sys.stderr or io.StringIO()
     for file in (stdout, stderr):
         if reconfigure := getattr(file, "reconfigure", None):
@@ -99,6 +106,7 @@ def choose_output(
         quiet=quiet,
         model=model,
         thinking="show" if thinking else "hide" if thinking is False else on_terminal,
+        theme=tuple((theme or {}).items()),
     )
 
 

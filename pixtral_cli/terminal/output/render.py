@@ -18,7 +18,7 @@ from pixtral_cli.terminal.output.output import Output, dumps, window_size
 from pixtral_cli.terminal.output.spinner import Spinner
 from pixtral_cli.terminal.output.thinking import PlainThinking
 from pixtral_cli.terminal.output.word_wrap import WordWrap
-from pixtral_cli.util.sanitize import Cleaner
+from pixtral_cli.util.sanitize import Cleaner, clean
 
 __all__ = ["Answer", "Output", "as_json", "collect", "render", "show", "statistics"]
 
@@ -49,10 +49,17 @@ def collect(chunks: Iterator[Chunk], out: Output) -> Answer:
 
 
 def collect_chunks(chunks: Iterator[Chunk], out: Output) -> list[Chunk]:
-    """All chunks of an answer, with nothing but a spinner meanwhile."""
+    """All chunks of an answer, with nothing but a spinner meanwhile. At Ctrl-C what has come is told on stderr."""
     taken: list[Chunk] = []
-    with close_after(chunks), Spinner(out):
-        taken.extend(chunks)
+    try:
+        with close_after(chunks), Spinner(out):
+            for chunk in chunks:
+                taken.append(chunk)  # noqa: PERF402  it may be stopped in between
+    except KeyboardInterrupt:
+        if text := clean(answer_of(taken).text).rstrip("\n"):
+            out.tell(text)
+        out.note("Stopped; the part above is what came" if text else "Stopped before anything came")
+        raise
     return taken
 
 
@@ -98,6 +105,26 @@ def statistics(answer: Answer, context_window: int) -> str:
     times += [f"total {timings.total:.2f} s"]
     times += [f"peak memory {timings.peak_memory / 2**30:.2f} GiB"] if timings.peak_memory else []
     return f"{cost}\n{', '.join(times)}"
+
+
+def cut_note(answer: Answer, max_tokens: int | None, setting: str) -> str:
+    """Why an answer was cut off: its own limit, raised by `setting`, or the end of the context window."""
+    count = answer.usage.completion_tokens
+    if _reached_limit(answer, max_tokens):
+        return f"The answer was cut off at {count:,} tokens; {setting} allows more"
+    used = answer.usage.prompt_tokens + count
+    return f"The answer was cut off: with it the context window is full, at {used:,} tokens"
+
+
+def cut_hint(answer: Answer, max_tokens: int | None) -> str:
+    """What lets an answer that was cut off be whole."""
+    if _reached_limit(answer, max_tokens):
+        return "Raise --max-tokens, or ask for less"
+    return "The context window is full: ask for less, or send less with the question"
+
+
+def _reached_limit(answer: Answer, max_tokens: int | None) -> bool:
+    return max_tokens is not None and answer.usage.completion_tokens >= max_tokens
 
 
 @contextlib.contextmanager
@@ -170,7 +197,7 @@ def _sanitized_feed(out: Output) -> Iterator[Feed]:
 def _markdown_feed(out: Output) -> Iterator[Feed]:
     from pixtral_cli.terminal.output.live import LiveMarkdown
 
-    with LiveMarkdown(out.stdout, out.write, out.footer, out.thinking) as live:
+    with LiveMarkdown(out.stdout, out.write, out.footer, out.thinking, out.theme) as live:
 
         def feed(chunk: Chunk) -> None:
             if chunk.reasoning:

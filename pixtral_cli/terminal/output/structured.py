@@ -8,7 +8,7 @@ from pixtral_cli.structured import schema as schemas
 from pixtral_cli.structured.records import Table, to_csv, to_table
 from pixtral_cli.structured.schema import AnswerMismatch
 from pixtral_cli.terminal.output.output import Output, dumps
-from pixtral_cli.terminal.output.render import Answer, as_json
+from pixtral_cli.terminal.output.render import Answer, as_json, cut_hint
 
 Layout = Literal["", "csv", "records"]
 
@@ -46,6 +46,8 @@ def _checked_value(given: Answer, sampling: Sampling) -> Any:
     try:
         return schemas.validate(given.text, sampling.schema, cut=given.finish_reason == "length")
     except AnswerMismatch as error:
+        if given.finish_reason == "length":
+            error.hint = cut_hint(given, sampling.max_tokens)
         if error.hint:
             raise
         stopped = "A --stop string may have cut it: leave that out"

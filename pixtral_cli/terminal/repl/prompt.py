@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prompt_toolkit import PromptSession
@@ -26,16 +26,17 @@ from prompt_toolkit.styles import Style
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.keyboard import hold_keys, pending_keys
 from pixtral_cli.terminal.repl.history import InputHistory, InputLine
+from pixtral_cli.terminal.repl.keys import DEFAULT_KEYS
 
 if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.answer_input import AnswerInput
     from pixtral_cli.terminal.repl.completion import Suggestion
 
-STYLE = Style.from_dict({
+STYLES = {
     "bottom-toolbar": "noreverse fg:ansibrightblack",
     "placeholder": "fg:ansibrightblack",
     "prompt": "bold fg:ansicyan",
-})  # fmt: skip
+}
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 MAX_SHOWN_LINES = 20  # of a paste; a longer one is folded to one line until it is sent
 REFRESH_INTERVAL = 0.5  # seconds between two looks at the toolbar while the model loads
@@ -44,7 +45,7 @@ REFRESH_INTERVAL = 0.5  # seconds between two looks at the toolbar while the mod
 class Prompt:
     """Reads lines. `suggest` completes the text before the cursor, `toolbar` returns the text below the input.
 
-    `begun` is called once, when the prompt is shown for the first time.
+    `begun` is called once, when the prompt is shown for the first time. `keys` and `theme` are those of the config.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Prompt:
         *,
         input: Input | None = None,
         output: Output | None = None,
+        keys: Mapping[str, str] = DEFAULT_KEYS,
+        theme: Mapping[str, str] | None = None,
     ) -> None:
         self._recall = recall
         self._begun = begun
@@ -67,7 +70,7 @@ class Prompt:
         self._signal = 0
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
-            key_bindings=_keys(self),
+            key_bindings=_keys(self, keys),
             completer=_Completer(suggest),
             complete_while_typing=Condition(self._eager),
             history=InMemoryHistory([line.text for line in recall.lines]),
@@ -76,7 +79,7 @@ class Prompt:
             enable_suspend=True,
             search_ignore_case=True,
             reserve_space_for_menu=6,
-            style=STYLE,
+            style=Style.from_dict(_styles(theme or {})),
             input=input,
             output=output or create_output(always_prefer_tty=True),
         )
@@ -283,7 +286,15 @@ class Prompt:
             self._pasted.clear()
 
 
-def _keys(prompt: Prompt) -> KeyBindings:
+def _styles(theme: Mapping[str, str]) -> dict[str, str]:
+    if not theme:
+        return STYLES
+    from pixtral_cli.terminal.output.theme import line_styles
+
+    return STYLES | line_styles(theme)
+
+
+def _keys(prompt: Prompt, chosen: Mapping[str, str]) -> KeyBindings:
     keys = KeyBindings()
     typing = ~is_searching
 
@@ -291,12 +302,12 @@ def _keys(prompt: Prompt) -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         prompt.enter(event.current_buffer)
 
-    @keys.add("c-j", filter=typing)
+    @keys.add(*chosen["newline"].split(), filter=typing)
     @keys.add("escape", "enter", filter=typing)
     def _(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 
-    @keys.add("tab", filter=typing)
+    @keys.add(*chosen["complete"].split(), filter=typing)
     def _(event: KeyPressEvent) -> None:
         prompt.complete(event.current_buffer)
 
@@ -308,11 +319,11 @@ def _keys(prompt: Prompt) -> KeyBindings:
     def _(event: KeyPressEvent) -> None:
         prompt.give_up(event.current_buffer)
 
-    @keys.add("c-v", filter=typing)
+    @keys.add(*chosen["paste"].split(), filter=typing)
     def _(event: KeyPressEvent) -> None:
         prompt.paste_image(event.current_buffer)
 
-    @keys.add("c-g", filter=typing)
+    @keys.add(*chosen["editor"].split(), filter=typing)
     def _(event: KeyPressEvent) -> None:
         event.app.create_background_task(prompt.edit(event.current_buffer))
 

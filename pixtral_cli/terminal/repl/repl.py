@@ -217,7 +217,7 @@ class Repl:
 
     def _answer(self, ask: StartAnswer) -> None:
         """Show an answer as it comes. Ctrl-C ends it; the part there is stays."""
-        from pixtral_cli.terminal.output.render import statistics
+        from pixtral_cli.terminal.output.render import cut_note, statistics
 
         state = self.state
         if not self._out.spinner and state.backend.doing:
@@ -240,7 +240,7 @@ class Repl:
         self._check_schema(state.answer)
         self._offer_code(state.answer)
         if state.answer.finish_reason == "length":
-            state.notes.say(f"Cut off at {state.answer.usage.completion_tokens:,} tokens (/set max_tokens).")
+            state.notes.say(f"{cut_note(state.answer, state.sampling.max_tokens, '/set max_tokens')}.")
         cost, _ = state.measure()
         if state.settings.get("stats"):
             state.notes.say(statistics(state.answer, cost.context_window if cost else 0))

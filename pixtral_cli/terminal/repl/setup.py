@@ -6,7 +6,7 @@ Imports what the prompt needs to appear; the rest is imported at the first key.
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,6 +19,7 @@ from pixtral_cli.terminal.output.notes import Notes, count_of, wrap_pieces
 from pixtral_cli.terminal.output.output import Output, confirm, supports_drawing
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 from pixtral_cli.terminal.repl.history import InputHistory
+from pixtral_cli.terminal.repl.keys import DEFAULT_KEYS
 from pixtral_cli.terminal.repl.repl import Reader, Repl
 from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.sanitize import visible
@@ -56,6 +57,7 @@ class ChatOptions:
     template: "ChosenTemplate | None" = None
     tools: "Sequence[RunnableTool]" = ()
     yes_tools: bool = False
+    keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS)
 
 
 def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
@@ -69,6 +71,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
     if options.log and not session:
         state.later = lambda: sessions().start(model=state.backend.name, system=conversation.system)
     state.template = options.template if options.template and options.template.template.takes_input else None
+    state.keys = options.keys
     state.tools, state.yes_tools = options.tools, options.yes_tools
     state.settings |= {
         "stats": options.stats,
@@ -133,7 +136,9 @@ def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -
         return PlainPrompt(recall, suggest, state.backend.start, editing=not _dumb_terminal())
     from pixtral_cli.terminal.repl.prompt import Prompt
 
-    prompt = Prompt(recall, suggest, partial(toolbar, state), state.backend.start)
+    prompt = Prompt(
+        recall, suggest, partial(toolbar, state), state.backend.start, keys=state.keys, theme=dict(out.theme)
+    )
     state.backend.changed = prompt.redraw
     state.thumbnail = _make_thumbnails(out, prompt.unread)
     return prompt

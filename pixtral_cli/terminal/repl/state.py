@@ -1,7 +1,7 @@
 """The state that the REPL's commands act on, and what they ask the REPL to do next."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +13,7 @@ from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageErro
 from pixtral_cli.images.image import Image, is_url
 from pixtral_cli.terminal.output.notes import Notes
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
+from pixtral_cli.terminal.repl.keys import DEFAULT_KEYS
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.toolbox.engine import RunnableTool
@@ -75,6 +76,7 @@ class State:
     context: str = ""  # how much of the context window is used, as far as it is known
     _counted: tuple[object, ...] = ()  # what `context` was counted of
     editing: bool = True  # whether the line has keys of its own
+    keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS)  # of the line, by what they do
     tools: "Sequence[RunnableTool]" = ()  # that the model may call
     yes_tools: bool = False  # without asking about each call
     confirm: Callable[[str], bool] = lambda question: True  # asks whoever types

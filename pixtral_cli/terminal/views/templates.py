@@ -1,12 +1,14 @@
 """The output of `pixtral templates`, and its editor."""
 
+import re
+import sys
 from collections.abc import Mapping
 
-from pixtral_cli.chat.templates import EXAMPLE, one_line_summary, open_templates
+from pixtral_cli.chat.templates import EXAMPLE, Template, one_line_summary, open_templates
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.database import make_folder
 from pixtral_cli.terminal.output.notes import format_table
-from pixtral_cli.terminal.output.output import choose_output, confirm, dumps
+from pixtral_cli.terminal.output.output import Output, choose_output, confirm, dumps
 from pixtral_cli.util.sanitize import clean
 
 
@@ -54,7 +56,7 @@ def save_template(name: str, values: Mapping[str, object]) -> None:
             document[key] = value
     with file.open("x", encoding="utf-8") as stream:
         stream.write(tomlkit.dumps(document))
-    templates.load(name)
+    _note_braces(templates.load(name), out)
     out.note(f"Saved as the template {name}; ask by it: pixtral ask -t {name}")
 
 
@@ -69,13 +71,21 @@ def edit_template(name: str) -> None:
     """Open the file in the editor, an example if it is new; then say what is wrong with it, if anything."""
     from pixtral_cli.terminal.desktop.editor import edit_file
 
-    templates = open_templates()
+    templates, out = open_templates(), choose_output()
     file = templates.path(name)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("templates edit opens an editor, and there is no terminal for it", f"Write the file: {file}")
     if not file.exists():
         make_folder(file.parent)
         file.write_text(EXAMPLE, encoding="utf-8")
     edit_file(file)
-    templates.load(name)
+    _note_braces(templates.load(name), out)
+
+
+def _note_braces(template: Template, out: Output) -> None:
+    """Say so where words in braces were surely meant as places, which are written otherwise."""
+    if found := re.search(r"(?<![\\$])\{([a-z][a-z0-9_]*)\}", f"{template.prompt}\n{template.system or ''}"):
+        out.note(f"{found[0]} is sent as it is; a place that -p fills is written ${found[1]}")
 
 
 def show_path() -> None:

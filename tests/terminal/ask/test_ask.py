@@ -157,12 +157,6 @@ def test_an_answer_without_the_requested_block_is_not_lost(tmp_path: Path) -> No
     assert not (tmp_path / "page.css").exists()
 
 
-def test_a_block_that_the_answer_leaves_open_is_reported() -> None:
-    asked = Asked()(Request("page", extract="html"), "```html\n<p>")
-    assert asked.out == "<p>\n"
-    assert "no end" in asked.err
-
-
 @pytest.mark.parametrize(
     ("format", "held"),
     [
@@ -203,14 +197,6 @@ def test_statistics_come_on_stderr_when_asked_for() -> None:
     assert "prompt 3 tokens" in asked.err
     assert "of 1,000 of the context window used" in asked.err
     assert "first token 0.25 s" in asked.err
-
-
-def test_an_answer_cut_off_by_its_length_is_reported() -> None:
-    asked = Asked()
-    request = Request("x", sampling=Sampling(max_tokens=2))
-    answer(request, build_message(request, asked.output, None), Conversation(), CutOff(["A red"]), asked.output)
-    assert asked.out == "A red\n"
-    assert "cut off" in asked.err
 
 
 def test_a_dry_run_shows_what_would_be_sent_and_asks_nothing(tmp_path: Path) -> None:

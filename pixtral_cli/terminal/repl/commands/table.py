@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.repl.commands import code, images, sessions, settings, templates, turns
+from pixtral_cli.terminal.repl.keys import shown
 from pixtral_cli.terminal.repl.state import Leave, Outcome, State
 
 Kind: TypeAlias = Literal["", "picture", "image", "block", "model", "session", "template", "setting", "command", "area"]
@@ -26,7 +27,7 @@ class Command:
 
 KEYS = (
     "A picture is attached by its path or URL anywhere in the line, or by @path. #2 places image 2 again.",
-    'Ctrl-J makes a new line, """ opens and closes several. Ctrl-G is your editor, Ctrl-R searches, Ctrl-V is /paste.',
+    '{newline} makes a new line, """ opens and closes several. {editor} is your editor, Ctrl-R searches, {paste} is /paste.',
     "Ctrl-C stops an answer and keeps what you typed meanwhile, Ctrl-D leaves.",
 )
 PLAIN_KEYS = (  # where the line has no keys of its own
@@ -50,8 +51,9 @@ def show_help(state: State, argument: str) -> None:
     for group, commands in groups.items():
         state.notes.say(f"{group}: {'  '.join(commands)}")
     state.notes.say("/help COMMAND says what one does.")
+    pressed = {name: shown(keys) for name, keys in state.keys.items()}
     for line in KEYS if state.editing else PLAIN_KEYS:
-        state.notes.say(line)
+        state.notes.say(line.format_map(pressed))
 
 
 TABLE: Sequence[Command] = (
