@@ -71,9 +71,10 @@ def unset(key: Key) -> None:
 def edit() -> None:
     """Open the config file in $VISUAL or $EDITOR."""
     from pixtral_cli import config
-    from pixtral_cli.terminal.desktop.editor import edit_file
+    from pixtral_cli.terminal.desktop.editor import check_terminal, edit_file
 
     target = config.config_file()
+    check_terminal(target)
     config.create_if_missing(target)
     edit_file(target)
     config.load()

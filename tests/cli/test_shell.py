@@ -221,12 +221,19 @@ def test_a_place_in_braces_is_noted_when_a_template_is_saved(question: str, note
     assert ("{name} is sent as it is; a place that -p fills is written $name" in done.stderr) == noted
 
 
-def test_editing_a_template_without_a_terminal_names_the_file_and_makes_none(home: Path) -> None:
-    done = pixtral("templates", "edit", "mine")
-    assert done.status == 2
-    assert "there is no terminal for it. Write the file: " in done.stderr
-    assert done.stderr.rstrip().endswith("mine.toml")
-    assert not list(home.rglob("mine.toml"))
+@pytest.mark.parametrize("editor", ["nano", "/usr/bin/vim -f"])
+def test_editing_without_a_terminal_names_the_file_and_makes_none(
+    home: Path, editor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDITOR", editor)
+    monkeypatch.delenv("VISUAL", raising=False)
+    name = editor.split()[0].rpartition("/")[2]
+    for words, file in ((["templates", "edit", "mine"], "mine.toml"), (["config", "edit"], "config.toml")):
+        done = pixtral(*words)
+        assert done.status == 2
+        assert f"The editor {name} needs a terminal, and there is none. Write the file: " in done.stderr
+        assert done.stderr.rstrip().endswith(file)
+        assert not list(home.rglob(file))
 
 
 def test_no_message_ends_in_two_full_stops() -> None:

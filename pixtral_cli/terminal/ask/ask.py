@@ -1,7 +1,7 @@
 """One question, one answer: the work of `pixtral ask`."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pixtral_cli.chat import codeblocks
@@ -99,7 +99,7 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     taken = collect_chunks(chunks, out) if collected else []
     given = answer_of(taken) if collected else render(chunks, out)
     if not structured:  # under a schema, what is wrong with it is an error
-        _note_cut_or_empty(given, request, out)
+        _note_cut_or_empty(given, request, out, lambda: engine.measure([asked]).context_window)
     if collected:
         _tell_thinking(given, request, out)
         _write_result(given, request, out, taken)
@@ -115,9 +115,9 @@ def _tell_thinking(given: Answer, request: Request, out: Output) -> None:
         out.tell(clean(marked(given.reasoning)).rstrip("\n"))
 
 
-def _note_cut_or_empty(given: Answer, request: Request, out: Output) -> None:
+def _note_cut_or_empty(given: Answer, request: Request, out: Output, window: Callable[[], int]) -> None:
     if given.finish_reason == "length":
-        out.note(cut_note(given, request.sampling.max_tokens, "--max-tokens"))
+        out.note(cut_note(given, request.sampling.max_tokens, "--max-tokens", window()))
     elif not given.text.strip():
         out.note("The model's answer is empty")
 

@@ -4,13 +4,32 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from pixtral_cli.errors import PixtralError
+from pixtral_cli.errors import PixtralError, UsageError
 
 FALLBACKS = ("sensible-editor", "nano", "vim", "vi", "notepad.exe")
+IN_TERMINAL = {
+    "sensible-editor",
+    "editor",
+    "nano",
+    "pico",
+    "vim",
+    "vi",
+    "nvim",
+    "view",
+    "emacs",
+    "micro",
+    "hx",
+    "helix",
+    "joe",
+    "ne",
+    "mcedit",
+    "kak",
+}
 
 
 def editor_command(env: Mapping[str, str] = os.environ) -> list[str]:
@@ -24,8 +43,16 @@ def editor_command(env: Mapping[str, str] = os.environ) -> list[str]:
     return [tool_found]
 
 
+def check_terminal(file: Path, env: Mapping[str, str] = os.environ) -> None:
+    """Raises UsageError where the editor would need a terminal, and there is none."""
+    name = Path(editor_command(env)[0]).name
+    if name in IN_TERMINAL and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(f"The editor {name} needs a terminal, and there is none", f"Write the file: {file}")
+
+
 def edit_file(file: Path, env: Mapping[str, str] = os.environ) -> None:
     """Open a file in the editor and wait until it is left. Raises PixtralError if it cannot run or says that it failed."""
+    check_terminal(file, env)
     words = editor_command(env)
     try:
         status = subprocess.run([*words, str(file)], check=False).returncode

@@ -107,20 +107,24 @@ def statistics(answer: Answer, context_window: int) -> str:
     return f"{cost}\n{', '.join(times)}"
 
 
-def cut_note(answer: Answer, max_tokens: int | None, setting: str) -> str:
-    """Why an answer was cut off: its own limit, raised by `setting`, or the end of the context window."""
+def cut_note(answer: Answer, max_tokens: int | None, setting: str, window: int) -> str:
+    """What cut an answer off: its own limit, raised by `setting`, the end of the context window, or whoever answers.
+
+    `window`: its tokens, 0 where they are not known.
+    """
     count = answer.usage.completion_tokens
     if _reached_limit(answer, max_tokens):
         return f"The answer was cut off at {count:,} tokens; {setting} allows more"
-    used = answer.usage.prompt_tokens + count
-    return f"The answer was cut off: with it the context window is full, at {used:,} tokens"
+    if window and answer.usage.prompt_tokens + count >= window - 1:
+        return f"The answer was cut off after {count:,} tokens: the context window of {window:,} is full"
+    return f"The answer was cut off at {count:,} tokens by whoever answers; {setting} may allow more"
 
 
 def cut_hint(answer: Answer, max_tokens: int | None) -> str:
     """What lets an answer that was cut off be whole."""
     if _reached_limit(answer, max_tokens):
         return "Raise --max-tokens, or ask for less"
-    return "The context window is full: ask for less, or send less with the question"
+    return "Ask for less, or raise --max-tokens where the context window has room"
 
 
 def _reached_limit(answer: Answer, max_tokens: int | None) -> bool:

@@ -239,11 +239,12 @@ class Repl:
             raise
         self._check_schema(state.answer)
         self._offer_code(state.answer)
-        if state.answer.finish_reason == "length":
-            state.notes.say(f"{cut_note(state.answer, state.sampling.max_tokens, '/set max_tokens')}.")
         cost, _ = state.measure()
+        window = cost.context_window if cost else 0
+        if state.answer.finish_reason == "length":
+            state.notes.say(f"{cut_note(state.answer, state.sampling.max_tokens, '/set max_tokens', window)}.")
         if state.settings.get("stats"):
-            state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
+            state.notes.say(statistics(state.answer, window))
         state.notes.draw("")
 
     def _engine(self) -> Engine:

@@ -1,7 +1,6 @@
 """The output of `pixtral templates`, and its editor."""
 
 import re
-import sys
 from collections.abc import Mapping
 
 from pixtral_cli.chat.templates import EXAMPLE, Template, one_line_summary, open_templates
@@ -69,12 +68,11 @@ def show_template(name: str) -> None:
 
 def edit_template(name: str) -> None:
     """Open the file in the editor, an example if it is new; then say what is wrong with it, if anything."""
-    from pixtral_cli.terminal.desktop.editor import edit_file
+    from pixtral_cli.terminal.desktop.editor import check_terminal, edit_file
 
     templates, out = open_templates(), choose_output()
     file = templates.path(name)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("templates edit opens an editor, and there is no terminal for it", f"Write the file: {file}")
+    check_terminal(file)
     if not file.exists():
         make_folder(file.parent)
         file.write_text(EXAMPLE, encoding="utf-8")

@@ -25,21 +25,24 @@ def ask(asked: Asked, request: Request, engine: FakeEngine, **output: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("limit", "told"),
+    ("limit", "window", "told"),
     [
-        (2, "The answer was cut off at 2 tokens; --max-tokens allows more"),
-        (None, "The answer was cut off: with it the context window is full, at 3 tokens"),
-        (900, "The answer was cut off: with it the context window is full, at 3 tokens"),
+        (2, 1000, "The answer was cut off at 2 tokens; --max-tokens allows more"),
+        (None, 3, "The answer was cut off after 2 tokens: the context window of 3 is full"),
+        (900, 3, "The answer was cut off after 2 tokens: the context window of 3 is full"),
+        (None, 1000, "The answer was cut off at 2 tokens by whoever answers; --max-tokens may allow more"),
     ],
 )
-def test_a_limit_is_told_from_the_end_of_the_window(limit: int | None, told: str) -> None:
+def test_a_limit_is_told_from_the_end_of_the_window(limit: int | None, window: int, told: str) -> None:
     asked = Asked()
-    ask(asked, Request("x", sampling=Sampling(max_tokens=limit)), CutOff(["A red"]))
+    ask(asked, Request("x", sampling=Sampling(max_tokens=limit)), CutOff(["A red"], context_window=window))
     assert asked.out == "A red\n"
     assert told in asked.err
 
 
-@pytest.mark.parametrize(("limit", "hint"), [(2, "Raise --max-tokens"), (None, "The context window is full")])
+@pytest.mark.parametrize(
+    ("limit", "hint"), [(2, "Raise --max-tokens"), (None, "Ask for less, or raise --max-tokens where")]
+)
 def test_json_that_was_cut_off_says_what_lets_it_be_whole(limit: int | None, hint: str) -> None:
     with pytest.raises(PixtralError, match="cut off before its JSON") as error:
         ask(Asked(), Request("x", sampling=Sampling(max_tokens=limit, schema=SCHEMA)), CutOff(['{"a": "wor']))

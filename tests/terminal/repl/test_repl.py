@@ -542,4 +542,4 @@ def test_an_answer_that_was_cut_off_says_so(room: Room) -> None:
             yield Chunk("half")
             yield Chunk(finish_reason="length")
 
-    assert "Cut off at" in Room(room.folder, Short()).type("one")
+    assert "The answer was cut off at" in Room(room.folder, Short()).type("one")

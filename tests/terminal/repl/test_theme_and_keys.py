@@ -26,7 +26,11 @@ def test_keys_of_the_config_do_what_they_are_set_for_and_the_usual_ones_no_more(
     (home / "config.toml").write_text('[keys]\nnewline = "c-o"\neditor = "c-x c-e"\n')
     with Chat() as chat:
         chat.echo(EDITOR="sed -i s/one/ONE/")
-        chat.type(b"one\x0ftwo\x18\x05\r")
+        chat.type(b"one\x0ftwo")
+        chat.until(lambda: "\n> one\n  two\n" in chat.text, "two lines")
+        chat.type(b"\x18\x05")
+        chat.until(lambda: "\n> ONE\n  two\n" in chat.text, "what the editor left")
+        chat.type(b"\r")
         chat.until(lambda: "\n> ONE\n  two\nONE\ntwo" in chat.text, "the answer")
         chat.say("/help", "Ctrl-O makes a new line")
         assert "Ctrl-X Ctrl-E is your editor" in " ".join(chat.text.split())
