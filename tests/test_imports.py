@@ -35,6 +35,7 @@ LOCAL_ENGINE = [
     {"engine"},
 ]
 TERMINAL = [
+    {"preferences"},
     {"output", "desktop"},
     {"graphics"},
     {"ask", "repl", "views"},

@@ -55,8 +55,8 @@ def chat(
     from pixtral_cli.cli.common import engine_setup, template_options
     from pixtral_cli.cli.common.resumption import parse_schema
     from pixtral_cli.terminal.output.output import choose_output
+    from pixtral_cli.terminal.preferences.keys import chosen_keys
     from pixtral_cli.terminal.repl import setup
-    from pixtral_cli.terminal.repl.keys import chosen_keys
 
     @cache
     def sessions() -> "Sessions":

@@ -34,7 +34,7 @@ from rich.theme import Theme
 from pixtral_cli.chat.codeblocks import language
 from pixtral_cli.terminal.output.markdown_parser import has_content, parse, parser
 from pixtral_cli.terminal.output.markdown_table import table_lines
-from pixtral_cli.terminal.output.theme import CODE_BLOCKS, answer_styles
+from pixtral_cli.terminal.preferences.theme import CODE_BLOCKS, answer_styles
 
 if TYPE_CHECKING:
     from markdown_it.token import Token

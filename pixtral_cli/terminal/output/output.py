@@ -85,7 +85,7 @@ def choose_output(
     `folding` says (show, hide, or folded to a line), and not elsewhere. Raises UsageError for a `theme` of no styles.
     """
     if theme:
-        from pixtral_cli.terminal.output.theme import check_theme
+        from pixtral_cli.terminal.preferences.theme import check_theme
 
         check_theme(theme)
     stdout, stderr = stdout or sys.stdout or _ClosedStdout(), stderr or sys.stderr or io.StringIO()

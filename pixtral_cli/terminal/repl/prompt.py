@@ -25,8 +25,8 @@ from prompt_toolkit.styles import Style
 
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.keyboard import hold_keys, pending_keys
+from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS
 from pixtral_cli.terminal.repl.history import InputHistory, InputLine
-from pixtral_cli.terminal.repl.keys import DEFAULT_KEYS
 
 if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.answer_input import AnswerInput
@@ -289,7 +289,7 @@ class Prompt:
 def _styles(theme: Mapping[str, str]) -> dict[str, str]:
     if not theme:
         return STYLES
-    from pixtral_cli.terminal.output.theme import line_styles
+    from pixtral_cli.terminal.preferences.theme import line_styles
 
     return STYLES | line_styles(theme)
 

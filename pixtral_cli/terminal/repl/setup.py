@@ -17,9 +17,9 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.output.notes import Notes, count_of, wrap_pieces
 from pixtral_cli.terminal.output.output import Output, confirm, supports_drawing
+from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
 from pixtral_cli.terminal.repl.history import InputHistory
-from pixtral_cli.terminal.repl.keys import DEFAULT_KEYS
 from pixtral_cli.terminal.repl.repl import Reader, Repl
 from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.sanitize import visible

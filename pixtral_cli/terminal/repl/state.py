@@ -12,8 +12,8 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images.image import Image, is_url
 from pixtral_cli.terminal.output.notes import Notes
+from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS
 from pixtral_cli.terminal.repl.backend import Backend, ModelOpener
-from pixtral_cli.terminal.repl.keys import DEFAULT_KEYS
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.toolbox.engine import RunnableTool

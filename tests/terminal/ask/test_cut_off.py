@@ -11,7 +11,8 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.ask.ask import Request, answer, build_message
+from pixtral_cli.terminal.ask.ask import answer
+from pixtral_cli.terminal.ask.request import Request, build_message
 from pixtral_cli.terminal.output.output import Format
 from tests.fakes import FakeEngine
 from tests.terminal.ask.test_ask import Asked, CutOff

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.preferences.keys import shown
 from pixtral_cli.terminal.repl.commands import code, images, sessions, settings, templates, turns
-from pixtral_cli.terminal.repl.keys import shown
 from pixtral_cli.terminal.repl.state import Leave, Outcome, State
 
 Kind: TypeAlias = Literal["", "picture", "image", "block", "model", "session", "template", "setting", "command", "area"]

@@ -7,8 +7,8 @@ import pytest
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.output.markdown import block_renderer, split
-from pixtral_cli.terminal.output.theme import line_styles
-from pixtral_cli.terminal.repl.keys import DEFAULT_KEYS, chosen_keys, shown
+from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS, chosen_keys, shown
+from pixtral_cli.terminal.preferences.theme import line_styles
 from tests.cli.calling import pixtral
 from tests.fakes import FakeEngine
 from tests.terminal.repl.chatting import Chat

@@ -1,0 +1,1 @@
+"""What the config changes about the terminal: the colours and the keys."""
