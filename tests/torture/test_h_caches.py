@@ -7,6 +7,7 @@ from PIL import Image as PILImage
 from pixtral_cli import doctor, images
 from pixtral_cli.chat.engine import CacheUse, Sampling
 from pixtral_cli.chat.message import user
+from pixtral_cli.doctor.weights import caches_check
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.model.vision import VisionEncoder
 from pixtral_cli.engines.local.runtime.cache_limits import feature_cache_limit, idle_kv_limit
@@ -66,9 +67,9 @@ def test_metrics_tell_what_the_caches_hold_and_may_hold() -> None:
 
 
 def test_doctor_tells_what_the_caches_beside_the_model_may_take() -> None:
-    says = doctor.caches_check("demo", 9 * MIB, Memory(64 * GIB)).says
+    says = caches_check("demo", 9 * MIB, Memory(64 * GIB)).says
     assert says == "demo keeps up to 9.0 MiB of image features and 128.0 MiB of idle KV caches"
-    assert "16.0 GiB of idle" in doctor.caches_check("pixtral-12b", 25 * GIB, Memory(64 * GIB)).says
+    assert "16.0 GiB of idle" in caches_check("pixtral-12b", 25 * GIB, Memory(64 * GIB)).says
     assert "demo keeps up to" in {check.name: check.says for check in doctor.examine()}["caches"]
 
 

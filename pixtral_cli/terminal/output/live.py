@@ -18,7 +18,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.markdown import Block, block_renderer, close_open_marks, split
+from pixtral_cli.terminal.output.markdown.blocks import Block, close_open_marks, split
+from pixtral_cli.terminal.output.markdown.renderer import block_renderer
 from pixtral_cli.terminal.output.output import ThinkingMode, window_size
 from pixtral_cli.terminal.output.thinking import ThinkingBlock
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from pixtral_cli.terminal.output.live import LinePainter, LiveMarkdown, MarkdownStream
-from pixtral_cli.terminal.output.markdown import block_renderer, close_open_marks, split
+from pixtral_cli.terminal.output.markdown.blocks import close_open_marks, split
+from pixtral_cli.terminal.output.markdown.renderer import block_renderer
 from pixtral_cli.util.sanitize import clean
 from tests.server.processes import until
 from tests.terminal.emulator import lines_of, screen_of

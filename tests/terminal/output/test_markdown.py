@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
-from pixtral_cli.terminal.output.markdown import MARKS, block_renderer, split
+from pixtral_cli.terminal.output.markdown.blocks import split
+from pixtral_cli.terminal.output.markdown.renderer import MARKS, block_renderer
 from pixtral_cli.terminal.output.output import choose_output
 from pixtral_cli.terminal.output.render import render
 from pixtral_cli.util.sanitize import clean

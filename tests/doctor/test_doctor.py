@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli import doctor
-from pixtral_cli.doctor import Check, terminal_checks, tokens_that_fit
+from pixtral_cli.doctor import Check, machine
+from pixtral_cli.doctor.machine import tokens_that_fit
+from pixtral_cli.doctor.terminal import terminal_checks
 from pixtral_cli.engines.local.runtime.devices import Device
 from pixtral_cli.models import layout, names
 from tests.hub import FakeHub, Forever, gated, model_files, pixtral
@@ -114,27 +116,27 @@ def test_online_asks_the_hub_whether_the_full_model_can_be_had(fake: FakeHub, mo
 
 def test_weights_of_the_full_model_are_counted_right() -> None:
     """12.68 billion parameters; the file on the hub is 25.4 GB."""
-    assert doctor.PIXTRAL.weights() == 2 * 12_682_739_712
+    assert machine.PIXTRAL.weights() == 2 * 12_682_739_712
 
 
 def test_what_fits_counts_the_cache_beside_the_weights() -> None:
     assert tokens_that_fit(8 * GIB) == 0
     assert tokens_that_fit(80 * GIB) == 128_000
-    one = doctor.PIXTRAL.weights() + (1 << 30) + doctor.IMAGE * (160 << 10)
-    assert tokens_that_fit(one) == doctor.IMAGE
-    assert tokens_that_fit(one - 1) == doctor.IMAGE - 1
+    one = machine.PIXTRAL.weights() + (1 << 30) + machine.IMAGE * (160 << 10)
+    assert tokens_that_fit(one) == machine.IMAGE
+    assert tokens_that_fit(one - 1) == machine.IMAGE - 1
 
 
 def test_a_large_gpu_is_well_and_a_small_one_is_a_warning() -> None:
-    large = doctor.memory_check(Device("cuda:0", "NVIDIA H100", 80 * GIB, 79 * GIB, True))
+    large = machine.memory_check(Device("cuda:0", "NVIDIA H100", 80 * GIB, 79 * GIB, True))
     assert (large.state, large.advice) == ("ok", "")
     assert "30 images" in large.says
-    small = doctor.memory_check(Device("cuda:0", "a card", 12 * GIB, 12 * GIB, True))
+    small = machine.memory_check(Device("cuda:0", "a card", 12 * GIB, 12 * GIB, True))
     assert small.state == "warning"
     assert small.says == "pixtral-12b (23.6 GiB in bf16) does not fit on cuda:0: 12.0 GiB free"
     assert "It needs 25.3 GiB free; --quantize 4bit fits." in small.advice
-    assert "--quantize 8bit fits" in doctor.memory_check(Device("cpu", "CPU", 24 * GIB, 22 * GIB, True)).advice
-    assert "quantize" not in doctor.memory_check(Device("cpu", "CPU", 8 * GIB, 7 * GIB, True)).advice
+    assert "--quantize 8bit fits" in machine.memory_check(Device("cpu", "CPU", 24 * GIB, 22 * GIB, True)).advice
+    assert "quantize" not in machine.memory_check(Device("cpu", "CPU", 8 * GIB, 7 * GIB, True)).advice
 
 
 def shown(env: dict[str, str], tools: tuple[str, ...] = (), system: str = "linux", drawn: bool = True) -> list[Check]:
@@ -177,8 +179,8 @@ def test_a_desktop_without_its_clipboard_tool_is_a_warning() -> None:
 
 
 def test_it_says_what_fits_and_how_fast_about() -> None:
-    check = doctor.fitting_check(12 * GIB, 50e9, ["yarn"])
+    check = machine.fitting_check(12 * GIB, 50e9, ["yarn"])
     assert check.state == "ok"
     assert check.says == "pixtral-12b in 4 bits, about 6.4 tokens/s; memory is read at 50 GB/s"
-    assert "ministral-8b in 8 bits, about 5.5 tokens/s" in doctor.fitting_check(12 * GIB, 50e9, []).says
-    assert doctor.fitting_check(GIB, 50e9, []).state == "warning"
+    assert "ministral-8b in 8 bits, about 5.5 tokens/s" in machine.fitting_check(12 * GIB, 50e9, []).says
+    assert machine.fitting_check(GIB, 50e9, []).state == "warning"
