@@ -449,3 +449,58 @@ def take(conversation: Conversation, step: str, text: str) -> None:
             conversation.select(1)
         case "drop":
             conversation.drop(1)
+
+
+def test_an_image_that_is_attached_while_an_answer_comes_waits_for_the_next_question() -> None:
+    conversation = Conversation()
+    conversation.stage(RED)
+    answer = conversation.ask(FakeEngine(["one two"]), conversation.compose("what is it?"))
+    next(answer)
+    conversation.stage(GREEN)
+    list(answer)
+    assert conversation.staged == (GREEN,)
+
+
+def test_an_image_that_comes_back_with_its_question_is_not_sent_again() -> None:
+    conversation = Conversation()
+    list(conversation.ask(FakeEngine(["red"]), "what is it?", [RED]))
+    conversation.undo()
+    conversation.stage(RED)
+    conversation.stage(GREEN)
+    conversation.redo()
+    assert conversation.staged == (GREEN,)
+
+
+def test_a_question_that_is_answered_at_the_second_try_has_not_failed() -> None:
+    shelf = Shelf()
+    conversation = Conversation(store=shelf)
+    with pytest.raises(ContextError):
+        list(conversation.ask(FakeEngine([ContextError("too long")]), "long"))
+    assert [node.failed for node in shelf.log[-1].nodes] == [True]
+    list(conversation.regenerate(FakeEngine(["fine"])))
+    assert [node.failed for node in shelf.log[-1].nodes] == [False, False]
+
+
+def test_a_number_that_shows_no_image_any_more_is_told_from_one_that_never_did() -> None:
+    conversation = Conversation()
+    conversation.stage(RED)
+    conversation.stage(GREEN)
+    conversation.drop(2)
+    with pytest.raises(UsageError, match="No image #2: it was dropped"):
+        conversation.image(2)
+    with pytest.raises(UsageError, match="No image #3: there is one"):
+        conversation.image(3)
+
+
+def test_an_answer_that_is_closed_closes_the_engines_stream_before_it_returns() -> None:
+    """Also one that somebody else still holds, and which therefore nothing collects."""
+
+    class Held(FakeEngine):
+        def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+            self.held = super().stream(messages, sampling)
+            return self.held
+
+    engine = Held(["one two three"])
+    with closing(Conversation().ask(engine, "count")) as answer:
+        next(answer)
+    assert engine.closed == 1
