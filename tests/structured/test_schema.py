@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.generation.grammar import compile_schema
 from pixtral_cli.errors import UsageError
-from pixtral_cli.structured.schema import AnswerMismatch, parse, validate
+from pixtral_cli.structured.schema import AnswerMismatch, parse, validate, with_schema_prompt
 from pixtral_cli.structured.schema_check import check
+from pixtral_cli.structured.schema_limits import check_limits
 
 STRING: dict[str, Any] = {"type": "string"}
 
@@ -236,3 +238,52 @@ def test_of_several_complaints_the_outermost_is_told() -> None:
 
 def test_a_word_that_is_repeated_in_a_choice_counts_once() -> None:
     assert parse("size:small|large|small")["properties"]["size"]["enum"] == ["small", "large"]
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "fits"),
+    [("1", {}, False), ("1.5", {"type": "number"}, False), ("true", {"type": "boolean"}, True), ('"1"', {}, True), ("[1]", {}, True)],
+)  # fmt: skip
+def test_of_a_cut_answer_a_lone_number_is_refused_and_what_is_whole_is_not(text: str, schema: Any, fits: bool) -> None:
+    assert validate(text, schema) == json.loads(text)
+    if fits:
+        assert validate(text, schema, cut=True) == json.loads(text)
+    else:
+        with pytest.raises(AnswerMismatch, match="cut off before its JSON was complete"):
+            validate(text, schema, cut=True)
+
+
+def test_a_question_states_its_schema_once_however_often_it_is_given() -> None:
+    schema = parse("name")
+    once = with_schema_prompt([user("What is it?")], schema)
+    assert once[0].text.count(json.dumps(schema)) == 1
+    assert with_schema_prompt(once, schema) == once
+
+
+def test_a_number_of_hundreds_of_digits_is_too_large_for_a_fraction() -> None:
+    with pytest.raises(AnswerMismatch, match="holds a number that is too large"):
+        validate("1" + "0" * 400, {"multipleOf": 0.5})
+
+
+ARRAYS = {f"a{number}": {"type": "array", "minItems": 50_000} for number in range(5)}
+PATTERNS = {f"p{number}": {"type": "string", "pattern": "a"} for number in range(201)}
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ({"type": "array", "minItems": 100_000}, ""),
+        ({"type": "array", "minItems": 100_001}, "minItems is over 100,000"),
+        ({"properties": {name: ARRAYS[name] for name in list(ARRAYS)[:4]}}, ""),
+        ({"properties": ARRAYS}, "more than 100,000 items in all"),
+        ({"properties": {name: PATTERNS[name] for name in list(PATTERNS)[:200]}}, ""),
+        ({"properties": PATTERNS}, "more than 200 patterns"),
+    ],
+    ids=["items", "too many items", "arrays", "too many in all", "patterns", "too many patterns"],
+)
+def test_a_schema_that_counts_too_far_is_refused(schema: dict[str, Any], why: str) -> None:
+    if not why:
+        check_limits(schema)
+        return
+    with pytest.raises(UsageError, match=why):
+        check_limits(schema)

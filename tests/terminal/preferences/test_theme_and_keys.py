@@ -6,7 +6,8 @@ import pytest
 
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
-from pixtral_cli.terminal.output.markdown import block_renderer, split
+from pixtral_cli.terminal.output.markdown.blocks import split
+from pixtral_cli.terminal.output.markdown.renderer import block_renderer
 from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS, chosen_keys, shown
 from pixtral_cli.terminal.preferences.theme import line_styles
 from tests.cli.calling import pixtral
