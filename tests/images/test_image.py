@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from pixtral_cli import images
 from pixtral_cli.errors import ImageError
-from pixtral_cli.images import decode
+from pixtral_cli.images import decode, sources
 from pixtral_cli.images.transform import Box
 from tests.torture import pictures
 
@@ -281,3 +281,23 @@ def test_the_module_loads_no_decoder_and_no_network_client() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_data_url_over_the_limit_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(*_: object, **__: object) -> bytes:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("base64.b64decode", decoded)
+    with pytest.raises(ImageError, match="larger than 20 MB"):
+        images.load(f"data:image/png;base64,{'A' * 28_000_000}")
+
+
+def test_a_document_over_the_limit_is_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "large.pdf"
+    with file.open("wb") as stream:
+        stream.truncate(200_000_001)
+    with pytest.raises(ImageError, match="larger than 200 MB"):
+        sources.check_document(file, "large.pdf")
+    with file.open("wb") as stream:
+        stream.truncate(200_000_000)
+    sources.check_document(file, "large.pdf")
