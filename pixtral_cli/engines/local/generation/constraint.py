@@ -6,6 +6,7 @@ from llguidance import LLMatcher
 from torch import Tensor
 
 from pixtral_cli.engines.local.generation.grammar import LIMITS, shorten
+from pixtral_cli.engines.local.generation.number_length import NumberLength
 from pixtral_cli.engines.local.generation.sampling import Sampler
 from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 from pixtral_cli.errors import PixtralError
@@ -22,6 +23,7 @@ class Constraint:
         self._eos = tokenizer.eos_token
         self._vocab_size = tokenizer.vocab_size
         self._bits = np.zeros((tokenizer.vocab_size + 31) // 32, dtype=np.uint32)
+        self._numbers = NumberLength(vocabulary)
 
     @property
     def complete(self) -> bool:
@@ -42,6 +44,7 @@ class Constraint:
             token = sample(logits + self._mask(len(logits)).to(logits.device))
             if token != self._eos:
                 self._matcher.consume_token(token)
+                self._numbers.add(token)
                 self._raise_error()
             return token
 
@@ -49,9 +52,11 @@ class Constraint:
 
     def _try_consume(self, token: int) -> bool:
         """Advance by the token if the grammar allows it; whether it did."""
-        if self.complete or token >= self._vocab_size:
+        if self.complete or token >= self._vocab_size or not self._numbers.allows(token):
             return False
         consumed = self._matcher.try_consume_tokens([token]) == 1
+        if consumed:
+            self._numbers.add(token)
         self._raise_error()
         return consumed
 
@@ -64,7 +69,11 @@ class Constraint:
         else:
             self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
             self._raise_error()
-        return torch.from_numpy(MASK_VALUES[np.unpackbits(self._bits.view(np.uint8), count=count, bitorder="little")])
+        allowed = np.unpackbits(self._bits.view(np.uint8), count=count, bitorder="little")
+        too_long = self._numbers.too_long(count)
+        if too_long is not None and (shorter := allowed & ~too_long).any():  # else the schema asks for so long a number
+            allowed = shorter
+        return torch.from_numpy(MASK_VALUES[allowed])
 
     def _raise_error(self) -> None:
         if self._matcher.is_error():

@@ -20,6 +20,7 @@ from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.generation.constraint import Constraint
 from pixtral_cli.engines.local.generation.grammar import compile_schema
+from pixtral_cli.engines.local.generation.number_length import MAX_DIGITS, NumberLength
 from pixtral_cli.engines.local.generation.sampling import Sampler, make_sampler
 from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 from pixtral_cli.errors import PixtralError, UsageError
@@ -258,3 +259,56 @@ def test_a_choice_among_all_is_good_where_it_is_allowed(temperature: float) -> N
         assert found[0].count(digit) == pytest.approx(found[1].count(digit), abs=40)
     if temperature == 0:
         assert set(found[0]) == set(found[1]) == {digits[1]}
+
+
+NUMBERS: list[dict[str, Any]] = [
+    {"type": "integer"}, {"type": "number"}, {"type": "integer", "minimum": 5}, {"type": ["integer", "null"]},
+    {"anyOf": [{"type": "number"}, {"type": "boolean"}]}, {"type": "array", "items": {"type": "integer"}, "maxItems": 2},
+    {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "number"}}, "required": ["a", "b"],
+     "additionalProperties": False},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unmasked_first", [False, True])
+@pytest.mark.parametrize("schema", NUMBERS)
+def test_a_model_that_wants_digits_alone_ends_its_numbers(schema: dict[str, Any], unmasked_first: bool) -> None:
+    tokenizer = Tekkenizer.from_file(TRUE_TEKKEN)
+    vocabulary = Vocabulary(MistralLLGTokenizer(tokenizer))
+    constraint = Constraint(vocabulary, compile_schema(schema))
+    logits = torch.zeros(tokenizer.n_words)
+    logits[vocabulary.leading_digits > 0] = 9.0
+    for favoured, value in (("7", 12.0), ("[", 10.0), ("{", 10.0), (".", 8.5)):
+        logits[tokenizer.encode(favoured, bos=False, eos=False)[0]] = value
+    sampler = constraint.constrain(lambda values: int(values.argmax()), unmasked_first=unmasked_first)
+    made: list[int] = []
+    while not constraint.complete and len(made) < 200 and (token := sampler(logits)) != tokenizer.eos_id:
+        made.append(token)
+    text = b"".join(map(vocabulary.bytes_of, made)).decode()
+    validate(text, schema)
+    assert max(map(len, re.findall("[0-9]+", text)), default=0) == MAX_DIGITS
+
+
+def test_a_number_that_the_schema_wants_longer_is_as_long_as_it_must_be() -> None:
+    tokenizer = Tekkenizer.from_file(TRUE_TEKKEN)
+    vocabulary = Vocabulary(MistralLLGTokenizer(tokenizer))
+    long = 10**30
+    constraint = Constraint(vocabulary, compile_schema({"enum": [long]}))
+    sampler = constraint.constrain(lambda values: int(values.argmax()))
+    made: list[int] = []
+    while not constraint.complete and len(made) < 60:
+        made.append(sampler(torch.zeros(tokenizer.n_words)))
+    assert json.loads(b"".join(map(vocabulary.bytes_of, made))) == long
+
+
+def test_digits_of_a_text_are_not_counted() -> None:
+    tokenizer = Tekkenizer.from_file(TRUE_TEKKEN)
+    vocabulary = Vocabulary(MistralLLGTokenizer(tokenizer))
+    numbers = NumberLength(vocabulary)
+    seven = tokenizer.encode("7", bos=False, eos=False)[0]
+    for token in tokenizer.encode('{"a\\"1": "' + "1" * 60, bos=False, eos=False):
+        numbers.add(token)
+    assert numbers.allows(seven) and numbers.too_long(tokenizer.n_words) is None
+    for token in tokenizer.encode('", "b": ' + "1" * 20, bos=False, eos=False):
+        numbers.add(token)
+    found = numbers.too_long(tokenizer.n_words + 5)
+    assert not numbers.allows(seven) and found is not None and found[seven] and not found[-1]
