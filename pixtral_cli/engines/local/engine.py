@@ -124,8 +124,9 @@ class LocalEngine:
                     break
                 count += 1
                 chunk = answer.feed(token)
-                if recorder and recorder.last and not answer.thinking and not answer.calling:
-                    chunk = replace(chunk, logprobs=(recorder.last,))
+                if recorder:
+                    is_text = not answer.thinking and not answer.calling
+                    chunk = replace(chunk, logprobs=recorder.release(chunk.text, is_text=is_text))
                 if chunk != Chunk():
                     yield chunk
                 if ended := bool(answer.stopped) or (constraint is not None and constraint.complete):
@@ -133,7 +134,11 @@ class LocalEngine:
                 check()
         reason: FinishReason = "length" if count == limit and not ended else "tool_calls" if answer.calling else "stop"
         usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched, answer.reasoning_tokens)
-        yield Chunk(answer.close(), reason, usage, clock.timings(runner.peak_memory()), stop=answer.stopped)
+        rest = answer.close()
+        logprobs = recorder.release(rest, is_text=False, ended=not answer.stopped) if recorder else ()
+        yield Chunk(
+            rest, reason, usage, clock.timings(runner.peak_memory()), logprobs=logprobs, stop=answer.stopped
+        )  # fmt: skip
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """Count tokens. Reads only params.json and tekken.json."""

@@ -113,3 +113,19 @@ def test_every_token_of_the_text_has_its_log_probability(engine: LocalEngine) ->
     assert b"".join(one.data for one in told).decode(errors="replace").startswith(text(chunks).rstrip("�"))
     assert all(len(one.top) == 2 and one.top[0].logprob >= one.top[1].logprob for one in told)
     assert all(one.logprob == pytest.approx(one.top[0].logprob) for one in told)  # greedy
+
+
+def test_log_probabilities_are_of_the_text_and_of_nothing_that_a_stop_string_cuts_off() -> None:
+    demo = LocalEngine(names.resolve("demo").folder, device="cpu")
+    said = text(answer(demo, Sampling(0, max_tokens=40), [user("Who are you?")]))
+    assert len(said) > 20
+    for start in range(3, len(said) - 6, 5):
+        stop = said[start : start + 6]
+        expected = said[: said.index(stop)]
+        chunks = answer(demo, Sampling(0, max_tokens=40, stop=(stop,), logprobs=1), [user("Who are you?")])
+        told = [one.data.decode(errors="replace") for chunk in chunks for one in chunk.logprobs]
+        assert text(chunks) == expected
+        assert "".join(told).startswith(expected)
+        assert len("".join(told[:-1])) < len(expected) or not told
+    unmet = answer(demo, Sampling(0, max_tokens=40, stop=(said[-4:] + "~",), logprobs=1), [user("Who are you?")])
+    assert "".join(one.data.decode() for chunk in unmet for one in chunk.logprobs) == text(unmet) == said
