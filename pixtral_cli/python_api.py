@@ -10,8 +10,8 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Chunk, Engine, FinishReason, Timings, Usage
 from pixtral_cli.chat.engine import Sampling as EngineSampling
 from pixtral_cli.chat.image_refs import place_images
-from pixtral_cli.chat.message import Message
-from pixtral_cli.errors import UsageError
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 
 if TYPE_CHECKING:
@@ -152,8 +152,17 @@ class Chat(Answering):
         return self
 
     def _ask(self, question: str, images: Sequence[Picture], sampling: EngineSampling) -> Generator[Chunk, None, None]:
+        self._owner._check_open()
         loaded = [self._owner._load(picture) for picture in _listed(images)]
-        return self._conversation.ask(self._owner._engine, place_images(question, loaded), sampling=sampling)
+        return self._chunks(place_images(question, loaded), sampling)
+
+    def _chunks(self, parts: Sequence[Part], sampling: EngineSampling) -> Generator[Chunk, None, None]:
+        self._owner._check_open()
+        try:
+            yield from self._conversation.ask(self._owner._engine, parts, sampling=sampling)
+        except (RuntimeError, PixtralError):  # perhaps of a client that was closed meanwhile
+            self._owner._check_open()
+            raise
 
 
 class Pixtral(Answering):
@@ -193,6 +202,7 @@ class Pixtral(Answering):
         self._defaults = engine_setup.sampling(settings, chosen.name)
         self._allow_private = allow_private
         self._engine: Engine = chosen.open()
+        self._closed = False
 
     def chat(self, system: str | None = None) -> Chat:
         """A new conversation, under this system prompt or the model's own one."""
@@ -202,8 +212,13 @@ class Pixtral(Answering):
         return self.chat()
 
     def close(self) -> None:
-        """Release the weights."""
+        """Release the weights. Whatever is asked afterwards raises UsageError."""
+        self._closed = True
         self._engine.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"This Pixtral ({self.name}) is closed", "Make another one, or close it later")
 
     def __enter__(self) -> Self:
         return self

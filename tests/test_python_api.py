@@ -55,6 +55,22 @@ def test_a_stream_that_is_closed_stops(demo: Pixtral) -> None:
     assert stream.answer.finish_reason == "interrupted"
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_what_is_closed_says_so(remote: bool) -> None:
+    with serving(FakeEngine(["One two three."] * 3)) as running:
+        model = Pixtral("fake", base_url=f"{running.url}/v1") if remote else Pixtral("demo")
+        chat, waiting = model.chat(), model.stream("What?")
+        begun = model.stream("What?")
+        if remote:
+            next(begun)
+        model.close()
+        model.close()
+        for ask in (lambda: model.ask("What?"), lambda: chat.ask("What?"), lambda: next(waiting),
+                    lambda: model.stream("What?"), lambda: model.chat().stream("What?"), lambda: list(begun)):  # fmt: skip
+            with pytest.raises(errors.UsageError, match="is closed"):
+                ask()
+
+
 def test_a_conversation_goes_on(demo: Pixtral) -> None:
     chat = demo.chat()
     assert chat.ask("What is in the image?", images=[SHAPES]) == SEEN
