@@ -9,9 +9,9 @@ from typing import Annotated, Any, TypeAlias
 
 from mcp.server.mcpserver import Image as PictureContent
 from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pixtral_cli import __version__
 from pixtral_cli.api.messages import encode_image
@@ -33,6 +33,7 @@ INSTRUCTIONS = (
 READ_TEXT = "Write down all the text in the image exactly as it stands, line by line, and nothing else."
 READ_CHART = "Read the chart."
 COMPARE = "What is different between the images?"
+MAX_FAULTS = 5  # of the arguments that an error names
 CHART_FIELDS = "[label, value:float]"
 
 Source: TypeAlias = Annotated[str, Field(description="A path, an http(s) URL or a data URL.")]
@@ -140,9 +141,26 @@ def _tool_errors() -> Any:
         raise ToolError(f"{message} {error.hint}".strip()) from None
 
 
+class _OneLineErrors(MCPServer[Any]):
+    """An MCP server whose tools' errors are one line, also those about arguments of the wrong form."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], *more: Any, **how: Any) -> Any:
+        try:
+            return await super().call_tool(name, arguments, *more, **how)
+        except UnexpectedToolError:  # a bug of ours, which is logged
+            raise
+        except ToolError as error:
+            cause = error.__cause__
+            why = str(error)
+            if isinstance(cause, ValidationError):
+                faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in cause.errors()]
+                why = f"Error executing tool {name}: {'; '.join(faults[:MAX_FAULTS])}"
+            raise ToolError(" ".join(why.split())) from cause
+
+
 def create_server(tools: VisionTools, model: str) -> MCPServer[Any]:
     """The MCP server with the tools; none of them changes anything."""
-    server: MCPServer[Any] = MCPServer(
+    server: MCPServer[Any] = _OneLineErrors(
         "pixtral", title=f"pixtral ({model})", instructions=INSTRUCTIONS, version=__version__, log_level="ERROR"
     )
     harmless = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True)

@@ -303,3 +303,23 @@ def test_the_model_is_kept_by_a_process_that_others_use_and_is_started_anew_when
         run(work)
     finally:
         pixtral("stop")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("look", {}, ["question", "images", "Field required"]),
+        ("look", {"question": "", "images": ["a.png"], "max_tokens": "many"}, ["question", "max_tokens"]),
+        ("look", {"question": "q", "images": []}, ["images"]),
+        ("crop", {"image": 5, "left": -1, "top": None}, ["image", "left", "top", "width", "height"]),
+        ("read_text", {"image": "a\nb\r\n.png"}, ["read_text"]),
+        ("chart_to_table", {"image": "x.png", "fields": "{\n\n"}, ["schema"]),
+        ("nothing\nhere", {}, ["nothing"]),
+    ],
+)
+def test_an_error_is_one_line(root: Path, tool: str, arguments: dict[str, Any], says: list[str]) -> None:
+    with asked(FakeEngine([]), root) as call:
+        why = refused(call(tool, **arguments))
+    assert len(why.splitlines()) == 1
+    assert all(word in why for word in says), why
+    assert "pydantic" not in why
