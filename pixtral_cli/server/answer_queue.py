@@ -5,10 +5,12 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.message import Message
+from pixtral_cli.errors import ContextError
 
 
 class QueueFull(Exception):
@@ -49,10 +51,16 @@ class AnswerQueue:
 
 
 class AsyncAnswer:
-    """An engine's answer as an async iterator, computed on its own thread. `aclose` stops it and waits until it has stopped."""
+    """An engine's answer as an async iterator, computed on its own thread. `aclose` stops it and waits until it has stopped.
 
-    def __init__(self, engine: Engine, messages: Sequence[Message], sampling: Sampling) -> None:
-        self._begin = partial(engine.stream, messages, sampling)
+    `clip`: an answer that is to have more tokens than the context window has left may take what is left, as at Ollama's
+    and llama.cpp's servers; else it is refused.
+    """
+
+    def __init__(self, engine: Engine, messages: Sequence[Message], sampling: Sampling, *, clip: bool = True) -> None:
+        self._stream = partial(engine.stream, messages)
+        self._sampling = sampling
+        self._clip = clip and sampling.max_tokens is not None
         self._chunks: Iterator[Chunk] | None = None
         self._thread = ThreadPoolExecutor(1, "answer")
         self._closing = False
@@ -69,8 +77,18 @@ class AsyncAnswer:
     def _next(self) -> Chunk | None:
         if self._closing:
             return None
-        if self._chunks is None:
-            self._chunks = self._begin()
+        if self._chunks is not None:
+            return next(self._chunks, None)
+        try:
+            return self._first(self._sampling)
+        except ContextError:  # raised before anything is computed
+            if not self._clip or self._closing:
+                raise
+            self._close()
+            return self._first(replace(self._sampling, max_tokens=None))
+
+    def _first(self, sampling: Sampling) -> Chunk | None:
+        self._chunks = self._stream(sampling)
         return next(self._chunks, None)
 
     async def aclose(self) -> None:

@@ -28,9 +28,10 @@ from pixtral_cli.server.answer_queue import AnswerQueue, AsyncAnswer, QueueFull
 from pixtral_cli.server.http.access import AccessMiddleware, AccessRules
 from pixtral_cli.server.http.body import BodyReader
 from pixtral_cli.server.http.errors import INTERNAL_ERROR, ApiError, from_engine_error, queue_full
+from pixtral_cli.server.http.request_id import RequestIdMiddleware
 from pixtral_cli.server.http.streaming import ClientGone, StreamResponse, run_while_connected
 from pixtral_cli.server.metrics import Metrics
-from pixtral_cli.server.openai import replies
+from pixtral_cli.server.openai import la_plateforme, replies
 from pixtral_cli.server.openai.conversation import ImageLoader
 from pixtral_cli.server.openai.openapi import description
 from pixtral_cli.server.openai.requests import EngineRequest, build_engine_request, make_image_loader
@@ -85,8 +86,7 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
         Route("/v1/models", server.models),
         Route("/v1/models/{name:path}", server.model),
         Route("/v1/measure", server.measure, methods=["POST"]),
-        Route("/v1/status", server.status),
-        *([Route("/v1/keep_alive", server.set_keep_alive, methods=["POST"])] if service.trusted else []),
+        *(_worker_routes(server) if service.trusted else []),
         Route("/version", server.version),
         Route("/health", server.health),
         Route("/metrics", server.show_metrics),
@@ -95,7 +95,7 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(AccessMiddleware, rules=service.rules)],
+        middleware=[Middleware(RequestIdMiddleware), Middleware(AccessMiddleware, rules=service.rules)],
         exception_handlers={
             ApiError: error_handlers.send_api_error,
             PixtralError: server.handle_engine_error,
@@ -109,6 +109,13 @@ def create_app(engine: Engine, service: ServiceOptions) -> Starlette:
     app.state.ending = server.ending
     app.state.queue = server.queue
     return app
+
+
+def _worker_routes(server: "_Handlers") -> list[Route]:
+    return [
+        Route("/v1/status", server.status),
+        Route("/v1/keep_alive", server.set_keep_alive, methods=["POST"]),
+    ]
 
 
 class _Handlers:
@@ -149,7 +156,7 @@ class _Handlers:
     async def _answer(self, request: Request, parse: shape.Shape, *, any_type: bool) -> Response:
         async with self._bodies.read(request, any_type=any_type) as (body, attached):
             shaped = await self._parsed(body, parse)
-            return await run_while_connected(request.receive, self.ending, self._respond(shaped, attached))
+            return await run_while_connected(request.receive, self.ending, self._respond(shaped, attached, request))
 
     async def _parsed(self, body: bytearray, parse: shape.Shape) -> shape.ShapedRequest:
         shaped = await asyncio.to_thread(parse, body)
@@ -158,7 +165,7 @@ class _Handlers:
             raise self.unknown(model, "model")
         return shaped
 
-    async def _respond(self, shaped: shape.ShapedRequest, attached: memoryview) -> Response:
+    async def _respond(self, shaped: shape.ShapedRequest, attached: memoryview, request: Request) -> Response:
         """Wait for the first chunk, so that an error before it has its own HTTP status."""
         async with AsyncExitStack() as resources:
             await resources.enter_async_context(self._admitted())
@@ -167,10 +174,12 @@ class _Handlers:
             answerable, *more = await self._engine_requests(shaped, attached)
             await resources.enter_async_context(self.queue.slot())
             tokens = await self._prompt_tokens(answerable) if shaped.measured else 0
-            answer = AsyncAnswer(self._engine, answerable.messages, answerable.sampling)
+            answer = self._begin(answerable)
             resources.push_async_callback(answer.aclose)
             chunks = self._and_more(self._chunks(answer), more)
             first = await anext(chunks)
+            if la_plateforme.is_client(request):
+                answerable = la_plateforme.with_usage(answerable)
             reply = shaped.reply(self._service.model, answerable, tokens)
             if not answerable.stream:
                 return JSONResponse(reply.whole([first, *[chunk async for chunk in chunks]]))
@@ -181,12 +190,15 @@ class _Handlers:
             )  # fmt: skip
         raise AssertionError("unreachable: nothing above swallows an error")
 
+    def _begin(self, request: EngineRequest) -> AsyncAnswer:
+        return AsyncAnswer(self._engine, request.messages, request.sampling, clip=not self._service.trusted)
+
     async def _and_more(self, chunks: AsyncIterator[Chunk], more: Sequence[EngineRequest]) -> AsyncIterator[Chunk]:
         """The chunks of an answer and of those to the requests after it, numbered on."""
         async for chunk in chunks:
             yield chunk
         for number, request in enumerate(more, 1):
-            async with contextlib.aclosing(AsyncAnswer(self._engine, request.messages, request.sampling)) as answer:
+            async with contextlib.aclosing(self._begin(request)) as answer:
                 async for chunk in self._chunks(answer):
                     yield replace(chunk, index=number)
 
@@ -292,8 +304,6 @@ class _Handlers:
         return JSONResponse({"replicas": len(replicas), "up": sum(one["up"] for one in replicas)}, status)
 
     async def status(self, request: Request) -> Response:
-        if not self._service.trusted:
-            raise ApiError(404, "Not Found", code="not_found")
         idle = 0.0 if self.queue.pending else time.monotonic() - self.queue.idle_since
         return JSONResponse({**self._service.status(), "inside": self.queue.pending, "idle": idle})
 

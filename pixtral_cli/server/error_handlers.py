@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from pixtral_cli import config
 from pixtral_cli.server.http.errors import INTERNAL_ERROR, ApiError
+from pixtral_cli.server.http.request_id import id_headers
 from pixtral_cli.server.shapes.error_shapes import error_response
 
 log = logging.getLogger("pixtral.server")
@@ -18,7 +19,7 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 
 async def send_api_error(request: Request, api_error: Exception) -> Response:
     assert isinstance(api_error, ApiError)
-    return error_response(request.url.path, api_error)
+    return error_response(request.scope, api_error)
 
 
 async def send_http_error(request: Request, error: Exception) -> Response:
@@ -30,7 +31,7 @@ async def send_http_error(request: Request, error: Exception) -> Response:
         )
         detail = f"There is no {request.url.path[:100]!r} here; there are: {known}"
     api_error = ApiError(error.status_code, detail, code=error.detail.lower().replace(" ", "_"))
-    return error_response(request.url.path, api_error, error.headers)
+    return error_response(request.scope, api_error, error.headers)
 
 
 async def send_nothing(request: Request, error: Exception) -> Response:
@@ -39,4 +40,4 @@ async def send_nothing(request: Request, error: Exception) -> Response:
 
 async def send_internal_error(request: Request, error: Exception) -> Response:
     log.error("An error in pixtral itself: %s", type(error).__name__, exc_info=error if config.debug() else None)
-    return error_response(request.url.path, INTERNAL_ERROR)
+    return error_response(request.scope, INTERNAL_ERROR, id_headers(request.scope))

@@ -34,7 +34,7 @@ class AccessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = self._error(scope) if scope["type"] == "http" else None
         if error:
-            response = error_response(scope["path"], error, {"Connection": "close"})
+            response = error_response(scope, error, {"Connection": "close"})
             await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)

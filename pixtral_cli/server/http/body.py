@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from starlette.requests import Request
 
 from pixtral_cli.api.attachments import CONTENT_TYPE, split
+from pixtral_cli.server.http.encoding import decode, window_bits
 from pixtral_cli.server.http.errors import ApiError, queue_full
 
 MAX_VALUES = 100_000
@@ -34,6 +35,7 @@ class BodyReader:
         `any_type`: whatever its Content-Type says, it is JSON. Raises ApiError 400, 408, 413, 415 or 503.
         """
         kind = "" if any_type else self._content_type(request)
+        bits = window_bits(request.headers.get("content-encoding", ""))
         self._check_size(int(request.headers.get("content-length", 0)))
         body = bytearray()
         try:
@@ -44,6 +46,11 @@ class BodyReader:
                     self._check_size(len(body))
                     if self._held > self._total:
                         raise queue_full(5)
+            if bits is not None:
+                self._held -= len(body)
+                body = await asyncio.to_thread(decode, body, bits, self._limit)
+                self._held += len(body)
+                self._check_size(len(body))
             text, attached = split(body) if kind == CONTENT_TYPE else (body, memoryview(b""))
             await asyncio.to_thread(_check_value_count, text)
             yield text, attached

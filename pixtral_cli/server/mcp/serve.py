@@ -11,6 +11,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from pixtral_cli.chat.engine import Engine, Sampling
 from pixtral_cli.server.http.access import AccessMiddleware
 from pixtral_cli.server.http.listener import bind, serve
+from pixtral_cli.server.http.request_id import RequestIdMiddleware
 from pixtral_cli.server.mcp.pictures import PictureRules
 from pixtral_cli.server.mcp.tools import VisionTools, create_server
 from pixtral_cli.server.serve import ServeOptions
@@ -74,6 +75,7 @@ def run_http(
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),  # `access` has it
         )
         app.add_middleware(AccessMiddleware, rules=access)
+        app.add_middleware(RequestIdMiddleware)
         app.state.ending = asyncio.Event()
         host = f"[{options.host}]" if ":" in options.host else options.host
         ready(f"http://{host}:{listening.getsockname()[1]}{PATH}")

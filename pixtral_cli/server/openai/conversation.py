@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from pixtral_cli.chat import tools
@@ -15,14 +16,16 @@ from pixtral_cli.server.openai.request_messages import (
     AssistantMessage,
     FunctionCall,
     ImagePart,
+    RefusalPart,
     RequestMessage,
     SystemMessage,
     TextPart,
     ThinkingPart,
     ToolMessage,
     UserMessage,
+    check_value,
 )
-from pixtral_cli.server.openai.request_schema import ChatRequest
+from pixtral_cli.server.openai.request_schema import AllowedToolsChoice, ChatRequest
 
 MAX_IMAGES = 128
 MAX_URLS = 16
@@ -41,14 +44,11 @@ async def conversation(request: ChatRequest, load: ImageLoader) -> tuple[Message
     """The messages, with their images. Raises ApiError 400, naming the field."""
     _check_last(request)
     _check_images(request.messages)
-    names = _check_calls(request.messages)
+    calls = _check_calls(request.messages)
     try:
         async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
             limited = _with_pixel_limit(load)
-            messages = [
-                await _message(message, f"messages.{place}", limited, names)
-                for place, message in enumerate(request.messages)
-            ]
+            messages = await _messages(request.messages, limited, calls)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -79,7 +79,8 @@ def _check_last(request: ChatRequest) -> None:
         raise _invalid(prefix, "there is no text to continue.")
     if request.response_format and request.response_format.type != "text":
         raise _invalid(prefix, "an answer cannot be continued and satisfy response_format.")
-    if request.tools and request.tool_choice not in (None, "auto", "none"):
+    allowed = isinstance(request.tool_choice, AllowedToolsChoice) and request.tool_choice.allowed_tools.mode == "auto"
+    if request.tools and request.tool_choice not in (None, "auto", "none") and not allowed:
         raise _invalid(prefix, "an answer cannot be continued where tool_choice asks for a call.")
 
 
@@ -92,20 +93,18 @@ def _check_images(messages: Sequence[RequestMessage]) -> None:
         raise ApiError(400, f"Too many images: {limits}.", param="messages", code="too_many_images")
 
 
-def _check_calls(messages: Sequence[RequestMessage]) -> dict[int, str]:
+def _check_calls(messages: Sequence[RequestMessage]) -> dict[int, tuple[str, str]]:
     """Every result belongs to a call of the answer before it, and every call has its result before the next answer.
 
-    Returns the names of the tools whose results the messages are, by the places of these.
+    Returns the ids and the tools' names of the calls whose results the messages are, by the places of these.
     """
-    names: dict[int, str] = {}
+    calls: dict[int, tuple[str, str]] = {}
     waiting: dict[str, str] = {}
     calling = 0
     for place, message in enumerate(messages):
         if isinstance(message, ToolMessage):
-            name = waiting.pop(message.tool_call_id, None)
-            if name is None:
-                raise _invalid(f"messages.{place}.tool_call_id", "it is the id of no call that waits for its result.")
-            names[place] = name
+            calls[place] = _answered_call(message, place, waiting)
+            del waiting[calls[place][0]]
         elif isinstance(message, AssistantMessage | UserMessage) and waiting:
             missing = next(iter(waiting))
             raise _invalid(f"messages.{calling}.tool_calls", f"the call {missing[:60]!r} has no result.")
@@ -117,7 +116,19 @@ def _check_calls(messages: Sequence[RequestMessage]) -> dict[int, str]:
                 waiting[call.id] = call.function.name
     if waiting:
         raise _invalid(f"messages.{calling}.tool_calls", f"the call {next(iter(waiting))[:60]!r} has no result.")
-    return names
+    return calls
+
+
+def _answered_call(message: ToolMessage, place: int, waiting: Mapping[str, str]) -> tuple[str, str]:
+    """Id and name of the call whose result a message is. `waiting`: names of the calls that have none, by their ids."""
+    if (key := message.tool_call_id) is not None:
+        if key not in waiting:
+            raise _invalid(f"messages.{place}.tool_call_id", "it is the id of no call that waits for its result.")
+        return key, waiting[key]
+    for key, name in waiting.items():
+        if message.name in (None, name):
+            return key, name
+    raise _invalid(f"messages.{place}.tool_call_id", "it is missing, and no call waits for this result.")
 
 
 def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
@@ -138,21 +149,46 @@ def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
     return load_counted
 
 
-async def _message(message: RequestMessage, where: str, load: ImageLoader, names: dict[int, str]) -> Message:
+async def _messages(
+    given: Sequence[RequestMessage], load: ImageLoader, calls: Mapping[int, tuple[str, str]]
+) -> list[Message]:
+    """The messages; images of the results of calls come before the question that follows the results, or as one."""
+    messages: list[Message] = []
+    shown: list[Part] = []  # images of results that no question has shown yet
+    for place, message in enumerate(given):
+        where = f"messages.{place}"
+        if isinstance(message, ToolMessage):
+            parts = await _content(message.content or "", where, load)
+            texts = tuple(part for part in parts if isinstance(part, str))
+            shown += [part for part in parts if not isinstance(part, str)]
+            messages.append(Message("tool", texts or ("",), tool_call_id=calls[place][0], name=calls[place][1]))
+            continue
+        read = await _message(message, where, load)
+        if shown and read.role != "system":
+            if read.role == "user":
+                read = replace(read, parts=(*shown, *read.parts))
+            else:
+                messages.append(Message("user", tuple(shown)))
+            shown = []
+        messages.append(read)
+    return [*messages, Message("user", tuple(shown))] if shown else messages
+
+
+async def _message(message: SystemMessage | AssistantMessage | UserMessage, where: str, load: ImageLoader) -> Message:
     match message:
         case SystemMessage():
             return Message("system", _texts(message.content))
         case AssistantMessage():
             return _answer(message, where)
-        case ToolMessage():
-            name = names[int(where.rpartition(".")[2])]
-            return Message("tool", _texts(message.content or ""), tool_call_id=message.tool_call_id, name=name)
-        case UserMessage(content=str(text)):
-            return Message("user", (text,))
         case UserMessage():
-            places = enumerate(message.content)
-            parts = [await _parts(part, f"{where}.content.{place}", load) for place, part in places]
-            return Message("user", tuple(itertools.chain.from_iterable(parts)))
+            return Message("user", await _content(message.content, where, load))
+
+
+async def _content(content: str | Sequence[TextPart | ImagePart], where: str, load: ImageLoader) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (content,)
+    parts = [await _parts(part, f"{where}.content.{place}", load) for place, part in enumerate(content)]
+    return tuple(itertools.chain.from_iterable(parts))
 
 
 def _answer(message: AssistantMessage, where: str) -> Message:
@@ -170,8 +206,13 @@ def _answer(message: AssistantMessage, where: str) -> Message:
 
 def _answer_text(message: AssistantMessage) -> str:
     if isinstance(message.content, list):
-        return "".join(part.text for part in message.content if isinstance(part, TextPart))
-    return message.content or ""
+        text = [
+            part.refusal if isinstance(part, RefusalPart) else part.text
+            for part in message.content
+            if not isinstance(part, ThinkingPart)
+        ]
+        return "".join(text) or message.refusal or ""
+    return message.content or message.refusal or ""
 
 
 def _arguments(call: FunctionCall, where: str) -> str:
@@ -179,7 +220,7 @@ def _arguments(call: FunctionCall, where: str) -> str:
     if isinstance(call.arguments, dict):
         return json.dumps(call.arguments, ensure_ascii=False)
     try:
-        value = json.loads(call.arguments or "{}", parse_constant=_no_constant)
+        value = check_value(json.loads(call.arguments or "{}", parse_constant=_no_constant))
     except (ValueError, RecursionError):
         raise _invalid(f"{where}.arguments", "it is not valid JSON.") from None
     if not isinstance(value, dict):

@@ -164,13 +164,13 @@ class ErrorBody(BaseModel):
 class ReplyBuilder:
     """Builds the objects of one answer, which share id, time and model.
 
-    In a stream `usage` is in the last chunk (`usage_apart` None), in a chunk of its own (True) or left out (False).
+    `usage` says where it is in a stream: in a chunk of its own (apart), in the last chunk (last) or nowhere.
     """
 
     framing = DATA_EVENTS
 
-    def __init__(self, model: str, *, usage_apart: bool | None = None) -> None:
-        self._usage_apart = usage_apart
+    def __init__(self, model: str, *, usage: Literal["apart", "last", "nowhere"] = "nowhere") -> None:
+        self._usage = usage
         self._begun: set[int] = set()  # answers whose role has been sent
         self._common: dict[str, Any] = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -220,9 +220,9 @@ class ReplyBuilder:
             return [last]
         last["timings"] = _timings(chunk)
         usage = {"usage": Usage.of(chunk.usage).model_dump()}
-        if self._usage_apart is None:
+        if self._usage == "last":
             return [last | usage]
-        return [last, self._chunk(chunk, {}) | {"choices": []} | usage] if self._usage_apart else [last]
+        return [last, self._chunk(chunk, {}) | {"choices": []} | usage] if self._usage == "apart" else [last]
 
     def _chunk(
         self,

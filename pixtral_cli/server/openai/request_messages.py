@@ -1,5 +1,6 @@
 """The pydantic models of the messages of a request: OpenAI's, La Plateforme's, and what other servers' clients send back."""
 
+import math
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
@@ -8,6 +9,8 @@ MAX_TEXT = 4_000_000
 MAX_MESSAGES = 2_000
 MAX_PARTS = 512
 MAX_CALLS = 128  # in one message
+MAX_DEPTH = 64  # of a value that may be anything
+LARGEST = 10**300  # of the whole numbers in it: what a float can hold
 
 
 class Strict(BaseModel):
@@ -30,7 +33,23 @@ Refused: TypeAlias = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchem
 EmptyList: TypeAlias = Annotated[list[Any], Field(max_length=0)]
 
 
-Ignored: TypeAlias = Annotated[dict[str, Any], Field(max_length=64)]
+def check_value(value: Any, depth: int = 0) -> Any:
+    """A value that may be anything in JSON: no number that JSON cannot say again, no nesting that others cannot read."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("it holds a number that is too large")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise ValueError("it holds a number that is too large")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_value(one, depth + 1)
+    return value
+
+
+# Of any content; a JSON schema, or the arguments of a call.
+JSONObject: TypeAlias = Annotated[dict[str, Any], AfterValidator(check_value)]
+JSONList: TypeAlias = Annotated[list[Any], AfterValidator(check_value)]
+Ignored: TypeAlias = Annotated[JSONObject, Field(max_length=64)]
 
 
 class TextPart(Strict):
@@ -41,7 +60,7 @@ class TextPart(Strict):
 
 class ImageURL(Strict):
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
 class ImagePart(Strict):
@@ -67,9 +86,21 @@ class ThinkingPart(Strict):
         return self.thinking if isinstance(self.thinking, str) else "".join(part.text for part in self.thinking)
 
 
+class RefusalPart(Strict):
+    """An earlier answer that was a refusal."""
+
+    type: Literal["refusal"]
+    refusal: Text
+
+
 Texts: TypeAlias = Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
 Parts: TypeAlias = Annotated[
     list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(min_length=1, max_length=MAX_PARTS)
+]
+
+
+ResultParts: TypeAlias = Annotated[
+    list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(max_length=MAX_PARTS)
 ]
 
 
@@ -87,7 +118,7 @@ class UserMessage(Strict):
 
 class FunctionCall(Strict):
     name: str = Field(min_length=1, max_length=64)
-    arguments: Text | dict[str, Any] = Field(description="JSON text, or La Plateforme's JSON object.")
+    arguments: Text | JSONObject = Field(description="JSON text, or La Plateforme's JSON object.")
 
 
 class ToolCall(Strict):
@@ -97,14 +128,14 @@ class ToolCall(Strict):
     index: int | None = Field(None, ge=0, le=10_000)
 
 
-ThinkingOrText: TypeAlias = Annotated[TextPart | ThinkingPart, Field(discriminator="type")]
+AnswerPart: TypeAlias = Annotated[TextPart | ThinkingPart | RefusalPart, Field(discriminator="type")]
 
 
 class AssistantMessage(Strict):
-    """An earlier answer. The fields after `tool_calls` are what clients send back of it; they must be empty."""
+    """An earlier answer. The fields after `refusal` are what clients send back of it; they must be empty."""
 
     role: Literal["assistant"]
-    content: Text | Annotated[list[ThinkingOrText], Field(max_length=MAX_PARTS)] | None = None
+    content: Text | Annotated[list[AnswerPart], Field(max_length=MAX_PARTS)] | None = None
     name: ShortText | None = None
     reasoning_content: Text | None = Field(None, description="What was thought before the answer.")
     reasoning: Text | None = Field(None, description="vLLM's name of `reasoning_content`.")
@@ -112,19 +143,22 @@ class AssistantMessage(Strict):
         None, description="Of the last message: the answer continues it and does not repeat it."
     )
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_CALLS)] | None = None
+    refusal: Text | None = Field(None, description="The text of an answer that has no `content`.")
     annotations: EmptyList | None = None
     function_call: None = None
-    refusal: None = None
     audio: None = None
     parsed: None = None
 
 
 class ToolMessage(Strict):
-    """The result of a tool call that the assistant made."""
+    """The result of a tool call that the assistant made. Its images are shown to the model after the results."""
 
     role: Literal["tool"]
-    content: Text | Texts | None = None
-    tool_call_id: str = Field(min_length=1, max_length=256)
+    content: Text | ResultParts | None = None
+    tool_call_id: str | None = Field(
+        None, min_length=1, max_length=256,
+        description="Without one it is of the first call of the tool `name`, or of any tool, that waits for its result.",
+    )  # fmt: skip
     name: ShortText | None = None
 
 

@@ -1,8 +1,9 @@
 """The pydantic models of a request, strict and bounded: OpenAI's fields and La Plateforme's."""
 
+import sys
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from pixtral_cli.limits import (
     MAX_BIAS,
@@ -14,13 +15,23 @@ from pixtral_cli.limits import (
     MAX_TOP_LOGPROBS,
     MIN_SEED,
 )
-from pixtral_cli.server.openai.request_messages import MAX_MESSAGES, Ignored, RequestMessage, ShortText, Strict, Text
+from pixtral_cli.server.openai.request_messages import (
+    MAX_MESSAGES,
+    Ignored,
+    JSONObject,
+    RequestMessage,
+    ShortText,
+    Strict,
+    Text,
+)
 
 MAX_TOOLS = 128
 
 TokenId: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+# Clients send far more than any window holds; the answer then may take the rest of it.
+AnswerTokens: TypeAlias = Annotated[int, Field(ge=1, le=sys.maxsize)]
 # -1 is the rest of the context window, as at llama.cpp's server.
-TokenLimit: TypeAlias = Annotated[int, Field(ge=1, le=10_000_000)] | Literal[-1]
+TokenLimit: TypeAlias = AnswerTokens | Literal[-1]
 
 
 class StreamOptions(Strict):
@@ -31,7 +42,7 @@ class StreamOptions(Strict):
 class JSONSchema(Strict):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
     description: Text | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema", description="A JSON schema; any object without one.")
+    schema_: JSONObject | None = Field(None, alias="schema", description="A JSON schema; any object without one.")
     strict: bool | None = Field(None, description="Of no effect: every answer satisfies the schema.")
 
 
@@ -45,9 +56,7 @@ class ResponseFormat(Strict):
 class FunctionDefinition(Strict):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
     description: Text | None = None
-    parameters: dict[str, Any] | None = Field(
-        None, description="A JSON schema of an object; without one: no arguments."
-    )
+    parameters: JSONObject | None = Field(None, description="A JSON schema of an object; without one: no arguments.")
     strict: bool | None = Field(None, description="Of no effect: arguments satisfy the schema.")
 
 
@@ -64,6 +73,33 @@ class FunctionName(Strict):
 class NamedToolChoice(Strict):
     type: Literal["function"] = "function"
     function: FunctionName
+
+
+class AllowedTools(Strict):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedToolChoice], Field(min_length=1, max_length=MAX_TOOLS)]
+
+
+class AllowedToolsChoice(Strict):
+    """Of all tools, those that the answer may call: the others are not shown to the model."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+def _choice_kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "word"
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "allowed_tools" if kind == "allowed_tools" else "function"
+
+
+ToolChoiceField: TypeAlias = Annotated[
+    Annotated[Literal["none", "auto", "required", "any"], Tag("word")]
+    | Annotated[NamedToolChoice, Tag("function")]
+    | Annotated[AllowedToolsChoice, Tag("allowed_tools")],
+    Discriminator(_choice_kind),
+]
 
 
 class ChatRequest(Strict):
@@ -99,9 +135,7 @@ class ChatRequest(Strict):
     logprobs: bool | None = Field(None, description="The log-probability of each token, as the model gave it.")
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS, description="Wants `logprobs`.")
     tools: Annotated[list[ToolDefinition], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required", "any"] | NamedToolChoice | None = Field(
-        None, description="any: La Plateforme's name of required."
-    )
+    tool_choice: ToolChoiceField | None = Field(None, description="any: La Plateforme's name of required.")
     parallel_tool_calls: bool | None = Field(None, description="Whether an answer may make several calls.")
     safe_prompt: bool | None = Field(None, description="Put La Plateforme's safety prompt before the conversation.")
     prompt_mode: Literal["reasoning"] | None = Field(
@@ -109,7 +143,7 @@ class ChatRequest(Strict):
     )
     # Taken and of no effect.
     user: ShortText | None = None
-    metadata: Annotated[dict[str, Any], Field(max_length=64)] | None = None
+    metadata: Ignored | None = None
     safety_identifier: ShortText | None = None
     prompt_cache_key: ShortText | None = None
     service_tier: ShortText | None = None

@@ -5,7 +5,7 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -21,6 +21,7 @@ from pixtral_cli.server.openai.response_schema import response_schema
 from pixtral_cli.server.openai.sampling import request_sampling
 from pixtral_cli.server.openai.tools import request_tools
 from pixtral_cli.util.lru import LruCache
+from pixtral_cli.util.sanitize import visible
 
 BARE_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{64,}={0,2}\s*")
 IMAGE_CACHE_BYTES = 128_000_000  # bytes of images
@@ -36,10 +37,13 @@ UNREADABLE = {
     "input_audio": "Send text and images.",
     "video_url": "Send its frames as images (image_url).",
 }
+MAX_LOGGED = 500
 _logged: set[str] = set()  # fields that the log has named already
 log = logging.getLogger("pixtral.server")
 
 M = TypeVar("M", bound=BaseModel)
+# Of the usage in a stream: in a chunk of its own, which OpenAI's clients ask for, in the last chunk, or left out.
+UsagePlace: TypeAlias = Literal["apart", "last", "nowhere"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class EngineRequest:
     messages: tuple[Message, ...]
     sampling: Sampling
     stream: bool
-    usage_apart: bool | None  # True: in a chunk of its own, False: not at all, None: in the last chunk
+    usage: UsagePlace = "nowhere"  # in a stream
 
 
 def parse_request(body: bytes | bytearray) -> ChatRequest:
@@ -63,15 +67,15 @@ def parse_body(model: type[M], body: bytes | bytearray, no_effect: Collection[st
         request = model.model_validate_json(body)
     except ValidationError as error:
         raise validation_error(error, body) from None
-    log_no_effect(request.model_fields_set & set(no_effect))
+    log_no_effect(request.model_fields_set & {*no_effect, *(request.model_extra or ())})
     return request
 
 
 def log_no_effect(fields: Collection[str]) -> None:
-    """Name fields that are taken and change nothing in the log, each once."""
-    if new := set(fields) - _logged:
+    """Name fields that are taken and change nothing in the log, each once, and not without end."""
+    if (new := set(fields) - _logged) and len(_logged) < MAX_LOGGED:
         _logged.update(new)
-        log.warning("Fields without effect here: %s", ", ".join(sorted(new)))
+        log.warning("Fields without effect here: %s", visible(", ".join(sorted(new)), 400))
 
 
 def validation_error(error: ValidationError, body: Any) -> ApiError:
@@ -136,9 +140,9 @@ async def build_engine_request(
     sampling = replace(request_sampling(request, defaults), **await request_tools(request, trusted=trusted))
     messages = await conversation(request, load)
     options = request.stream_options
-    apart = options.include_usage if options else None
+    usage: UsagePlace = "apart" if options and options.include_usage else "nowhere"
     schema = await response_schema(request.response_format, trusted=trusted)
-    return EngineRequest(messages, replace(sampling, schema=schema), bool(request.stream), apart)
+    return EngineRequest(messages, replace(sampling, schema=schema), bool(request.stream), usage)
 
 
 def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: bool = False) -> ImageLoader:

@@ -7,7 +7,12 @@ from typing import Any
 from pixtral_cli.chat.tools import NamedTool, Tool, ToolChoice
 from pixtral_cli.errors import UsageError
 from pixtral_cli.server.http.errors import ApiError
-from pixtral_cli.server.openai.request_schema import ChatRequest, FunctionDefinition, NamedToolChoice
+from pixtral_cli.server.openai.request_schema import (
+    AllowedToolsChoice,
+    ChatRequest,
+    FunctionDefinition,
+    NamedToolChoice,
+)
 from pixtral_cli.structured.schema_check import check
 from pixtral_cli.structured.schema_limits import check_limits, is_simple
 
@@ -23,6 +28,7 @@ async def request_tools(request: ChatRequest, *, trusted: bool) -> dict[str, Any
         return {}
     tools = [_tool(definition.function) for definition in request.tools]
     _check_names(tools)
+    tools = _allowed(request, tools)
     if not trusted:
         await asyncio.to_thread(_check_schemas, tools)
     parallel = request.parallel_tool_calls is not False
@@ -35,6 +41,19 @@ def _invalid(param: str, why: str) -> ApiError:
 
 def _tool(function: FunctionDefinition) -> Tool:
     return Tool(function.name, function.description or "", function.parameters or NO_ARGUMENTS)
+
+
+def _allowed(request: ChatRequest, tools: list[Tool]) -> list[Tool]:
+    """The tools that the answer may call at all, in their order."""
+    if not isinstance(request.tool_choice, AllowedToolsChoice):
+        return tools
+    known = {tool.name for tool in tools}
+    names = [choice.function.name for choice in request.tool_choice.allowed_tools.tools]
+    for place, name in enumerate(names):
+        if name not in known:
+            field = f"tool_choice.allowed_tools.tools.{place}.function.name"
+            raise _invalid(field, f"there is no tool {name!r}.")
+    return [tool for tool in tools if tool.name in names]
 
 
 def _check_names(tools: list[Tool]) -> None:
@@ -74,5 +93,7 @@ def _choice(request: ChatRequest, tools: list[Tool]) -> ToolChoice:
             if all(tool.name != named.name for tool in tools):
                 raise _invalid("tool_choice.function.name", f"there is no tool {named.name!r}.")
             return NamedTool(named.name)
+        case AllowedToolsChoice(allowed_tools=allowed):
+            return allowed.mode
         case choice:
             return choice

@@ -42,7 +42,7 @@ class CompletionsReply:
     def __init__(self, count: int, model: str, request: EngineRequest, _: int) -> None:
         self._last = count - 1
         self._common: dict[str, Any] = {"id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
-        self._usage_apart = bool(request.usage_apart)
+        self._usage_apart = request.usage == "apart"
         self._usage = engine.Usage()  # of the prompts answered so far
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MIN_SEED
 from pixtral_cli.server.openai.replies import Usage
-from pixtral_cli.server.openai.request_messages import Refused, ShortText, Strict, Text
+from pixtral_cli.server.openai.request_messages import JSONObject, Refused, ShortText, Strict, Text
 from pixtral_cli.server.openai.request_schema import StreamOptions, TokenLimit
 
 MAX_PROMPTS = 128
@@ -27,7 +27,7 @@ class CompletionRequest(Strict):
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     repetition_penalty: float | None = None
-    logit_bias: dict[str, Any] | None = None
+    logit_bias: JSONObject | None = None
     top_k: int | None = None
     min_p: float | None = None
     user: ShortText | None = None

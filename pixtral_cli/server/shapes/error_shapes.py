@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
 from pixtral_cli.server.http.errors import ApiError
+from pixtral_cli.server.http.request_id import request_id
 
 ANTHROPIC_TYPES = {
     400: "invalid_request_error",
@@ -19,20 +21,20 @@ ANTHROPIC_TYPES = {
 OVERLOADED = 529  # Anthropic's status where others say 503
 
 
-def error_response(path: str, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The reply for an error of a request to `path`."""
-    status, body = error.status, error.body
+def error_response(scope: Scope, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The reply for an error of a request."""
+    status, body, path = error.status, error.body, scope["path"]
     if path == "/v1/messages" or path.startswith("/v1/messages/"):
-        status, body = OVERLOADED if status == 503 else status, anthropic_error(error)
+        status, body = OVERLOADED if status == 503 else status, anthropic_error(error, request_id(scope))
     elif path.startswith("/api/"):
         body = ollama_error(error)
     return JSONResponse(body, status, {**error.headers, **(headers or {})})
 
 
-def anthropic_error(error: ApiError) -> dict[str, Any]:
+def anthropic_error(error: ApiError, request_id: str | None = None) -> dict[str, Any]:
     """Anthropic's error object."""
     kind = ANTHROPIC_TYPES.get(error.status, "api_error" if error.status >= 500 else "invalid_request_error")
-    return {"type": "error", "error": {"type": kind, "message": _with_field(error)}, "request_id": None}
+    return {"type": "error", "error": {"type": kind, "message": _with_field(error)}, "request_id": request_id}
 
 
 def ollama_error(error: ApiError) -> dict[str, Any]:

@@ -9,10 +9,12 @@ from pixtral_cli.server.openai.requests import parse_body
 from pixtral_cli.server.shapes.responses_reply import ResponsesReply
 from pixtral_cli.server.shapes.responses_schema import (
     NO_EFFECT,
+    AllowedFunctions,
     FunctionCallItem,
     FunctionOutputItem,
     FunctionTool,
     InputImage,
+    InputText,
     MessageItem,
     NamedFunction,
     OutputText,
@@ -29,7 +31,10 @@ def parse(body: bytearray) -> ShapedRequest:
     request = parse_body(ResponsesRequest, body, NO_EFFECT)
     fields = {"messages": "input", "response_format": "text.format", "response_format.json_schema": "text.format"}
     fields |= {f"tools.{place}.function": f"tools.{place}" for place in range(len(request.tools or ()))}
-    fields["tool_choice.function"] = "tool_choice"
+    fields["tool_choice.function"] = fields["tool_choice.allowed_tools"] = "tool_choice"
+    for place in range(len(request.tools or ())):
+        fields[f"tool_choice.allowed_tools.tools.{place}.function"] = f"tool_choice.tools.{place}"
+    fields["max_tokens"] = "max_output_tokens"
     messages = _messages(request, fields)
     chat = chat_request(
         {
@@ -70,8 +75,9 @@ def _messages(request: ResponsesRequest, fields: dict[str, str]) -> list[dict[st
             messages.append({"role": "assistant", "content": ""})
             _add_call(item, messages, field, fields)
         elif isinstance(item, FunctionOutputItem):
-            output = item.output if isinstance(item.output, str) else "".join(part.text for part in item.output)
+            output = item.output if isinstance(item.output, str) else [_result_part(part) for part in item.output]
             messages.append({"role": "tool", "tool_call_id": item.call_id, "content": output})
+            fields[f"messages.{len(messages) - 1}.content"] = f"{field}.output"
             fields[f"messages.{len(messages) - 1}.tool_call_id"] = f"{field}.call_id"
         else:
             messages.append({"role": item.role, "content": _content(item, field)})
@@ -99,8 +105,15 @@ def _tool(tool: FunctionTool) -> dict[str, Any]:
 def _tool_choice(request: ResponsesRequest) -> Any:
     choice = request.tool_choice
     if isinstance(choice, NamedFunction):
-        return {"type": "function", "function": {"name": choice.name}}
+        return _named(choice)
+    if isinstance(choice, AllowedFunctions):
+        allowed = {"mode": choice.mode, "tools": [_named(one) for one in choice.tools]}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
     return choice
+
+
+def _named(function: NamedFunction) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": function.name}}
 
 
 def _content(item: MessageItem, field: str) -> str | list[Mapping[str, Any]]:
@@ -123,6 +136,12 @@ def _part(part: Any, role: str, field: str) -> Mapping[str, Any]:
             raise ApiError(400, why, param=field, code="invalid_value")
         case _:
             return {"type": "text", "text": part.text}
+
+
+def _result_part(part: InputText | InputImage) -> Mapping[str, Any]:
+    if isinstance(part, InputImage):
+        return {"type": "image_url", "image_url": part.image_url}
+    return {"type": "text", "text": part.text}
 
 
 def _response_format(text: TextFormat | None) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from pixtral_cli.chat import engine
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.server.http.errors import ApiError
@@ -12,7 +14,6 @@ from pixtral_cli.server.http.streaming import NAMED_EVENTS
 from pixtral_cli.server.openai.requests import EngineRequest
 from pixtral_cli.server.shapes.responses_schema import (
     InputTokensDetails,
-    NamedFunction,
     OutputTokensDetails,
     Response,
     ResponsesRequest,
@@ -188,7 +189,7 @@ def _new_response(request: ResponsesRequest, model: str, sampling: Sampling) -> 
 
 
 def _plain(choice: Any) -> Any:
-    return choice.model_dump() if isinstance(choice, NamedFunction) else choice
+    return choice.model_dump() if isinstance(choice, BaseModel) else choice
 
 
 def _usage(usage: engine.Usage) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from pixtral_cli.server.openai.request_messages import (
     MAX_PARTS,
     EmptyList,
     Ignored,
+    JSONList,
+    JSONObject,
     Refused,
     ShortText,
     Strict,
     Text,
 )
-from pixtral_cli.server.openai.request_schema import MAX_TOOLS, StreamOptions
+from pixtral_cli.server.openai.request_schema import MAX_TOOLS, AnswerTokens, StreamOptions
 
 
 class InputText(Strict):
@@ -33,7 +35,7 @@ class OutputText(Strict):
     type: Literal["output_text"]
     text: Text
     annotations: EmptyList | None = None
-    logprobs: Annotated[list[Any], Field(max_length=100_000)] | None = None
+    logprobs: Annotated[JSONList, Field(max_length=100_000)] | None = None
 
 
 class Refusal(Strict):
@@ -66,7 +68,7 @@ class ReasoningItem(Strict):
 
     type: Literal["reasoning"]
     id: ShortText | None = None
-    summary: Annotated[list[Any], Field(max_length=MAX_PARTS)] | None = None
+    summary: Annotated[JSONList, Field(max_length=MAX_PARTS)] | None = None
     content: Annotated[list[ReasoningText], Field(max_length=MAX_PARTS)] | None = None
     encrypted_content: Text | None = None
     status: Status | None = None
@@ -84,11 +86,14 @@ class FunctionCallItem(Strict):
 
 
 class FunctionOutputItem(Strict):
-    """The result of a call."""
+    """The result of a call. Its images are shown to the model after all results."""
 
     type: Literal["function_call_output"]
     call_id: str = Field(min_length=1, max_length=256)
-    output: Text | Annotated[list[InputText], Field(max_length=MAX_PARTS)]
+    output: (
+        Text
+        | Annotated[list[Annotated[InputText | InputImage, Field(discriminator="type")]], Field(max_length=MAX_PARTS)]
+    )
     id: ShortText | None = None
     status: Status | None = None
 
@@ -111,7 +116,7 @@ class FunctionTool(Strict):
     type: Literal["function"]
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
     description: Text | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: JSONObject | None = None
     strict: bool | None = None
 
 
@@ -120,13 +125,33 @@ class NamedFunction(Strict):
     name: str = Field(min_length=1, max_length=64)
 
 
+class AllowedFunctions(Strict):
+    """Of all tools, those that the answer may call: the others are not shown to the model."""
+
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MAX_TOOLS)]
+
+
+def _choice_kind(value: Any) -> str:
+    return "word" if isinstance(value, str) else "allowed" if _item_type(value) == "allowed_tools" else "function"
+
+
+ToolChoiceField: TypeAlias = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("word")]
+    | Annotated[NamedFunction, Tag("function")]
+    | Annotated[AllowedFunctions, Tag("allowed")],
+    Discriminator(_choice_kind),
+]
+
+
 class TextFormat(Strict):
     """What the answer is: text, a JSON object, or JSON that satisfies `schema`."""
 
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = Field(None, min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
     description: Text | None = None
-    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    schema_: JSONObject | None = Field(None, alias="schema")
     strict: bool | None = None
 
 
@@ -141,13 +166,13 @@ class ResponsesRequest(Strict):
     input: Text | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
     model: ShortText | None = None
     instructions: Text | None = None
-    max_output_tokens: int | None = Field(None, ge=1, le=10_000_000)
+    max_output_tokens: AnswerTokens | None = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     text: TextConfig | None = None
     stream: bool | None = None
     tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | None = None
+    tool_choice: ToolChoiceField | None = None
     parallel_tool_calls: bool | None = None
     # Taken and of no effect.
     stream_options: StreamOptions | None = None

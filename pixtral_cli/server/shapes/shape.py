@@ -67,9 +67,7 @@ Shape: TypeAlias = Callable[[bytearray], ShapedRequest]
 
 def chat_completions(body: bytearray) -> ShapedRequest:
     """The shape of `/v1/chat/completions`: nothing is translated."""
-    return ShapedRequest(
-        parse_request(body), lambda model, request, _: ReplyBuilder(model, usage_apart=request.usage_apart)
-    )
+    return ShapedRequest(parse_request(body), lambda model, request, _: ReplyBuilder(model, usage=request.usage))
 
 
 def chat_request(value: dict[str, Any], fields: Mapping[str, str]) -> ChatRequest:

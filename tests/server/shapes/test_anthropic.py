@@ -199,7 +199,7 @@ def test_errors_are_of_the_clients_classes(engine: FakeEngine) -> None:
             client.messages.create(model="fake", max_tokens=9, messages=HELLO)
             with pytest.raises(anthropic.NotFoundError, match="fake"):
                 client.messages.create(model="claude", max_tokens=9, messages=HELLO)
-            engine.answers = [ContextError("The prompt takes 2,000 tokens, the context window is 1,000")]
+            engine.answers = [ContextError("The prompt takes 2,000 tokens, the context window is 1,000")] * 2
             with pytest.raises(anthropic.BadRequestError, match="2,000"):
                 client.messages.create(model="fake", max_tokens=9, messages=HELLO)
     with serving(engine, alive=lambda: False) as running, connected(running) as client:

@@ -93,9 +93,7 @@ def _messages(request: CountTokensRequest, fields: dict[str, str]) -> list[dict[
         for index, block in enumerate(_blocks(message)):
             if isinstance(block, ToolResultBlock):
                 _check_role(message, "user", f"{field}.content.{index}")
-                fields[f"messages.{len(messages)}"] = f"{field}.content.{index}"
-                fields[f"messages.{len(messages)}.tool_call_id"] = f"{field}.content.{index}.tool_use_id"
-                messages.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": _result_text(block)})
+                messages.append(_result(block, f"{field}.content.{index}", len(messages), fields))
         place = len(messages)
         fields[f"messages.{place}"] = field
         content = message.content if isinstance(message.content, str) else _parts(message, field, place, fields)
@@ -130,31 +128,31 @@ def _calls(message: MessageParam, field: str, place: int, fields: dict[str, str]
     return {"tool_calls": calls} if calls else {}
 
 
-def _result_text(block: ToolResultBlock) -> str:
-    if block.content is None or isinstance(block.content, str):
-        return block.content or ""
-    return "\n".join(part.text for part in block.content if isinstance(part, TextBlock))
+def _result(block: ToolResultBlock, field: str, place: int, fields: dict[str, str]) -> dict[str, Any]:
+    """The message of a call's result, whose texts become one."""
+    fields |= {f"messages.{place}": field, f"messages.{place}.tool_call_id": f"{field}.tool_use_id"}
+    inside = block.content if isinstance(block.content, list) else []
+    text = block.content if isinstance(block.content, str) else ""
+    text = text or "\n".join(part.text for part in inside if isinstance(part, TextBlock))
+    content: list[dict[str, Any]] = [{"type": "text", "text": text}]
+    for number, part in enumerate(inside):
+        if isinstance(part, ImageBlock):
+            fields[f"messages.{place}.content.{len(content)}.image_url"] = f"{field}.content.{number}.source"
+            content.append({"type": "image_url", "image_url": part.url})
+    return {"role": "tool", "tool_call_id": block.tool_use_id, "content": content}
 
 
 def _parts(message: MessageParam, field: str, place: int, fields: dict[str, str]) -> list[dict[str, Any]]:
-    """Texts and images of a message; those of the results of calls come first."""
+    """Texts and images of a message."""
     parts: list[dict[str, Any]] = []
-
-    def add_image(block: ImageBlock, where: str) -> None:
-        _check_role(message, "user", where)
-        fields[f"messages.{place}.content.{len(parts)}.image_url"] = f"{where}.source"
-        parts.append({"type": "image_url", "image_url": block.url})
-
-    for index, block in enumerate(_blocks(message)):
-        if isinstance(block, ToolResultBlock) and isinstance(block.content, list):
-            for number, inner in enumerate(block.content):
-                if isinstance(inner, ImageBlock):
-                    add_image(inner, f"{field}.content.{index}.content.{number}")
     for index, block in enumerate(_blocks(message)):
         if isinstance(block, TextBlock):
             parts.append({"type": "text", "text": block.text})
         elif isinstance(block, ImageBlock):
-            add_image(block, f"{field}.content.{index}")
+            where = f"{field}.content.{index}"
+            _check_role(message, "user", where)
+            fields[f"messages.{place}.content.{len(parts)}.image_url"] = f"{where}.source"
+            parts.append({"type": "image_url", "image_url": block.url})
     return parts
 
 

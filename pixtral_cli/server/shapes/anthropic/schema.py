@@ -1,6 +1,6 @@
 """The pydantic models of Anthropic's Messages API: requests, strict and bounded, and replies."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -10,11 +10,13 @@ from pixtral_cli.server.openai.request_messages import (
     MAX_PARTS,
     EmptyList,
     Ignored,
+    JSONList,
+    JSONObject,
     ShortText,
     Strict,
     Text,
 )
-from pixtral_cli.server.openai.request_schema import MAX_TOOLS
+from pixtral_cli.server.openai.request_schema import MAX_TOOLS, AnswerTokens
 
 
 class TextBlock(Strict):
@@ -65,7 +67,7 @@ class ToolUseBlock(Strict):
     type: Literal["tool_use"]
     id: str = Field(min_length=1, max_length=256)
     name: str = Field(min_length=1, max_length=64)
-    input: dict[str, Any]
+    input: JSONObject
     cache_control: Ignored | None = None
     caller: Ignored | None = None
     toolset_name: Ignored | None = None
@@ -101,10 +103,10 @@ class AnthropicTool(Strict):
     type: Literal["custom"] | None = None
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
     description: Text | None = None
-    input_schema: dict[str, Any]
+    input_schema: JSONObject
     cache_control: Ignored | None = None
     strict: bool | None = None
-    input_examples: Annotated[list[Any], Field(max_length=64)] | None = None
+    input_examples: Annotated[JSONList, Field(max_length=64)] | None = None
     eager_input_streaming: bool | None = None
 
 
@@ -116,7 +118,7 @@ class AnthropicToolChoice(Strict):
 
 class OutputFormat(Strict):
     type: Literal["json_schema"]
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: JSONObject = Field(alias="schema")
 
 
 class OutputConfig(Strict):
@@ -145,7 +147,7 @@ class CountTokensRequest(Strict):
 class MessagesRequest(CountTokensRequest):
     """A request for a message."""
 
-    max_tokens: int = Field(ge=1, le=10_000_000)
+    max_tokens: AnswerTokens
     stop_sequences: (
         Annotated[list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=16)] | None
     ) = None

@@ -1,6 +1,7 @@
 """Ollama's `/api/chat` and `/api/generate`: their requests as chat completion requests, and their replies, streamed by default."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -49,7 +50,8 @@ def _shaped(
     **more: Any,
 ) -> ShapedRequest:
     options = request.options or schema.OllamaOptions.model_validate({})
-    log_no_effect({f"options.{name}" for name in options.model_fields_set & schema.OPTIONS_NO_EFFECT})
+    unknown = set(options.model_extra or ())
+    log_no_effect({f"options.{name}" for name in options.model_fields_set & (schema.OPTIONS_NO_EFFECT | unknown)})
     fields |= {name: f"options.{name}" for name in ("temperature", "top_p", "seed", "stop")}
     fields |= {"max_tokens": "options.num_predict", "response_format": "format"}
     limit = options.num_predict
@@ -65,7 +67,7 @@ def _shaped(
         "presence_penalty": options.presence_penalty,
         "frequency_penalty": options.frequency_penalty,
         "stop": options.stop,
-        "max_tokens": None if limit is None else -1 if limit < 0 else max(limit, 1),
+        "max_tokens": None if limit is None else -1 if limit < 0 else min(max(limit, 1), sys.maxsize),
         "response_format": _response_format(request.format),
         **more,
     }
@@ -109,14 +111,14 @@ def _message(
     text = message.content or ""
     if not message.images:
         return {"role": message.role, "content": text} | _thought(message)
-    if message.role != "user":
-        why = f"{field}: pictures in a message of the role {message.role}; only the user's may hold them."
+    if message.role not in ("user", "tool"):
+        why = f"{field}: pictures in a message of the role {message.role}; only the user's and results may hold them."
         raise ApiError(400, why, param=field, code="invalid_value")
     parts: list[dict[str, Any]] = []
     for number, source in enumerate(message.images):
         fields[f"{place}.content.{number}.image_url"] = f"{field}.{number}"
         parts.append({"type": "image_url", "image_url": _url(source)})
-    return {"role": "user", "content": [*parts, *([{"type": "text", "text": text}] if text else [])]}
+    return {"role": message.role, "content": [*parts, *([{"type": "text", "text": text}] if text else [])]}
 
 
 def _thought(message: schema.OllamaMessage) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pixtral_cli import __version__
+from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.openai.requests import parse_body
 from pixtral_cli.server.shapes.ollama.answers import LATEST, timestamp
 from pixtral_cli.server.shapes.ollama.schema import (
@@ -40,9 +41,12 @@ def running(name: str, size: int, since: float, window: int | None) -> dict[str,
 
 
 def requested_name(body: bytearray) -> str:
-    """The model that a request to `/api/show` names; "" if none. Raises ApiError 400."""
+    """The model that a request to `/api/show` names. Raises ApiError 400."""
     request = parse_body(OllamaShowRequest, body)
-    return (request.model or request.name or "").removesuffix(LATEST)
+    name = request.model or request.name
+    if not name:
+        raise ApiError(400, "model is required", param="model", code="missing_required_parameter")
+    return name.removesuffix(LATEST)
 
 
 def show(name: str, since: float, window: int | None) -> dict[str, Any]:

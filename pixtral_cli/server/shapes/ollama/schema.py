@@ -1,8 +1,8 @@
 """The pydantic models of Ollama's API: requests, strict and bounded, and replies."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MAX_TOP_K, MIN_SEED
 from pixtral_cli.server.openai.request_messages import (
@@ -10,29 +10,51 @@ from pixtral_cli.server.openai.request_messages import (
     MAX_MESSAGES,
     MAX_PARTS,
     EmptyList,
+    JSONObject,
     Refused,
     ShortText,
     Strict,
     Text,
+    check_value,
 )
 from pixtral_cli.server.openai.request_schema import MAX_TOOLS, ToolDefinition
 
-Count: TypeAlias = Annotated[int, Field(ge=-(2**31), le=2**31)]
+
+def _whole(value: Any) -> Any:
+    """The whole number that clients of dynamic languages write with a fraction of zero."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
+Count: TypeAlias = Annotated[Whole, Field(ge=-(2**63), le=2**63)]
+
+
+class Lenient(Strict):
+    """Fields that Ollama does not know either are taken, as Ollama takes them, and named in the log."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="after")
+    def _check_extra(self) -> Self:
+        check_value(self.model_extra)
+        return self
+
+
 StopText: TypeAlias = Annotated[str, Field(min_length=1, max_length=256)]
-Format: TypeAlias = Literal["", "json"] | dict[str, Any]
+Format: TypeAlias = Literal["", "json"] | JSONObject
 Images: TypeAlias = Annotated[list[str], Field(max_length=MAX_PARTS)]
 KeepAlive: TypeAlias = float | Annotated[str, Field(max_length=64)]
 
 
-class OllamaOptions(Strict):
+class OllamaOptions(Lenient):
     """How the answer is chosen, and settings of Ollama's own runner."""
 
     temperature: float | None = Field(None, ge=0, le=MAX_TEMPERATURE)
     top_p: float | None = Field(None, ge=0, le=1)
-    seed: int | None = Field(None, ge=MIN_SEED, le=MAX_SEED)
+    seed: Whole | None = Field(None, ge=MIN_SEED, le=MAX_SEED)
     stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
-    num_predict: int | None = Field(None, ge=-2, le=10_000_000, description="-1 and -2: until the answer ends.")
-    top_k: int | None = Field(None, ge=-1, le=MAX_TOP_K)
+    num_predict: Count | None = Field(None, description="Below 0: until the answer ends.")
+    top_k: Whole | None = Field(None, ge=-1, le=MAX_TOP_K)
     min_p: float | None = Field(None, ge=0, le=1)
     repeat_penalty: float | None = Field(None, ge=0.01, le=100, description="Of all tokens of prompt and answer.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
@@ -62,7 +84,7 @@ class OllamaOptions(Strict):
     embedding_only: bool | None = None
 
 
-class OllamaRequest(Strict):
+class OllamaRequest(Lenient):
     """What `/api/chat` and `/api/generate` share."""
 
     model: ShortText = Field(min_length=1)
@@ -77,20 +99,20 @@ class OllamaRequest(Strict):
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
 
 
-class OllamaFunction(Strict):
+class OllamaFunction(Lenient):
     name: str = Field(min_length=1, max_length=64)
-    arguments: dict[str, Any]
+    arguments: JSONObject
     index: int | None = Field(None, ge=0, le=10_000)
     description: Text | None = None
 
 
-class OllamaCall(Strict):
+class OllamaCall(Lenient):
     function: OllamaFunction
     id: ShortText | None = None
     type: Literal["function"] | None = None
 
 
-class OllamaMessage(Strict):
+class OllamaMessage(Lenient):
     role: Literal["system", "user", "assistant", "tool"]
     content: Text | None = None
     images: Images | None = Field(None, description="Base64; data URLs and http(s) URLs are taken as well.")
@@ -121,7 +143,7 @@ class OllamaGenerateRequest(OllamaRequest):
     template: Literal[""] | None = None
 
 
-class OllamaShowRequest(Strict):
+class OllamaShowRequest(Lenient):
     """A request to `/api/show`."""
 
     model: ShortText | None = None
