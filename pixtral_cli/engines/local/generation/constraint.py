@@ -6,8 +6,8 @@ from llguidance import LLMatcher
 from torch import Tensor
 
 from pixtral_cli.engines.local.generation.grammar import LIMITS, shorten
-from pixtral_cli.engines.local.generation.number_length import NumberLength
 from pixtral_cli.engines.local.generation.sampling import Sampler
+from pixtral_cli.engines.local.tokens.number_length import NumberLength
 from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 from pixtral_cli.errors import PixtralError
 

@@ -20,8 +20,8 @@ from pixtral_cli.chat.message import Message, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.generation.constraint import Constraint
 from pixtral_cli.engines.local.generation.grammar import compile_schema
-from pixtral_cli.engines.local.generation.number_length import MAX_DIGITS, NumberLength
 from pixtral_cli.engines.local.generation.sampling import Sampler, make_sampler
+from pixtral_cli.engines.local.tokens.number_length import MAX_DIGITS, NumberLength
 from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.structured.schema import SCHEMA_PROMPT, parse, validate
