@@ -294,7 +294,7 @@ class Conversation:
     def _last_question(self) -> int:
         if questions := self._tree.questions():
             return questions[-1]
-        raise UsageError("There is no question yet to take back or repeat.")
+        raise UsageError("There is no question yet to take back or repeat", "Ask something first")
 
     # Images
 

@@ -87,7 +87,7 @@ def _last_answer(state: State) -> str:
     """The text of the last answer."""
     answers = [message.text for message in state.conversation.turns if message.role == "assistant"]
     if not answers:
-        raise UsageError("There is no answer yet.")
+        raise UsageError("There is no answer yet", "Ask something first")
     return answers[-1]
 
 

@@ -190,7 +190,7 @@ def stats(state: State, argument: str) -> None:
     from pixtral_cli.terminal.output.render import statistics
 
     if state.answer is None:
-        raise UsageError("There is no answer yet to count.")
+        raise UsageError("There is no answer yet to count", "Ask something first")
     cost, _ = state.measure()
     state.notes.say(statistics(state.answer, cost.context_window if cost else 0))
 

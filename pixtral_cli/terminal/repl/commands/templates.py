@@ -82,4 +82,6 @@ def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError:
-        raise UsageError(f"A quotation mark in {text!r} is not closed") from None
+        raise UsageError(
+            f"A quotation mark in {text!r} is not closed", "Close it, or put a backslash before it"
+        ) from None

@@ -82,7 +82,7 @@ def edit(state: State, argument: str) -> Draft:
     conversation = state.conversation
     last = conversation.unanswered or next((m for m in reversed(conversation.turns) if m.role == "user"), None)
     if last is None:
-        raise UsageError("There is no question yet to edit.")
+        raise UsageError("There is no question yet to edit", "Ask something first")
     return Draft(line_of_parts(last.parts, state.numbers), edits=True)
 
 
