@@ -80,7 +80,7 @@ def _picked(state: State) -> str:
     found = [each for each in state.sessions().list(MAX_LISTED) if not state.session or each.id != state.session.id]
     found = found[: max(3, state.notes.lines - 4)]
     if not found:
-        raise UsageError("No other conversation is saved yet", "/clear begins one, and this one stays saved")
+        raise UsageError("No other conversation is saved yet", "/clear begins a new one")
     rows = [(str(number), *_row(summary)) for number, summary in enumerate(found, 1)]
     state.notes.rows(_fitted(rows, state.notes.columns))
     said = state.ask_for(f"Which one? 1 to {len(found)}, or an id; Enter: none").strip()
