@@ -3,8 +3,8 @@
 import base64
 import io
 import os
-import select
 import re
+import select
 from collections.abc import Iterator
 
 import pytest
