@@ -20,7 +20,7 @@ PROGRAM_TIMEOUT = 10
 MEMORY_LIMIT = 2 << 30
 FILE_SIZE_LIMIT = 1 << 20
 TOTAL_SIZE_LIMIT = 64 << 20  # bytes that a program may write in all, files and output together
-SECONDS_TO_END = 5  # that the runner has beyond TIMEOUT, to start and to kill what is left
+SECONDS_TO_END = 5  # that the runner has beyond PROGRAM_TIMEOUT, to start and to kill what is left
 
 
 def build_program(prompt: str, answer: str, test: str, entry_point: str) -> str:
