@@ -36,7 +36,7 @@ class FakeEngine:
         usage = Usage(cost.prompt_tokens, len(pieces), cost.image_tokens, 0, thoughts)
         yield Chunk(finish_reason="stop", usage=usage, timings=Timings(ttft=0.25, decode=1.0, total=1.5))
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: object = ()) -> Cost:
         images = [image for message in messages for image in message.images]
         costs = tuple(ImageCost(*image.size, 10) for image in images)
         words = sum(len(message.text.split()) for message in messages)

@@ -193,8 +193,8 @@ class Engine(Protocol):
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]: ...
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
-        """Count tokens. Needs no weights."""
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
+        """Count the tokens of a prompt whose answer may call `tools`. Needs no weights."""
         ...
 
     def close(self) -> None: ...

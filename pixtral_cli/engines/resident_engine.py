@@ -7,6 +7,7 @@ from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, engine_versions
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
 from pixtral_cli.engines.remote.errors import QueueFull
@@ -79,12 +80,12 @@ class ResidentEngine:
                 if begun or request.cancelled.is_set() or not self._may_retry(error, engine, request.cancelled):
                     raise
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """See `Engine`."""
         while True:
             engine = self._engine
             try:
-                return engine.measure(messages)
+                return engine.measure(messages, tools)
             except NetworkError as error:
                 if not self._may_retry(error, engine, self._closed):
                     raise

@@ -252,7 +252,7 @@ class _Handlers:
 
     async def _prompt_tokens(self, answerable: EngineRequest) -> int:
         try:
-            return (await asyncio.to_thread(self._engine.measure, answerable.messages)).prompt_tokens
+            return (await asyncio.to_thread(self._measured, answerable)).prompt_tokens
         except PixtralError as error:
             raise self._api_error(error) from error
 
@@ -272,7 +272,10 @@ class _Handlers:
             shaped = await self._parsed(body, parse)
             async with self._admitted():
                 answerable, *_ = await self._engine_requests(shaped, attached)
-                return await asyncio.to_thread(self._engine.measure, answerable.messages)
+                return await asyncio.to_thread(self._measured, answerable)
+
+    def _measured(self, answerable: EngineRequest) -> Cost:
+        return self._engine.measure(answerable.messages, answerable.sampling.offered_tools)
 
     async def models(self, request: Request) -> Response:
         if anthropic_models.wants_anthropic(request):

@@ -13,7 +13,7 @@ from pixtral_cli.chat.message import Message, user
 from pixtral_cli.chat.toolbox.engine import DECLINED, ToolEngine, ToolRun
 from pixtral_cli.chat.toolbox.functions import load_tools
 from pixtral_cli.chat.toolbox.pictures import CropTool, ZoomTool
-from pixtral_cli.chat.tools import ToolCallDelta
+from pixtral_cli.chat.tools import Tool, ToolCallDelta
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from tests.server.serving import png
@@ -67,9 +67,11 @@ class Scripted:
             yield Chunk(tool_calls=(ToolCallDelta(index, arguments=text[3:]),))
         yield Chunk(finish_reason="tool_calls", usage=Usage(5, 3), timings=Timings())
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         images = [image for message in messages for image in message.images]
-        return Cost(1 + 10 * len(images), 1000, tuple(ImageCost(*image.size, 10) for image in images))
+        return Cost(
+            1 + 10 * len(images) + 100 * len(tools), 1000, tuple(ImageCost(*image.size, 10) for image in images)
+        )
 
     def close(self) -> None:
         pass
@@ -109,6 +111,11 @@ def test_a_function_is_called_and_its_result_goes_back(file: Path) -> None:
         ("id0", "double", runs[0].result.text), ("id1", "later", "cba"),
     ]  # fmt: skip
     assert [tool.name for tool in sampling.tools] == ["double", "later", "broken"]
+
+
+def test_tools_are_part_of_what_a_prompt_costs(file: Path) -> None:
+    tools = ToolEngine(Scripted([]), load_tools([str(file)]), lambda call: True)
+    assert tools.measure([user("hi")]).prompt_tokens == 301
 
 
 def test_docstrings_and_type_hints_are_what_the_model_is_told(file: Path) -> None:

@@ -235,7 +235,7 @@ class Endless:
     def close(self) -> None:
         self.closed.set()
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: object = ()) -> Cost:
         return Cost(1, 100)
 
 

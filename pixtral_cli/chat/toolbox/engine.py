@@ -68,15 +68,15 @@ class ToolEngine:
     ) -> None:
         self._engine = engine
         self._tools = {each.tool.name: each for each in tools}
+        self._definitions = tuple(each.tool for each in tools)
         self._allow, self._ran = allow, ran
         self._max_rounds = max_rounds
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Generator[Chunk, None, None]:
         """See `Engine`. The text of all rounds is one answer; its usage counts what all of them computed."""
-        tools = tuple(each.tool for each in self._tools.values())
         said, used = list(messages), 0
         for left in range(self._max_rounds, -1, -1):
-            now = replace(sampling, tools=tools, tool_choice="auto" if left else "none")
+            now = replace(sampling, tools=self._definitions, tool_choice="auto" if left else "none")
             calls, text, last = ToolCallCollector(), "", Chunk()
             with closing(_closable(self._engine, said, now)) as stream:
                 for chunk in stream:
@@ -118,9 +118,9 @@ class ToolEngine:
             return ToolRun(call, ToolResult(f"Error: {type(error).__name__}: {error}"[:MAX_RESULT]), True)
         return ToolRun(call, replace(result, text=_shortened(result.text)))
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
-        """See `Engine`. The definitions of the tools are not counted."""
-        return self._engine.measure(messages)
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
+        """See `Engine`. The tools that the answers have are counted, in the place of `tools`."""
+        return self._engine.measure(messages, self._definitions)
 
     def close(self) -> None:
         """See `Engine`."""

@@ -11,6 +11,7 @@ from typing import Any
 from pixtral_cli.api.attachments import Attachments
 from pixtral_cli.chat.engine import Chunk, Cost, ImageCost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines.remote import keys, wire_format
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.errors import (
@@ -153,21 +154,21 @@ class RemoteEngine:
         vision = [entry for entry in described if entry["capabilities"].get("vision") and not entry.get("deprecation")]
         return list(dict.fromkeys(entry["id"][:100] for entry in (vision if described else named)))
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """See `Engine`. Counted by a pixtral server; estimated with Pixtral's tokenizer for any other."""
         if self._measures:
             try:
-                return self._measured(messages)
+                return self._measured(messages, tools)
             except (ModelError, NetworkError) as error:
                 if self._client.server.socket:
                     raise
                 self._measures = not isinstance(error, ModelError)
         from pixtral_cli.engines.remote.estimate import estimate_cost
 
-        return estimate_cost(messages, DEFAULT_WINDOW)
+        return estimate_cost(messages, DEFAULT_WINDOW, tools)
 
-    def _measured(self, messages: Sequence[Message]) -> Cost:
-        cost = self._client.post("/measure", self._body(messages, Sampling()))
+    def _measured(self, messages: Sequence[Message], tools: Sequence[Tool]) -> Cost:
+        cost = self._client.post("/measure", self._body(messages, Sampling(tools=tuple(tools))))
         try:
             images = tuple(
                 ImageCost(int(one["width"]), int(one["height"]), int(one["tokens"])) for one in cost["images"]

@@ -1,12 +1,15 @@
 """Estimates the tokens of a conversation for a remote Pixtral, with the tokenizer that mistral_common ships."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.images.transform import PATCH, size_in_patches
 
 TOKENIZER_FILE = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
@@ -14,10 +17,10 @@ MAX_TOKENIZED = 100_000  # characters; a longer text is estimated by its length
 CHARACTERS_PER_TOKEN = 4
 
 
-def estimate_cost(messages: Sequence[Message], window: int) -> Cost:
+def estimate_cost(messages: Sequence[Message], window: int, tools: Sequence[Tool] = ()) -> Cost:
     """Prompt tokens by the chat template: BOS, [INST] and [/INST] around each question, EOS after each answer.
 
-    The system prompt is put into the last question, before its text.
+    The system prompt is put into the last question, before its text. Tools are JSON between two tokens of their own.
     """
     images = [_cost(image.size) for message in messages for image in message.images]
     turns = [message for message in messages if message.role != "system"]
@@ -26,6 +29,9 @@ def estimate_cost(messages: Sequence[Message], window: int) -> Cost:
         texts[-1:] = ["\n\n".join([instructions, *texts[-1:]])]
     around = sum(2 if message.role == "user" else 1 for message in turns)
     tokens = 1 + sum(map(_count, texts)) + around + sum(image.tokens for image in images)
+    if tools:
+        definitions = [{"type": "function", "function": asdict(tool)} for tool in tools]
+        tokens += _count(json.dumps(definitions, ensure_ascii=False)) + 2
     return Cost(tokens, window, tuple(images))
 
 

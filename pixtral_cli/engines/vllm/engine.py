@@ -16,6 +16,7 @@ from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
@@ -71,9 +72,9 @@ class VllmEngine(VllmClientEngine):
     def loaded(self) -> float:
         return self._process.loaded if self._process else 0.0
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """See `Engine`. The checkpoint's own tokenizer counts."""
-        return with_window(self._counter.measure(messages), self._window)
+        return with_window(self._counter.measure(messages, tools), self._window)
 
     def versions(self) -> dict[str, str]:
         """vLLM's version, once it runs."""

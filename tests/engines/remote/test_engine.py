@@ -14,6 +14,7 @@ from pixtral_cli import images
 from pixtral_cli.api.attachments import CONTENT_TYPE, Attachments
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import Endpoint, parse_endpoint
@@ -131,6 +132,25 @@ def test_elsewhere_the_cost_is_counted_with_pixtrals_tokenizer(httpserver: HTTPS
     cost = remote(httpserver.url_for("/v1")).measure(ours)
     assert cost.images[0].tokens == 8 * 4
     assert cost.prompt_tokens == len(exact.tokens)
+
+
+def test_tools_are_estimated_as_the_template_writes_them(httpserver: HTTPServer) -> None:
+    from mistral_common.protocol.instruct.messages import UserMessage
+    from mistral_common.protocol.instruct.request import ChatCompletionRequest
+    from mistral_common.protocol.instruct.tool_calls import Function
+    from mistral_common.protocol.instruct.tool_calls import Tool as MistralTool
+    from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+    httpserver.expect_request("/v1/measure").respond_with_data("", 404)
+    schema = {"type": "object", "properties": {"place": {"type": "string"}}}
+    exact = MistralTokenizer.v3(is_tekken=True, is_mm=True).encode_chat_completion(
+        ChatCompletionRequest(
+            messages=[UserMessage(content="hi")],
+            tools=[MistralTool(function=Function(name="weather", description="The weather.", parameters=schema))],
+        )
+    )
+    cost = remote(httpserver.url_for("/v1")).measure([user("hi")], [Tool("weather", "The weather.", schema)])
+    assert abs(cost.prompt_tokens - len(exact.tokens)) <= 5
 
 
 ERRORS = [

@@ -25,7 +25,7 @@ class Agreeing:
     def stream(self, messages: object, sampling: Sampling) -> Iterator[Chunk]:
         yield Chunk("yes", "stop", Usage(1, 1), Timings())
 
-    def measure(self, messages: object) -> Cost:
+    def measure(self, messages: object, tools: object = ()) -> Cost:
         return Cost(1, 100)
 
     def close(self) -> None:

@@ -136,7 +136,7 @@ class Numbered:
             last = index == sampling.n - 1
             yield Chunk("", "stop", Usage(3, 5) if last else None, Timings(total=1) if last else None, index=index)
 
-    def measure(self, messages: object) -> Any:
+    def measure(self, messages: object, tools: object = ()) -> Any:
         raise NotImplementedError
 
     def close(self) -> None:

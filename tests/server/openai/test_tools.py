@@ -224,7 +224,7 @@ class Calling:
                 yield Chunk(tool_calls=(ToolCallDelta(index, arguments=piece),))
         yield Chunk("", "tool_calls", Usage(1, 2), Timings())
 
-    def measure(self, messages: object) -> Any:
+    def measure(self, messages: object, tools: object = ()) -> Any:
         raise NotImplementedError
 
     def close(self) -> None:

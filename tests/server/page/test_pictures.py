@@ -32,7 +32,7 @@ def encoded(kind: str, width: int, height: int, noise: bool = True, **options: o
 class Seeing(FakeEngine):
     """An engine that sees at most 1024 pixels."""
 
-    def measure(self, messages: tuple[Message, ...]) -> Cost:  # type: ignore[override]
+    def measure(self, messages: tuple[Message, ...], tools: object = ()) -> Cost:  # type: ignore[override]
         cost = super().measure(messages)
         images = []
         for image in cost.images:

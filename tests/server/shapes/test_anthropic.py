@@ -59,6 +59,22 @@ def test_the_demo_sees_a_picture_and_goes_on(demo_client: anthropic.Anthropic) -
     assert counted.input_tokens == second.usage.input_tokens + second.usage.cache_read_input_tokens
 
 
+@pytest.mark.parametrize("through_a_worker", [False, True])
+def test_tools_are_counted(demo: Running, through_a_worker: bool) -> None:
+    tools: Any = [{"name": "look", "description": "Look closer.", "input_schema": {"type": "object", "properties": {}}}]
+    asked: Any = {"model": "demo", "messages": SEEN, "tools": tools}
+    with ExitStack() as stack:
+        if through_a_worker:
+            demo = stack.enter_context(serving(connect(f"{demo.url}/v1", "demo", Path("/no/keys")), model="demo"))
+        client = stack.enter_context(connected(demo))
+        counted = client.messages.count_tokens(**asked).input_tokens
+        used = client.messages.create(**asked, max_tokens=1).usage
+        assert counted == used.input_tokens + (used.cache_read_input_tokens or 0)
+        assert counted > client.messages.count_tokens(model="demo", messages=SEEN).input_tokens + 20
+        none: Any = {"type": "none"}
+        assert client.messages.count_tokens(**asked, tool_choice=none).input_tokens < counted
+
+
 def test_the_demo_streams_what_it_sees(demo_client: anthropic.Anthropic) -> None:
     with demo_client.messages.stream(model="demo", max_tokens=100, messages=SEEN) as stream:
         text = "".join(stream.text_stream)

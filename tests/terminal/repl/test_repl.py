@@ -342,7 +342,7 @@ def test_ctrl_c_before_the_first_word_keeps_the_question_for_regen(room: Room) -
 class InterruptedCount(FakeEngine):
     """The user presses Ctrl-C while the tokens of the first picture are counted."""
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: object = ()) -> Cost:
         if self.interrupted:
             return super().measure(messages)
         self.interrupted = True

@@ -12,6 +12,7 @@ from typing import Any
 
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.engine import AnswerStream
@@ -191,9 +192,9 @@ class ClusterEngine:
 
     # Answering
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """See `Engine`. The checkpoint's own tokenizer counts."""
-        return with_window(self._counter.measure(messages), self._window)
+        return with_window(self._counter.measure(messages, tools), self._window)
 
     @property
     def _window(self) -> int | None:
