@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Response
 
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.toolbox import mcp_servers
@@ -13,6 +15,7 @@ from pixtral_cli.chat.toolbox.engine import RunnableTool, ToolEngine, ToolRun
 from pixtral_cli.chat.toolbox.mcp_servers import open_servers
 from pixtral_cli.errors import PixtralError, UsageError
 from tests.chat.test_tool_engine import Scripted
+from tests.server.mcp.test_mcp import served
 from tests.server.processes import ROOT
 
 PYTHON = shlex.quote(sys.executable)
@@ -73,6 +76,31 @@ def test_a_call_that_fails_is_said_to_the_model_in_a_line_and_the_answer_goes_on
     ):
         assert words in run.in_words(), run.in_words()
         assert "\n" not in run.in_words()
+
+
+def test_a_server_that_runs_already_is_reached_by_its_url() -> None:
+    with served("--root", str(ROOT / "examples")) as url, open_servers([f"{url}?secret=1"]) as offered:
+        [tools] = offered.values()
+        seen = named(tools)["look"].run({"question": "What is in the image?", "images": ["shapes.png"]}, ())
+        assert seen.text == "A red circle, a blue star and a green triangle."
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(200, "text/html"), (404, "Not Found"), (401, "error"), (302, "not followed"), (0, "connect")]
+)
+def test_a_url_where_no_server_is_is_one_line_without_its_secret(
+    httpserver: HTTPServer, capfd: pytest.CaptureFixture[str], status: int, said: str
+) -> None:
+    page = Response("<html>", status or 200, {"location": "http://127.0.0.1:1/"}, content_type="text/html")
+    httpserver.expect_request("/mcp").respond_with_response(page)
+    url = httpserver.url_for("/mcp") if status else "http://127.0.0.1:1/mcp"
+    with pytest.raises(PixtralError) as raised, open_servers([f"{url}?key=secret"]):
+        pass
+    assert said in raised.value.message
+    assert url in raised.value.message
+    assert "secret" not in raised.value.message
+    assert "\n" not in raised.value.message
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

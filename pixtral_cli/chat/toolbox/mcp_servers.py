@@ -1,4 +1,7 @@
-"""The tools of Model Context Protocol servers, which are started by their commands and spoken to over stdin and stdout."""
+"""The tools of Model Context Protocol servers.
+
+A server is started by its command and spoken to over stdin and stdout, or runs already and has a URL (streamable HTTP).
+"""
 
 import base64
 import binascii
@@ -15,6 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, TypeVar
+from urllib.parse import urlsplit
 
 import mcp_types as types
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -37,10 +41,24 @@ _Result = TypeVar("_Result")
 
 
 class McpServer:
-    """A running server. `name` is how messages call it: its command, shortened."""
+    """A running server. `name` is how messages call it; `log` is what it wrote to stderr, where it was started here."""
 
-    def __init__(self, name: str, portal: BlockingPortal, client: Client, log: IO[str]) -> None:
+    def __init__(self, name: str, portal: BlockingPortal, client: Client, log: IO[str] | None) -> None:
         self._name, self._portal, self._client, self._log = name, portal, client, log
+
+    @contextmanager
+    def connected(self) -> Iterator["McpServer"]:
+        """Raises PixtralError for a server that cannot be reached, ends, hangs or speaks no MCP."""
+        connection = self._portal.wrap_async_context_manager(self._client)
+        try:
+            connection.__enter__()
+        except Exception as error:  # OSError, MCPError, or a group of them
+            raise _server_error(self._name, error, self._log, START_TIMEOUT) from error
+        try:
+            yield self
+        finally:
+            with suppress(Exception):  # what a server does when it is ended; errors of the body are not for its tasks
+                connection.__exit__(None, None, None)
 
     def list_tools(self) -> list["McpTool"]:
         """All tools, under names that engines take. Raises PixtralError for a server that cannot say."""
@@ -90,18 +108,33 @@ class McpTool:
 
 
 @contextmanager
-def open_servers(commands: Sequence[str]) -> Iterator[dict[str, list[RunnableTool]]]:
-    """Start the servers; the tools of each by its command. They are ended when this is left.
+def open_servers(servers: Sequence[str]) -> Iterator[dict[str, list[RunnableTool]]]:
+    """Start or reach the servers; the tools of each by its command or URL. They are ended or left when this is left.
 
     A command is split as a shell does, but run without one, in the environment of this process. Raises UsageError for
-    a command that is none, PixtralError for a server that ends, hangs or speaks no MCP.
+    a command that is none, PixtralError for a server that cannot be reached, ends, hangs or speaks no MCP.
     """
     logging.getLogger("mcp").addHandler(logging.NullHandler())  # it would print tracebacks of what is reported here
-    split = {command: _words(command) for command in commands}
+    split = {each: [] if _is_url(each) else _words(each) for each in servers}
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
-        servers = {command: stack.enter_context(_running(words, portal)) for command, words in split.items()}
-        yield {command: list(server.list_tools()) for command, server in servers.items()}
+        opened = {
+            each: stack.enter_context(_running(words, portal) if words else _reached(each, portal))
+            for each, words in split.items()
+        }
+        yield {each: list(server.list_tools()) for each, server in opened.items()}
+
+
+def shown_name(server: str) -> str:
+    """A command, or a URL without what may be secret in it, as messages have it."""
+    if not _is_url(server):
+        return visible(server, 50)
+    parts = urlsplit(server)
+    return visible(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 50)
+
+
+def _is_url(server: str) -> bool:
+    return server.lower().startswith(("http://", "https://"))
 
 
 def _words(command: str) -> list[str]:
@@ -111,7 +144,9 @@ def _words(command: str) -> list[str]:
     except ValueError as error:
         raise UsageError(f"--mcp {shown}: {str(error).lower()}", "Quote it: --mcp 'COMMAND ARGS'") from error
     if not words:
-        raise UsageError("--mcp is empty", "Give the command of an MCP server, such as: --mcp 'uvx mcp-server-time'")
+        raise UsageError(
+            "--mcp is empty", "Give the command of an MCP server, such as: --mcp 'uvx mcp-server-time', or its URL"
+        )
     if shutil.which(words[0]) is None:
         raise UsageError(f"--mcp {shown}: there is no command {visible(words[0], 40)}", "Install it, or give its path")
     return words
@@ -119,23 +154,22 @@ def _words(command: str) -> list[str]:
 
 @contextmanager
 def _running(words: list[str], portal: BlockingPortal) -> Iterator[McpServer]:
-    name = visible(shlex.join(words), 50)
+    name = shown_name(shlex.join(words))
     parameters = StdioServerParameters(command=words[0], args=words[1:], env=dict(os.environ))
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         client = Client(stdio_client(parameters, errlog=log), read_timeout_seconds=START_TIMEOUT)
-        connection = portal.wrap_async_context_manager(client)
-        try:
-            connection.__enter__()
-        except Exception as error:  # OSError, MCPError, or a group of them
-            raise _server_error(name, error, log, START_TIMEOUT) from error
-        try:
-            yield McpServer(name, portal, client, log)
-        finally:
-            with suppress(Exception):  # what a server does when it is ended; errors of the body are not for its tasks
-                connection.__exit__(None, None, None)
+        with McpServer(name, portal, client, log).connected() as server:
+            yield server
 
 
-def _server_error(name: str, error: Exception, log: IO[str], timeout: float) -> PixtralError:
+@contextmanager
+def _reached(url: str, portal: BlockingPortal) -> Iterator[McpServer]:
+    client = Client(url, read_timeout_seconds=START_TIMEOUT)
+    with McpServer(shown_name(url), portal, client, None).connected() as server:
+        yield server
+
+
+def _server_error(name: str, error: Exception, log: IO[str] | None, timeout: float) -> PixtralError:
     """What went wrong with a server, with the last line that it wrote to its stderr where it ended."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
@@ -147,6 +181,9 @@ def _server_error(name: str, error: Exception, log: IO[str], timeout: float) -> 
         return PixtralError(f"The MCP server {name}: {visible(error.message, 100)}")
     if isinstance(error, ValueError):  # a reply of the wrong form
         return PixtralError(f"The MCP server {name} sent what is no MCP")
+    if log is None:
+        why = visible(str(error), 100) or type(error).__name__
+        return PixtralError(f"The MCP server {name} cannot be reached: {why}", "Check that it runs, and its URL")
     last = _last_line(log)
     return PixtralError(f"The MCP server {name} ended{': ' if last else ''}{last}", "Try its command by itself")
 

@@ -174,12 +174,12 @@ def open_tools(
     if not servers:
         yield found
         return
-    from pixtral_cli.util.sanitize import visible
-
     with _mcp_tools(servers) as offered:
+        from pixtral_cli.chat.toolbox.mcp_servers import shown_name
+
         together = functions.distinct([*found, *(each for tools in offered.values() for each in tools)])
-        for command, tools in offered.items():
-            note(f"Tools of {visible(command, 50)}: {', '.join(each.tool.name for each in tools) or 'none'}")
+        for server, tools in offered.items():
+            note(f"Tools of {shown_name(server)}: {', '.join(each.tool.name for each in tools) or 'none'}")
         yield together
 
 

@@ -190,7 +190,7 @@ Tools = Annotated[
 McpServers = Annotated[
     list[str] | None,
     _option(
-        TOOLS, "--mcp", metavar="COMMAND", help="An MCP server whose tools the model may call: 'uvx NAME'. Repeat it.",
+        TOOLS, "--mcp", metavar="COMMAND|URL", help="An MCP server whose tools the model may call: 'uvx NAME'. Repeat it.",
     ),
 ]  # fmt: skip
 YesTools = Annotated[bool, _option(TOOLS, "--yes-tools", help="Run the calls without asking for each.")]
