@@ -8,6 +8,7 @@ from typing import Literal
 
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, LoadableEngine, Sampling
 from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import Tool
 from pixtral_cli.errors import PixtralError
 
 State = Literal["waiting", "loading", "ready", "failed"]
@@ -129,11 +130,11 @@ class Backend:
             self._try_again()
         yield from self.engine().stream(messages, sampling)
 
-    def measure(self, messages: Sequence[Message]) -> Cost:
+    def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """Count tokens as soon as the engine is open. Raises what opening raised."""
         self.start()
         _wait(self._opened)
-        return self._had().measure(messages)
+        return self._had().measure(messages, tools)
 
     def close(self) -> None:
         """Let go of the engine; one that is still loading breaks off and goes then."""

@@ -132,7 +132,7 @@ class State:
         messages = self.conversation.messages_with(Message("user", self.conversation.staged or ("",)))
         self._counted = self._to_count()
         try:
-            cost = self.backend.measure(messages)
+            cost = self._measure(messages)
         except PixtralError:  # the next question says what is wrong
             self.context = ""
             return None, {}
@@ -212,11 +212,12 @@ class State:
         """The cost of the question that is being answered with all before it; empty where it cannot be counted."""
         question = self.conversation.unanswered
         try:
-            return self.backend.measure(
-                self.conversation.messages_with(question) if question else self.conversation.messages
-            )
+            return self._measure(self.conversation.messages_with(question) if question else self.conversation.messages)
         except PixtralError:
             return None
+
+    def _measure(self, messages: Sequence[Message]) -> Cost:
+        return self.backend.measure(messages, [each.tool for each in self.tools])
 
     def stage(self, images: Sequence[Image]) -> None:
         """Attach images to the next question, and say what that costs. Ctrl-C while that is counted attaches none."""
