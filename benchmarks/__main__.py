@@ -23,6 +23,7 @@ from benchmarks import (
     isa,
     loading,
     machine,
+    parallel_answers,
     peers,
     plot,
     schemas,
@@ -183,6 +184,7 @@ class Bench:
             "follow-ups": lambda: follow_ups.measure(folder, setting.side, self.rounds),
             "edit": lambda: edits.measure(folder, setting.checkpoint, self.rounds),
             "schema": lambda: schemas.measure(folder, self.rounds),
+            "parallel answers": lambda: parallel_answers.measure(folder, self.rounds),
             "loading": lambda: loading.measure(folder, self.rounds),
         }
         for name, work in beside.items():

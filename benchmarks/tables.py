@@ -79,7 +79,7 @@ def _model(model: Report) -> Iterator[str]:
     if "batches" in model:
         yield f"{model['name']}, bf16: questions answered at a time, tokens a second together (and times one)"
         yield _table(_batches(model["batches"]))
-    if {"follow-ups", "edit", "schema", "loading"} & model.keys():
+    if {"follow-ups", "edit", "schema", "parallel answers", "loading"} & model.keys():
         yield f"{model['name']}, bf16: this program beside itself"
         yield _table(_beside(model))
 
@@ -136,6 +136,13 @@ def _beside(model: Report) -> Rows:
     if schema := model.get("schema"):
         rates = [f"{schema[way]:.1f}" for way in ("schema", "plain")]
         yield ["decoding under a JSON schema; freely, tokens/s", *rates, f"{schema['ratio']:.2f}"]
+    if answers := model.get("parallel answers"):
+        for what, many, one in (
+            ("eight answers to one question; one", "choices", "one"),
+            ("eight conversations that call a tool; one", "calls", "one call"),
+        ):
+            ratio = answers[many] / answers[one]
+            yield [f"{what}, tokens/s", f"{answers[many]:.1f}", f"{answers[one]:.1f}", f"{ratio:.2f}"]
     if load := model.get("loading"):
         for ours, alone in LOADING:
             yield _pair(f"{ours}; {alone}, ms", load | {"ratio": load[ours] / load[alone]}, ours, alone)

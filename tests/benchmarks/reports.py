@@ -35,6 +35,7 @@ def model(**more: Any) -> dict[str, Any]:
         "follow-ups": {"ttft": 0.022, "alone": 0.02, "ratio": 1.1},
         "edit": {"tokens": 500.0, "with": 1.0, "without": 3.0, "ratio": 3.0},
         "schema": {"plain": 40.0, "schema": 39.0, "ratio": 0.975},
+        "parallel answers": {"one": 40.0, "choices": 180.0, "one call": 39.0, "calls": 156.0},
         "loading": {
             "load": 0.4, "reading the file": 0.2, "reading the file from the disk": 1.0, "from the disk to the first token": 1.2,
         },

@@ -423,7 +423,7 @@ def test_57_on_a_full_disk_the_chat_goes_on_and_says_once_that_it_is_not_saved(t
     os.waitpid(forked(visit), 0)
     titles, notes = json.loads((tmp_path / "told.json").read_text())
     assert titles == [entry.title for entry in sessions.list()] == ["before"]
-    assert notes == [f"This conversation is not being saved. Cannot use {sessions.database.file}: disk I/O error."]
+    assert notes == [f"This conversation is not being saved. Cannot use {sessions.database.file}: disk I/O error"]
 
 
 def test_57_when_there_is_room_again_all_of_it_is_saved(tmp_path: Path) -> None:
