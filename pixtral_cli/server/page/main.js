@@ -31,7 +31,7 @@ async function route() {
   closePreview();
   if (found) answers.markInterrupted(shown);
   tabs.separated.then(() => draft.open(shown));
-  document.getElementById("question")?.focus();
+  if (!answers.keyWanted.peek()) document.getElementById("question")?.focus(); // else the key is being typed
 }
 
 async function restore() {

@@ -43,6 +43,17 @@ def test_a_key_that_changes_in_mid_session_is_asked_for_and_the_question_is_answ
     assert [len(message.images) for message in engine.seen[-1][0]] == [0, 0, 1]
 
 
+def test_the_cursor_stays_in_the_keys_field_while_the_page_opens_a_conversation(
+    browser: Browser, engine: FakeEngine
+) -> None:
+    with serving(engine, rules=AccessRules(api_key="key")) as running:
+        for page in watched(browser, running):
+            page.get_by_label("This server needs an API key").focus()
+            page.evaluate("location.hash = '#/c/none'")
+            expect(page.get_by_text("That conversation is not in this browser.").first).to_be_attached()
+            expect(page.get_by_label("This server needs an API key")).to_be_focused(timeout=1000)
+
+
 class CutOff(FakeEngine):
     """Every first answer ends because it might not be longer."""
 
