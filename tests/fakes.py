@@ -49,3 +49,16 @@ class FakeEngine:
 def _words(text: str) -> list[str]:
     words = text.split(" ")
     return [word + " " for word in words[:-1]] + words[-1:]
+
+
+class Agreeing:
+    """Answers everything at once."""
+
+    def stream(self, messages: object, sampling: Sampling) -> Iterator[Chunk]:
+        yield Chunk("yes", "stop", Usage(1, 1), Timings())
+
+    def measure(self, messages: object, tools: object = ()) -> Cost:
+        return Cost(1, 100)
+
+    def close(self) -> None:
+        pass

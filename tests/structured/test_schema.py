@@ -275,7 +275,7 @@ PATTERNS = {f"p{number}": {"type": "string", "pattern": "a"} for number in range
         ({"type": "array", "minItems": 100_000}, ""),
         ({"type": "array", "minItems": 100_001}, "minItems is over 100,000"),
         ({"properties": {name: ARRAYS[name] for name in list(ARRAYS)[:4]}}, ""),
-        ({"properties": ARRAYS}, "more than 100,000 items in all"),
+        ({"properties": ARRAYS}, "sum to more than 200,000"),
         ({"properties": {name: PATTERNS[name] for name in list(PATTERNS)[:200]}}, ""),
         ({"properties": PATTERNS}, "more than 200 patterns"),
     ],

@@ -112,14 +112,14 @@ def open_servers(servers: Sequence[str]) -> Iterator[dict[str, list[RunnableTool
     """Start or reach the servers; the tools of each by its command or URL. They are ended or left when this is left.
 
     A command is split as a shell does, but run without one, in the environment of this process. Raises UsageError for
-    a command that is none, PixtralError for a server that cannot be reached, ends, hangs or speaks no MCP.
+    a command or URL that is none, PixtralError for a server that cannot be reached, ends, hangs or speaks no MCP.
     """
     logging.getLogger("mcp").addHandler(logging.NullHandler())  # it would print tracebacks of what is reported here
-    split = {each: [] if _is_url(each) else _words(each) for each in servers}
+    split = {each: _checked_url(each) if _is_url(each) else _words(each) for each in servers}
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
         opened = {
-            each: stack.enter_context(_running(words, portal) if words else _reached(each, portal))
+            each: stack.enter_context(_reached(each, portal) if _is_url(each) else _running(words, portal))
             for each, words in split.items()
         }
         yield {each: list(server.list_tools()) for each, server in opened.items()}
@@ -134,7 +134,19 @@ def shown_name(server: str) -> str:
 
 
 def _is_url(server: str) -> bool:
-    return server.lower().startswith(("http://", "https://"))
+    return re.match(r"[a-z][a-z0-9+.-]*://", server, re.IGNORECASE) is not None
+
+
+def _checked_url(url: str) -> list[str]:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is no number
+        sound = False
+    if not sound:
+        shown = visible(re.split("[?@]", url)[0], 60)
+        raise UsageError(f"--mcp {shown}: this is no URL of an MCP server", "Such as: --mcp https://HOST/mcp")
+    return [url]
 
 
 def _words(command: str) -> list[str]:

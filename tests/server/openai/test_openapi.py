@@ -14,22 +14,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.server.openai.openapi import description
+from tests.fakes import Agreeing
 from tests.server.serving import Running, serving
-
-
-class Agreeing:
-    """Answers everything at once."""
-
-    def stream(self, messages: object, sampling: Sampling) -> Iterator[Chunk]:
-        yield Chunk("yes", "stop", Usage(1, 1), Timings())
-
-    def measure(self, messages: object, tools: object = ()) -> Cost:
-        return Cost(1, 100)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

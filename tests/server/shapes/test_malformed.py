@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
+from tests.fakes import Agreeing
 from tests.server.serving import Running, data_url, serving
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -99,19 +100,6 @@ VALUES = [
     "[[]]", "[{}]", '{"": null}', '{"type": null}', '{"type": []}', '{"type": {}}', '{"type": "nothing"}',
     '{"role": 1}', '{"a": 1, "a": 2}', NESTED_LIST, NESTED_OBJECT, '"' + "x" * 7_000 + '"', "undefined", "'x'", "",
 ]  # fmt: skip
-
-
-class Agreeing:
-    """Answers everything at once."""
-
-    def stream(self, messages: object, sampling: Sampling) -> Iterator[Chunk]:
-        yield Chunk("yes", "stop", Usage(1, 1), Timings())
-
-    def measure(self, messages: object, tools: object = ()) -> Cost:
-        return Cost(1, 100)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
