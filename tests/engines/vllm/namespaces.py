@@ -60,6 +60,22 @@ class Host:
         """Set the cable `up` or `down`."""
         _ip("-n", self.namespace, "link", "set", self.interface, state)
 
+    def lose_packets_to(self, other: "Host") -> None:
+        """From now on what is sent to the other host is lost without an error: it goes to a hardware address of nobody."""
+        _ip("-n", self.namespace, "neigh", "replace", other.address, "lladdr", "02:00:00:00:00:99",
+            "dev", self.interface, "nud", "permanent")  # fmt: skip
+
+    def reach(self, other: "Host") -> None:
+        """Undo `lose_packets_to`."""
+        _ip("-n", self.namespace, "neigh", "del", other.address, "dev", self.interface)
+
+    def open_ports(self) -> set[int]:
+        """The TCP ports here that other machines can connect to."""
+        command = ["ip", "netns", "exec", self.namespace, "ss", "--listening", "--tcp", "--numeric", "--no-header"]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        addresses = [line.split()[3].rsplit(":", 1) for line in lines]
+        return {int(port) for host, port in addresses if not host.startswith(("127.", "[::1]"))}
+
     def pids(self, part_of_command: str) -> list[int]:
         """The processes here whose command line or name has this in it."""
         found = []

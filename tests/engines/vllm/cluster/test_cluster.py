@@ -101,17 +101,22 @@ def machines(tmp_path: Path) -> Iterator[list[Machine]]:
         yield found
 
 
-@contextmanager
-def three_machines(folder: Path) -> Iterator[list[Machine]]:
-    """Machines whose vLLM tells in `folder` how it was called, and waits there where it is told to."""
+def looks_like_vllm(folder: Path) -> dict[str, str]:
+    """The environment of machines whose vLLM tells in `folder` how it was called, and waits there while it has a gate."""
     script = folder / "vllm"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{PROGRAM}" "$@"\n', encoding="utf-8")
     script.chmod(0o755)
     (folder / "told").mkdir()
-    env = {
+    return {
         "PIXTRAL_VLLM": str(script), "FAKE_VLLM_TOLD": str(folder / "told"), "FAKE_VLLM": "",
         "PIXTRAL_JOIN_TOKEN": TOKEN, "FAKE_VLLM_GATE": str(folder / "gate"),
     }  # fmt: skip
+
+
+@contextmanager
+def three_machines(folder: Path) -> Iterator[list[Machine]]:
+    """Machines whose vLLM tells in `folder` how it was called, and waits there where it is told to."""
+    env = looks_like_vllm(folder)
     found = [Machine(folder / name, dict(env)) for name in ("one", "two", "three")]
     yield found
     (folder / "gate").unlink(missing_ok=True)
