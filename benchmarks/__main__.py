@@ -31,6 +31,7 @@ from benchmarks import (
     tables,
 )  # fmt: skip
 from benchmarks.peers import Entry, llama_cpp
+from benchmarks.scenario import TALKS
 from pixtral_cli.errors import PixtralError
 
 RESULTS = Path(__file__).parent / "results"
@@ -57,7 +58,8 @@ LARGEST = "pixtral-12b"
 SETTINGS = (
     Setting("demo", "demo", 256, ("five questions", "ten turns")),
     Setting("random 0.5 B, true vocabulary", "random-500m", 512, ALL),
-    Setting("random weights of Ministral 3 3B's shape", "ministral-3b", 1024, ("large picture",), large=True),
+    Setting("random weights of Ministral 3 3B's shape", "ministral-3b", 1024, ("one picture",), large=True),
+    Setting("the same in FP8, as it is published", "ministral-3b-fp8", 1024, ("one picture",), large=True),
     Setting("two of Pixtral 12B's layers", "slice", 512, ("five questions",), large=True),
     Setting("random weights of Pixtral 12B's shape", LARGEST, 0, ("short prompt",), large=True, whole=True),
 )
@@ -86,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", nargs="+", default=list(peers.PEERS), choices=peers.PEERS, metavar="PEER")
     names = [setting.checkpoint for setting in SETTINGS]
     parser.add_argument("--settings", nargs="+", default=[], choices=names, metavar="CHECKPOINT")
-    parser.add_argument("--talks", nargs="+", default=ALL, choices=ALL, metavar="TALK", help="only these conversations")
+    parser.add_argument(
+        "--talks", nargs="+", default=list(TALKS), choices=TALKS, metavar="TALK", help="only these conversations"
+    )
     parser.add_argument("--isa", choices=list(isa.TORCH), help="hold every program to this instruction set")
     parser.add_argument(
         "--large",
@@ -131,7 +135,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "when": time.strftime("%Y-%m-%dT%H:%M"), "rounds": options.rounds, "machine": machine.describe(), "absent": absent,
         "isa": isa.held(),
-        "whole": set(options.peers) == set(peers.PEERS) and set(options.talks) == set(ALL) and not named and not isa.held(),
+        "whole": set(options.peers) == set(peers.PEERS) and set(options.talks) == set(TALKS) and not named and not isa.held(),
         "startup": starts,
         "models": [(bench.whole if each.whole else bench.model)(each) for each in named or usual],
     }  # fmt: skip
@@ -144,7 +148,7 @@ class Bench:
     entries: Sequence[Entry]
     rounds: int
     absent: dict[str, str]
-    talks: Sequence[str] = ALL
+    talks: Sequence[str] = tuple(TALKS)
 
     def model(self, setting: Setting) -> dict[str, Any]:
         """Everything about one checkpoint, which is written for it and removed after it."""

@@ -15,6 +15,7 @@ import torch
 from pixtral_cli.engines.local.config import Params, read_params
 from pixtral_cli.engines.local.model import upstream
 from tests.engines.local.checkpoints import Sizes, build, cut_tekken
+from tests.engines.local.family import DECODER_LINEAR
 
 DEMO = Path(__file__).parent.parent / "pixtral_cli" / "models" / "demo"
 WEIGHTS = "consolidated.safetensors"
@@ -39,6 +40,9 @@ RANDOM = {
         **{**TRUE, "dim": 3072, "hidden": 9216, "theta": 1e6, "image": 1540}, patch=14, layers=26, vision_layers=24, merge=2, tied=True,
     ),
 }  # fmt: skip
+FP8_SUFFIX = "-fp8"
+LARGE = ("slice", "pixtral-12b", "ministral-3b", "ministral-3b-fp8")
+FP8_SCALE = 2.0**-6  # of random numbers in FP8: the largest that are drawn are kept
 POOL = 1 << 22  # random numbers, of which large checkpoints are made
 
 
@@ -83,8 +87,8 @@ def shape_of(p: Params) -> Shape:
 def write(name: str, scratch: Path) -> Path:
     """The folder of a checkpoint by its name here, in `scratch`, in bf16."""
     folder = scratch / name
-    if name in ("slice", "pixtral-12b", "ministral-3b"):
-        return write_large(RANDOM[name], folder)
+    if name in LARGE:
+        return write_large(RANDOM[name.removesuffix(FP8_SUFFIX)], folder, fp8=name.endswith(FP8_SUFFIX))
     if name != "demo":
         return build(folder, RANDOM[name], dtype=torch.bfloat16)
     folder.mkdir()
@@ -93,34 +97,64 @@ def write(name: str, scratch: Path) -> Path:
     return folder
 
 
-def write_large(sizes: Sizes, folder: Path) -> Path:
-    """A checkpoint that need not fit into memory: tensor by tensor, out of one pool of random numbers."""
+def write_large(sizes: Sizes, folder: Path, *, fp8: bool = False) -> Path:
+    """A checkpoint that need not fit into memory: tensor by tensor, out of one pool of random numbers.
+
+    `fp8` stores the decoder's linear layers as Ministral 3 does: in one byte a weight, with a scale for each matrix.
+    """
     folder.mkdir()
-    (folder / "params.json").write_text(json.dumps(sizes.params))
+    quantization = {"quantization": {"qformat_weight": "fp8_e4m3", "qscheme_act": "TENSOR"}} if fp8 else {}
+    (folder / "params.json").write_text(json.dumps(sizes.params | quantization))
     (folder / "tekken.json").write_text(json.dumps(cut_tekken(sizes)))
     shapes = {key: tuple(value.shape) for key, value in upstream.empty_transformer(sizes.params).state_dict().items()}
     if sizes.tied:
         del shapes["output.weight"]
-    ends = list(accumulate((2 * math.prod(shape) for shape in shapes.values()), initial=0))
+    tensors: dict[str, _Tensor] = {}
+    for key, shape in shapes.items():
+        if fp8 and key.startswith("layers.") and key.endswith(DECODER_LINEAR):
+            tensors[key] = _Tensor("F8_E4M3", shape)
+            tensors[key.replace("weight", "qscale_weight")] = _Tensor("F32", (), FP8_SCALE / math.sqrt(shape[1]))
+        else:
+            tensors[key] = _Tensor("BF16", shape)
+    ends = list(accumulate((tensor.size for tensor in tensors.values()), initial=0))
     header = json.dumps({
-        key: {"dtype": "BF16", "shape": shape, "data_offsets": [start, end]}
-        for (key, shape), (start, end) in zip(shapes.items(), pairwise(ends), strict=True)
+        key: {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [start, end]}
+        for (key, tensor), (start, end) in zip(tensors.items(), pairwise(ends), strict=True)
     }).encode()  # fmt: skip
     pool = torch.randn(POOL, generator=torch.Generator().manual_seed(0))
     with (folder / WEIGHTS).open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
-        for shape in shapes.values():
-            for part in _numbers(shape, pool):
+        for tensor in tensors.values():
+            for part in tensor.parts(pool):
                 file.write(part.view(torch.uint8).numpy().data)
     return folder
 
 
-def _numbers(shape: tuple[int, ...], pool: torch.Tensor) -> Iterator[torch.Tensor]:
-    """A tensor's numbers in bf16, piece by piece: a matrix keeps the size of what it multiplies, a vector is of ones."""
-    scaled = (pool / math.sqrt(math.prod(shape[1:])) if len(shape) > 1 else torch.ones_like(pool)).bfloat16()
-    for start in range(0, math.prod(shape), POOL):
-        count = min(POOL, math.prod(shape) - start)
-        yield scaled.roll(start // POOL)[:count]
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    """A tensor of a safetensors file: random, or the number `value`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    value: float | None = None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape) * {"BF16": 2, "F8_E4M3": 1, "F32": 4}[self.dtype]
+
+    def parts(self, pool: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Its numbers, piece by piece: a matrix keeps the size of what it multiplies, a vector is of ones."""
+        if self.value is not None:
+            yield torch.tensor([self.value])
+            return
+        if self.dtype == "F8_E4M3":
+            numbers = (pool / FP8_SCALE).clamp(-448, 448).to(torch.float8_e4m3fn)
+        else:
+            width = math.prod(self.shape[1:])
+            numbers = (pool / math.sqrt(width) if len(self.shape) > 1 else torch.ones_like(pool)).bfloat16()
+        for start in range(0, math.prod(self.shape), POOL):
+            count = min(POOL, math.prod(self.shape) - start)
+            yield numbers.roll(start // POOL)[:count]
 
 
 def described(folder: Path, other: Path) -> Path:

@@ -37,7 +37,7 @@ def _rate(machines: int, rows: int) -> float:
                 "PIXTRAL_VLLM": str(ROOT / ".venv-vllm" / "bin" / "vllm"), "VLLM_CPU_KVCACHE_SPACE": "1",
                 "PIXTRAL_JOIN_TOKEN": "benchmark", "VLLM_CPU_OMP_THREADS_BIND": str(cores[number % len(cores)]),
             }  # fmt: skip
-        several = ()
+        several: tuple[str, ...] = ()
         if machines == 2:
             several = ("--nodes", "2", "--coordinator", COORDINATOR)
             second.start("join", COORDINATOR, "--rank", "1", "--wait", "5m")

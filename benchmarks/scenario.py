@@ -98,6 +98,7 @@ def short_prompt(time: int) -> Sequence[Ask]:
 TALKS = {
     "five questions": Talk(five_questions, 32),
     "large picture": Talk(large_picture, 16, context=8192, side=1024, long=True),
+    "one picture": Talk(large_picture, 16, context=8192, side=1024),
     "ten turns": Talk(ten_turns, 16, long=True),
     "thirty pages": Talk(thirty_pages, 16, context=20480, long=True),
     "short prompt": Talk(short_prompt, 32, context=512),

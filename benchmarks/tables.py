@@ -12,6 +12,7 @@ DOCUMENT = HOME / "docs" / "benchmarks.md"
 PLOT = Path(__file__).parent / "results" / "overview.svg"
 BEGIN, END = "<!-- bench: written by `make docs` -->", "<!-- /bench -->"
 NONE = "–"
+ONE_PICTURE = "one picture"
 
 Report = Mapping[str, Any]
 Rows = Iterator[Sequence[str]]
@@ -69,7 +70,7 @@ def _startup(times: Mapping[str, float]) -> Rows:
 
 
 def _model(model: Report) -> Iterator[str]:
-    for talk in (FIVE, "short prompt"):
+    for talk in (FIVE, ONE_PICTURE, "short prompt"):
         if model.get(talk):
             yield _caption(model, talk)
             yield _table(_conversation(model, talk))
@@ -86,12 +87,15 @@ def _model(model: Report) -> Iterator[str]:
 
 def _caption(model: Report, talk: str) -> str:
     prompt = next(iter(model[talk].values()))["prompt"]
-    if len(prompt) == 1:
+    if talk == ONE_PICTURE:
+        questions, tokens = "one question", f"{prompt[0]} prompt tokens"
+    elif len(prompt) == 1:
         return f"{model['name']}, CPU: a prompt of {prompt[0]} tokens"
+    else:
+        questions, tokens = f"{len(prompt)} questions", f"{prompt[0]} prompt tokens in turn 1, {prompt[-1]} in the last"
     limits = model["limits"]
     return (
-        f"{model['name']}, CPU: one {model['side']}×{model['side']} picture and {len(prompt)} questions; {prompt[0]} prompt "
-        f"tokens in turn 1, {prompt[-1]} in the last. Memory was read at {limits['read'] / 1e9:.1f} GB/s, matrices multiplied at "
+        f"{model['name']}, CPU: one {model['side']}×{model['side']} picture and {questions}; {tokens}. Memory was read at {limits['read'] / 1e9:.1f} GB/s, matrices multiplied at "
         f"{limits['matrix'] / 1e9:.0f} GFLOP/s"
     )
 

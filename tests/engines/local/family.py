@@ -85,7 +85,7 @@ class FamilyReference(Reference):
 
         self.sizes = sizes
         config = transformers_config(sizes)
-        kind = Mistral3ForConditionalGeneration if sizes.merge > 1 else LlavaForConditionalGeneration
+        kind: Any = Mistral3ForConditionalGeneration if sizes.merge > 1 else LlavaForConditionalGeneration
         self.model: Any = kind(config).eval()
         self.model.load_state_dict(transformers_state(state, sizes))
 
@@ -109,7 +109,7 @@ def in_transformers_format(folder: Path, sizes: Sizes, seed: int, *, hub_names: 
         del state["lm_head.weight"]
     if hub_names:
         state = {hub_name(key): tensor for key, tensor in state.items()}
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for part in range(parts):
         file, keys = f"model-{part + 1:05}-of-{parts:05}.safetensors", sorted(state)[part::parts]
         save_file({key: state[key] for key in keys}, folder / file)

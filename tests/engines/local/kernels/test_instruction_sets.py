@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixtral_cli.engines.local.kernels import cpu
-from pixtral_cli.engines.local.kernels.formats import FP8, INT4, INT8, PLAIN
+from pixtral_cli.engines.local.kernels.formats import FP8, INT4, INT8, MAX_ROWS, PLAIN
 from pixtral_cli.errors import UsageError
 from tests.engines.local.conftest import SETS
 
@@ -84,9 +84,9 @@ def test_a_product_is_the_same_to_the_last_bit_alone_and_in_a_batch(
     draw = torch.Generator().manual_seed(3)
     for width in (200, 520):
         matrix = weights(75, width, format, dtype, draw)
-        states = torch.randn(cpu.MAX_ROWS, width, generator=draw).to(dtype)
+        states = torch.randn(MAX_ROWS, width, generator=draw).to(dtype)
         alone = torch.cat([matrix.times(row[None]) for row in states])
-        for count in range(2, cpu.MAX_ROWS + 1):
+        for count in range(2, MAX_ROWS + 1):
             assert torch.equal(matrix.times(states[:count], 2), alone[:count])
 
 
