@@ -1,4 +1,4 @@
-"""Shows Markdown on a terminal while it is written. Finished blocks go into the scrollback once and are never touched again.
+"""Shows an answer on a terminal while it is written. What is finished goes into the scrollback once and is never touched again.
 
 Only the unfinished tail is drawn over, from its first changed line on, in one write. A thread draws at most 20 times a
 second, so neither a fast engine nor a stalled one leaves the screen behind; it ends with the answer.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
 from pixtral_cli.errors import PixtralError
@@ -28,8 +28,11 @@ FRAME_INTERVAL = 0.05
 POLL_INTERVAL = 0.1  # seconds between two looks at the footer while no text comes
 
 
-class LiveMarkdown:
-    """A context in which `feed` shows more of one answer and `think` of what is thought before. Texts must be sanitised."""
+class LiveAnswer:
+    """A context in which `feed` shows more of one answer and `think` of what is thought before. Texts must be sanitised.
+
+    Without `markdown` it is shown as it was written.
+    """
 
     def __init__(
         self,
@@ -38,8 +41,11 @@ class LiveMarkdown:
         footer: Callable[[int], list[str]] | None = None,
         thinking: ThinkingMode = "fold",
         theme: tuple[tuple[str, str], ...] = (),
+        *,
+        markdown: bool = True,
     ) -> None:
-        self._page = MarkdownStream(LinePainter(write, lambda: window_size(stdout)), footer, thinking, theme)
+        stream = MarkdownStream if markdown else TextStream
+        self._page = stream(LinePainter(write, lambda: window_size(stdout)), footer, thinking, theme)
         self._poll = POLL_INTERVAL if footer else None
         self._inbox: deque[tuple[Callable[[str], None], str]] = deque()
         self._news = threading.Event()
@@ -47,7 +53,7 @@ class LiveMarkdown:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._draw, name="pixtral-live", daemon=True)
 
-    def __enter__(self) -> "LiveMarkdown":
+    def __enter__(self) -> "LiveAnswer":
         self._thread.start()
         return self
 
@@ -118,7 +124,7 @@ class MarkdownStream:
         """More of what the model thinks, below the text before it, which is finished."""
         finished: list[str] = []
         if self._thoughts is None:
-            finished = self._finish(split(self._text))
+            finished = self._finish_text()
             self._text, self._thoughts = "", ThinkingBlock(self._mode)
         self._thoughts.add(more)
         columns = self._painter.columns
@@ -129,7 +135,10 @@ class MarkdownStream:
         if self._thoughts and not more.strip():
             return self.think("")
         self._text += more.lstrip("\n") if self._thoughts else more
-        finished = self._finish_thoughts()
+        return self._show_text(self._finish_thoughts())
+
+    def _show_text(self, finished: list[str]) -> None:
+        """Draw the text, below lines that are finished."""
         whole = split(self._text[: self._text.rfind("\n") + 1])
         finished += self._finish(whole[:-1])
         if whole:
@@ -140,7 +149,7 @@ class MarkdownStream:
                 self._done = whole[-1].source.count("\n")
         tail = split(close_open_marks(self._text))
         live = [line for place, block in enumerate(tail) for line in self._lines(block, first=place == 0)]
-        return self._paint(finished, live)
+        self._paint(finished, live)
 
     def _paint(self, finished: list[str], live: list[str]) -> None:
         self._painter.paint(finished, live + (self._footer(self._painter.columns) if self._footer else []))
@@ -152,7 +161,11 @@ class MarkdownStream:
     def finish(self, more: str) -> None:
         """Everything is finished, and the cursor on a line of its own."""
         self._text += more
-        self._painter.paint([*self._finish_thoughts(), *self._finish(split(self._text))], [])
+        self._painter.paint([*self._finish_thoughts(), *self._finish_text()], [])
+
+    def _finish_text(self) -> list[str]:
+        """The lines of all text that is not finished yet."""
+        return self._finish(split(self._text))
 
     def _finish(self, blocks: list[Block]) -> list[str]:
         lines: list[str] = []
@@ -166,6 +179,18 @@ class MarkdownStream:
         done = self._done if first else 0
         apart = (block.gap or (first and self._apart)) and not done
         return [""] * apart + block_renderer(self._painter.columns - 1, self._theme).lines(block, done)
+
+
+class TextStream(MarkdownStream):
+    """An answer as it is written. A line is finished at its end, and wrapped by the terminal alone."""
+
+    def _show_text(self, finished: list[str]) -> None:
+        *whole, self._text = self._text.split("\n")
+        live = chop_cells(self._text.expandtabs(), max(self._painter.columns - 1, 1)) if self._text else []
+        self._paint([*finished, *whole], live)
+
+    def _finish_text(self) -> list[str]:
+        return self._text.split("\n") if self._text else []
 
 
 class LinePainter:
@@ -189,15 +214,15 @@ class LinePainter:
         same = self._common(lines) if columns == self._width else 0
         if not live:  # the last time: the terminal may have written ^C behind the last line
             same = min(same, max(len(self._live) - 1, 0))
+        end = "\n" if lines and not live else ""
         if same == len(self._live) == len(lines):
-            frame = ""
+            frame = end
         elif same == len(self._live):
-            frame = ("\n" if same else "") + "\n".join(lines[same:])
+            frame = ("\n" if same else "") + "\n".join(lines[same:]) + end
         else:
             same = min(same, max(len(lines) - 1, 0))
-            frame = self._back_to(same, columns, rows) + "\n".join(f"{line}\x1b[K" for line in lines[same:]) + "\x1b[J"
-        if lines and not live:
-            frame += "\n"
+            drawn = "\n".join(_to_the_edge(line, columns) for line in lines[same:])
+            frame = f"{self._back_to(same, columns, rows)}{drawn}{end}\x1b[J"
         self._live, self._width = live, columns
         if frame:
             self._write(BEGIN_FRAME + frame + END_FRAME)
@@ -211,3 +236,10 @@ class LinePainter:
         heights = [max(1, -(-cell_len(Text.from_ansi(text).plain) // columns)) for text in self._live[line:]]
         up = min(sum(heights) - 1, rows - 1)
         return f"\r\x1b[{up}A" if up > 0 else "\r"
+
+
+def _to_the_edge(line: str, columns: int) -> str:
+    """A line and what erases the rest of its row; behind a full row that would erase the last character."""
+    plain = Text.from_ansi(line).plain if "\x1b" in line else line
+    *_, last = chop_cells(plain.expandtabs(), columns) or [""]
+    return line if cell_len(last) == columns else f"{line}\x1b[K"

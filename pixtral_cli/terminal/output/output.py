@@ -26,7 +26,7 @@ class Output:
     `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
     `wrap`: where it is not rendered it is broken between words, if stdout is a terminal.
     `stream`: text is shown as it comes; else all at its end. `model`, `session`: the names that JSON objects carry. `doing`: what
-    whoever answers does before it can, if it tells. `footer`: lines to stand below a rendered answer while it streams, for
+    whoever answers does before it can, if it tells. `footer`: lines to stand below an answer that is drawn while it streams, for
     a number of columns; they are asked for again and again. `thinking`: what becomes of what is thought before an answer.
     `theme`: the names and styles of the config's table.
     """

@@ -192,24 +192,27 @@ Feed: TypeAlias = Callable[[Chunk], None]
 def _sanitized_feed(out: Output) -> Iterator[Feed]:
     """Writes sanitised text and thinking to the output."""
     text, thoughts = Cleaner(), Cleaner()
-    with _markdown_feed(out) if out.markdown else _plain_feed(out) as feed:
+    with _live_feed(out) if out.markdown or out.footer else _plain_feed(out) as feed:
         yield lambda chunk: feed(Chunk(text.feed(chunk.text), reasoning=thoughts.feed(chunk.reasoning)))
         feed(Chunk(text.close()))
 
 
 @contextlib.contextmanager
-def _markdown_feed(out: Output) -> Iterator[Feed]:
-    from pixtral_cli.terminal.output.live import LiveMarkdown
+def _live_feed(out: Output) -> Iterator[Feed]:
+    from pixtral_cli.terminal.output.live import LiveAnswer
 
-    with LiveMarkdown(out.stdout, out.write, out.footer, out.thinking, out.theme) as live:
+    wrap = WordWrap(window_size(out.stdout).columns - 1) if out.wrap and not out.markdown else None
+    with LiveAnswer(out.stdout, out.write, out.footer, out.thinking, out.theme, markdown=out.markdown) as live:
 
         def feed(chunk: Chunk) -> None:
             if chunk.reasoning:
                 live.think(chunk.reasoning)
-            if chunk.text:
-                live.feed(chunk.text)
+            if text := wrap.feed(chunk.text) if wrap else chunk.text:
+                live.feed(text)
 
         yield feed
+        if wrap:
+            live.feed(wrap.close())
 
 
 @contextlib.contextmanager

@@ -261,7 +261,7 @@ class Repl:
         screen = self._screen()
         if self.state.tools:  # calls are shown and asked about while the answer is made
             return render(chunks, replace(screen, stream=False, spinner=False))
-        if not screen.markdown:
+        if not self._out.markdown:  # nothing can be drawn
             return render(chunks, screen)
         with self._reader.while_answering(self._waiting) as typing:
             if typing is None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
-from pixtral_cli.terminal.output.live import LinePainter, LiveMarkdown, MarkdownStream
+from pixtral_cli.terminal.output.live import LinePainter, LiveAnswer, MarkdownStream, TextStream
 from pixtral_cli.terminal.output.markdown.blocks import close_open_marks, split
 from pixtral_cli.terminal.output.markdown.renderer import block_renderer
 from pixtral_cli.util.sanitize import clean
@@ -192,17 +192,45 @@ def test_a_drawing_that_fails_is_told_to_whoever_feeds_and_at_the_end() -> None:
             failed.set()
             raise BrokenPipeError
 
-    with pytest.raises(BrokenPipeError), LiveMarkdown(io.StringIO(), write) as live:
+    with pytest.raises(BrokenPipeError), LiveAnswer(io.StringIO(), write) as live:
         live.feed("one")
         assert failed.wait(60)
     failed.clear()
-    with pytest.raises(BrokenPipeError), LiveMarkdown(io.StringIO(), write) as live:
+    with pytest.raises(BrokenPipeError), LiveAnswer(io.StringIO(), write) as live:
         live.feed("one")
         assert failed.wait(60)
         until(lambda: not live._thread.is_alive(), 60)
         live.feed("two")
         raise AssertionError("it went on")
-    with pytest.raises(KeyError), LiveMarkdown(io.StringIO(), write) as live:
+    with pytest.raises(KeyError), LiveAnswer(io.StringIO(), write) as live:
         live.feed("one")
         assert failed.wait(60)
         raise KeyError  # the first error is the one to tell
+
+
+@given(markdown, windows, st.lists(st.integers(1, 12), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_an_answer_as_written_looks_as_if_the_terminal_had_got_it_at_once(
+    text: str, window: tuple[int, int], cuts: list[int]
+) -> None:
+    plain, view = Window(*window), Window(*window)
+    plain.write(text)
+    stream = TextStream(view.painter, lambda columns: ["", "footer"])
+    start = 0
+    for number in range(len(text)):
+        stream.show(text[start : start + cuts[number % len(cuts)]])
+        start += cuts[number % len(cuts)]
+    stream.finish("")
+    assert lines_of(view.screen) == lines_of(plain.screen)
+
+
+def test_nothing_erases_the_last_character_of_a_full_row() -> None:
+    """A cursor behind the last column stands on it: what erases from there on would take that character."""
+    view = Window(20, 10)
+    stream = TextStream(view.painter, lambda columns: ["footer"])
+    for text in ("x" * 5, "x" * 15 + "\n", "日本" * 10 + "\n", "y" * 40):
+        stream.show(text)
+    stream.finish("")
+    sent = "".join(view.written)
+    assert not re.search("x{20}\x1b|(?:日本){10}\x1b|y{40}\x1b", sent)
+    assert lines_of(view.screen) == ["x" * 20, *["日本" * 5] * 2, *["y" * 20] * 2]

@@ -27,6 +27,26 @@ def test_what_is_typed_during_an_answer_is_seen_and_is_the_next_draft(columns: i
         assert "> and then" not in chat.text
 
 
+@pytest.mark.parametrize("columns", [80, 20])
+@pytest.mark.parametrize("flags", [["--raw"], []])
+def test_what_is_typed_during_an_answer_shown_as_written_is_seen_too(columns: int, flags: list[str]) -> None:
+    said = f"**one** vector<int> {LONG}"
+    with Chat(columns, 24) as chat:
+        chat.echo(*flags, PAUSE="0.05")
+        if not flags:
+            chat.type(b"/set markdown off\r")
+            chat.until(lambda: chat.text.count("\n>") == 2, "the next prompt")
+        chat.type(said.encode() + b"\r")
+        chat.until(lambda: chat.text.count("word3") >= 2, "the answer")
+        chat.type(b"and then")
+        chat.until(lambda: "> and then" in chat.text and "Ctrl-C stops" in chat.text, "the draft below the answer")
+        chat.until(
+            lambda: "Ctrl-C stops" not in chat.text and chat.text.endswith("\n> and then\n"), "the draft in the prompt"
+        )
+        assert "".join(chat.text.split()).count("".join(said.split())) == 2  # the question and the answer, each whole
+        chat.end(keys=b"\x15\x04")
+
+
 def test_enter_sends_the_draft_when_the_answer_is_whole() -> None:
     with Chat() as chat:
         chat.echo(PAUSE="0.2")
