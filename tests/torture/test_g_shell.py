@@ -17,10 +17,13 @@ from typing import Any
 import pytest
 
 from pixtral_cli import config
+from pixtral_cli.chat.message import assistant, user
 from pixtral_cli.sessions.library import Sessions
 from tests.cli.calling import pixtral
 from tests.terminal.emulator import Terminal
 from tests.terminal.repl.chatting import ROOT, draw_pictures, saved
+from tests.torture.pictures import corners, encoded
+from tests.torture.test_g_chat import LITERAL, SHORT
 
 COMMAND = [sys.executable, "-m", "tests.torture.answering", "ask"]
 
@@ -47,9 +50,8 @@ def ask(answers: list[str], *words: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize(
-    "said", ["10.", "7. 8. 9.", "1)", "#", "```\n```", "vector<int>", "C:\\_dir\\*.txt", "&lt;b&gt;"]
+    ("said", "columns"), [(said, (20, 80)[number % 2]) for number, said in enumerate([*SHORT, *LITERAL])]
 )
-@pytest.mark.parametrize("columns", [20, 80])
 def test_63_and_64_an_answer_of_ask_is_on_the_terminal_as_written(said: str, columns: int) -> None:
     with Terminal(columns) as terminal:
         environment = {**os.environ, "ANSWERS": json.dumps([said]), "TERM": "xterm-256color"}
@@ -58,6 +60,16 @@ def test_63_and_64_an_answer_of_ask_is_on_the_terminal_as_written(said: str, col
         terminal.wait_for(said.split()[-1])
         shown = "".join(" ".join(terminal.lines).split())
     assert shown == "".join(said.split())
+
+
+def test_64_raw_renders_nothing() -> None:
+    said = "# Title\n\n* **bold** `code`\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n<b>&amp;</b>"
+    with Terminal(80) as terminal:
+        environment = {**os.environ, "ANSWERS": json.dumps([said]), "TERM": "xterm-256color"}
+        process = terminal.run(*COMMAND, "-q", "--raw", "what?", env=environment)
+        assert process.wait(240) == 0
+        terminal.wait_for("</b>")
+        assert terminal.lines == said.split("\n")
 
 
 def test_68_a_question_that_ctrl_c_stopped_is_there_with_its_picture(home: Path) -> None:
@@ -92,6 +104,26 @@ def test_69_a_schema_and_a_text_file_are_not_written_over(folder: Path) -> None:
     for words in (["--schema", "s.json", "-o", "./s.json"], ["-f", "notes.md", "-o", "notes.md"]):
         assert ask(["{}"], "what?", *words)[0] == 2
     assert ((folder / "s.json").read_text(), (folder / "notes.md").read_text()) == ('{"type": "object"}', "notes")
+
+
+def test_69_a_picture_that_is_watched_is_not_written_over(folder: Path) -> None:
+    before = (folder / "circle.png").read_bytes()
+    assert ask(["words"], "what?", "--image", "circle.png", "--watch", "-o", "circle.png")[0] == 2
+    assert (folder / "circle.png").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "heavy PNG"])
+def test_69_a_transcript_does_not_replace_a_picture(folder: Path, kind: str) -> None:
+    picture = folder / "talked-about"
+    content = encoded(corners(), kind.removeprefix("heavy ")) + bytes(25_000_000 * kind.startswith("heavy"))
+    picture.write_bytes(content)
+    with Sessions(config.paths().data).add([user("what is this?"), assistant("A circle.")]) as session:
+        name = session.id
+    for words in (["--format", "md", "-o", str(picture)], ["--format", "json", "-o", "./talked-about"]):
+        refused = pixtral("sessions", "export", name, *words)
+        assert (refused.status, "would be written over" in refused.stderr) == (2, True)
+    assert picture.read_bytes() == content
+    assert pixtral("sessions", "export", name, "-o", "talk.md").status == 0
 
 
 def test_70_a_block_that_was_cut_off_leaves_the_old_file_and_ends_with_status_1(folder: Path) -> None:

@@ -125,11 +125,14 @@ def export_session(
 
 def _refuse_picture(file: Path) -> None:
     """A transcript does not replace a picture: it may be the one that was talked about. Raises UsageError."""
-    from pixtral_cli.errors import ImageError
-    from pixtral_cli.images.formats import read_header
+    from pixtral_cli.images.formats import is_picture, rare_format
 
-    with contextlib.suppress(OSError, ImageError):
-        read_header(file.read_bytes() if file.is_file() else b"", file.name)
+    start = b""
+    with contextlib.suppress(OSError):
+        if file.is_file():
+            with file.open("rb") as stream:
+                start = stream.read(4096)
+    if is_picture(start) or rare_format(start):
         raise UsageError(
             f"{visible(str(file), 60)} is a picture, and would be written over", "Name another file: -o FILE"
         )
