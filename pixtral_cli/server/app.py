@@ -315,7 +315,9 @@ class _Handlers:
             seconds = float((await request.json())["seconds"])
         except (ValueError, TypeError, KeyError) as error:
             raise ApiError(400, "seconds must be a number", param="seconds") from error
-        if self._service.set_keep_alive is None or not 0 <= seconds <= 10**10:
+        if not 0 <= seconds <= 10**10:
+            raise ApiError(400, "seconds must be from 0 to 10,000,000,000", param="seconds")
+        if self._service.set_keep_alive is None:
             raise ApiError(400, "This process ends with its owner", param="seconds")
         self._service.set_keep_alive(seconds)
         return JSONResponse({"keep_alive": seconds})
