@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_httpserver import HTTPServer
@@ -17,6 +19,7 @@ from pixtral_cli.chat.message import user
 from pixtral_cli.chat.preview import sandboxed_page
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.remote.client import ApiClient
+from pixtral_cli.engines.remote.client import _read_limited as read_limited
 from pixtral_cli.engines.remote.engine import RemoteEngine, connect
 from pixtral_cli.engines.remote.errors import parse_endpoint
 from pixtral_cli.errors import NetworkError, UsageError
@@ -58,10 +61,28 @@ def test_a_body_in_single_bytes_is_read_in_linear_time(httpserver: HTTPServer) -
         return Response((b"x" for _ in range(60_000)), status=500)
 
     httpserver.expect_request(CHAT).respond_with_handler(trickle)
-    began = time.monotonic()
     with pytest.raises(NetworkError):
         list(engine(httpserver).stream(HI, Sampling()))
-    assert time.monotonic() - began < 60
+
+
+class Trickle:
+    """A reply that comes in single bytes."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        while self.left:
+            self.left -= 1
+            yield b"x"
+
+
+def test_megabytes_in_single_bytes_take_seconds_of_computing_and_end_at_the_limit() -> None:
+    reply: Any = Trickle(4_000_000)
+    began = time.process_time()
+    assert len(read_limited(reply, 3_000_000)) == 3_000_001
+    assert reply.left == 999_999
+    assert time.process_time() - began < 60  # copied for every byte, it takes many minutes
 
 
 def test_an_answers_number_of_hundreds_of_digits_is_a_mismatch() -> None:
