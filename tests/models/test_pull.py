@@ -158,6 +158,17 @@ def test_a_body_too_short_is_never_taken_for_the_file(hub: Hub, fake: FakeHub, f
     assert not (hub.home(REPO) / "blobs" / digest(files[WEIGHTS])).exists()
 
 
+def test_a_body_that_goes_on_and_on_is_left_soon_after_its_end(
+    hub: Hub, fake: FakeHub, files: dict[str, bytes]
+) -> None:
+    more = 64 << 20
+    fake.faults[WEIGHTS] = [Fault(body=files[WEIGHTS] + bytes(more))]
+    with pytest.raises(ModelError, match=f"{WEIGHTS} arrived damaged"):
+        fetch(hub)
+    assert fake.sent(WEIGHTS) < len(files[WEIGHTS]) + more // 2  # what the connection's buffers hold, and no more
+    assert model_files(fetch(hub).folder) == files
+
+
 def test_small_files_are_compared_with_gits_hash(hub: Hub, fake: FakeHub, files: dict[str, bytes]) -> None:
     fake.faults["params.json"] = [Fault(body=files["params.json"].replace(b"1", b"2", 1))]
     with pytest.raises(ModelError, match=r"params\.json arrived damaged"):

@@ -1,10 +1,12 @@
 """Damaged session files: what is lost is named, nothing old comes back, nothing of another file is mixed in."""
 
+import os
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from PIL import Image as PILImage
 
 from pixtral_cli import images
@@ -89,3 +91,37 @@ def test_the_log_of_a_damaged_file_goes_aside_with_it(tmp_path: Path) -> None:
     assert [message.text for message in Sessions(copy).load(name).messages] == ["new", "ok"]
     assert len(list(copy.glob("sessions.damaged*.db"))) == 1
     assert len(list(copy.glob("sessions.damaged*-wal"))) == 1
+
+
+def test_a_session_of_which_only_the_messages_are_left_is_rebuilt_and_counts_as_one_with_gaps(tmp_path: Path) -> None:
+    for question in ("a", "b"):
+        with Sessions(tmp_path).add([user(question), assistant("answer")]):
+            pass
+    damaged(tmp_path, "UPDATE sessions SET checksum = 0 WHERE id = 1")
+    sessions = Sessions(tmp_path)
+    assert {entry.title for entry in sessions.list()} == {"a", "b"}
+    assert "2 sessions were carried over, 1 of them with gaps" in sessions.database.notes[0]
+    assert [len(sessions.load(entry.id).messages) for entry in sessions.list()] == [2, 2]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_damaged_file_that_is_kept_is_its_owners_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    with Sessions(tmp_path).add([user("a secret"), assistant("b")]):
+        pass
+    damaged(tmp_path, "UPDATE sessions SET checksum = 0")
+    content = (tmp_path / "sessions.db").read_bytes()
+    before = os.umask(0o022)
+    try:
+        assert len(Sessions(tmp_path).list()) == 1
+    finally:
+        os.umask(before)
+    (kept,) = tmp_path.glob("sessions.damaged*.db")
+    assert kept.read_bytes()[:4096] == content[:4096]
+    assert kept.stat().st_mode & 0o777 == 0o600

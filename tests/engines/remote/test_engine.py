@@ -1,6 +1,7 @@
 """The remote engine against our own server, La Plateforme's shapes, and servers that misbehave."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from pixtral_cli.api.attachments import CONTENT_TYPE, Attachments
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message, assistant, system, user
 from pixtral_cli.chat.tools import Tool
-from pixtral_cli.engines.remote.client import ApiClient
+from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.engine import RemoteEngine
 from pixtral_cli.engines.remote.errors import Endpoint, parse_endpoint
 from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
@@ -201,6 +202,31 @@ def test_closing_an_answer_that_another_thread_waits_for_ends_it_at_once() -> No
         assert engine.closed.wait(120)
 
 
+class Opened:
+    """A connection as the HTTP client tells of it."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self.ours = ours
+
+    def get_extra_info(self, name: str) -> Any:
+        return {"socket": self.ours}[name]
+
+
+@pytest.mark.parametrize("first", ["cancelled", "connected"])
+def test_an_answer_cancelled_while_its_connection_is_made_or_after_closes_it(first: str) -> None:
+    ours, theirs = socket.socketpair()
+    request = CancellableRequest()
+    for step in ("cancelled", "connected") if first == "cancelled" else ("connected", "cancelled"):
+        if step == "cancelled":
+            request.cancel()
+        else:
+            request.trace("connection.connect_tcp.complete", {"return_value": Opened(ours)})
+    theirs.settimeout(60)
+    assert theirs.recv(1) == b""
+    ours.close()
+    theirs.close()
+
+
 # What is sent
 
 
@@ -314,6 +340,20 @@ def test_everybodys_shape_of_an_answer_is_read(httpserver: HTTPServer, body: byt
     assert chunks[-1].timings
     assert chunks[-1].timings.total >= chunks[-1].timings.ttft > 0
     assert [bool(chunk.finish_reason) for chunk in chunks].count(True) == 1
+
+
+@pytest.mark.parametrize("index", [1024, 10**18, -1, "0", True, 0.5, None, [0]])
+def test_a_number_of_an_answer_that_makes_no_sense_is_that_of_the_first(httpserver: HTTPServer, index: Any) -> None:
+    body = {"choices": [{"index": index, "message": {"content": "Bonjour"}, "finish_reason": "stop"}]}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(body)
+    assert said(remote(httpserver.url_for("/v1")).stream([user("?")], Sampling())) == "Bonjour"
+
+
+def test_a_second_answer_that_was_not_asked_for_is_an_error(httpserver: HTTPServer) -> None:
+    body = {"choices": [{"index": 1, "message": {"content": "Bonjour"}, "finish_reason": "stop"}]}
+    httpserver.expect_request("/v1/chat/completions").respond_with_json(body)
+    with pytest.raises(NetworkError, match="more answers than were asked for"):
+        list(remote(httpserver.url_for("/v1")).stream([user("?")], Sampling()))
 
 
 HOSTILE = {
