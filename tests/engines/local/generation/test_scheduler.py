@@ -78,18 +78,31 @@ def test_a_forgotten_answer_that_is_collected_inside_a_lock_stops_no_other(folde
     """Python collects wherever it allocates: also where the engine holds its own locks."""
     who = engine(folder)
     runner = who.load()
+    inside: list[bool] = []  # whether each answer was collected while this thread held the scheduler's lock
+    raised: list[BaseException] = []
+    finish = runner.scheduler.finish
+
+    def noted(key: object) -> None:
+        inside.append(runner.scheduler._lock._is_owned())  # type: ignore[attr-defined]
+        finish(key)
 
     def forget() -> None:
-        for _ in range(3):
-            forgotten = who.stream([user("Hello?")], GREEDY)
-            next(forgotten)
-            with runner.scheduler._lock, runner.prefix_cache._lock:
-                del forgotten
+        try:
+            for _ in range(3):
+                forgotten = who.stream([user("Hello?")], GREEDY)
+                next(forgotten)
+                with runner.scheduler._lock, runner.prefix_cache._lock:
+                    del forgotten
+        except BaseException as error:
+            raised.append(error)
 
+    runner.scheduler.finish = noted  # type: ignore[method-assign]
     thread = threading.Thread(target=forget, daemon=True)  # which a lock that is not re-entrant would stop for ever
     thread.start()
     thread.join(60)
     assert not thread.is_alive()
+    assert (inside, raised) == ([True] * 3, [])
+    runner.scheduler.finish = finish  # type: ignore[method-assign]
     assert text_of(who, [user("And now?")])
 
 
