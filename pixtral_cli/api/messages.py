@@ -9,12 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias
 
 from pixtral_cli import images
+from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.message import Message, Part, Role
+from pixtral_cli.chat.tools import ToolCall
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 
 MAX_DEPTH = 64
-ROLES: Mapping[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+ROLES: Mapping[str, Role] = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
+}  # fmt: skip
+FIELDS = frozenset(
+    {"role", "content", "name", "interrupted", "prefix", "reasoning_content", "tool_calls", "tool_call_id"}
+)
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
 JSON_TYPES = {
     str: "a text", bool: "true or false", int: "a number", float: "a number", list: "an array", dict: "an object",
@@ -83,6 +90,15 @@ def messages(value: object, field: str = "messages", *, load: Loader | None = No
     return [message(item, f"{field}[{number}]", load or loader()) for number, item in enumerate(items)]
 
 
+def joined(messages: Sequence[Message], field: str = "messages") -> list[Message]:
+    """The messages with calls and their results in the answers. Raises FieldError for a result of a call that was not made."""
+    try:
+        return tool_rounds.joined(messages)
+    except ValueError as error:
+        place = f"{field}[{error.args[0]}].tool_call_id"
+        raise FieldError(place, "is of no call before it that waits for a result") from None
+
+
 def message(value: object, field: str, load: Loader) -> Message:
     """One message; `load` makes its images."""
     item = expect(value, dict, field)
@@ -95,9 +111,45 @@ def message(value: object, field: str, load: Loader) -> Message:
         content = ""
     interrupted = expect(item.get("interrupted", False), bool, f"{field}.interrupted")
     for key, other in item.items():
-        if key not in ("role", "content", "name", "interrupted", "prefix", "reasoning_content") and other:
+        if key not in FIELDS and other:
             raise FieldError(f"{field}.{key[:40]}", "is not supported")
-    return Message(role, _parts(content, role, f"{field}.content", load), interrupted, _reasoning(item, role, field))
+    parts = _parts(content, role, f"{field}.content", load)
+    calls, result_of = _tool_calls(item, role, field), _result_of(item, role, field)
+    named = expect(item.get("name") or "", str, f"{field}.name") if role == "tool" else ""
+    return Message(role, parts, interrupted, _reasoning(item, role, field), calls, result_of, named)
+
+
+def _tool_calls(item: Mapping[str, Any], role: Role, field: str) -> tuple[ToolCall, ...]:
+    """The calls of an assistant."""
+    field = f"{field}.tool_calls"
+    items = expect(item.get("tool_calls") or [], list, field)
+    if items and role != "assistant":
+        raise FieldError(field, f"is in the message of the {role}; only an assistant calls tools")
+    calls = tuple(_tool_call(each, f"{field}[{number}]") for number, each in enumerate(items))
+    if len({call.id for call in calls}) < len(calls):
+        raise FieldError(field, "has two calls of one id")
+    return calls
+
+
+def _tool_call(value: object, field: str) -> ToolCall:
+    item = expect(value, dict, field)
+    function = expect(item.get("function"), dict, f"{field}.function")
+    arguments = function.get("arguments")
+    if isinstance(arguments, dict):  # La Plateforme's
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return ToolCall(
+        expect(item.get("id"), str, f"{field}.id"),
+        expect(function.get("name"), str, f"{field}.function.name"),
+        expect(arguments, str, f"{field}.function.arguments"),
+    )
+
+
+def _result_of(item: Mapping[str, Any], role: Role, field: str) -> str:
+    """The id of the call that a tool's message answers."""
+    field = f"{field}.tool_call_id"
+    if role != "tool" and item.get("tool_call_id"):
+        raise FieldError(field, f"is in the message of the {role}; only a tool answers a call")
+    return expect(item.get("tool_call_id"), str, field) if role == "tool" else ""
 
 
 def _reasoning(item: Mapping[str, Any], role: Role, field: str) -> str:
@@ -128,7 +180,7 @@ def _part(value: object, role: Role, field: str, load: Loader) -> Part:
         return text
     if kind != "image_url":
         raise FieldError(f"{field}.type", f"is {kind[:40]!r}, not text or image_url")
-    if role != "user":
+    if role not in ("user", "tool"):
         raise FieldError(f"{field}.type", f"an image in the message of the {role}; only a user shows images")
     field = f"{field}.image_url"
     source = item.get("image_url")
@@ -177,15 +229,23 @@ def to_wire(
 
 
 def _to_wire(message: Message, encode: Callable[[Image], Mapping[str, Any]]) -> dict[str, Any]:
+    about: dict[str, Any] = {"role": message.role}
+    if message.role == "tool":
+        about |= {"tool_call_id": message.tool_call_id, "name": message.name}
     if not message.images:
-        thought = {"reasoning_content": message.reasoning} if message.reasoning else {}
-        return {"role": message.role, **thought, "content": message.text}
+        if message.reasoning:
+            about["reasoning_content"] = message.reasoning
+        calls = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+        return {**about, "content": message.text, **({"tool_calls": calls} if calls else {})}
     content = [
         {"type": "text", "text": part} if isinstance(part, str) else {"type": "image_url", "image_url": encode(part)}
         for part in message.parts
         if part
     ]
-    return {"role": message.role, "content": content}
+    return {**about, "content": content}
 
 
 def data_url(image: Image) -> str:

@@ -1,9 +1,11 @@
 """A conversation: its messages, its branches and the numbers of its images."""
 
+from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.engine import Chunk, Engine, Sampling
 from pixtral_cli.chat.image_numbers import ImageNumbers, named_numbers, place_numbered
 from pixtral_cli.chat.message import Message, Part, assistant, system
@@ -45,7 +47,8 @@ class Conversation:
     """A tree of messages, of which one branch is shown: `history`. A new try adds a branch and removes nothing.
 
     A question that got no answer is the last of the history: `unanswered`. What is asked after one that was stopped goes
-    to the engine together with it; one whose answer failed with an error is left on a branch of its own.
+    to the engine together with it; one whose answer failed with an error is left on a branch of its own. The calls of
+    tools that were run for an answer are part of it; engines are given them as messages of their own.
     Images are numbered from 1 in the order in which they were first attached, equal pixels once. A number is never given
     to another image.
     """
@@ -71,7 +74,7 @@ class Conversation:
         self._undone: list[int] = []  # the heads that `undo` left
         self.staged: tuple[Image, ...] = snapshot.staged
         self._numbers = ImageNumbers(snapshot.image_keys)
-        for image in (*(image for node in snapshot.nodes for image in node.message.images), *snapshot.staged):
+        for image in (*(image for node in snapshot.nodes for image in node.message.all_images), *snapshot.staged):
             self._numbers.number(image)
 
     def snapshot(self) -> Snapshot:
@@ -160,17 +163,16 @@ class Conversation:
         yield from self._answer(engine, index, sampling)
 
     def _answer(self, engine: Engine, question: int, sampling: Sampling | None) -> Generator[Chunk, None, None]:
-        pieces: list[Chunk] = []
-        recorded = False
+        pieces: defaultdict[int, list[Chunk]] = defaultdict(list)  # of answers that are not on record, by their numbers
         try:
             stream = engine.stream(self._request(question), sampling or Sampling())
             try:
                 for chunk in stream:
-                    if chunk.text or chunk.reasoning:
-                        pieces.append(chunk)
+                    if chunk.text or chunk.reasoning or chunk.round:
+                        pieces[chunk.index].append(chunk)
                     if chunk.finish_reason:
-                        recorded = True
-                        self._record(question, pieces, chunk.finish_reason == "interrupted")
+                        interrupted = chunk.finish_reason == "interrupted"
+                        self._record(question, pieces.pop(chunk.index, ()), interrupted, beside=chunk.index > 0)
                     yield chunk
             finally:
                 if close := getattr(stream, "close", None):
@@ -179,18 +181,32 @@ class Conversation:
             if not pieces and not self._tree.children(question):
                 self._tree.change(question, failed=True)
                 self._keep()
+            if any(piece.round for piece in pieces[0]):
+                self._record(question, pieces.pop(0), interrupted=True, failed=True)
             raise
         finally:
-            if not recorded and pieces:
-                self._record(question, pieces, interrupted=True)
+            for index, left in pieces.items():
+                if left:
+                    self._record(question, left, interrupted=True, beside=index > 0)
 
-    def _record(self, question: int, pieces: Sequence[Chunk], interrupted: bool) -> None:
-        """Add an answer. It is shown, unless it was cut short and a finished one is there."""
+    def _record(
+        self, question: int, pieces: Sequence[Chunk], interrupted: bool, *, failed: bool = False, beside: bool = False
+    ) -> None:
+        """Add an answer. It is shown, unless it was cut short and a finished one is there.
+
+        `failed`: what its tools gave made an error that would come again; it is left on a branch of its own.
+        `beside`: it is a further one of several answers, of which the first is shown.
+        """
         text, reasoning = "".join(piece.text for piece in pieces), "".join(piece.reasoning for piece in pieces)
-        answer = self._tree.add(assistant(text, interrupted=interrupted, reasoning=reasoning), question)
+        rounds = tuple(piece.round for piece in pieces if piece.round)
+        message = assistant(text, interrupted=interrupted, reasoning=reasoning, rounds=rounds)
+        for image in message.all_images:
+            self._numbers.number(image)
+        answer = self._tree.add(message, question)
+        self._tree.change(answer, failed=failed)
         shown = self._tree.nodes[self._tree.head] if self._tree.head is not None else None
         finished = shown and shown.message.role == "assistant" and not shown.message.interrupted
-        if not (interrupted and finished):
+        if not (interrupted and finished) and not (beside and self._tree.head != question):
             self._tree.head = answer
         self._undone.clear()
         self._tree.change(question, failed=False)
@@ -199,15 +215,19 @@ class Conversation:
         self._keep()
 
     def _parent_of_next(self) -> int | None:
-        """The node that the next question follows: the head, or its parent when it is a question that failed."""
+        """The node that the next question follows: the head, or what is before the turn that failed at the head."""
         head = self._tree.head
-        return self._tree.nodes[head].parent if head is not None and self._tree.nodes[head].failed else head
+        if head is None or not self._tree.nodes[head].failed:
+            return head
+        question = self._tree.path(head)[-2] if self._tree.nodes[head].message.role == "assistant" else head
+        return self._tree.nodes[question].parent
 
     def _request(self, end: int | None) -> tuple[Message, ...]:
         return _merged((*self._system_messages(), *self._messages_to(end)))
 
     def _messages_to(self, end: int | None) -> list[Message]:
-        return [self._tree.nodes[index].message for index in self._tree.path(end)]
+        """The messages as an engine is given them."""
+        return tool_rounds.for_engine(self._tree.nodes[index].message for index in self._tree.path(end))
 
     def _system_messages(self) -> tuple[Message, ...]:
         return () if self._system is None else (system(self._system),)
@@ -241,7 +261,7 @@ class Conversation:
                 if others
                 else UsageError("There is nothing to bring back.")
             )
-        shown = {image.key for message in self.history for image in message.images}
+        shown = {image.key for message in self.history for image in message.all_images}
         self.staged = tuple(image for image in self.staged if image.key not in shown)
         self._keep()
         return self._tree.nodes[self._last_question()].message.parts
@@ -305,7 +325,7 @@ class Conversation:
         numbered |= {
             self._numbers.number(image): image
             for message in reversed(self.history)
-            for image in reversed(message.images)
+            for image in reversed(message.all_images)
         }
         return dict(sorted(numbered.items()))
 
@@ -341,7 +361,7 @@ class Conversation:
         key = self.image(number).key
         if key in {staged.key for staged in self.staged}:
             return 0
-        return sum(key in {image.key for image in node.message.images} for node in self._tree.nodes)
+        return sum(key in {image.key for image in node.message.all_images} for node in self._tree.nodes)
 
     def drop(self, number: int) -> Image:
         """Unstage image `number`, or take it out of all messages if it was sent. The other numbers stay."""
@@ -393,5 +413,7 @@ def _merged(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def _without(message: Message, image: Image) -> Message:
+    if image.key not in {each.key for each in message.all_images}:
+        return message
     kept = tuple(part for part in message.parts if isinstance(part, str) or part.key != image.key)
-    return message if len(kept) == len(message.parts) else replace(message, parts=kept)
+    return replace(message, parts=kept, rounds=tool_rounds.without(message.rounds, image))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.message import Message, ToolRound
 from pixtral_cli.chat.tools import NamedTool, Tool, ToolCallDelta, ToolChoice
 from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.limits import MAX_BIAS, MAX_SEED, MIN_SEED, RANGES
@@ -128,6 +128,7 @@ class Chunk:
     `tool_calls` are pieces of calls. `logprobs` are of the tokens of the text, which may come ahead of it. `index` is the
     number of the answer where several are made; each has a chunk with its `finish_reason`, and the last of them all
     carries the usage and the timings of all. `stop` is the stop string that ended the answer, with its `finish_reason`.
+    `round` are calls that were run within the answer: only an engine that runs tools itself gives it.
     """
 
     text: str = ""
@@ -139,6 +140,7 @@ class Chunk:
     logprobs: tuple[TokenLogprob, ...] = ()
     index: int = 0
     stop: str = ""
+    round: ToolRound | None = None
 
 
 @dataclass(frozen=True, slots=True)

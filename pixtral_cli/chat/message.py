@@ -12,11 +12,34 @@ Part: TypeAlias = str | Image
 
 
 @dataclass(frozen=True, slots=True)
+class CallResult:
+    """A call that was run (or declined) while an answer was made, and what the model was given of it."""
+
+    call: ToolCall
+    text: str
+    images: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRound:
+    """The calls that a model made at once within an answer, with their results.
+
+    They come after the first `text_end` characters of the answer's text and the first `reasoning_end` of its thinking.
+    """
+
+    results: tuple[CallResult, ...]
+    text_end: int = 0
+    reasoning_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn's words and images, in the order the model sees them.
 
     `interrupted` marks an assistant's answer that was stopped before its end; `reasoning` is what the assistant thought
-    before the answer, which engines hand to a model whose chat template keeps it.
+    before the answer, which engines hand to a model whose chat template keeps it. `rounds` are the calls that were run
+    while the answer was made: a conversation keeps them in the answer, engines are given messages without (see
+    `tool_rounds`), whose `tool_calls` and results stand apart.
     """
 
     role: Role
@@ -27,6 +50,7 @@ class Message:
     tool_call_id: str = ""
     name: str = ""
     prefix: bool = False
+    rounds: tuple[ToolRound, ...] = ()
 
     @property
     def text(self) -> str:
@@ -35,6 +59,12 @@ class Message:
     @property
     def images(self) -> tuple[Image, ...]:
         return tuple(part for part in self.parts if isinstance(part, Image))
+
+    @property
+    def all_images(self) -> tuple[Image, ...]:
+        """The images of the message, and before them those that tools have shown while the answer was made."""
+        shown = (image for each in self.rounds for result in each.results for image in result.images)
+        return (*shown, *self.images)
 
 
 def system(text: str) -> Message:
@@ -47,10 +77,16 @@ def user(text: str, images: Sequence[Image] = ()) -> Message:
 
 
 def assistant(
-    text: str, *, interrupted: bool = False, reasoning: str = "", tool_calls: tuple[ToolCall, ...] = ()
+    text: str,
+    *,
+    interrupted: bool = False,
+    reasoning: str = "",
+    tool_calls: tuple[ToolCall, ...] = (),
+    rounds: tuple[ToolRound, ...] = (),
 ) -> Message:
-    return Message("assistant", (text,), interrupted, reasoning, tool_calls)
+    return Message("assistant", (text,), interrupted, reasoning, tool_calls, rounds=rounds)
 
 
-def tool_result(call: ToolCall, text: str) -> Message:
-    return Message("tool", (text,), tool_call_id=call.id, name=call.name)
+def tool_result(call: ToolCall, text: str, images: Sequence[Image] = ()) -> Message:
+    """A result as a transcript has it, with its images; an engine takes a message of role tool without any."""
+    return Message("tool", (text, *images), tool_call_id=call.id, name=call.name)

@@ -19,7 +19,7 @@ from pixtral_cli.util.locks import FileLock
 T = TypeVar("T")
 
 # Each migrates a database from the version before it to its own, counted from 1.
-MIGRATIONS: tuple[str, ...] = (tables.SCHEMA, tables.BRANCHES, tables.DETAILS)
+MIGRATIONS: tuple[str, ...] = (tables.SCHEMA, tables.BRANCHES, tables.DETAILS, tables.TOOL_ROUNDS)
 
 UNWRITABLE_CODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 DAMAGED_CODES = (

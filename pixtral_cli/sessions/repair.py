@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pixtral_cli.chat.message import Message, Role
+from pixtral_cli.chat.message import Message, Part, Role
 from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions import branch_rows, labels, rows, salvage, tables
@@ -102,17 +102,20 @@ def _rebuilt_header(history: list[tuple[Message, rows.Stamp]]) -> rows.Header:
 
 
 def _message(recovered: _Recovered, id_: int, row: list[Any]) -> Message:
-    """A message with what is left of its images; the others are named in the text."""
+    """A message with what is left of its images; the others are named in the text, behind it where calls have shown them."""
     text, count = row[4], row[5]
-    placed = []
+    placed: list[tuple[int, Part]] = []
+    shown: list[tuple[int, Image]] = []
+    details = recovered.details.get(id_)
     kept = sorted(recovered.placements[id_], key=lambda placement: (placement[2], placement[0]))[:count]
     for _, _, at, sha256, name, crop, _ in kept:
-        part = (
-            Image(b"", name, "", 0, 0, sha256, rows.transform(crop))
-            if sha256 in recovered.images
-            else f"[image {name} {LOST}"
-        )
-        placed.append((at, part))
-    parts = rows.parts(text, placed)
+        found = sha256 in recovered.images
+        image = Image(b"", name, "", 0, 0, sha256, rows.transform(crop))
+        if at < 0 and found and details:
+            shown.append((at, image))
+        else:
+            placed.append((at if at >= 0 else len(text), image if found and at >= 0 else f"[image {name} {LOST}"))
+    parts = rows.parts(text, sorted(placed, key=lambda each: each[0]))
     lost = (f"[an image {LOST}",) * (count - len(kept))
-    return rows.with_details(Message(row[3], (*lost, *parts), bool(row[6])), recovered.details.get(id_))
+    parts = (*parts, *lost) if details else (*lost, *parts)  # its calls have places in the text
+    return rows.with_details(Message(row[3], parts, bool(row[6])), details, shown)

@@ -1,15 +1,19 @@
 """Messages as rows and rows as messages: the tables of the session database.
 
 The text of a message is one column; its images are placements at an offset in it, and the bytes of each are there once.
+Calls of tools are among the details of the answer they were run for.
 """
 
+import itertools
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.chat.message import CallResult, Message, Part, ToolRound
+from pixtral_cli.chat.tools import ToolCall
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Transform
 from pixtral_cli.sessions.tables import DamagedRow, checksum, image_intact, intact
@@ -66,36 +70,80 @@ class Header:
 def write(connection: sqlite3.Connection, session: int, position: int, message: Message, stamp: Stamp) -> None:
     """Insert one message with its images."""
     text = utf8_text(message.text)
-    about = (session, position, message.role, text, len(message.images), int(message.interrupted))
+    about = (session, position, message.role, text, len(message.all_images), int(message.interrupted))
     row = (*about, stamp.model, float(stamp.created))
     columns = "session, position, role, text, images, interrupted, model, created, checksum"
     insert = f"INSERT INTO messages ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
     cursor = connection.execute(insert, (*row, checksum(*row)))
-    at = 0
-    for part in message.parts:
-        if isinstance(part, str):
-            at += len(part)
-            continue
-        store_image(connection, part)
-        placement = (cursor.lastrowid, at, part.sha256, utf8_text(part.name), str(part.transform) or None)
+    for at, image in _placed(message):
+        store_image(connection, image)
+        placement = (cursor.lastrowid, at, image.sha256, utf8_text(image.name), str(image.transform) or None)
         connection.execute("INSERT INTO placements VALUES (?, ?, ?, ?, ?, ?)", (*placement, checksum(*placement)))
     if fields := message_details(message):
         details = (cursor.lastrowid, json.dumps(fields))
         connection.execute("INSERT INTO details VALUES (?, ?, ?)", (*details, checksum(*details)))
 
 
+def _placed(message: Message) -> Iterator[tuple[int, Image]]:
+    """The images of a message, each with its place: the number of characters before it, or below 0 the call's that showed it."""
+    at = 0
+    for part in message.parts:
+        if isinstance(part, str):
+            at += len(part)
+        else:
+            yield at, part
+    results = (result for each in message.rounds for result in each.results)
+    for number, result in enumerate(results, 1):
+        yield from ((-number, image) for image in result.images)
+
+
 def message_details(message: Message) -> dict[str, Any]:
     """What a message has besides role, parts and interruption."""
-    return {"reasoning": utf8_text(message.reasoning)} if message.reasoning else {}
+    details: dict[str, Any] = {"reasoning": utf8_text(message.reasoning)} if message.reasoning else {}
+    if message.rounds:
+        details["rounds"] = [_round_fields(each) for each in message.rounds]
+    return details
 
 
-def with_details(message: Message, row: Sequence[Any] | None) -> Message:
-    """The message with the fields of its row of `details`, if it has one. Raises DamagedRow."""
+def _round_fields(each: ToolRound) -> dict[str, Any]:
+    results = [
+        {
+            "id": result.call.id,
+            "name": result.call.name,
+            "arguments": utf8_text(result.call.arguments),
+            "text": utf8_text(result.text),
+        }
+        for result in each.results
+    ]
+    return {"text_end": each.text_end, "reasoning_end": each.reasoning_end, "results": results}
+
+
+def with_details(message: Message, row: Sequence[Any] | None, shown: Iterable[tuple[int, Image]] = ()) -> Message:
+    """The message with the fields of its row of `details`, if it has one; `shown` are the images of its calls by their
+    places. Raises DamagedRow."""
     if row is None:
         return message
     if not intact(row):
         raise DamagedRow("the details of a message")
-    return replace(message, reasoning=json.loads(row[1]).get("reasoning", ""))
+    fields = json.loads(row[1])
+    by_call: defaultdict[int, list[Image]] = defaultdict(list)
+    for at, image in shown:
+        by_call[-at].append(image)
+    numbers = itertools.count(1)
+    rounds = tuple(
+        ToolRound(
+            tuple(
+                CallResult(
+                    ToolCall(one["id"], one["name"], one["arguments"]), one["text"], tuple(by_call[next(numbers)])
+                )
+                for one in each["results"]
+            ),
+            each["text_end"],
+            each["reasoning_end"],
+        )
+        for each in fields.get("rounds", ())
+    )
+    return replace(message, reasoning=fields.get("reasoning", ""), rounds=rounds)
 
 
 def store_image(connection: sqlite3.Connection, image: Image) -> None:
@@ -120,7 +168,9 @@ def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple
         _, _, _, role, text, _, interrupted, model, created, _ = row
         placed = [(at, _image(connection, images, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
         details = connection.execute("SELECT * FROM details WHERE message = ?", (row[0],)).fetchone()
-        message = with_details(Message(role, parts(text, placed), bool(interrupted)), details)
+        shown = [(at, image) for at, image in placed if at < 0]
+        message = Message(role, parts(text, [each for each in placed if each[0] >= 0]), bool(interrupted))
+        message = with_details(message, details, shown)
         result.append((message, Stamp(created, model)))
     if len(result) != count:
         raise DamagedRow(f"{len(result)} of {count} messages of session {session}")

@@ -37,12 +37,16 @@ CREATE TABLE branches (
 );
 CREATE INDEX touched ON branches (touched)
 """
-# Version 3: what a message has besides parts, as JSON: `reasoning`, what was thought before the answer.
+# Version 3: what a message has besides parts, as JSON: `reasoning`, what was thought before the answer; since version 4
+# `rounds`, the calls that were run for it: `text_end`, `reasoning_end` and `results` of `id`, `name`, `arguments`, `text`.
 DETAILS = """
 CREATE TABLE details (
     message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, fields TEXT NOT NULL, checksum INTEGER NOT NULL
 )
 """
+# Version 4 has the same tables. An image that a call has shown is a placement, whose `at` is -1 for the first call of the
+# message, -2 for the second: what an earlier version would take for a place in the text.
+TOOL_ROUNDS = "-- calls of tools in `details`"
 
 
 class DamagedRow(Exception):

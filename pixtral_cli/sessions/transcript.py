@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from pixtral_cli.api import messages as wire
+from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.message import Message, Part, system
 from pixtral_cli.chat.tree import Snapshot
@@ -20,7 +21,7 @@ from pixtral_cli.images.transform import UNCHANGED, Transform
 from pixtral_cli.models import names
 from pixtral_cli.sessions import harmless
 from pixtral_cli.util import atomic
-from pixtral_cli.util.sanitize import visible
+from pixtral_cli.util.sanitize import clean, visible
 
 UNTITLED = "A conversation"
 
@@ -135,9 +136,30 @@ def markdown(transcript: Transcript, address: Address | None) -> str:
         if message.reasoning:
             thought = inert(message.reasoning.strip()).splitlines()
             pieces.append("\n".join(f"> {line}".rstrip() for line in ["*Thinking*", "", *thought]))
-        pieces.append("".join(_in_markdown(part, numbers, address) for part in message.parts).strip())
-        pieces.append("*(interrupted)*" if message.interrupted else "")
+        for part in tool_rounds.split(message):
+            pieces += _message_in_markdown(part, numbers, address)
     return "\n\n".join(filter(None, pieces)) + "\n"
+
+
+def _message_in_markdown(message: Message, numbers: Mapping[str, int], address: Address | None) -> list[str]:
+    """What was said, or a call's result, and the calls that follow."""
+    if message.role == "tool":
+        shown = [_in_markdown(image, numbers, address).strip() for image in message.images]
+        return [f"*Result of {_word(message.name)}*", _fenced(message.text), *shown]
+    said = "".join(_in_markdown(part, numbers, address) for part in message.parts).strip()
+    calls = [f"*Tool call*\n\n{_fenced(f'{call.name}({call.arguments})')}" for call in message.tool_calls]
+    return [said, *calls, "*(interrupted)*" if message.interrupted else ""]
+
+
+def _fenced(text: str) -> str:
+    """Any text as a code block, in which nothing acts."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}\n{clean(text)}\n{fence}"
+
+
+def _word(name: str) -> str:
+    """A tool's name, of which Markdown makes nothing else."""
+    return re.sub(r"[^A-Za-z0-9-]", lambda found: f"\\{found[0]}", visible(name, 80))
 
 
 def _in_markdown(part: Part, numbers: Mapping[str, int], address: Address | None) -> str:
@@ -189,7 +211,8 @@ def _jsonl(transcript: Transcript) -> str:
 
 
 def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
-    messages = (*(() if transcript.system is None else (system(transcript.system),)), *transcript.said)
+    said = [part for message in transcript.said for part in tool_rounds.split(message)]
+    messages = (*(() if transcript.system is None else (system(transcript.system),)), *said)
     for message, line in zip(messages, wire.to_wire(messages, _image_fields), strict=True):
         yield {**line, "interrupted": True} if message.interrupted else line
 
@@ -215,7 +238,7 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
         value, notes = _parsed(data)
         about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
         items = about.get("messages", value if isinstance(value, list) else [value])
-        conversation = Conversation(messages=wire.messages(items, load=_load_image))
+        conversation = Conversation(messages=wire.joined(wire.messages(items, load=_load_image)))
     except wire.FieldError as error:
         raise UsageError(f"{path.name}: {error.message}", "Repair the file, or export it again") from error
     title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))

@@ -6,6 +6,7 @@ from html import escape
 from markdown_it import MarkdownIt
 
 from pixtral_cli.api import messages
+from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.images.image import Image
 from pixtral_cli.util.sanitize import clean
@@ -71,15 +72,36 @@ def html(
     for message in messages:
         who = "You" if message.role == "user" else model or "Answer"
         pieces.append(f'<div class="who">{escape(who)}</div>\n<div class="{message.role}" dir="auto">')
-        pieces.append(_answer(message) if message.role == "assistant" else _said(message, numbers, shown))
+        pieces.append(
+            _answer(message, numbers, shown) if message.role == "assistant" else _said(message, numbers, shown)
+        )
         pieces.append("</div>")
     return clean(PAGE_TEMPLATE.format(title=escape(title), about=escape(about), body="\n".join(pieces)))
 
 
-def _answer(message: Message) -> str:
+def _answer(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     stopped = '<p class="stopped">(interrupted)</p>' if message.interrupted else ""
-    return f"{_thinking(message)}{reader.render(message.text)}{stopped}"
+    parts = tool_rounds.split(message)
+    said = "".join(
+        _result(part, numbers, shown) if part.role == "tool" else reader.render(part.text) + _calls(part)
+        for part in parts
+    )
+    return f"{_thinking(message)}{said}{stopped}"
+
+
+def _calls(message: Message) -> str:
+    return "".join(
+        f'<p class="who">Tool call</p><pre><code>{escape(f"{call.name}({call.arguments})")}</code></pre>\n'
+        for call in message.tool_calls
+    )
+
+
+def _result(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:
+    images = "".join(_part(image, numbers, shown) for image in message.images)
+    return (
+        f'<p class="who">Result of {escape(message.name)}</p><pre><code>{escape(message.text)}</code></pre>{images}\n'
+    )
 
 
 def _thinking(message: Message) -> str:

@@ -12,6 +12,8 @@ import pexpect
 import pytest
 
 from pixtral_cli import __main__ as main
+from pixtral_cli import config
+from pixtral_cli.sessions.library import Sessions
 from tests.chat.test_tool_engine import Scripted
 from tests.server.serving import Running, png, serving
 
@@ -58,6 +60,34 @@ def test_a_pythons_file_functions_are_tools(running: Running, engine: Scripted, 
     assert done.returncode == 0, done.stderr
     assert engine.seen[1][0][-1].text == "6"
     assert engine.seen[0][1].tools[0].description == "Roll a die."
+
+
+def test_a_follow_up_by_a_new_process_has_the_calls_of_the_turn_before(
+    running: Running, engine: Scripted, picture: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "t.py").write_text("import os\ndef key() -> str:\n    return str(len(os.environ['A_SECRET']))\n")
+    engine.rounds = [[CROP, ("key", {})]]
+    tools = ["--tool", "crop", "--tool", str(tmp_path / "t.py"), "--yes-tools"]
+    command = [*ASK, "--no-stdin", "--base-url", running.url, "-m", "fake"]
+    secret = {**os.environ, "A_SECRET": "hush-hush"}
+    for words in (["what?", "--image", str(picture), *tools], ["and?", "-c"]):
+        subprocess.run([*command, *words], check=True, capture_output=True, timeout=120, env=secret)
+    (_, _), (second, _), (follow_up, _) = engine.seen
+    assert [each.role for each in follow_up] == ["user", "assistant", "tool", "tool", "user", "assistant", "user"]
+    assert [follow_up[0].text, follow_up[3].text, follow_up[-1].text] == ["what?", "9", "and?"]
+    for before, after in zip(second, follow_up, strict=False):
+        assert (before.role, before.text, before.tool_calls) == (after.role, after.text, after.tool_calls)
+        assert [image.key for image in before.images] == [image.key for image in after.images]
+    kept = b"".join(file.read_bytes() for file in config.paths().data.rglob("*") if file.is_file())
+    assert b"Let me see." in kept
+    assert b"hush-hush" not in kept
+    shown = subprocess.run([*ASK[:-1], "sessions", "export", *_newest()], capture_output=True, check=True, text=True)
+    assert "crop(" in shown.stdout
+    assert shown.stdout.count("data:image/png") == 2
+
+
+def _newest() -> list[str]:
+    return [Sessions(config.paths().data).list()[0].id]
 
 
 MCP = f"{shlex.quote(sys.executable)} -m tests.chat.failing_mcp_server"

@@ -6,8 +6,9 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, Usage
-from pixtral_cli.chat.message import Message, assistant, tool_result, user
+from pixtral_cli.chat.message import CallResult, Message, ToolRound, assistant
 from pixtral_cli.chat.tools import MAX_SHOWN, Tool, ToolCall, ToolCallCollector
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.images.image import Image
@@ -73,15 +74,18 @@ class ToolEngine:
         self._max_rounds = max_rounds
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Generator[Chunk, None, None]:
-        """See `Engine`. The text of all rounds is one answer; its usage counts what all of them computed."""
-        said, used = list(messages), 0
+        """See `Engine`. The text of all rounds is one answer, and each round is a chunk, too; its usage counts what
+        all of them computed."""
+        answer, used = assistant(""), 0
         for left in range(self._max_rounds, -1, -1):
             now = replace(sampling, tools=self._definitions, tool_choice="auto" if left else "none")
-            calls, text, last = ToolCallCollector(), "", Chunk()
+            said = tool_rounds.for_engine([*messages, answer] if answer.rounds else messages)
+            calls, last = ToolCallCollector(), Chunk()
+            text, reasoning = answer.text, answer.reasoning
             with closing(_closable(self._engine, said, now)) as stream:
                 for chunk in stream:
                     calls.add(chunk.tool_calls)
-                    text += chunk.text
+                    text, reasoning = text + chunk.text, reasoning + chunk.reasoning
                     last = chunk if chunk.finish_reason else last
                     piece = replace(chunk, finish_reason=None, usage=None, timings=None, tool_calls=(), stop="")
                     if piece != Chunk():
@@ -89,22 +93,29 @@ class ToolEngine:
             usage = last.usage or Usage()
             used += usage.completion_tokens
             if last.finish_reason != "tool_calls" or not calls.calls:
-                yield replace(last, text="", usage=replace(usage, completion_tokens=used), tool_calls=())
+                yield replace(
+                    last,
+                    text="",
+                    reasoning="",
+                    logprobs=(),
+                    usage=replace(usage, completion_tokens=used),
+                    tool_calls=(),
+                )
                 return
-            said.append(assistant(text, tool_calls=calls.calls))
-            said += self._results(calls.calls, _numbered_images(said))
+            results: list[CallResult] = []
+            try:
+                results += (self._run(call, _numbered_images(said)) for call in calls.calls)
+            finally:  # also after Ctrl-C: what was run is on record
+                not_run = (CallResult(call, tool_rounds.NOT_RUN) for call in calls.calls[len(results) :])
+                done = ToolRound((*results, *not_run), len(text), len(reasoning))
+                if results:
+                    yield Chunk(round=done)
+            answer = assistant(text, reasoning=reasoning, rounds=(*answer.rounds, done))
 
-    def _results(self, calls: Sequence[ToolCall], images: Sequence[Image]) -> list[Message]:
-        """Run the calls: a message for each result, then one with the images of them all."""
-        runs = [self._run(call, images) for call in calls]
-        results = [tool_result(run.call, run.result.text) for run in runs]
-        shown = [image for run in runs for image in run.result.images]
-        return [*results, user("What the tools show.", shown)] if shown else results
-
-    def _run(self, call: ToolCall, images: Sequence[Image]) -> ToolRun:
+    def _run(self, call: ToolCall, images: Sequence[Image]) -> CallResult:
         run = self._run_allowed(call, images) if self._allow(call) else ToolRun(call, ToolResult(DECLINED), True)
         self._ran(run)
-        return run
+        return CallResult(call, run.result.text, run.result.images)
 
     def _run_allowed(self, call: ToolCall, images: Sequence[Image]) -> ToolRun:
         runnable = self._tools.get(call.name)
@@ -113,9 +124,9 @@ class ToolEngine:
         try:
             result = runnable.run(json.loads(call.arguments or "{}"), images)
         except PixtralError as error:
-            return ToolRun(call, ToolResult(f"Error: {error.message} {error.hint}".rstrip()), True)
+            return ToolRun(call, ToolResult(_shortened(f"Error: {error.message} {error.hint}".rstrip())), True)
         except Exception as error:  # whatever a tool raises is its result
-            return ToolRun(call, ToolResult(f"Error: {type(error).__name__}: {error}"[:MAX_RESULT]), True)
+            return ToolRun(call, ToolResult(_shortened(f"Error: {type(error).__name__}: {error}")), True)
         return ToolRun(call, replace(result, text=_shortened(result.text)))
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
@@ -143,6 +154,8 @@ def _numbered_images(messages: Sequence[Message]) -> list[Image]:
 
 
 def _shortened(text: str) -> str:
+    """A result of bounded length without half characters, which no model and no file takes."""
+    text = text.encode("utf-8", "replace").decode()
     if len(text) <= MAX_RESULT:
         return text
     return f"{text[:MAX_RESULT]}\n[The rest of {len(text):,} characters was left out.]"

@@ -159,7 +159,7 @@ def many_images_note(conversation: "Conversation", way: str) -> str:
 
     "" for one with few. `way` says where the command that takes images out is typed.
     """
-    sent = {image.key for message in conversation.history for image in message.images}
+    sent = {image.key for message in conversation.history for image in message.all_images}
     numbers = [number for number, image in conversation.numbered.items() if image.key in sent]
     if len(numbers) < MANY_IMAGES:
         return ""

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pixtral_cli.chat import tool_rounds
+from pixtral_cli.chat.message import Message
+from pixtral_cli.chat.tools import MAX_SHOWN, call_in_words
 from pixtral_cli.errors import UsageError
 from pixtral_cli.limits import RANGES
 from pixtral_cli.terminal.graphics.draw import METHODS
@@ -15,6 +18,7 @@ from pixtral_cli.terminal.repl.backend import Backend
 from pixtral_cli.terminal.repl.commands import templates
 from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.nearest import nearest
+from pixtral_cli.util.sanitize import visible
 
 RESETS = ("default", "none", "off")  # words that undo a setting; in quotes they are a text
 EMPTY = ("", '""', "''")
@@ -161,9 +165,26 @@ def history(state: State) -> None:
     for message in state.conversation.turns:
         if message.reasoning:
             _tell_thinking(state, message.reasoning)
-        state.notes.tell(state.said(message), "> " if message.role == "user" else "")
+        for part in tool_rounds.split(message):
+            _tell_part(state, part)
         if message.interrupted:
             state.notes.say("(interrupted)")
+
+
+def _tell_part(state: State, message: Message) -> None:
+    """What was said with the calls that follow, or the result of a call."""
+    if message.role == "tool":
+        return state.notes.say(f"→ {visible(message.text, MAX_SHOWN)}{_shown_images(state, message)}")
+    if message.text or message.images:
+        state.notes.tell(state.said(message), "> " if message.role == "user" else "")
+    for call in message.tool_calls:
+        state.notes.say(f"Tool: {call_in_words(call)}")
+    return None
+
+
+def _shown_images(state: State, message: Message) -> str:
+    numbers = state.numbers
+    return "".join(f" [#{numbers[image.key]} {visible(image.name, 60)}]" for image in message.images)
 
 
 def _tell_thinking(state: State, text: str) -> None:
