@@ -99,29 +99,42 @@ def _line(cells: dict[str, str]) -> dict[str, Any]:
 def answers_as_csv(lines: Iterable[bytes]) -> tuple[str, int]:
     """A batch's output lines as CSV, and how many cells were guarded against spreadsheets that run formulas.
 
-    What a row carried along comes first, then the answer (an object's fields each in a column), then the error.
+    What a row carried along comes first, then the answer (an object's fields each in a column), further answers, their
+    log-probabilities, then the error.
     """
-    rows = [_record(json.loads(line)) for line in lines]
-    names = dict.fromkeys(name for row in rows for name in row)
-    last = [name for name in ("answer", "error") if name in names]
+    records = [_record(json.loads(line)) for line in lines]
+    names = dict.fromkeys(name for record, _ in records for name in record)
+    keys = sorted({name for _, more in records for name in more}, key=lambda name: (name[0], len(name), name))
+    further = {key: f"{key}_answer" if key in names else key for key in keys}
+    rows = [{**record, **{further[key]: held for key, held in more.items()}} for record, more in records]
+    last = ("answer", *further.values(), "error") if rows else ()
     return to_csv(Table(rows, (*(name for name in names if name not in last), *last)))
 
 
-def _record(line: dict[str, Any]) -> dict[str, Any]:
+def _answers(line: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """The text and the log-probabilities of each answer of a line."""
+    if "row" in line:
+        return [(one.get("answer"), one.get("logprobs")) for one in line.get("answers") or [line]]
+    choices = ((line.get("response") or {}).get("body") or {}).get("choices") or [{}]
+    return [(one.get("message", {}).get("content"), one.get("logprobs")) for one in choices]
+
+
+def _record(line: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a line has, and apart from it its further answers and the log-probabilities of all."""
     carried: dict[str, Any] = {
         name: line[name] for name in ("custom_id", "id", "file") if line.get(name) is not None and name in line
     }
     if "row" not in line:  # in OpenAI's format
         carried.pop("id", None)
-        body = (line.get("response") or {}).get("body") or {}
-        choices = body.get("choices") or [{}]
-        answer, error = choices[0].get("message", {}).get("content"), line.get("error")
     else:
         metadata = line.get("metadata")
         carried = metadata if isinstance(metadata, dict) else carried
-        answer, error = line.get("answer"), line.get("error")
+    error = line.get("error")
+    (answer, _), *_ = answers = _answers(line)
+    more = {f"answer_{number}": text for number, (text, _) in enumerate(answers[1:], 2)}
+    more |= {f"logprobs_{number}": logprobs for number, (_, logprobs) in enumerate(answers, 1) if logprobs}
     value = line.get("value")
     fields = value if isinstance(value, dict) else {}
     apart = {f"{name}_answer" if name in carried else name: held for name, held in fields.items()}
     told = error.get("message") if isinstance(error, dict) else error
-    return {**carried, **apart, "answer": answer, "error": told}
+    return {**carried, **apart, "answer": answer, "error": told}, more

@@ -8,14 +8,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from pixtral_cli.api import errors
+from pixtral_cli.api.logprobs import to_json
 from pixtral_cli.api.messages import FieldError
 from pixtral_cli.batch.input import InputRow
-from pixtral_cli.chat.engine import FinishReason, Usage
+from pixtral_cli.chat.engine import Usage
+from pixtral_cli.chat.whole_answer import WholeAnswer
 from pixtral_cli.errors import NetworkError, PixtralError
 from pixtral_cli.structured.schema import AnswerMismatch
 
@@ -37,11 +39,10 @@ class ResultShape:
 
 @dataclass(frozen=True, slots=True)
 class RowAnswer:
-    """An engine's answer to a row. `value`: the parsed JSON, if a schema was asked for."""
+    """An engine's answers to a row, the usage of all. `value`: the parsed JSON, if a schema was asked for, of the one there is."""
 
-    text: str
+    answers: Sequence[WholeAnswer]
     model: str
-    finish_reason: FinishReason
     usage: Usage
     value: Any = None
 
@@ -76,16 +77,25 @@ def success(row: InputRow, key: str, shape: ResultShape, answer: RowAnswer, mode
         body = _completion(key, answer)
         response = {"status_code": 200, "request_id": f"req_{key}", "body": body}
         return Result(row.number, _openai_line(key, shape, response, None), model=model)
-    line: dict[str, Any] = {"answer": answer.text}
+    first, *others = answer.answers
+    line: dict[str, Any] = {"answer": first.text}
     if answer.value is not None:
         line["value"] = answer.value
+    line |= {"model": answer.model, "finish_reason": first.finish_reason}
+    if first.logprobs:
+        line["logprobs"] = to_json(first.logprobs)
+    if others:
+        line["answers"] = [_plain_answer(one) for one in answer.answers]
     line |= {
-        "model": answer.model,
-        "finish_reason": answer.finish_reason,
         "usage": _token_counts(answer.usage)
         | {"image_tokens": answer.usage.image_tokens, "reasoning_tokens": answer.usage.reasoning_tokens},
     }
     return Result(row.number, _plain_line(row, key, shape, line, None))
+
+
+def _plain_answer(one: WholeAnswer) -> dict[str, Any]:
+    logprobs = {"logprobs": to_json(one.logprobs)} if one.logprobs else {}
+    return {"answer": one.text, "finish_reason": one.finish_reason, **logprobs}
 
 
 def failure(
@@ -145,8 +155,15 @@ def _plain_line(
 
 
 def _completion(key: str, answer: RowAnswer) -> dict[str, Any]:
-    message = {"role": "assistant", "content": answer.text, "refusal": None}
-    reason = "length" if answer.finish_reason == "length" else "stop"
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": one.text, "refusal": None},
+            "logprobs": to_json(one.logprobs),
+            "finish_reason": "length" if one.finish_reason == "length" else "stop",
+        }
+        for index, one in enumerate(answer.answers)
+    ]
     details = {
         "prompt_tokens_details": {"image_tokens": answer.usage.image_tokens},
         "completion_tokens_details": {"reasoning_tokens": answer.usage.reasoning_tokens},
@@ -156,7 +173,7 @@ def _completion(key: str, answer: RowAnswer) -> dict[str, Any]:
         "object": "chat.completion",
         "created": int(os.environ.get("SOURCE_DATE_EPOCH") or time.time()),
         "model": answer.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": reason}],
+        "choices": choices,
         "usage": _token_counts(answer.usage) | details,
     }
 

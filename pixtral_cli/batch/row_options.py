@@ -20,7 +20,7 @@ from pixtral_cli.limits import (
 from pixtral_cli.structured import schema_check, shorthand
 
 NUMBERS = ("top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
-SAMPLING_FIELDS = frozenset({*SAMPLING_SETTINGS, "stop", "logit_bias"})
+SAMPLING_FIELDS = frozenset({*SAMPLING_SETTINGS, "stop", "logit_bias", "n", "logprobs", "top_logprobs"})
 FIELD_ALIASES = {
     "max_completion_tokens": "max_tokens",
     "random_seed": "seed",
@@ -31,7 +31,7 @@ IGNORED_FIELDS = frozenset(
 )  # fmt: skip
 # Values that change nothing, beside null, false, 0 and empty ones.
 NEUTRAL_VALUES: Mapping[str, Sequence[Any]] = {
-    "n": [1], "tool_choice": ["none", "auto"], "modalities": [["text"]], "reasoning_effort": ["none"],
+    "tool_choice": ["none", "auto"], "modalities": [["text"]], "reasoning_effort": ["none"],
 }  # fmt: skip
 MAX_STOPS, MAX_STOP_LENGTH = 16, 256
 MAX_TOKENS = 10_000_000
@@ -56,6 +56,8 @@ def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = 
         "max_tokens": _integer(values, "max_tokens", 1, MAX_TOKENS, prefix),
         "seed": _integer(values, "seed", MIN_SEED, MAX_SEED, prefix),
         "stop": _stop(values.get("stop"), f"{prefix}stop"),
+        "n": _integer(values, "n", *RANGES["n"][:2], prefix),
+        "logprobs": _logprobs(values, prefix),
     }
     for other, name in FIELD_ALIASES.items():
         if values.get(other) is not None:
@@ -64,6 +66,23 @@ def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = 
     if given["top_k"] == -1:
         given["top_k"] = 0  # vLLM's word for all
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def check_one_answer(sampling: Sampling, prefix: str = "") -> None:
+    """Raises FieldError where several answers are asked for and a schema makes them one value."""
+    if sampling.n > 1 and sampling.schema is not None:
+        raise FieldError(f"{prefix}n", "makes several answers, and a schema takes one", "Leave one of them out")
+
+
+def _logprobs(values: Mapping[str, Any], prefix: str) -> int | None:
+    """How many likely tokens to tell in the place of each; None where none were asked for."""
+    asked = values.get("logprobs")
+    if asked is not None:
+        expect(asked, bool, f"{prefix}logprobs")
+    count = _integer(values, "top_logprobs", *RANGES["logprobs"][:2], prefix)
+    if count is not None and not asked:
+        raise FieldError(f"{prefix}top_logprobs", "goes with logprobs: true")
+    return (count or 0) if asked else None
 
 
 def _logit_bias(value: object, field: str) -> dict[int, float] | None:

@@ -18,6 +18,7 @@ from pixtral_cli.api.messages import FieldError, Loader, expect
 from pixtral_cli.batch import row_options
 from pixtral_cli.batch.input import MAX_LINE, InputRow, RowSource
 from pixtral_cli.batch.results import ResultShape, Shape
+from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, system
@@ -103,10 +104,12 @@ class RowReader:
         if body.get("response_format") is not None:
             schema = row_options.parse_response_format(body["response_format"], "body.response_format")
             sampling = replace(sampling, schema=schema)
+        row_options.check_one_answer(sampling, "body.")
         model = "" if body.get("model") is None else expect(body["model"], str, "body.model")
         messages = wire.messages(body.get("messages"), "body.messages", load=self._web_loader())
-        if messages[-1].role != "user":
+        if messages[-1].role not in ("user", "tool"):
             raise FieldError(f"body.messages[{len(messages) - 1}].role", "must be user in the last message")
+        messages = tool_rounds.for_engine(wire.joined(messages, "body.messages"))
         if self.system is not None and not any(message.role == "system" for message in messages):
             messages.insert(0, system(self.system))
         return RowRequest(messages, sampling, model)
@@ -120,6 +123,7 @@ class RowReader:
         sampling = row_options.parse_sampling(value, self.sampling)
         if value.get("schema") is not None:
             sampling = replace(sampling, schema=row_options.parse_schema(value["schema"], "schema"))
+        row_options.check_one_answer(sampling)
         instructions = self.system if value.get("system") is None else expect(value["system"], str, "system")
         load = self._file_loader()
         sources = enumerate(_image_sources(value))

@@ -12,7 +12,7 @@ from pixtral_cli.batch.results import Result, ResultShape, RowAnswer
 from pixtral_cli.batch.row_reader import RowOpener, RowRequest
 from pixtral_cli.chat import codeblocks
 from pixtral_cli.chat.engine import Engine, LoadableEngine, Usage
-from pixtral_cli.chat.whole_answer import whole_answer
+from pixtral_cli.chat.whole_answer import whole_answers
 from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageError
 from pixtral_cli.structured import schema
 from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map_in_order
@@ -134,14 +134,13 @@ class _Worker:
         return results.success(row, key, shape, answer, request.model)
 
     def _answer(self, request: RowRequest) -> RowAnswer:
-        text, last = whole_answer(self.plan.engine, request.messages, request.sampling, self.stop)
-        reason = last.finish_reason or "stop"
-        value = None
+        answers, last = whole_answers(self.plan.engine, request.messages, request.sampling, self.stop)
+        value, first = None, answers[0]
         if request.sampling.schema is not None:
-            value = schema.validate(text, request.sampling.schema, cut=reason == "length")
+            value = schema.validate(first.text, request.sampling.schema, cut=first.finish_reason == "length")
         elif request.extract:
-            text = _code_block(text, request.extract)
-        return RowAnswer(text, self.plan.model, reason, last.usage or Usage(), value)
+            answers = [replace(one, text=_code_block(one.text, request.extract)) for one in answers]
+        return RowAnswer(answers, self.plan.model, last.usage or Usage(), value)
 
 
 def _code_block(text: str, language: str) -> str:

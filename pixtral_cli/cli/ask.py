@@ -9,6 +9,7 @@ from pixtral_cli.cli.common import options
 from pixtral_cli.cli.common.flags import (
     ConversationFlags,
     EngineFlags,
+    RequestFlags,
     SamplingFlags,
     TemplateFlags,
     ToolFlags,
@@ -84,6 +85,7 @@ def ask(
     format: Format = AnswerFormat.text,
     conversation: ConversationFlags,
     sampling: SamplingFlags,
+    once: RequestFlags,
     tools: ToolFlags,
     engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
@@ -105,6 +107,7 @@ def ask(
     from pixtral_cli.cli.jobs import ask as job
 
     if save:
+        job.check_savable(once)
         return job.save_template(save, question, system, model, schema, extract, sampling)
     request = job.AskRequest(
         question, image or (), file or (), model, system, output, extract, schema, format, keep_alive, dry_run=dry_run,
@@ -112,4 +115,4 @@ def ask(
         quiet=quiet, verbose=verbose, tools=tools.tool or (), mcp=tools.mcp or (),
         yes_tools=tools.yes_tools,
     )  # fmt: skip
-    return job.run(request, template, conversation, sampling, engine)
+    return job.run(request, template, conversation, sampling, once, engine)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import options
-from pixtral_cli.cli.common.flags import EngineFlags, SamplingFlags, TemplateFlags, expand_flags
+from pixtral_cli.cli.common.flags import EngineFlags, RequestFlags, SamplingFlags, TemplateFlags, expand_flags
 
 FileOrQuestion = Annotated[
     list[str] | None,
@@ -68,6 +68,7 @@ def batch(
     fresh: Fresh = False,
     retry_failed: RetryFailed = False,
     sampling: SamplingFlags,
+    each: RequestFlags,
     engine: EngineFlags,
     keep_alive: options.KeepAlive = None,
     allow_private: options.AllowPrivate = False,
@@ -90,7 +91,7 @@ def batch(
     chosen_template, values = template_options.load_template(template)
     request = batch_job.BatchRequest(
         words or (), glob or (), output, schema, sampling.stop or (), chosen_template, values, limit, concurrency, fresh,
-        retry_failed, allow_private, formats is options.ImageFormats.all,
+        retry_failed, allow_private, formats is options.ImageFormats.all, each.fields(),
     )  # fmt: skip
     settings = engine.apply(sampling.apply(config.load()), keep_alive).override(system=system, plain=plain or None)
     engine_setup.check_keep_alive(settings)

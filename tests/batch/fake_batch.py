@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from pixtral_cli.__main__ import main
-from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
+from pixtral_cli.chat.engine import Chunk, Sampling, Timings, TokenLogprob, Usage
 from pixtral_cli.chat.message import Message
 from pixtral_cli.cli.common import engine_setup
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, UsageError
@@ -47,6 +47,14 @@ class Hashing(FakeEngine):
             time.sleep(0.01)
             yield Chunk("again ")
         time.sleep(PAUSE * Random(digest).random())  # so that rows overtake each other
+        if sampling.n > 1 or sampling.logprobs is not None:
+            told = () if sampling.logprobs is None else (TokenLogprob(b"a", -0.5),)
+            for index in range(sampling.n):
+                yield Chunk(f"answer {index}", logprobs=told, index=index)
+            for index in range(sampling.n):
+                usage = Usage(7, 2) if index + 1 == sampling.n else None
+                yield Chunk(finish_reason="length" if index else "stop", usage=usage, timings=Timings(), index=index)
+            return
         yield Chunk(f"{digest} ")
         yield Chunk("é\u2028", "stop", Usage(7, 2, 0, Random().randrange(7)), Timings())
 

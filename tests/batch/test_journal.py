@@ -12,6 +12,7 @@ from pixtral_cli.batch.input import ImageFiles, InputRow
 from pixtral_cli.batch.journal import DeviceOutput, Journal
 from pixtral_cli.batch.results import ResultShape, RowAnswer, encode
 from pixtral_cli.chat.engine import Usage
+from pixtral_cli.chat.whole_answer import WholeAnswer
 from pixtral_cli.errors import PixtralError, UsageError
 
 SETTINGS = "f" * 64
@@ -21,7 +22,7 @@ OPENAI, PLAIN = ResultShape("openai", {"custom_id": "x"}), ResultShape("plain", 
 
 def line(row: InputRow, label: ResultShape = PLAIN, settings: str = SETTINGS) -> bytes:
     named = results.row_key(row, settings)
-    result = results.success(row, named, label, RowAnswer("said", "fake", "stop", Usage()))
+    result = results.success(row, named, label, RowAnswer([WholeAnswer("said", "stop")], "fake", Usage()))
     return f"{encode(result.line)}\n".encode()
 
 

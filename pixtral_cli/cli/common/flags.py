@@ -124,6 +124,57 @@ class SamplingFlags(FlagGroup):
         return settings.override(**{name: getattr(self, name) for name in SAMPLING_SETTINGS})
 
 
+class RequestFlags(FlagGroup):
+    """Sampling parameters that hold for one request and are no settings."""
+
+    n: options.Answers = None
+    logprobs: options.Logprobs = False
+    top_logprobs: options.TopLogprobs = None
+    logit_bias: options.LogitBias = None
+
+    @property
+    def given(self) -> list[str]:
+        """The flags that are given, as they are typed."""
+        return [f"--{name.replace('_', '-')}" for name in self.flags() if getattr(self, name) not in (None, False, [])]
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a sampling that are given. Raises UsageError for what is no bias."""
+        from pixtral_cli.errors import UsageError
+
+        if self.top_logprobs is not None and not self.logprobs:
+            raise UsageError("--top-logprobs goes with --logprobs", "Add --logprobs")
+        fields: dict[str, Any] = {"n": self.n} if self.n is not None else {}
+        if self.logprobs:
+            fields["logprobs"] = self.top_logprobs or 0
+        if self.logit_bias:
+            fields["logit_bias"] = _biases(self.logit_bias)
+        return fields
+
+
+def _biases(texts: "Sequence[str]") -> dict[int, float]:
+    """Biases by token. Raises UsageError for a text that is no TOKEN=BIAS, and for a token that has two."""
+    import math
+
+    from pixtral_cli.errors import UsageError
+    from pixtral_cli.limits import MAX_BIAS
+    from pixtral_cli.util.sanitize import visible
+
+    biases: dict[int, float] = {}
+    for text in texts:
+        token, equals, value = text.partition("=")
+        try:
+            bias = float(value)
+        except ValueError:
+            bias = math.nan
+        if not equals or not (token.isascii() and token.isdigit() and len(token) < 10) or not abs(bias) <= MAX_BIAS:
+            hint = f"TOKEN is a token's number, BIAS -{MAX_BIAS} to {MAX_BIAS}: --logit-bias 1234=-100"
+            raise UsageError(f"--logit-bias {visible(text, 40)} is no TOKEN=BIAS", hint)
+        if int(token) in biases:
+            raise UsageError(f"--logit-bias gives token {int(token)} two values", "Leave one of them out")
+        biases[int(token)] = bias
+    return biases
+
+
 class ConversationFlags(FlagGroup):
     """Which conversation goes on, and whether it is saved."""
 
@@ -190,9 +241,13 @@ def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, li
         from pixtral_cli.errors import UsageError
 
         raise UsageError("--mcp needs one more package", "Get it: pip install 'pixtral[mcp]'")
+    from pixtral_cli import config
     from pixtral_cli.chat.toolbox import mcp_servers
+    from pixtral_cli.engines.remote import keys
 
-    return mcp_servers.open_servers(servers)
+    mcp_servers.check_urls(servers)
+    urls = [server for server in servers if mcp_servers.is_url(server)]
+    return mcp_servers.open_servers(servers, keys.find_for_mcp(urls, config.paths().config_file.with_name("keys.json")))
 
 
 def _check(settings: "Config", flags: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from pixtral_cli.cli.common import completers
 from pixtral_cli.cli.common.help import CONVERSATION, ENGINE, INPUT, OUTPUT, SAMPLING, TOOLS, VLLM
-from pixtral_cli.limits import MAX_TEMPERATURE, RANGES
+from pixtral_cli.limits import MAX_TEMPERATURE, MAX_TOP_LOGPROBS, RANGES
 
 
 class OutputFormat(StrEnum):
@@ -60,7 +60,8 @@ def _named(group: str, flag: str, values: tuple[str, ...], help: str) -> Any:
 def _range(group: str, flag: str, help: str) -> Any:
     """An option that takes a number in the range of its setting."""
     least, most, _ = RANGES[flag.removeprefix("--").replace("-", "_")]
-    return _option(group, flag, min=least, max=most, metavar="NUMBER", help=help)
+    metavar = "N" if flag == "--n" else "NUMBER"
+    return _option(group, flag, min=least, max=most, metavar=metavar, help=help)
 
 
 # Input
@@ -178,6 +179,24 @@ Seed = Annotated[int | None, _option(SAMPLING, "--seed", metavar="N", help="Same
 Stop = Annotated[
     list[str] | None, _option(SAMPLING, "--stop", metavar="TEXT", help="End the answer before this text. Repeat it.")
 ]
+
+Answers = Annotated[int | None, _range(SAMPLING, "--n", "So many answers to the question.  [default: 1]")]
+Logprobs = Annotated[
+    bool, _option(SAMPLING, "--logprobs", help="With --format json or jsonl: the log-probability of each token.")
+]
+TopLogprobs = Annotated[
+    int | None,
+    _option(
+        SAMPLING, "--top-logprobs", min=0, max=MAX_TOP_LOGPROBS, metavar="K", help="And of the K likeliest in its place."
+    ),
+]  # fmt: skip
+LogitBias = Annotated[
+    list[str] | None,
+    _option(
+        SAMPLING, "--logit-bias", metavar="TOKEN=BIAS",
+        help="Add -100 to 100 to the logit of a token, given by its number. Repeat it.",
+    ),
+]  # fmt: skip
 
 # Tools
 Tools = Annotated[

@@ -18,6 +18,7 @@ from pixtral_cli.cli.common.engine_setup import EngineChoice
 from pixtral_cli.cli.common.flags import (
     ConversationFlags,
     EngineFlags,
+    RequestFlags,
     SamplingFlags,
     TemplateFlags,
     open_tools,
@@ -77,9 +78,11 @@ def run(
     template: TemplateFlags,
     conversation: ConversationFlags,
     sampling: SamplingFlags,
+    once: RequestFlags,
     engine: EngineFlags,
 ) -> None:
     """Ask the question and show the answer. Raises PixtralError."""
+    of_this_request = once.fields()
     note = engine_setup.note_printer(quiet=request.quiet)
     resumed = find_resumed(conversation, Sessions(config.paths().data), note)
     settings = _settings(request, resumed, conversation, sampling, engine)
@@ -95,8 +98,16 @@ def run(
         asked_with = _as_before(
             resumed, asked_with, chosen.name, place_of(settings), given, note, through_template=bool(chosen_template)
         )
+    asked_with = replace(asked_with, **of_this_request)
     _check_layout(asked_with.schema, request.format, request.extract)
+    _check_several(request, asked_with)
     _answer(request, asked_with, chosen, settings, resumed)
+
+
+def check_savable(once: RequestFlags) -> None:
+    """Raises UsageError for flags that a template does not keep."""
+    if once.given:
+        raise UsageError(f"{once.given[0]} is for one request: a template does not keep it", "Leave it out")
 
 
 def save_template(
@@ -161,6 +172,23 @@ def _check_layout(schema: dict[str, Any] | None, format: AnswerFormat, extract: 
         raise UsageError("--extract takes a code block, and --schema makes the answer JSON", "Leave one of them out")
 
 
+def _check_several(request: AskRequest, sampling: Sampling) -> None:
+    """Raises UsageError for options by which something of several answers, or log-probabilities, would be lost."""
+    taken = {
+        "--extract": request.extract, "--schema": sampling.schema, "--output": _file(request),
+        "--tool": request.tools, "--mcp": request.mcp,
+    }  # fmt: skip
+    if sampling.n > 1 and (option := next((name for name, value in taken.items() if value), "")):
+        raise UsageError(f"--n {sampling.n} makes several answers, and {option} is for one", "Leave one of them out")
+    if sampling.logprobs is not None and request.format not in (AnswerFormat.json, AnswerFormat.jsonl):
+        raise UsageError("--logprobs has no place in text", "Add --format json or --format jsonl")
+
+
+def _file(request: AskRequest) -> Path | None:
+    """The file that the answer is written to, unless that is stdout."""
+    return request.output if str(request.output) not in ("-", "/dev/stdout") else None
+
+
 def _choose_engine(
     model: str | None, resumed: Resumed | None, settings: Config, note: Callable[[str], None]
 ) -> tuple[EngineChoice, Config]:
@@ -215,7 +243,7 @@ def _answer_with(
 ) -> None:  # fmt: skip
     question = Request(
         request.question, request.images, sampling, read_stdin=request.read_stdin, extract=request.extract or "",
-        layout=ANSWER_FORMATS[request.format][0], file=request.output if str(request.output) not in ("-", "/dev/stdout") else None,
+        layout=ANSWER_FORMATS[request.format][0], file=_file(request),
         verbose=request.verbose, offline=bool(settings.offline), files=request.files,
         inputs=[each for each in (request.schema, *request.tools, *_words(request.mcp)) if each], tools=tools,
         yes_tools=request.yes_tools,

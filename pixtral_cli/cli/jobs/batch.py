@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pixtral_cli.batch import dry_run as costs
 from pixtral_cli.batch import report
@@ -54,6 +55,7 @@ class BatchRequest:
     retry: bool = False
     allow_private: bool = False
     all_formats: bool = False
+    each: Mapping[str, Any] = field(default_factory=dict)  # fields of the sampling that are no settings
 
     @property
     def file(self) -> Path | None:
@@ -108,6 +110,9 @@ def check(request: BatchRequest) -> None:
         raise UsageError("--retry-failed reads the rows twice, and a pipe comes once", "Put them into a file")
     if request.retry and (not request.file or not request.file.is_file()):
         raise UsageError("--retry-failed needs an output file to complete", "Name it: -o FILE")
+    several, schema = request.each.get("n", 1), request.schema or (request.template and request.template.schema)
+    if several > 1 and schema:
+        raise UsageError(f"--n {several} makes several answers, and a schema takes one", "Leave one of them out")
     if request.file:
         output_file.check_writable(request.file)
         rows = match_files(request.patterns).files if request.patterns else request.words
@@ -268,7 +273,7 @@ def _build_job(request: BatchRequest, chosen: EngineChoice, settings: Config) ->
     if count is not None:
         _check_not_empty(count, source)
         count = min(count, request.limit or count)
-    sampling = engine_setup.sampling(settings, chosen.name, request.stop)
+    sampling = replace(engine_setup.sampling(settings, chosen.name, request.stop), **request.each)
     text, extract = template_options.schema_and_extract(request.template, request.schema, None)
     if text is not None:
         sampling = replace(sampling, schema=schemas.parse(text))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from pixtral_cli.api import logprobs as api_logprobs
 from pixtral_cli.chat import engine, tools
 from pixtral_cli.chat.tools import ToolCallCollector
 from pixtral_cli.server.http.errors import ApiError
@@ -42,7 +43,6 @@ class Usage(BaseModel):
 
 
 FinishReason = Literal["stop", "length", "tool_calls"]
-LEAST_LOGPROB = -9999.0  # OpenAI's value for a token that is all but impossible
 
 
 class FunctionCall(BaseModel):
@@ -69,19 +69,9 @@ class TopLogprob(BaseModel):
     logprob: float
     bytes: list[int]
 
-    @classmethod
-    def of(cls, one: engine.TokenLogprob) -> "TopLogprob":
-        text = one.data.decode(errors="replace")
-        return cls(token=text, logprob=max(one.logprob, LEAST_LOGPROB), bytes=list(one.data))
-
 
 class TokenLogprob(TopLogprob):
     top_logprobs: list[TopLogprob]
-
-    @classmethod
-    def of(cls, one: engine.TokenLogprob) -> "TokenLogprob":
-        top = [TopLogprob.of(other) for other in one.top]
-        return cls(**TopLogprob.of(one).model_dump(), top_logprobs=top)
 
 
 class Logprobs(BaseModel):
@@ -90,7 +80,8 @@ class Logprobs(BaseModel):
 
     @classmethod
     def of(cls, logprobs: Sequence[engine.TokenLogprob]) -> "Logprobs | None":
-        return cls(content=[TokenLogprob.of(one) for one in logprobs]) if logprobs else None
+        found = api_logprobs.to_json(logprobs)
+        return cls.model_validate(found) if found else None
 
 
 class Choice(BaseModel):

@@ -14,6 +14,7 @@ from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.ask import output_file
 from pixtral_cli.terminal.ask import watch as watching
 from pixtral_cli.terminal.ask.request import Request, build_message
+from pixtral_cli.terminal.ask.several import show_answers
 from pixtral_cli.terminal.ask.tool_calls import in_rounds, with_tools
 from pixtral_cli.terminal.output.notes import many_images_note
 from pixtral_cli.terminal.output.output import dumps, window_size
@@ -94,6 +95,8 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
         engine = with_tools(engine, request.tools, out, None, allowed=request.yes_tools)
         out = in_rounds(out, asks=not request.yes_tools)
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
+    if request.sampling.n > 1:
+        return _several(chunks, request, out, lambda: engine.measure([asked]).context_window)
     structured = request.sampling.schema is not None
     collected = request.extract or request.file or structured
     taken = collect_chunks(chunks, out) if collected else []
@@ -106,6 +109,18 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
     if request.verbose:
         window = engine.measure([asked]).context_window
         out.tell(statistics(given, window))
+    return None
+
+
+def _several(chunks: Iterator[Chunk], request: Request, out: Output, window: Callable[[], int]) -> None:
+    """Show several answers, and say on stderr which were cut off."""
+    answers, whole = show_answers(chunks, request.sampling.n, out)
+    cut = [str(number) for number, given in enumerate(answers, 1) if given.finish_reason == "length"]
+    if cut:
+        which = f"Answer {cut[0]} was" if len(cut) == 1 else f"Answers {', '.join(cut)} were"
+        out.note(f"{which} cut off; --max-tokens may allow more")
+    if request.verbose:
+        out.tell(statistics(whole, window()))
 
 
 def _tell_thinking(given: Answer, request: Request, out: Output) -> None:

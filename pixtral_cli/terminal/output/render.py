@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
-from pixtral_cli.chat.engine import Chunk, FinishReason, Timings, Usage
+from pixtral_cli.api import logprobs as logprobs_json
+from pixtral_cli.chat.engine import Chunk, FinishReason, Timings, TokenLogprob, Usage
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.output import Output, dumps, window_size
 from pixtral_cli.terminal.output.spinner import Spinner
@@ -25,13 +26,17 @@ __all__ = ["Answer", "Output", "as_json", "collect", "render", "show", "statisti
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: its text unchanged, why it ended, what it cost, what was thought before it."""
+    """A whole answer: its text unchanged, why it ended, what it cost, what was thought before it.
+
+    `logprobs` are of its tokens, where they were asked for.
+    """
 
     text: str
     finish_reason: FinishReason = "stop"
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     reasoning: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 def render(chunks: Iterator[Chunk], out: Output) -> Answer:
@@ -75,18 +80,26 @@ def show(answer: Answer, out: Output) -> None:
 
 def as_json(answer: Answer, out: Output) -> dict[str, Any]:
     """The object of `--format json`: OpenAI's names of counts, times in seconds; thinking if it is asked for."""
-    usage = asdict(answer.usage)
-    usage["total_tokens"] = answer.usage.prompt_tokens + answer.usage.completion_tokens
-    timings = {name: round(value, 6) for name, value in asdict(answer.timings).items() if name != "peak_memory"}
+    return said_as_json(answer, out) | costs_as_json(answer, out)
+
+
+def said_as_json(answer: Answer, out: Output) -> dict[str, Any]:
+    """The fields of an answer itself."""
+    logprobs = logprobs_json.to_json(answer.logprobs)
     return {
         "answer": answer.text,
         **({"reasoning": answer.reasoning} if out.thinking == "show" else {}),
-        "model": out.model,
-        "session": out.session or None,
-        "usage": usage,
-        "timings": timings,
+        **({"logprobs": logprobs} if logprobs else {}),
         "finish_reason": answer.finish_reason,
     }
+
+
+def costs_as_json(answer: Answer, out: Output) -> dict[str, Any]:
+    """Who answered, and what it cost."""
+    usage = asdict(answer.usage)
+    usage["total_tokens"] = answer.usage.prompt_tokens + answer.usage.completion_tokens
+    timings = {name: round(value, 6) for name, value in asdict(answer.timings).items() if name != "peak_memory"}
+    return {"model": out.model, "session": out.session or None, "usage": usage, "timings": timings}
 
 
 def statistics(answer: Answer, context_window: int) -> str:
@@ -171,10 +184,12 @@ def _render_jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
     return answer
 
 
-def jsonl_pieces(chunk: Chunk, out: Output) -> list[dict[str, str]]:
-    """The objects in which a chunk leaves: its thinking, if that is asked for, and its text."""
+def jsonl_pieces(chunk: Chunk, out: Output) -> list[dict[str, Any]]:
+    """The objects in which a chunk leaves: its thinking, if that is asked for, and its text, with its log-probabilities."""
     thought = [{"reasoning": chunk.reasoning}] if chunk.reasoning and out.thinking == "show" else []
-    return [*thought, *([{"text": chunk.text}] if chunk.text else [])]
+    logprobs = logprobs_json.to_json(chunk.logprobs)
+    text = {"text": chunk.text, **({"logprobs": logprobs} if logprobs else {})}
+    return [*thought, *([text] if chunk.text or logprobs else [])]
 
 
 def answer_of(chunks: list[Chunk]) -> Answer:
@@ -182,7 +197,8 @@ def answer_of(chunks: list[Chunk]) -> Answer:
     text, reasoning = "".join(chunk.text for chunk in chunks), "".join(chunk.reasoning for chunk in chunks)
     last = chunks[-1] if chunks else Chunk()
     ended = last.finish_reason or "interrupted"
-    return Answer(text, ended, last.usage or Usage(), last.timings or Timings(), reasoning)
+    logprobs = tuple(one for chunk in chunks for one in chunk.logprobs)
+    return Answer(text, ended, last.usage or Usage(), last.timings or Timings(), reasoning, logprobs)
 
 
 Feed: TypeAlias = Callable[[Chunk], None]
