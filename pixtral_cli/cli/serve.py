@@ -1,14 +1,11 @@
 """`pixtral serve`, `ps`, `stop` and `login`: the processes that keep a model, and the keys of servers elsewhere."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pixtral_cli.cli.common import completers, options
 from pixtral_cli.cli.common.flags import LocalEngineFlags, expand_flags
-
-if TYPE_CHECKING:
-    from pixtral_cli.engines.remote.errors import Endpoint
 
 
 @expand_flags
@@ -90,45 +87,15 @@ def stop(
 
 def login(
     base_url: options.BaseURL = None,
+    mcp: Annotated[
+        str | None, typer.Option("--mcp", metavar="URL", help="The key is an MCP server's.", show_default=False)
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Forget the key.")] = False,
 ) -> None:
     """Store the API key of La Plateforme or another server.
 
     It is kept in a file only you can read. The key is asked for, or read from stdin. It is tried before it is stored.
     """
-    import sys
+    from pixtral_cli.cli.jobs import login as job
 
-    from pixtral_cli import config
-    from pixtral_cli.engines.remote import keys
-    from pixtral_cli.engines.remote.engine import LA_PLATEFORME
-    from pixtral_cli.engines.remote.errors import parse_endpoint
-
-    target = parse_endpoint(base_url or LA_PLATEFORME)
-    file = config.paths().config_file.with_name("keys.json")
-    if remove:
-        keys.save(target.base_url, None, file)
-        typer.echo(f"Forgot the key of {target.host}.", err=True)
-        return
-    key = (
-        typer.prompt(f"API key of {target.host}", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.read()
-    )
-    _try_key(parse_endpoint(target.base_url, keys.checked(key.strip(), "What was entered")))
-    keys.save(target.base_url, key, file)
-    typer.echo(f"Stored the key of {target.host} in {file}.", err=True)
-
-
-def _try_key(target: "Endpoint") -> None:
-    """Raises NetworkError when the server refuses the key; a server that cannot be reached proves nothing."""
-    from contextlib import closing
-
-    from pixtral_cli.engines.remote.client import ApiClient
-    from pixtral_cli.engines.remote.errors import Refused
-    from pixtral_cli.errors import PixtralError
-
-    with closing(ApiClient(target, read_timeout=10)) as link:
-        try:
-            link.get("/models")
-        except Refused:
-            raise
-        except PixtralError as error:
-            typer.echo(f"The key was not tried: {error.message}.", err=True)
+    job.login(base_url, mcp, remove=remove)

@@ -19,6 +19,16 @@ def is_public(address: str) -> bool:
     return not any(ip in network for network in _SPECIAL)
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether a host of a URL is this machine by its name or its address; no other name is looked up."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 # IANA's registries of special-purpose addresses, as networks (those of the standard library differ by version), and

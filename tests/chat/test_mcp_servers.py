@@ -86,7 +86,8 @@ def test_a_server_that_runs_already_is_reached_by_its_url() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(200, "text/html"), (404, "Not Found"), (401, "error"), (302, "not followed"), (0, "connect")]
+    ("status", "said"),
+    [(200, "text/html"), (404, "Not Found"), (401, "wants a key"), (302, "not followed"), (0, "connect")],
 )
 def test_a_url_where_no_server_is_is_one_line_without_its_secret(
     httpserver: HTTPServer, capfd: pytest.CaptureFixture[str], status: int, said: str

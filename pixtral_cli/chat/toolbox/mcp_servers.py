@@ -1,6 +1,7 @@
 """The tools of Model Context Protocol servers.
 
-A server is started by its command and spoken to over stdin and stdout, or runs already and has a URL (streamable HTTP).
+A server is started by its command and spoken to over stdin and stdout, or runs already and has a URL (streamable HTTP),
+and perhaps a key.
 """
 
 import base64
@@ -12,39 +13,62 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
+import httpx2
 import mcp_types as types
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.client.streamable_http import streamable_http_client
 
 from pixtral_cli import images
 from pixtral_cli.chat.toolbox.engine import RunnableTool, ToolResult
 from pixtral_cli.chat.tools import Tool
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
+from pixtral_cli.util.addresses import is_this_machine
 from pixtral_cli.util.sanitize import visible
 
 START_TIMEOUT = 60.0  # seconds for each reply until the tools are known: npx and uvx may download the server first
 CALL_TIMEOUT = 600.0  # seconds for a call
+HTTP_TIMEOUT = 30.0  # seconds for a connection
+UNAUTHORIZED = 401  # HTTP's status for a request without a key that is taken
 MAX_PAGES = 100  # of a list of tools
 MAX_NAME = 64  # characters of a tool's name that engines take
+KEY_HINT = "Store one: pixtral login --mcp URL; or set PIXTRAL_MCP_KEY"
 
 _Result = TypeVar("_Result")
 
 
-class McpServer:
-    """A running server. `name` is how messages call it; `log` is what it wrote to stderr, where it was started here."""
+class KeyRefused(PixtralError):
+    """A server wants a key, or another one."""
 
-    def __init__(self, name: str, portal: BlockingPortal, client: Client, log: IO[str] | None) -> None:
-        self._name, self._portal, self._client, self._log = name, portal, client, log
+
+@dataclass(slots=True)
+class _Connection:
+    """How a server is spoken to. `log` is what it wrote to stderr, where it was started here; `status` the last one of HTTP."""
+
+    log: IO[str] | None = None
+    key: str = field(default="", repr=False)
+    status: int = 0
+
+    async def note(self, response: httpx2.Response) -> None:
+        self.status = response.status_code
+
+
+class McpServer:
+    """A running server. `name` is how messages call it."""
+
+    def __init__(self, name: str, portal: BlockingPortal, client: Client, connection: _Connection) -> None:
+        self._name, self._portal, self._client, self._connection = name, portal, client, connection
 
     @contextmanager
     def connected(self) -> Iterator["McpServer"]:
@@ -53,7 +77,7 @@ class McpServer:
         try:
             connection.__enter__()
         except Exception as error:  # OSError, MCPError, or a group of them
-            raise _server_error(self._name, error, self._log, START_TIMEOUT) from error
+            raise _server_error(self._name, error, self._connection, START_TIMEOUT) from error
         try:
             yield self
         finally:
@@ -84,7 +108,7 @@ class McpServer:
         try:
             return future.result()
         except Exception as error:  # the client's errors come from many layers
-            raise _server_error(self._name, error, self._log, timeout) from error
+            raise _server_error(self._name, error, self._connection, timeout) from error
         except BaseException:  # Ctrl-C
             future.cancel()
             raise
@@ -108,32 +132,44 @@ class McpTool:
 
 
 @contextmanager
-def open_servers(servers: Sequence[str]) -> Iterator[dict[str, list[RunnableTool]]]:
+def open_servers(
+    servers: Sequence[str], keys: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[dict[str, list[RunnableTool]]]:
     """Start or reach the servers; the tools of each by its command or URL. They are ended or left when this is left.
 
-    A command is split as a shell does, but run without one, in the environment of this process. Raises UsageError for
-    a command or URL that is none, PixtralError for a server that cannot be reached, ends, hangs or speaks no MCP.
+    A command is split as a shell does, but run without one, in the environment of this process. `keys` are sent as bearer
+    tokens to the URLs that they are given for. Raises UsageError for a command or URL that is none, PixtralError for a
+    server that cannot be reached, wants another key, ends, hangs or speaks no MCP.
     """
     logging.getLogger("mcp").addHandler(logging.NullHandler())  # it would print tracebacks of what is reported here
-    split = {each: _checked_url(each) if _is_url(each) else _words(each) for each in servers}
+    split = {each: _checked_url(each) if is_url(each) else _words(each) for each in servers}
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
         opened = {
-            each: stack.enter_context(_reached(each, portal) if _is_url(each) else _running(words, portal))
+            each: stack.enter_context(
+                _reached(each, keys.get(each, ""), portal) if is_url(each) else _running(words, portal)
+            )
             for each, words in split.items()
         }
         yield {each: list(server.list_tools()) for each, server in opened.items()}
 
 
+def check_urls(servers: Sequence[str]) -> None:
+    """Raises UsageError for a URL that is none."""
+    for server in filter(is_url, servers):
+        _checked_url(server)
+
+
 def shown_name(server: str) -> str:
     """A command, or a URL without what may be secret in it, as messages have it."""
-    if not _is_url(server):
+    if not is_url(server):
         return visible(server, 50)
     parts = urlsplit(server)
     return visible(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 50)
 
 
-def _is_url(server: str) -> bool:
+def is_url(server: str) -> bool:
+    """Whether a server is named by its URL, not by a command."""
     return re.match(r"[a-z][a-z0-9+.-]*://", server, re.IGNORECASE) is not None
 
 
@@ -170,34 +206,57 @@ def _running(words: list[str], portal: BlockingPortal) -> Iterator[McpServer]:
     parameters = StdioServerParameters(command=words[0], args=words[1:], env=dict(os.environ))
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         client = Client(stdio_client(parameters, errlog=log), read_timeout_seconds=START_TIMEOUT)
-        with McpServer(name, portal, client, log).connected() as server:
+        with McpServer(name, portal, client, _Connection(log)).connected() as server:
             yield server
 
 
 @contextmanager
-def _reached(url: str, portal: BlockingPortal) -> Iterator[McpServer]:
-    client = Client(url, read_timeout_seconds=START_TIMEOUT)
-    with McpServer(shown_name(url), portal, client, None).connected() as server:
+def _reached(url: str, key: str, portal: BlockingPortal) -> Iterator[McpServer]:
+    connection = _Connection(key=key)
+    client = Client(_http_transport(url, connection), read_timeout_seconds=START_TIMEOUT)
+    with McpServer(shown_name(url), portal, client, connection).connected() as server:
         yield server
 
 
-def _server_error(name: str, error: Exception, log: IO[str] | None, timeout: float) -> PixtralError:
+@asynccontextmanager
+async def _http_transport(url: str, connection: _Connection) -> AsyncIterator[Any]:
+    """The package's transport, which follows redirects within scheme, host and port alone. No proxy hears what is for this machine."""
+    http = httpx2.AsyncClient(
+        headers={"Authorization": f"Bearer {connection.key}"} if connection.key else {},
+        timeout=httpx2.Timeout(HTTP_TIMEOUT, read=CALL_TIMEOUT),
+        trust_env=not is_this_machine(urlsplit(url).hostname or ""),
+        event_hooks={"response": [connection.note]},
+    )
+    async with http, streamable_http_client(url, http_client=http) as streams:
+        yield streams
+
+
+def _server_error(name: str, error: Exception, connection: _Connection, timeout: float) -> PixtralError:
     """What went wrong with a server, with the last line that it wrote to its stderr where it ended."""
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    log = connection.log
+    if connection.status == UNAUTHORIZED:
+        wants = "refuses the key" if connection.key else "wants a key"
+        return KeyRefused(f"The MCP server {name} {wants}", KEY_HINT)
     if isinstance(error, MCPError) and error.code == types.REQUEST_TIMEOUT:
         return PixtralError(
             f"The MCP server {name} did not reply within {timeout:g} s", "It may hang: try it by itself"
         )
     if isinstance(error, MCPError) and error.code != types.CONNECTION_CLOSED:
-        return PixtralError(f"The MCP server {name}: {visible(error.message, 100)}")
+        return PixtralError(f"The MCP server {name}: {visible(_without(error.message, connection.key), 100)}")
     if isinstance(error, ValueError):  # a reply of the wrong form
         return PixtralError(f"The MCP server {name} sent what is no MCP")
     if log is None:
-        why = visible(str(error), 100) or type(error).__name__
+        why = visible(_without(str(error), connection.key), 100) or type(error).__name__
         return PixtralError(f"The MCP server {name} cannot be reached: {why}", "Check that it runs, and its URL")
     last = _last_line(log)
     return PixtralError(f"The MCP server {name} ended{': ' if last else ''}{last}", "Try its command by itself")
+
+
+def _without(text: str, key: str) -> str:
+    """What a server says, without the key that it was sent."""
+    return text.replace(key, "…") if key else text
 
 
 def _last_line(log: IO[str]) -> str:

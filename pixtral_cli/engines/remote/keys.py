@@ -3,14 +3,17 @@
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.util import atomic
+from pixtral_cli.util.addresses import is_this_machine
+from pixtral_cli.util.sanitize import visible
 
 MISTRAL = "api.mistral.ai"
+MCP_KEY = "PIXTRAL_MCP_KEY"
 
 
 def find(url: str, file: Path, env: Mapping[str, str] = os.environ) -> str | None:
@@ -24,6 +27,34 @@ def find(url: str, file: Path, env: Mapping[str, str] = os.environ) -> str | Non
     if key and mistral and urlsplit(url).scheme != "https":
         raise UsageError(f"{variable} is not sent unencrypted", f"Use https://{MISTRAL}/v1")
     return checked(key, variable) if key else _stored(file).get(origin(url))
+
+
+def find_for_mcp(urls: Sequence[str], file: Path, env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The keys for MCP servers, by their URLs: PIXTRAL_MCP_KEY where one server is named, else the stored ones.
+
+    A URL that holds a password of its own has none. Raises UsageError when a key would go to another machine unencrypted,
+    when PIXTRAL_MCP_KEY could be meant for either of two servers, and as `find` does.
+    """
+    open_urls = [url for url in urls if not urlsplit(url).username]
+    if not open_urls:
+        return {}
+    given = env.get(MCP_KEY, "").strip()
+    if given and len({origin(url) for url in open_urls}) > 1:
+        raise UsageError(
+            f"{MCP_KEY} is for one server, and several are named", "Store their keys: pixtral login --mcp URL"
+        )
+    stored = _stored(file)
+    keys = {url: checked(given, MCP_KEY) if given else stored.get(origin(url), "") for url in open_urls}
+    for url in (url for url, key in keys.items() if key):
+        check_encrypted(url, MCP_KEY if given else "The key")
+    return {url: key for url, key in keys.items() if key}
+
+
+def check_encrypted(url: str, what: str) -> None:
+    """Raises UsageError where a key would go to another machine unencrypted."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_this_machine(parts.hostname or ""):
+        raise UsageError(f"{what} is not sent unencrypted to {visible(parts.hostname or '', 60)}", "Use https://")
 
 
 def origin(url: str) -> str:
