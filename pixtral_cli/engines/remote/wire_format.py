@@ -170,14 +170,15 @@ def parse_event(event: Any) -> Chunk:
     content = content if isinstance(content, dict) else {}
     reason = choice.get("finish_reason")
     text, reasoning = _parse_content(content.get("content"))
+    calls = _parse_calls(content.get("tool_calls") if isinstance(content, dict) else None)
     return Chunk(
         text,
         FINISH_REASONS.get(str(reason), "stop") if reason else None,
         _parse_usage(event.get("usage")),
         _parse_timings(event.get("timings")),
         reasoning or _parse_reasoning(content),
-        _parse_calls(content.get("tool_calls") if isinstance(content, dict) else None),
-        _parse_logprobs(choice.get("logprobs")),
+        calls,
+        _parse_logprobs(choice.get("logprobs")) if text or not calls else (),  # vLLM's are of a call's tokens, too
         _parse_index(choice),
         _parse_stop(choice),
     )

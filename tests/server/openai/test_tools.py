@@ -140,6 +140,25 @@ def test_text_is_text_where_the_model_makes_no_call(client: openai.OpenAI, choic
     assert answer.choices[0].message.tool_calls is None
 
 
+def test_log_probabilities_are_of_the_contents_tokens_and_a_call_has_none(client: openai.OpenAI) -> None:
+    """As OpenAI describes them: "a list of message content tokens with log probability information"."""
+    how: Any = {"model": "demo", "messages": ASKED, "tools": TOOLS, "logprobs": True, "top_logprobs": 2}
+    called = client.chat.completions.create(**how, tool_choice=NAMED).choices[0]
+    assert called.message.tool_calls
+    assert called.logprobs is None
+    said = client.chat.completions.create(**how, tool_choice="none").choices[0]
+    assert said.logprobs
+    assert said.logprobs.content
+    assert "".join(one.token for one in said.logprobs.content) == said.message.content
+    pieces = [
+        piece
+        for chunk in client.chat.completions.create(**how, tool_choice=NAMED, stream=True)
+        for piece in chunk.choices
+    ]
+    assert any(piece.delta.tool_calls for piece in pieces)
+    assert not any(piece.logprobs for piece in pieces)
+
+
 def test_a_call_cut_off_is_reported_as_such(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(model="demo", messages=ASKED, tools=TOOLS, tool_choice=NAMED, max_tokens=25)
     assert answer.choices[0].finish_reason == "length"
