@@ -12,6 +12,7 @@ from werkzeug import Request, Response
 
 from pixtral_cli import config
 from pixtral_cli.engines.remote import keys
+from pixtral_cli.errors import UsageError
 from tests.chat.keyed_mcp_server import Keyed, keyed
 from tests.chat.test_tool_engine import Scripted
 from tests.server.mcp.test_mcp import served
@@ -128,7 +129,7 @@ def test_no_key_leaves_this_machine_unencrypted(running: Running, tmp_path: Path
     assert (refused.returncode, "not sent unencrypted" in refused.stderr) == (2, True)
     file = tmp_path / "keys.json"
     keys.save(url, KEY, file)  # by login --base-url
-    with pytest.raises(keys.UsageError, match="The key is not sent unencrypted"):
+    with pytest.raises(UsageError, match="The key is not sent unencrypted"):
         keys.find_for_mcp([url], file, {})
 
 

@@ -131,7 +131,8 @@ def _thinking_message(message: Message, *, mistral: bool) -> dict[str, Any]:
     if not mistral:
         return {"role": message.role, "reasoning_content": message.reasoning, "content": message.text}
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": message.reasoning}], "closed": True}
-    return {"role": message.role, "content": [thinking, {"type": "text", "text": message.text}]}
+    said = [{"type": "text", "text": message.text}] if message.text else []
+    return {"role": message.role, "content": [thinking, *said]}
 
 
 def encode_resized(image: Image) -> str:

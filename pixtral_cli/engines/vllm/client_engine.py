@@ -13,6 +13,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.engine import RemoteEngine
+from pixtral_cli.engines.vllm.tool_calls import CallSplitter, answer_grammar, reads_calls
 from pixtral_cli.images.image import Image
 
 TOOL_FLAGS = ("--enable-auto-tool-choice", "--tool-call-parser", "mistral")
@@ -21,11 +22,15 @@ MAX_PIXELS = 1 << 21  # that are sent as they are, for vLLM itself to resize
 
 
 class VllmClientEngine(RemoteEngine):
-    """Requests to one vLLM for a checkpoint, of which `counter` has the tokenizer and the vendor's system prompt."""
+    """Requests to one vLLM for a checkpoint, of which `counter` has the tokenizer and the vendor's system prompt.
 
-    def __init__(self, client: ApiClient, model: str, counter: LocalEngine) -> None:
+    `parses_calls`: vLLM was told to read tool calls by a parser of its own, whatever the chat template.
+    """
+
+    def __init__(self, client: ApiClient, model: str, counter: LocalEngine, *, parses_calls: bool = False) -> None:
         super().__init__(client, model)
         self._counter = counter
+        self._parses_calls = parses_calls
 
     def _encode(self, image: Image) -> str:
         return encode_exact(image, self._counter)
@@ -35,31 +40,47 @@ class VllmClientEngine(RemoteEngine):
     ) -> Generator[Chunk, None, None]:
         chunks = super()._answer(messages, sampling, request)
         splitters: defaultdict[int, ThinkingSplitter] = defaultdict(ThinkingSplitter)
-        thinks = self._counter.tokenizer.think_tokens is not None
+        callers: defaultdict[int, CallSplitter] = defaultdict(CallSplitter)
+        thinks, calls = self._counter.tokenizer.think_tokens is not None, self._reads_calls(sampling)
         with contextlib.closing(chunks):
             for chunk in chunks:
                 split = _with_thinking_split(chunk, splitters[chunk.index]) if thinks else chunk
+                split = callers[chunk.index].feed(split) if calls else split
                 if split != Chunk(index=chunk.index):
                     yield split
 
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> Any:
         """The request's body, its system prompt as the local engine would encode it."""
         body = super()._body(self._counter.with_default_system_prompt(messages), sampling)
+        if self._reads_calls(sampling):
+            body["structured_outputs"] = {"grammar": answer_grammar(sampling, self._counter.tokenizer)}
+            body["tool_choice"] = "auto"
+            body.pop("response_format", None)
+        elif sampling.tool_choice == "none":
+            body = {name: value for name, value in body.items() if name not in ("tools", "tool_choice")}
         if self._counter.tokenizer.thinks_in_system_prompt:
             for message in body["messages"]:
                 if message["role"] == "system":
                     message["content"] = list(_thinking_parts(message["content"]))
         return body
 
+    def _reads_calls(self, sampling: Sampling) -> bool:
+        """Whether calls of the answer are held to their schemas and read here."""
+        return bool(sampling.offered_tools) and not self._parses_calls and reads_calls(self._counter.tokenizer)
+
 
 def parser_arguments(counter: LocalEngine) -> tuple[str, ...]:
-    """vLLM's flags without which it refuses tools, for chat templates up to v7.
+    """vLLM's flags without which it refuses tools, for chat templates up to v7. Calls of later ones are read by `tool_calls`.
 
-    From v11 on vLLM's parser computes a grammar for every request by a function of mistral_common whose arguments are others
-    since 1.13: vLLM 0.32 then answers none. Thinking is split off here instead.
+    Thinking is split off here, too.
     """
     tokens = counter.tokenizer.tool_tokens
     return TOOL_FLAGS if tokens and tokens.args is None else ()
+
+
+def has_parser(arguments: Sequence[str]) -> bool:
+    """Whether arguments of vLLM name a parser of tool calls."""
+    return any(word.split("=")[0] == TOOL_FLAGS[1] for word in arguments)
 
 
 class ThinkingSplitter:

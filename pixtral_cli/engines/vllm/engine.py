@@ -22,7 +22,7 @@ from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.errors import Endpoint, Refused
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
-from pixtral_cli.engines.vllm.client_engine import VllmClientEngine, parser_arguments
+from pixtral_cli.engines.vllm.client_engine import VllmClientEngine, has_parser, parser_arguments
 from pixtral_cli.engines.vllm.command import VllmOptions
 from pixtral_cli.engines.vllm.log import LOADING
 from pixtral_cli.engines.vllm.process import VllmProcess, start_vllm
@@ -51,7 +51,10 @@ class VllmEngine(VllmClientEngine):
         check_device(device)
         socket = resident.socket_folder(Path(options.state)) / f"{os.getpid()}-{secrets.token_hex(4)}.vllm"
         self._endpoint = Endpoint("http://localhost/v1", secrets.token_urlsafe(32), socket, "vLLM")
-        super().__init__(ApiClient(self._endpoint, read_timeout=None), name, LocalEngine(folder, name=name))
+        super().__init__(
+            ApiClient(self._endpoint, read_timeout=None), name, LocalEngine(folder, name=name),
+            parses_calls=has_parser(options.arguments),
+        )  # fmt: skip
         self._options, self._dtype, self._max_silence = options, dtype, max_silence
         self._lock = threading.Lock()
         self._closing = threading.Event()

@@ -56,7 +56,8 @@ class Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not (file := Path(os.environ["FAKE_VLLM_TOLD"])).is_dir():
             tell(file.with_suffix(".asked"), json.dumps(asked))
-        if "tools" in asked and not ("--enable-auto-tool-choice" in sys.argv and option("--tool-call-parser")):
+        parses = "--enable-auto-tool-choice" in sys.argv and option("--tool-call-parser")
+        if "tools" in asked and "structured_outputs" not in asked and not parses:
             why = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'
             self._json({"error": {"message": why, "code": 400}}, 400)
         else:
@@ -69,7 +70,10 @@ class Handler(BaseHTTPRequestHandler):
         if "think" in json.dumps(asked["messages"][-1]):
             for piece in ("[THINK]", "Hm.", "[/THINK]"):
                 self._event({"choices": [{"delta": {"content": piece}}]})
-        for word in answer(asked).split():
+        called = ["[TOOL_", "CALLS]clock[ARGS]", "{}"] if "structured_outputs" in asked else []
+        for piece in called:
+            self._event({"choices": [{"delta": {"content": piece}}]})
+        for word in [] if called else answer(asked).split():
             self._event({"choices": [{"delta": {"content": f"{word} "}, "finish_reason": None}]})
             if "wait" in json.dumps(asked["messages"]):
                 wait()

@@ -22,7 +22,7 @@ from PIL import Image
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import Message, system, user
-from pixtral_cli.chat.tools import Tool
+from pixtral_cli.chat.tools import NamedTool, Tool, ToolCallCollector
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
@@ -584,6 +584,41 @@ def test_tools_work_without_further_flags(vllm: Called, tmp_path: Path) -> None:
     try:
         offered = Sampling(tools=(Tool("clock", "The time.", {"type": "object", "properties": {}}),))
         assert words(answering, sampling=offered).startswith("demo sees")
+    finally:
+        answering.close()
+
+
+@pytest.mark.parametrize("flags", [(), ("--enable-auto-tool-choice", "--tool-call-parser=mistral")])
+def test_calls_of_later_templates_are_read_here_unless_a_parser_is_named(
+    vllm: Called, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    model = build(tmp_path / "model", Sizes(version="v13", vocab=600))
+    launch = VllmOptions(
+        str(config.paths().state), str(tmp_path / "cache"), os.environ["PIXTRAL_VLLM"], arguments=flags
+    )  # fmt: skip
+    answering = VllmEngine(model, name="model", options=launch)
+    clock = Tool("clock", "The time.", {"type": "object", "properties": {}})
+    try:
+        forced = Sampling(tools=(clock,), tool_choice=NamedTool("clock"))
+        chunks = list(answering.stream([user("Hello?")], forced))
+        collected = ToolCallCollector()
+        for chunk in chunks:
+            collected.add(chunk.tool_calls)
+        asked = json.loads((tmp_path / "told.asked").read_text(encoding="utf-8"))
+        assert [each["function"]["name"] for each in asked["tools"]] == ["clock"]
+        if flags:
+            assert asked["tool_choice"] == {"type": "function", "function": {"name": "clock"}}
+            assert "structured_outputs" not in asked
+            return
+        assert asked["tool_choice"] == "auto"
+        assert '"clock"' in asked["structured_outputs"]["grammar"]
+        assert [(call.name, call.arguments) for call in collected.calls] == [("clock", "{}")]
+        assert (chunks[-1].finish_reason, "".join(chunk.text for chunk in chunks)) == ("tool_calls", "")
+        words(answering, sampling=Sampling(tools=(clock,), tool_choice="none"))
+        assert (
+            not {"tools", "tool_choice", "structured_outputs"}
+            & json.loads((tmp_path / "told.asked").read_text(encoding="utf-8")).keys()
+        )
     finally:
         answering.close()
 

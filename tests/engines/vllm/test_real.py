@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,8 @@ import pytest
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Engine, Sampling, engine_versions
-from pixtral_cli.chat.message import Message, assistant, system, user
+from pixtral_cli.chat.message import Message, assistant, system, tool_result, user
+from pixtral_cli.chat.tools import NamedTool, Tool, ToolCall, ToolCallCollector
 from pixtral_cli.cli.common.engine_setup import choose_engine
 from pixtral_cli.config import Config
 from pixtral_cli.engines import resident
@@ -216,3 +218,60 @@ def test_a_reasoning_model_thinks_there_as_here(tmp_path: Path, monkeypatch: pyt
             assert tokens == [here.measure(asked).prompt_tokens] * 2
     finally:
         there.close()
+
+
+TIME = Tool("time", "", {"type": "object", "properties": {}, "additionalProperties": False})
+CLOCK = Tool(
+    "clock", "The time.",
+    {"type": "object", "properties": {"zone": {"enum": ["utc", "cet"]}}, "required": ["zone"], "additionalProperties": False},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["v11", "v13"])
+def test_tools_of_later_templates_are_called_there_as_here(tmp_path: Path, version: str) -> None:
+    """A named and a required call, one that the model makes by itself after a result, text, and the tokens of it all."""
+    folder = tmp_path / "model"
+    sizes = Sizes(dim=512, heads=4, kv_heads=2, head_dim=32, layers=1, version=version)
+    build(folder, sizes)
+    tokenizer = LocalEngine(folder).tokenizer
+    tokens = tokenizer.tool_tokens
+    assert tokens
+    assert tokens.args
+    of = {tokenizer.bytes_of(token): token for token in range(256 + SPECIALS + 4) if tokenizer.bytes_of(token)}
+    answered = tokenizer._tekken.get_special_token("[/TOOL_RESULTS]")
+    text = [4, *(of[bytes([one])] for one in b"ok"), 2]
+    call = [answered, tokens.tool_calls, *(of[bytes([one])] for one in b"time"), tokens.args, of[b"{"], of[b"}"], 2]
+    successor(folder, dict([*pairwise(text), *pairwise(call)]), sizes)
+    launch = VllmOptions(str(tmp_path), str(tmp_path), str(PROGRAM), arguments=tuple(ARGUMENTS.split()))
+    there = VllmEngine(folder, name="model", options=launch, dtype="fp32")
+    here = LocalEngine(folder, name="model", dtype="float32")
+    done = ToolCall("abcdefghi", "clock", '{"zone": "utc"}')
+    result = [user("Late?"), assistant("", tool_calls=(done,)), tool_result(done, "12:00")]
+    asked: dict[str, tuple[list[Message], Sampling]] = {
+        "text": ([user("Late?")], replace(GREEDY, tools=(CLOCK, TIME))),
+        "none": ([user("Late?")], replace(GREEDY, tools=(CLOCK, TIME), tool_choice="none")),
+        "named": ([user("Late?")], replace(GREEDY, tools=(CLOCK, TIME), tool_choice=NamedTool("clock"))),
+        "required": ([user("Late?")], replace(GREEDY, tools=(TIME,), tool_choice="required", parallel_tool_calls=False)),
+        "result": (result, replace(GREEDY, tools=(CLOCK, TIME))),
+    }  # fmt: skip
+    try:
+        said = {name: [_said(engine, *question) for engine in (there, here)] for name, question in asked.items()}
+    finally:
+        there.close()
+    for name, (far, near) in said.items():
+        assert far == near, name
+    assert said["text"][0][:3] == said["none"][0][:3] == ("ok", [], "stop")
+    ((_, [(name, arguments)], reason, _), _) = said["named"]
+    assert (name, json.loads(arguments)["zone"] in ("utc", "cet"), reason) == ("clock", True, "tool_calls")
+    assert said["required"][0][:3] == said["result"][0][:3] == ("", [("time", "{}")], "tool_calls")
+
+
+def _said(engine: Engine, messages: list[Message], sampling: Sampling) -> tuple[str, list[tuple[str, str]], str, int]:
+    """Text, calls, reason of the end, and how many tokens the prompt had."""
+    collected, chunks = ToolCallCollector(), list(engine.stream(messages, sampling))
+    for chunk in chunks:
+        collected.add(chunk.tool_calls)
+    last = chunks[-1]
+    assert last.usage
+    calls = [(call.name, call.arguments) for call in collected.calls]
+    return "".join(chunk.text for chunk in chunks), calls, last.finish_reason or "", last.usage.prompt_tokens

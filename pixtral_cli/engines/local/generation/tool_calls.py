@@ -68,35 +68,16 @@ class ToolCallParser:
         return (ToolCallDelta(self.index, number or new_call_id(), name),)
 
 
-class ListedCalls:
-    """Reads the JSON list of calls of the templates before v11, whose layout the grammar fixes."""
+class ObjectReader:
+    """Finds the end of a JSON object that comes in pieces: the brace that closes the one that it begins with."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self._buffer = ""
-        self._depth = 0  # of braces and brackets inside of the arguments
-        self._in_arguments = self._in_string = self._escaped = False
+        self._depth = 0  # of braces and brackets
+        self._in_string = self._escaped = False
 
-    def feed(self, text: str) -> tuple[ToolCallDelta, ...]:
-        """What is final after this text."""
-        self._buffer += text
-        pieces: list[ToolCallDelta] = []
-        while self._buffer:
-            if self._in_arguments:
-                if arguments := self._take_arguments():
-                    pieces.append(ToolCallDelta(self.count - 1, arguments=arguments))
-            elif found := LISTED_CALL.search(self._buffer):
-                self._buffer = self._buffer[found.end() :]
-                self._in_arguments = True
-                self.count += 1
-                pieces.append(ToolCallDelta(self.count - 1, new_call_id(), found[1]))
-            else:
-                break
-        return tuple(pieces)
-
-    def _take_arguments(self) -> str:
-        """The part of the buffer that belongs to the arguments, which end with the brace that they began with."""
-        for position, character in enumerate(self._buffer):
+    def take(self, text: str) -> tuple[str, str, bool]:
+        """What of the text belongs to the object, what follows it, and whether the object has ended."""
+        for position, character in enumerate(text):
             if self._in_string:
                 self._escaped, ends = character == "\\" and not self._escaped, character == '"' and not self._escaped
                 self._in_string = not ends
@@ -105,8 +86,32 @@ class ListedCalls:
                 self._in_string = True
             self._depth += (character in "{[") - (character in "}]")
             if self._depth == 0 and character in "}]":
-                self._in_arguments = False
-                taken, self._buffer = self._buffer[: position + 1], self._buffer[position + 1 :]
-                return taken
-        taken, self._buffer = self._buffer, ""
-        return taken
+                return text[: position + 1], text[position + 1 :], True
+        return text, "", False
+
+
+class ListedCalls:
+    """Reads the JSON list of calls of the templates before v11, whose layout the grammar fixes."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._buffer = ""
+        self._arguments: ObjectReader | None = None  # of the call that is read
+
+    def feed(self, text: str) -> tuple[ToolCallDelta, ...]:
+        """What is final after this text."""
+        self._buffer += text
+        pieces: list[ToolCallDelta] = []
+        while self._buffer:
+            if self._arguments:
+                arguments, self._buffer, ended = self._arguments.take(self._buffer)
+                pieces.append(ToolCallDelta(self.count - 1, arguments=arguments))
+                self._arguments = None if ended else self._arguments
+            elif found := LISTED_CALL.search(self._buffer):
+                self._buffer = self._buffer[found.end() :]
+                self._arguments = ObjectReader()
+                self.count += 1
+                pieces.append(ToolCallDelta(self.count - 1, new_call_id(), found[1]))
+            else:
+                break
+        return tuple(pieces)

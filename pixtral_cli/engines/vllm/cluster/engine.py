@@ -16,7 +16,7 @@ from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.engine import AnswerStream
-from pixtral_cli.engines.vllm.client_engine import parser_arguments
+from pixtral_cli.engines.vllm.client_engine import has_parser, parser_arguments
 from pixtral_cli.engines.vllm.cluster.arrangement import ModelShape, Parallelism, arrange, check_request
 from pixtral_cli.engines.vllm.cluster.coordinator import Coordinator
 from pixtral_cli.engines.vllm.cluster.machine import describe
@@ -141,7 +141,7 @@ class ClusterEngine:
         arguments = (*parser_arguments(self._counter), *options.arguments)
         launch = Launch(self.model, self._dtype, arguments, self._port)
         replicas = self._replicas = Replicas(arrangement, membership, node, launch, self._note)
-        self._router = Router(replicas, self.model, self._counter)
+        self._router = Router(replicas, self.model, self._counter, parses_calls=has_parser(options.arguments))
         replicas.start()
         while not replicas.all_up:
             check()

@@ -35,10 +35,11 @@ class RoutedRequest(CancellableRequest):
 
 
 class Router:
-    """Answers by one of the replicas of `model`; `counter` resizes the images."""
+    """Answers by one of the replicas of `model`; `counter` resizes the images. `parses_calls`: see `VllmClientEngine`."""
 
-    def __init__(self, replicas: Replicas, model: str, counter: LocalEngine) -> None:
+    def __init__(self, replicas: Replicas, model: str, counter: LocalEngine, *, parses_calls: bool = False) -> None:
         self._replicas, self._model, self._counter = replicas, model, counter
+        self._parses_calls = parses_calls
 
     def answer(
         self, messages: Sequence[Message], sampling: Sampling, request: RoutedRequest
@@ -60,7 +61,8 @@ class Router:
         state, client = self._replicas.acquire(inner, _conversation_key(messages), MAX_WAIT)
         begun = answered = False
         try:
-            for chunk in _ReplicaEngine(client, self._model, self._counter).answer(messages, sampling, inner):
+            engine = _ReplicaEngine(client, self._model, self._counter, parses_calls=self._parses_calls)
+            for chunk in engine.answer(messages, sampling, inner):
                 begun = True
                 answered = chunk.finish_reason is not None
                 yield chunk
