@@ -20,6 +20,10 @@ from pixtral_cli.sessions.summary import COLUMNS, Summary, session_header, sessi
 from pixtral_cli.util.locks import FileLock, holder_pid, is_held
 
 TOUCHED = "(SELECT touched FROM branches b WHERE b.session = s.id)"  # none before version 2, which is earlier
+IN_CALLS = (
+    "SELECT 1 FROM details d, json_tree(d.fields, '$.rounds') t WHERE d.message = m.id "
+    "AND t.key IN ('name', 'arguments', 'text') AND instr(fold(CAST(coalesce(t.atom, '') AS TEXT)), ?)"
+)
 NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
 
 
@@ -185,17 +189,18 @@ class Sessions:
         raise UsageError(f"There is no session {name!r}.", "See: pixtral sessions")
 
     def search(self, text: str, limit: int = 50) -> tuple[SearchHit, ...]:
-        """The messages that hold every word of `text`, or an image with that in its name; newest session first."""
+        """The messages that hold every word of `text`, in a call or its result too, or an image with that in its name;
+        newest session first."""
         words = [rows.utf8_text(word).casefold() for word in text.split()]
         if not words:
             raise UsageError("Search for what?", "Give a word: pixtral sessions search dragon")
         names = "SELECT 1 FROM placements p WHERE p.message = m.id AND instr(fold(p.name), ?)"
-        each = f"(instr(fold(m.text), ?) OR EXISTS ({names}))"
+        each = f"(instr(fold(m.text), ?) OR EXISTS ({names}) OR EXISTS ({IN_CALLS}))"
         query = (
             f"SELECT position, role, text, {COLUMNS} FROM messages m JOIN sessions s ON m.session = s.id "
             f"WHERE {' AND '.join([each] * len(words))} ORDER BY {TOUCHED} DESC NULLS LAST, s.updated DESC, s.id, position LIMIT ?"
         )
-        parameters = [*(word for word in words for _ in range(2)), limit]
+        parameters = [*(word for word in words for _ in range(3)), limit]
 
         def work(connection: sqlite3.Connection) -> tuple[SearchHit, ...]:
             found = connection.execute(query, parameters)

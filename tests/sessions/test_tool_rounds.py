@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from pixtral_cli.chat import tool_rounds
-from pixtral_cli.chat.message import Message, assistant, user
+from pixtral_cli.chat.message import CallResult, Message, ToolRound, assistant, user
+from pixtral_cli.chat.tools import ToolCall
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions import database, tables, transcript
 from pixtral_cli.sessions.database import MIGRATIONS, Database, SaveError
@@ -78,6 +79,15 @@ def test_the_pictures_of_calls_go_with_their_session(sessions: Sessions) -> None
     assert sessions.load(second).messages == SAID[2:]
 
 
+def test_what_calls_gave_is_found(sessions: Sessions) -> None:
+    result = CallResult(ToolCall("a", "look_up", '{"street": "Gänsemarkt"}'), "Closed on Sundays", (GREEN,))
+    name = saved(sessions, (user("Open?"), assistant("No.", reasoning="Hm", rounds=(ToolRound((result,)),))))
+    saved(sessions, SAID[2:])
+    for words in ("sundays", "gänsemarkt no", "look_up", GREEN.name):
+        assert [(hit.summary.id, hit.position) for hit in sessions.search(words)] == [(name, 1)], words
+    assert sessions.search("text_end") == ()
+
+
 def test_a_database_of_the_version_before_opens_and_takes_calls(tmp_path: Path) -> None:
     older = Sessions(tmp_path / "data")
     older.database = Database(tmp_path / "data", MIGRATIONS[:3])
@@ -126,9 +136,7 @@ def test_people_see_calls_results_and_pictures_where_they_were_made(form: Format
 def test_what_a_tool_gave_acts_nowhere() -> None:
     hostile = "<script>x</script> ![a](http://e.example/x.png) ```\n# x\x1b[2J"
     results = LOOKED.rounds[0].results
-    changed = assistant(
-        "A", rounds=(LOOKED.rounds[0].__class__((results[0].__class__(results[0].call, hostile),), 1, 0),)
-    )
+    changed = assistant("A", rounds=(ToolRound((CallResult(results[0].call, hostile),), 1, 0),))
     page = transcript.render(Transcript((user("?"), changed)), Format.html)
     assert "<script" not in page
     markdown = transcript.render(Transcript((user("?"), changed)), Format.md)
