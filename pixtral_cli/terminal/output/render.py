@@ -80,7 +80,9 @@ def show(answer: Answer, out: Output) -> None:
 
 def as_json(answer: Answer, out: Output) -> dict[str, Any]:
     """The object of `--format json`: OpenAI's names of counts, times in seconds; thinking if it is asked for."""
-    return said_as_json(answer, out) | costs_as_json(answer, out)
+    said = said_as_json(answer, out)
+    reason = said.pop("finish_reason")
+    return {**said, **costs_as_json(answer, out), "finish_reason": reason}
 
 
 def said_as_json(answer: Answer, out: Output) -> dict[str, Any]:

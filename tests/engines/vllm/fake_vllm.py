@@ -194,7 +194,7 @@ HOW = os.environ.get("FAKE_VLLM", "")
 
 def tell(file: Path, text: str) -> None:
     """Whoever finds the file finds all of it, even if this process is killed meanwhile."""
-    part = file.with_suffix(".part")
+    part = file.with_suffix(f".{threading.get_ident()}.part")
     part.write_text(text, encoding="utf-8")
     part.replace(file)
 

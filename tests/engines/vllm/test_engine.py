@@ -26,7 +26,13 @@ from pixtral_cli.chat.tools import NamedTool, Tool, ToolCallCollector
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.vllm.checkpoint_folder import prepare_checkpoint
-from pixtral_cli.engines.vllm.client_engine import TOOL_FLAGS, ThinkingSplitter, encode_exact, parser_arguments
+from pixtral_cli.engines.vllm.client_engine import (
+    TOOL_FLAGS,
+    ThinkingSplitter,
+    encode_exact,
+    has_parser,
+    parser_arguments,
+)
 from pixtral_cli.engines.vllm.command import VllmOptions, build_environment, find_executable, parse_arguments
 from pixtral_cli.engines.vllm.engine import VllmEngine
 from pixtral_cli.errors import ContextError, NetworkError, OutOfMemory, PixtralError, UsageError
@@ -588,7 +594,7 @@ def test_tools_work_without_further_flags(vllm: Called, tmp_path: Path) -> None:
         answering.close()
 
 
-@pytest.mark.parametrize("flags", [(), ("--enable-auto-tool-choice", "--tool-call-parser=mistral")])
+@pytest.mark.parametrize("flags", [(), ("--enable-auto-tool-choice", "--tool-call-parser", "mistral")])
 def test_calls_of_later_templates_are_read_here_unless_a_parser_is_named(
     vllm: Called, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
@@ -626,6 +632,8 @@ def test_calls_of_later_templates_are_read_here_unless_a_parser_is_named(
 def test_a_models_parsers_follow_its_chat_template_and_the_users_flags_come_last(tmp_path: Path) -> None:
     assert parser_arguments(LocalEngine(build(tmp_path / "v3", Sizes(version="v3", vocab=600)))) == TOOL_FLAGS
     assert parser_arguments(LocalEngine(reasoning_model(tmp_path / "v13"))) == ()
+    assert has_parser(("--x", "--tool-call-parser=openai"))
+    assert not has_parser(("--tool-call-parser-plugin", "x"))
 
 
 def test_the_users_own_parser_wins(vllm: Called) -> None:
