@@ -81,5 +81,8 @@ INLINE void packed_tile(const Gemv *job, int format, long row, int rows, long fi
     }
 }
 
-DEFINE_GEMV_ROWS(gemv_rows_int8, packed_tile, INT8, PACKED_ROWS)
+#ifndef INT8_ROWS
+#define INT8_ROWS PACKED_ROWS
+#endif
+DEFINE_GEMV_ROWS(gemv_rows_int8, packed_tile, INT8, INT8_ROWS)
 DEFINE_GEMV_ROWS(gemv_rows_int4, packed_tile, INT4, PACKED_ROWS)
