@@ -1,4 +1,4 @@
-"""The process in which pictures of rarer formats and pages of PDFs are decoded: `python -m pixtral_cli.images.converter`.
+"""The process in which pictures of rarer formats, pages of PDFs and frames of videos are decoded: `python -m pixtral_cli.images.converter`.
 
 An order as JSON is its argument, the file's bytes come on stdin or from the path that is named. What it writes to
 stdout is, for each page, a line of JSON and then as many bytes of PNG or JPEG as that says. Its memory and its time are
@@ -17,7 +17,8 @@ from pixtral_cli.errors import ImageError
 ADDRESS_SPACE_LIMIT = 3 << 30  # bytes of addresses
 SECONDS = 60  # of computing
 SIDE = 2048  # pixels of a PDF page's longer side: twice what is sent, so that a crop reads small print
-LOSSY = ("AVIF", "HEIF")  # what was compressed with losses becomes a JPEG, all else a PNG
+VIDEO = "video"
+LOSSY = ("AVIF", "HEIF", VIDEO)  # what was compressed with losses becomes a JPEG, all else a PNG
 HEAVY = 19_000_000  # bytes of a PNG from which on a JPEG is written
 
 
@@ -63,6 +64,10 @@ def _write(head: dict[str, Any], body: bytes = b"") -> None:
 def _pictures(order: dict[str, Any], data: bytes) -> Iterator[tuple[str, Any]]:
     if order["kind"] == "PDF":
         yield from _pages(order, data)
+    elif order["kind"] == VIDEO:
+        from pixtral_cli.images import video
+
+        yield "", video.frame(order["path"], order["seconds"], order["name"])
     else:
         yield "", picture(data, order["kind"], order["page"])
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from pixtral_cli.errors import ImageError
 from pixtral_cli.images.headers import HEADER_PARSERS, MAX_PIXELS, Header, MalformedHeader
+from pixtral_cli.images.video import MOMENT, VIDEO_EXTENSIONS
 from pixtral_cli.util.sanitize import visible
 
 MAX_IMAGE_BYTES = 20_000_000
@@ -14,6 +15,7 @@ _TO_PNG = "Convert it to PNG or JPEG first."
 SAVE_AGAIN = "Save or download it again."
 PICTURE_EXTENSIONS = frozenset(("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "heic", "heif", "avif", "bmp", "dib", "ico", "jp2", "j2k", "jpf", "jpx", "pbm", "pgm", "pnm", "ppm", "tif", "tiff", "svg", "psd", "pdf"))  # fmt: skip
 _PAGES = re.compile(r"#[\d,-]{1,40}$")
+_MOMENT_OF_VIDEO = re.compile(rf"(?i)[^/\\. ][^/\\]*\.(?:{'|'.join(VIDEO_EXTENSIONS)}){MOMENT}$")
 
 
 def refuse(name: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
@@ -128,6 +130,8 @@ def _is_text(start: bytes) -> bool:
 
 
 def has_picture_extension(name: str) -> bool:
-    """Whether a name ends like a picture's (`report.pdf#2-4` too). Says nothing of what is in the file."""
+    """Whether a name ends like a picture's (`report.pdf#2-4`, `clip.mp4#t=3` too). Says nothing of what is in the file."""
+    if "#t=" in name[-40:].lower() and _MOMENT_OF_VIDEO.search(name[-300:]):
+        return True
     stem, _, extension = _PAGES.sub("", name[-300:]).rpartition(".")
     return extension.lower() in PICTURE_EXTENSIONS and stem[-1:].strip("/\\. ") != ""

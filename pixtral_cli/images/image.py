@@ -93,13 +93,15 @@ def load(source: str, *, allow_private: bool = False, typed: bool = False, all_f
 def load_all(
     source: str, *, allow_private: bool = False, typed: bool = False, all_formats: bool = False
 ) -> list[Image]:
-    """What a source means when it may be a document: the pages of `report.pdf#2-4` or `scan.tif#2`, else one image.
+    """What a source means when it may be more: the pages of `report.pdf#2-4` or `scan.tif#2`, the frame of `clip.mp4#t=3`.
 
     See `load`. A PDF, by its path or behind a URL, is read only where all formats are.
     """
-    from pixtral_cli.images import isolated, pages, sources
+    from pixtral_cli.images import isolated, pages, sources, video
 
     path = sources.local_path(source)
+    if path and (typed or all_formats) and (filmed := video.split_moment(str(path))) and not _is_picture(path):
+        return [_video_frame(*filmed, source)]
     named = pages.split_pages(str(path)) if path and (typed or all_formats) else None
     if path is None and (typed or all_formats):
         return _from_url(source, allow_private=allow_private or typed)
@@ -146,6 +148,30 @@ def _pdf_pages(document: Path | bytes, wanted: str, name: str) -> list[Image]:
     found = isolated.pdf_pages(document, wanted, name)
     shown = [replace(from_bytes(each.data, name), name=visible(f"{name}{each.page}")) for each in found]
     return [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]] if not wanted and shown[1:] else shown
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a file that is called a video's is a picture after all."""
+    from pixtral_cli.images import formats
+
+    try:
+        with path.open("rb") as file:
+            return formats.is_picture(file.read(16))
+    except OSError:
+        return False
+
+
+def _video_frame(path: str, moment: str, source: str) -> Image:
+    """The frame at a moment, `#t=3`. Raises `ImageError`."""
+    from pixtral_cli.images import formats, isolated, sources, video
+    from pixtral_cli.util.sanitize import visible
+
+    file = Path(path)
+    sources.check_file(file, source)
+    if not moment:
+        formats.refuse(source, "a video, of which one frame can be sent", f"Name its second: {visible(file.name)}#t=3")
+    data = isolated.video_frame(file, video.seconds_of(moment), file.name)
+    return replace(from_bytes(data, file.name), name=visible(f"{file.name}{moment}"))
 
 
 def from_stdin(stream: BinaryIO) -> Image:
@@ -217,7 +243,9 @@ def _upright_size(data: bytes, header: "Header", sha256: str, where: str) -> tup
     except ModuleNotFoundError as error:
         formats.refuse(where, "reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`.", error)
     except MemoryError as error:
-        raise OutOfMemory(f"{header.width} × {header.height} pixels do not fit into memory") from error
+        raise OutOfMemory(
+            f"{header.width} × {header.height} pixels do not fit into memory", "Scale it down, or close other programs"
+        ) from error
     except decode.DECODE_ERRORS as error:
         cut = "truncated" in str(error).lower()
         why = f"this {formats.display_name(header.format)} is {'cut short' if cut else 'damaged'}"

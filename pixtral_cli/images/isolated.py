@@ -1,4 +1,4 @@
-"""Decodes pictures of rarer formats and PDF pages in a process of their own, with its memory and time limited.
+"""Decodes pictures of rarer formats, PDF pages and frames of videos in a process of their own, with its memory and time limited.
 
 What comes back is PNG or JPEG, which everything after this takes. What that process does is in `images.converter`.
 """
@@ -28,6 +28,7 @@ from pixtral_cli.images.formats import (
 CONVERSION_TIMEOUT = 60.0  # seconds for all pages that are asked for
 INSTALL = {
     "pillow_heif": ("reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`."),
+    "av": ("reading a frame of a video needs one more package", "Run `pip install 'pixtral[video]'`."),
     "pypdfium2": ("reading PDF pages needs one more package", "Run `pip install 'pixtral[pdf]'`."),
 }
 
@@ -94,6 +95,12 @@ def pdf_pages(source: Path | bytes, pages: str, name: str) -> list[Picture]:
     return _run(order, b"" if isinstance(source, Path) else source, name)
 
 
+def video_frame(path: Path, seconds: float, name: str) -> bytes:
+    """The frame of a video that is shown so many seconds after its beginning. Raises ImageError."""
+    [picture] = _run({"kind": "video", "path": str(path), "seconds": seconds, "name": name}, b"", name)
+    return picture.data
+
+
 def _run(order: dict[str, Any], data: bytes, where: str) -> list[Picture]:
     import pixtral_cli
 
@@ -142,6 +149,7 @@ def _refuse(where: str, kind: str, error: str, what: str) -> None:
     if error == "memory":
         refuse(where, f"reading this {kind} takes too much memory", "Convert it to PNG first.")
     if error == "refused":
-        refuse(where, f"this {kind} cannot be read: {what}", "Convert it to PNG first.")
+        way = "Save it without its password." if "password" in what else "Convert it to PNG first."
+        refuse(where, f"this {kind} cannot be read: {what}", way)
     cut = "truncated" in what.lower() or "cut short" in what.lower()
     refuse(where, f"this {kind} is {'cut short' if cut else 'damaged'}", SAVE_AGAIN)

@@ -57,14 +57,19 @@ def local_path(source: str) -> Path | None:
 
 def check_document(path: Path, source: str) -> None:
     """Raise `ImageError` for a document that is missing, no regular file or too large. Opens nothing."""
+    if check_file(path, source) > MAX_DOCUMENT:
+        refuse(source, f"larger than {MAX_DOCUMENT // 10**6} MB", "Split it into smaller documents.")
+
+
+def check_file(path: Path, source: str) -> int:
+    """The bytes of a file. Raise `ImageError` for one that is missing or no regular file. Opens nothing."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
         why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
         refuse(source, why, _hint_for(error, source), error)
     _check_kind(status.st_mode, source)
-    if status.st_size > MAX_DOCUMENT:
-        refuse(source, f"larger than {MAX_DOCUMENT // 10**6} MB", "Split it into smaller documents.")
+    return status.st_size
 
 
 def read_stream(stream: BinaryIO, name: str) -> bytes:

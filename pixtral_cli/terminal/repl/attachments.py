@@ -9,7 +9,7 @@ from pathlib import Path
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.errors import ImageError, UsageError
-from pixtral_cli.images import folders, pages
+from pixtral_cli.images import folders, pages, video
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Box
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(%?)")
 
 def path_exists(name: str) -> bool:
     """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages set aside)."""
-    split = pages.split_pages(name)
+    split = pages.split_pages(name) or video.split_moment(name)
     try:
         return any(Path(path).expanduser().exists() for path in {name, split[0] if split else name})
     except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~unknown: no path
@@ -77,8 +77,11 @@ def attachable(name: str) -> str:
         return "holds no picture"
     if not path_exists(name):
         return "is not here"
-    found = pages.split_pages(name)
+    filmed = video.split_moment(name)
+    found = pages.split_pages(name) or filmed
     path = Path(found[0] if found else name).expanduser()
+    if filmed and not filmed[1]:
+        return f"is a video: say which second, {path.name}#t=3"
     if found or is_text(name):
         return ""
     try:
