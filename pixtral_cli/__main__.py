@@ -90,16 +90,17 @@ def _invoke(app: "typer.Typer", argv: Sequence[str]) -> int:
 
 
 def _parsed(command: Any, words: list[str]) -> object:
-    """Run the command; a negative number where an argument may stand is one, not an option."""
+    """Run the command; a negative number or a sentence that begins with a dash is an argument where no such option is."""
     from typer.exceptions import TyperException
 
     try:
         return command.main(args=words, prog_name="pixtral", standalone_mode=False)
     except TyperException as error:
-        number = arguments.first_negative_number(words)
-        if number is None or not str(getattr(error, "option_name", "")).startswith(number[:2]) or "--" in words:
+        option = str(getattr(error, "option_name", ""))
+        meant = arguments.first_dashed_argument(words, option) if option and "--" not in words else None
+        if meant is None:
             raise
-        return command.main(args=arguments.positional(words, number), prog_name="pixtral", standalone_mode=False)
+        return command.main(args=arguments.positional(words, meant), prog_name="pixtral", standalone_mode=False)
 
 
 def _report(error: PixtralError, cause: BaseException | None = None) -> int:

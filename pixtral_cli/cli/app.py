@@ -9,7 +9,7 @@ from pixtral_cli.cli import config, doctor, evaluate, mcp, models, serve, sessio
 from pixtral_cli.cli.ask import ask
 from pixtral_cli.cli.batch import batch
 from pixtral_cli.cli.chat import chat
-from pixtral_cli.cli.common.help import GroupedCommand
+from pixtral_cli.cli.common.help import CommandGroup, GroupedCommand
 from pixtral_cli.cli.completion import completion
 from pixtral_cli.cli.join import join
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
+    cls=CommandGroup,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

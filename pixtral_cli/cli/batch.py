@@ -7,6 +7,7 @@ import typer
 
 from pixtral_cli.cli.common import options
 from pixtral_cli.cli.common.flags import EngineFlags, RequestFlags, SamplingFlags, TemplateFlags, expand_flags
+from pixtral_cli.cli.common.help import ENGINE, INPUT, OUTPUT
 
 FileOrQuestion = Annotated[
     list[str] | None,
@@ -19,7 +20,11 @@ FileOrQuestion = Annotated[
 Glob = Annotated[
     list[str] | None,
     typer.Option(
-        "--glob", metavar="PATTERN", help="Ask about each file that matches. Quote it; repeat it.", show_default=False
+        "--glob",
+        rich_help_panel=INPUT,
+        metavar="PATTERN",
+        help="Ask about each file that matches. Quote it; repeat it.",
+        show_default=False,
     ),
 ]
 OutputFile = Annotated[
@@ -27,6 +32,8 @@ OutputFile = Annotated[
     typer.Option(
         "--output",
         "-o",
+        rich_help_panel=OUTPUT,
+        metavar="FILE",
         help="Write here, CSV if it ends so; go on after a stop.  [default: stdout]",
         show_default=False,
     ),
@@ -34,23 +41,37 @@ OutputFile = Annotated[
 Schema = Annotated[
     str | None,
     typer.Option(
-        "--schema", metavar="FILE|FIELDS", help="Each answer is JSON of this schema: 'name, price:float'.", show_default=False
+        "--schema", rich_help_panel=OUTPUT, metavar="FILE|FIELDS", help="Each answer is JSON of this schema: 'name, price:float'.", show_default=False
     ),
 ]  # fmt: skip
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many rows.", show_default=False)]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", rich_help_panel=INPUT, metavar="N", min=1, help="Only the first so many rows.", show_default=False
+    ),
+]
 Concurrency = Annotated[
     int | None,
     typer.Option(
         "--concurrency",
+        rich_help_panel=ENGINE,
+        metavar="N",
         min=1,
         max=256,
         help="Rows asked at a time.  [default: 4; vLLM: 32 a replica; elsewhere 8]",
         show_default=False,
     ),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what the output holds and begin anew.")]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Ask the rows again whose lines are errors.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count rows, images and tokens; answer nothing.")]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", rich_help_panel=OUTPUT, help="Forget what the output holds and begin anew.")
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", rich_help_panel=OUTPUT, help="Ask the rows again whose lines are errors.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", rich_help_panel=OUTPUT, help="Check and count rows, images and tokens; answer nothing."),
+]
 
 
 @expand_flags

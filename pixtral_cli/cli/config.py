@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli.common.help import CommandGroup
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
 
-app = typer.Typer(help="Show and change settings.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Show and change settings.", invoke_without_command=True, rich_markup_mode=None, cls=CommandGroup
+)
 
 Key = Annotated[str, typer.Argument(help="A setting, or models.NAME.SETTING for one model.")]
 

@@ -7,7 +7,7 @@ import typer
 
 from pixtral_cli.cli.common import options
 from pixtral_cli.cli.common.flags import EngineFlags, expand_flags
-from pixtral_cli.cli.common.help import GroupedCommand
+from pixtral_cli.cli.common.help import INPUT, OUTPUT, SAMPLING, CommandGroup, GroupedCommand
 from pixtral_cli.limits import MAX_TEMPERATURE
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pixtral_cli.evals.task import Task
 
 
-class TaskGroup(typer.core.TyperGroup):
+class TaskGroup(CommandGroup):
     """`pixtral eval TASK` is `pixtral eval run TASK`."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -56,25 +56,53 @@ TaskName = Annotated[
 ]
 DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="Rows as parquet or JSONL.  [default: the hub]", show_default=False),
+    typer.Option(
+        "--data",
+        rich_help_panel=INPUT,
+        metavar="DIR",
+        help="Rows as parquet or JSONL.  [default: the hub]",
+        show_default=False,
+    ),
 ]
 Prompts = Annotated[
     Path | None,
     typer.Option(
-        "--prompts", metavar="DIR", help="Published prompts, from a checkout of mistral-evals.", show_default=False
+        "--prompts",
+        rich_help_panel=INPUT,
+        metavar="DIR",
+        help="Published prompts, from a checkout of mistral-evals.",
+        show_default=False,
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="So many rows, drawn by the seed.", show_default=False)
+    int | None,
+    typer.Option(
+        "--limit",
+        rich_help_panel=INPUT,
+        metavar="N",
+        min=1,
+        help="So many rows, drawn by the seed.",
+        show_default=False,
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Draws the rows of --limit; goes to the engine too.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", rich_help_panel=SAMPLING, metavar="N", help="Draws the rows of --limit; goes to the engine too."
+    ),
+]
 Concurrency = Annotated[
     int | None,
     typer.Option(
-        "--concurrency", min=1, max=256, help="Rows asked at a time.  [default: 1; vLLM: 32 a replica]", show_default=False
+        "--concurrency", metavar="N", min=1, max=256, help="Rows asked at a time.  [default: 1; vLLM: 32 a replica]", show_default=False
     ),
 ]  # fmt: skip
-Temperature = Annotated[float, typer.Option("--temperature", min=0, max=MAX_TEMPERATURE, help="0 is greedy.")]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        "--temperature", rich_help_panel=SAMPLING, metavar="NUMBER", min=0, max=MAX_TEMPERATURE, help="0 is greedy."
+    ),
+]
 JudgeModel = Annotated[
     str | None,
     typer.Option("--judge", metavar="MODEL", help="Who judges; its key: PIXTRAL_JUDGE_KEY.", show_default=False),
@@ -84,9 +112,12 @@ JudgeURL = Annotated[
 ]
 AllowExec = Annotated[bool, typer.Option("--allow-exec", help="Let humaneval run what the model writes. No sandbox.")]
 RunFolder = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder of this run.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--output", "-o", rich_help_panel=OUTPUT, metavar="DIR", help="Folder of this run.", show_default=False
+    ),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Forget what this run has already asked.")]
+Fresh = Annotated[bool, typer.Option("--fresh", rich_help_panel=OUTPUT, help="Forget what this run has already asked.")]
 RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="A name (`pixtral eval list`) or a folder.", autocompletion=_run_names)
 ]
@@ -202,10 +233,16 @@ def show(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where the page goes.  [default: report.html beside it]", show_default=False
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where the page goes.  [default: report.html beside it]",
+            show_default=False,
         ),
     ] = None,
-    most: Annotated[int, typer.Option("--questions", min=1, help="So many on the page, wrong ones first.")] = 500,
+    most: Annotated[
+        int, typer.Option("--questions", metavar="N", min=1, help="So many on the page, wrong ones first.")
+    ] = 500,
 ) -> None:
     """Print a run's scores and write an HTML page.
 

@@ -21,7 +21,11 @@ def join(
     token: Annotated[
         str | None,
         typer.Option(
-            "--token", envvar="PIXTRAL_JOIN_TOKEN", help="What the first machine printed.", show_default=False
+            "--token",
+            metavar="TOKEN",
+            envvar="PIXTRAL_JOIN_TOKEN",
+            help="What the first machine printed.",
+            show_default=False,
         ),
     ] = None,
     model: options.Model = None,

@@ -5,9 +5,15 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import completers
+from pixtral_cli.cli.common.help import CommandGroup
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, Offline, Quiet, called_without_subcommand
 
-app = typer.Typer(help="List, show, check, remove and find models.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List, show, check, remove and find models.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    cls=CommandGroup,
+)
 
 
 ModelName = Annotated[

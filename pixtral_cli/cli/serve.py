@@ -19,11 +19,12 @@ def serve(
     no_image_urls: options.NoImageUrls = False,
     allow_private: options.AllowPrivate = False,
     formats: options.Formats = options.ImageFormats.common,
-    queue: Annotated[int, typer.Option("--queue", min=0, max=1000, help="Requests that may wait.")] = 16,
+    queue: Annotated[int, typer.Option("--queue", metavar="N", min=0, max=1000, help="Requests that may wait.")] = 16,
     concurrency: Annotated[
         int | None,
         typer.Option(
             "--concurrency",
+            metavar="N",
             min=1,
             max=256,
             help="Answers computed at a time.  [default: 4; vLLM: 32 a replica]",

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import completers
+from pixtral_cli.cli.common.help import CommandGroup
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
 
-app = typer.Typer(help="List, show, search, export and remove conversations.", invoke_without_command=True, rich_markup_mode=None)  # fmt: skip
+app = typer.Typer(help="List, show, search, export and remove conversations.", invoke_without_command=True, rich_markup_mode=None, cls=CommandGroup)  # fmt: skip
 
 
 class ExportFormat(StrEnum):
@@ -21,7 +22,9 @@ class ExportFormat(StrEnum):
     jsonl = "jsonl"
 
 
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="No more than so many.", show_default=False)]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=1, help="No more than so many.", show_default=False)
+]
 SessionId = Annotated[
     str,
     typer.Argument(
@@ -101,7 +104,7 @@ def show(
 @app.command()
 def search(
     words: Annotated[list[str], typer.Argument(help="Words that must all occur in a message.", show_default=False)],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="No more than so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than so many.")] = 50,
     format: ListFormatOption = ListFormat.text,
 ) -> None:
     """Find the messages that hold all the words, or show an image of that name."""
@@ -116,11 +119,18 @@ def export(
     session: SessionId,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write to this file, images beside Markdown.", show_default=False),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write to this file, images beside Markdown.", show_default=False
+        ),
     ] = None,
     format: Annotated[
         ExportFormat | None,
-        typer.Option("--format", help="md, html, json or jsonl.  [default: what -o ends in; md]", show_default=False),
+        typer.Option(
+            "--format",
+            metavar="md|html|json|jsonl",
+            help="md, html, json or jsonl.  [default: what -o ends in; md]",
+            show_default=False,
+        ),
     ] = None,
     branch: Branch = None,
     thinking: Thinking = False,

@@ -5,10 +5,14 @@ from typing import Annotated
 import typer
 
 from pixtral_cli.cli.common import completers
+from pixtral_cli.cli.common.help import CommandGroup
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
 
 app = typer.Typer(
-    help="List, show, edit and remove named templates.", invoke_without_command=True, rich_markup_mode=None
+    help="List, show, edit and remove named templates.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    cls=CommandGroup,
 )
 
 Name = Annotated[

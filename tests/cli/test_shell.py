@@ -1,13 +1,18 @@
 """The shell's side of daily use: help in groups, hints that are possible, lists as JSON, arguments as people type them."""
 
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 from pixtral_cli import config
+from pixtral_cli.cli.app import app
 from pixtral_cli.cli.common import arguments
 from pixtral_cli.errors import PixtralError
 from tests.cli.calling import pixtral
@@ -40,6 +45,33 @@ def test_the_help_of_ask_is_in_groups_and_no_metavar_is_a_type() -> None:
         assert type_name not in said
 
 
+def every_command(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each command with the words that call it, groups too."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from every_command(below, (*path, name))
+
+
+def test_the_help_of_every_command_has_honest_metavars_and_whole_sentences() -> None:
+    found = list(every_command(typer.main.get_command(app)))
+    assert len(found) > 40
+    for path, command in found:
+        said = command.get_help(typer.Context(command, info_name=" ".join(("pixtral", *path)), terminal_width=80))
+        assert not re.search(r"<(str|int|float|path|text|range)\b", said), path
+        body = said.partition("\n")[2]
+        assert not re.search(r"\.\.\.$", body, re.MULTILINE), (path, said)
+
+
+@pytest.mark.parametrize("command", ["batch", "eval run", "chat"])
+def test_what_shapes_an_answer_stands_under_its_heading(command: str) -> None:
+    said = pixtral(*command.split(), "--help").stdout
+    places = {head: said.find(f"\n{head}:\n") for head in ("Input", "Output", "Sampling", "Model and engine", "vLLM")}
+    assert list(places.values()) == sorted(places.values())
+    for option, head in {"--temperature": "Sampling", "--device": "Model and engine", "--nodes": "vLLM"}.items():
+        at = said.index(f"  {option} ")
+        assert max((place, name) for name, place in places.items() if 0 <= place < at)[1] == head
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
@@ -55,7 +87,10 @@ def test_the_help_of_ask_is_in_groups_and_no_metavar_is_a_type() -> None:
         (["ask", "--image", "a.png", "b.png", "what"], "Repeat --image for each picture: --image b.png"),
         (["ask", "--image", str(EXAMPLE), "b.png"], "Repeat --image for each picture"),
         (["ask", "what", "is", "this"], 'Quote the question: pixtral ask "What is this?"'),
+        (["ask", "x", "--stop", "- end", "--zzz"], "No such option: --zzz"),
         (["ask", "x", "--zzz"], "See: pixtral ask --help"),
+        (["templates", "rm", "x"], "None is saved yet"),
+        (["ask", "x", "--save"], "--save needs a value. See: pixtral ask --help"),
     ],
 )
 def test_a_mistake_gets_a_hint_that_is_possible_for_what_was_typed(words: list[str], hint: str) -> None:
@@ -86,8 +121,14 @@ def test_arguments_are_read_as_they_are_meant(words: list[str], read: list[str])
     assert arguments.normalize(words, COMMANDS) == read
 
 
-def test_a_question_may_begin_with_a_number_below_zero_and_a_setting_be_one() -> None:
-    assert dry("-5 degrees: cold?")["text"] == "-5 degrees: cold?"
+@pytest.mark.parametrize(
+    "question", ["-5 degrees: cold?", "- What is it?", "--what is this?", "-v prints what?", "-.5 = ?", "-What?  This."]
+)
+def test_a_question_may_begin_with_a_dash(question: str) -> None:
+    assert dry(question, "--seed", "3")["text"] == question
+
+
+def test_a_setting_may_be_a_number_below_zero() -> None:
     assert pixtral("config", "set", "seed", "-1").status == 0
     assert pixtral("config", "get", "seed").stdout == "-1\n"
 

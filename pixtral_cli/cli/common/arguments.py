@@ -65,9 +65,14 @@ def _refuse_another_format(words: Sequence[str]) -> None:
         raise UsageError(f"--json is --format json, and --format {other} is given too", "Leave one of them out")
 
 
-def first_negative_number(words: Sequence[str]) -> str | None:
-    """The first word that begins like a negative number; it may be an argument rather than an option."""
-    return next((word for word in words if re.match(NEGATIVE_NUMBER, word)), None)
+def first_dashed_argument(words: Sequence[str], option: str) -> str | None:
+    """The first word that begins with a dash and can be an argument where `option` is none: a number, or a sentence."""
+    for word in words:
+        if re.match(NEGATIVE_NUMBER, word) and option.startswith(word[:2]):
+            return word
+        if re.match(r"-[^=]*?\s", word) and (option == word[:2] or re.search(r"\s", option)):
+            return word
+    return None
 
 
 def positional(words: Sequence[str], word: str) -> list[str]:
@@ -82,7 +87,8 @@ def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
 
     message = " ".join(getattr(error, "format_message", error.__str__)().split())
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "pixtral"
+    known = words[:1] if words and re.fullmatch(r"\w[\w-]*", words[0]) else ()
+    path = context.command_path if context else " ".join(("pixtral", *known))
     see = f"See: {path} --help"
     option = getattr(error, "option_name", None)
     if option and re.search(r"requires (an|\d+) argument", message):

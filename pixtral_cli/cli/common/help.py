@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 INPUT, OUTPUT, CONVERSATION, SAMPLING = "Input", "Output", "Conversation", "Sampling"
 TOOLS, ENGINE, VLLM, OTHER = "Tools", "Model and engine", "vLLM", "Options"
+MAX_SENTENCE = 1_000  # characters
 ORDER = ("Arguments", INPUT, OUTPUT, CONVERSATION, SAMPLING, TOOLS, ENGINE, VLLM, OTHER)
 
 
@@ -21,6 +22,17 @@ class GroupedCommand(TyperCommand):
             if records := groups.get(heading):
                 with formatter.section(heading):
                     formatter.write_dl(records)
+
+
+class CommandGroup(TyperGroup):
+    """A group of commands whose help shows the first sentence about each whole."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, each.get_short_help_str(MAX_SENTENCE)) for name, each in commands if each and not each.hidden]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
 
 
 def _heading(parameter: Any) -> str:

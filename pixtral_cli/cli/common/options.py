@@ -67,7 +67,12 @@ def _range(group: str, flag: str, help: str) -> Any:
 # Input
 Formats = Annotated[
     ImageFormats,
-    typer.Option("--formats", rich_help_panel=INPUT, help="Pictures by URL: common (PNG, JPEG, WebP, GIF) or all."),
+    typer.Option(
+        "--formats",
+        rich_help_panel=INPUT,
+        metavar="common|all",
+        help="Pictures by URL: common (PNG, JPEG, WebP, GIF) or all.",
+    ),
 ]
 Images = Annotated[
     list[str] | None,
@@ -108,7 +113,9 @@ Format = Annotated[
     OutputFormat,
     typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).", rich_help_panel=OUTPUT),
 ]
-ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="text or json (one object).")]
+ListFormatOption = Annotated[
+    ListFormat, typer.Option("--format", metavar="text|json", help="text or json (one object).")
+]
 Output = Annotated[
     Path | None, _option(OUTPUT, "--output", "-o", metavar="FILE", help="Write the answer to this file.")
 ]
@@ -274,13 +281,21 @@ JoinTimeout = Annotated[
 VllmArgs = Annotated[str | None, _option(VLLM, "--vllm-args", metavar="ARGS", help="More arguments, quoted as one.")]
 
 # A server
-Host = Annotated[str, typer.Option("--host", help="Address to listen on; others than this machine's need a key.")]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")]
+Host = Annotated[
+    str, typer.Option("--host", metavar="HOST", help="Address to listen on; others than this machine's need a key.")
+]
+Port = Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="Port; 0 takes a free one.")]
 ApiKey = Annotated[
-    str | None, typer.Option("--api-key", envvar="PIXTRAL_API_KEY", help="What clients must send.", show_default=False)
+    str | None,
+    typer.Option(
+        "--api-key", metavar="KEY", envvar="PIXTRAL_API_KEY", help="What clients must send.", show_default=False
+    ),
 ]
 AllowedHosts = Annotated[
-    list[str] | None, typer.Option("--allowed-host", help="A name clients may use. Repeat it.", show_default=False)
+    list[str] | None,
+    typer.Option("--allowed-host", metavar="HOST", help="A name clients may use. Repeat it.", show_default=False),
 ]
-NoImageUrls = Annotated[bool, typer.Option("--no-image-urls", help="Fetch no images from URLs.")]
-AllowPrivate = Annotated[bool, typer.Option("--allow-private", help="Fetch images from private addresses too.")]
+NoImageUrls = Annotated[bool, typer.Option("--no-image-urls", rich_help_panel=INPUT, help="Fetch no images from URLs.")]
+AllowPrivate = Annotated[
+    bool, typer.Option("--allow-private", rich_help_panel=INPUT, help="Fetch images from private addresses too.")
+]

@@ -67,9 +67,15 @@ def _newest(sessions: "Sessions", note: Callable[[str], None]) -> "Summary":
         )
         return newest
     offered = [newest, *rivals]
-    for number, each in enumerate(offered, 1):
-        print(f"{number}  {each.id}  {visible(each.title)}", file=sys.stderr)
-    print(f"Which one goes on? 1 to {len(offered)}, Enter: 1 ", end="", file=sys.stderr, flush=True)
+    from pixtral_cli.terminal.output.notes import format_table, one_line_rows, wrap_words
+    from pixtral_cli.terminal.output.output import window_size
+
+    rows = [(str(number), each.id, visible(each.title)) for number, each in enumerate(offered, 1)]
+    columns = window_size(sys.stderr).columns
+    for line in format_table(one_line_rows(rows, columns), columns):
+        print(line, file=sys.stderr)
+    question = wrap_words(f"Which one goes on? 1 to {len(offered)}, Enter: 1", columns)
+    print(question, end=" ", file=sys.stderr, flush=True)
     said = sys.stdin.readline().strip() or "1"
     if not said.isdecimal() or not 1 <= int(said) <= len(offered):
         raise UsageError(f"{said[:20]!r} is none of them", "Name one: --session ID")

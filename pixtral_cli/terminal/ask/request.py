@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
         for note in image.notes:
             out.note(f"{image.name}: {note}")
     for name in _picture_names(request.question) if not images else ():
-        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image")
+        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image {visible(shlex.quote(name), 60)}")
     return Message("user", _with_piped(parts, text))
 
 

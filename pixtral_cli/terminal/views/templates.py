@@ -33,6 +33,8 @@ def remove_template(name: str, *, sure: bool = False) -> None:
     templates, out = open_templates(), choose_output()
     file = templates.path(name)
     if not file.exists():
+        if not templates.names():
+            raise UsageError(f"There is no template {name!r}", "None is saved yet")
         templates.load(name)
     if not sure and not confirm(f"Remove the template {name}, {file}?", out):
         return out.note("Nothing was removed")
