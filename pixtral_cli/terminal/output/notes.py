@@ -19,6 +19,7 @@ MANY_IMAGES, LAST_IMAGES = 50, 10
 GAP = 2  # columns between the cells of a row
 MAX_STATUS_LINES = 4  # of a toolbar
 MIN_LAST_COLUMN = 20  # columns that are left of the last cell at least, or all are stacked
+MIN_CUT = 12  # columns that are left at least of a cell that is cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,32 @@ def _stacked_row(row: Sequence[str], columns: int) -> Iterator[str]:
     yield from wrap_words(row[0], columns).split("\n")
     for cell in row[1:]:
         yield from (f"  {line}" for line in wrap_words(cell, columns - 2).split("\n") if line)
+
+
+def one_line_rows(rows: "Sequence[tuple[str, ...]]", columns: int) -> "list[tuple[str, ...]]":
+    """Rows of which each takes one line: the last cells are cut; where too little is left of them the cells before
+    them go, all but the first of each row.
+    """
+    from wcwidth import wcswidth
+
+    kept = list(rows)
+    while True:
+        before_last = zip(*(row[:-1] for row in kept), strict=True)
+        left = columns - sum(max(map(wcswidth, column)) + GAP for column in before_last)
+        if left >= MIN_CUT or not kept or len(kept[0]) < 3:
+            return [(*row[:-1], cut(row[-1], max(left, MIN_CUT))) for row in kept]
+        kept = [(*row[:-2], row[-1]) for row in kept]
+
+
+def cut(text: str, columns: int) -> str:
+    """Text that takes at most so many columns, with … where something is left out."""
+    from wcwidth import wcswidth
+
+    if wcswidth(text) <= columns:
+        return text
+    while text and wcswidth(text) >= columns:
+        text = text[:-1]
+    return f"{text.rstrip()}…"
 
 
 def many_images_note(conversation: "Conversation", way: str) -> str:

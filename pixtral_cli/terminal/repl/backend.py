@@ -175,7 +175,8 @@ class Backend:
         except PixtralError as error:
             self._error = error
         except BaseException as error:  # raised again in the threads that wait
-            self._error = PixtralError(f"{self.name} cannot be loaded: {error or type(error).__name__}")
+            why = str(error) or type(error).__name__
+            self._error = PixtralError(f"{self.name} cannot be loaded: {why}", "/model NAME switches to another")
             self._error.__cause__ = error
         finally:
             self._settled.set()

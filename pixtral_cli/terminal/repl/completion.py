@@ -12,7 +12,7 @@ from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.terminal.desktop.screenshot import AREAS
 from pixtral_cli.terminal.repl import file_search
 from pixtral_cli.terminal.repl.commands.settings import SETTINGS
-from pixtral_cli.terminal.repl.commands.table import BY_NAME, TABLE, Kind
+from pixtral_cli.terminal.repl.commands.table import BY_NAME, KEYS_TOPIC, TABLE, Kind
 from pixtral_cli.terminal.repl.input_parser import MAX_NAME, shell_quoted, shell_unquoted
 
 MAX_ENTRIES = 200  # entries of a folder that are offered
@@ -107,7 +107,7 @@ def _arguments(kind: Kind, before: str, names: CompletionSources) -> Sequence[tu
             return [(value, "") for value in row.takes.split(" | ")] if row and "|" in row.takes else []
         return [(name, row.summary) for name, row in SETTINGS.items()]
     if kind == "command":
-        return [(row.name, row.summary) for row in TABLE]
+        return [*((row.name, row.summary) for row in TABLE), (KEYS_TOPIC, "What the keys do")]
     if kind == "area":
         return [(area, "") for area in AREAS]
     sources: dict[Kind, NamesWithSummaries] = {

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
+from urllib.parse import unquote, urlsplit
 
 from pixtral_cli.images.formats import PICTURE_EXTENSIONS, has_picture_extension
 
@@ -17,6 +18,7 @@ Exists: TypeAlias = Callable[[str], bool]
 
 TRIPLE_QUOTE = '"""'
 MAX_NAME_WORDS = 12  # a name with unescaped spaces has at most this many words
+MAX_PASTED_PATHS = 100
 MAX_NAME = 1024  # characters of a name as it is typed
 MAX_SEARCHED = 4_000  # characters of a question whose words are looked for as files
 
@@ -92,7 +94,7 @@ class Question:
 
 
 def parse(line: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Command | Question:
-    """Understand a typed line; the blocks of several lines that were `pasted` into it attach nothing.
+    """Understand a typed line; a block of several lines that was `pasted` into it attaches nothing, or is nothing but paths.
 
     A name that is among the `known`, the images of the conversation, and no path here, speaks of that image.
     """
@@ -120,6 +122,9 @@ def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known:
     parts: list[Part] = []
     notes: list[str] = []
     for piece, plain in _split_verbatim(text, pasted):
+        if piece in pasted and (paths := _pasted_paths(piece, exists)):
+            parts += paths
+            continue
         found_parts: list[Part] = (
             [Verbatim(piece)] if plain else [_unless_known(part, exists, known) for part in _scan_words(piece, exists)]
         )
@@ -277,6 +282,21 @@ def _whole_line_path(text: str, exists: Exists) -> Source | None:
     if "\n" in raw or not re.search(r"[/\\]|^['\"]", raw):
         return None
     return next((Source(name, raw) for name in (raw, shell_unquoted(raw)) if exists(name)), None)
+
+
+def _pasted_paths(block: str, exists: Exists) -> list[Source]:
+    """The paths that a pasted block consists of, one a line; none if any line is something else or is not there."""
+    lines = [line.strip() for line in block.split("\n") if line.strip()]
+    found: list[Source] = []
+    for raw in lines if len(lines) <= MAX_PASTED_PATHS else ():
+        readings = [raw, shell_unquoted(raw)] if len(raw) <= MAX_NAME else []
+        if raw.lower().startswith("file:///"):
+            readings.append(unquote(urlsplit(raw).path))
+        name = next((each for each in readings if exists(each)), "")
+        if not name or not (has_picture_extension(name) or re.search(r"[/\\]", raw)):
+            return []
+        found.append(Source(name, raw))
+    return found
 
 
 def _link_notes(parts: Sequence[Part]) -> list[str]:

@@ -38,6 +38,7 @@ STYLES = {
     "prompt": "bold fg:ansicyan",
 }
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+MARK = "> "
 MAX_SHOWN_LINES = 20  # of a paste; a longer one is folded to one line until it is sent
 REFRESH_INTERVAL = 0.5  # seconds between two looks at the toolbar while the model loads
 
@@ -112,12 +113,16 @@ class Prompt:
 
     def _prompt(self, draft: str, placeholder: str, busy: bool) -> str:
         return self._session.prompt(
-            FormattedText([("class:prompt", "> ")]),
+            FormattedText([("class:prompt", MARK)]),
             default=draft,
-            placeholder=FormattedText([("class:placeholder", placeholder)]),
+            placeholder=FormattedText([("class:placeholder", self._fitting(placeholder))]),
             refresh_interval=REFRESH_INTERVAL if busy else 0,
             pre_run=self._listen,
         )
+
+    def _fitting(self, placeholder: str) -> str:
+        """A placeholder that fits into the line, else what stands before its comma."""
+        return placeholder if len(placeholder) + len(MARK) < self._columns else placeholder.partition(",")[0]
 
     def _listen(self) -> None:
         """SIGTERM and SIGHUP end the prompt in good order; `read` raises them again when the terminal is itself."""

@@ -278,10 +278,10 @@ class Repl:
         if ("```" not in answer.text and "~~~" not in answer.text) or self.state.sampling.schema is not None:
             return
         from pixtral_cli.chat.codeblocks import blocks
+        from pixtral_cli.terminal.repl.commands.code import offer
 
-        if count := len([block for block in blocks(answer.text) if block.text.strip()]):
-            several = f" (1 to {count})" if count > 1 else ""
-            self.state.notes.say(f"/save 1 · /open 1 · /copy 1{several}")
+        if hint := offer(blocks(answer.text)):
+            self.state.notes.say(hint)
 
     def _check_schema(self, answer: "Answer") -> None:
         """Say where an answer is not what the schema asks for; it stays in the conversation."""

@@ -28,12 +28,13 @@ class Chat(Terminal):
         self.kitty = False  # whether it says that it draws pictures
         self.ahead = b""  # what is typed while it is asked that
         self.stdout: BinaryIO | None = None  # where answers go, if not to the terminal
+        self.folder: Path | None = None  # where it starts, if not here
 
     def start(self, *flags: str, module: str = "pixtral_cli", **env: str) -> None:
         words = ("chat", *flags) if module == "pixtral_cli" else flags
         environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PIXTRAL_PREVIEW": "0", **env}
         streams = {"stdout": self.stdout} if self.stdout else {}
-        self.process = self.run(sys.executable, "-m", module, *words, env=environment, **streams)
+        self.process = self.run(sys.executable, "-m", module, *words, env=environment, cwd=self.folder, **streams)
         self.until(lambda: "\n>" in self.text, "the prompt")
 
     def echo(self, *flags: str, **env: str) -> None:

@@ -154,6 +154,29 @@ def test_a_pasted_block_of_several_lines_attaches_nothing_and_says_what_it_named
     assert found.notes == ("pasted text attaches nothing: /home/me/cat.png (/image attaches it)",)
 
 
+@pytest.mark.parametrize(
+    ("block", "names"),
+    [
+        ("a.png\nb.png", ["a.png", "b.png"]), ("/home/me/a b.png\n'/home/me/c d.jpg'\n", ["/home/me/a b.png", "/home/me/c d.jpg"]),
+        ("docs/paper\n\ndocs/other.md", ["docs/paper", "docs/other.md"]), ("file:///home/me/a%20b.png\n/x/y.png", ["/home/me/a b.png", "/x/y.png"]),
+        ("/home/me/a\\ b.png\n/x/y.png", ["/home/me/a b.png", "/x/y.png"]),
+    ],
+)  # fmt: skip
+def test_a_pasted_block_that_is_nothing_but_paths_attaches_them(block: str, names: list[str]) -> None:
+    block = block.strip("\n")
+    found = parse(f"{block} what are these?", there(*names), (block,))
+    assert isinstance(found, Question)
+    assert [source.name for source in found.sources] == names
+    assert (found.text, found.notes) == ("what are these?", ())
+    assert attached(f"{block} what?", *names[:1], pasted=(block,)) == []  # one is not there
+
+
+@pytest.mark.parametrize("block", ["src\ntests", "a.png\nsee below", "notes\na.png", "a.png\n" * 200])
+def test_a_pasted_block_of_words_that_happen_to_be_names_attaches_nothing(block: str) -> None:
+    block = block.strip("\n")
+    assert attached(block, *block.split("\n"), pasted=(block,)) == []
+
+
 def test_a_pasted_block_that_was_edited_makes_the_whole_text_attach_nothing() -> None:
     assert attached("x.png\n/home/me/cat.png!", "x.png", "/home/me/cat.png", pasted=("x.png\n/home/me/cat.png",)) == []
     assert attached("x.png\n/home/cat.png!", "x.png", "/home/cat.png", pasted=("x.png\n/home/me/cat.png",)) == []

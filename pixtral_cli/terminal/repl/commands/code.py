@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 BROWSER_KINDS = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a browser shows
 
 
+def offer(blocks: "Sequence[CodeBlock]") -> str:
+    """What can be typed to use the code of an answer: /open where a browser shows one of the blocks; "" without code."""
+    there = [(number, block) for number, block in enumerate(blocks, 1) if block.text.strip()]
+    if not there:
+        return ""
+    first, last = there[0][0], there[-1][0]
+    shown = next((number for number, block in there if block.language in BROWSER_KINDS), 0)
+    commands = [f"/save {first}", *([f"/open {shown}"] if shown else []), f"/copy {first}"]
+    return " · ".join(commands) + (f" ({first} to {last})" if last > first else "")
+
+
 def list_blocks(state: State, argument: str) -> None:
     blocks = _blocks(state)
     rows = [
@@ -32,7 +43,8 @@ def list_blocks(state: State, argument: str) -> None:
         for number, block in enumerate(blocks, 1)
     ]
     state.notes.rows(rows)
-    state.notes.say("/save N [FILE], /open N and /copy N take one." if rows else "The last answer holds no code block.")
+    opened = " /open N," * any(block.language in BROWSER_KINDS for block in blocks)
+    state.notes.say(f"/save N [FILE],{opened} /copy N take one." if rows else "The last answer holds no code block.")
 
 
 def save_block(state: State, argument: str) -> None:

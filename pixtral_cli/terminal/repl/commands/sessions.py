@@ -12,7 +12,7 @@ from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
 from pixtral_cli.sessions.labels import clean_tag, clean_title
 from pixtral_cli.sessions.session import Session
 from pixtral_cli.sessions.summary import Summary
-from pixtral_cli.terminal.output.notes import count_of, many_images_note
+from pixtral_cli.terminal.output.notes import count_of, many_images_note, one_line_rows
 from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 from pixtral_cli.terminal.repl.state import State
 
@@ -27,23 +27,8 @@ def list_sessions(state: State, argument: str) -> None:
     else:
         rows = [_row(summary) for summary in state.sessions().list(MAX_LISTED)]
         nothing = "No conversation is saved yet."
-    state.notes.rows(_fitted(rows[: max(3, state.notes.lines - 4)], state.notes.columns))
+    state.notes.rows(one_line_rows(rows[: max(3, state.notes.lines - 4)], state.notes.columns))
     state.notes.say("/load ID goes on with one." if rows else nothing)
-
-
-def _fitted(rows: "list[tuple[str, ...]]", columns: int) -> "list[tuple[str, ...]]":
-    """The rows with their last cells cut so that each takes one line, where that leaves something of them."""
-    from wcwidth import wcswidth
-
-    used = (
-        sum(max((wcswidth(row[place]) for row in rows), default=0) + 2 for place in range(len(rows[0]) - 1))
-        if rows
-        else 0
-    )
-    left = columns - used
-    if left < 12:
-        return rows
-    return [(*row[:-1], row[-1] if wcswidth(row[-1]) <= left else f"{row[-1][: left - 1]}…") for row in rows]
 
 
 def rename_session(state: State, argument: str) -> None:
@@ -81,8 +66,8 @@ def _picked(state: State) -> str:
     found = found[: max(3, state.notes.lines - 4)]
     if not found:
         raise UsageError("No other conversation is saved yet", "/clear begins a new one")
-    rows = [(str(number), *_row(summary)) for number, summary in enumerate(found, 1)]
-    state.notes.rows(_fitted(rows, state.notes.columns))
+    rows: list[tuple[str, ...]] = [(str(number), *_row(summary)) for number, summary in enumerate(found, 1)]
+    state.notes.rows(one_line_rows(rows, state.notes.columns))
     said = state.ask_for(f"Which one? 1 to {len(found)}, or an id; Enter: none").strip()
     return found[int(said) - 1].id if said.isdecimal() and 1 <= int(said) <= len(found) else said
 

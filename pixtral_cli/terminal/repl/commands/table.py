@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pixtral_cli.errors import UsageError
+from pixtral_cli.terminal.output.notes import wrap_words
 from pixtral_cli.terminal.preferences.keys import shown
 from pixtral_cli.terminal.repl.commands import code, images, sessions, settings, templates, turns
 from pixtral_cli.terminal.repl.state import Leave, Outcome, State
@@ -30,6 +31,8 @@ KEYS = (
     '{newline} makes a new line, """ opens and closes several. {editor} is your editor, Ctrl-R searches, {paste} is /paste.',
     "Ctrl-C stops an answer and keeps what you typed meanwhile, Ctrl-D leaves.",
 )
+KEYS_TOPIC = "keys"  # of /help
+LINES_BELOW = 4  # of the window, below what /help says: the prompt and the toolbar
 PLAIN_KEYS = (  # where the line has no keys of its own
     "A picture is attached by its path or URL anywhere in the line, or by @path. #2 places image 2 again.",
     'A line of """ opens and closes several. Ctrl-C stops an answer, Ctrl-D leaves.',
@@ -37,23 +40,53 @@ PLAIN_KEYS = (  # where the line has no keys of its own
 
 
 def show_help(state: State, argument: str) -> None:
-    """All commands by groups, or one with what it takes."""
+    """All commands by groups in as many lines as the window has, one with what it takes, or the keys."""
+    notes = state.notes
+    if argument == KEYS_TOPIC:
+        for text in _keys(state):
+            notes.say(text)
+        return
     if argument:
         row = find(argument.removeprefix("/"))
-        state.notes.rows([(f"/{row.name} {row.takes}".rstrip(), row.summary)])
+        notes.rows([(f"/{row.name} {row.takes}".rstrip(), row.summary)])
         if row.name == "set":
-            state.notes.rows([(f"  {name}", each.takes, each.summary) for name, each in settings.SETTINGS.items()])
+            notes.rows([(f"  {name}", each.takes, each.summary) for name, each in settings.SETTINGS.items()])
         return
+    columns = notes.columns
+    keys = [line for text in _keys(state) for line in wrap_words(text, columns).split("\n")]
+    more = wrap_words("/help COMMAND says what one does.", columns).split("\n")
+    about_keys = wrap_words(f"/help {KEYS_TOPIC} tells the keys.", columns).split("\n")
+    ways = (
+        [*_groups(columns, words=True), *more, *keys], [*_groups(columns), *more, *keys],
+        [*_groups(columns), *more, *about_keys],
+    )  # fmt: skip
+    room = notes.lines - LINES_BELOW
+    for line in next((way for way in ways if len(way) <= room), ways[-1]):
+        notes.say(line)
+
+
+def _groups(columns: int, *, words: bool = False) -> list[str]:
+    """The commands of each group in lines, with what they take if `words`; none is broken that fits into a line."""
     groups: dict[str, list[str]] = {}
     for row in TABLE:
         names = "/".join((row.name, *row.aliases))
-        groups.setdefault(row.group, []).append(f"/{names} {row.takes}".rstrip())
+        groups.setdefault(row.group, []).append(f"/{names} {row.takes if words else ''}".rstrip())
+    lines: list[str] = []
     for group, commands in groups.items():
-        state.notes.say(f"{group}: {'  '.join(commands)}")
-    state.notes.say("/help COMMAND says what one does.")
+        lines.append(f"{group}:")
+        for place, command in enumerate(commands):
+            joined = f"{lines[-1]}{'  ' if place else ' '}{command}"
+            if len(joined) <= columns:
+                lines[-1] = joined
+            else:
+                lines += wrap_words(command, columns).split("\n")
+    return lines
+
+
+def _keys(state: State) -> list[str]:
+    """What the keys of the line do, and how pictures and several lines are given."""
     pressed = {name: shown(keys) for name, keys in state.keys.items()}
-    for line in KEYS if state.editing else PLAIN_KEYS:
-        state.notes.say(line.format_map(pressed))
+    return [line.format_map(pressed) for line in (KEYS if state.editing else PLAIN_KEYS)]
 
 
 TABLE: Sequence[Command] = (
@@ -137,7 +170,9 @@ TABLE: Sequence[Command] = (
     ),
     Command("copy", "[N]", "Copy the last answer, or code block N", code.copy_text, "block", group="Answers"),
     Command("raw", "", "Show the last answer as it was written", code.show_raw, group="Answers"),
-    Command("help", "[COMMAND]", "This list", show_help, "command", ("?",), group="Others"),
+    Command(
+        "help", "[COMMAND|keys]", "This list, one command, or the keys", show_help, "command", ("?",), group="Others"
+    ),
     Command("bye", "", "Leave", lambda state, argument: Leave(), aliases=("exit", "quit"), group="Others"),
 )
 
