@@ -22,6 +22,9 @@ SYNC_INTERVAL = (
 )
 
 
+GO_ON = "The same command goes on behind the last whole line"
+
+
 class Output(Protocol):
     """Takes lines in order. `write` either writes the whole line or raises and writes nothing."""
 
@@ -73,7 +76,7 @@ class Journal:
             with self.path.open("rb") as old, other.path.open("rb") as mended, atomic.replacing(self.path) as new:
                 new.writelines(next(mended) if _is_failure(line) else line for line in old)
         except OSError as error:
-            raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}") from error
+            raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}", GO_ON) from error
         other.path.unlink()
         os.close(self._file)
         self._file = _open_append(self.path)
@@ -123,7 +126,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 self._cut(self._end)
-            raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}") from error
+            raise PixtralError(f"{self._name} cannot be written: {error.strerror or error}", GO_ON) from error
         self._end += len(line)
 
     def sync(self) -> None:
@@ -134,7 +137,7 @@ class Journal:
         try:
             self.sync()
         except OSError as error:
-            raise PixtralError(f"{self._name} may not be whole: {error.strerror or error}") from error
+            raise PixtralError(f"{self._name} may not be whole: {error.strerror or error}", GO_ON) from error
         finally:
             os.close(self._file)
 
@@ -175,7 +178,9 @@ class DeviceOutput:
         except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
             raise BrokenPipeError("the reader of the output has closed it") from error
         except OSError as error:
-            raise PixtralError(f"{visible(str(self._path), 60)} cannot be written: {error.strerror}") from error
+            raise PixtralError(
+                f"{visible(str(self._path), 60)} cannot be written: {error.strerror}", "Choose another place: -o FILE"
+            ) from error
 
 
 def _open_append(path: Path) -> int:

@@ -74,7 +74,10 @@ class Sampling:
                 words = f"-{MAX_BIAS} to {MAX_BIAS} for a token"
                 raise UsageError(f"logit_bias must be {words}, not {str(bias)[:30]} for {token}", field="logit_bias")
         if self.tool_choice not in ("auto", "none") and not self.callable_tools:
-            raise UsageError("tool_choice names a tool that is not among the tools", field="tool_choice")
+            there = ", ".join(tool.name for tool in self.tools) or "none"
+            raise UsageError(
+                "tool_choice names a tool that is not among the tools", f"There are: {there}", "tool_choice"
+            )
 
 
 @dataclass(frozen=True, slots=True)

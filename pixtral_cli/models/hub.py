@@ -133,7 +133,10 @@ class Hub:
             for piece in pieces:
                 data += piece
                 if len(data) > layout.MAX_JSON_BYTES:
-                    raise ModelError(f"{plan.files[0].name} of {plan.repo} is larger than any configuration")
+                    raise ModelError(
+                        f"{plan.files[0].name} of {plan.repo} is larger than any configuration",
+                        "Check the repository's name",
+                    )
         return bytes(data)
 
     @contextmanager

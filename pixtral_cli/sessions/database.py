@@ -31,6 +31,9 @@ INCREMENTAL = 2  # of SQLite's auto_vacuum
 READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 
+ELSEWHERE = "Check the disk and its permissions; PIXTRAL_HOME names another place"
+
+
 class SaveError(PixtralError):
     """The sessions cannot be read or written where they are kept."""
 
@@ -219,9 +222,9 @@ class Database:
         try:
             yield
         except (sqlite3.Error, tables.DamagedRow) as error:
-            raise SaveError(f"Cannot use {self.file}: {error}.") from error
+            raise SaveError(f"Cannot use {self.file}: {error}", ELSEWHERE) from error
         except OSError as error:
-            raise SaveError(f"Cannot use {self.folder}: {error.strerror or error}.") from error
+            raise SaveError(f"Cannot use {self.folder}: {error.strerror or error}", ELSEWHERE) from error
 
 
 def make_folder(folder: Path) -> None:

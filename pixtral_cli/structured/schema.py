@@ -129,7 +129,9 @@ def _read(name: str) -> str | None:
         with path.open("rb") as file:
             data = file.read(MAX_SCHEMA_BYTES + 1)
         if len(data) > MAX_SCHEMA_BYTES:
-            raise UsageError(f"{visible(name, 60)} is no schema: it is larger than {MAX_SCHEMA_BYTES // 10**6} MB")
+            raise UsageError(
+                f"{visible(name, 60)} is no schema: it is larger than {MAX_SCHEMA_BYTES // 10**6} MB", SCHEMA_HINT
+            )
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise UsageError(f"{visible(name, 60)} is not text", "Name a file with a JSON schema") from None
@@ -139,7 +141,9 @@ def _read(name: str) -> str | None:
         return None
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, PermissionError):
-            raise UsageError(f"{visible(name, 60)} cannot be read: {error.strerror}") from None
+            raise UsageError(
+                f"{visible(name, 60)} cannot be read: {error.strerror}", "Check its permissions: ls -l"
+            ) from None
         return None
 
 

@@ -16,6 +16,7 @@ import pytest
 from openai.types.batch_error import BatchError
 from openai.types.chat import ChatCompletion
 
+from pixtral_cli.batch.journal import GO_ON
 from pixtral_cli.chat.message import Message
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.models.names import demo_folder
@@ -359,7 +360,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path: Path) -
     limited = ["bash", "-c", 'ulimit -f 4; exec "$@"', "bash", *COMMAND, str(rows), "-o", str(out), "-m", "demo"]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith("out.jsonl cannot be written: File too large")
+    assert done.stderr.splitlines()[-1].endswith("out.jsonl cannot be written: File too large. " + GO_ON)
     assert out.read_bytes().endswith(b"}\n")
     kept = lines_in(out)
     assert 5 < kept < 40
@@ -370,7 +371,10 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path: Path) -
 def test_a_full_device_is_one_line(tmp_path: Path) -> None:
     rows = write(tmp_path / "in.jsonl", plain(3))
     result = batch(rows, "-o", "/dev/full", "-q")
-    assert (result.status, result.stderr) == (1, "pixtral: /dev/full cannot be written: No space left on device\n")
+    assert (result.status, result.stderr) == (
+        1,
+        "pixtral: /dev/full cannot be written: No space left on device. Choose another place: -o FILE\n",
+    )
     with Path("/dev/full").open("w") as full:
         result = batch(rows, "-q", stdout=full)
     assert result.status == 1

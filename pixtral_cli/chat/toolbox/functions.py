@@ -89,7 +89,7 @@ def _load(file: Path) -> ModuleType:
     name = f"pixtral_tools_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        raise UsageError(f"{visible(str(file), 60)} is no Python file")
+        raise UsageError(f"{visible(str(file), 60)} is no Python file", "Name one that ends in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where type hints are looked up
     try:

@@ -246,7 +246,9 @@ def _server_error(name: str, error: Exception, connection: _Connection, timeout:
     if isinstance(error, MCPError) and error.code != types.CONNECTION_CLOSED:
         return PixtralError(f"The MCP server {name}: {visible(_without(error.message, connection.key), 100)}")
     if isinstance(error, ValueError):  # a reply of the wrong form
-        return PixtralError(f"The MCP server {name} sent what is no MCP")
+        return PixtralError(
+            f"The MCP server {name} sent what is no MCP", "Try it by itself: on stdout it may write MCP alone"
+        )
     if log is None:
         why = visible(_without(str(error), connection.key), 100) or type(error).__name__
         return PixtralError(f"The MCP server {name} cannot be reached: {why}", "Check that it runs, and its URL")

@@ -29,6 +29,7 @@ FOLLOW_UP_ERRORS = (
     "proc died",
     "died unexpectedly",
 )
+WITHOUT_VLLM = "Without vLLM: --engine local"
 LESS_MEMORY_HINT = "Give it less: --vllm-args '--max-model-len 16384', or more GPUs: --tensor-parallel-size"
 
 Cause = tuple[re.Pattern[str], Callable[[re.Match[str]], PixtralError]]
@@ -122,7 +123,7 @@ CAUSES: tuple[Cause, ...] = (
             r"SafetensorError|Error while deserializing|tekken|params\.json|shape mismatch|size of tensor"
             r"|There is no module or parameter named|Cannot find any model weights|No tokenizer file|to be inspected"
         ),
-        lambda _: ModelError("vLLM cannot load this checkpoint"),
+        lambda _: ModelError("vLLM cannot load this checkpoint", WITHOUT_VLLM),
     ),
 )
 
@@ -143,13 +144,15 @@ def explain_failure(text: str, status: int) -> PixtralError:
             if match := pattern.search(lines):
                 known = error(match)
                 return (
-                    ModelError(f"{known.message}: {words}"[:120]) if isinstance(known, ModelError) and words else known
+                    ModelError(f"{known.message}: {words}"[:120], known.hint)
+                    if isinstance(known, ModelError) and words
+                    else known
                 )
     if words and ", in load_weights" in text:
-        return ModelError(f"vLLM cannot load this checkpoint: {words}"[:120])
+        return ModelError(f"vLLM cannot load this checkpoint: {words}"[:120], WITHOUT_VLLM)
     if status > 128:
         return PixtralError(f"vLLM was ended by signal {status - 128}", "Often it is the system, for lack of memory")
-    return PixtralError(f"vLLM failed: {words}"[:120] if words else f"vLLM ended with status {status}")
+    return PixtralError(f"vLLM failed: {words}"[:120] if words else f"vLLM ended with status {status}", WITHOUT_VLLM)
 
 
 def _exceptions(text: str) -> list[str]:

@@ -33,7 +33,7 @@ class PictureRules:
 
     def _load_url(self, source: str) -> Image:
         if source[:5].lower() != "data:" and not self.urls:
-            raise UsageError("This server takes paths and data URLs only")
+            raise UsageError("This server takes paths and data URLs only", "Save the picture to a file and name that")
         return images.load(source, allow_private=self.allow_private, all_formats=True)
 
     def _inside(self, path: Path) -> Path:

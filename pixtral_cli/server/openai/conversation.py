@@ -141,9 +141,13 @@ def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
         pixels += sum(image.width * image.height for image in found)
         count += len(found)
         if count > MAX_IMAGES:
-            raise ImageError(f"The request has more than {MAX_IMAGES} images, pages of documents included")
+            raise ImageError(
+                f"The request has more than {MAX_IMAGES} images, pages of documents included", "Send fewer."
+            )
         if pixels > MAX_PIXELS:
-            raise ImageError(f"The images have more than {MAX_PIXELS // 10**6} million pixels in all")
+            raise ImageError(
+                f"The images have more than {MAX_PIXELS // 10**6} million pixels in all", "Scale them down."
+            )
         return found
 
     return load_counted

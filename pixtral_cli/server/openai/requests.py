@@ -168,9 +168,13 @@ def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: b
         if scheme not in ("http", "https"):
             if BARE_BASE64.fullmatch(source[:1000]):
                 raise ImageError("image_url is base64 without its beginning", "Put data:image/png;base64, before it.")
-            raise ImageError("image_url must be an http(s) URL or a data URL")
+            raise ImageError(
+                "image_url must be an http(s) URL or a data URL", "A file's content: data:image/png;base64,…"
+            )
         if not urls:
-            raise UsageError("This server takes images by data URL only")
+            raise UsageError(
+                "This server takes images by data URL only", "Send the picture itself: data:image/png;base64,…"
+            )
         return images.load_all(source, allow_private=allow_private, all_formats=all_formats)
 
     return load

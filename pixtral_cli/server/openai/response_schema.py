@@ -32,7 +32,10 @@ async def response_schema(requested: ResponseFormat | None, *, trusted: bool = F
         return schema
     try:
         if len(json.dumps(schema)) > MAX_CHARACTERS:
-            raise UsageError(f"The schema is larger than {MAX_CHARACTERS // 1000} kB")
+            raise UsageError(
+                f"The schema is larger than {MAX_CHARACTERS // 1000} kB",
+                "Leave out descriptions, or ask in several requests",
+            )
         check_limits(schema)
         if is_simple(schema):
             await asyncio.to_thread(lambda: compile_schema(check(schema)))

@@ -31,4 +31,6 @@ def write(path: Path, text: str) -> None:
         else:
             atomic.write(path, text)
     except OSError as error:
-        raise PixtralError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise PixtralError(
+            f"{path} cannot be written: {error.strerror or error}", "Choose another place: -o FILE"
+        ) from error

@@ -78,7 +78,10 @@ def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int, tools
 def _check_roles(messages: Sequence[Message]) -> None:
     last = messages[-1] if messages else None
     if last is None or not (last.role in ("user", "tool") or (last.role == "assistant" and last.prefix)):
-        raise UsageError("The last message of a conversation must be the user's")
+        raise UsageError(
+            "The last message of a conversation must be the user's",
+            "Or a tool's result, or the beginning of an answer: prefix true",
+        )
     for message in messages:
         if message.role != "user" and message.images:
             raise UsageError(

@@ -173,5 +173,5 @@ def _sha256(file: Path) -> str:
             while piece := stream.read(CHUNK):
                 digester.update(piece)
     except OSError as error:
-        raise ModelError(f"{file} cannot be read: {error.strerror}") from error
+        raise ModelError(f"{file} cannot be read: {error.strerror}", "Check the file and its permissions") from error
     return digester.hexdigest()
