@@ -63,6 +63,17 @@ def test_bash_completes_the_names_of_models_sessions_and_templates(environment: 
     assert sorted(in_bash("pull pix", environment)) == ["pixtral-12b", "pixtral-large"]
 
 
+def test_bash_completes_words_that_an_option_takes_and_runs(environment: dict[str, str], home: Path) -> None:
+    run_file = home / "pixtral" / "data" / "evals" / "first-run" / "run.json"
+    run_file.parent.mkdir(parents=True)
+    run_file.write_text("{}")
+    assert sorted(in_bash("ask --engine ''", environment)) == ["api", "local", "vllm"]
+    assert sorted(in_bash("chat --device c", environment)) == ["cpu", "cuda"]
+    assert in_bash("batch --quantize 4", environment) == ["4bit"]
+    assert in_bash("eval show f", environment) == ["first-run"]
+    assert in_bash("stop ''", environment) == []  # nothing is kept
+
+
 def test_names_are_looked_up_without_a_word_when_nothing_can_be_read(environment: dict[str, str], home: Path) -> None:
     (home / "pixtral" / "data").mkdir(parents=True)
     (home / "pixtral" / "data" / "sessions.db").mkdir()

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from pixtral_cli.cli.common import completers
+from pixtral_cli.models.names import demo_folder
 from tests.server.processes import gone, pixtral, until
 from tests.server.test_serve import draw
 
@@ -22,8 +24,10 @@ def test_a_loop_of_questions_over_pictures_loads_the_weights_once(tmp_path: Path
             assert again.stderr == ""
         assert found[1] in pixtral("ps").stdout
         assert listed.count("\n") == 2
+        assert all(head in listed.splitlines()[0] for head in ("NAME", "DEVICE", "MEMORY"))
+        assert completers.kept_models() == [("demo", "")]
     finally:
-        stopped = pixtral("stop", "demo")
+        stopped = pixtral("stop", str(demo_folder()))  # any name that -m takes
     assert stopped.stderr == "Stopped demo.\n"
     until(lambda: gone(int(found[1])))
 

@@ -148,6 +148,12 @@ def test_the_code_block_alone(tmp_path: Path) -> None:
     assert asked.err == f"Wrote {tmp_path / 'page.html'} (10 bytes)\n"
 
 
+def test_in_json_the_code_block_stands_beside_the_answer() -> None:
+    for format in ("json", "jsonl"):
+        found = json.loads(Asked(format)(Request("page", extract="any"), PAGE).out.splitlines()[-1])
+        assert (found["code"], found["language"], found["answer"]) == ("<p>hi</p>\n", "html", PAGE)
+
+
 def test_an_answer_without_the_requested_block_is_not_lost(tmp_path: Path) -> None:
     asked = Asked()
     with pytest.raises(PixtralError, match="no code block in css, only html"):

@@ -1,7 +1,8 @@
 """`pixtral chat` as it is, but for the engine: it repeats what it is asked and needs no model.
 
 PAUSE is how many seconds it takes for a word, LOAD how many to load; without them it is at once. PART is how much of it
-has been read while it loads. Before the word `wait` it waits until it is stopped.
+has been read while it loads. Before the word `wait` it waits until it is stopped. With WHOLE
+its words are those of `pixtral`, not of `pixtral chat`.
 """
 
 import os
@@ -31,4 +32,4 @@ class Echo(FakeEngine):
 
 if __name__ == "__main__":
     engine_setup.open_model = lambda *given: Echo()
-    main(["chat", *sys.argv[1:]])
+    main(sys.argv[1:] if os.environ.get("WHOLE") else ["chat", *sys.argv[1:]])

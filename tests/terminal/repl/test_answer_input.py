@@ -11,7 +11,9 @@ from tests.terminal.repl.chatting import Chat
 LONG = " ".join(f"word{number}" for number in range(60))
 
 
-@pytest.mark.parametrize("columns", [100, 80, 40, 20])
+@pytest.mark.parametrize(
+    "columns", [80, 20, pytest.param(100, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.slow)]
+)
 def test_what_is_typed_during_an_answer_is_seen_and_is_the_next_draft(columns: int) -> None:
     with Chat(columns, 24) as chat:
         chat.echo(PAUSE="0.1")

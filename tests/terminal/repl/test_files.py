@@ -15,7 +15,8 @@ from tests.terminal.repl.chatting import Chat
 from tests.terminal.repl.driver import Room
 from tests.terminal.repl.test_completion import completed
 
-WIDTHS = pytest.mark.parametrize("columns", [100, 80, 40, 20])
+SLOW = pytest.mark.slow
+WIDTHS = pytest.mark.parametrize("columns", [80, 20, pytest.param(100, marks=SLOW), pytest.param(40, marks=SLOW)])
 
 
 @pytest.fixture(autouse=True)

@@ -3,17 +3,24 @@
 One chat a width goes through all of it; its engine repeats what it is asked.
 """
 
+import contextlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image as PIL
 
+from pixtral_cli.sessions.library import Sessions
+from tests.fakes import FakeEngine
+from tests.terminal.emulator import Terminal
+from tests.terminal.repl.chatting import ROOT
 from tests.terminal.repl.transcript import BEGIN_PASTE, END_PASTE, Transcript
 
 WIDTHS = [80, 20, pytest.param(100, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.slow)]
 EACH_WIDTH = pytest.mark.parametrize("columns", WIDTHS)
-LONG = " ".join(f"word{number}" for number in range(60))
+LONG = " ".join(f"word{number}" for number in range(300))
 
 
 def make_files(folder: Path) -> None:
@@ -27,29 +34,33 @@ def make_files(folder: Path) -> None:
     (folder / "notes.md").write_text("# Notes\n")
 
 
-def begun(folder: Path, columns: int, *flags: str, **env: str) -> Transcript:
-    """A chat in a folder of its own, which its home is in too."""
-    make_files(folder)
-    chat = Transcript(columns)
-    chat.folder = folder
-    chat.__enter__()
-    home = {
+@contextlib.contextmanager
+def chatting(folder: Path, columns: int, *flags: str, **env: str) -> Iterator[Transcript]:
+    """A chat in a folder of its own, which its home is in too. It must leave no traceback, and end when it is told to."""
+    with Transcript(columns) as chat:
+        chat.folder, chat.drawn = folder, "--plain" not in flags and env.get("TERM") != "dumb"
+        chat.echo(*flags, **home_in(folder), **env)
+        yield chat
+        assert "Traceback" not in "\n".join(chat.lines)
+        if chat.process.poll() is None:
+            chat.end(keys=b"\x05\x15\x04" if chat.drawn else b"\x04")
+
+
+def home_in(folder: Path) -> dict[str, str]:
+    return {
         "HOME": str(folder),
         "PIXTRAL_HOME": str(folder / "home"),
         "HF_HOME": str(folder / "hf"),
         "PIXTRAL_MODEL": "",
     }
-    chat.echo(*flags, **home, **env)
-    return chat
 
 
 @pytest.fixture(scope="module", params=WIDTHS)
 def chat(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Transcript]:
-    chat = begun(tmp_path_factory.mktemp("chat"), request.param)
-    yield chat
-    assert "Traceback" not in "\n".join(chat.lines)
-    chat.end(keys=b"\x05\x15\x04")
-    chat.__exit__()
+    folder = tmp_path_factory.mktemp("chat")
+    make_files(folder)
+    with chatting(folder, request.param) as chat:
+        yield chat
 
 
 # What Enter does
@@ -225,6 +236,11 @@ def test_sessions_have_titles_and_tags_and_each_takes_one_line(chat: Transcript)
     assert "…" in said
     chat.say("/rename Receipts", "Title: Receipts")
     assert "Receipts" in chat.say("/sessions", "/load ID goes on with one.")
+    chat.begin()
+    chat.type(b"/load\r")
+    chat.until(lambda: "or an id; Enter: none" in chat.shown and chat.at_prompt, "the question")
+    chat.type(b"\r")
+    chat.until(lambda: "The conversation stays." in chat.shown, "the note")
 
 
 def test_emoji_and_wide_characters_are_taken_back_whole(chat: Transcript) -> None:
@@ -237,8 +253,92 @@ def test_emoji_and_wide_characters_are_taken_back_whole(chat: Transcript) -> Non
     chat.until(lambda: "> 日" in chat.shown and "本" not in chat.shown, "one character less")
 
 
-def test_exit_is_no_question(chat: Transcript) -> None:
-    """The other ways out end a chat of their own."""
-    chat.hold("exit please", "")
-    said = chat.say("exit please", "exit please exit please")
-    assert "Ctrl-D" not in said
+# Chats of their own
+
+
+@EACH_WIDTH
+def test_while_an_answer_streams_a_draft_is_kept_and_the_toolbar_is_true(tmp_path: Path, columns: int) -> None:
+    with chatting(tmp_path, columns, PAUSE="0.1") as chat:
+        chat.begin()
+        chat.type(LONG.encode() + b"\r")
+        for told in ("Ctrl-C stops", "tokens/s", "of 1,000"):
+            chat.until(lambda told=told: told in chat.shown, told)  # type: ignore[misc]
+        chat.type(f"draft {BEGIN_PASTE}first\rsecond\rthird{END_PASTE}".encode())
+        chat.until(lambda: "> draft first second third" in chat.shown, "the draft below the answer")
+        chat.type(b"\r")
+        chat.until(lambda: "sent after the answer" in chat.shown, "that it is sent")
+        chat.type(b"\x7f\x03")
+        chat.until(lambda: "Stopped. The part above is kept." in chat.shown, "the note")
+        chat.until(lambda: "draft first second thir" in chat.shown.partition("Stopped.")[2], "the draft in the line")
+        chat.type(b"\r")
+        chat.until(
+            lambda: chat.at_prompt and chat.shown.partition("Stopped.")[2].count("draft first second thir") == 2,
+            "one answer",
+        )
+
+
+@EACH_WIDTH
+def test_a_first_question_is_asked_at_once_and_exit_leaves(tmp_path: Path, columns: int) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "config.toml").write_text('[keys]\nnewline = "c-o"\n[theme]\nprompt = "bold red"\n')
+    with chatting(tmp_path, columns, "first question") as chat:
+        chat.until(lambda: "> first question first question" in chat.shown and chat.at_prompt, "the answer")
+        assert chat.screen.buffer[chat.screen.cursor.y][0].fg == "red"
+        assert "Ctrl-O makes a new line" in chat.say("/help keys", "Ctrl-D leaves")
+        chat.say("exit and quit are words", "exit and quit are words exit and quit are words")
+        chat.type(b"quit\r")
+        assert chat.process.wait(120) == 0
+
+
+@EACH_WIDTH
+def test_the_program_alone_answers_a_question_about_a_picture(tmp_path: Path, columns: int) -> None:
+    make_files(tmp_path)
+    with Terminal(columns) as terminal:
+        words = [
+            "-m",
+            "tests.terminal.repl.fake_chat",
+            "What is in this picture, and why is it there?",
+            "-a",
+            "red.png",
+            "-n",
+        ]
+        env = {**os.environ, **home_in(tmp_path), "TERM": "xterm", "PYTHONPATH": str(ROOT), "WHOLE": "1"}
+        assert terminal.run(sys.executable, *words, cwd=tmp_path, env=env).wait(120) == 0
+    assert " ".join(" ".join(terminal.lines).split()).endswith("What is in this picture, and why is it there?")
+
+
+@EACH_WIDTH
+@pytest.mark.parametrize("how", ["--plain", "dumb"])
+def test_a_plain_chat_offers_no_key_that_does_nothing(tmp_path: Path, columns: int, how: str) -> None:
+    make_files(tmp_path)
+    flags, env = (["--plain"], {}) if how == "--plain" else ([], {"TERM": "dumb"})
+    with chatting(tmp_path, columns, *flags, **env) as chat:
+        said = chat.say("/help", "Ctrl-D leaves")
+        assert not any(key in said for key in ("Ctrl-J", "Ctrl-G", "Ctrl-R", "Ctrl-V"))
+        assert "/help COMMAND says what one does" in said
+        assert "10 tokens" in chat.say("red.png what?", "what?")
+        assert "Begin with a space to send it as text" in chat.say("/clear up", "takes no words")
+        assert b"\x1b" not in chat.raw.replace(b"\x1b[?2004h", b"").replace(b"\x1b[?2004l", b"")
+
+
+@EACH_WIDTH
+def test_going_on_asks_where_two_could_be_meant(tmp_path: Path, columns: int) -> None:
+    titles = ["a long question about the receipts of May, June and July", "another long question, about cats and dogs"]
+    made = []
+    for title in titles:
+        with Sessions(tmp_path / "home" / "data").start() as session:
+            list(session.conversation().ask(FakeEngine(["well"]), title))
+            made.append(session.id)
+    with Sessions(tmp_path / "home" / "data").resume(made[0]) as session:
+        list(session.conversation().ask(FakeEngine(["more"]), "and?"))
+    chat = Transcript(columns)
+    chat.type(b"2\r")
+    with chat:
+        chat.folder = tmp_path
+        chat.echo("-c", **home_in(tmp_path))
+        assert "Which one goes on? 1 to 2, Enter: 1" in chat.shown
+        rows = [line for line in chat.lines if line[:3] in ("1  ", "2  ")]
+        assert [row[3:9] for row in rows] == made
+        assert all("long" in row or columns == 20 for row in rows)
+        chat.until(lambda: "> another long question" in chat.shown, "the one that was picked")
+        chat.end()

@@ -12,11 +12,13 @@ BEGIN_PASTE, END_PASTE = "\x1b[200~", "\x1b[201~"
 class Transcript(Chat):
     """A chat of which each check sees what came after it began."""
 
+    drawn = True  # whether there is a toolbar, and keys that edit the line
     _begun = 0  # the row, counted from the first one that ever scrolled away, at which the check began
 
     def begin(self) -> None:
         """A new check: the line is emptied, and what was shown before is of no matter."""
-        self.type(EMPTY.encode())
+        if self.drawn:
+            self.type(EMPTY.encode())
         self.until(lambda: self.at_prompt, "an empty line")
         self._begun = self._row
 
@@ -53,7 +55,8 @@ class Transcript(Chat):
         """Whether an empty line waits to be typed in, with a toolbar below it."""
         cursor = self.screen.cursor
         line = self.screen.display[cursor.y].rstrip()
-        return cursor.x == 2 and (line == ">" or line.startswith("> Ask something")) and bool(self.toolbar)
+        below = bool(self.toolbar) or not self.drawn
+        return cursor.x == 2 and (line == ">" or line.startswith("> Ask something")) and below
 
     @property
     def _row(self) -> int:
