@@ -35,7 +35,8 @@ def frame(path: str, seconds: float, name: str) -> Any:
     """The upright frame that is shown so many seconds after the beginning. Raises ImageError, and what PyAV raises."""
     import av
 
-    with av.open(path, options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}) as container:
+    opened: Any = av.open(path, options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"})
+    with opened as container:
         if not container.streams.video:
             raise ImageError(f"{visible(name)}: has no pictures in it", "Name a video")
         stream = container.streams.video[0]

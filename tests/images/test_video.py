@@ -12,6 +12,7 @@ from pixtral_cli.errors import ImageError
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.video import seconds_of, split_moment
 from pixtral_cli.terminal.repl import attachments
+from pixtral_cli.terminal.repl.input_parser import Question, parse
 from tests.cli.calling import pixtral
 
 COLOURS = ("red", "lime", "blue")  # one a second
@@ -143,6 +144,9 @@ def test_chat_and_ask_take_a_moment_of_a_video(tmp_path: Path, monkeypatch: pyte
     film(tmp_path / "clip.mp4")
     assert attachments.path_exists("clip.mp4#t=1")
     assert attachments.attachable("clip.mp4#t=1") == ""
+    typed = parse("what is in clip.mp4#t=1?", attachments.path_exists)
+    assert isinstance(typed, Question)
+    assert [source.name for source in typed.sources] == ["clip.mp4#t=1"]
     assert attachments.attachable("clip.mp4") == "is a video: say which second, clip.mp4#t=3"
     done = pixtral("ask", "What is this?", "--image", "clip.mp4#t=1", "--dry-run", "-m", "demo", "--no-stdin")
     assert done.status == 0, done.stderr

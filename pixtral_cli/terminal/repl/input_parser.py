@@ -12,6 +12,7 @@ from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from pixtral_cli.images.formats import PICTURE_EXTENSIONS, has_picture_extension
+from pixtral_cli.images.video import VIDEO_EXTENSIONS
 
 Exists: TypeAlias = Callable[[str], bool]
 
@@ -25,7 +26,9 @@ MAX_SEARCHED = 4_000  # characters of a question whose words are looked for as f
 _COMMAND = re.compile(r"/([a-zA-Z]+|\?)(?:\s+(.*))?$", re.DOTALL)
 _URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IGNORECASE)
 _URL_STARTS = "hHfFdD"
-PICTURE_EXTENSION = re.compile(rf"\.(?:{'|'.join(sorted(PICTURE_EXTENSIONS))})", re.IGNORECASE)
+PICTURE_EXTENSION = re.compile(
+    rf"\.(?:{'|'.join(sorted(PICTURE_EXTENSIONS))}|(?:{'|'.join(VIDEO_EXTENSIONS)})#t=)", re.IGNORECASE
+)
 _QUOTED = re.compile(r"""'[^'\n]*'|"(?:\\.|[^"\\\n])*\"""")
 _SHELL = re.compile(r"""(?:'[^'\n]*'|"(?:\\.|[^"\\\n])*"|\\.|[^\s'"\\])+""")
 _WORD_OR_QUOTED = re.compile(r"(?<!\S)\S+")
