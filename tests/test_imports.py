@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "pixtral_cli"
 # know each other. `""` is the package itself, which holds the version.
 HOUSE = [
     {"", "errors"},
-    {"versions", "compat", "limits", "util"},
+    {"versions", "compat", "limits", "extras", "util"},
     {"config"},
     {"images", "models"},
     {"chat"},

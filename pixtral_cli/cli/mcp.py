@@ -48,7 +48,9 @@ def mcp(
     from pixtral_cli.errors import UsageError
 
     if not find_spec("mcp"):
-        raise UsageError("pixtral mcp needs one more package", "Get it: pip install 'pixtral[mcp]'")
+        from pixtral_cli.extras import install_command
+
+        raise UsageError("pixtral mcp needs one more package", f"Get it: {install_command('mcp')}")
     folder = (root or Path()).expanduser()
     if not folder.is_dir():
         raise UsageError(f"--root {folder} is no folder", "Name the folder that holds the pictures")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pixtral_cli.errors import ImageError, NetworkError, UsageError
 from pixtral_cli.evals.task import DatasetRow, HubSource
+from pixtral_cli.extras import install_command
 from pixtral_cli.util.sanitize import visible
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 PARQUET, JSONL = ".parquet", ".jsonl"
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-EXTRA_HINT = "Get it: pip install 'pixtral[evals]'"
+EXTRA_HINT = f"Get it: {install_command('evals')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from pixtral_cli.errors import ImageError, OutOfMemory
+from pixtral_cli.extras import install_command
 from pixtral_cli.images.transform import UNCHANGED, Box, Transform
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _upright_size(data: bytes, header: "Header", sha256: str, where: str) -> tup
             formats.refuse(where, "the file contradicts itself about its size", "Save it again with another program.")
         return decode.check_decodable(data, header.format, sha256)
     except ModuleNotFoundError as error:
-        formats.refuse(where, "reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`.", error)
+        formats.refuse(where, "reading HEIC needs one more package", f"Get it: {install_command('heic')}", error)
     except MemoryError as error:
         raise OutOfMemory(
             f"{header.width} × {header.height} pixels do not fit into memory", "Scale it down, or close other programs"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pixtral_cli.errors import ImageError
+from pixtral_cli.extras import install_command
 from pixtral_cli.images import rare_formats
 from pixtral_cli.images.formats import (
     MAX_IMAGE_BYTES,
@@ -27,9 +28,9 @@ from pixtral_cli.images.formats import (
 
 CONVERSION_TIMEOUT = 60.0  # seconds for all pages that are asked for
 INSTALL = {
-    "pillow_heif": ("reading HEIC needs one more package", "Run `pip install 'pixtral[heic]'`."),
-    "av": ("reading a frame of a video needs one more package", "Run `pip install 'pixtral[video]'`."),
-    "pypdfium2": ("reading PDF pages needs one more package", "Run `pip install 'pixtral[pdf]'`."),
+    "pillow_heif": ("reading HEIC needs one more package", f"Get it: {install_command('heic')}"),
+    "av": ("reading a frame of a video needs one more package", f"Get it: {install_command('video')}"),
+    "pypdfium2": ("reading PDF pages needs one more package", f"Get it: {install_command('pdf')}"),
 }
 
 

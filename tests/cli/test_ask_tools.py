@@ -14,6 +14,7 @@ import pytest
 from pixtral_cli import __main__ as main
 from pixtral_cli import config
 from pixtral_cli.sessions.library import Sessions
+from pixtral_cli.extras import install_command
 from tests.chat.test_tool_engine import Scripted
 from tests.server.serving import Running, png, serving
 
@@ -118,7 +119,7 @@ def test_one_line_says_how_to_install_what_mcp_servers_need(
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mcp" else found(name))
     assert main.run([command, "what?", "-m", "demo", "--mcp", "x", "--yes-tools", "-n"]) == 2
-    assert capsys.readouterr().err == "pixtral: --mcp needs one more package. Get it: pip install 'pixtral[mcp]'\n"
+    assert capsys.readouterr().err == f"pixtral: --mcp needs one more package. Get it: {install_command('mcp')}\n"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from pixtral_cli import config
 from pixtral_cli.cli.app import app
 from pixtral_cli.cli.common import arguments
 from pixtral_cli.errors import PixtralError
+from pixtral_cli.extras import install_command
 from tests.cli.calling import pixtral
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "shapes.png"
@@ -231,7 +232,7 @@ def test_a_model_is_kept_only_where_that_is_possible(monkeypatch: pytest.MonkeyP
             [sys.executable, "-c", hide, *words], capture_output=True, text=True, check=False, input=""
         )
         assert done.returncode == 2
-        assert done.stderr == "pixtral: --keep-alive needs two more packages. Get them: pip install 'pixtral[serve]'\n"
+        assert done.stderr == f"pixtral: --keep-alive needs two more packages. Get them: {install_command('serve')}\n"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from PIL import Image as PIL
 
 from pixtral_cli import images
 from pixtral_cli.errors import ImageError
+from pixtral_cli.extras import install_command
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.video import seconds_of, split_moment
 from pixtral_cli.terminal.repl import attachments
@@ -128,7 +129,7 @@ def test_without_the_package_it_is_said_how_to_get_it(tmp_path: Path, monkeypatc
     (tmp_path / "hidden").mkdir()
     (tmp_path / "hidden" / "av.py").write_text("raise ModuleNotFoundError('no av', name='av')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
-    assert "pip install 'pixtral[video]'" in refusal(f"{film(tmp_path / 'clip.mp4')}#t=1")
+    assert f"{install_command('video')}" in refusal(f"{film(tmp_path / 'clip.mp4')}#t=1")
 
 
 def test_names_with_a_moment_are_pictures_names() -> None:

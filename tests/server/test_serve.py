@@ -17,6 +17,7 @@ from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.engine import connect
 from pixtral_cli.errors import NetworkError
+from pixtral_cli.extras import install_command
 from pixtral_cli.models.names import demo_folder
 from pixtral_cli.server.http.access import AccessRules
 from tests.fakes import FakeEngine
@@ -111,7 +112,7 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     code = "import sys; sys.modules['starlette'] = None; from pixtral_cli.__main__ import main; main(['serve'])"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert result.stderr == "pixtral: The server needs two more packages. Get them: pip install 'pixtral[serve]'\n"
+    assert result.stderr == f"pixtral: The server needs two more packages. Get them: {install_command('serve')}\n"
 
 
 # login

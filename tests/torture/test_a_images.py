@@ -19,6 +19,7 @@ from pixtral_cli import images
 from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.errors import ImageError
+from pixtral_cli.extras import install_command
 from tests.torture import pictures
 
 ROOT = Path(__file__).parents[2]
@@ -277,7 +278,7 @@ def test_heic_without_its_package_names_the_install_line(tmp_path: Path, monkeyp
         images.load(str(path), typed=True)
     error = caught.value
     assert "HEIC" in error.message
-    assert "pip install 'pixtral[heic]'" in error.hint
+    assert f"{install_command('heic')}" in error.hint
 
 
 def test_a_jpeg_named_png_works(tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ def require_server_extra(what: str) -> None:
     from importlib.util import find_spec
 
     if not find_spec("starlette") or not find_spec("uvicorn"):
-        raise UsageError(f"{what} needs two more packages", "Get them: pip install 'pixtral[serve]'")
+        from pixtral_cli.extras import install_command
+
+        raise UsageError(f"{what} needs two more packages", f"Get them: {install_command('serve')}")
 
 
 def engine_options(settings: Config) -> EngineOptions:

@@ -239,8 +239,9 @@ def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, li
 
     if not find_spec("mcp"):
         from pixtral_cli.errors import UsageError
+        from pixtral_cli.extras import install_command
 
-        raise UsageError("--mcp needs one more package", "Get it: pip install 'pixtral[mcp]'")
+        raise UsageError("--mcp needs one more package", f"Get it: {install_command('mcp')}")
     from pixtral_cli import config
     from pixtral_cli.chat.toolbox import mcp_servers
     from pixtral_cli.engines.remote import keys

@@ -14,6 +14,7 @@ from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.engines.remote.engine import LA_PLATEFORME
 from pixtral_cli.engines.remote.errors import Refused, parse_endpoint
 from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.extras import install_command
 
 
 def login(base_url: str | None, mcp: str | None, *, remove: bool) -> None:
@@ -60,7 +61,7 @@ def _try_api(url: str, key: str) -> None:
 
 def _try_mcp(url: str, key: str) -> None:
     if not find_spec("mcp"):
-        raise PixtralError("--mcp needs one more package: pip install 'pixtral[mcp]'")
+        raise PixtralError("--mcp needs one more package", f"Get it: {install_command('mcp')}")
     from pixtral_cli.chat.toolbox import mcp_servers
 
     try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pixtral_cli.errors import UsageError
+from pixtral_cli.extras import install_command
 
 VLLM_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 STRUCTURED_OUTPUTS = (
@@ -18,7 +19,7 @@ RESERVED_FLAGS = (
     "--uds", "--host", "--port", "--api-key", "--served-model-name", "--model", "--nnodes", "--node-rank", "--headless",
     "--master-addr", "--master-port",
 )  # fmt: skip
-INSTALL_HINT = "Install it: pip install 'pixtral[vllm]', or name one: PIXTRAL_VLLM=/path/to/vllm"
+INSTALL_HINT = f"Install it: {install_command('vllm')}, or name one: PIXTRAL_VLLM=/path/to/vllm"
 
 
 @dataclass(frozen=True, slots=True)

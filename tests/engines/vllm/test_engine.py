@@ -36,6 +36,7 @@ from pixtral_cli.engines.vllm.client_engine import (
 from pixtral_cli.engines.vllm.command import VllmOptions, build_environment, find_executable, parse_arguments
 from pixtral_cli.engines.vllm.engine import VllmEngine
 from pixtral_cli.errors import ContextError, NetworkError, OutOfMemory, PixtralError, UsageError
+from pixtral_cli.extras import install_command
 from pixtral_cli.images.image import load as load_image
 from pixtral_cli.models.names import demo_folder
 from tests.cli.calling import Result, pixtral
@@ -447,7 +448,7 @@ def test_without_vllm_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     named = pixtral(*ASK)
     assert named.status == 2
     assert "There is no program" in named.stderr
-    assert "pip install 'pixtral[vllm]'" in named.stderr
+    assert f"{install_command('vllm')}" in named.stderr
     with pytest.raises(UsageError, match="not installed"):
         find_executable("", {"PATH": str(tmp_path)})
     resident.socket_folder(config.paths().state).rmdir()

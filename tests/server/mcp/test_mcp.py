@@ -20,6 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pixtral_cli import __main__ as main
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import ModelError
+from pixtral_cli.extras import install_command
 from pixtral_cli.server.mcp.pictures import PictureRules
 from pixtral_cli.server.mcp.tools import VisionTools, create_server
 from tests.fakes import FakeEngine
@@ -282,7 +283,7 @@ def test_one_line_says_how_to_install_what_is_missing(
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mcp" else found(name))
     assert main.run(["mcp"]) == 2
-    told = "pixtral: pixtral mcp needs one more package. Get it: pip install 'pixtral[mcp]'\n"
+    told = f"pixtral: pixtral mcp needs one more package. Get it: {install_command('mcp')}\n"
     assert capsys.readouterr().err == told
 
 
