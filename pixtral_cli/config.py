@@ -176,7 +176,7 @@ def convert(key: str, value: Any, where: str) -> Any:
     if key not in SETTING_TYPES:
         from difflib import get_close_matches
 
-        close = get_close_matches(key, SETTING_TYPES, 1)
+        close = get_close_matches(key, [*SETTING_TYPES, "models", "aliases", *TABLES], 1)
         raise UsageError(
             f"{where}unknown setting {key!r}",
             f"Did you mean {close[0]}?" if close else f"Settings: {', '.join(SETTING_TYPES)}",

@@ -30,12 +30,18 @@ def row_note(first: BatchProgress, now: BatchProgress, model: str) -> str:
 
 
 def failure_note(row: int, why: str, count: int) -> str:
-    """The note about a failed row, the `count`th; "" beyond `MAX_FAILURES_SHOWN`."""
+    """The note about a failed row, the `count`th; beyond `MAX_FAILURES_SHOWN` one that there are more, and then ""."""
     if count > MAX_FAILURES_SHOWN:
-        return ""
-    return f"Row {row} failed: {visible(why, 100)}" + (
-        ". Of more failures the output alone tells" if count == MAX_FAILURES_SHOWN else ""
-    )
+        return "More rows fail; their lines in the output say why" if count == MAX_FAILURES_SHOWN + 1 else ""
+    return f"Row {row} failed: {visible(why, 100)}"
+
+
+def resumed_note(rows: int, failed: int, file: Path) -> str:
+    """The note about what an output holds already."""
+    name = visible(str(file), 60)
+    if not failed:
+        return f"{name} answers {count_rows(rows)} already"
+    return f"{name} answers {rows - failed:,} of {count_rows(rows)} already; --retry-failed asks the others again"
 
 
 def stopped_note(now: BatchProgress, total: int | None, file: Path | None, *, fresh: bool = False) -> str:

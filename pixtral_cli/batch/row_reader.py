@@ -16,6 +16,7 @@ from pixtral_cli import images
 from pixtral_cli.api import messages as wire
 from pixtral_cli.api.messages import FieldError, Loader, expect
 from pixtral_cli.batch import row_options
+from pixtral_cli.batch.csv_rows import IMAGES, PROMPT
 from pixtral_cli.batch.input import MAX_LINE, InputRow, RowSource
 from pixtral_cli.batch.results import ResultShape, Shape
 from pixtral_cli.chat import tool_rounds
@@ -24,12 +25,16 @@ from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, system
 from pixtral_cli.errors import ImageError, NetworkError
 from pixtral_cli.images.image import Image
+from pixtral_cli.util.nearest import nearest
 
 ENDPOINT = "/v1/chat/completions"
 ROWS_LOOKED_AT = 1_000  # at the start, for the form of a file's rows
 MAX_IMAGES = 128
 MAX_URLS = 16  # of them, as at the server
 PLAIN_FIELDS = frozenset({"id", "metadata", "prompt", "images", "system", "schema"})
+OTHER_NAMES = {
+    name: field for field, names in (("prompt", PROMPT), ("images", IMAGES)) for name in names[1:]
+}  # as in CSV
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,7 @@ class RowReader:
             return ResultShape("openai", {"custom_id": name if isinstance(name, str) else None}), lambda: self._openai(
                 value
             )
+        value = _plain_names(value)
         if "prompt" in value or "images" in value:
             repeated = {name: value[name] for name in ("id", "metadata") if name in value}
             return ResultShape("plain", repeated), lambda: self._plain(value)
@@ -116,7 +122,9 @@ class RowReader:
 
     def _plain(self, value: Mapping[str, Any]) -> RowRequest:
         if unknown := [name for name in value if name not in PLAIN_FIELDS | row_options.SAMPLING_FIELDS]:
-            raise FieldError(unknown[0], "is not known", "What a row carries along goes into its metadata")
+            near = nearest(unknown[0], PLAIN_FIELDS | row_options.SAMPLING_FIELDS)
+            hint = f"Did you mean {near}?" if near else "What a row carries along goes into its metadata"
+            raise FieldError(unknown[0], "is not known", hint)
         prompt = self.fill(expect(value.get("prompt", ""), str, "prompt"))
         if not prompt.strip():
             raise FieldError("prompt", "is empty")
@@ -172,6 +180,15 @@ class RowReader:
         return load
 
 
+def _plain_names(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a plain row under the names that they have here; a second name for a field that is there stays."""
+    named: dict[str, Any] = {}
+    for name, held in value.items():
+        field = OTHER_NAMES.get(name, name)
+        named[name if field in value or field in named else field] = held
+    return named
+
+
 def common_form(source: RowSource) -> Shape:
     """The form of a source's first row that can be told, for the lines of those that cannot; `plain` where none can."""
     for row in itertools.islice(source.rows(), ROWS_LOOKED_AT):
@@ -179,7 +196,7 @@ def common_form(source: RowSource) -> Shape:
             value = wire.parse(row.data or b"")
         except FieldError:
             continue
-        if isinstance(value, dict) and value.keys() & {"body", "custom_id", "prompt", "images"}:
+        if isinstance(value, dict) and value.keys() & {"body", "custom_id", "prompt", "images", *OTHER_NAMES}:
             return "openai" if value.keys() & {"body", "custom_id"} else "plain"
     return "plain"
 

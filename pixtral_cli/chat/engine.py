@@ -256,6 +256,16 @@ class ReplicatedEngine(Engine, Protocol):
 
 
 @runtime_checkable
+class PlacedEngine(Engine, Protocol):
+    """An engine whose weights are on a device of this machine."""
+
+    @property
+    def device(self) -> str:
+        """The device, such as cuda:0; until the weights are loaded the one that was asked for, which may be auto."""
+        ...
+
+
+@runtime_checkable
 class CachingEngine(Engine, Protocol):
     """An engine that keeps what it has computed in memory of this process."""
 

@@ -9,7 +9,7 @@ from pixtral_cli.cli.common.help import CommandGroup
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, Offline, Quiet, called_without_subcommand
 
 app = typer.Typer(
-    help="List, show, check, remove and find models.",
+    help="List, show, check and remove models, and say where they are.",
     invoke_without_command=True,
     rich_markup_mode=None,
     cls=CommandGroup,

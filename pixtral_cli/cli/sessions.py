@@ -154,6 +154,15 @@ def import_(file: Annotated[Path, typer.Argument(help="JSON or JSONL.", show_def
 
 
 @app.command()
+def path() -> None:
+    """Print the folder that conversations, their pictures and the runs of `pixtral eval` lie in."""
+    from pixtral_cli.terminal.output.output import choose_output
+    from pixtral_cli.terminal.views import sessions as saved
+
+    saved.show_path(choose_output())
+
+
+@app.command()
 def fork(session: SessionId) -> None:
     """Copy a conversation, to go on in two ways; prints the copy's id."""
     from pixtral_cli.terminal.output.output import choose_output

@@ -30,6 +30,8 @@ async def send_http_error(request: Request, error: Exception) -> Response:
             route.path for route in request.app.routes if isinstance(route, Route) and "{" not in route.path
         )
         detail = f"There is no {request.url.path[:100]!r} here; there are: {known}"
+    if error.status_code == 405 and (allowed := (error.headers or {}).get("Allow")):
+        detail = f"{request.url.path[:100]!r} takes {allowed}, not {request.method[:20]}"
     api_error = ApiError(error.status_code, detail, code=error.detail.lower().replace(" ", "_"))
     return error_response(request.scope, api_error, error.headers)
 

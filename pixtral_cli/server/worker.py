@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pixtral_cli import __version__
-from pixtral_cli.chat.engine import CachingEngine, Engine, LoadableEngine, ReplicatedEngine
+from pixtral_cli.chat.engine import CachingEngine, Engine, LoadableEngine, PlacedEngine, ReplicatedEngine
 from pixtral_cli.chat.message import user
 from pixtral_cli.errors import PixtralError
 
@@ -103,6 +103,7 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
             **status,
             "keep_alive": order["keep_alive"],
             "caches": _cache_sizes(engine),
+            "runs_on": engine.device if isinstance(engine, PlacedEngine) else order["device"],
             **_replicas(engine),
         },
         set_keep_alive=None if order["owner"] else lambda seconds: order.update(keep_alive=seconds),

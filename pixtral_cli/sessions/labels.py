@@ -54,12 +54,13 @@ def title(messages: Sequence[Message]) -> str:
 
 def _said(message: Message) -> str:
     """The text of a message, with the numbers of the images in it."""
-    text, number = "", 0
+    text = ""
+    numbers: dict[str, int] = {}
     for part in message.parts:
         if isinstance(part, str):
             text += part
         else:
-            number += 1
+            number = numbers.setdefault(part.key, len(numbers) + 1)
             text += f"#{number}" if text.strip() else ""
     return text
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pixtral_cli.chat.message import Message, Role
 from pixtral_cli.chat.tree import Snapshot
@@ -44,11 +44,11 @@ class SavedSession:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """A message that holds all the words, and the text around the first of them."""
+    """A message that holds all the words, and the text around the first of them; or a session by its title and tags."""
 
     summary: Summary
     position: int
-    role: Role
+    role: Role | Literal["title"]
     snippet: str
 
 
@@ -96,8 +96,18 @@ class Sessions:
         session.save()
         return session
 
-    def add(self, messages: Sequence[Message], *, system: str | None = None, model: str = "") -> Session:
-        """A session from a conversation that exists already, saved at once."""
+    def add(
+        self,
+        messages: Sequence[Message],
+        *,
+        system: str | None = None,
+        model: str = "",
+        title: str = "",
+        tags: Sequence[str] = (),
+    ) -> Session:
+        """A session from a conversation that exists already, saved at once; `title` unless it is what it would have."""
+        own = clean_title(title) if title.strip() else ""
+        labelled = {"title": own if own != labels.title(messages) else "", "tags": list(tags)}
         stamp = Stamp(self._clock())
         session = Session(
             self.database,
@@ -105,6 +115,7 @@ class Sessions:
             system=system,
             snapshot=Snapshot.linear(messages),
             stamps=[stamp] * len(messages),
+            settings={name: value for name, value in labelled.items() if value},
             clock=self._clock,
         )
         session.save()
@@ -190,7 +201,8 @@ class Sessions:
 
     def search(self, text: str, limit: int = 50) -> tuple[SearchHit, ...]:
         """The messages that hold every word of `text`, in a call or its result too, or an image with that in its name;
-        newest session first."""
+        newest session first. Of a session whose title and tags hold them, and no message does, the title.
+        """
         words = [rows.utf8_text(word).casefold() for word in text.split()]
         if not words:
             raise UsageError("Search for what?", "Give a word: pixtral sessions search dragon")
@@ -207,7 +219,20 @@ class Sessions:
             return tuple(SearchHit(session_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in found)
 
         nothing: tuple[SearchHit, ...] = ()
-        return self.database.read(work, nothing)
+        found = self.database.read(work, nothing)
+        return self._with_titles(found, words)[:limit]
+
+    def _with_titles(self, found: Sequence[SearchHit], words: Sequence[str]) -> tuple[SearchHit, ...]:
+        """The hits with the sessions whose title and tags hold all words, in the order of the sessions."""
+        hits: dict[str, list[SearchHit]] = {}
+        for hit in found:
+            hits.setdefault(hit.summary.id, []).append(hit)
+        summaries = self.list()
+        for summary in summaries:
+            if all(word in summary.titled.casefold() for word in words):
+                hits.setdefault(summary.id, [SearchHit(summary, 0, "title", summary.titled)])
+        order = {summary.id: place for place, summary in enumerate(summaries)}
+        return tuple(hit for name in sorted(hits, key=lambda name: order.get(name, 0)) for hit in hits[name])
 
     # Labels
 

@@ -37,6 +37,11 @@ class Summary:
     branches: int = 1
     tags: tuple[str, ...] = ()
 
+    @property
+    def titled(self) -> str:
+        """The title, behind it the tags."""
+        return " ".join((self.title, *(f"#{tag}" for tag in self.tags)))
+
 
 def session_header(row: Sequence[Any]) -> rows.Header:
     """A row of COLUMNS as a summary. Raises DamagedRow."""

@@ -1,5 +1,6 @@
 """A conversation as a file: written as Markdown, HTML, JSON or JSONL, read back from the last two."""
 
+import contextlib
 import json
 import re
 import time
@@ -20,6 +21,7 @@ from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import UNCHANGED, Transform
 from pixtral_cli.models import names
 from pixtral_cli.sessions import harmless
+from pixtral_cli.sessions.labels import clean_tag
 from pixtral_cli.util import atomic
 from pixtral_cli.util.sanitize import clean, visible
 
@@ -52,6 +54,7 @@ class Transcript:
     branch: tuple[int, int] = (1, 1)
     image_keys: tuple[str, ...] = ()
     thinking: bool = False
+    tags: tuple[str, ...] = ()
 
     @property
     def said(self) -> tuple[Message, ...]:
@@ -200,6 +203,8 @@ def _json(transcript: Transcript) -> str:
         "model": transcript.model,
         "created": created,
     }
+    if transcript.tags:
+        about["tags"] = list(transcript.tags)
     if transcript.branch[1] > 1:
         about |= {"branch": transcript.branch[0], "branches": transcript.branch[1]}
     whole = {**about, "messages": list(_lines(transcript))}
@@ -245,7 +250,16 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
     if model and not names.is_public(model):  # resuming the session would load it
         notes = [*notes, f"Its model {visible(model, 60)!r} is left out: it may be a path of another machine"]
         model = ""
-    return Transcript(conversation.history, conversation.system, title, model), notes
+    return Transcript(conversation.history, conversation.system, title, model, tags=_tags(about.get("tags"))), notes
+
+
+def _tags(value: Any) -> tuple[str, ...]:
+    """The tags of an exported conversation, without what is none."""
+    tags: list[str] = []
+    for each in value if isinstance(value, list) else ():
+        with contextlib.suppress(UsageError):
+            tags.append(clean_tag(str(each)))
+    return tuple(dict.fromkeys(tags))
 
 
 def _parsed(data: bytes) -> tuple[Any, list[str]]:

@@ -9,4 +9,5 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 
     words = list(known)
     begun = [name for name in words if name.startswith(word) and len(word) > 3]
-    return next(iter(begun or get_close_matches(word, words, 1, 0.75)), None)
+    swapped = [name for name in words if len(word) > 2 and sorted(name) == sorted(word)]
+    return next(iter(begun or swapped or get_close_matches(word, words, 1, 0.75)), None)

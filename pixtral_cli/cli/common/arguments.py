@@ -28,6 +28,12 @@ OTHER_NAMES = {
     "config": {"list": "pixtral config", "ls": "pixtral config", "show": "pixtral config", "rm": "pixtral config unset KEY"},
     "eval": {"ls": "pixtral eval list"},
 }  # fmt: skip
+OTHER_OPTIONS = {
+    "-i": "--image",
+    "-I": "--image",
+    "--attach": "--attachment",
+    "--stream": "--no-stream",
+}  # of other programs
 WITHOUT_LANGUAGE = ("-x", "--extract")
 FREE_TEXT = ("--vllm-args",)  # options whose values begin with dashes
 # Patterns as text: to compile them takes longer than most command lines need.
@@ -89,19 +95,25 @@ def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
     context = getattr(error, "ctx", None)
     known = words[:1] if words and re.fullmatch(r"\w[\w-]*", words[0]) else ()
     path = context.command_path if context else " ".join(("pixtral", *known))
+    message = re.sub(r"is not a valid (float|integer|int)( range)?", _number_text, message)
     see = f"See: {path} --help"
     option = getattr(error, "option_name", None)
     if option and re.search(r"requires (an|\d+) argument", message):
         return UsageError(f"{option} needs a value", see)
     if option:
         message = f"No such option: {option}"
-        near = nearest(option, _options(context)) if context else None
+        options = _options(context) if context else []
+        near = OTHER_OPTIONS.get(option) if OTHER_OPTIONS.get(option) in options else nearest(option, options)
         return UsageError(message, f"Did you mean {near}? {see}" if near else see)
     if match := re.match(r"No such command '(.*?)'", message):
         return UsageError(f"No such command '{match[1]}'", _command_hint(match[1], context, path))
     if context and context.info_name in ("ask", "chat") and message.startswith("Got unexpected extra argument"):
         return UsageError(message, _extra_hint(words, context.info_name))
     return UsageError(message, see if context else "")
+
+
+def _number_text(match: re.Match[str]) -> str:
+    return f"is not a {'number' if match[1] == 'float' else 'whole number'}"
 
 
 def _options(context: Any) -> list[str]:

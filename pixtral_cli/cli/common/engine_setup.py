@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 API = "api"
 VLLM = "vllm"
 VLLM_ANSWERS = 32  # at a time, which keep one vLLM busy
+DEMO_TOKENS = 1_000  # of one answer, unless set otherwise
 MAX_ANSWERS = 256  # that one process asks for at a time
 
 
@@ -187,9 +188,12 @@ def _remote_choice(name: str | None, settings: Config) -> EngineChoice:
 
 
 def sampling(settings: Config, model: str, stop: Sequence[str] | None = None) -> Sampling:
-    """The settings' sampling; what they leave open is what the model's vendor recommends. The demo is greedy."""
+    """The settings' sampling; what they leave open is what the model's vendor recommends.
+
+    The demo is greedy, and a bound ends an answer in which so small a model repeats itself.
+    """
     known = catalogue.find(model)
-    usual = Sampling(temperature=0.0) if model == names.DEMO else Sampling()
+    usual = Sampling(temperature=0.0, max_tokens=DEMO_TOKENS) if model == names.DEMO else Sampling()
     if known:
         usual = Sampling(temperature=known.temperature)
     given = {name: value for name in SAMPLING_SETTINGS if (value := getattr(settings, name)) is not None}

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -102,6 +102,8 @@ def check(request: BatchRequest) -> None:
     if not request.patterns and len(request.words) != 1:
         many = f"not {len(request.words)}" if request.words else "and none is named"
         raise UsageError(f"A batch needs one file of rows, {many}", EXAMPLE)
+    if not request.patterns and request.words[0] != "-":
+        _check_rows(Path(request.words[0]))
     if request.fresh and not request.file:
         raise UsageError("--fresh begins an output file anew, and none is named", "Name it: -o FILE")
     if request.fresh and request.retry:
@@ -159,7 +161,8 @@ def answer(request: BatchRequest, chosen: EngineChoice, settings: Config, out: s
                 rows = job.source.rows()
                 before = output.resume(rows, job.settings, job.source.name)
         if before.lines:
-            out.note(f"{visible(str(request.file), 60)} answers {report.count_rows(before.lines)} already")
+            assert request.file
+            out.note(report.resumed_note(before.lines, len(before.failed), request.file))
         rest = rows if request.limit is None else islice(rows, max(0, request.limit - before.lines))
         run = run_batch(
             job.plan(engine),
@@ -264,6 +267,18 @@ def _run_with_progress(
     if last.done > first.done:
         out.note(report.finished_note(first, last, time.monotonic() - start, file))
     return last
+
+
+def _check_rows(file: Path) -> None:
+    """Raises UsageError for a file that is a picture, which no row is."""
+    from pixtral_cli.images.formats import is_picture, rare_format
+
+    with suppress(OSError):
+        if file.is_file():
+            with file.open("rb") as stream:
+                start = stream.read(4096)
+            if is_picture(start) or rare_format(start):
+                raise UsageError(f"{visible(str(file), 60)} is a picture or a document, no file of rows", GLOB_EXAMPLE)
 
 
 def _build_job(request: BatchRequest, chosen: EngineChoice, settings: Config) -> Job:

@@ -61,7 +61,7 @@ def _try_api(url: str, key: str) -> None:
 
 def _try_mcp(url: str, key: str) -> None:
     if not find_spec("mcp"):
-        raise PixtralError("--mcp needs one more package", f"Get it: {install_command('mcp')}")
+        raise PixtralError(f"--mcp needs one more package: {install_command('mcp')}")
     from pixtral_cli.chat.toolbox import mcp_servers
 
     try:

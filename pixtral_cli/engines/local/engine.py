@@ -171,6 +171,12 @@ class LocalEngine:
                 self._runner = Runner(weights, self.params, self.name, options.available, self._chunk, self._keep)
             return self._runner
 
+    @property
+    def device(self) -> str:
+        """Where the weights are; until they are loaded the device that was asked for."""
+        runner = self._runner
+        return str(runner.weights.device) if runner else self._device
+
     def cache_use(self) -> dict[str, CacheUse]:
         """What its caches hold and may hold; nothing before it is loaded."""
         runner = self._runner

@@ -49,6 +49,8 @@ def from_image_error(error: PixtralError, param: str) -> ApiError:
     """The reply for an image of the request that cannot be fetched or read."""
     code = "image_unreachable" if isinstance(error, NetworkError) else "invalid_image"
     hint = "" if CLI_HINT.search(error.hint) else f" {error.hint}"
+    if "--allow-private" in error.hint:
+        hint = " Whoever runs this server can allow it; a data URL needs no leave."
     return ApiError(400, f"{error.message.rstrip('.')}.{hint}".rstrip(), param=param, code=code)
 
 

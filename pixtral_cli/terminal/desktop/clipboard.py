@@ -163,5 +163,7 @@ def _no_clipboard_error(desktop: Desktop) -> PixtralError:
             "The clipboard is on the machine you came from by SSH",
             "Copy the file here with scp, forward X11 (ssh -X), or paste a data: URL of the picture",
         )
+    if not (desktop.wayland or desktop.x11):
+        return PixtralError("There is no desktop here, and so no clipboard", "Attach a file with /image PATH")
     tool = "wl-clipboard" if desktop.wayland else "xclip"
     return PixtralError("No tool here reads the clipboard", f"Install {tool}, or attach a file with /image PATH")

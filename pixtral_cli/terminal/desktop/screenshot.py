@@ -70,5 +70,7 @@ def _no_tool_error(desktop: Desktop) -> PixtralError:
         return PixtralError(
             "There is no screen here: you came by SSH", "Take it on your machine and copy it here with scp"
         )
+    if not (desktop.wayland or desktop.x11):
+        return PixtralError("There is no desktop here to take a picture of", "Attach a file with /image PATH")
     tools = "grim and slurp" if desktop.wayland else "maim, scrot or ImageMagick"
     return PixtralError("No tool here takes a screenshot", f"Install {tools}, or attach a file with /image PATH")

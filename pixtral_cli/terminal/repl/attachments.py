@@ -52,8 +52,20 @@ def unattached_notes(question: "input_parser.Question") -> list[str]:
     for source in input_parser.words_that_exist(question, path_exists):
         if re.search(r"\w", source.name) and (what := _behind_at(source.name)):
             typed = source.raw if source.raw[0] not in "'\"" else input_parser.shell_quoted(source.name)
-            notes.append(f"sent as words: {source.raw} (@{typed} {what})")
+            notes.append(f"sent as text: {source.raw} (@{typed} {what})")
+    for pattern in input_parser.patterns_in(question):
+        if (found := _matching(pattern)) and not (pattern == found[0] and len(found) == 1):
+            notes.append(f"sent as text: {pattern} (@{pattern} attaches its {count_of(len(found), 'picture')})")
     return list(dict.fromkeys(notes))
+
+
+def _matching(pattern: str) -> list[str]:
+    """The files that a pattern means, if each is a picture by its name."""
+    try:
+        found = expanded(pattern)
+    except ImageError:
+        return []
+    return found if all(map(has_picture_extension, found)) else []
 
 
 def _behind_at(name: str) -> str:
@@ -165,7 +177,7 @@ def parse_box(words: list[str], size: tuple[int, int]) -> Box:
 def image_row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
     """One image in words: its number and name, its size and the size it is sent at, its tokens."""
     width, height = image.size
-    sent = f" → {cost.width}×{cost.height}" if cost else ""
+    sent = f" → {cost.width}×{cost.height}" if cost and (cost.width, cost.height) != image.size else ""
     crop = image.transform.crop
     part = f", part at {crop.left},{crop.top}" if crop else ""
     cells = [f"#{number} {image.name}{part}", f"{width}×{height}{sent}"]

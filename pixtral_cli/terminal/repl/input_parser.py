@@ -176,6 +176,16 @@ def words_that_exist(question: Question, exists: Exists) -> Iterator[Source]:
                     yield found
 
 
+def patterns_in(question: Question) -> Iterator[str]:
+    """Patterns among the words of a question that can mean nothing but pictures, and attach none without an @."""
+    for part in question.parts:
+        if isinstance(part, str):
+            for match in _WORD_OR_QUOTED.finditer(part[:MAX_SEARCHED]):
+                at = match.start() + len(match[0]) - len(match[0].lstrip(_BEFORE))
+                if part[at] != "@" and (found := _pattern_at(part, at)):
+                    yield found.raw
+
+
 def _split_verbatim(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:
     """Cut into (piece, plain): code in backticks and pasted blocks are plain words whatever they hold."""
     blocks = [re.escape(block) for block in sorted(pasted, key=len, reverse=True) if block]

@@ -194,9 +194,9 @@ def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
     found = [
         (each.name, each.short, attachments.attachable(each.name)) for each in meant.sources if each.name not in absent
     ]
-    good = [attachments.described(name, short) for name, short, wrong in found if not wrong]
-    bad = [f"{short} {wrong}" for _, short, wrong in found if wrong]
-    return [f"Enter attaches {', '.join(good)}"] * bool(good) + bad + state.sent_again(meant.text)
+    good = dict.fromkeys(attachments.described(name, short) for name, short, wrong in found if not wrong)
+    bad = dict.fromkeys(f"{short} {wrong}" for _, short, wrong in found if wrong)
+    return [*([f"Enter attaches {', '.join(good)}"] if good else []), *bad, *state.sent_again(meant.text)]
 
 
 def _show_greeting(state: State, options: ChatOptions, kept: Mapping[str, Any]) -> None:

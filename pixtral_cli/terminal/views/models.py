@@ -75,7 +75,8 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
     if available:
         mark = "✓" if "utf" in out.stdout.encoding.lower() else "*"
         out.write(f"\nTo pull ({mark} fits this machine):\n")
-        for line in _table([_entry_row(entry, budget, unknown, mark) for entry in available]):
+        head = ("", "NAME", "DOWNLOAD", "MEMORY", "ABOUT")
+        for line in _table([head, *(_entry_row(entry, budget, unknown, mark) for entry in available)]):
             out.write(line + "\n")
     return None
 

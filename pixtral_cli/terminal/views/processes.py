@@ -76,7 +76,7 @@ def _fields(status: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": status["name"],
         "process": status["stop"],
-        "device": status.get("device", ""),
+        "device": status.get("runs_on") or status.get("device", ""),
         "memory": process_memory(status.get("pid") or 0),
         "running": status["inside"],
         "idle": status["idle"],

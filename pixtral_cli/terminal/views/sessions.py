@@ -50,7 +50,7 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
             str(entry.images or ""),
             _branch(entry),
             entry.model,
-            _titled(entry),
+            entry.titled,
         )
         for entry in summaries
     ]
@@ -141,10 +141,17 @@ def _refuse_picture(file: Path) -> None:
 def import_session(file: Path, out: Output) -> None:
     """Take in a transcript as a new session; its id goes to stdout."""
     read, notes = transcript.read(file)
-    with open_sessions().add(read.messages, system=read.system, model=read.model) as session:
+    with open_sessions().add(
+        read.messages, system=read.system, model=read.model, title=read.title, tags=read.tags
+    ) as session:
         for note in (*notes, *session.take_notes()):
             out.note(note)
         out.write(f"{session.id}\n")
+
+
+def show_path(out: Output) -> None:
+    """Print the folder of the conversations, their pictures and the runs of `pixtral eval`."""
+    out.write(f"{open_sessions().folder}\n")
 
 
 def fork_session(prefix: str, out: Output) -> None:
@@ -199,7 +206,7 @@ def _transcript(saved: SavedSession, branch: int | None = None, *, thinking: boo
     snapshot = saved.snapshot if branch is None else saved.snapshot.on_branch(branch)
     return Transcript(
         snapshot.messages, about.system, about.title, about.model, about.id, about.created, snapshot.branch,
-        snapshot.image_keys, thinking,
+        snapshot.image_keys, thinking, about.tags,
     )  # fmt: skip
 
 
@@ -216,11 +223,6 @@ def _branch(summary: Summary) -> str:
     """Which branch is shown of how many; nothing where there is but one."""
     number, count = summary.branch, summary.branches
     return f"{number} of {count}" if count > 1 else ""
-
-
-def _titled(summary: Summary) -> str:
-    """The title, behind it the tags."""
-    return " ".join((summary.title, *(f"#{tag}" for tag in summary.tags)))
 
 
 def _when(when: float) -> str:

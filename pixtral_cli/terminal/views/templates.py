@@ -75,11 +75,19 @@ def edit_template(name: str) -> None:
     templates, out = open_templates(), choose_output()
     file = templates.path(name)
     check_terminal(file)
-    if not file.exists():
+    new = not file.exists()
+    if new:
         make_folder(file.parent)
         file.write_text(EXAMPLE, encoding="utf-8")
-    edit_file(file)
-    _note_braces(templates.load(name), out)
+    try:
+        edit_file(file)
+    finally:
+        unchanged = new and file.exists() and file.read_text(encoding="utf-8", errors="replace") == EXAMPLE
+        if unchanged:
+            file.unlink()
+    if unchanged:
+        return out.note(f"Nothing was written, so there is no template {name}")
+    return _note_braces(templates.load(name), out)
 
 
 def _note_braces(template: Template, out: Output) -> None:

@@ -174,7 +174,7 @@ def test_crop_sends_a_part_of_an_image_in_pixels_or_percent(room: Room) -> None:
         ("/save 1", "The last answer holds no code block"),
         ("/copy 3", "The last answer holds no code block"),
         ("/shot moon", "No area 'moon'"),
-        ("/paste", "No tool here reads the clipboard"),
+        ("/paste", "There is no desktop here, and so no clipboard"),
         ("/show me", "nothing to show"),
     ],
 )

@@ -90,12 +90,14 @@ def test_the_toolbar_says_that_the_next_question_tries_again(room: Room) -> None
 @pytest.mark.parametrize(
     ("line", "note"),
     [
-        ("summarise notes.md please", "sent as words: notes.md (@notes.md sends what it holds)"),
-        ("what does the Makefile build?", "sent as words: Makefile (@Makefile sends what it holds)"),
-        ("read 'a b.txt' aloud", "sent as words: 'a b.txt' (@a\\ b.txt sends what it holds)"),
-        ("what is in scans/?", "sent as words: scans/ (@scans/ attaches its 2 pictures)"),
-        ("compare all (scans).", "sent as words: scans (@scans attaches its 2 pictures)"),
-        ("tell me about my\\ scans now", "sent as words: my\\ scans (@my\\ scans attaches its 1 picture)"),
+        ("summarise notes.md please", "sent as text: notes.md (@notes.md sends what it holds)"),
+        ("what does the Makefile build?", "sent as text: Makefile (@Makefile sends what it holds)"),
+        ("read 'a b.txt' aloud", "sent as text: 'a b.txt' (@a\\ b.txt sends what it holds)"),
+        ("what is in scans/?", "sent as text: scans/ (@scans/ attaches its 2 pictures)"),
+        ("compare all (scans).", "sent as text: scans (@scans attaches its 2 pictures)"),
+        ("what shows *.png ?", "sent as text: *.png (@*.png attaches its 1 picture)"),
+        ("(scans/*) and scans/*.png?", "sent as text: scans/*.png (@scans/*.png attaches its 2 pictures)"),
+        ("tell me about my\\ scans now", "sent as text: my\\ scans (@my\\ scans attaches its 1 picture)"),
     ],
 )
 def test_a_file_or_folder_that_a_sentence_names_is_noted(room: Room, line: str, note: str) -> None:
@@ -105,10 +107,20 @@ def test_a_file_or_folder_that_a_sentence_names_is_noted(room: Room, line: str, 
 
 @pytest.mark.parametrize(
     "line",
-    ["what is in empty ?", "see blob.bin", "is `notes.md` short?", "no-such.md?", "@notes.md short?", "a / b ~ .. . c"],
+    [
+        "what is in empty ?",
+        "see blob.bin",
+        "is `notes.md` short?",
+        "no-such.md?",
+        "@notes.md short?",
+        "a / b ~ .. . c",
+        "is 2 * 3 = 6? *.gif?",
+        "`*.png`",
+        "why **/ and empty/*?",
+    ],
 )
 def test_a_name_that_cannot_be_attached_or_is_quoted_as_code_is_not_noted(room: Room, line: str) -> None:
-    assert "sent as words" not in room.type(line)
+    assert "sent as text" not in room.type(line)
 
 
 def test_of_a_folder_the_pictures_that_can_be_read_are_attached_and_the_others_named(room: Room) -> None:
@@ -144,7 +156,7 @@ def test_an_empty_title_takes_the_title_away(room: Room) -> None:
     room.type("hello", '/rename "Receipts of May"')
     assert room.sessions.list()[0].title == "Receipts of May"
     for empty in ('""', "''"):
-        assert "It is called as its first question begins" in room.type("/rename Else", f"/rename {empty}")
+        assert "Its title is the beginning of its first question" in room.type("/rename Else", f"/rename {empty}")
         assert room.sessions.list()[0].title == "hello"
 
 

@@ -25,10 +25,17 @@ def list_sessions(state: State, argument: str) -> None:
         rows: list[tuple[str, ...]] = [(hit.summary.id, _age(hit.summary.updated), hit.snippet) for hit in hits]
         nothing = f"No conversation holds {argument!r}."
     else:
-        rows = [_row(summary) for summary in state.sessions().list(MAX_LISTED)]
+        rows = [_row(summary) for summary in state.sessions().list()]
         nothing = "No conversation is saved yet."
-    state.notes.rows(one_line_rows(rows[: max(3, state.notes.lines - 4)], state.notes.columns))
-    state.notes.say("/load ID goes on with one." if rows else nothing)
+    shown = rows[: _most_listed(state)]
+    state.notes.rows(one_line_rows(shown, state.notes.columns))
+    more = f" These are the newest of {len(rows):,}; /sessions WORDS finds others." if len(shown) < len(rows) else ""
+    state.notes.say(f"/load ID goes on with one.{'' if argument else more}" if rows else nothing)
+
+
+def _most_listed(state: State) -> int:
+    """How many conversations a list has that is to be seen whole, with what is said below it."""
+    return min(MAX_LISTED, max(3, state.notes.lines - 5))
 
 
 def rename_session(state: State, argument: str) -> None:
@@ -38,7 +45,7 @@ def rename_session(state: State, argument: str) -> None:
         _kept(state).remember({"title": clean_title(words) if words else ""})
     title = _kept(state).settings.get("title")
     state.notes.say(
-        f"Title: {title}" if title else "It is called as its first question begins; /rename TITLE changes that."
+        f"Title: {title}" if title else "Its title is the beginning of its first question; /rename TITLE changes that."
     )
 
 
@@ -62,13 +69,14 @@ def _kept(state: State) -> Session:
 
 def _picked(state: State) -> str:
     """The id of the conversation that is picked from a list; "" for none."""
-    found = [each for each in state.sessions().list(MAX_LISTED) if not state.session or each.id != state.session.id]
-    found = found[: max(3, state.notes.lines - 4)]
+    every = [each for each in state.sessions().list() if not state.session or each.id != state.session.id]
+    found = every[: _most_listed(state)]
     if not found:
         raise UsageError("No other conversation is saved yet", "/clear begins a new one")
     rows: list[tuple[str, ...]] = [(str(number), *_row(summary)) for number, summary in enumerate(found, 1)]
     state.notes.rows(one_line_rows(rows, state.notes.columns))
-    said = state.ask_for(f"Which one? 1 to {len(found)}, or an id; Enter: none").strip()
+    more = f" (the newest of {len(every):,})" if len(found) < len(every) else ""
+    said = state.ask_for(f"Which one? 1 to {len(found)}{more}, or an id; Enter: none").strip()
     return found[int(said) - 1].id if said.isdecimal() and 1 <= int(said) <= len(found) else said
 
 

@@ -210,6 +210,8 @@ def model(state: State, argument: str) -> None:
 def stats(state: State, argument: str) -> None:
     from pixtral_cli.terminal.output.render import statistics
 
+    if state.answer is None and any(message.role == "assistant" for message in state.conversation.turns):
+        raise UsageError("What this answer took is not known any more", "It is of the answer that was made last")
     if state.answer is None:
         raise UsageError("There is no answer yet to count", "Ask something first")
     cost, _ = state.measure()
