@@ -8,6 +8,7 @@ from typing import Any
 
 from pixtral_cli.errors import UsageError
 from pixtral_cli.limits import RANGES
+from pixtral_cli.util.nearest import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +175,10 @@ def convert(key: str, value: Any, where: str) -> Any:
     """
     where = f"{where}: " if where else ""
     if key not in SETTING_TYPES:
-        from difflib import get_close_matches
-
-        close = get_close_matches(key, [*SETTING_TYPES, "models", "aliases", *TABLES], 1)
+        close = nearest(key, [*SETTING_TYPES, "models", "aliases", *TABLES])
         raise UsageError(
             f"{where}unknown setting {key!r}",
-            f"Did you mean {close[0]}?" if close else f"Settings: {', '.join(SETTING_TYPES)}",
+            f"Did you mean {close}?" if close else f"Settings: {', '.join(SETTING_TYPES)}",
         )
     kind = SETTING_TYPES[key]
     if isinstance(value, bool) or kind is bool:

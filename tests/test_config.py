@@ -54,6 +54,7 @@ def test_pixtral_home_holds_everything(env: dict[str, str], tmp_path: Path) -> N
         ("top_p = 7", "top_p must be 0 to 1, not 7"),
         ("max_tokens = 0", "max_tokens must be 1 or more, not 0"),
         ("tempo = 1", "Settings: model, engine, "),
+        ("[modles.demo]\nseed = 1", "Did you mean models?"),
         ("models = 1", "must be a table of settings"),
         ("model =", "not valid TOML"),
         ("[models.demo]\ntempo = 1", "[models.demo]: unknown setting 'tempo'"),

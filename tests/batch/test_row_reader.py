@@ -75,6 +75,27 @@ def test_a_plain_row_wins_over_the_flags() -> None:
     assert found.sampling.schema["required"] == ["name"]
 
 
+@pytest.mark.parametrize(
+    "names", [("prompt", "images"), ("question", "image"), ("question", "file"), ("prompt", "path")]
+)
+def test_a_plain_row_takes_the_names_that_a_table_s_columns_have(tmp_path: Path, names: tuple[str, str]) -> None:
+    Image.new("RGB", (20, 10), "white").save(tmp_path / "a.png")
+    found = asked({names[0]: "what?", names[1]: "a.png"}, folder=tmp_path)
+    assert (found.messages[-1].text, len(found.messages[-1].images)) == ("what?", 1)
+
+
+def test_a_second_name_for_a_field_that_is_there_is_refused_and_a_mistyped_one_guessed() -> None:
+    for row, field in (
+        ({"prompt": "a", "question": "b"}, "question"),
+        ({"prompt": "a", "file": "x", "path": "y"}, "path"),
+    ):
+        with pytest.raises(FieldError, match=f"{field}: is not known"):
+            asked(row)
+    with pytest.raises(FieldError) as caught:
+        asked({"prompt": "a", "temprature": 1})
+    assert caught.value.hint == "Did you mean temperature?"
+
+
 def test_the_system_prompt_of_the_flags_is_used_where_a_row_has_none() -> None:
     own = {
         "custom_id": "a",

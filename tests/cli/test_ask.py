@@ -77,9 +77,9 @@ def test_piped_text_is_part_of_the_question_and_a_missing_block_loses_no_answer(
 
 def test_a_picture_that_is_asked_as_text_is_remarked_on(circle: Path) -> None:
     done = ask(str(circle), "-m", "demo", "--dry-run", "--no-stdin")
-    assert done.stderr.endswith("is sent as text. To send the picture: --image\n")
+    assert done.stderr.endswith(f"is sent as text. To send the picture: --image {circle}\n")
     done = ask(f"What is in {circle}?", "-m", "demo", "--dry-run", "--no-stdin")
-    assert done.stderr.endswith("is sent as text. To send the picture: --image\n")
+    assert done.stderr.endswith(f"is sent as text. To send the picture: --image {circle}\n")
 
 
 def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: Path, square: Path) -> None:

@@ -401,6 +401,7 @@ def test_a_reader_that_leaves_ends_it_silently(tmp_path: Path) -> None:
         (["missing.jsonl"], "missing.jsonl cannot be read: No such file"),
         (["."], "cannot be read: Is a directory"),
         (["empty"], "There are no rows in empty"),
+        (["a.png"], "a.png is a picture or a document, no file of rows. For example: pixtral batch --glob"),
         (["-"], "There are no rows in stdin"),
         (["--glob", "*.nothing", "What?"], "No file matches *.nothing"),
         (["--glob", "*"], "There is no question"),
@@ -425,6 +426,7 @@ def test_what_makes_no_sense_is_a_usage_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").write_text("\n  \n")
+    (tmp_path / "a.png").write_bytes(png())
     write(tmp_path / "rows", plain(1))
     before = sorted(tmp_path.iterdir())
     result = batch(*words)

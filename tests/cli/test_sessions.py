@@ -134,6 +134,31 @@ def test_what_was_exported_is_imported_as_a_session_of_its_own(call: Call, tmp_p
     assert again.messages[0].images[0].data == RED.data
 
 
+def test_a_title_of_ones_own_and_tags_go_through_a_file(call: Call, tmp_path: Path) -> None:
+    name = saved("what is this?")
+    call("rename", name, "My talk")
+    call("tag", name, "work", "may")
+    call("export", name, "-o", str(tmp_path / "talk.json"))
+    copy = call("import", str(tmp_path / "talk.json"))[1].strip()
+    with Sessions(config.paths().data).resume(copy) as session:
+        list(session.conversation().ask(FakeEngine(["more"]), "another question"))
+    summary = Sessions(config.paths().data).find(copy)
+    assert (summary.title, summary.tags) == ("My talk", ("work", "may"))
+    text = (tmp_path / "talk.json").read_text().replace('"may"', "5, null, [1]")
+    (tmp_path / "odd.json").write_text(text)
+    assert Sessions(config.paths().data).find(call("import", str(tmp_path / "odd.json"))[1].strip()).tags[:2] == (
+        "work",
+        "5",
+    )
+
+
+def test_path_prints_the_folder_that_all_of_it_is_in(call: Call) -> None:
+    saved("hello")
+    status, out, _ = call("path")
+    assert (status, Path(out.strip())) == (0, config.paths().data)
+    assert (config.paths().data / "sessions.db").exists()
+
+
 def test_a_fork_prints_its_id(call: Call) -> None:
     name = saved("what is this?")
     status, out, _ = call("fork", name)

@@ -91,6 +91,10 @@ def test_what_shapes_an_answer_stands_under_its_heading(command: str) -> None:
         (["ask", "x", "--stop", "- end", "--zzz"], "No such option: --zzz"),
         (["ask", "x", "--zzz"], "See: pixtral ask --help"),
         (["templates", "rm", "x"], "None is saved yet"),
+        (["aks", "what"], "Did you mean pixtral ask?"),
+        (["ask", "x", "-i", "a.png"], "Did you mean --image?"),
+        (["ask", "x", "--temperature", "hot"], "'hot' is not a number."),
+        (["ask", "x", "--max-tokens", "few"], "'few' is not a whole number."),
         (["ask", "x", "--save"], "--save needs a value. See: pixtral ask --help"),
     ],
 )

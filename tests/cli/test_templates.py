@@ -7,6 +7,7 @@ import pytest
 
 from pixtral_cli import config
 from pixtral_cli.__main__ import run
+from pixtral_cli.chat.templates import EXAMPLE
 
 
 @pytest.fixture
@@ -45,6 +46,18 @@ def editor(monkeypatch: pytest.MonkeyPatch, home: Path, text: str) -> None:
     script = home / "editor.py"
     script.write_text(f"import sys\nopen(sys.argv[1], 'a').write({text!r})\n")
     monkeypatch.setenv("VISUAL", f"{sys.executable} {script}")
+
+
+@pytest.mark.parametrize("does", ["true", "false"])
+def test_an_editor_that_writes_nothing_leaves_no_new_template(
+    folder: Path, does: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VISUAL", does)
+    (folder / "old.toml").write_text(EXAMPLE)
+    assert run(["templates", "edit", "new"]) == (0 if does == "true" else 1)
+    assert ("there is no template new" in capsys.readouterr().err) == (does == "true")
+    assert run(["templates", "edit", "old"]) == (0 if does == "true" else 1)
+    assert [file.name for file in folder.iterdir()] == ["old.toml"]
 
 
 def test_edit_begins_with_an_example_and_says_what_is_wrong(

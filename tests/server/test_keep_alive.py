@@ -38,6 +38,7 @@ def test_the_last_duration_holds_and_0_ends_the_process() -> None:
         pixtral(*command, "--keep-alive", "1h")
         (kept,) = json.loads(pixtral("ps", "--json").stdout)["processes"]
         assert 3_000 < kept["expires_in"] <= 3_600
+        assert kept["device"].partition(":")[0] in ("cpu", "cuda", "mps")  # not "auto": the one that it is on
         pixtral(*command, "--keep-alive", "5m")
         (kept,) = json.loads(pixtral("ps", "--json").stdout)["processes"]
         assert kept["expires_in"] <= 300

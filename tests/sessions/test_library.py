@@ -310,6 +310,18 @@ def test_search_finds_every_word_in_one_message_whatever_its_case_or_script(sess
     assert "\n" not in sessions.search("dark")[0].snippet
 
 
+def test_search_finds_a_session_by_its_title_and_tags_too(sessions: Sessions) -> None:
+    with sessions.add([user("what is this?"), assistant("A triangle.")]) as session:
+        name = session.id
+    sessions.rename(name, "Mein Dreieck äöü")
+    sessions.tag(name, ["geometry"])
+    for words in ("dreieck", "ÄÖÜ mein", "#geometry", "Dreieck geometry"):
+        (hit,) = sessions.search(words)
+        assert (hit.summary.id, hit.role, hit.snippet) == (name, "title", "Mein Dreieck äöü #geometry")
+    assert [hit.role for hit in sessions.search("triangle")] == ["assistant"]
+    assert sessions.search("dreieck receipts") == ()
+
+
 def test_search_is_quick_in_a_thousand_sessions(sessions: Sessions) -> None:
     words = "lorem ipsum dolor sit amet " * 40
 

@@ -88,7 +88,7 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
             name = image.name.removesuffix("#1") if note.startswith("all ") else image.name
             out.note(f"{name}: {note}")
     for name in _picture_names(request.question) if not images else ():
-        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image {visible(shlex.quote(name), 60)}")
+        out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image {visible(shlex.quote(name))}")
     return Message("user", _with_piped(parts, text))
 
 

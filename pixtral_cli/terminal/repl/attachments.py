@@ -53,9 +53,11 @@ def unattached_notes(question: "input_parser.Question") -> list[str]:
         if re.search(r"\w", source.name) and (what := _behind_at(source.name)):
             typed = source.raw if source.raw[0] not in "'\"" else input_parser.shell_quoted(source.name)
             notes.append(f"sent as text: {source.raw} (@{typed} {what})")
-    for pattern in input_parser.patterns_in(question):
-        if (found := _matching(pattern)) and not (pattern == found[0] and len(found) == 1):
-            notes.append(f"sent as text: {pattern} (@{pattern} attaches its {count_of(len(found), 'picture')})")
+    notes += [
+        f"sent as text: {pattern} (@{pattern} attaches its {count_of(len(found), 'picture')})"
+        for pattern in input_parser.patterns_in(question)
+        if (found := _matching(pattern)) and found != [pattern]
+    ]
     return list(dict.fromkeys(notes))
 
 

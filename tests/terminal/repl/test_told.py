@@ -8,6 +8,7 @@ from PIL import Image as PIL
 from wcwidth import wcswidth
 
 from pixtral_cli.chat.engine import Chunk
+from pixtral_cli.chat.message import assistant, user
 from pixtral_cli.chat.templates import Template
 from pixtral_cli.errors import ModelError
 from pixtral_cli.terminal.repl import setup
@@ -165,6 +166,28 @@ def test_dropping_says_what_it_takes_away(room: Room) -> None:
     assert "#1 red.png is out." in said
     assert "#2 p1.png is out, also of the 2 questions that it was sent in: the words stay." in said
     assert "#2" not in room.type("/images").partition("words stay.")[2]
+
+
+def test_a_list_says_that_there_are_more(room: Room) -> None:
+    for number in range(25):
+        with room.sessions.add([user(f"question {number}"), assistant("well")]):
+            pass
+    said = room.type("/sessions")
+    assert "/load ID goes on with one. These are the newest of 25; /sessions WORDS finds others." in said
+    assert said.count("question ") == 19
+    assert "Which one? 1 to 19 (the newest of 25), or an id; Enter: none" in room.keys("/load\r\r")
+    assert "newest of" not in room.type("/sessions question")
+
+
+def test_what_an_answer_took_that_is_shown_again_is_said_to_be_gone(room: Room) -> None:
+    said = room.type("hello", "/regen", "/versions 1", "/stats")
+    assert "There is no answer yet" not in said
+    assert "What this answer took is not known any more" in said
+
+
+def test_a_picture_that_is_not_scaled_has_one_size_and_is_named_once(room: Room) -> None:
+    assert "#1 red.png  64×32  10 tokens" in room.type("red.png")
+    assert "Enter attaches red.png ·" in setup.toolbar(room.state, "red.png and @red.png and ./red.png ?")
 
 
 # The toolbar
