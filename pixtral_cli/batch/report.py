@@ -32,7 +32,7 @@ def row_note(first: BatchProgress, now: BatchProgress, model: str) -> str:
 def failure_note(row: int, why: str, count: int) -> str:
     """The note about a failed row, the `count`th; beyond `MAX_FAILURES_SHOWN` one that there are more, and then ""."""
     if count > MAX_FAILURES_SHOWN:
-        return "More rows fail; their lines in the output say why" if count == MAX_FAILURES_SHOWN + 1 else ""
+        return "More rows fail" if count == MAX_FAILURES_SHOWN + 1 else ""
     return f"Row {row} failed: {visible(why, 100)}"
 
 
