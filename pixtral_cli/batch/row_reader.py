@@ -94,7 +94,7 @@ class RowReader:
             )
         value = _plain_names(value)
         if "prompt" in value or "images" in value:
-            repeated = {name: value[name] for name in ("id", "metadata") if name in value}
+            repeated: dict[str, Any] = {name: value[name] for name in ("id", "metadata") if name in value}
             return ResultShape("plain", repeated), lambda: self._plain(value)
         raise FieldError("", "the line holds neither a prompt nor a custom_id with a body")
 

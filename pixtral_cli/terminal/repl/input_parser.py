@@ -125,7 +125,8 @@ def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known:
     parts: list[Part] = []
     notes: list[str] = []
     for piece, plain in _split_verbatim(text, pasted):
-        if piece in pasted and (paths := _pasted_paths(piece, exists)):
+        apart = piece in pasted and re.search(rf"(?<!\S){re.escape(piece)}(?!\S)", text)
+        if apart and (paths := _pasted_paths(piece, exists)):
             parts += paths
             continue
         found_parts: list[Part] = (
