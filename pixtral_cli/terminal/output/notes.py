@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MANY_IMAGES, LAST_IMAGES = 50, 10
 GAP = 2  # columns between the cells of a row
-MAX_STATUS_LINES = 4  # of a toolbar
+MAX_STATUS_LINES = 6  # of a toolbar
 MIN_LAST_COLUMN = 20  # columns that are left of the last cell at least, or all are stacked
 MIN_CUT = 12  # columns that are left at least of a cell that is cut
 
@@ -110,7 +110,7 @@ def wrap_words(text: str, columns: int) -> str:
 
 
 def wrap_pieces(pieces: Sequence[str], columns: int) -> str:
-    """Pieces between dots, in up to four lines, the last piece always; one that is wider than a line is broken between words."""
+    """Pieces between dots, in up to six lines, the last piece always; one that is wider than a line is broken between words."""
     from wcwidth import wcswidth
 
     lines = [""]

@@ -33,7 +33,8 @@ class Transcript(Chat):
         """Type a line without sending it and wait for what is to stand below it; returns the toolbar."""
         self.begin()
         self.type(line.encode())
-        typed = "".join(re.sub(rf"{BEGIN_PASTE}.*{END_PASTE}", "", line, flags=re.DOTALL).split())
+        paste = f"{re.escape(BEGIN_PASTE)}.*{re.escape(END_PASTE)}"
+        typed = "".join(re.sub(paste, "", line, flags=re.DOTALL).split())
         self.until(
             lambda: typed in "".join(self.shown.split()) and all(text in self.toolbar for text in below), str(below)
         )

@@ -32,7 +32,7 @@ KEYS = (
     "Ctrl-C stops an answer and keeps what you typed meanwhile, Ctrl-D leaves.",
 )
 KEYS_TOPIC = "keys"  # of /help
-LINES_BELOW = 4  # of the window, below what /help says: the prompt and the toolbar
+LINES_BELOW = 9  # of the window, below what /help says: the line, room for what it completes to, the toolbar
 PLAIN_KEYS = (  # where the line has no keys of its own
     "A picture is attached by its path or URL anywhere in the line, or by @path. #2 places image 2 again.",
     'A line of """ opens and closes several. Ctrl-C stops an answer, Ctrl-D leaves.',
@@ -60,7 +60,7 @@ def show_help(state: State, argument: str) -> None:
         [*_groups(columns, words=True), *more, *keys], [*_groups(columns), *more, *keys],
         [*_groups(columns), *more, *about_keys],
     )  # fmt: skip
-    room = notes.lines - LINES_BELOW
+    room = notes.lines - (LINES_BELOW if state.editing else 2)
     for line in next((way for way in ways if len(way) <= room), ways[-1]):
         notes.say(line)
 
