@@ -54,8 +54,8 @@ def unattached_notes(question: "input_parser.Question") -> list[str]:
             typed = source.raw if source.raw[0] not in "'\"" else input_parser.shell_quoted(source.name)
             notes.append(f"sent as text: {source.raw} (@{typed} {what})")
     words = " ".join(part for part in question.parts if isinstance(part, str))
-    for name in re.findall(r"(?<!\S)@(\S*\w[./]\w\S*)", words[: input_parser.MAX_SEARCHED]):
-        notes.append(f"{name.rstrip('?!.,;:')} is not here: sent as text")
+    behind_at = re.findall(r"(?<!\S)@(\S*\w[./]\w\S*)", words[: input_parser.MAX_SEARCHED])
+    notes += [f"{name.rstrip('?!.,;:')} is not here: sent as text" for name in behind_at]
     notes += [
         f"sent as text: {pattern} (@{pattern} attaches its {count_of(len(found), 'picture')})"
         for pattern in input_parser.patterns_in(question)

@@ -124,6 +124,14 @@ def test_a_name_that_cannot_be_attached_or_is_quoted_as_code_is_not_noted(room: 
     assert "sent as text" not in room.type(line)
 
 
+def test_a_file_behind_an_at_that_is_not_here_is_noted(room: Room) -> None:
+    assert "pics/none.md is not here: sent as text" in room.type("@pics/none.md short?")
+    before = len(room.said.getvalue())
+    assert (
+        "is not here" not in room.type("@notes.md short?", "hello @john, me@example.org?", "@scans/*.png ok?")[before:]
+    )
+
+
 def test_of_a_folder_the_pictures_that_can_be_read_are_attached_and_the_others_named(room: Room) -> None:
     Path("scans/p0.png").write_text("<html>")
     said = room.type("@scans what are these?")
