@@ -37,6 +37,8 @@ def frame(path: str, seconds: float, name: str) -> Any:
 
     opened: Any = av.open(path, options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"})
     with opened as container:
+        if not len(container.streams):
+            raise ValueError("the video is cut short")
         if not container.streams.video:
             raise ImageError(f"{visible(name)}: has no pictures in it", "Name a video")
         stream = container.streams.video[0]

@@ -211,7 +211,9 @@ def stats(state: State, argument: str) -> None:
     from pixtral_cli.terminal.output.render import statistics
 
     if state.answer is None and any(message.role == "assistant" for message in state.conversation.turns):
-        raise UsageError("What this answer took is not known any more", "It is of the answer that was made last")
+        raise UsageError(
+            "What this answer took is not known any more", "/stats counts an answer until another is shown"
+        )
     if state.answer is None:
         raise UsageError("There is no answer yet to count", "Ask something first")
     cost, _ = state.measure()
