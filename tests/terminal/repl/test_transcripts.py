@@ -16,7 +16,7 @@ from pixtral_cli.sessions.library import Sessions
 from tests.fakes import FakeEngine
 from tests.terminal.emulator import Terminal, lines_of
 from tests.terminal.repl.chatting import ROOT
-from tests.terminal.repl.transcript import BEGIN_PASTE, END_PASTE, Transcript
+from tests.terminal.repl.transcript import BEGIN_PASTE, CLEAR, END_PASTE, Transcript
 
 WIDTHS = [80, 20, pytest.param(100, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.slow)]
 EACH_WIDTH = pytest.mark.parametrize("columns", WIDTHS)
@@ -43,7 +43,7 @@ def chatting(folder: Path, columns: int, *flags: str, **env: str) -> Iterator[Tr
         yield chat
         assert "Traceback" not in "\n".join(chat.lines)
         if chat.process.poll() is None:
-            chat.end(keys=b"\x05\x15\x04" if chat.drawn else b"\x04")
+            chat.end(keys=CLEAR + b"\x04" if chat.drawn else b"\x04")
 
 
 def home_in(folder: Path) -> dict[str, str]:

@@ -4,8 +4,8 @@ import re
 
 from tests.terminal.emulator import lines_of
 from tests.terminal.repl.chatting import Chat
-from tests.terminal.repl.driver import EMPTY
 
+CLEAR = b"\x05" + b"\x15\x7f" * 5  # Ctrl-E, then Ctrl-U and backspace for each of up to five lines
 BEGIN_PASTE, END_PASTE = "\x1b[200~", "\x1b[201~"
 
 
@@ -18,7 +18,7 @@ class Transcript(Chat):
     def begin(self) -> None:
         """A new check: the line is emptied, and what was shown before is of no matter."""
         if self.drawn:
-            self.type(EMPTY.encode())
+            self.type(CLEAR)
         self.until(lambda: self.at_prompt, "an empty line")
         self._begun = self._row
 
