@@ -168,9 +168,16 @@ def test_copying_says_where_the_text_went(room: Room, env: dict[str, str], tools
     assert said in Room(room.folder, FakeEngine(["One."]), desktop=desktop).type("hello", "/copy")
 
 
-def test_what_can_be_done_with_code_is_reported_below_it(room: Room) -> None:
-    answer = "Here:\n```py\nx = 1\n```\nand\n```py\ny = 2\n```\n"
-    assert "/save 1 · /open 1 · /copy 1 (1 to 2)" in Room(room.folder, FakeEngine([answer])).type("draw")
+@pytest.mark.parametrize(
+    ("languages", "hint"),
+    [
+        ("html", "/save 1 · /open 1 · /copy 1\n"), ("html svg", "/save 1 · /open 1 · /copy 1 (1 to 2)\n"),
+        ("py html", "/save 1 · /open 2 · /copy 1 (1 to 2)\n"), ("py sh", "/save 1 · /copy 1 (1 to 2)\n"),
+    ],
+)  # fmt: skip
+def test_what_can_be_done_with_code_is_reported_below_it(room: Room, languages: str, hint: str) -> None:
+    answer = "\n".join(f"Here:\n```{language}\nx = 1\n```\n" for language in languages.split())
+    assert hint in Room(room.folder, FakeEngine([answer])).type("draw")
 
 
 @pytest.mark.parametrize("columns", [80, 100])
