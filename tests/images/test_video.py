@@ -104,14 +104,14 @@ def test_damaged_files_and_playlists_that_are_called_videos_are_refused(tmp_path
 
 
 def test_a_film_of_too_many_pixels_is_refused_by_its_size(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "huge.mkv"), "w") as container:
+    with av.open(str(tmp_path / "huge.mov"), "w") as container:
         stream = container.add_stream("png", rate=1)
         stream.width, stream.height, stream.pix_fmt = 9000, 8000, "gray"
         frame = av.VideoFrame(9000, 8000, "gray")
         frame.pts = 0
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    assert "9000 × 8000 pixels" in refusal(tmp_path / "huge.mkv#t=0")
+    assert "9000 × 8000 pixels" in refusal(tmp_path / "huge.mov#t=0")
 
 
 def test_sound_alone_has_no_pictures(tmp_path: Path) -> None:
