@@ -189,9 +189,12 @@ def remove(
 @app.command()
 def prune(
     older: Annotated[
-        str | None, typer.Option("--older-than", help="Not touched for so long: 12h, 30d, 1y.", show_default=False)
+        str | None,
+        typer.Option("--older-than", metavar="AGE", help="Not touched for so long: 12h, 30d, 1y.", show_default=False),
     ] = None,
-    keep: Annotated[int | None, typer.Option("--keep", min=0, help="Spare the newest N.", show_default=False)] = None,
+    keep: Annotated[
+        int | None, typer.Option("--keep", metavar="N", min=0, help="Spare the newest N.", show_default=False)
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     yes: Yes = False,
 ) -> None:

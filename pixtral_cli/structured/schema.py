@@ -141,9 +141,7 @@ def _read(name: str) -> str | None:
         return None
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, PermissionError):
-            raise UsageError(
-                f"{visible(name, 60)} cannot be read: {error.strerror}", "Check its permissions"
-            ) from None
+            raise UsageError(f"{visible(name, 60)} cannot be read: {error.strerror}", "Check its permissions") from None
         return None
 
 
