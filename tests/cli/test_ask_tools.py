@@ -13,8 +13,8 @@ import pytest
 
 from pixtral_cli import __main__ as main
 from pixtral_cli import config
-from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.extras import install_command
+from pixtral_cli.sessions.library import Sessions
 from tests.chat.test_tool_engine import Scripted
 from tests.server.serving import Running, png, serving
 
