@@ -1,17 +1,26 @@
 """Torture H: what an attacker sends to the server."""
 
+import contextlib
 import json
 import resource
+import shutil
+import socket
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
+from pixtral_cli.engines import resident
 from pixtral_cli.server.openai import conversation
 from tests.fakes import FakeEngine
-from tests.server.processes import until
+from tests.server.processes import ROOT, until
 from tests.server.serving import Running, data_url, picture, png, serving
 
 ARRAYS = {
@@ -104,6 +113,65 @@ def _answers(running: Running) -> bool:
     try:
         return running.ask().status_code == 200
     except Exception:
+        return False
+
+
+LIMITED = 'ulimit -n 160; exec "$0" -m tests.server.launch_fake "$1"'
+
+
+def half_open(port: int, addresses: Iterable[str]) -> list[socket.socket]:
+    """Connections from these addresses of this machine, each with one line of a request."""
+    opened = []
+    for address in addresses:
+        client = socket.create_connection(("127.0.0.1", port), 60, (address, 0))
+        with contextlib.suppress(OSError):  # closed already
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\n")
+        opened.append(client)
+    return opened
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Only on Linux all of 127/8 is this machine")
+def test_more_half_open_connections_than_descriptors_end_nothing_and_fill_no_log(tmp_path: Path) -> None:
+    """The server has 160 descriptors: 80 connections in all, 40 from one address."""
+    log = tmp_path / "log"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            ["sh", "-c", LIMITED, sys.executable, str(tmp_path / "state")],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+    opened: list[socket.socket] = []
+    try:
+        assert process.stdout
+        url = process.stdout.readline().decode().strip()
+        port = int(url.rsplit(":", 1)[1])
+        descriptors = Path(f"/proc/{process.pid}/fd")
+        opened = half_open(port, ["127.0.0.1"] * 250)
+        until(lambda: len(list(descriptors.iterdir())) < 130)
+        transport = httpx2.HTTPTransport(local_address="127.0.0.9")
+        with httpx2.Client(base_url=url, transport=transport, timeout=60, trust_env=False) as client:
+            until(lambda: healthy(client))
+        opened += half_open(port, [f"127.0.1.{number % 200 + 1}" for number in range(250)])
+        until(lambda: len(list(descriptors.iterdir())) < 130)
+        for client in opened:
+            client.close()
+        with httpx2.Client(base_url=url, timeout=60, trust_env=False) as client:
+            until(lambda: healthy(client))
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        for client in opened:
+            client.close()
+        shutil.rmtree(resident.socket_folder(tmp_path / "state"), ignore_errors=True)
+    assert log.stat().st_size < 2000, log.read_text()[:2000]
+
+
+def healthy(client: httpx2.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx2.HTTPError:
         return False
 
 
