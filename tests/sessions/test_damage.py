@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from pixtral_cli import images
 from pixtral_cli.chat.message import assistant, user
 from pixtral_cli.images.image import Image
-from pixtral_cli.sessions import salvage
+from pixtral_cli.sessions import rows, salvage
 from pixtral_cli.sessions.library import Sessions
 from tests.torture.pictures import encoded
 
@@ -91,6 +91,18 @@ def test_the_log_of_a_damaged_file_goes_aside_with_it(tmp_path: Path) -> None:
     assert [message.text for message in Sessions(copy).load(name).messages] == ["new", "ok"]
     assert len(list(copy.glob("sessions.damaged*.db"))) == 1
     assert len(list(copy.glob("sessions.damaged*-wal"))) == 1
+
+
+def test_a_message_beyond_the_end_does_not_stand_in_for_one_that_is_lost(tmp_path: Path) -> None:
+    with Sessions(tmp_path).add([user("a"), assistant("b"), user("c")]) as session:
+        name = session.id
+    with closing(sqlite3.connect(tmp_path / "sessions.db")) as connection:
+        rows.write(connection, 1, 3, assistant("stray"), rows.Stamp(1.0))
+        connection.execute("DELETE FROM messages WHERE position = 1")
+        connection.commit()
+    texts = [message.text for message in Sessions(tmp_path).load(name).messages]
+    assert (texts[0], texts[2]) == ("a", "c")
+    assert "was lost" in texts[1]
 
 
 def test_a_session_of_which_only_the_messages_are_left_is_rebuilt_and_counts_as_one_with_gaps(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_keys_that_are_null_mean_nothing(tmp_path: Path, empty: Any) -> None:
         ({"yarn": {"original_max_position_embeddings": 64, "factor": 4, "gamma": 2}}, "'gamma'"),
         ({"yarn": {"factor": 4}}, "lacks 'original_max_position_embeddings'"),
         ({"yarn": {"original_max_position_embeddings": 64, "factor": 0.5}}, "'factor' 0.5 is less than 1"),
+        ({"yarn": {"original_max_position_embeddings": 64, "factor": 0}}, "'factor' is '0'"),
         ({"yarn": "yes"}, "'yarn' is not an object"),
         ({"llama_4_scaling": {"original_max_position_embeddings": 64, "beta": -1}}, "'beta' is '-1'"),
         ({"tied_embeddings": "yes"}, "'tied_embeddings' is 'yes'"),
