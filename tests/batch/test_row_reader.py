@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pixtral_cli import images
 from pixtral_cli.api.messages import FieldError
 from pixtral_cli.batch.input import InputRow
 from pixtral_cli.batch.row_reader import RowReader, RowRequest
@@ -190,6 +191,23 @@ def test_too_many_images_are_refused_unread() -> None:
         asked(request("a", [picture()] * 129))
     with pytest.raises(FieldError, match="images: holds more than 128"):
         asked({"prompt": "?", "images": ["missing.png"] * 129})
+
+
+def test_no_more_than_sixteen_images_of_a_row_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+
+    def load(url: str, field: str, beside: Any) -> images.Image:
+        fetched.append(url)
+        return images.from_bytes(png(), "x.png")
+
+    monkeypatch.setattr("pixtral_cli.batch.row_reader.wire.loader", lambda **_: load)
+    urls = [f"https://example.org/{number}.png" for number in range(17)]
+    for row in (request("a", [*map(picture, urls), picture()]), {"prompt": "?", "images": urls}):
+        fetched.clear()
+        with pytest.raises(FieldError, match="16 of them by URL"):
+            asked(row)
+        assert fetched == urls[:16]
+    assert len(asked(request("a", [*map(picture, urls[:16]), *[picture()] * 20])).messages[0].images) == 36
 
 
 @pytest.mark.parametrize(
