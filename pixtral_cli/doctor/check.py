@@ -3,16 +3,15 @@
 import json
 import os
 import sys
+import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pixtral_cli.util.sanitize import visible
 
-if TYPE_CHECKING:
-    pass
-
-
+INDENT = 19  # columns before what a check says
+MIN_WIDTH = 20  # columns below which nothing is wrapped
 COLOURS = {"ok": "32", "warning": "33", "fails": "31"}
 
 
@@ -39,7 +38,16 @@ def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
         failed |= check.state == "fails"
         state = f"{check.state:<8}"
         state = f"\x1b[{COLOURS[check.state]}m{state}\x1b[0m" if coloured else state
-        print(f"{state} {check.name:<9} {visible(check.says)}", flush=True)
+        print(f"{state} {check.name:<9} {_wrapped(visible(check.says))}", flush=True)
         if check.advice:
-            print(f"{'':<18} -> {visible(check.advice)}", flush=True)
+            print(f"{'':<18} -> {_wrapped(visible(check.advice), INDENT + 3)}", flush=True)
     return 1 if failed else 0
+
+
+def _wrapped(text: str, indent: int = INDENT) -> str:
+    """Text that stands behind so many columns, wrapped at words where stdout is a terminal."""
+    room = os.get_terminal_size(sys.stdout.fileno()).columns - indent if sys.stdout.isatty() else 0
+    if room < MIN_WIDTH:
+        return text
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return f"\n{'':<{indent}}".join(lines)

@@ -5,14 +5,18 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 
 from pixtral_cli import __main__ as main
 from pixtral_cli import config
+from pixtral_cli.chat.engine import Chunk, Sampling
+from pixtral_cli.chat.message import Message
 from pixtral_cli.extras import install_command
 from pixtral_cli.sessions.library import Sessions
 from tests.chat.test_tool_engine import Scripted
@@ -178,3 +182,36 @@ def test_on_a_terminal_each_call_is_asked_about(
     child.close()
     assert child.exitstatus == 0
     assert len(engine.seen) == 3
+
+
+class Waiting(Scripted):
+    """Makes its calls, and begins each answer only once it may."""
+
+    def __init__(self, *rounds: list[tuple[str, Any]]) -> None:
+        super().__init__(*rounds)
+        self.may_answer = threading.Semaphore(0)
+
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        assert self.may_answer.acquire(timeout=120)
+        yield from super().stream(messages, sampling)
+
+
+def test_on_a_terminal_a_spinner_shows_each_wait_and_leaves_the_question_alone(picture: Path) -> None:
+    engine = Waiting([CROP])
+    with serving(engine) as running:
+        words = ["what?", "--base-url", running.url, "-m", "fake", "-n", "--image", str(picture), "--tool", "crop"]
+        child = pexpect.spawn(
+            ASK[0], [*ASK[1:], *words], env={**os.environ, "TERM": "xterm"}, encoding="utf-8", timeout=120
+        )
+        child.expect_exact("fake is at work")
+        engine.may_answer.release()
+        child.expect_exact("Run it? [y]es, [n]o, [a]ll: ")
+        assert child.expect_exact(["at work", pexpect.TIMEOUT], timeout=0.5) == 1
+        child.sendline("y")
+        child.expect_exact("is shown next")
+        child.expect_exact("fake is at work")
+        engine.may_answer.release()
+        child.expect_exact("Done.")
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.exitstatus == 0

@@ -133,7 +133,7 @@ def test_on_a_terminal_a_bar_with_size_and_rate_is_drawn_and_wiped_away(fake: Fa
 
 def test_models_lists_what_is_here_and_what_runs(fake: FakeHub, home: Path, files: dict[str, bytes]) -> None:
     alone = pixtral(fake, "models")
-    assert re.search(r"^\*  demo +\d\.\d MiB  built in", alone.stdout, re.MULTILINE)
+    assert re.search(r"^\* demo +\d\.\d MiB  built in", alone.stdout, re.MULTILINE)
     pixtral(fake, "pull", "pixtral-12b")
     other = home / "mistral_models" / "Other"
     other.mkdir(parents=True)
@@ -248,3 +248,16 @@ def test_pull_without_a_name_recommends(fake: FakeHub) -> None:
     assert done.stderr.startswith("pixtral: Name a model; ")
     assert done.stderr.count("\n") == 1
     assert not fake.log
+
+
+@pytest.mark.parametrize("command", ["models", "doctor"])
+def test_a_list_is_as_wide_as_its_terminal_and_breaks_at_words(command: str) -> None:
+    child = pexpect.spawn(
+        sys.executable, ["-m", "pixtral_cli", command], dimensions=(50, 60), encoding="utf-8", timeout=120,
+        env={**os.environ, "TERM": "dumb"},
+    )  # fmt: skip
+    shown = child.read()
+    child.close()
+    lines = shown.splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if len(line) > 60 and max(map(len, line.split())) < 30] == []

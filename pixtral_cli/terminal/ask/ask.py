@@ -93,7 +93,7 @@ def answer(request: Request, asked: Message, conversation: Conversation, engine:
         out.note(note)
     if request.tools:
         engine = with_tools(engine, request.tools, out, None, allowed=request.yes_tools)
-        out = in_rounds(out, asks=not request.yes_tools)
+        out = in_rounds(out)
     chunks = conversation.ask(engine, asked.parts, sampling=request.sampling)
     if request.sampling.n > 1:
         return _several(chunks, request, out, lambda: engine.measure([asked]).context_window)

@@ -10,6 +10,7 @@ from pixtral_cli.chat.toolbox.engine import RunnableTool, ToolEngine, ToolRun
 from pixtral_cli.chat.tools import ToolCall, call_in_words
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.output.output import Output
+from pixtral_cli.terminal.output.spinner import Spinner
 
 QUESTION = "Run it? [y]es, [n]o, [a]ll: "
 
@@ -24,9 +25,16 @@ def with_tools(
     if not tools:
         return engine
     asker = None if allowed else _Asker(out, stdin if stdin is not None else sys.stdin)
-    return ToolEngine(
-        engine, tools, lambda call: _shown_and_allowed(call, out, asker), lambda run: _show_result(run, out)
-    )
+
+    def allow(call: ToolCall) -> bool:
+        with Spinner.hidden():
+            return _shown_and_allowed(call, out, asker)
+
+    def show_result(run: ToolRun) -> None:
+        with Spinner.hidden():
+            _show_result(run, out)
+
+    return ToolEngine(engine, tools, allow, show_result)
 
 
 def check_answerable(out: Output, stdin: TextIO | None, *, allowed: bool) -> None:
@@ -35,10 +43,9 @@ def check_answerable(out: Output, stdin: TextIO | None, *, allowed: bool) -> Non
         _Asker(out, stdin if stdin is not None else sys.stdin)
 
 
-def in_rounds(out: Output, *, asks: bool) -> Output:
+def in_rounds(out: Output) -> Output:
     """The output of an answer that calls tools: on a terminal it is shown whole, for calls are shown while it is made."""
-    on_terminal = out.stdout.isatty()
-    return replace(out, stream=out.stream and not on_terminal, spinner=out.spinner and not asks)
+    return replace(out, stream=out.stream and not out.stdout.isatty())
 
 
 class _Asker:

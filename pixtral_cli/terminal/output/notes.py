@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -147,6 +148,13 @@ def format_table(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
         lines.append("".join(spaced).rstrip())
         lines += [" " * before_last + line for line in more if line]
     return lines
+
+
+def print_table(rows: Sequence[Sequence[str]], out: Output) -> None:
+    """Write a table to stdout, as wide as its terminal."""
+    columns = os.get_terminal_size(out.stdout.fileno()).columns if out.stdout.isatty() else sys.maxsize
+    for line in format_table([[visible(cell) for cell in row] for row in rows], columns):
+        out.write(line + "\n")
 
 
 def _stacked_row(row: Sequence[str], columns: int) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pixtral_cli.models.catalogue import CATALOGUE, Entry, recommended
 from pixtral_cli.models.hub import Hub, offline
 from pixtral_cli.models.removal import plan_removal
 from pixtral_cli.models.verify import Progress
+from pixtral_cli.terminal.output.notes import print_table
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.terminal.output.progress_bar import progress_bar
 from pixtral_cli.terminal.views.model_details import FORMAT_NAMES
@@ -65,19 +66,17 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
         ]
         to_pull = [_entry_json(entry, budget, unknown) for entry in available]
         return out.write(dumps({"models": listed, "available": to_pull}, out.stdout.encoding) + "\n")
-    rows: list[tuple[str, ...]] = [("", "NAME", "SIZE", "STATE", "PLACE")]
+    rows: list[tuple[str, ...]] = [("  NAME", "SIZE", "STATE", "PLACE")]
     for model in models:
         state = f"{model.state}: {model.detail}" if model.detail else model.state
-        star = "*" if model.folder == default else ""
-        rows.append((star, model.name, format_bytes(model.size), state, str(model.folder)))
-    for line in _table(rows):
-        out.write(line + "\n")
+        star = "*" if model.folder == default else " "
+        rows.append((f"{star} {model.name}", format_bytes(model.size), state, str(model.folder)))
+    print_table(rows, out)
     if available:
         mark = "✓" if "utf" in out.stdout.encoding.lower() else "*"
         out.write(f"\nTo pull ({mark} fits this machine):\n")
-        head = ("", "NAME", "DOWNLOAD", "MEMORY", "ABOUT")
-        for line in _table([head, *(_entry_row(entry, budget, unknown, mark) for entry in available)]):
-            out.write(line + "\n")
+        head = ("  NAME", "DOWNLOAD", "MEMORY", "ABOUT")
+        print_table([head, *(_entry_row(entry, budget, unknown, mark) for entry in available)], out)
     return None
 
 
@@ -88,7 +87,8 @@ def _entry_row(entry: Entry, budget: int, unknown: set[str], mark: str) -> tuple
     takes = f"{format_bytes(entry.shape.memory(fits or '4bit'))} in {FORMAT_NAMES[fits or '4bit']}"
     about = [entry.about, entry.licence, *(["terms to accept on the hub"] if entry.gated else [])]
     about += [] if runs else ["for --engine vllm"]
-    return mark if fits and runs else "", entry.name, format_bytes(entry.download), takes, ", ".join(about)
+    name = f"{mark if fits and runs else ' '} {entry.name}"
+    return name, format_bytes(entry.download), takes, ", ".join(about)
 
 
 def _entry_json(entry: Entry, budget: int, unknown: set[str]) -> dict[str, Any]:
@@ -142,12 +142,6 @@ def _default_folder() -> Path | None:
         return _resolve(None).folder
     except ModelError:
         return None
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    cells = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _run_with_progress(steps: Generator[Progress | Found, None, None], out: Output) -> list[Found]:

@@ -1,8 +1,6 @@
 """The output and the questions of `pixtral sessions`."""
 
 import contextlib
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +14,7 @@ from pixtral_cli.sessions.labels import clean_tag
 from pixtral_cli.sessions.library import SavedSession, Sessions
 from pixtral_cli.sessions.summary import Summary
 from pixtral_cli.sessions.transcript import Format, Transcript
-from pixtral_cli.terminal.output.notes import format_table
+from pixtral_cli.terminal.output.notes import print_table
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.terminal.output.render import Answer
 from pixtral_cli.terminal.output.render import show as show_markdown
@@ -54,7 +52,7 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
         )
         for entry in summaries
     ]
-    return _print_table(rows, out)
+    return print_table(rows, out)
 
 
 def show_session(
@@ -83,7 +81,7 @@ def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool =
         return _print_json({"hits": listed}, out)
     if not hits:
         return out.note(f"No session holds {words!r}")
-    return _print_table([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
+    return print_table([(hit.summary.id, _when(hit.summary.updated), hit.role, hit.snippet) for hit in hits], out)
 
 
 def rename_session(prefix: str, title: str, out: Output) -> None:
@@ -187,7 +185,7 @@ def prune_sessions(out: Output, *, older: str | None, keep: int | None, dry: boo
     if not plan.sessions:
         return out.note("There is nothing to remove")
     if dry:
-        return _print_table([(entry.id, _when(entry.updated), entry.title) for entry in plan.sessions], out)
+        return print_table([(entry.id, _when(entry.updated), entry.title) for entry in plan.sessions], out)
     if not sure and not confirm(f"Remove {_session_count(len(plan.sessions))}?", out):
         return out.note("Nothing was removed")
     done = sessions.prune(before=before, keep=keep or 0)
@@ -231,12 +229,6 @@ def _when(when: float) -> str:
 
 def _print_json(value: Any, out: Output) -> None:
     out.write(dumps(value, out.stdout.encoding) + "\n")
-
-
-def _print_table(rows: Sequence[Sequence[str]], out: Output) -> None:
-    columns = os.get_terminal_size(out.stdout.fileno()).columns if out.stdout.isatty() else sys.maxsize
-    for line in format_table([[visible(cell) for cell in row] for row in rows], columns):
-        out.write(line + "\n")
 
 
 def _session_count(count: int) -> str:
