@@ -8,7 +8,7 @@ from pathlib import Path
 MAX_FOUND = 20
 MAX_ENTRIES = 5_000  # entries of folders that are looked at
 MAX_DEPTH = 6  # folders below the first
-MAX_SECONDS = 0.25
+MAX_SECONDS = 0.5
 MIN_LENGTH = 2  # characters of what is searched for
 SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages", "venv"})  # beside hidden folders
 
