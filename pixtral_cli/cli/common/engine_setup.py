@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 API = "api"
 VLLM = "vllm"
 VLLM_ANSWERS = 32  # at a time, which keep one vLLM busy
-DEMO_TOKENS = 1_000  # of one answer, unless set otherwise
+DEMO_TOKENS = 500  # of one answer, unless set otherwise: longer than any that it was taught
 MAX_ANSWERS = 256  # that one process asks for at a time
 
 
