@@ -81,7 +81,7 @@ def test_every_row_gets_a_line_in_its_order_and_its_shape(tmp_path: Path) -> Non
 
 
 def test_openais_own_types_read_its_lines(tmp_path: Path) -> None:
-    rows = [request("fine", max_tokens=5), request("bad", n=3)]
+    rows = [request("fine", max_tokens=5), request("bad", tool_choice="required")]
     fine, bad = read(batch(write(tmp_path / "in.jsonl", rows)).stdout)
     said = ChatCompletion.model_validate(fine["response"]["body"], strict=True)
     assert said.choices[0].message.content
@@ -89,9 +89,10 @@ def test_openais_own_types_read_its_lines(tmp_path: Path) -> None:
     assert said.usage.total_tokens == 9
     assert {"id", "custom_id", "response", "error"} == set(fine) == set(bad)
     assert bad["response"]["body"]["error"] == {
-        "message": "body.n: is not supported", "type": "invalid_request_error", "param": "body.n", "code": "invalid_request",
+        "message": "body.tool_choice: is not supported", "type": "invalid_request_error", "param": "body.tool_choice",
+        "code": "invalid_request",
     }  # fmt: skip
-    assert BatchError.model_validate(bad["error"], strict=True).message == "body.n: is not supported"
+    assert BatchError.model_validate(bad["error"], strict=True).message == "body.tool_choice: is not supported"
 
 
 def test_each_file_of_a_pattern_is_asked_about_and_named(tmp_path: Path) -> None:
