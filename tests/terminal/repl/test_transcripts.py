@@ -165,8 +165,10 @@ def test_a_folder_of_many_is_asked_about(chat: Transcript) -> None:
 def test_a_file_name_in_a_question_does_not_hold_it_up(chat: Transcript) -> None:
     said = chat.say("How do I convert photo.png to jpeg?", "photo.png to jpeg?")
     assert "photo.png is not here: sent as text" in said
-    said = chat.say("what is ./none.png ?", "In `backticks` a name is text")
-    assert "no such file or directory" in said
+    chat.begin()
+    chat.type(b"what is ./none.png ?\r")
+    chat.until(lambda: "In `backticks` a name is text > what is ./none.png" in chat.shown, "the line to be mended")
+    assert "no such file or directory" in chat.shown
 
 
 # Commands
