@@ -199,3 +199,18 @@ def test_a_file_that_another_program_is_writing_is_left_to_it(
     holder.join()
     snapshot.adopt(hub.plan(REPO, None), hub)
     assert (blobs / f"{name}.incomplete").read_bytes() == files[WEIGHTS][:1000]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(10, [100, 50]), (100, [10]), (0, [1, 2, 100]), (None, [100, 3])])
+def test_of_several_parts_of_a_file_the_longest_is_kept(tmp_path: Path, ours: int | None, theirs: list[int]) -> None:
+    hub, digest = Hub(tmp_path, "http://127.0.0.1:9"), "b" * 64
+    plan = DownloadPlan("org/name", None, "a" * 40, (RemoteFile("x", 1000, digest),))
+    blobs, locks = hub.home("org/name") / "blobs", tmp_path / ".locks" / "models--org--name"
+    for folder in (blobs, locks):
+        folder.mkdir(parents=True)
+    if ours is not None:
+        (blobs / f"{digest}.incomplete").write_bytes(bytes(ours))
+    for number, size in enumerate(theirs):
+        (blobs / f"{digest}.{number:08x}.incomplete").write_bytes(bytes(size))
+    snapshot.adopt(plan, hub)
+    assert [(file.name, file.stat().st_size) for file in blobs.iterdir()] == [(f"{digest}.incomplete", 100)]

@@ -23,6 +23,14 @@ def test_a_line_of_a_weapon_repeated_is_understood_in_seconds(piece: str) -> Non
     assert time.process_time() - began < 120  # quadratic, it took minutes
 
 
+@pytest.mark.parametrize("piece", ["(", "([{"])
+def test_a_longer_line_of_brackets_takes_no_square_of_the_time(piece: str) -> None:
+    line = (piece * 4 * LENGTH)[: 4 * LENGTH]
+    began = time.process_time()
+    assert isinstance(input_parser.parse(line, attachments.path_exists), input_parser.Question)
+    assert time.process_time() - began < 60  # quadratic, it took minutes
+
+
 @pytest.mark.parametrize("paste", [False, True], ids=["typed", "pasted"])
 def test_a_line_of_parentheses_is_asked_like_any_other(tmp_path: Path, paste: bool) -> None:
     line = "(" * LENGTH
