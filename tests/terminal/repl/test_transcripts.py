@@ -14,7 +14,7 @@ from PIL import Image as PIL
 
 from pixtral_cli.sessions.library import Sessions
 from tests.fakes import FakeEngine
-from tests.terminal.emulator import Terminal, lines_of
+from tests.terminal.emulator import Terminal
 from tests.terminal.repl.chatting import ROOT
 from tests.terminal.repl.transcript import BEGIN_PASTE, CLEAR, END_PASTE, Transcript
 
@@ -185,7 +185,7 @@ def test_help_is_seen_whole_with_the_prompt_below(chat: Transcript) -> None:
     from pixtral_cli.terminal.repl.commands.table import TABLE
 
     chat.say("/help", "/help COMMAND says what one does")
-    lines = lines_of(chat.screen)
+    lines = chat.lines
     assert len(lines) - max(place for place, line in enumerate(lines) if line == "> /help") <= 24 + 8
     screen = " ".join(" ".join(chat.screen.display).split()) if chat.screen.columns > 20 else chat.shown
     assert "> /help Pictures: /image" in screen

@@ -43,12 +43,14 @@ class Transcript(Chat):
     @property
     def shown(self) -> str:
         """What the check has brought to the screen: words by one blank each, as none may be broken in its middle."""
-        return " ".join(" ".join(lines_of(self.screen)[self._begun :]).split())
+        with self._arrived:
+            return " ".join(" ".join(lines_of(self.screen)[self._begun :]).split())
 
     @property
     def toolbar(self) -> str:
         """What stands below the line that is typed."""
-        below = [line.strip() for line in self.screen.display[self.screen.cursor.y + 1 :]]
+        with self._arrived:
+            below = [line.strip() for line in self.screen.display[self.screen.cursor.y + 1 :]]
         return " ".join(" ".join(below).split())
 
     @property
@@ -61,4 +63,5 @@ class Transcript(Chat):
 
     @property
     def _row(self) -> int:
-        return len(self.screen.history.top) + int(self.screen.cursor.y)
+        with self._arrived:
+            return len(self.screen.history.top) + int(self.screen.cursor.y)
