@@ -1,4 +1,7 @@
-"""The package from Python: `from pixtral_cli import Pixtral`. Settings, models and engines are those of the command line."""
+"""The package from Python: `from pixtral_cli import Pixtral`.
+
+Settings, models and engines are those of the command line.
+"""
 
 import os
 from collections.abc import Generator, Iterator, Sequence
@@ -29,7 +32,7 @@ Schema: TypeAlias = "dict[str, Any] | str"
 
 
 class Sampling(TypedDict, total=False):
-    """How an answer is chosen; what is left out is as in the settings, or what the model's vendor recommends."""
+    """Sampling parameters; those left out are as in the settings, or as the model's vendor recommends."""
 
     temperature: float
     top_p: float
@@ -44,7 +47,7 @@ class Sampling(TypedDict, total=False):
 
 
 class Answer(str):
-    """An answer's text, and what there is to know about it."""
+    """An answer's text, with its reasoning, finish reason, token counts and timings."""
 
     reasoning: str
     finish_reason: FinishReason
@@ -53,7 +56,7 @@ class Answer(str):
 
     @classmethod
     def of(cls, chunks: Sequence[Chunk]) -> "Answer":
-        """The answer of its chunks."""
+        """The answer that these chunks make up."""
         answer = cls("".join(chunk.text for chunk in chunks))
         last = chunks[-1] if chunks else Chunk()
         answer.reasoning = "".join(chunk.reasoning for chunk in chunks)
@@ -63,22 +66,22 @@ class Answer(str):
 
 
 class Stream(Iterator[str]):
-    """The pieces of an answer as they come. `answer` is what has come so far. Closing it stops the answer."""
+    """The text of an answer, piece by piece. `answer`: what has arrived so far. Closing the stream cancels the answer."""
 
     def __init__(self, chunks: Generator[Chunk, None, None]) -> None:
         self._chunks = chunks
-        self._seen: list[Chunk] = []
+        self._received: list[Chunk] = []
 
     def __next__(self) -> str:
         while True:
             chunk = next(self._chunks)
-            self._seen.append(chunk)
+            self._received.append(chunk)
             if chunk.text:
                 return chunk.text
 
     @property
     def answer(self) -> Answer:
-        return Answer.of(self._seen)
+        return Answer.of(self._received)
 
     def close(self) -> None:
         self._chunks.close()
@@ -90,8 +93,8 @@ class Stream(Iterator[str]):
         self.close()
 
 
-class Answering:
-    """What answers questions: a conversation, or a model without one."""
+class _Asker:
+    """The methods that `Chat` and `Pixtral` share."""
 
     def _chat(self) -> "Chat":
         """The conversation in which the next question is asked."""
@@ -115,9 +118,10 @@ class Answering:
         schema: "type[BaseModel] | Schema | None" = None,
         **sampling: Unpack[Sampling],
     ) -> Any:
-        """The whole answer. With `schema` it is held to it and parsed: an instance of a pydantic class, else JSON's value.
+        """The whole answer.
 
-        `{1}`, `{2}` in the question place the images; without them they come first. Raises PixtralError.
+        With `schema` the answer is JSON of it, returned parsed: an instance of the pydantic class, or the value. `{1}`,
+        `{2}` in the question place the images; without them they come first. Raises PixtralError.
         """
         json_schema = None if schema is None else _json_schema(schema)
         chat = self._chat()
@@ -132,13 +136,13 @@ class Answering:
         return value if isinstance(schema, dict | str) else schema.model_validate(value)
 
     def stream(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Stream:
-        """The answer piece by piece. Raises PixtralError, once it is iterated over."""
+        """The answer piece by piece. Iterating raises PixtralError."""
         chat = self._chat()
         return Stream(chat._ask(question, images, chat._owner._sampling(sampling, None)))
 
 
-class Chat(Answering):
-    """A conversation: every question follows the earlier messages. `messages` is all of it."""
+class Chat(_Asker):
+    """A conversation: every question is asked after the earlier messages. `messages`: all messages so far."""
 
     def __init__(self, owner: "Pixtral", system: str | None) -> None:
         self._owner = owner
@@ -153,25 +157,25 @@ class Chat(Answering):
 
     def _ask(self, question: str, images: Sequence[Picture], sampling: EngineSampling) -> Generator[Chunk, None, None]:
         self._owner._check_open()
-        loaded = [self._owner._load(picture) for picture in _listed(images)]
+        loaded = [self._owner._load(picture) for picture in _as_sequence(images)]
         return self._chunks(place_images(question, loaded), sampling)
 
     def _chunks(self, parts: Sequence[Part], sampling: EngineSampling) -> Generator[Chunk, None, None]:
         self._owner._check_open()
         try:
             yield from self._conversation.ask(self._owner._engine, parts, sampling=sampling)
-        except (RuntimeError, PixtralError):  # perhaps of a client that was closed meanwhile
+        except (RuntimeError, PixtralError):  # the client may have been closed meanwhile
             self._owner._check_open()
             raise
 
 
-class Pixtral(Answering):
+class Pixtral(_Asker):
     """A vision model that answers: `Pixtral("demo").ask("What is this?", images=["a.png"])`.
 
-    `model` is a name, a repository or a folder, as for `pixtral ask`; without one that of the settings. The weights are
-    loaded at the first question, and kept until `close`; `keep_alive` ("10m") keeps them in a process that outlives this
-    one. `base_url` has a server answer instead. `allow_private` lets URLs of images lead to private addresses. Every
-    question of `ask` and `stream` has no history; `chat` begins a conversation. May be used from several threads.
+    `model`: a name, a repository or a folder, as for `pixtral ask`; None for that of the settings. The weights are
+    loaded at the first question and kept until `close`; `keep_alive` ("10m") keeps them in a process that outlives this
+    one. `base_url`: a server that answers instead. `allow_private`: images may be fetched from private addresses.
+    Questions of `ask` and `stream` have no history; `chat` begins a conversation. May be used from several threads.
     """
 
     def __init__(
@@ -205,14 +209,14 @@ class Pixtral(Answering):
         self._closed = False
 
     def chat(self, system: str | None = None) -> Chat:
-        """A new conversation, under this system prompt or the model's own one."""
+        """A new conversation, with this system prompt or, for None, that of this object."""
         return Chat(self, self._system if system is None else system)
 
     def _chat(self) -> Chat:
         return self.chat()
 
     def close(self) -> None:
-        """Release the weights. Whatever is asked afterwards raises UsageError."""
+        """Release the weights. Later questions raise UsageError."""
         self._closed = True
         self._engine.close()
 
@@ -229,7 +233,7 @@ class Pixtral(Answering):
     def _sampling(self, given: Sampling, schema: dict[str, Any] | None) -> EngineSampling:
         fields: dict[str, Any] = {**given, "schema": schema}
         if unknown := set(given) - Sampling.__optional_keys__:
-            raise UsageError(f"There is no sampling option {min(unknown)!r}", f"There are: {_names()}")
+            raise UsageError(f"There is no sampling option {min(unknown)!r}", f"There are: {_parameter_names()}")
         if "stop" in given:
             stop = given["stop"]
             if not isinstance(stop, str | list | tuple):
@@ -254,12 +258,12 @@ class Pixtral(Answering):
 PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16")
 
 
-def _names() -> str:
+def _parameter_names() -> str:
     return ", ".join(sorted(Sampling.__optional_keys__))
 
 
-def _listed(images: Sequence[Picture]) -> Sequence[Picture]:
-    """The images, of which one may stand alone."""
+def _as_sequence(images: Sequence[Picture]) -> Sequence[Picture]:
+    """The images as a sequence; a single image may be passed without one."""
     return images if isinstance(images, list | tuple) else [images]  # type: ignore[list-item]
 
 

@@ -1,4 +1,4 @@
-"""Rows of a CSV file, each as the JSON line that it means; and answers as a CSV file beside the rows' own columns."""
+"""The rows of a CSV file as JSON lines, and a batch's answers as a CSV file that repeats the columns of the rows."""
 
 import csv
 import hashlib
@@ -16,24 +16,23 @@ from pixtral_cli.structured.records import Table, to_csv
 from pixtral_cli.util.sanitize import visible
 
 ENDINGS = (".csv", ".tsv")
-PROMPT, IMAGES = (
-    ("prompt", "question"),
-    ("images", "image", "file", "path"),
-)  # names of columns, the first that is there
-PLAIN = ("id", "system")
-MAX_CELL = 10_000_000  # characters
+# Names of columns; of several names the first that is there is read.
+PROMPT_COLUMNS, IMAGE_COLUMNS = ("prompt", "question"), ("images", "image", "file", "path")
+OTHER_COLUMNS = ("id", "system")
+MAX_CELL_CHARACTERS = 10_000_000
 
 
 def is_csv(path: Path | None) -> bool:
-    """Whether a file's name ends as a table's does."""
+    """Whether a file's name ends in .csv or .tsv."""
     return path is not None and path.suffix.lower() in ENDINGS
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRows:
-    """The rows below the line of names. Columns: prompt, images (several apart by `;`), id, system; all go along as metadata.
+    """The rows below the header.
 
-    Raises UsageError when it cannot be read or has neither a prompt nor images.
+    Columns: prompt, images (separated by `;`), id, system; every column becomes metadata too. Reading raises UsageError
+    when the file cannot be read or has neither a column of prompts nor one of images.
     """
 
     path: Path
@@ -51,53 +50,56 @@ class CsvRows:
 
     def rows(self) -> Iterator[InputRow]:
         for number, cells in enumerate(self._records(), 1):
-            data = json.dumps(_line(cells), ensure_ascii=False).encode("utf-8", "replace")
+            data = json.dumps(_json_row(cells), ensure_ascii=False).encode("utf-8", "replace")
             yield InputRow(number, data, hashlib.sha256(data).hexdigest())
 
     def _records(self) -> Iterator[dict[str, str]]:
-        csv.field_size_limit(MAX_CELL)
+        csv.field_size_limit(MAX_CELL_CHARACTERS)
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as stream:
                 reader = csv.reader(stream, delimiter=self._delimiter(stream))
                 names = [name.strip() for name in next(reader, [])]
-                self._check(names)
+                self._check_header(names)
                 for cells in reader:
                     if any(cell.strip() for cell in cells):
                         yield dict(zip(names, [*cells, *[""] * len(names)], strict=False))
         except OSError as error:
             raise UsageError(f"{self.name} cannot be read: {error.strerror}", "Check the name") from error
         except (csv.Error, UnicodeDecodeError) as error:
-            raise UsageError(f"{self.name} is no CSV in UTF-8: {error}", "Save it as CSV UTF-8") from error
+            raise UsageError(f"{self.name} is not CSV in UTF-8: {error}", "Save it as CSV UTF-8") from error
 
     def _delimiter(self, stream: io.TextIOWrapper) -> str:
-        """A tab in a .tsv; else what stands most often in the line of names: a comma, a semicolon or a tab."""
+        """A tab in a .tsv; else whichever of comma, semicolon and tab is most frequent in the header."""
         first = stream.readline()
         stream.seek(0)
         return "\t" if self.path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
 
-    def _check(self, names: list[str]) -> None:
-        known = [name.lower() for name in names]
-        if not any(name in known for name in (*PROMPT, *IMAGES)):
+    def _check_header(self, names: list[str]) -> None:
+        """Raises UsageError for a header without a column of prompts or images, or with one name twice."""
+        lowered = [name.lower() for name in names]
+        if not any(name in lowered for name in (*PROMPT_COLUMNS, *IMAGE_COLUMNS)):
             shown = visible(", ".join(names) or "nothing", 60)
             raise UsageError(f"{self.name} has no column prompt or image, but {shown}", "Name them in the first line")
-        if doubled := next((name for name in known if name and known.count(name) > 1), ""):
+        if doubled := next((name for name in lowered if name and lowered.count(name) > 1), ""):
             raise UsageError(f"{self.name} has two columns {visible(doubled, 40)}", "Give each its own name")
 
 
-def _line(cells: dict[str, str]) -> dict[str, Any]:
-    """The plain row that the cells of a line mean."""
-    known = {name.lower(): value for name, value in cells.items()}
-    line: dict[str, Any] = {name: known[name] for name in PLAIN if known.get(name, "").strip()}
-    line["prompt"] = next((known[name] for name in PROMPT if name in known), "")
-    held = next((known[name] for name in IMAGES if name in known), "")
+def _json_row(cells: dict[str, str]) -> dict[str, Any]:
+    """The cells of a row, by column, as a row in plain format."""
+    by_name = {name.lower(): value for name, value in cells.items()}
+    line: dict[str, Any] = {name: by_name[name] for name in OTHER_COLUMNS if by_name.get(name, "").strip()}
+    line["prompt"] = next((by_name[name] for name in PROMPT_COLUMNS if name in by_name), "")
+    sources = next((by_name[name] for name in IMAGE_COLUMNS if name in by_name), "")
     line["images"] = (
-        [held] if held[:5].lower() == "data:" else [each for each in re.split(r"\s*[;\n]\s*", held.strip()) if each]
+        [sources]
+        if sources[:5].lower() == "data:"
+        else [source for source in re.split(r"\s*[;\n]\s*", sources.strip()) if source]
     )
     return {**line, "metadata": cells}
 
 
 def answers_as_csv(lines: Iterable[bytes]) -> tuple[str, int]:
-    """A batch's output lines as CSV, and how many cells were guarded against spreadsheets that run formulas.
+    """A batch's output lines as CSV, and how many cells were escaped because a spreadsheet would run them as formulas.
 
     What a row carried along comes first, then the answer (an object's fields each in a column), further answers, their
     log-probabilities, then the error.
@@ -120,7 +122,7 @@ def _answers(line: dict[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def _record(line: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a line has, and apart from it its further answers and the log-probabilities of all."""
+    """An output line, in plain or OpenAI's format, as cells by column: (all but the others, further answers and logprobs)."""
     carried: dict[str, Any] = {
         name: line[name] for name in ("custom_id", "id", "file") if line.get(name) is not None and name in line
     }
@@ -136,5 +138,5 @@ def _record(line: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     value = line.get("value")
     fields = value if isinstance(value, dict) else {}
     apart = {f"{name}_answer" if name in carried else name: held for name, held in fields.items()}
-    told = error.get("message") if isinstance(error, dict) else error
-    return {**carried, **apart, "answer": answer, "error": told}, more
+    message = error.get("message") if isinstance(error, dict) else error
+    return {**carried, **apart, "answer": answer, "error": message}, more

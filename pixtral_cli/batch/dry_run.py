@@ -1,4 +1,4 @@
-"""The cost of a batch without answering it: rows are read, images fetched and checked, tokens counted."""
+"""`pixtral batch --dry-run`: the cost of a batch. Rows are read, images fetched and checked, tokens counted."""
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from pixtral_cli.util.parallel import map_in_order
 
 @dataclass(frozen=True, slots=True)
 class CostTotal:
-    """The cost of the rows so far; `failed` of them could not be answered; `failure`: why the last one could not, if so."""
+    """The cost of the rows so far. `failed`: rows that would fail; `failure`: the error of the newest failed row."""
 
     rows: int = 0
     failed: int = 0
@@ -24,7 +24,7 @@ class CostTotal:
 
 
 def total_costs(plan: BatchPlan, rows: Iterable[InputRow]) -> Generator[CostTotal, None, None]:
-    """The total after each row. Loads no weights."""
+    """The total after each row, in order. Needs no weights."""
     total = CostTotal()
     for cost in map_in_order(
         lambda row: _row_cost(plan, row), rows, workers=plan.concurrency, ahead=ROWS_AHEAD * plan.concurrency
@@ -42,9 +42,9 @@ def total_costs(plan: BatchPlan, rows: Iterable[InputRow]) -> Generator[CostTota
 def _row_cost(plan: BatchPlan, row: InputRow) -> Cost | PixtralError:
     try:
         _, request = plan.open(row)
-        asked = request()
-        cost = plan.engine.measure(with_schema_prompt(asked.messages, asked.sampling.schema))
-        cost.check_fits(asked.sampling.max_tokens)
+        row_request = request()
+        cost = plan.engine.measure(with_schema_prompt(row_request.messages, row_request.sampling.schema))
+        cost.check_fits(row_request.sampling.max_tokens)
     except PixtralError as error:
         return error
     return cost

@@ -11,13 +11,16 @@ from typing import BinaryIO, Protocol
 from pixtral_cli.errors import UsageError
 from pixtral_cli.util.sanitize import visible
 
-MAX_LINE = 64_000_000  # bytes of a line, as of a request body at the server
+MAX_LINE = 64_000_000  # bytes; the server has the same limit for a request body
 BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """A line, or the path of an image. `number` counts from 1; `digest` is the SHA-256 of its bytes; `data` is None if too long."""
+    """A line, or the path of an image.
+
+    `number` counts from 1; `digest`: SHA-256 of its bytes; `data`: None where it is longer than `MAX_LINE`.
+    """
 
     number: int
     data: bytes | None = field(repr=False)
@@ -25,7 +28,10 @@ class InputRow:
 
 
 class RowSource(Protocol):
-    """Rows in order. `folder` is the base of relative paths in them; `count` is None where it is not known before the end."""
+    """Rows in order.
+
+    `folder`: the base of relative paths in them; `count`: the number of rows, None where it is not known.
+    """
 
     @property
     def name(self) -> str: ...
@@ -98,8 +104,8 @@ class ImageFiles:
 
 def match_files(patterns: Sequence[str]) -> ImageFiles:
     """The files that match, sorted by name with numbers by value (page2 before page10). Raises UsageError if none do."""
-    whole = [str(Path(pattern).expanduser()) for pattern in patterns]
-    matched = [sorted(glob.glob(pattern, recursive=True), key=_natural_order) for pattern in whole]  # noqa: PTH207  absolute ones too
+    expanded = [str(Path(pattern).expanduser()) for pattern in patterns]
+    matched = [sorted(glob.glob(pattern, recursive=True), key=_natural_order) for pattern in expanded]  # noqa: PTH207  absolute ones too
     files = [file for names in matched for file in names if not Path(file).is_dir()]
     if not files:
         shown = visible(", ".join(patterns), 80)
@@ -108,21 +114,22 @@ def match_files(patterns: Sequence[str]) -> ImageFiles:
 
 
 def _natural_order(name: str) -> list[tuple[int, str]]:
-    """Sorts numbers in names by their value."""
+    """A sort key that compares the numbers in names by value."""
     return [(int(part), part) if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read_lines(stream: BinaryIO) -> Iterator[InputRow]:
+    """The lines that are not blank, without byte order marks and surrounding white space."""
     number = 0
     while data := stream.readline(MAX_LINE + 1):
         digest = hashlib.sha256(data.removeprefix(BOM).strip())
-        whole: bytes | None = data
+        line: bytes | None = data
         while len(data) > MAX_LINE and not data.endswith(b"\n"):
-            whole, data = None, stream.readline(MAX_LINE + 1)
+            line, data = None, stream.readline(MAX_LINE + 1)
             digest.update(data)
-        if whole is None or (whole := _strip(whole)):
+        if line is None or (line := _strip(line)):
             number += 1
-            yield InputRow(number, whole, digest.hexdigest())
+            yield InputRow(number, line, digest.hexdigest())
 
 
 def _strip(line: bytes) -> bytes:

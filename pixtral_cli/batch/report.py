@@ -1,4 +1,4 @@
-"""The texts about a batch: progress, failures, result and cost."""
+"""What is shown of a batch: progress, failures, result and cost, as text."""
 
 from pathlib import Path
 
@@ -7,25 +7,25 @@ from pixtral_cli.batch.runner import BatchProgress
 from pixtral_cli.util.durations import clock
 from pixtral_cli.util.sanitize import visible
 
-MAX_FAILURES_SHOWN = 5  # further failures are found in the output only
+MAX_FAILURES_SHOWN = 5  # further failures are in the output only
 
 
-def progress_parts(now: BatchProgress) -> list[str]:
+def progress_parts(progress: BatchProgress) -> list[str]:
     """The parts of the progress line after the count of rows, the most important first."""
-    pieces = [f"{clock(now.left)} left"] if now.left else []
-    if now.failed:
-        pieces.append(f"{now.failed:,} failed")
-    if now.rate is not None:
-        pieces.append(f"{now.rate:.1f}/s" if now.rate >= 1 else f"{60 * now.rate:.1f}/min")
-    return pieces
+    parts = [f"{clock(progress.left)} left"] if progress.left else []
+    if progress.failed:
+        parts.append(f"{progress.failed:,} failed")
+    if progress.rate is not None:
+        parts.append(f"{progress.rate:.1f}/s" if progress.rate >= 1 else f"{60 * progress.rate:.1f}/min")
+    return parts
 
 
-def row_note(first: BatchProgress, now: BatchProgress, model: str) -> str:
-    """The note about the newest row: that it failed, or asks for another model than the one that answers; "" without one."""
-    if now.failure:
-        return failure_note(now.row, now.failure, now.failed - first.failed)
-    if now.model not in ("", model) and now.done == first.done + 1:
-        return f"The rows ask for {now.model}; {model} answers them"
+def row_note(first: BatchProgress, progress: BatchProgress, model: str) -> str:
+    """The note about the newest row: it failed, or the rows name another model than the one that answers; "" for none."""
+    if progress.failure:
+        return failure_note(progress.row, progress.failure, progress.failed - first.failed)
+    if progress.model not in ("", model) and progress.done == first.done + 1:
+        return f"The rows ask for {progress.model}; {model} answers them"
     return ""
 
 
@@ -44,12 +44,12 @@ def resumed_note(rows: int, failed: int, file: Path) -> str:
     return f"{name} answers {rows - failed:,} of {count_rows(rows)} already; --retry-failed asks the others again"
 
 
-def stopped_note(now: BatchProgress, total: int | None, file: Path | None, *, fresh: bool = False) -> str:
+def stopped_note(progress: BatchProgress, total: int | None, file: Path | None, *, fresh: bool = False) -> str:
     """The note when a batch is stopped. `fresh`: the command had --fresh and would begin anew again."""
     done = (
-        f"Stopped after {now.done:,} of {count_rows(total)}"
+        f"Stopped after {progress.done:,} of {count_rows(total)}"
         if total is not None
-        else f"Stopped after {count_rows(now.done)}"
+        else f"Stopped after {count_rows(progress.done)}"
     )
     if not file:
         return f"{done}. With -o FILE, a batch goes on where it was stopped"
@@ -64,16 +64,17 @@ def finished_note(first: BatchProgress, last: BatchProgress, seconds: float, fil
     return f"Answered {answered} in {clock(seconds)}{where}"
 
 
-def cost_table(sum: CostTotal, model: str) -> str:
+def cost_table(total: CostTotal, model: str) -> str:
     """The text of `--dry-run`."""
-    failing = f", {sum.failed:,} of them would fail" if sum.failed else ""
+    failing = f", {total.failed:,} of them would fail" if total.failed else ""
     return (
         f"model    {model}\n"
-        f"rows     {sum.rows:,}{failing}\n"
-        f"images   {sum.images:,}, {sum.image_tokens:,} tokens\n"
-        f"prompts  {sum.prompt_tokens:,} tokens in all\n"
+        f"rows     {total.rows:,}{failing}\n"
+        f"images   {total.images:,}, {total.image_tokens:,} tokens\n"
+        f"prompts  {total.prompt_tokens:,} tokens in all\n"
     )
 
 
 def count_rows(count: int) -> str:
+    """The count with its noun: 1 row, 2 rows."""
     return f"{count:,} row" + ("" if count == 1 else "s")

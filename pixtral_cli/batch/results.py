@@ -1,7 +1,7 @@
-"""One output line: an answer or an error, in OpenAI's batch format for a request in that format, flat for a plain row.
+"""The output line of a row: in OpenAI's batch format for a row in that format, a flat object for a plain row.
 
 A line holds the digests of its row and of the settings, so that a batch can be resumed from its output alone. Only
-`created` comes from a clock: the same batch gives the same bytes (all of them with SOURCE_DATE_EPOCH set).
+`created` depends on the time: the same batch gives the same bytes (with SOURCE_DATE_EPOCH set, all of them).
 """
 
 import json
@@ -31,7 +31,7 @@ ROW_DIGITS, SETTINGS_DIGITS = 20, 12  # hexadecimal digits of a key for the row,
 
 @dataclass(frozen=True, slots=True)
 class ResultShape:
-    """The format of a row's line, and the fields of the row that are repeated in it."""
+    """The format of a row's output line, and the fields of the row that are repeated in it."""
 
     form: Shape
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -49,9 +49,9 @@ class RowAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A row's line, as JSON. `error`: why it failed; `outage`: the engine failed, not the row.
+    """The output line of a row. `error`: why it failed; `outage`: the engine failed, not the row.
 
-    `asked`: the engine was asked. `model`: the one the row names, which need not be the one that answers.
+    `asked`: the row reached the engine. `model`: the model that the row names, which need not be the one that answers.
     """
 
     row: int
@@ -63,16 +63,17 @@ class Result:
 
 
 def encode(line: Mapping[str, Any]) -> str:
+    """A line as JSON, without its newline."""
     return json.dumps(line, ensure_ascii=False)
 
 
 def row_key(row: InputRow, settings: str) -> str:
-    """The key of a row: digits of its digest and of `settings`, the digest of what holds for all rows."""
+    """The key of a row: digits of its digest and of `settings`, the digest of the settings that all rows share."""
     return row.digest[:ROW_DIGITS] + settings[:SETTINGS_DIGITS]
 
 
 def success(row: InputRow, key: str, shape: ResultShape, answer: RowAnswer, model: str = "") -> Result:
-    """The result of a row that was answered; `model` is the one it names."""
+    """The result of a row that was answered; `model`: the one that the row names."""
     if shape.form == "openai":
         body = _completion(key, answer)
         response = {"status_code": 200, "request_id": f"req_{key}", "body": body}
@@ -108,12 +109,12 @@ def failure(
     outage: bool = False,
     structured: bool = False,
 ) -> Result:
-    """The result of a row that failed, with the fields of one that did not. `structured`: a schema was asked for.
+    """The result of a row that failed; it has the fields of a success, with null. `structured`: a schema was asked for.
 
-    `asked`: the engine was asked, so that the error is the engine's.
+    `asked`: the row reached the engine, so the error is the engine's.
     """
     status, error_object = _error_object(error, asked)
-    said = {
+    no_answer = {
         "answer": None,
         **({"value": None} if structured else {}),
         "model": None,
@@ -121,7 +122,7 @@ def failure(
         "usage": None,
     }
     if shape.form == "plain":
-        return Result(row.number, _plain_line(row, key, shape, said, error_object), error, asked, outage)
+        return Result(row.number, _plain_line(row, key, shape, no_answer, error_object), error, asked, outage)
     body = {"status_code": status, "request_id": f"req_{key}", "body": {"error": error_object}}
     response = body if "custom_id" in shape.fields else None  # a line that is no request gets no response
     short = {"code": error_object["code"], "message": error_object["message"]}
@@ -129,7 +130,7 @@ def failure(
 
 
 def _error_object(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:
-    """Status and OpenAI's error object."""
+    """The HTTP status and the error object that OpenAI's API would answer with."""
     status, kind, code = errors.API_ERRORS[errors.known_class(error)]
     if isinstance(error, NetworkError) and not asked:
         status, kind, code = errors.UNREACHABLE
@@ -179,6 +180,6 @@ def _completion(key: str, answer: RowAnswer) -> dict[str, Any]:
 
 
 def _token_counts(usage: Usage) -> dict[str, int]:
-    """Token counts. Cached tokens depend on what was asked before and are left out."""
+    """OpenAI's token counts, without cached tokens, which differ from run to run."""
     total = usage.prompt_tokens + usage.completion_tokens
     return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "total_tokens": total}

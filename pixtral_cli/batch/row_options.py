@@ -1,4 +1,4 @@
-"""The fields of a row about sampling and answer format, strict and bounded as at the server."""
+"""The fields of a row for sampling and answer format, with the limits that the server has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from pixtral_cli.limits import (
 )
 from pixtral_cli.structured import schema_check, shorthand
 
-NUMBERS = ("top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
+NUMBER_FIELDS = ("top_p", "min_p", "repetition_penalty", "frequency_penalty", "presence_penalty")
 SAMPLING_FIELDS = frozenset({*SAMPLING_SETTINGS, "stop", "logit_bias", "n", "logprobs", "top_logprobs"})
 FIELD_ALIASES = {
     "max_completion_tokens": "max_tokens",
@@ -29,7 +29,7 @@ IGNORED_FIELDS = frozenset(
     {"model", "messages", "response_format", "stream", "stream_options", "user", "metadata", "safety_identifier",
      "prompt_cache_key", "service_tier", "parallel_tool_calls"}
 )  # fmt: skip
-# Values that change nothing, beside null, false, 0 and empty ones.
+# Values of unsupported fields that change nothing, besides null, false, 0 and empty ones.
 NEUTRAL_VALUES: Mapping[str, Sequence[Any]] = {
     "tool_choice": ["none", "auto"], "modalities": [["text"]], "reasoning_effort": ["none"],
 }  # fmt: skip
@@ -38,7 +38,7 @@ MAX_TOKENS = 10_000_000
 
 
 def check_supported(body: Mapping[str, Any]) -> None:
-    """Raises FieldError for a field that asks for something that is not supported."""
+    """Raises FieldError for a field of an OpenAI request that would change the answer and is not supported."""
     for name, value in body.items():
         if name in SAMPLING_FIELDS or name in FIELD_ALIASES or name in IGNORED_FIELDS or not value:
             continue
@@ -47,10 +47,10 @@ def check_supported(body: Mapping[str, Any]) -> None:
 
 
 def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = "") -> Sampling:
-    """The row's sampling parameters over the defaults. Raises FieldError; `prefix` is the path of the fields."""
+    """The defaults with the row's sampling parameters. `prefix`: the path of the fields, for errors. Raises FieldError."""
     given: dict[str, Any] = {
         "temperature": _number(values, "temperature", 0, MAX_TEMPERATURE, prefix),
-        **{name: _number(values, name, *RANGES[name][:2], prefix) for name in NUMBERS},
+        **{name: _number(values, name, *RANGES[name][:2], prefix) for name in NUMBER_FIELDS},
         "top_k": _integer(values, "top_k", -1, MAX_TOP_K, prefix),
         "logit_bias": _logit_bias(values.get("logit_bias"), f"{prefix}logit_bias"),
         "max_tokens": _integer(values, "max_tokens", 1, MAX_TOKENS, prefix),
@@ -64,7 +64,7 @@ def parse_sampling(values: Mapping[str, Any], defaults: Sampling, prefix: str = 
             low, high = (1, MAX_TOKENS) if name == "max_tokens" else (MIN_SEED, MAX_SEED)
             given[name] = _integer(values, other, low, high, prefix)
     if given["top_k"] == -1:
-        given["top_k"] = 0  # vLLM's word for all
+        given["top_k"] = 0  # -1 is vLLM's value for all tokens
     return replace(defaults, **{name: value for name, value in given.items() if value is not None})
 
 
@@ -86,7 +86,7 @@ def _logprobs(values: Mapping[str, Any], prefix: str) -> int | None:
 
 
 def _logit_bias(value: object, field: str) -> dict[int, float] | None:
-    """Biases by token. The engine checks that the tokens exist."""
+    """Biases by token id; that the tokens exist is checked by the engine. Raises FieldError."""
     if value is None:
         return None
     biases = expect(value, dict, field)
@@ -94,7 +94,7 @@ def _logit_bias(value: object, field: str) -> dict[int, float] | None:
         raise FieldError(field, f"holds more than {MAX_BIASES:,} tokens")
     for token in biases:
         if not (token.isascii() and token.isdigit() and len(token) < 10):
-            raise FieldError(field, f"{token[:20]!r} is no number of a token")
+            raise FieldError(field, f"{token[:20]!r} is not a token id")
         _number(biases, token, -MAX_BIAS, MAX_BIAS, f"{field}.")
     return {int(token): float(bias) for token, bias in biases.items()}
 
@@ -104,7 +104,7 @@ def _number(values: Mapping[str, Any], name: str, low: float, high: float, prefi
     if value is None:
         return None
     number: float = value if type(value) is int else expect(value, float, prefix + name)
-    if not low <= number <= high:  # before it is a float, which has room for 309 digits
+    if not low <= number <= high:  # before the conversion to float, which fails for more than 309 digits
         raise FieldError(prefix + name, f"must lie between {low} and {high}")
     return float(number)
 

@@ -1,8 +1,8 @@
-"""Turns a row into messages and sampling: OpenAI's batch line, a plain `{"prompt", "images"}`, or an image and the common question.
+"""Parses a row into messages and sampling: OpenAI's batch format, plain `{"prompt", "images"}`, or an image's path.
 
-Strict: every error names its field, and no field is dropped silently. A request in OpenAI's format may come from anybody,
-so its images are data URLs or public web addresses only, as at the server. A plain row is the user's own: it may name
-files too, relative to the folder of the batch.
+Every error names its field, and unknown fields are errors. A request in OpenAI's format may come from a third party, so
+its images are data URLs or public web addresses only, as at the server. A plain row is the user's own: it may also name
+files, relative to the folder of the batch.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from pixtral_cli import images
 from pixtral_cli.api import messages as wire
 from pixtral_cli.api.messages import FieldError, Loader, expect
 from pixtral_cli.batch import row_options
-from pixtral_cli.batch.csv_rows import IMAGES, PROMPT
+from pixtral_cli.batch.csv_rows import IMAGE_COLUMNS, PROMPT_COLUMNS
 from pixtral_cli.batch.input import MAX_LINE, InputRow, RowSource
 from pixtral_cli.batch.results import ResultShape, Shape
 from pixtral_cli.chat import tool_rounds
@@ -28,20 +28,20 @@ from pixtral_cli.images.image import Image
 from pixtral_cli.util.nearest import nearest
 
 ENDPOINT = "/v1/chat/completions"
-ROWS_LOOKED_AT = 1_000  # at the start, for the form of a file's rows
+MAX_PROBED_ROWS = 1_000  # rows that are read to find the format of a file's rows
 MAX_IMAGES = 128
-MAX_URLS = 16  # of them, as at the server
+MAX_URLS = 16  # images of a row that are fetched, as at the server
 PLAIN_FIELDS = frozenset({"id", "metadata", "prompt", "images", "system", "schema"})
 OTHER_NAMES = {
-    name: field for field, names in (("prompt", PROMPT), ("images", IMAGES)) for name in names[1:]
+    name: field for field, names in (("prompt", PROMPT_COLUMNS), ("images", IMAGE_COLUMNS)) for name in names[1:]
 }  # as in CSV
 
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """A row as a request to the engine. `model`: the one the row names, which need not be the one that answers.
+    """A row as a request to the engine. `model`: the model that the row names, which need not be the one that answers.
 
-    `extract`: the language of the code block that is to be taken out of the answer; "" for all of it.
+    `extract`: the language of the code block that replaces the answer; "" for the whole answer.
     """
 
     messages: Sequence[Message]
@@ -56,9 +56,9 @@ RowOpener: TypeAlias = Callable[[InputRow], OpenedRow]
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Reads rows, with defaults for what they leave out: sampling, system prompt, `folder` of relative paths.
+    """Parses rows, with the defaults for fields they leave out. `folder`: the base of relative paths.
 
-    `question` is asked about each image; `fill` puts a row's prompt into the template, if there is one.
+    `question`: the question about each image; `fill`: puts a row's prompt into the template, if there is one.
     """
 
     sampling: Sampling
@@ -68,11 +68,11 @@ class RowReader:
     folder: Path = Path()
     allow_private: bool = False
     offline: bool = False
-    extract: str = ""  # language of the code block that the answer is reduced to, unless there is a schema
-    all_formats: bool = False  # of pictures that come by URL; a file that a row names may be of any
+    extract: str = ""  # language of the code block that replaces the answer, unless there is a schema
+    all_formats: bool = False  # read every image format from URLs too; files may always be of any
 
-    def picture(self, row: InputRow) -> OpenedRow:
-        """A row that is the path of an image."""
+    def image_row(self, row: InputRow) -> OpenedRow:
+        """Parses a row that is the path of an image."""
         path = os.fsdecode(row.data or b"")
 
         def request() -> RowRequest:
@@ -82,8 +82,8 @@ class RowReader:
 
         return ResultShape("plain", {"file": path}), request
 
-    def line(self, row: InputRow) -> OpenedRow:
-        """A row that is a line of JSON. Raises FieldError when it is not."""
+    def json_row(self, row: InputRow) -> OpenedRow:
+        """Parses a row that is a line of JSON. Raises FieldError for one in no known format."""
         if row.data is None:
             raise FieldError("", f"the line is longer than {MAX_LINE // 10**6} MB")
         value = expect(wire.parse(row.data), dict, "the line")
@@ -99,6 +99,7 @@ class RowReader:
         raise FieldError("", "the line holds neither a prompt nor a custom_id with a body")
 
     def _openai(self, value: Mapping[str, Any]) -> RowRequest:
+        """The request of a line in OpenAI's batch format. Raises FieldError, ImageError, NetworkError."""
         expect(value.get("custom_id"), str, "custom_id")
         if value.get("method", "POST") != "POST":
             raise FieldError("method", "must be POST")
@@ -121,6 +122,7 @@ class RowReader:
         return RowRequest(messages, sampling, model)
 
     def _plain(self, value: Mapping[str, Any]) -> RowRequest:
+        """The request of a plain row. Raises FieldError, ImageError, NetworkError."""
         if unknown := [name for name in value if name not in PLAIN_FIELDS | row_options.SAMPLING_FIELDS]:
             near = nearest(unknown[0], PLAIN_FIELDS | row_options.SAMPLING_FIELDS)
             hint = f"Did you mean {near}?" if near else "What a row carries along goes into its metadata"
@@ -135,14 +137,14 @@ class RowReader:
         instructions = self.system if value.get("system") is None else expect(value["system"], str, "system")
         load = self._file_loader()
         sources = enumerate(_image_sources(value))
-        shown = [image for number, source in sources for image in load(source, f"images[{number}]")]
-        return self._request(place_images(prompt, shown), instructions, sampling)
+        attached = [image for number, source in sources for image in load(source, f"images[{number}]")]
+        return self._request(place_images(prompt, attached), instructions, sampling)
 
     def _request(self, parts: tuple[str | Image, ...], instructions: str | None, sampling: Sampling) -> RowRequest:
         question = Message("user", parts)
         extract = self.extract if sampling.schema is None else ""
-        before = [] if instructions is None else [system(instructions)]
-        return RowRequest([*before, question], sampling, extract=extract)
+        prefix = [] if instructions is None else [system(instructions)]
+        return RowRequest([*prefix, question], sampling, extract=extract)
 
     def _file_loader(self) -> Callable[[str, str], list[Image]]:
         """The image loader of one plain row, which may name files and pages of documents."""
@@ -165,23 +167,23 @@ class RowReader:
 
     def _web_loader(self) -> Loader:
         """The image loader of one row for data and http(s) URLs, with limits on their number."""
-        inner = wire.loader(allow_private=self.allow_private, all_formats=self.all_formats)
+        load_url = wire.loader(allow_private=self.allow_private, all_formats=self.all_formats)
         count = fetched = 0
 
-        def load(url: str, field: str, beside: Mapping[str, Any]) -> Image:
+        def load(url: str, field: str, siblings: Mapping[str, Any]) -> Image:
             nonlocal count, fetched
             count, fetched = count + 1, fetched + (url[:5].lower() != "data:")
             if count > MAX_IMAGES or fetched > MAX_URLS:
                 raise FieldError(field, f"is too much: at most {MAX_IMAGES} images, {MAX_URLS} of them by URL")
             if self.offline and url[:4].lower() == "http":
                 raise NetworkError(f"{field}: the network is off (--offline)", "Name a file instead")
-            return inner(url, field, beside)
+            return load_url(url, field, siblings)
 
         return load
 
 
 def _plain_names(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a plain row under the names that they have here; a second name for a field that is there stays."""
+    """The fields of a plain row by their standard names; another name of a field that is present is kept."""
     named: dict[str, Any] = {}
     for name, held in value.items():
         field = OTHER_NAMES.get(name, name)
@@ -189,9 +191,12 @@ def _plain_names(value: Mapping[str, Any]) -> dict[str, Any]:
     return named
 
 
-def common_form(source: RowSource) -> Shape:
-    """The form of a source's first row that can be told, for the lines of those that cannot; `plain` where none can."""
-    for row in itertools.islice(source.rows(), ROWS_LOOKED_AT):
+def detect_format(source: RowSource) -> Shape:
+    """The format of the first row that has a known one; it is used for the output lines of rows that cannot be read.
+
+    "plain" where none of the first `MAX_PROBED_ROWS` rows has a known format.
+    """
+    for row in itertools.islice(source.rows(), MAX_PROBED_ROWS):
         try:
             value = wire.parse(row.data or b"")
         except FieldError:

@@ -1,4 +1,4 @@
-"""Runs a batch: several rows at a time, their lines written in order. Yields progress."""
+"""Runs a batch: several rows are answered at a time, their lines are written in order. Yields progress."""
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, replace
@@ -17,14 +17,17 @@ from pixtral_cli.errors import ContextError, ImageError, PixtralError, UsageErro
 from pixtral_cli.structured import schema
 from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map_in_order
 
-ROWS_AHEAD = 2  # rows in memory for each worker: finished rows wait here for a slower one before them
-MAX_OUTAGES = 5  # in a row, after which the engine has failed and not the rows
-UNKNOWN_SHAPE = ResultShape("openai")  # of a line that cannot be read, where nothing is known of the others
+ROWS_AHEAD = 2  # rows in memory for each worker: finished rows wait for slower ones before them
+MAX_OUTAGES = 5  # consecutive failures of the engine after which the batch ends
+UNKNOWN_SHAPE = ResultShape("openai")  # for a line that cannot be read, where the format of the others is not known
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan:
-    """The engine, and how rows are read. `model`: who answers; `settings`: the digest of what holds for all rows."""
+    """The engine, and how rows are parsed.
+
+    `model`: the name of the model; `settings`: the digest of the settings all rows share.
+    """
 
     open: RowOpener
     engine: Engine
@@ -32,13 +35,17 @@ class BatchPlan:
     settings: str = ""
     concurrency: int = 1
     encode: results.Encode = results.encode
-    unknown: ResultShape = UNKNOWN_SHAPE  # of a line that cannot be read
-    structured: bool = False  # whether every answer is to satisfy a schema
+    unreadable: ResultShape = UNKNOWN_SHAPE  # the shape for lines that cannot be read
+    structured: bool = False  # whether every answer must match a schema
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """The state of a run. `row` is the newest; `failure`: why it failed; `model`: the one it names."""
+    """The state of a run.
+
+    `rate`: rows a second; `left`: seconds, None while unknown; `row`: the number of the newest row. `failure`: why the
+    newest row failed, or ""; `model`: the model it names.
+    """
 
     done: int
     failed: int
@@ -58,49 +65,53 @@ def run_batch(
     total: int | None = None,
     ready: Callable[[], None] = lambda: None,
 ) -> Generator[BatchProgress, None, None]:
-    """Ask the rows and write a line for each, in order. Closing the iterator cancels all answers.
+    """Answer the rows and write a line for each, in order. Closing the iterator cancels all answers.
 
-    A row that fails gets a line that says why. When the engine fails for `MAX_OUTAGES` rows in a row, its error is raised
-    and they get no line: resuming asks them again. `ready` is called when there is a row and the engine has loaded.
+    A row that fails gets a line with the error. When the engine fails for `MAX_OUTAGES` consecutive rows, its error is
+    raised and they get no line: resuming asks them again. `before`: the state of the run that is resumed; `ready` is
+    called when there is a row and the engine has loaded.
     """
     progress = _Progress(before or ResumeState(), total)
     yield progress.state()
-    left = iter(rows)
-    if (first := next(left, None)) is None:
+    remaining = iter(rows)
+    if (first := next(remaining, None)) is None:
         return
-    if isinstance(plan.engine, LoadableEngine):  # what every row would fail of is reported before any does
+    if isinstance(plan.engine, LoadableEngine):  # an error that every row would meet is raised before the first
         plan.engine.load()
-        progress = _Progress(before or ResumeState(), total)  # the pace is that of answering
+        progress = _Progress(before or ResumeState(), total)  # the rate is measured without the loading
     ready()
     stop = Cancellation()
-    made = map_in_order(
-        _Worker(plan, stop), chain([first], left), workers=plan.concurrency, ahead=ROWS_AHEAD * plan.concurrency
+    answered = map_in_order(
+        _Worker(plan, stop), chain([first], remaining), workers=plan.concurrency, ahead=ROWS_AHEAD * plan.concurrency
     )
     try:
-        for result in _without_outages(made):
+        for result in _without_outages(answered):
             output.write(f"{plan.encode(result.line)}\n".encode("utf-8", "replace"))
             yield progress.add(result)
     finally:
         stop.now()
-        made.close()
+        answered.close()
 
 
 def _without_outages(results: Iterable[Result]) -> Generator[Result, None, None]:
-    """The results in order. Outages are held back until a later row shows that the engine works; else the error is raised."""
+    """The results in order; outages are held back until a later row shows that the engine works.
+
+    Raises the engine's error.
+    """
     pending: list[Result] = []
     outages: list[PixtralError] = []
-    works = False
+    engine_works = False
     for result in results:
         pending.append(result)
         if result.outage and result.error:
             outages.append(result.error)
             if len(outages) == MAX_OUTAGES:
                 raise result.error
-        elif result.asked or not outages:  # a row that was not asked says nothing of the engine
-            works = works or result.asked
+        elif result.asked or not outages:  # a row that did not reach the engine does not show whether it works
+            engine_works = engine_works or result.asked
             yield from pending
             pending, outages = [], []
-    if outages and not works:
+    if outages and not engine_works:
         raise outages[-1]
     yield from pending
 
@@ -114,7 +125,7 @@ class _Worker:
 
     def __call__(self, row: InputRow) -> Result:
         key = results.row_key(row, self.plan.settings)
-        shape, asked, structured = self.plan.unknown, False, self.plan.structured
+        shape, asked, structured = self.plan.unreadable, False, self.plan.structured
         try:
             shape, build = self.plan.open(row)
             request = build()
@@ -126,11 +137,13 @@ class _Worker:
             return results.failure(row, key, shape, error, asked=asked, outage=asked, structured=structured)
         except Cancelled:
             raise
-        except Exception as bug:  # in pixtral: raised, it would end the batch at the same row whenever it is resumed
+        except Exception as bug:  # raised, it would end the batch at the same row whenever it is resumed
             if config.debug():
                 raise
-            shown = PixtralError(f"Internal error: {type(bug).__name__}", "PIXTRAL_DEBUG=1 stops there and shows where")
-            return results.failure(row, key, shape, shown, asked=asked, outage=asked, structured=structured)
+            internal = PixtralError(
+                f"Internal error: {type(bug).__name__}", "PIXTRAL_DEBUG=1 stops there and shows where"
+            )
+            return results.failure(row, key, shape, internal, asked=asked, outage=asked, structured=structured)
         return results.success(row, key, shape, answer, request.model)
 
     def _answer(self, request: RowRequest) -> RowAnswer:

@@ -1,4 +1,4 @@
-"""The tree of commands. Each command's body imports its one worker, so that --help loads nothing heavy."""
+"""The tree of commands. Each command's body imports what does its work, so that --help loads nothing heavy."""
 
 from typing import Annotated
 

@@ -19,7 +19,7 @@ from pixtral_cli.cli.common.help import INPUT, OUTPUT
 
 
 class AnswerFormat(StrEnum):
-    """The format of an answer: text, one JSON object, one object a chunk; of a list, CSV or a record a line."""
+    """The format of an answer: text, one JSON object, one object per chunk; of a list, CSV or one record per line."""
 
     text = "text"
     json = "json"
@@ -45,15 +45,17 @@ Format = Annotated[
         "--format",
         metavar="text|json|jsonl|csv|records",
         rich_help_panel=OUTPUT,
-        help="json: one object; jsonl: one a chunk; csv and records: with --schema.",
+        help="json: one object; jsonl: one per chunk; csv and records: with --schema.",
     ),
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Check all and show what would be sent; load no weights.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--dry-run", help="Check everything and show what would be sent; load no weights.", rich_help_panel=OUTPUT
+    ),
 ]
 NoStream = Annotated[
-    bool, typer.Option("--no-stream", help="Show the answer when it is whole.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--no-stream", help="Show the answer when it is complete.", rich_help_panel=OUTPUT)
 ]
 NoStdin = Annotated[bool, typer.Option("--no-stdin", help="Do not read stdin.", rich_help_panel=INPUT)]
 Watch = Annotated[

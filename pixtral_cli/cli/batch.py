@@ -1,4 +1,4 @@
-"""`pixtral batch`: many questions on one load of the weights."""
+"""`pixtral batch`: many questions, for which the weights are loaded once."""
 
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +58,7 @@ Concurrency = Annotated[
         metavar="N",
         min=1,
         max=256,
-        help="Rows asked at a time.  [default: 4; vLLM: 32 a replica; elsewhere 8]",
+        help="Rows asked at a time.  [default: 4; vLLM: 32 per replica; servers: 8]",
         show_default=False,
     ),
 ]
@@ -106,21 +106,22 @@ def batch(
     """
     from pixtral_cli import config
     from pixtral_cli.cli.common import engine_setup, template_options
-    from pixtral_cli.cli.jobs import batch as batch_job
+    from pixtral_cli.cli.jobs import batch as job
+    from pixtral_cli.cli.jobs.batch_request import BatchRequest, check_request
     from pixtral_cli.terminal.output.output import choose_output
 
     chosen_template, values = template_options.load_template(template)
-    request = batch_job.BatchRequest(
+    request = BatchRequest(
         words or (), glob or (), output, schema, sampling.stop or (), chosen_template, values, limit, concurrency, fresh,
         retry_failed, allow_private, formats is options.ImageFormats.all, each.fields(),
     )  # fmt: skip
     settings = engine.apply(sampling.apply(config.load()), keep_alive).override(system=system, plain=plain or None)
     engine_setup.check_keep_alive(settings)
-    batch_job.check(request)
+    check_request(request)
     if chosen_template:
         settings = template_options.with_template_defaults(settings, chosen_template, request.filled("").system)
     chosen, settings = engine_setup.choose_engine(model, settings, engine_setup.note_printer(quiet=quiet))
     out = choose_output(plain=bool(settings.plain), quiet=quiet, model=chosen.name)
     if chosen.note:
         out.note(chosen.note)
-    (batch_job.preview if dry_run else batch_job.answer)(request, chosen, settings, out)
+    (job.preview if dry_run else job.answer)(request, chosen, settings, out)

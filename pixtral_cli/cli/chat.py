@@ -60,32 +60,34 @@ def chat(
 
     @cache
     def sessions() -> "Sessions":
-        from pixtral_cli.sessions.library import Sessions  # needed only when something is kept or resumed
+        from pixtral_cli.sessions.library import Sessions  # loaded only when a conversation is saved or resumed
 
         return Sessions(config.paths().data)
 
-    last = _resumed(conversation, sessions)
+    resumed = _resumed(conversation, sessions)
     settings = config.load()
-    if last:
-        settings = last.engine_under(settings, engine)
+    if resumed:
+        settings = resumed.with_engine(settings, engine)
     settings = engine.apply(sampling.apply(settings), keep_alive).override(
         system=system, plain=plain or None, no_log=conversation.no_log or None
     )
     engine_setup.check_keep_alive(settings)
-    in_use, settings = _with_template(*template_options.load_template(template), settings)
-    schema = in_use.template.schema if in_use and schema is None else schema
+    chosen_template, settings = _with_template(*template_options.load_template(template), settings)
+    schema = chosen_template.template.schema if chosen_template and schema is None else schema
     load_model = _model_loader(settings, sampling.stop, parse_schema(schema))
-    chosen_name = model or (in_use and in_use.template.model)
-    before = last.model(settings) if last else None
-    with open_tools(tools.tool or (), tools.mcp or (), allowed=tools.yes_tools, note=engine_setup.print_note) as loaded:
+    model_name = model or (chosen_template and chosen_template.template.model)
+    last_model = resumed.model(settings) if resumed else None
+    with open_tools(
+        tools.tool or (), tools.mcp or (), allowed=tools.yes_tools, note=engine_setup.print_note
+    ) as loaded_tools:
         setup.chat(
             setup.ChatOptions(
-                _session_model(load_model, before) if before and not chosen_name else load_model(model),
+                _session_model(load_model, last_model) if last_model and not model_name else load_model(model),
                 load_model,
                 models=_installed_models,
-                system=_system(system, in_use) if last else settings.system,
-                resume=last.session.id if last else None,
-                given=_given(sampling, schema, in_use),
+                system=_system(system, chosen_template) if resumed else settings.system,
+                resume=resumed.session.id if resumed else None,
+                given=_given(sampling, schema, chosen_template),
                 sources=image or (),
                 log=not settings.no_log,
                 plain=bool(settings.plain),
@@ -93,8 +95,8 @@ def chat(
                 stats=verbose,
                 markdown=not raw,
                 question=question.strip(),
-                template=in_use,
-                tools=loaded,
+                template=chosen_template,
+                tools=loaded_tools,
                 yes_tools=tools.yes_tools,
                 keys=chosen_keys(settings.keys or {}),
             ),
@@ -107,7 +109,7 @@ def chat(
 
 
 def _resumed(conversation: ConversationFlags, sessions: "Callable[[], Sessions]") -> "Resumed | None":
-    """The conversation to go on with, if one is named."""
+    """The conversation that the flags continue, or None."""
     if not conversation.resume and conversation.session is None:
         return None
     from pixtral_cli.cli.common.engine_setup import print_note
@@ -116,40 +118,40 @@ def _resumed(conversation: ConversationFlags, sessions: "Callable[[], Sessions]"
     return find_resumed(conversation, sessions(), print_note)
 
 
-def _system(given: str | None, in_use: "ChosenTemplate | None") -> str | None:
-    """The system prompt that replaces a resumed conversation's; None where it keeps its own."""
-    return in_use.system if given is None and in_use else given
+def _system(given: str | None, chosen_template: "ChosenTemplate | None") -> str | None:
+    """The system prompt that replaces that of a resumed conversation; None where the conversation keeps its own."""
+    return chosen_template.system if given is None and chosen_template else given
 
 
-def _given(sampling: SamplingFlags, schema: str | None, in_use: "ChosenTemplate | None") -> set[str]:
-    """The fields of the sampling that this command line sets, itself or by a template."""
+def _given(sampling: SamplingFlags, schema: str | None, chosen_template: "ChosenTemplate | None") -> set[str]:
+    """The names of the sampling parameters that flags or a template set."""
     from pixtral_cli.cli.common.resumption import given_sampling
 
-    given = given_sampling(sampling) | set(in_use.template.sampling if in_use else ())
+    given = given_sampling(sampling) | set(chosen_template.template.sampling if chosen_template else ())
     return given | {"schema"} if schema is not None else given
 
 
 def _with_template(
     template: "Template | None", values: dict[str, str], settings: "Config"
 ) -> "tuple[ChosenTemplate | None, Config]":
-    """The template to use, and the settings with what it sets beneath the flags."""
+    """The template to use, and the settings with those of the template where flags set none."""
     if template is None:
         return None, settings
     from pixtral_cli.cli.common import template_options
     from pixtral_cli.terminal.repl.chosen_template import ChosenTemplate
 
-    in_use = ChosenTemplate(template, values)
-    return in_use, template_options.with_template_defaults(settings, template, in_use.system)
+    chosen_template = ChosenTemplate(template, values)
+    return chosen_template, template_options.with_template_defaults(settings, template, chosen_template.system)
 
 
 def _model_loader(
     settings: "Config", stop: "Sequence[str] | None", schema: dict[str, Any] | None
 ) -> "Callable[[str | None], ModelOpener]":
-    """A function that finds a model by its name, to be opened with these settings."""
+    """A function that returns the model of a name (None: the default one), with its engine, unopened, and sampling."""
     from dataclasses import replace
 
     from pixtral_cli.cli.common import engine_setup
-    from pixtral_cli.cli.common.resumption import place_of
+    from pixtral_cli.cli.common.resumption import engine_and_server
     from pixtral_cli.config import Config
     from pixtral_cli.terminal.repl.backend import LoadProgress, ModelOpener
 
@@ -158,14 +160,16 @@ def _model_loader(
         progress = LoadProgress()
         chosen, model_settings = engine_setup.choose_engine(name, settings, notes.append, progress.hear)
         sampling = replace(engine_setup.sampling(model_settings, chosen.name, stop), schema=schema)
-        usual = engine_setup.sampling(Config(), chosen.name)
-        return ModelOpener(chosen.name, chosen.open, sampling, chosen.note, notes, progress, usual, *place_of(settings))
+        defaults = engine_setup.sampling(Config(), chosen.name)
+        return ModelOpener(
+            chosen.name, chosen.open, sampling, chosen.note, notes, progress, defaults, *engine_and_server(settings)
+        )  # fmt: skip
 
     return load
 
 
 def _session_model(load_model: "Callable[[str | None], ModelOpener]", name: str) -> "ModelOpener":
-    """The model of a session, or the usual one if it is not here any more."""
+    """The model of a session; the default one, with a note, if the session's model is no longer on this machine."""
     from dataclasses import replace
 
     from pixtral_cli.errors import ModelError
@@ -177,6 +181,7 @@ def _session_model(load_model: "Callable[[str | None], ModelOpener]", name: str)
 
 
 def _installed_models() -> list[str]:
+    """The names of the models on this machine."""
     from pixtral_cli.models import store
 
     return [model.name for model in store.installed_models()]

@@ -1,4 +1,4 @@
-"""`pixtral completion`: the script that teaches a shell to complete. What it completes, the command tree says at Tab."""
+"""`pixtral completion`: prints a shell's completion script, which asks the command tree for candidates at every Tab."""
 
 from enum import StrEnum
 from typing import Annotated

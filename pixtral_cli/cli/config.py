@@ -19,16 +19,16 @@ def show(context: typer.Context, format: ListFormatOption = ListFormat.text) -> 
     """Show every setting: its value and where it comes from, or its default."""
     if not called_without_subcommand(context):
         return
-    from pixtral_cli import config
+    from pixtral_cli.config import config_file, overview
 
-    rows = config.listing()
+    rows = overview.setting_rows()
     if format is ListFormat.json:
         import json
 
-        typer.echo(json.dumps({"file": str(config.config_file()), "settings": rows}, ensure_ascii=False))
+        typer.echo(json.dumps({"file": str(config_file()), "settings": rows}, ensure_ascii=False))
         return
-    typer.echo(f"# {config.config_file()}")
-    for line in config.describe():
+    typer.echo(f"# {config_file()}")
+    for line in overview.describe():
         typer.echo(line)
     typer.echo("\n# Defaults:")
     for row in rows:
@@ -39,17 +39,17 @@ def show(context: typer.Context, format: ListFormatOption = ListFormat.text) -> 
 @app.command("path")
 def path() -> None:
     """Print where the config file is."""
-    from pixtral_cli import config
+    from pixtral_cli.config import config_file
 
-    typer.echo(config.config_file())
+    typer.echo(config_file())
 
 
 @app.command("get")
 def get(key: Key) -> None:
     """Print one setting's value; nothing when it is a default."""
-    from pixtral_cli import config
+    from pixtral_cli.config import overview
 
-    value = config.get(key)
+    value = overview.get(key)
     if value is not None:
         typer.echo(value)
 
@@ -57,27 +57,28 @@ def get(key: Key) -> None:
 @app.command("set")
 def set_(key: Key, value: Annotated[str, typer.Argument(help="Its new value.")]) -> None:
     """Write a setting into the config file; everything else there stays as it is."""
-    from pixtral_cli import config
+    from pixtral_cli.config import editing
 
-    config.set_value(key, value)
+    editing.set_value(key, value)
 
 
 @app.command("unset")
 def unset(key: Key) -> None:
     """Take a setting out of the config file."""
-    from pixtral_cli import config
+    from pixtral_cli.config import editing
 
-    config.set_value(key, None)
+    editing.set_value(key, None)
 
 
 @app.command("edit")
 def edit() -> None:
     """Open the config file in $VISUAL or $EDITOR."""
     from pixtral_cli import config
+    from pixtral_cli.config import editing
     from pixtral_cli.terminal.desktop.editor import check_terminal, edit_file
 
     target = config.config_file()
     check_terminal(target)
-    config.create_if_missing(target)
+    editing.create_if_missing(target)
     edit_file(target)
     config.load()

@@ -1,4 +1,4 @@
-"""`pixtral doctor`: what works here and what to do about what does not. The checks are in `pixtral_cli.doctor`."""
+"""`pixtral doctor`: checks of this machine. The checks are in `pixtral_cli.doctor`."""
 
 from typing import Annotated
 

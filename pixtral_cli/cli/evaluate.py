@@ -23,10 +23,10 @@ class TaskGroup(CommandGroup):
         return super().resolve_command(ctx, args if known else ["run", *args])
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """Tab offers the tasks beside the commands."""
+        """Completes task names as well as commands."""
         from click.shell_completion import CompletionItem
 
-        offered = [] if incomplete.startswith("-") else [one for one in _task_names() if one.startswith(incomplete)]
+        offered = [] if incomplete.startswith("-") else [name for name in _task_names() if name.startswith(incomplete)]
         return [*(CompletionItem(name) for name in offered), *super().shell_complete(ctx, incomplete)]
 
 
@@ -37,6 +37,7 @@ def _task_names() -> list[str]:
 
 
 def _run_names() -> list[str]:
+    """The names of the recorded runs that are safe in a shell."""
     from pixtral_cli import config
     from pixtral_cli.cli.common.completers import is_shell_safe
 
@@ -105,10 +106,12 @@ Temperature = Annotated[
 ]
 JudgeModel = Annotated[
     str | None,
-    typer.Option("--judge", metavar="MODEL", help="Who judges; its key: PIXTRAL_JUDGE_KEY.", show_default=False),
+    typer.Option(
+        "--judge", metavar="MODEL", help="The model that judges; its key: PIXTRAL_JUDGE_KEY.", show_default=False
+    ),
 ]
 JudgeURL = Annotated[
-    str | None, typer.Option("--judge-url", metavar="URL", help="Where the judge is.", show_default=False)
+    str | None, typer.Option("--judge-url", metavar="URL", help="Server of the judge.", show_default=False)
 ]
 AllowExec = Annotated[bool, typer.Option("--allow-exec", help="Let humaneval run what the model writes. No sandbox.")]
 RunFolder = Annotated[
@@ -155,7 +158,7 @@ def run_(
 ) -> None:
     """Ask every row of a task, mark the answers and print the scores.
 
-    Rows are on disk as they come; the same command goes on where it stopped.
+    Every answered row is saved at once; the same command resumes a run that was stopped.
     """
     from pixtral_cli import config
     from pixtral_cli.cli.jobs import evaluation
@@ -168,7 +171,7 @@ def run_(
 
 
 def _print(text: str) -> None:
-    """Names in it come from servers and data sets."""
+    """Print text without control characters: names in it come from servers and data sets."""
     from pixtral_cli.util.sanitize import clean
 
     typer.echo(clean(text))
@@ -211,9 +214,9 @@ def list_(format: options.ListFormatOption = options.ListFormat.text) -> None:
             row |= {
                 "task": task.name,
                 "result": report.short_text(task, run),
-                "settings": {**run.about.get("sampling", {}), **_how_it_ran(run.about["model"])},
+                "settings": {**run.about.get("sampling", {}), **_engine_settings(run.about["model"])},
             }
-        except UsageError as error:  # of a task that is no more, or damaged: the others are listed all the same
+        except UsageError as error:  # its task no longer exists, or it is damaged: the others are listed all the same
             row |= {"task": None, "result": f"     –  {error.message}"}
         runs.append(row)
     if format is options.ListFormat.json:
@@ -222,8 +225,8 @@ def list_(format: options.ListFormatOption = options.ListFormat.text) -> None:
         typer.echo("There are no runs yet. Begin one: pixtral eval TASK", err=True)
     for row in runs:
         day = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["changed"]))
-        how = " ".join(f"{name}={value}" for name, value in row["settings"].items() if value not in (None, [], {}))
-        _print(f"{row['run']:40} {day}  {row['result']}" + f"  {how}" * bool(how))
+        settings = " ".join(f"{name}={value}" for name, value in row["settings"].items() if value not in (None, [], {}))
+        _print(f"{row['run']:40} {day}  {row['result']}" + f"  {settings}" * bool(settings))
     return None
 
 
@@ -252,12 +255,12 @@ def show(
     from pixtral_cli.util import atomic
 
     task, folder_run = _open_run(run)
-    listed = folder_run.records()
-    _print(report.run_table(task, folder_run, listed))
+    records = folder_run.records()
+    _print(report.run_table(task, folder_run, records))
     target = output or folder_run.folder / "report.html"
-    if output is None and target.is_symlink():  # somebody else's run: it would lead to a file of ours
+    if output is None and target.is_symlink():  # a run from somebody else: the link could point to one of our files
         target.unlink()
-    atomic.write(target, report_html.render_html(task, folder_run, listed, most=most))
+    atomic.write(target, report_html.render_html(task, folder_run, records, most=most))
     typer.echo(f"Wrote {target}", err=True)
 
 
@@ -281,31 +284,37 @@ def compare(
     _print(report.comparison_table(opened[0][0], [run for _, run in opened]))
 
 
-def _how_it_ran(model: "dict[str, Any]") -> "dict[str, Any]":
-    """What a run's record says of the engine, without what its name says already and what is as usual."""
-    usual = {"engine": "local", "device": "auto", "dtype": "auto"}
-    return {key: value for key, value in model.items() if key not in ("name", "revision") and usual.get(key) != value}
+def _engine_settings(model: "dict[str, Any]") -> "dict[str, Any]":
+    """The engine settings of a run that are not defaults, without name and revision of the model."""
+    defaults = {"engine": "local", "device": "auto", "dtype": "auto"}
+    return {
+        key: value for key, value in model.items() if key not in ("name", "revision") and defaults.get(key) != value
+    }
 
 
 def _run_folder(name: str) -> Path:
-    """The folder of the run that a name, the beginning of one or a path means. Raises UsageError for several."""
+    """The folder of a run by its path, its name or the beginning of its name.
+
+    Raises UsageError when several names begin so.
+    """
     from pixtral_cli import config
     from pixtral_cli.errors import UsageError
     from pixtral_cli.evals import run_folder
 
-    here, runs = Path(name), config.paths().data / "evals"
-    if (here / run_folder.SETTINGS_FILE).exists():
-        return here
-    begun = sorted(
+    path, runs = Path(name), config.paths().data / "evals"
+    if (path / run_folder.SETTINGS_FILE).exists():
+        return path
+    matches = sorted(
         file.parent for file in runs.glob(f"*/{run_folder.SETTINGS_FILE}") if file.parent.name.startswith(name)
     )
-    if len(begun) > 1 and begun[0].name != name:
-        names = ", ".join(folder.name for folder in begun[:5]) + (", …" if len(begun) > 5 else "")
-        raise UsageError(f"{len(begun)} runs begin with {name}: {names}", "Give more letters of its name")
-    return begun[0] if begun and name else runs / name
+    if len(matches) > 1 and matches[0].name != name:
+        names = ", ".join(folder.name for folder in matches[:5]) + (", …" if len(matches) > 5 else "")
+        raise UsageError(f"{len(matches)} runs begin with {name}: {names}", "Give more letters of its name")
+    return matches[0] if matches and name else runs / name
 
 
 def _open_run(name: str) -> "tuple[Task, Run]":
+    """A run and its task, by the run's name or folder. Raises UsageError."""
     from pixtral_cli.evals import run_folder, task_registry
 
     run = run_folder.open_run(_run_folder(name))

@@ -1,4 +1,4 @@
-"""`pixtral join`: this machine takes part in a model that another one serves over several."""
+"""`pixtral join`: runs this machine's part of a model that `pixtral serve --nodes N` serves on several machines."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +8,7 @@ import typer
 from pixtral_cli.cli.common import options
 
 if TYPE_CHECKING:
-    from pixtral_cli.engines.vllm.cluster.joining import FirstMachine
+    from pixtral_cli.engines.vllm.cluster.joining import CoordinatorClient
     from pixtral_cli.models.names import Model
     from pixtral_cli.terminal.output.output import Output
 
@@ -29,20 +29,20 @@ def join(
         ),
     ] = None,
     model: options.Model = None,
-    wait: Annotated[str, typer.Option("--wait", metavar="DURATION", help="Try so long to reach it.")] = "60s",
+    wait: Annotated[str, typer.Option("--wait", metavar="DURATION", help="How long to try to reach it.")] = "60s",
     quiet: options.Quiet = False,
 ) -> None:
     """Join the machine that runs `pixtral serve --engine vllm --nodes N`.
 
-    Checks that checkpoint and versions are the same here, starts vLLM's part, watches it, and ends with the first machine.
+    Checks that checkpoint and versions are the same, runs this machine's part of vLLM, and ends with the first machine.
 
-    PIXTRAL_JOIN_TOKEN in place of --token keeps it out of the list of processes.
+    PIXTRAL_JOIN_TOKEN in place of --token keeps the token out of the list of processes.
     """
     import sys
     from contextlib import closing
 
     from pixtral_cli import config
-    from pixtral_cli.engines.vllm.cluster.joining import FirstMachine, JoinAgain
+    from pixtral_cli.engines.vllm.cluster.joining import CoordinatorClient, RejoinRequired
     from pixtral_cli.engines.vllm.cluster.network import parse_address
     from pixtral_cli.errors import UsageError
     from pixtral_cli.terminal.output.output import choose_output
@@ -62,12 +62,12 @@ def join(
         out.note(text)
 
     host, port = parse_address(address)
-    with closing(FirstMachine(host, port, token)) as first:
+    with closing(CoordinatorClient(host, port, token)) as coordinator:
         try:
             while True:
                 try:
-                    _take_part(first, rank, model, seconds, note, line.show, out)
-                except JoinAgain:
+                    _join_and_run(coordinator, rank, model, seconds, note, line.show, out)
+                except RejoinRequired:
                     note("The first machine has begun anew: joining again")
                     continue
                 break
@@ -76,35 +76,43 @@ def join(
     note("The first machine has ended, and this one with it")
 
 
-def _take_part(
-    first: "FirstMachine", rank: int, model: str | None, seconds: float, note: Callable[[str], None],
+def _join_and_run(
+    coordinator: "CoordinatorClient", rank: int, model: str | None, seconds: float, note: Callable[[str], None],
     progress: Callable[[str], None], out: "Output",
 ) -> None:  # fmt: skip
-    """Join and run until the first machine ends. Raises JoinAgain when it was started anew."""
+    """Join and run until the first machine ends. Raises RejoinRequired when the first machine was restarted.
+
+    `seconds`: how long to try to reach it; `note` and `progress` are called with lines to show.
+    """
     from contextlib import closing
     from pathlib import Path
 
     from pixtral_cli import config
     from pixtral_cli.cli.common.engine_setup import VLLM, vllm_launch
     from pixtral_cli.engines import resident
-    from pixtral_cli.engines.vllm.cluster.joining import JoinedMachine, wait_for_first
+    from pixtral_cli.engines.vllm.cluster.joining import JoinedMachine, wait_for_coordinator
     from pixtral_cli.engines.vllm.cluster.machine import describe
     from pixtral_cli.engines.vllm.cluster.node import Node
     from pixtral_cli.engines.vllm.command import find_executable
 
-    about = wait_for_first(first, seconds, note)
-    found = _find_model(model, about, out)
+    about = wait_for_coordinator(coordinator, seconds, note)
+    local_model = _find_model(model, about, out)
     launch = vllm_launch(config.load().override(engine=VLLM))
     assert launch
-    machine = describe(found.folder, find_executable(launch.executable), Path(launch.cache), progress)
-    with closing(JoinedMachine(first, rank, machine, note)) as here:
-        here.join()
+    machine = describe(local_model.folder, find_executable(launch.executable), Path(launch.cache), progress)
+    with closing(JoinedMachine(coordinator, rank, machine, note)) as joined:
+        joined.join()
         sockets = resident.socket_folder(Path(launch.state))
-        here.run(Node(found.folder, about["name"], int(about["window"]), launch, here.machine, sockets), progress)
+        joined.run(
+            Node(local_model.folder, about["name"], int(about["window"]), launch, joined.machine, sockets), progress
+        )
 
 
-def _find_model(asked: str | None, about: dict[str, Any], out: "Output") -> "Model":
-    """The first machine's model on this one: the named one, else the same repository's, fetched if need be, else its folder."""
+def _find_model(name: str | None, about: dict[str, Any], out: "Output") -> "Model":
+    """The first machine's model here: that of `name`, else the same repository (downloaded if missing) or folder.
+
+    `about`: what the first machine serves. Raises ModelError.
+    """
     from pixtral_cli import config
     from pixtral_cli.errors import ModelError
     from pixtral_cli.models import names
@@ -112,18 +120,18 @@ def _find_model(asked: str | None, about: dict[str, Any], out: "Output") -> "Mod
 
     settings = config.load()
     aliases = settings.aliases or {}
-    if asked:
-        return names.find(names.parse(asked, aliases))
+    if name:
+        return names.find(names.parse(name, aliases))
     if about["name"] == names.DEMO:
         return names.find(names.parse(names.DEMO))
-    name = f"{about['repo']}@{about['revision']}" if about["repo"] else str(about["name"])
-    is_folder = name.startswith(("/", "./", "../", "~")) or names.parse(name).repo is None
+    served = f"{about['repo']}@{about['revision']}" if about["repo"] else str(about["name"])
+    is_folder = served.startswith(("/", "./", "../", "~")) or names.parse(served).repo is None
     try:
-        return names.find(names.parse(str(about["folder"]) if is_folder else name))
+        return names.find(names.parse(str(about["folder"]) if is_folder else served))
     except ModelError as error:
         if is_folder:
             raise ModelError(f"{error.message}, as on the first machine", "Name it here: -m MODEL") from error
         if settings.offline:
             raise
-    models.pull_model(name, out)
-    return names.find(names.parse(name))
+    models.pull_model(served, out)
+    return names.find(names.parse(served))

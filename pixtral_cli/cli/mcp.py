@@ -36,10 +36,10 @@ def mcp(
     keep_alive: options.KeepAlive = None,
     engine: EngineFlags,
 ) -> None:
-    """Offer the model's eyes to agents, by the Model Context Protocol.
+    """Serve the model as tools for agents, over the Model Context Protocol.
 
     Tools: look, read_text, chart_to_table, compare and crop. The model is loaded at the first question, in a process that
-    other commands use too and that ends when it was idle for --keep-alive (10m).
+    other commands use too and that ends after --keep-alive (10m) without a question.
     """  # fmt: skip
     from importlib.util import find_spec
 
@@ -53,7 +53,7 @@ def mcp(
         raise UsageError("pixtral mcp needs one more package", f"Get it: {install_command('mcp')}")
     folder = (root or Path()).expanduser()
     if not folder.is_dir():
-        raise UsageError(f"--root {folder} is no folder", "Name the folder that holds the pictures")
+        raise UsageError(f"--root {folder} is not a folder", "Name the folder that holds the pictures")
     settings = engine.apply(config.load(), keep_alive).override(temperature=temperature, max_tokens=max_tokens)
     if settings.keep_alive is None and not settings.base_url and settings.engine in (None, "local"):
         settings = settings.override(keep_alive=KEEP_ALIVE)
@@ -72,4 +72,4 @@ def mcp(
         run_stdio(answering, rules)
         return
     listening = ServeOptions(host, port, api_key, allowed_host or ())
-    run_http(answering, rules, listening, lambda url: typer.echo(f"{chosen.name} looks for agents at {url}", err=True))
+    run_http(answering, rules, listening, lambda url: typer.echo(f"{chosen.name} answers agents at {url}", err=True))

@@ -38,7 +38,7 @@ def pull(
     quiet: Quiet = False,
     offline: Offline = False,
 ) -> None:
-    """Download a model, or go on with it, and check every byte. Ctrl-C loses nothing."""
+    """Download a model, or resume its download, and check every byte. Ctrl-C loses nothing."""
     from pixtral_cli import config
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
@@ -48,14 +48,14 @@ def pull(
 
 @app.callback()
 def models(context: typer.Context, format: ListFormatOption = ListFormat.text) -> None:
-    """List the models on this machine; a star: it runs by default."""
+    """List the models on this machine; a star marks the one that runs by default."""
     if called_without_subcommand(context):
         list_(format)
 
 
 @app.command("list")
 def list_(format: ListFormatOption = ListFormat.text) -> None:
-    """List the models on this machine; a star: it runs by default."""
+    """List the models on this machine; a star marks the one that runs by default."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 

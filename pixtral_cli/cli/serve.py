@@ -1,4 +1,4 @@
-"""`pixtral serve`, `ps`, `stop` and `login`: the processes that keep a model, and the keys of servers elsewhere."""
+"""`pixtral serve`, `ps`, `stop` and `login`: the processes that hold a model, and the API keys of other servers."""
 
 from typing import Annotated
 
@@ -27,7 +27,7 @@ def serve(
             metavar="N",
             min=1,
             max=256,
-            help="Answers computed at a time.  [default: 4; vLLM: 32 a replica]",
+            help="Answers computed at a time.  [default: 4; vLLM: 32 per replica]",
             show_default=False,
         ),
     ] = None,
@@ -61,7 +61,7 @@ def serve(
 
 
 def ps(format: options.ListFormatOption = options.ListFormat.text) -> None:
-    """List the processes that keep a model."""
+    """List the processes that hold a model."""
     from pixtral_cli.terminal.views import processes
 
     processes.list_processes(as_json=format is options.ListFormat.json)
@@ -73,13 +73,13 @@ def stop(
         typer.Argument(
             help="A model, by any name that -m takes.  [default: all]",
             show_default=False,
-            autocompletion=completers.kept_models,
+            autocompletion=completers.resident_models,
         ),
     ] = None,
 ) -> None:
-    """End the processes that keep a model.
+    """End the processes that hold a model.
 
-    They finish what they compute.
+    They finish the answers that are being computed.
     """
     from pixtral_cli.terminal.views import processes
 
@@ -95,7 +95,7 @@ def login(
 ) -> None:
     """Store the API key of La Plateforme or another server.
 
-    It is kept in a file only you can read. The key is asked for, or read from stdin. It is tried before it is stored.
+    The key is asked for or read from stdin, tried, and stored in a file that only you can read.
     """
     from pixtral_cli.cli.jobs import login as job
 

@@ -14,7 +14,7 @@ app = typer.Typer(help="List, show, search, export and remove conversations.", i
 
 
 class ExportFormat(StrEnum):
-    """The forms of a conversation in a file."""
+    """The formats in which a conversation is exported."""
 
     md = "md"
     html = "html"
@@ -38,12 +38,13 @@ Branch = Annotated[
     int | None,
     typer.Option("--branch", min=1, metavar="N", help="Another branch than the one shown.", show_default=False),
 ]
-Thinking = Annotated[bool, typer.Option("--thinking", help="With what a reasoning model thought before its answers.")]
+Thinking = Annotated[bool, typer.Option("--thinking", help="Include the thoughts of reasoning models.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 Tags = Annotated[
-    list[str] | None, typer.Option("--tag", metavar="TAG", help="Those with this tag. Repeat it.", show_default=False)
+    list[str] | None,
+    typer.Option("--tag", metavar="TAG", help="Only those with this tag. Repeat it.", show_default=False),
 ]
 
 
@@ -81,7 +82,7 @@ def rename(
 def tag(
     session: SessionId,
     tags: Annotated[list[str], typer.Argument(metavar="TAG...", help="Words, such as receipts.", show_default=False)],
-    remove: Annotated[bool, typer.Option("--remove", "-d", help="Take them away.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", "-d", help="Remove the tags.")] = False,
 ) -> None:
     """Add tags to a conversation; `sessions --tag TAG` lists those that have it."""
     from pixtral_cli.terminal.output.output import choose_output
@@ -107,7 +108,7 @@ def search(
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than so many.")] = 50,
     format: ListFormatOption = ListFormat.text,
 ) -> None:
-    """Find the messages that hold all the words, or show an image of that name."""
+    """Find the messages that contain all the words, or have an image of that name."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 

@@ -61,7 +61,7 @@ def edit(name: Name) -> None:
 
 @app.command()
 def path() -> None:
-    """Print the folder the templates lie in."""
+    """Print the folder of the templates."""
     from pixtral_cli.terminal.views import templates
 
     templates.show_path()

@@ -1,4 +1,4 @@
-"""What one check of `pixtral doctor` says, and how all of them are printed."""
+"""The result of one check of `pixtral doctor`, and how the results are printed."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from typing import Literal
 
 from pixtral_cli.util.sanitize import visible
 
-INDENT = 19  # columns before what a check says
+INDENT = 19  # columns before the finding of a check
 MIN_WIDTH = 20  # columns below which nothing is wrapped
 COLOURS = {"ok": "32", "warning": "33", "fails": "31"}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line: what was looked at, how it is, and what to do about it (empty when nothing)."""
+    """The result of one check. `name`: what was checked; `says`: what was found; `advice`: what to do about it, or ""."""
 
     name: str
     state: Literal["ok", "warning", "fails"]
@@ -26,12 +26,15 @@ class Check:
 
 
 def show(checks: Iterable[Check], *, as_json: bool = False) -> int:
-    """Print the checks, each as soon as it is made; returns the exit status: 1 when one fails, else 0."""
+    """Print the results, each as soon as there is one, or all as one JSON object.
+
+    Returns the exit status: 1 if any fails.
+    """
     if as_json:
         checks = list(checks)
-        well = all(check.state != "fails" for check in checks)
-        print(json.dumps({"ok": well, "checks": [asdict(check) for check in checks]}))
-        return 0 if well else 1
+        ok = all(check.state != "fails" for check in checks)
+        print(json.dumps({"ok": ok, "checks": [asdict(check) for check in checks]}))
+        return 0 if ok else 1
     failed = False
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     for check in checks:

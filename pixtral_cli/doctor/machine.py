@@ -18,25 +18,26 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.local.runtime.devices import Device
 from pixtral_cli.doctor.check import Check
 
-PIXTRAL = catalogue.BY_NAME[names.PIXTRAL_12B].shape
-WINDOW = 128_000  # tokens
-IMAGE = 4_160  # tokens of an image of 1024 by 1024
-FORMATS = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
-DRIVER = Path("/proc/driver/nvidia/version")
+PIXTRAL_SHAPE = catalogue.BY_NAME[names.PIXTRAL_12B].shape
+CONTEXT_WINDOW = 128_000  # tokens
+IMAGE_TOKENS = 4_160  # tokens of an image of 1024 by 1024
+FORMAT_NAMES = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def tokens_that_fit(free: int, quantize: str = "none") -> int:
-    """How many tokens fit beside pixtral-12b's weights in so many free bytes; 0 where the weights do not."""
-    return min(max(free - PIXTRAL.memory(quantize, tokens=0), 0) // PIXTRAL.token_bytes, WINDOW)
+    """How many tokens of KV cache fit beside pixtral-12b's weights into `free` bytes; 0 where the weights do not fit."""
+    return min(max(free - PIXTRAL_SHAPE.memory(quantize, tokens=0), 0) // PIXTRAL_SHAPE.token_bytes, CONTEXT_WINDOW)
 
 
 def python_check() -> Check:
+    """The versions of Python, pixtral and the system."""
     says = f"{platform.python_version()}, pixtral {__version__}, {platform.platform()}, {sys.executable}"
     return Check("python", "ok", says)
 
 
 def package_checks() -> Iterator[Check]:
-    """The libraries and whether each has a version that pixtral supports."""
+    """Whether each required library is installed in a version that pixtral supports."""
     from importlib import metadata
 
     from packaging.requirements import Requirement
@@ -64,16 +65,18 @@ def package_checks() -> Iterator[Check]:
 
 
 def settings_check() -> Check:
+    """Whether the config file and the PIXTRAL_* variables are valid."""
     try:
         config.load()
     except PixtralError as error:
         return Check("settings", "fails", error.message, error.hint)
     file = config.config_file()
-    return Check("settings", "ok", str(file) if file.exists() else f"all defaults ({file} is not there)")
+    return Check("settings", "ok", str(file) if file.exists() else f"all defaults ({file} does not exist)")
 
 
 def device_checks() -> Iterator[Check]:
-    leave_removed_folder()  # torch's libraries end the process there
+    """Whether torch can be loaded, the devices it offers, the CPU kernel, and the models that fit into memory."""
+    leave_removed_folder()  # where torch's libraries would end the process
     try:
         from pixtral_cli.engines.local.runtime.devices import devices
 
@@ -85,17 +88,17 @@ def device_checks() -> Iterator[Check]:
         bf16 = "bfloat16" if device.bf16 else "no bfloat16"
         free = f"{format_bytes(device.free)} of {format_bytes(device.total)} free"
         yield Check("device", "ok", f"{device.name}: {device.label}, {free}, {bf16}")
-    if available[0].name == "cpu" and DRIVER.exists():
+    if available[0].name == "cpu" and NVIDIA_DRIVER.exists():
         advice = "Install a build of torch for CUDA, or a newer driver: https://pytorch.org/get-started"
-        yield Check("device", "warning", "An NVIDIA GPU is here, and torch cannot use it", advice)
+        yield Check("device", "warning", "There is an NVIDIA GPU that torch cannot use", advice)
     yield kernel_check()
     best = max(available, key=lambda device: (device.name != "cpu", device.free))
     yield memory_check(best)
-    yield _fitting(best)
+    yield _measured_fitting_check(best)
 
 
-def _fitting(device: "Device") -> Check:
-    """The models that fit, and how fast they decode: the memory's measured bandwidth by the bytes read for a token."""
+def _measured_fitting_check(device: "Device") -> Check:
+    """`fitting_check` with the memory and the measured bandwidth of a device."""
     from pixtral_cli.engines.factory import unknown_params
     from pixtral_cli.engines.local.runtime.bandwidth import read_bandwidth
 
@@ -109,21 +112,24 @@ def _fitting(device: "Device") -> Check:
 
 
 def fitting_check(budget: int, bandwidth: float, unknown: Collection[str]) -> Check:
-    """The models that fit into `budget` bytes of memory, which is read at `bandwidth` bytes a second."""
+    """The models that fit into `budget` bytes of memory, and their decode rates: `bandwidth` by bytes read per token.
+
+    `bandwidth`: bytes read a second; `unknown`: keys of params.json that the engine cannot compute.
+    """
     fitting = list(catalogue.fitting(budget, unknown))
     measured = f"memory is read at {bandwidth / 1e9:.0f} GB/s"
     if not fitting:
         return Check("fits", "warning", f"no large model; {measured}", "Ask another machine: --base-url, --engine api")
     rates = []
     for entry in fitting:
-        quantization = entry.shape.fits(budget)
-        rate = bandwidth / entry.shape.read_a_token(quantization)
-        rates.append(f"{entry.name} in {FORMATS[quantization]}, about {rate:.{0 if rate >= 10 else 1}f} tokens/s")
+        quantization = entry.shape.widest_format(budget)
+        rate = bandwidth / entry.shape.bytes_read_per_token(quantization)
+        rates.append(f"{entry.name} in {FORMAT_NAMES[quantization]}, about {rate:.{0 if rate >= 10 else 1}f} tokens/s")
     return Check("fits", "ok", f"{'; '.join(rates)}; {measured}", "")
 
 
 def kernel_check() -> Check:
-    """Which instruction set our own kernel computes with on the CPU, and why."""
+    """Which instruction set the CPU kernel uses, and why."""
     from pixtral_cli.engines.local.kernels import cpu
 
     try:
@@ -135,20 +141,25 @@ def kernel_check() -> Check:
     sets = cpu.instruction_sets()
     advice = "" if sets else "Install a C compiler and then pixtral again: answers come several times faster"
     if any(sets.values()):
-        advice = f"Unset {cpu.VARIABLE}: answers come several times faster"
+        advice = f"Unset {cpu.KERNEL_VARIABLE}: answers come several times faster"
     return Check("kernel", "warning", f"cpu: torch alone, {running.reason}", advice)
 
 
 def memory_check(device: "Device") -> Check:
-    """Whether pixtral-12b fits on a device, and with how many tokens."""
+    """Whether pixtral-12b fits into the free memory of a device, and how many tokens fit beside it."""
     tokens = tokens_that_fit(device.free)
-    says = f"pixtral-12b ({format_bytes(PIXTRAL.weights())} in bf16) "
-    if tokens >= IMAGE:
-        left = f"fits on {device.name} and leaves {tokens:,} tokens, {tokens // IMAGE} images of 1024²"
+    says = f"pixtral-12b ({format_bytes(PIXTRAL_SHAPE.weights())} in bf16) "
+    if tokens >= IMAGE_TOKENS:
+        left = f"fits on {device.name} and leaves {tokens:,} tokens, {tokens // IMAGE_TOKENS} images of 1024²"
         return Check("memory", "ok", says + left)
     packed = next(
-        (f"; --quantize {name} fits" for name in ("8bit", "4bit") if tokens_that_fit(device.free, name) >= IMAGE), ""
+        (
+            f"; --quantize {name} fits"
+            for name in ("8bit", "4bit")
+            if tokens_that_fit(device.free, name) >= IMAGE_TOKENS
+        ),
+        "",
     )
-    need = format_bytes(PIXTRAL.memory(tokens=IMAGE))
+    need = format_bytes(PIXTRAL_SHAPE.memory(tokens=IMAGE_TOKENS))
     advice = f"It needs {need} free{packed}. The demo runs anywhere; --base-url and --engine api ask other machines"
     return Check("memory", "warning", f"{says}does not fit on {device.name}: {format_bytes(device.free)} free", advice)

@@ -1,23 +1,20 @@
-"""Checks of the models that are here, of the place for more, and of the hub."""
+"""Checks of the downloaded models, of the disk space for more, of the hub and its token."""
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from pixtral_cli import config
+from pixtral_cli.doctor.check import Check
+from pixtral_cli.doctor.machine import PIXTRAL_SHAPE
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.models import layout, names, quantized_files, store
 from pixtral_cli.util import memory
 from pixtral_cli.util.memory import Memory
 from pixtral_cli.util.sizes import format_bytes
 
-if TYPE_CHECKING:
-    pass
-from pixtral_cli.doctor.check import Check
-from pixtral_cli.doctor.machine import PIXTRAL
-
 
 def model_checks() -> Iterator[Check]:
+    """The model that runs by default, the memory its caches may take, and the state of every model on this machine."""
     try:
         from pixtral_cli.engines.factory import unknown_params
 
@@ -33,8 +30,8 @@ def model_checks() -> Iterator[Check]:
         yield Check("runs", "fails", error.message, error.hint)
     for installed in store.installed_models():
         says = f"{installed.name}: {format_bytes(installed.size)}, {installed.state}"
-        if made := quantized_files.existing_files(config.paths().cache, installed.folder):
-            says += f", quantized too: {format_bytes(sum(file.stat().st_size for file in made))}"
+        if quantized := quantized_files.existing_files(config.paths().cache, installed.folder):
+            says += f", quantized too: {format_bytes(sum(file.stat().st_size for file in quantized))}"
         if installed.state == "incomplete":
             yield Check("model", "warning", f"{says}: {installed.detail}", names.repair_hint(installed.folder))
         elif installed.state == "damaged":
@@ -44,16 +41,19 @@ def model_checks() -> Iterator[Check]:
 
 
 def caches_check(name: str, weights: int, installed: Memory) -> Check:
-    """How much memory a model may take beyond its weights for what it has computed before."""
+    """The limits of the memory for image features and for idle KV caches.
+
+    `weights`: bytes; `installed`: this machine's memory.
+    """
     from pixtral_cli.engines.local.runtime.cache_limits import feature_cache_limit, idle_kv_limit
 
-    room = installed.gpu or installed.ram
-    features, idle = (format_bytes(limit(weights, room)) for limit in (feature_cache_limit, idle_kv_limit))
+    capacity = installed.gpu or installed.ram
+    features, idle = (format_bytes(limit(weights, capacity)) for limit in (feature_cache_limit, idle_kv_limit))
     return Check("caches", "ok", f"{name} keeps up to {features} of image features and {idle} of idle KV caches")
 
 
-def downloads_check() -> Iterator[Check]:
-    """Whether a model could be downloaded: a folder that can be written and space in it."""
+def download_checks() -> Iterator[Check]:
+    """Whether the hub's cache can be written and has space for pixtral-12b."""
     from pixtral_cli.models.pull import free_space
 
     cache = names.hub_cache()
@@ -63,17 +63,17 @@ def downloads_check() -> Iterator[Check]:
         yield Check("downloads", "warning", f"{existing} cannot be written", advice)
         return
     free = free_space(cache)
-    enough = free > PIXTRAL.weights() or names.resolve(None).name == names.PIXTRAL_12B
+    enough = free > PIXTRAL_SHAPE.weights() or names.resolve(None).name == names.PIXTRAL_12B
     advice = (
         ""
         if enough
-        else f"{names.PIXTRAL_12B} takes {format_bytes(PIXTRAL.weights())}: free some, or set HF_HOME elsewhere"
+        else f"{names.PIXTRAL_12B} takes {format_bytes(PIXTRAL_SHAPE.weights())}: free some, or set HF_HOME elsewhere"
     )
     yield Check("downloads", "ok" if enough else "warning", f"{cache}, {format_bytes(free)} free", advice)
 
 
 def token_check(env: Mapping[str, str]) -> Check:
-    """Whether there is a token for the hub; it is never shown."""
+    """Whether there is a token for the hub. The token itself is never shown."""
     if env.get("HF_TOKEN") or env.get("HUGGING_FACE_HUB_TOKEN"):
         return Check("token", "ok", "of the hub: in the environment")
     if names.token_file(env).is_file():
@@ -84,7 +84,7 @@ def token_check(env: Mapping[str, str]) -> Check:
 
 
 def hub_check() -> Check:
-    """Whether the full model could be fetched now: its listing, and the first bytes of its smallest file."""
+    """Whether pixtral-12b could be downloaded now: requests its listing and the beginning of its smallest file."""
     from pixtral_cli.models.hub import Hub
 
     hub = Hub.of()

@@ -1,4 +1,4 @@
-"""Opens an engine by its name. Engines are handed values, never the config object."""
+"""Opens an engine by its name. Engines take values, never the config object."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ ENGINES = ("local", "vllm", "api")  # api: `engines.remote` connects to it
 
 
 def config_check(kind: str) -> "ConfigCheck | None":
-    """What refuses a model by its configuration, which that engine cannot run; None where only the engine itself can tell."""
+    """A function that raises ModelError for a configuration that this engine cannot run; None for other engines."""
     if kind != "local":
         return None
     from pixtral_cli.engines.local.config import check_config
@@ -24,12 +24,12 @@ def config_check(kind: str) -> "ConfigCheck | None":
 
 
 def unknown_params(kind: str) -> Sequence[str]:
-    """The keys of a params.json that, set, make a model one that this engine cannot compute."""
+    """The keys of params.json that, where they are set, mark a model that this engine cannot compute."""
     if kind != "local":
         return ()
-    from pixtral_cli.engines.local.config import UNSUPPORTED
+    from pixtral_cli.engines.local.config import UNSUPPORTED_KEYS
 
-    return UNSUPPORTED
+    return UNSUPPORTED_KEYS
 
 
 def open_engine(
@@ -39,7 +39,10 @@ def open_engine(
     name: str = "",
     note: Callable[[str], None] = lambda line: None,
 ) -> Engine:
-    """The engine for the checkpoint in `folder`. Loads no weights; raises UsageError for an unknown kind."""
+    """The engine for the checkpoint in `folder`, without its weights. `note` is called with lines to show.
+
+    Raises UsageError.
+    """
     if options.kind == "local":
         from pixtral_cli.engines.local.engine import LocalEngine
 

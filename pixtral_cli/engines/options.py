@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """`kind` is local or vllm; `cache` the folder of quantized weights; `vllm` how vLLM is started, if it is the kind."""
+    """The options of an engine.
+
+    `kind`: local or vllm; `cache`: the folder of quantized weights; `vllm`: options of that kind.
+    """
 
     kind: str = "local"
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""Worker processes that keep a model in memory: find, start and stop them. What they run is `server.worker`."""
+"""Finds, starts and stops worker processes, which keep a model in memory and run `server.worker`."""
 
 import contextlib
 import hashlib
@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from pixtral_cli.engines.vllm.command import VllmOptions
 
 WORKER_COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.server.worker")
-MAX_SOCKET_PATH = 100  # bytes; the name of a Unix socket has 104 on some systems
-STOP_TIMEOUT = 35.0  # seconds that a worker has to finish its answers
-STATUS_TIMEOUT = 10.0  # seconds in which a worker reports its status
+MAX_SOCKET_PATH = 100  # bytes; some systems allow 104 for the path of a Unix socket
+STOP_TIMEOUT = 35.0  # seconds for a worker to finish its answers
+STATUS_TIMEOUT = 10.0  # seconds for a worker to report its status
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The model that a worker loads and how. `keep_alive`: seconds of idling after which it ends; None: it is not to be started."""
+    """The model that a worker loads, and how.
+
+    `keep_alive`: seconds of idling after which it ends; None: do not start one. `running`: answers computed at a time.
+    """
 
     name: str
     folder: str
@@ -48,10 +51,10 @@ class ModelSpec:
 
     @property
     def key(self) -> str:
-        """Equal for workers that are interchangeable."""
+        """A digest that is equal for interchangeable workers."""
         vllm = asdict(self.vllm) if self.vllm else None
-        same = json.dumps([__version__, self.folder, self.device, self.dtype, self.quantize, self.engine, vllm])
-        return hashlib.sha256(same.encode()).hexdigest()[:16]
+        identity = json.dumps([__version__, self.folder, self.device, self.dtype, self.quantize, self.engine, vllm])
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def model_spec(model: Model, options: EngineOptions, *, keep_alive: float | None = None, running: int = 4) -> ModelSpec:
@@ -63,12 +66,15 @@ def model_spec(model: Model, options: EngineOptions, *, keep_alive: float | None
 
 
 def supports_workers() -> bool:
-    """Whether this system has Unix sockets with owners, over which workers are reached."""
+    """Whether this system has Unix sockets with owners, which workers listen on."""
     return hasattr(os, "getuid")
 
 
 def socket_folder(state: Path) -> Path:
-    """The folder of the workers' sockets, mode 0700. Raises PixtralError when it cannot be used or is someone else's."""
+    """The folder of the workers' sockets, mode 0700.
+
+    Raises PixtralError when it cannot be used or belongs to another user.
+    """
     if not supports_workers():
         raise PixtralError("This system has no Unix sockets for a model that is kept in memory", "Use pixtral in WSL")
     folder = state / "run"
@@ -103,7 +109,7 @@ def is_responding(client: ApiClient) -> bool:
 
 
 def cache_sizes(client: ApiClient) -> dict[str, list[int]]:
-    """The bytes that each cache of a worker holds and may hold; empty while it does not answer."""
+    """The bytes and the limit of each cache of a worker, by name; empty while it does not answer."""
     try:
         sizes: dict[str, list[int]] = client.get("/status").get("caches", {})
     except PixtralError:
@@ -113,16 +119,16 @@ def cache_sizes(client: ApiClient) -> dict[str, list[int]]:
 
 def connect_engine(socket: Path, model: str) -> RemoteEngine:
     """The engine of the worker behind a socket; `model` is the name it serves."""
-    return RemoteEngine(connect_client(socket), model, trusting=True)
+    return RemoteEngine(connect_client(socket), model, sends_attachments=True)
 
 
 def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The workers that answer, with their status; removes sockets without a listening process."""
+    """The sockets and the status of the workers that answer. `key`: only interchangeable ones. Removes stale sockets."""
     for socket in sorted(folder.glob(f"{key}*.sock")):
         client = connect_client(socket, read_timeout=STATUS_TIMEOUT)
         try:
             yield socket, client.get("/status")
-        except NotListening:  # a stopped process keeps its socket
+        except NotListening:  # not raised for a suspended process, which still listens
             socket.unlink(missing_ok=True)
         except PixtralError:
             continue
@@ -131,9 +137,12 @@ def running_workers(folder: Path, key: str = "") -> Iterator[tuple[Path, dict[st
 
 
 def set_keep_alive(socket: Path, seconds: float) -> None:
-    """Have the worker end after so many seconds of idling, 0: as soon as nothing runs. One that `serve` owns goes on."""
+    """Let a worker end after `seconds` of idling; 0: as soon as it is idle.
+
+    It has no effect on a worker of `pixtral serve`.
+    """
     client = connect_client(socket, read_timeout=STATUS_TIMEOUT)
-    with contextlib.closing(client), contextlib.suppress(PixtralError):  # it has ended, or ends with its owner
+    with contextlib.closing(client), contextlib.suppress(PixtralError):  # it has ended, or it ends with its owner
         client.post("/keep_alive", {"seconds": seconds})
 
 
@@ -142,13 +151,13 @@ def find_worker(spec: ModelSpec, folder: Path) -> RemoteEngine | None:
     return next((connect_engine(socket, status["name"]) for socket, status in running_workers(folder, spec.key)), None)
 
 
-ProgressCallback: TypeAlias = Callable[[int, str], None]  # percent of the weights read, and what the engine does
+ProgressCallback: TypeAlias = Callable[[int, str], None]  # percent of the weights that is loaded, and the current step
 
 
 def find_or_start_if_possible(
     spec: ModelSpec, state: Path, on_progress: ProgressCallback = lambda percent, doing: None
 ) -> RemoteEngine | None:
-    """`find_or_start` in the socket folder. A folder that cannot be used is an error only if a worker is to be started."""
+    """`find_or_start` in the socket folder; None where the folder cannot be used and no worker is to be started."""
     try:
         folder = socket_folder(state)
     except PixtralError:
@@ -165,9 +174,9 @@ def find_or_start(
     on_progress: ProgressCallback = lambda percent, doing: None,
     command: Sequence[str] = WORKER_COMMAND,
 ) -> RemoteEngine | None:
-    """The engine of a running worker, or of one that is started now if `keep_alive` is set; else None.
+    """The engine of a running worker, else of one that is started if `spec.keep_alive` is set, else None.
 
-    `on_progress` is called while a started worker loads. Raises what loading the model raises.
+    `on_progress` is called while a started worker loads. Raises the errors of loading the model.
     """
     if worker := find_worker(spec, folder):
         return worker
@@ -186,7 +195,7 @@ def find_or_start(
 
 @contextlib.contextmanager
 def _start_lock(file: Path) -> Iterator[None]:
-    """A file lock: one process starts the worker, the others wait for it."""
+    """A file lock, with which one process starts the worker while others wait."""
     import fcntl
 
     with file.open("w") as stream:
@@ -198,16 +207,13 @@ class WorkerProcess:
     """A worker that this process has started."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        self.loaded, self.doing = (
-            0,
-            "",
-        )  # percent of the weights read, and what the engine does; updated by `wait_until_loaded`
+        self.loaded, self.doing = 0, ""  # percent of the weights, and the current step; set by `wait_until_loaded`
         self._process = process
 
     def wait_until_loaded(
         self, log: Path | None = None, on_progress: ProgressCallback = lambda percent, doing: None
     ) -> dict[str, Any]:
-        """Wait until the model is loaded; returns the worker's report. Raises what loading raised in the worker."""
+        """Wait until the model is loaded; returns the worker's report. Raises the worker's error when loading fails."""
         while "loaded" in (report := self._next_report(log)):
             self.loaded, self.doing = report["loaded"], report.get("doing", "")
             on_progress(self.loaded, self.doing)
@@ -230,7 +236,7 @@ class WorkerProcess:
         return report
 
     def detach(self, log: Path, on_progress: ProgressCallback = lambda percent, doing: None) -> None:
-        """Wait until it has loaded, then let it outlive this process. It is killed if the wait is interrupted."""
+        """Wait until it has loaded, then let it outlive this process. An interrupted wait kills it."""
         try:
             self.wait_until_loaded(log, on_progress)
         except BaseException:
@@ -239,17 +245,17 @@ class WorkerProcess:
             raise
         assert self._process.stdout
         self._process.stdout.close()
-        self._process.returncode = 0  # it outlives us: nothing is to be waited for
+        self._process.returncode = 0  # so that Popen does not warn about a process that still runs
 
     def wait(self, seconds: float) -> int | None:
-        """The exit status, or None if the process still runs after so many seconds."""
+        """The exit status; None if the process still runs after this time."""
         try:
             return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
 
     def end(self, seconds: float = STOP_TIMEOUT) -> None:
-        """Ask it to end; it is killed if it has not after so many seconds."""
+        """Ask the process to end, and kill it if it still runs after this time."""
         if self._process.stdin:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
@@ -260,6 +266,7 @@ class WorkerProcess:
             self._process.wait()
 
     def kill(self) -> None:
+        """Kill the process without waiting for it."""
         self._process.kill()
 
 
@@ -271,20 +278,20 @@ def spawn_worker(
     stderr: int | None = None,
     command: Sequence[str] = WORKER_COMMAND,
 ) -> WorkerProcess:
-    """Start a worker that listens on `socket` once its model is loaded. An `attached` one ends with this process."""
-    order = {**asdict(spec), "socket": str(socket), "owner": os.getpid() if attached else None}
+    """Start a worker, which listens on `socket` when its model is loaded. `attached`: it ends with this process."""
+    request = {**asdict(spec), "socket": str(socket), "owner": os.getpid() if attached else None}
     process = subprocess.Popen(
-        [*command, json.dumps(order)],
+        [*command, json.dumps(request)],
         stdin=subprocess.PIPE if attached else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,
-        start_new_session=True,  # Ctrl-C is meant for us
+        start_new_session=True,  # Ctrl-C is for this process
     )
     return WorkerProcess(process)
 
 
 def stop_worker(socket: Path, status: dict[str, Any], seconds: float = STOP_TIMEOUT) -> None:
-    """Ask a worker to end and wait for it. Raises PixtralError when it still runs after so many seconds."""
+    """Ask a worker to end and wait for it. Raises PixtralError when it still runs after this time."""
     pid = int(status["stop"])
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The engine that answers through a worker process, and in this process when the worker has ended."""
+"""The engine that answers through a worker process, and in this process once the worker has ended."""
 
 import contextlib
 import threading
@@ -10,7 +10,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tools import Tool
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
 from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
-from pixtral_cli.engines.remote.errors import QueueFull
+from pixtral_cli.engines.remote.errors import ServerQueueFull
 from pixtral_cli.engines.resident import STATUS_TIMEOUT, is_responding, set_keep_alive
 from pixtral_cli.errors import NetworkError
 
@@ -24,7 +24,7 @@ class _ForwardedRequest(CancellableRequest):
 
     @contextlib.contextmanager
     def forward(self, inner: Any) -> Iterator[Iterator[Chunk]]:
-        """The chunks of `inner`, which is closed at the end of the block or by `cancel`."""
+        """The chunks of the stream `inner`, which is closed at the end of the block or by `cancel`."""
         self._inner = inner
         with contextlib.closing(inner):
             yield iter(()) if self.cancelled.is_set() else inner
@@ -32,15 +32,15 @@ class _ForwardedRequest(CancellableRequest):
     def cancel(self) -> None:
         super().cancel()
         if self._inner:
-            with contextlib.suppress(ValueError):  # a generator that runs just now
+            with contextlib.suppress(ValueError):  # a generator that is running
                 self._inner.close()
 
 
 class ResidentEngine:
     """The engine of a worker. When the worker has ended, `note` is called and the engine of `fallback` answers instead.
 
-    A worker whose queue is full is asked again until it has room. `keep_alive`: the seconds of idling after which it is
-    to end from now on, 0: as soon as this is closed.
+    While the worker's queue is full, requests are retried. `keep_alive`: the new seconds of idling after which it ends;
+    0: it ends when this engine is closed.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ResidentEngine:
             set_keep_alive(socket, keep_alive)
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
-        """See `Engine`. Only an answer without a chunk yet is retried; any thread may close one."""
+        """See `Engine`. An answer is retried only before its first chunk. Any thread may close the stream."""
         request = _ForwardedRequest()
         return AnswerStream(self._answer(messages, sampling, request), request)
 
@@ -77,7 +77,7 @@ class ResidentEngine:
                         yield chunk
                 return
             except NetworkError as error:
-                if begun or request.cancelled.is_set() or not self._may_retry(error, engine, request.cancelled):
+                if begun or request.cancelled.is_set() or not self._should_retry(error, engine, request.cancelled):
                     raise
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
@@ -87,31 +87,31 @@ class ResidentEngine:
             try:
                 return engine.measure(messages, tools)
             except NetworkError as error:
-                if not self._may_retry(error, engine, self._closed):
+                if not self._should_retry(error, engine, self._closed):
                     raise
 
     def versions(self) -> dict[str, str]:
         """The versions that the worker reports."""
         return engine_versions(self._engine)
 
-    def _may_retry(self, error: NetworkError, failed: Engine, cancelled: threading.Event) -> bool:
-        """Whether to ask again: the worker, after the pause it asked for, or the engine in its place."""
-        if isinstance(error, QueueFull):
-            return not cancelled.wait(error.after) and not self._closed.is_set()
+    def _should_retry(self, error: NetworkError, failed: Engine, cancelled: threading.Event) -> bool:
+        """Whether to ask again: the worker, after waiting for its queue, or the engine that replaces it."""
+        if isinstance(error, ServerQueueFull):
+            return not cancelled.wait(error.retry_after) and not self._closed.is_set()
         return self._replace_engine(failed)
 
     def _replace_engine(self, failed: Engine) -> bool:
-        """Whether another engine answers from now on. The first thread that finds the worker ended replaces it."""
+        """Replace the engine `failed` if its worker has ended; returns whether it is replaced, by any thread."""
         with self._lock:
             if self._engine is not failed:
                 return True
-            if self._fallback is None or self._closed.is_set() or self._alive():
+            if self._fallback is None or self._closed.is_set() or self._worker_responds():
                 return False
             self._note("The resident process has ended; loading the model here.")
             self._engine, self._fallback = self._fallback(), None
             return True
 
-    def _alive(self) -> bool:
+    def _worker_responds(self) -> bool:
         with contextlib.closing(ApiClient(self._remote.server, read_timeout=STATUS_TIMEOUT)) as client:
             return is_responding(client)
 
@@ -119,6 +119,6 @@ class ResidentEngine:
         self._closed.set()
         if self._unload and (socket := self._remote.server.socket):
             set_keep_alive(socket, 0)
-        self._remote.close()  # not before: other threads may be using it when it is replaced
+        self._remote.close()  # not when it is replaced: other threads may still use it then
         if self._engine is not self._remote:
             self._engine.close()

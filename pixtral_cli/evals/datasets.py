@@ -26,7 +26,7 @@ EXTRA_HINT = f"Get it: {install_command('evals')}"
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The files of a data set, in order; `revision` changes with their content."""
+    """A data set: its files in order. `revision` identifies their content."""
 
     folder: Path
     files: tuple[Path, ...]
@@ -37,7 +37,7 @@ class Dataset:
         return sum(_count_rows(file) for file in self.files)
 
     def rows(self, indices: Collection[int]) -> Iterator[DatasetRow]:
-        """The rows with these indices, in order; other rows are skipped where the format allows it."""
+        """The rows with these indices (from 0), in order; row groups of parquet without any of them are not read."""
         before = 0
         for file in self.files:
             count = _count_rows(file)
@@ -47,7 +47,10 @@ class Dataset:
             before += count
 
     def _image(self, value: Any, name: str) -> "Image":
-        """An image as data sets hold it: bytes, a path inside the folder, a data URL, base64, or an object of bytes and path."""
+        """The image of a value: bytes, a path inside the folder, a data URL, base64, or an object of `bytes` and `path`.
+
+        Raises ImageError.
+        """
         from pixtral_cli import images
 
         if isinstance(value, dict):
@@ -70,7 +73,7 @@ class Dataset:
         raise ImageError(f"{name}: there is no file {shown}", "Paths are relative to the data folder")
 
     def _locate(self, value: str) -> tuple[Path | None, bool]:
-        """The file with this path if there is one in the folder, and whether the path stays in the folder."""
+        """The file at this path in the folder (None without one), and whether the path stays inside the folder."""
         try:
             path = (self.folder / value).resolve()
             inside = path.is_relative_to(self.folder.resolve())
@@ -80,7 +83,7 @@ class Dataset:
 
 
 def _picture_in_base64(value: str) -> bytes:
-    """The bytes of a picture in base64, lines broken or not; empty if the text is none."""
+    """The bytes of an image in base64, with or without line breaks; empty if the text is not one."""
     from pixtral_cli.images import formats
 
     try:
@@ -91,7 +94,10 @@ def _picture_in_base64(value: str) -> bytes:
 
 
 def open_local(folder: Path, source: HubSource | None = None) -> Dataset:
-    """The data set in a folder: the files that match the source's pattern, else all. Raises UsageError if there are none."""
+    """The data set in a folder: the files that match the source's pattern, or else all.
+
+    Raises UsageError for a folder without.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", "--data must be a folder with parquet or JSONL files")
     files = sorted(folder.glob(source.files)) if source else []
@@ -104,12 +110,13 @@ def open_local(folder: Path, source: HubSource | None = None) -> Dataset:
 
 
 def _hash_files(folder: Path, files: Sequence[Path]) -> str:
-    whole = hashlib.sha256()
+    """A SHA-256 over the relative names and the hashes of files."""
+    combined = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        whole.update(f"{file.relative_to(folder)} {digest}\n".encode())
-    return f"sha256:{whole.hexdigest()}"
+        combined.update(f"{file.relative_to(folder)} {digest}\n".encode())
+    return f"sha256:{combined.hexdigest()}"
 
 
 def open_hub(source: HubSource, *, offline: bool = False) -> Dataset:
@@ -123,25 +130,25 @@ def open_hub(source: HubSource, *, offline: bool = False) -> Dataset:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    elsewhere = "Give a folder that holds it: --data DIR"
+    local_hint = "Give a folder that holds it: --data DIR"
     try:
         folder = snapshot_download(
             source.repo, repo_type="dataset", revision=source.revision, allow_patterns=[source.files], local_files_only=offline
         )  # fmt: skip
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise NetworkError(
-            f"The data set {source.repo} is not on this machine, and the hub not in reach", elsewhere
+            f"The data set {source.repo} is not on this machine, and the hub cannot be reached", local_hint
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         raise NetworkError(
-            f"The hub answers {status} for the data set {source.repo}", f"Log in there, or: {elsewhere}"
+            f"The hub answers {status} for the data set {source.repo}", f"Log in there, or: {local_hint}"
         ) from error
     except (httpx2.HTTPError, OSError) as error:
-        raise NetworkError(f"The data set {source.repo} cannot be fetched: {error}"[:120], elsewhere) from error
+        raise NetworkError(f"The data set {source.repo} cannot be fetched: {error}"[:120], local_hint) from error
     files = sorted(Path(folder).glob(source.files))
     if not files:
-        raise UsageError(f"The data set {source.repo} has no file {source.files} here", elsewhere)
+        raise UsageError(f"The data set {source.repo} has no file {source.files} here", local_hint)
     return Dataset(Path(folder), tuple(files), source.repo, Path(folder).name)
 
 
@@ -172,7 +179,7 @@ def _parse_object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _without_surrogates(value: Any) -> Any:
-    """The value with U+FFFD for each half of a character, which no file, terminal or request can hold."""
+    """The value with U+FFFD in place of lone surrogates, which cannot be encoded as UTF-8."""
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
     if isinstance(value, dict):
@@ -181,27 +188,28 @@ def _without_surrogates(value: Any) -> Any:
 
 
 def _read_parquet(file: Path, indices: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows one after another; row groups without one of the indices are not read."""
+    """The rows with these indices; row groups without any of them are not read. Raises UsageError."""
     opened = _open_parquet(file)
     before = 0
     for group in range(opened.num_row_groups):
         count = opened.metadata.row_group(group).num_rows
         if any(before <= index < before + count for index in indices):
-            at = before
+            start = before
             for batch in opened.iter_batches(batch_size=16, row_groups=[group]):
-                chosen = [index for index in range(at, at + batch.num_rows) if index in indices]
+                chosen = [index for index in range(start, start + batch.num_rows) if index in indices]
                 for index in chosen:
                     try:
-                        yield index, batch.slice(index - at, 1).to_pylist()[0]
+                        yield index, batch.slice(index - start, 1).to_pylist()[0]
                     except UnicodeDecodeError as error:
                         raise UsageError(
                             f"{file.name}, row {index}: text that is not UTF-8", "Download it again"
                         ) from error
-                at += batch.num_rows
+                start += batch.num_rows
         before += count
 
 
 def _open_parquet(file: Path) -> Any:
+    """The `pyarrow.parquet.ParquetFile`. Raises UsageError when pyarrow is missing or the file is not valid."""
     try:
         arrow: Any = import_module("pyarrow")  # an extra, and untyped
         parquet: Any = import_module("pyarrow.parquet")

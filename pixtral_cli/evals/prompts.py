@@ -1,4 +1,4 @@
-"""The prompts: our wording of the explicit protocol, or the published ones read from a checkout (parsed, not executed)."""
+"""The prompts of the tasks: our wording of the explicit protocol, or the published ones, parsed from a checkout."""
 
 import ast
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ is right, relevant, deep and as detailed as was asked for. Where a reference rep
 briefly and impartially: neither length nor style earns points. Then rate the reply from 1 to 10, as the last thing you
 write, in exactly this form: Rating: [[5]]""",
 }
-# The place of each published prompt in a checkout of mistralai/mistral-evals: a file of eval/tasks, and a constant.
+# By task and prompt: the file below eval/tasks and the constant in a checkout of mistralai/mistral-evals.
 PUBLISHED = {
     ("mmmu", "choice"): ("mmmu.py", "PROMPT"),
     ("mathvista", "choice"): ("mathvista.py", "PROMPT"),
@@ -55,7 +55,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """The prompts of one run; `source` is recorded with the result."""
+    """The prompts of a run by name. `source`: who worded them, recorded with the result."""
 
     texts: dict[str, str] = field(default_factory=lambda: dict(DEFAULT_PROMPTS))
     source: str = "pixtral"
@@ -65,13 +65,16 @@ class Prompts:
 
 
 def load_published(checkout: Path, task: str) -> Prompts:
-    """The default prompts with the published ones of a task. Raises UsageError when there are none or the checkout lacks them."""
-    places = {name: place for (owner, name), place in PUBLISHED.items() if owner == task}
-    if not places:
+    """The default prompts, with those of a task replaced by the published ones.
+
+    Raises UsageError when there are none to read.
+    """
+    locations = {name: location for (owner, name), location in PUBLISHED.items() if owner == task}
+    if not locations:
         tasks = ", ".join(sorted({owner for owner, _ in PUBLISHED}))
         raise UsageError(f"There are no published prompts for {task}", f"There are for {tasks}")
     published = {
-        name: _read_constant(_tasks_folder(checkout) / file, constant) for name, (file, constant) in places.items()
+        name: _read_constant(_tasks_folder(checkout) / file, constant) for name, (file, constant) in locations.items()
     }
     return Prompts({**DEFAULT_PROMPTS, **published}, "mistral-evals")
 
@@ -81,7 +84,10 @@ def _tasks_folder(checkout: Path) -> Path:
 
 
 def _read_constant(file: Path, name: str) -> str:
-    """The string that a Python file assigns to a name, at module level or in a class."""
+    """The string that a Python file assigns to a name, at module level or in a class. The file is not run.
+
+    Raises UsageError.
+    """
     hint = "--prompts must be a checkout of mistralai/mistral-evals"
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.evals.run_folder import Record, Run
 from pixtral_cli.evals.runner import EvalProgress, scores_by_question
 from pixtral_cli.evals.scoring import intervals
-from pixtral_cli.evals.scoring.intervals import Difference, Interval, Scored
+from pixtral_cli.evals.scoring.intervals import ClusteredScore, Difference, Interval
 from pixtral_cli.evals.task import Task
 from pixtral_cli.util.durations import clock
 
@@ -28,7 +28,7 @@ METRIC_TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Each metric of a run with its interval, each group's mean and number of questions, and the number of failures."""
+    """The results of a run. `groups`: each group's mean and number of questions; `seconds`: time of answering."""
 
     metrics: Mapping[str, Interval]
     groups: Mapping[str, tuple[float, int]]
@@ -46,14 +46,15 @@ def summarize(task: Task, records: Sequence[Record]) -> Summary:
             metrics[metric] = intervals.bootstrap(scores)
     groups = _group_means(task, records)
     if not task.percent and groups:
-        middle = math.fsum(mean for mean, _ in groups.values()) / len(groups)
-        metrics["macro"] = Interval(middle, middle, middle)
+        macro = math.fsum(mean for mean, _ in groups.values()) / len(groups)
+        metrics["macro"] = Interval(macro, macro, macro)
     rows = {record["row"] for record in records}
     failed = sum(1 for record in records if record["error"])
     return Summary(metrics, groups, len(records), len(rows), failed, math.fsum(record["seconds"] for record in records))
 
 
 def _group_means(task: Task, records: Sequence[Record]) -> dict[str, tuple[float, int]]:
+    """Each group's mean of the first metric, and its number of questions."""
     names = sorted({name for record in records for name in record["groups"]})
     groups = {}
     for name in names:
@@ -66,12 +67,12 @@ def _group_means(task: Task, records: Sequence[Record]) -> dict[str, tuple[float
 
 
 def format_score(task: Task, value: float) -> str:
-    """A share as percent, a rating as points."""
+    """A score as percent, or a judge's rating as points."""
     return f"{100 * value:.1f}" if task.percent else f"{value:.2f}"
 
 
 def run_table(task: Task, run: Run, records: Sequence[Record]) -> str:
-    """One run: every metric with its interval, beside the published scores, and the groups."""
+    """The table of one run: every metric with its interval, the published scores, and the groups."""
     total = summarize(task, records)
     lines = [
         heading(task, run),
@@ -92,52 +93,53 @@ def run_table(task: Task, run: Run, records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def progress_text(task: Task, now: EvalProgress) -> str:
+def progress_text(task: Task, progress: EvalProgress) -> str:
     """The progress line."""
-    pieces = [f"{now.done} of {now.total} rows"]
-    if now.score:
-        reach = (now.score.high - now.score.low) / 2
-        within = f" ± {format_score(task, reach)}" if reach else ""
-        pieces.append(
-            f"{METRIC_TITLES.get(task.metrics[0], task.metrics[0])} {format_score(task, now.score.mean)}{within}"
+    parts = [f"{progress.done} of {progress.total} rows"]
+    if progress.score:
+        half_width = (progress.score.high - progress.score.low) / 2
+        margin = f" ± {format_score(task, half_width)}" if half_width else ""
+        parts.append(
+            f"{METRIC_TITLES.get(task.metrics[0], task.metrics[0])} {format_score(task, progress.score.mean)}{margin}"
         )
-    if now.failed:
-        pieces.append(f"{now.failed} failed")
-    if now.left is not None and now.done < now.total:
-        pieces.append(f"{clock(now.left)} left")
-    return " · ".join(pieces)
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.left is not None and progress.done < progress.total:
+        parts.append(f"{clock(progress.left)} left")
+    return " · ".join(parts)
 
 
-def stopped_text(now: EvalProgress) -> str:
+def stopped_text(progress: EvalProgress) -> str:
     """The note when a run is stopped."""
-    return f"Stopped after {now.done:,} of {now.total:,} rows. The same command goes on from there"
+    return f"Stopped after {progress.done:,} of {progress.total:,} rows. The same command goes on from there"
 
 
 def unfinished_text(run: Run, rows: int) -> str:
-    """The remark about a run of which only so many rows are done; "" if that is all of them."""
+    """The remark that only `rows` rows of a run are done; "" for a complete run."""
     return f"; unfinished: {rows:,} of {run.rows:,} rows" if rows < run.rows else ""
 
 
-def changed_versions(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def changed_versions(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
     """The note about versions that have changed since a run was last continued; "" without any."""
-    old, new = _flatten(before), _flatten(now)
+    old, new = _flatten(recorded), _flatten(current)
     differing = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
     listed = ", ".join(f"{name} {old.get(name, 'none')} → {new.get(name, 'none')}" for name in differing)
     return f"Not as when this run was begun: {listed}" if listed else ""
 
 
-def _flatten(table: Mapping[str, Any], before: str = "") -> dict[str, str]:
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """The values of nested tables as text, by dotted path."""
     flat: dict[str, str] = {}
     for name, value in table.items():
         if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{before}{name}.")
+            flat |= _flatten(value, f"{prefix}{name}.")
         else:
-            flat[f"{before}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            flat[f"{prefix}{name}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return flat
 
 
 def heading(task: Task, run: Run) -> str:
+    """The title of a run: task, model, prompts and subset."""
     about = run.about
     prompts = ", published prompts" if about.get("prompts", {}).get("source") == "mistral-evals" else ""
     subset = f", {about['limit']} rows" if about.get("limit") else ""
@@ -161,38 +163,42 @@ class RunComparison:
 
 def compare_runs(task: Task, runs: Sequence[Run]) -> list[RunComparison]:
     """The first metric of each run, compared with the first run. Raises UsageError when they share no question."""
-    scores: list[dict[str, Scored]] = [scores_by_question(run.records(), task.metrics[0]) for run in runs]
+    scores: list[dict[str, ClusteredScore]] = [scores_by_question(run.records(), task.metrics[0]) for run in runs]
     comparisons = []
-    for run, own in zip(runs, scores, strict=True):
-        if not own:
+    for run, run_scores in zip(runs, scores, strict=True):
+        if not run_scores:
             raise UsageError(f"{run.folder.name} has no score yet", "Run it first")
-        difference = None if own is scores[0] else intervals.compare_scores(scores[0], own)
+        difference = None if run_scores is scores[0] else intervals.compare_scores(scores[0], run_scores)
         if difference and not difference.questions:
             raise UsageError(
                 f"{run.folder.name} shares no question with {runs[0].folder.name}", "Compare runs of the same rows"
             )
-        comparisons.append(RunComparison(run.folder.name, intervals.bootstrap(list(own.values())), difference))
+        comparisons.append(RunComparison(run.folder.name, intervals.bootstrap(list(run_scores.values())), difference))
     return comparisons
 
 
 def comparison_table(task: Task, runs: Sequence[Run]) -> str:
     """The comparison as a table, then published scores with the runs whose interval does not contain them."""
     comparisons = compare_runs(task, runs)
-    width = max(len(one.name) for one in comparisons)
+    width = max(len(comparison.name) for comparison in comparisons)
     lines = [f"{task.title}: {METRIC_TITLES.get(task.metrics[0], task.metrics[0])}", ""]
     lines += [
-        f"{one.name:{width}}  {_format_interval(task, one.interval):24}{_format_difference(task, one.difference)}".rstrip()
-        for one in comparisons
+        f"{comparison.name:{width}}  {_format_interval(task, comparison.interval):24}{_format_difference(task, comparison.difference)}".rstrip()
+        for comparison in comparisons
     ]
     for who, score in task.published.items():
-        outside = [one.name for one in comparisons if not one.interval.low <= score <= one.interval.high]
+        outside = [
+            comparison.name
+            for comparison in comparisons
+            if not comparison.interval.low <= score <= comparison.interval.high
+        ]
         note = f"  outside the interval of {', '.join(outside)}" if outside else "  inside every interval"
         lines.append(f"{who:{width}}  {format_score(task, score):>6}{note}")
     return "\n".join([*lines, *_differing_settings(runs)])
 
 
 def _differing_settings(runs: Sequence[Run]) -> list[str]:
-    """The settings in which the runs differ, one line each."""
+    """The lines about settings in which the runs differ; none if they do not."""
     tables = [_flatten(run.about) for run in runs]
     names = dict.fromkeys(name for table in tables for name in table)
     differing = [name for name in names if len({table.get(name) for table in tables}) > 1]
@@ -215,7 +221,7 @@ def _format_signed(task: Task, value: float) -> str:
 
 
 def short_text(task: Task, run: Run) -> str:
-    """Score and size of a run, in one line."""
+    """Score and size of a run on one line."""
     records = run.records()
     scores = list(scores_by_question(records, task.metrics[0]).values())
     mean = format_score(task, intervals.mean(scores)) if scores else "–"

@@ -72,13 +72,13 @@ def _score(task: Task, record: Record) -> float:
 def _scores_table(task: Task, run: Run, records: Sequence[Record]) -> str:
     total = report.summarize(task, records)
     rows = []
-    for metric, one in total.metrics.items():
+    for metric, interval in total.metrics.items():
         span = (
-            f"{report.format_score(task, one.low)} – {report.format_score(task, one.high)}"
-            if one.low < one.high
+            f"{report.format_score(task, interval.low)} – {report.format_score(task, interval.high)}"
+            if interval.low < interval.high
             else ""
         )
-        rows.append((report.METRIC_TITLES.get(metric, metric), report.format_score(task, one.mean), span))
+        rows.append((report.METRIC_TITLES.get(metric, metric), report.format_score(task, interval.mean), span))
     rows += [
         (f"{who}, Pixtral 12B", report.format_score(task, score), "published") for who, score in task.published.items()
     ]
@@ -94,12 +94,12 @@ def _scores_table(task: Task, run: Run, records: Sequence[Record]) -> str:
 def _settings_section(run: Run) -> str:
     import json
 
-    written = json.dumps({"about": run.about, "versions": run.versions}, indent=1, ensure_ascii=False)
-    return f"<details><summary>What was run</summary><pre>{escape(written)}</pre></details>"
+    settings = json.dumps({"about": run.about, "versions": run.versions}, indent=1, ensure_ascii=False)
+    return f"<details><summary>What was run</summary><pre>{escape(settings)}</pre></details>"
 
 
 def _question_article(task: Task, run: Run, record: Record) -> str:
-    best = task.judged.best if task.judged else 1.0
+    best = task.judged.highest if task.judged else 1.0
     score = _score(task, record)
     kind = "good" if score >= best else "half" if score > 0 and not record["error"] else ""
     pictures = "".join(_image_html(run, part) for message in record["messages"] for part in message["parts"] if part)
@@ -122,7 +122,7 @@ def _question_article(task: Task, run: Run, record: Record) -> str:
 
 
 def _conversation_text(record: Record) -> str:
-    """The conversation that was asked, with roles if it is more than one message."""
+    """The messages of a question as text, with roles if there are several."""
     turns = [(message["role"], _message_text(message)) for message in record["messages"]]
     return turns[0][1] if len(turns) == 1 else "\n\n".join(f"{role}: {text}" for role, text in turns)
 
@@ -132,21 +132,22 @@ def _message_text(message: dict[str, Any]) -> str:
 
 
 def _answer_fields(record: Record) -> list[tuple[str, str]]:
-    """Answers, with the follow-up questions between them."""
+    """The answers, and the follow-up questions between them, as titles and texts."""
     pairs: list[tuple[str, str]] = []
-    for at, answer in enumerate(record["answers"]):
-        pairs += [("Follow-up", record["follow_ups"][at - 1])] if at else []
+    for index, answer in enumerate(record["answers"]):
+        pairs += [("Follow-up", record["follow_ups"][index - 1])] if index else []
         pairs.append(("Answer", answer))
     return pairs
 
 
 def _image_html(run: Run, part: Any) -> str:
+    """The `img` element of an image's copy; "" for a part that is text."""
     if isinstance(part, str):
         return ""
-    file = run.picture(part["image"])
+    file = run.image_file(part["image"])
     width, height = part["size"]
     name = f"{escape(part['name'])}, {width}×{height}"
     if not file.exists():
-        return f'<p class="faint">{name}: no copy of it is there</p>'
+        return f'<p class="faint">{name}: there is no copy of it</p>'
     data = base64.b64encode(file.read_bytes()).decode("ascii")
     return f'<img src="data:image/webp;base64,{data}" alt="{name}" title="{name}">'

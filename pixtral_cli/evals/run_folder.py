@@ -1,6 +1,6 @@
 """A run on disk: a folder with its settings (run.json), every row's answers (answers.jsonl) and small copies of images.
 
-A row is on disk before the next is reported; a torn last line is dropped when the run is opened again.
+A row's answers are on disk before its progress is reported; an incomplete last line is removed when the run is resumed.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ Record: TypeAlias = dict[str, Any]
 
 
 def run_name(about: Mapping[str, Any]) -> str:
-    """The name of a run: equal for equal settings, so that the same command continues the same run."""
+    """A name for a run with these settings: equal settings have equal names, so the same command resumes the same run."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     model = re.sub(r"[^\w.-]+", "-", str(about["model"]["name"]).rpartition("/")[2])[:40]
     return f"{about['task']}-{model}-{digest[:8]}"
@@ -36,9 +36,9 @@ def run_name(about: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's folder; `about` holds the settings that decide every answer, `rows` the number of rows.
+    """A run on disk. `about`: the settings that answers depend on; `rows`: the number of rows to ask.
 
-    `versions`: the versions it ran with, several where they changed before it was complete.
+    `versions`: the versions of the software it ran with; several where they changed before it was complete.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Run:
     versions: Sequence[Mapping[str, Any]] = ()
 
     def records(self) -> list[Record]:
-        """Every question's record, in the order of rows; of a row that was asked again the newest; incomplete rows are left out."""
+        """The records of all questions in the order of rows: a row's newest ones, none of incomplete rows."""
         rows: dict[int, list[Record]] = {}
         for record in _read_records(self.folder / ANSWERS_FILE):
             if record["place"] == 0:
@@ -56,21 +56,21 @@ class Run:
         return [record for _, row in sorted(rows.items()) if len(row) == row[0]["of"] for record in row]
 
     def done(self) -> set[int]:
-        """The rows whose every question has been answered and marked."""
+        """The rows whose questions have all been answered and scored."""
         records = self.records()
         return {record["row"] for record in records} - {record["row"] for record in records if record["error"]}
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write the records of one row; on return they are on disk."""
+        """Append the records of one row; on return they are on disk."""
         data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode("utf-8", "replace")
         with (self.folder / ANSWERS_FILE).open("ab") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
 
-    def keep(self, image: Image) -> None:
-        """Store a copy of an image for the report, its longer side at most `MAX_IMAGE_SIDE` pixels."""
-        file = self.picture(image.sha256)
+    def save_image(self, image: Image) -> None:
+        """Store a copy of an image for the report, its longer side reduced to at most `MAX_IMAGE_SIDE` pixels."""
+        file = self.image_file(image.sha256)
         if file.exists():
             return
         pixels = image.pixels((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE))
@@ -79,11 +79,12 @@ class Run:
         pixels.save(buffer, "WEBP", quality=85)
         atomic.write(file, buffer.getvalue())
 
-    def picture(self, sha256: str) -> Path:
+    def image_file(self, sha256: str) -> Path:
+        """The path of the copy of an image, which need not exist."""
         return self.folder / IMAGES_FOLDER / f"{sha256}.webp"
 
-    def ran_with(self, versions: Mapping[str, Any]) -> "Run":
-        """The run with these versions recorded, unless the last answers were given with the same."""
+    def with_versions(self, versions: Mapping[str, Any]) -> "Run":
+        """The run with these versions recorded, if the last ones differ; versions that gave no answers are dropped."""
         if self.versions and self.versions[-1] == versions:
             return self
         run = replace(self, versions=[*(self.versions if self.records() else ()), versions])
@@ -91,29 +92,30 @@ class Run:
         return run
 
     def write(self) -> None:
-        written = {"about": self.about, "rows": self.rows, "versions": self.versions}
-        atomic.write(self.folder / SETTINGS_FILE, json.dumps(written, indent=1, ensure_ascii=False))
+        """Write the settings file."""
+        content = {"about": self.about, "rows": self.rows, "versions": self.versions}
+        atomic.write(self.folder / SETTINGS_FILE, json.dumps(content, indent=1, ensure_ascii=False))
 
     def lock(self) -> FileLock:
-        """Only one process writes to a run. Raises PixtralError when another does."""
+        """The lock that a process holds while it writes to the run. Raises PixtralError when another process holds it."""
         if lock := FileLock.acquire(self.folder / LOCK_FILE):
             return lock
-        raise PixtralError(f"Another process is at work on {self.folder.name}", "Let it finish, or stop it")
+        raise PixtralError(f"Another process is running {self.folder.name}", "Let it finish, or stop it")
 
 
 def open_run(folder: Path) -> Run:
     """The run in a folder. Raises UsageError when there is none."""
     try:
-        return _run(folder, wire.parse((folder / SETTINGS_FILE).read_bytes()))
+        return _parse_run(folder, wire.parse((folder / SETTINGS_FILE).read_bytes()))
     except FileNotFoundError as error:
         raise UsageError(f"There is no run in {folder}", "Runs: pixtral eval list") from error
     except (wire.FieldError, LookupError, TypeError, AttributeError) as error:
         raise UsageError(f"{folder / SETTINGS_FILE} is damaged", "Run the evaluation again with --fresh") from error
 
 
-def _run(folder: Path, written: Any) -> Run:
-    """The run of a settings file. Raises TypeError or LookupError for one that is not ours."""
-    about, rows, versions = written["about"], written["rows"], written["versions"]
+def _parse_run(folder: Path, content: Any) -> Run:
+    """The run that the content of a settings file describes. Raises TypeError or LookupError for one that is not valid."""
+    about, rows, versions = content["about"], content["rows"], content["versions"]
     texts = about["task"], about["model"]["name"], about.get("prompts", {}).get("source", "")
     if not _all_are(str, texts) or not _all_are(dict, (about, *versions)) or not _all_are(int, (rows,)):
         raise TypeError
@@ -136,15 +138,15 @@ def create_run(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool
             run = open_run(folder)
             if run.about != about:
                 raise UsageError(f"{folder} holds another run", "Name another folder, or add --fresh to forget it")
-            _drop_torn_line(folder / ANSWERS_FILE)
+            _remove_incomplete_line(folder / ANSWERS_FILE)
         else:
             (folder / ANSWERS_FILE).unlink(missing_ok=True)
             run.write()
     return run
 
 
-def _drop_torn_line(file: Path) -> None:
-    """Cut off a last line without an end."""
+def _remove_incomplete_line(file: Path) -> None:
+    """Truncate a last line without a newline."""
     if file.exists() and not (data := file.read_bytes()).endswith(b"\n"):
         os.truncate(file, data.rfind(b"\n") + 1)
 
@@ -157,38 +159,38 @@ def _read_records(file: Path) -> Iterable[Record]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield _record(wire.parse(line))
+                yield _checked_record(wire.parse(line))
             except (wire.FieldError, LookupError, TypeError, AttributeError) as error:
                 raise UsageError(
                     f"{file}, line {number} is damaged", "Delete that line and run the command again"
                 ) from error
 
 
-def _record(found: Any) -> Record:
-    """A record whose values are of the types that were written. Raises TypeError or LookupError for another."""
-    lists = [found[name] for name in ("groups", "answers", "references", "follow_ups", "messages")]
-    numbers = (found["seconds"], *found["scores"].values(), *found["weights"].values())
-    sound = (
+def _checked_record(value: Any) -> Record:
+    """The record, if its values have the types of a record. Raises TypeError or LookupError otherwise."""
+    lists = [value[name] for name in ("groups", "answers", "references", "follow_ups", "messages")]
+    numbers = (value["seconds"], *value["scores"].values(), *value["weights"].values())
+    valid = (
         _all_are(list, lists)
-        and _all_are(str, (found["key"], found["verdict"], found["error"], *itertools.chain(*lists[:4])))
-        and _all_are(int, (found["row"], found["place"], found["of"]))
+        and _all_are(str, (value["key"], value["verdict"], value["error"], *itertools.chain(*lists[:4])))
+        and _all_are(int, (value["row"], value["place"], value["of"]))
         and _all_are((int, float), numbers)
-        and len(found["follow_ups"]) >= len(found["answers"]) - 1
-        and all(_is_message(message) for message in found["messages"])
+        and len(value["follow_ups"]) >= len(value["answers"]) - 1
+        and all(_is_message(message) for message in value["messages"])
     )
-    if not sound:
+    if not valid:
         raise TypeError
-    return dict(found)
+    return dict(value)
 
 
 def _is_message(message: Any) -> bool:
     return isinstance(message["role"], str) and all(
-        isinstance(part, str) or _is_picture(part) for part in message["parts"]
+        isinstance(part, str) or _is_image(part) for part in message["parts"]
     )
 
 
-def _is_picture(part: Any) -> bool:
-    """Whether a part of a message is an image's, named by a hash: nothing that leads out of the folder of images."""
+def _is_image(part: Any) -> bool:
+    """Whether a part of a message describes an image, named by a hash, which cannot lead out of the folder of images."""
     size = part["size"]
     return _SHA256.fullmatch(part["image"]) is not None and isinstance(part["name"], str) and _all_are(int, size) and len(size) == 2  # fmt: skip
 
@@ -198,7 +200,7 @@ def _all_are(kind: type | tuple[type, ...], values: Iterable[Any]) -> bool:
 
 
 def messages_json(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Messages as JSON for a record: the text, and images by hash."""
+    """Messages as JSON for a record: texts, and images by hash, name and size."""
     return [{"role": message.role, "parts": [_part_json(part) for part in message.parts]} for message in messages]
 
 

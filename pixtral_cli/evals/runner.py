@@ -1,4 +1,4 @@
-"""Runs an evaluation: asks every row, marks and records the answers. Yields progress."""
+"""Runs an evaluation: asks every row, scores and records the answers. Yields progress."""
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -15,15 +15,15 @@ from pixtral_cli.evals import run_folder
 from pixtral_cli.evals.datasets import Dataset
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.run_folder import Record, Run
-from pixtral_cli.evals.scoring.intervals import Interval, Scored, standard_interval
+from pixtral_cli.evals.scoring.intervals import ClusteredScore, Interval, standard_interval
 from pixtral_cli.evals.scoring.judge import Judge, NoRating
-from pixtral_cli.evals.task import BadRow, DatasetRow, Mark, Question, Task
+from pixtral_cli.evals.task import BadRow, DatasetRow, Question, Score, Task
 from pixtral_cli.util.parallel import JOIN_SECONDS, Cancellation, ProgressRate
 
 
 @dataclass(frozen=True, slots=True)
 class EvalPlan:
-    """The task, its rows, and the engine that answers. `judge` is set for judged tasks."""
+    """The task, its rows and the engine that answers. `judge`: for tasks that a model scores."""
 
     task: Task
     data: Dataset
@@ -35,7 +35,7 @@ class EvalPlan:
     seed: int = 0
 
     def rows(self) -> list[int]:
-        """The indices of the rows that are asked, in order: all, or `limit` of them drawn with the seed."""
+        """The indices of the rows to ask, in order: all, or `limit` of them drawn with the seed."""
         count = len(self.data)
         if self.limit is None or self.limit >= count:
             return list(range(count))
@@ -44,7 +44,7 @@ class EvalPlan:
 
 @dataclass(frozen=True, slots=True)
 class EvalProgress:
-    """The state of a run: rows done, the first metric so far, and the seconds `left` (None while unknown)."""
+    """The state of a run. `score`: the first metric so far; `left`: seconds, None while unknown."""
 
     done: int
     total: int
@@ -53,37 +53,37 @@ class EvalProgress:
     left: float | None
 
 
-def remaining_rows(plan: EvalPlan, into: Run) -> set[int]:
-    """The rows that are not done, or have failed."""
-    return set(plan.rows()) - into.done()
+def remaining_rows(plan: EvalPlan, run: Run) -> set[int]:
+    """The rows that have not been answered yet, or have failed."""
+    return set(plan.rows()) - run.done()
 
 
-def run_eval(plan: EvalPlan, into: Run, *, concurrency: int = 1) -> Generator[EvalProgress, None, None]:
-    """Ask the rows that are not done. Closing the iterator cancels all answers.
+def run_eval(plan: EvalPlan, run: Run, *, concurrency: int = 1) -> Generator[EvalProgress, None, None]:
+    """Ask the remaining rows. Closing the iterator cancels all answers.
 
-    A row that does not fit the window, whose image is damaged or that gets no rating is recorded as failed; any other
-    error ends the run, which keeps what has been recorded.
+    A row that exceeds the context window, has a damaged image or gets no rating is recorded as failed. Any other error
+    ends the run; the rows recorded so far are kept.
     """
     rows_asked = plan.rows()
-    done = set(rows_asked) - remaining_rows(plan, into)
+    done = set(rows_asked) - remaining_rows(plan, run)
     progress = _Progress(plan.task.metrics[0], len(rows_asked), len(done))
-    progress.add([record for record in into.records() if record["row"] in done])
-    yield progress.progress()
-    worker = _Worker(plan, into, Cancellation())
+    progress.add([record for record in run.records() if record["row"] in done])
+    yield progress.state()
+    worker = _Worker(plan, run, Cancellation())
     rows = plan.data.rows(set(rows_asked) - done)
-    with into.lock(), closing(_in_parallel(worker, rows, concurrency, 2 * concurrency)) as answered:
+    with run.lock(), closing(_in_parallel(worker, rows, concurrency, 2 * concurrency)) as answered:
         for records in answered:
-            into.append(records)
-            progress.row(records)
-            yield progress.progress()
+            run.append(records)
+            progress.add_row(records)
+            yield progress.state()
 
 
 def _in_parallel(
     worker: "_Worker", rows: Iterator[DatasetRow], concurrency: int, ahead: int
 ) -> Generator[list[Record], None, None]:
-    """Each row's records as they are finished; at most `ahead` rows in memory.
+    """Each row's records as soon as they are finished; at most `ahead` rows are in memory.
 
-    Closing it cancels the answers and waits for them for a moment only.
+    Closing it cancels the answers and waits for them for at most `JOIN_SECONDS`.
     """
     pool = ThreadPoolExecutor(concurrency)
     pending: dict[Future[list[Record]], int] = {}
@@ -98,7 +98,7 @@ def _in_parallel(
                     pending[pool.submit(worker, row)] = row.index
             if pending:
                 ready, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in sorted(ready, key=lambda one: (one.exception() is not None, pending[one])):
+                for future in sorted(ready, key=lambda future: (future.exception() is not None, pending[future])):
                     del pending[future]
                     yield future.result()
     finally:
@@ -112,7 +112,7 @@ class _Worker:
     """Turns a row into its records, on a thread of the pool."""
 
     plan: EvalPlan
-    into: Run
+    run: Run
     stop: Cancellation
 
     def __call__(self, row: DatasetRow) -> list[Record]:
@@ -120,12 +120,12 @@ class _Worker:
             questions = list(self.plan.task.ask(row, self.plan.prompts))
         except BadRow as error:
             raise UsageError(
-                f"Row {row.index} is no row of {self.plan.task.name}: {error}", "See docs/evals.md, Data"
+                f"Row {row.index} is not a row of {self.plan.task.name}: {error}", "See docs/evals.md, Data"
             ) from error
         except ImageError as error:
             return [self._record(row, Question(str(row.index), ()), 0, 1, _Outcome(error=error.message))]
         if not questions:
-            raise UsageError(f"Row {row.index} holds no question of {self.plan.task.name}", "See docs/evals.md, Data")
+            raise UsageError(f"Row {row.index} has no question of {self.plan.task.name}", "See docs/evals.md, Data")
         outcomes = [self._ask(question) for question in questions]
         return [
             self._record(row, question, place, len(questions), answer)
@@ -133,71 +133,75 @@ class _Worker:
         ]
 
     def _ask(self, question: Question) -> "_Outcome":
+        """Answer and score a question."""
         began = time.monotonic()
         try:
-            answers, lasts = self._converse(question)
+            answers, final_chunks = self._converse(question)
         except (ContextError, ImageError) as error:
-            zeros = {} if self.plan.judge else {name: Mark(0.0) for name in self.plan.task.metrics}
-            return _Outcome(marks=zeros, error=error.message, seconds=time.monotonic() - began)
+            zeros = {} if self.plan.judge else {name: Score(0.0) for name in self.plan.task.metrics}
+            return _Outcome(scores=zeros, error=error.message, seconds=time.monotonic() - began)
         for message in question.messages:
             for image in message.images:
-                self.into.keep(image)
-        loading = sum(last.timings.load for last in lasts if last.timings)
+                self.run.save_image(image)
+        loading = sum(last.timings.load for last in final_chunks if last.timings)
         seconds = max(0.0, time.monotonic() - began - loading)
         try:
-            marks, verdict = self._marked(question, answers)
+            scores, verdict = self._score(question, answers)
         except NoRating as error:
-            return _Outcome(answers, lasts, error=error.message, seconds=seconds)
-        return _Outcome(answers, lasts, marks, verdict, seconds=seconds)
+            return _Outcome(answers, final_chunks, error=error.message, seconds=seconds)
+        return _Outcome(answers, final_chunks, scores, verdict, seconds=seconds)
 
     def _converse(self, question: Question) -> tuple[list[str], list[Chunk]]:
         """The answers to the question and to each follow-up, and the last chunk of each, which has usage and timings."""
         history: list[Message] = list(question.messages)
         answers: list[str] = []
-        lasts: list[Chunk] = []
+        final_chunks: list[Chunk] = []
         for follow_up in ("", *question.follow_ups):
             if follow_up:
                 history += [assistant(answers[-1]), user(follow_up)]
             text, last = whole_answer(self.plan.engine, history, self.plan.sampling, self.stop)
             answers.append(text)
-            lasts.append(last)
-        return answers, lasts
+            final_chunks.append(last)
+        return answers, final_chunks
 
-    def _marked(self, question: Question, answers: Sequence[str]) -> tuple[Mapping[str, Mark], str]:
+    def _score(self, question: Question, answers: Sequence[str]) -> tuple[Mapping[str, Score], str]:
+        """The scores by metric, and what the judge wrote ("" without a judge). Raises NoRating."""
         if self.plan.judge:
             score, verdict = self.plan.judge(question, answers, self.stop)
-            return {self.plan.task.metrics[0]: Mark(score)}, verdict
-        assert self.plan.task.mark is not None
-        return self.plan.task.mark(question, answers), ""
+            return {self.plan.task.metrics[0]: Score(score)}, verdict
+        assert self.plan.task.score is not None
+        return self.plan.task.score(question, answers), ""
 
     def _record(self, row: DatasetRow, question: Question, place: int, of: int, outcome: "_Outcome") -> Record:
         return {
             "row": row.index, "key": question.key, "place": place, "of": of, "groups": list(question.groups),
             "messages": run_folder.messages_json(question.messages), "follow_ups": list(question.follow_ups),
             "answers": list(outcome.answers), "references": list(question.references),
-            "scores": {name: mark.score for name, mark in outcome.marks.items()},
-            "weights": {name: mark.weight for name, mark in outcome.marks.items() if mark.weight != 1},
+            "scores": {name: score.value for name, score in outcome.scores.items()},
+            "weights": {name: score.weight for name, score in outcome.scores.items() if score.weight != 1},
             "verdict": outcome.verdict, "error": outcome.error,
-            "prompt_tokens": sum(last.usage.prompt_tokens for last in outcome.lasts if last.usage),
-            "completion_tokens": sum(last.usage.completion_tokens for last in outcome.lasts if last.usage),
+            "prompt_tokens": sum(last.usage.prompt_tokens for last in outcome.final_chunks if last.usage),
+            "completion_tokens": sum(last.usage.completion_tokens for last in outcome.final_chunks if last.usage),
             "seconds": round(outcome.seconds, 4),
         }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
+    """The result of one question. `final_chunks`: the last chunk of each answer, with usage and timings."""
+
     answers: Sequence[str] = ()
-    lasts: Sequence[Chunk] = ()
-    marks: Mapping[str, Mark] = field(default_factory=dict)
+    final_chunks: Sequence[Chunk] = ()
+    scores: Mapping[str, Score] = field(default_factory=dict)
     verdict: str = ""
     error: str = ""
     seconds: float = 0.0
 
 
-def scores_by_question(records: Iterable[Record], metric: str) -> dict[str, Scored]:
+def scores_by_question(records: Iterable[Record], metric: str) -> dict[str, ClusteredScore]:
     """Each question's score in a metric, by its key; the questions of a row are one cluster."""
     return {
-        record["key"]: Scored(str(record["row"]), record["scores"][metric], record["weights"].get(metric, 1.0))
+        record["key"]: ClusteredScore(str(record["row"]), record["scores"][metric], record["weights"].get(metric, 1.0))
         for record in records
         if metric in record["scores"]
     }
@@ -211,11 +215,11 @@ class _Progress:
         self._total = total
         self._done = done
         self._failed = 0
-        self._scores: list[Scored] = []
+        self._scores: list[ClusteredScore] = []
         self._pace = ProgressRate(total, done)
 
-    def row(self, records: Sequence[Record]) -> None:
-        """One more row is done."""
+    def add_row(self, records: Sequence[Record]) -> None:
+        """Count a row that is done."""
         self._done += 1
         self.add(records)
 
@@ -223,6 +227,6 @@ class _Progress:
         self._scores += scores_by_question(records, self._metric).values()
         self._failed += sum(1 for record in records if record["error"])
 
-    def progress(self) -> EvalProgress:
+    def state(self) -> EvalProgress:
         score = standard_interval(self._scores) if self._scores else None
         return EvalProgress(self._done, self._total, self._failed, score, self._pace.left(self._done))

@@ -1,4 +1,4 @@
-"""Sets up a run from its options: data, prompts, judge, and the record of all settings that decide an answer."""
+"""Prepares a run from its options: data, prompts, judge, and the recorded settings that answers depend on."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from pixtral_cli.evals.runner import EvalPlan
 from pixtral_cli.evals.scoring.judge import Judge
 from pixtral_cli.evals.task import Task
 
-SAMPLING = ("temperature", "top_p", "seed", "max_tokens")  # what of the sampling the options set; `stop` as a list
-MAX_HASHED = 200_000_000  # bytes of weights that are hashed to name them
+RECORDED_SAMPLING = ("temperature", "top_p", "seed", "max_tokens")  # besides `stop`, which is recorded as a list
+MAX_HASHED = 200_000_000  # bytes of weights up to which they are identified by their hash
 
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """The options of `pixtral eval`. `model` holds model, revision and engine as they are recorded."""
+    """The options of `pixtral eval`. `model`: model, revision and engine as they are recorded."""
 
     task: Task
     model: Mapping[str, Any]
@@ -46,13 +46,13 @@ def make_plan(options: EvalOptions, engine: Engine, keys_file: Path) -> EvalPlan
     if task.executes and not options.allow_exec:
         raise UsageError(
             f"{task.name} runs programs that the model writes",
-            "Add --allow-exec, best in a container: it is no sandbox",
+            "Add --allow-exec, best in a container: it is not a sandbox",
         )
-    own = prompts.load_published(options.checkout, task.name) if options.checkout else prompts.Prompts()
-    judge = _judge(options, own, keys_file)
+    run_prompts = prompts.load_published(options.checkout, task.name) if options.checkout else prompts.Prompts()
+    judge = _judge(options, run_prompts, keys_file)
     data = _open_dataset(options)
     limit = options.limit if options.limit and options.limit < len(data) else None
-    return EvalPlan(task, data, own, options.sampling, engine, judge, limit, options.seed)
+    return EvalPlan(task, data, run_prompts, options.sampling, engine, judge, limit, options.seed)
 
 
 def _open_dataset(options: EvalOptions) -> datasets.Dataset:
@@ -66,7 +66,8 @@ def _open_dataset(options: EvalOptions) -> datasets.Dataset:
     raise UsageError(f"{task.name} has no data of its own", "Give a folder that holds some: --data DIR")
 
 
-def _judge(options: EvalOptions, own: prompts.Prompts, keys_file: Path) -> Judge | None:
+def _judge(options: EvalOptions, run_prompts: prompts.Prompts, keys_file: Path) -> Judge | None:
+    """The judge of a judged task, else None. Raises UsageError when none is named."""
     if options.task.judged is None:
         return None
     if not options.judge_model or not options.judge_url:
@@ -76,43 +77,46 @@ def _judge(options: EvalOptions, own: prompts.Prompts, keys_file: Path) -> Judge
     from pixtral_cli.engines.remote.engine import RemoteEngine
     from pixtral_cli.engines.remote.errors import parse_endpoint
 
-    to = parse_endpoint(options.judge_url)
-    own_key = os.environ.get("PIXTRAL_JUDGE_KEY", "").strip()
-    key = keys.checked(own_key, "PIXTRAL_JUDGE_KEY") if own_key else keys.find(to.base_url, keys_file)
-    engine = RemoteEngine(ApiClient(replace(to, key=key)), options.judge_model)
-    return Judge(engine, own[options.task.judged.prompt], options.task.judged.best)
+    endpoint = parse_endpoint(options.judge_url)
+    judge_key = os.environ.get("PIXTRAL_JUDGE_KEY", "").strip()
+    key = keys.checked(judge_key, "PIXTRAL_JUDGE_KEY") if judge_key else keys.find(endpoint.base_url, keys_file)
+    engine = RemoteEngine(ApiClient(replace(endpoint, key=key)), options.judge_model)
+    return Judge(engine, run_prompts[options.task.judged.prompt], options.task.judged.highest)
 
 
 def open_or_create_run(
-    options: EvalOptions, planned: EvalPlan, home: Path, folder: Path | None = None, *, fresh: bool = False
+    options: EvalOptions, plan: EvalPlan, home: Path, folder: Path | None = None, *, fresh: bool = False
 ) -> Run:
-    """The run in the given folder, or in one in `home` that is named after its settings."""
-    about = run_settings(options, planned)
-    return run_folder.create_run(folder or home / run_folder.run_name(about), about, len(planned.rows()), fresh=fresh)
+    """The run in `folder`, else in the folder below `home` that is named after its settings.
+
+    Raises UsageError, PixtralError.
+    """
+    about = run_settings(options, plan)
+    return run_folder.create_run(folder or home / run_folder.run_name(about), about, len(plan.rows()), fresh=fresh)
 
 
-def current_versions(planned: EvalPlan) -> dict[str, Any]:
-    """The versions of this process, of the engine's server and of the judge's. Raises Unreachable."""
+def current_versions(plan: EvalPlan) -> dict[str, Any]:
+    """The versions of this process, of the engine's server and of the judge's server. Raises NetworkError."""
     current: dict[str, Any] = dict(versions.local_versions())
-    if reported := engine_versions(planned.engine):
+    if reported := engine_versions(plan.engine):
         current["server"] = reported
-    if planned.judge and (reported := engine_versions(planned.judge.engine)):
+    if plan.judge and (reported := engine_versions(plan.judge.engine)):
         current["judge"] = reported
     return current
 
 
-def run_settings(options: EvalOptions, planned: EvalPlan) -> dict[str, Any]:
-    """All settings that decide an answer and its mark, as JSON."""
-    judge = planned.judge
-    texts = json.dumps(planned.prompts.texts, sort_keys=True).encode()
+def run_settings(options: EvalOptions, plan: EvalPlan) -> dict[str, Any]:
+    """All settings that answers and scores depend on, as JSON."""
+    judge = plan.judge
+    texts = json.dumps(plan.prompts.texts, sort_keys=True).encode()
     return {
         "task": options.task.name,
-        "data": {"name": planned.data.name, "revision": planned.data.revision},
-        "prompts": {"source": planned.prompts.source, "sha256": hashlib.sha256(texts).hexdigest()},
+        "data": {"name": plan.data.name, "revision": plan.data.revision},
+        "prompts": {"source": plan.prompts.source, "sha256": hashlib.sha256(texts).hexdigest()},
         "model": dict(options.model),
-        "sampling": {name: getattr(options.sampling, name) for name in SAMPLING}
+        "sampling": {name: getattr(options.sampling, name) for name in RECORDED_SAMPLING}
         | {"stop": list(options.sampling.stop)},
-        "limit": planned.limit,
+        "limit": plan.limit,
         "seed": options.seed,
         "judge": {"model": options.judge_model, "url": options.judge_url, "instructions": judge.instructions}
         if judge
@@ -121,7 +125,7 @@ def run_settings(options: EvalOptions, planned: EvalPlan) -> dict[str, Any]:
 
 
 def weights_revision(folder: Path) -> str | None:
-    """Identifies the weights in a plain folder: their hash if they are small, else their size; None without any."""
+    """The identity of consolidated.safetensors: its hash up to `MAX_HASHED` bytes, else its size; None without it."""
     try:
         file = folder / "consolidated.safetensors"
         size = file.stat().st_size

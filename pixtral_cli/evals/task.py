@@ -1,4 +1,4 @@
-"""The type of a task: where its rows are, how a row becomes questions, and which metrics mark the answers."""
+"""The type of a task: where its rows are, how a row becomes questions, and how answers are scored."""
 
 import re
 import string
@@ -18,19 +18,22 @@ CHOICE_LETTERS = string.ascii_uppercase
 
 
 class BadRow(Exception):
-    """A row does not have the task's columns; the message names the column."""
+    """A row lacks a column of the task or has a wrong value in it; the message names the column."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRow:
-    """One row of a data set: its index from 0, and its values as in JSON; `load` decodes images."""
+    """One row of a data set. `index`: from 0; `values`: by column, as in JSON; `load`: reads an image from a value."""
 
     index: int
     values: Mapping[str, Any]
     load: "Callable[[Any, str], Image]" = field(compare=False)
 
     def text(self, column: str, default: str | None = None) -> str:
-        """A column's value as text; a missing one raises BadRow unless there is a default."""
+        """A column's value as text, or `default` where it is missing.
+
+        Raises BadRow for a missing value without a default.
+        """
         value = self.values.get(column)
         if value is None:
             if default is None:
@@ -39,12 +42,15 @@ class DatasetRow:
         return value if isinstance(value, str) else str(value)
 
     def texts(self, column: str) -> list[str]:
-        """A column's values as texts, of a list or a single value; of an object its "answer"."""
+        """A column's value, a list or a single value, as a list of texts; an object stands for its "answer".
+
+        Raises BadRow.
+        """
         value = self.values.get(column)
         if value is None:
             raise BadRow(f"column {column!r} is missing")
         values = value if isinstance(value, list) else [value]
-        return [str(one["answer"] if isinstance(one, dict) and "answer" in one else one) for one in values]
+        return [str(entry["answer"] if isinstance(entry, dict) and "answer" in entry else entry) for entry in values]
 
     def image(self, column: str) -> "Image":
         """The image in a column. Raises BadRow, ImageError."""
@@ -56,9 +62,9 @@ class DatasetRow:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question to the model: a conversation that ends with the user, then `follow_ups`, each after an answer.
+    """A question: a conversation that ends with a user message; `follow_ups` are asked one after each answer.
 
-    `groups`: the groups its score counts for; `given`: values that the marker needs and the model does not see.
+    `key`: unique in the data set; `groups`: the groups its score counts for; `metadata`: values for the scorer alone.
     """
 
     key: str
@@ -66,18 +72,18 @@ class Question:
     references: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     follow_ups: tuple[str, ...] = ()
-    given: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A metric's verdict on one question: `score`, counted `weight` times."""
+class Score:
+    """A metric's score of one question, counted `weight` times in means."""
 
-    score: float
+    value: float
     weight: float = 1.0
 
 
-Marker: TypeAlias = Callable[[Question, Sequence[str]], Mapping[str, Mark]]
+Scorer: TypeAlias = Callable[[Question, Sequence[str]], Mapping[str, Score]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +97,18 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True)
 class JudgeSettings:
-    """The judge's prompt and its highest rating."""
+    """The name of the judge's prompt, and the highest rating."""
 
     prompt: str
-    best: float = 10.0
+    highest: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """See docs/evals.md, Adding a task. `mark` is None where a judge marks. The first metric is the headline.
+    """A task; see docs/evals.md, Adding a task. The first metric is the main one. `score`: None where a judge rates.
 
-    `folder`: the rows that are part of the package; otherwise `source`: where they are on the hub.
-    `published`: scores of Pixtral 12B for the first metric, by who reports them, in the metric's own scale.
+    `folder`: rows that are part of the package; `source`: rows on the hub. `executes`: runs programs that models write.
+    `published`: scores of Pixtral 12B in the first metric, by who reports them.
     """
 
     name: str
@@ -111,7 +117,7 @@ class Task:
     ask: "Callable[[DatasetRow, Prompts], Iterable[Question]]"
     metrics: tuple[str, ...]
     max_tokens: int
-    mark: Marker | None = None
+    score: Scorer | None = None
     judged: JudgeSettings | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     executes: bool = False
@@ -119,33 +125,33 @@ class Task:
 
     @property
     def percent(self) -> bool:
-        """Whether scores are shares; a judge's are points."""
+        """Whether scores are fractions, shown as percent; a judge's ratings are points."""
         return self.judged is None
 
 
-def marker(**metrics: Metric) -> Marker:
-    """Marks by metrics of the last answer and the references."""
+def scorer(**metrics: Metric) -> Scorer:
+    """A scorer that applies these metrics to the last answer and the references."""
 
-    def mark(question: Question, answers: Sequence[str]) -> dict[str, Mark]:
-        return {name: Mark(metric(answers[-1], question.references)) for name, metric in metrics.items()}
+    def score(question: Question, answers: Sequence[str]) -> dict[str, Score]:
+        return {name: Score(metric(answers[-1], question.references)) for name, metric in metrics.items()}
 
-    return mark
+    return score
 
 
 def lettered_choices(choices: Sequence[str]) -> str:
-    """Choices as lettered lines."""
+    """The choices as lines: A. …, B. …"""
     return "\n".join(f"{letter}. {choice}" for letter, choice in zip(CHOICE_LETTERS, choices, strict=False))
 
 
-_IMAGE_MARK = re.compile(r"<image (\d+)>")
+_IMAGE_TAG = re.compile(r"<image (\d+)>")
 
 
 def place_images(text: str, image: "Callable[[int], Image]") -> "tuple[str | Image, ...]":
-    """Splits a text at its `<image N>` marks and puts the images there; blank pieces are left out."""
-    pieces = _IMAGE_MARK.split(text)
+    """The parts of a message: the text with its `<image N>` tags replaced by images; blank texts are left out."""
+    pieces = _IMAGE_TAG.split(text)
     parts: list[str | Image] = []
-    for at, piece in enumerate(pieces):
-        if at % 2:
+    for index, piece in enumerate(pieces):
+        if index % 2:
             parts.append(image(int(piece)))
         elif piece.strip():
             parts.append(piece)

@@ -8,12 +8,12 @@ from pixtral_cli.evals.task import Task
 
 
 def task_names() -> list[str]:
-    """The names of all tasks: those of their files, with hyphens."""
+    """The names of all tasks, sorted: their modules' names with hyphens."""
     return sorted(file.stem.replace("_", "-") for file in (Path(__file__).parent / "tasks").glob("[!_]*.py"))
 
 
 def get_task(name: str) -> Task:
-    """The task of that name. Raises UsageError that lists them."""
+    """The task of that name. Raises UsageError, which lists the tasks, for an unknown one."""
     if name not in task_names():
         raise UsageError(f"There is no task named {name!r}", f"Tasks: {', '.join(task_names())}")
     task = import_module(f"pixtral_cli.evals.tasks.{name.replace('-', '_')}").TASK

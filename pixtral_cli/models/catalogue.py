@@ -1,4 +1,4 @@
-"""The models that have a short name: what they are, how large, under which terms, and what they take in memory.
+"""The models that have a short name: their sizes, licences, downloads and memory.
 
 Sizes are those of each repository's params.json; parameters and bytes are computed from them.
 """
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-TOKENS = 8192  # for which there is to be room beside the weights
-WORKING_BYTES = 1 << 30  # bytes for what is computed between the weights and the cache
+CONTEXT_TOKENS = 8192  # tokens of KV cache that must fit beside the weights
+WORKING_BYTES = 1 << 30  # bytes of intermediate results
 TOKENIZER_BYTES = 17_000_000  # bytes of tekken.json
-BITS_PER_WEIGHT = {"none": 16.0, "8bit": 8.0, "4bit": 4.25}  # of one packed weight and its share of a scale
+BITS_PER_WEIGHT = {"none": 16.0, "8bit": 8.0, "4bit": 4.25}  # of a packed weight and its share of a scale
 APACHE, RESEARCH = "Apache 2.0", "Mistral Research License"
 
 
@@ -29,7 +29,7 @@ class Vision:
         hidden = self.hidden
         layer = 4 * hidden**2 + 3 * hidden * self.intermediate + 2 * hidden
         merger = hidden**2 * self.merge**2 + hidden if self.merge > 1 else 0
-        adapter = hidden * dim + dim**2 + (0 if self.merge > 1 else 2 * dim)  # with biases in Pixtral alone
+        adapter = hidden * dim + dim**2 + (0 if self.merge > 1 else 2 * dim)  # only Pixtral's has biases
         return self.layers * layer + 3 * self.patch**2 * hidden + hidden + merger + adapter
 
 
@@ -38,7 +38,10 @@ PIXTRAL = Vision(patch=16, merge=1)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Sizes of a decoder, named as in params.json where that is plain, and of its vision encoder."""
+    """Sizes of a decoder and its vision encoder.
+
+    `hidden`: width of the feed-forward layers; `tied`: one matrix embeds and projects.
+    """
 
     dim: int
     layers: int
@@ -51,8 +54,8 @@ class Shape:
     vision: Vision | None = field(default_factory=Vision)
 
     @property
-    def packable(self) -> int:
-        """Weights of the decoder's linear layers, which `--quantize` packs and FP8 checkpoints hold in 8 bits."""
+    def linear_weights(self) -> int:
+        """Number of weights in the decoder's linear layers, which `--quantize` packs and FP8 models store in 8 bits."""
         return (
             self.layers
             * self.dim
@@ -61,38 +64,39 @@ class Shape:
 
     @property
     def parameters(self) -> int:
+        """Number of parameters, the vision encoder's included."""
         embeddings = self.vocabulary * self.dim * (1 if self.tied else 2)
         norms = self.dim * (2 * self.layers + 1)
-        return self.packable + embeddings + norms + (self.vision.parameters(self.dim) if self.vision else 0)
+        return self.linear_weights + embeddings + norms + (self.vision.parameters(self.dim) if self.vision else 0)
 
     @property
     def token_bytes(self) -> int:
-        """Bytes of KV cache of a token, in 16 bits."""
+        """Bytes of KV cache of one token, in 16 bits."""
         return self.layers * 2 * self.kv_heads * self.head_dim * 2
 
     def weights(self, quantize: str = "none") -> int:
         """Bytes of the weights in memory."""
-        return int(2 * (self.parameters - self.packable) + self.packable * BITS_PER_WEIGHT[quantize] / 8)
+        return int(2 * (self.parameters - self.linear_weights) + self.linear_weights * BITS_PER_WEIGHT[quantize] / 8)
 
-    def memory(self, quantize: str = "none", tokens: int = TOKENS) -> int:
-        """Bytes of the weights, of the KV cache of so many tokens, and of what is computed between them."""
+    def memory(self, quantize: str = "none", tokens: int = CONTEXT_TOKENS) -> int:
+        """Bytes of the weights, of the KV cache of `tokens` tokens and of intermediate results."""
         return self.weights(quantize) + tokens * self.token_bytes + WORKING_BYTES
 
-    def read_a_token(self, quantize: str = "none", tokens: int = TOKENS // 2) -> int:
-        """Bytes read from memory to decode one token in mid-conversation: the layers, the output and the KV cache."""
+    def bytes_read_per_token(self, quantize: str = "none", tokens: int = CONTEXT_TOKENS // 2) -> int:
+        """Bytes read from memory to decode a token after `tokens` others: layers, output matrix and KV cache."""
         return (
-            int(self.packable * BITS_PER_WEIGHT[quantize] / 8)
+            int(self.linear_weights * BITS_PER_WEIGHT[quantize] / 8)
             + 2 * self.vocabulary * self.dim
             + tokens * self.token_bytes
         )
 
-    def fits(self, budget: int) -> str:
-        """The widest format whose `memory` is within `room` bytes: none (16 bits), 8bit, 4bit; "" when none is."""
+    def widest_format(self, budget: int) -> str:
+        """The widest format that fits into `budget` bytes: "none" (16 bits), "8bit" or "4bit"; "" for none."""
         return next((name for name in BITS_PER_WEIGHT if self.memory(name) <= budget), "")
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Shape | None":
-        """The shape in the content of a params.json; None when it lacks a size."""
+        """The shape that the content of a params.json describes; None when a size is missing or not a number."""
         vision = params.get("vision_encoder") or {}
         try:
             encoder = Vision(
@@ -112,8 +116,8 @@ class Shape:
 class Entry:
     """A model with a short name. `temperature` is what its vendor recommends; `fp8`: the repository holds FP8 weights.
 
-    `gated`: its terms must be accepted on the hub. `reasoning`: it thinks before it answers. `needs` are the keys of
-    params.json, beyond Pixtral's, that an engine must know.
+    `gated`: its terms must be accepted on the hub. `reasoning`: it thinks before it answers. `needs`: keys of its
+    params.json, beyond those of Pixtral, that an engine must support.
     """
 
     name: str
@@ -129,7 +133,7 @@ class Entry:
 
     @property
     def download(self) -> int:
-        """About how many bytes a download takes."""
+        """Approximate bytes of a download."""
         return self.shape.weights("8bit" if self.fp8 else "none") + TOKENIZER_BYTES
 
 
@@ -152,7 +156,7 @@ def _ministral_reasoning(size: str) -> Entry:
     return Entry(f"ministral-{size}-reasoning", repo, about, _SIZES[size], 0.7, reasoning=True, needs=_SCALED)
 
 
-# The better ones first, as far as a size and a year tell; those that think first come after the others.
+# The best first, judged by size and year; reasoning models come last.
 CATALOGUE: tuple[Entry, ...] = (
     Entry(
         "pixtral-large", "mistralai/Pixtral-Large-Instruct-2411", "the largest",
@@ -178,17 +182,20 @@ BY_REPO = {entry.repo: entry for entry in CATALOGUE}
 
 
 def find(name: str) -> Entry | None:
-    """The entry of a model's name, short or its repository's, with or without a revision."""
+    """The entry of a short name or a repository, with or without `@revision`; None for any other name."""
     base = name.partition("@")[0]
     return BY_NAME.get(base) or BY_REPO.get(base)
 
 
 def recommended(budget: int, unknown: Iterable[str] = ()) -> Entry | None:
-    """The best model that fits into so many bytes; `unknown` are params.json keys that no engine here supports."""
+    """The best model that fits into `budget` bytes, or None.
+
+    `unknown`: keys of params.json that the engine does not support.
+    """
     return next(fitting(budget, unknown), None)
 
 
 def fitting(budget: int, unknown: Iterable[str] = ()) -> Iterator[Entry]:
-    """The models that fit into so many bytes, the best first; those that think first come last."""
+    """The models that fit into `budget` bytes, the best first, reasoning models last. `unknown`: as for `recommended`."""
     refused = {*unknown}
-    return (entry for entry in CATALOGUE if entry.shape.fits(budget) and not refused & {*entry.needs})
+    return (entry for entry in CATALOGUE if entry.shape.widest_format(budget) and not refused & {*entry.needs})

@@ -1,7 +1,7 @@
-"""The one place that talks with the Hugging Face hub: what a repository holds, and a file's bytes. Its errors become ours.
+"""Requests to the Hugging Face hub: the files of a repository, and the bytes of a file. Translates the hub's errors.
 
-Bytes are asked for here with Range, so that a file goes on where it ended; large files are `snapshot`'s. Session, headers,
-token and errors are the client's.
+Bytes are requested with Range, so that a download can be resumed; large files are fetched by `snapshot`. Session,
+headers, token and error classes are those of huggingface_hub.
 """
 
 import os
@@ -27,12 +27,12 @@ TRUE_VALUES = ("1", "ON", "YES", "TRUE")
 
 
 class HubUnreachable(NetworkError):
-    """The connection failed or broke off, or the hub is busy: a moment later it may work."""
+    """The connection failed or was interrupted, or the hub is overloaded: trying again may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository: its size in bytes and its hash, a SHA-256 or (small files) git's."""
+    """A file of a repository. `size`: bytes; `digest`: its SHA-256 or, for small files, git's blob hash."""
 
     name: str
     size: int
@@ -41,7 +41,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class DownloadPlan:
-    """The files that make the model of a repository at one commit, its configuration first. `revision` is what was asked for."""
+    """The files of the model in a repository at one commit, its configuration first. `revision`: what was requested."""
 
     repo: str
     revision: str | None
@@ -55,20 +55,21 @@ class DownloadPlan:
 
 
 def offline(env: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment forbids asking the hub, by the hub's own variables."""
+    """Whether HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE forbids requests to the hub."""
     return (env.get("HF_HUB_OFFLINE") or env.get("TRANSFORMERS_OFFLINE") or "").upper() in TRUE_VALUES
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A hub and the cache folder that its files go to. `endpoint` is a URL without a slash at its end.
+    """A hub and the cache folder of its files. `endpoint`: a URL without a slash at its end.
 
-    `patience` is for how many seconds a server may be silent; None is the hub's own setting (10, HF_HUB_DOWNLOAD_TIMEOUT).
+    `timeout`: seconds without a byte after which a request fails; None for the setting of huggingface_hub (10 seconds,
+    or HF_HUB_DOWNLOAD_TIMEOUT).
     """
 
     cache: Path
     endpoint: str
-    patience: float | None = None
+    timeout: float | None = None
 
     @classmethod
     def of(cls, env: Mapping[str, str] = os.environ) -> "Hub":
@@ -81,7 +82,10 @@ class Hub:
 
     @contextmanager
     def lock(self, repo: str) -> Iterator[None]:
-        """One download or removal of a repository at a time on this machine; PixtralError when another goes on."""
+        """Holds a repository's lock, so that one process at a time downloads or removes it.
+
+        Raises PixtralError if it is held.
+        """
         from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
         file = self.cache / ".locks" / names.repo_folder(repo) / "pixtral.lock"
@@ -94,19 +98,22 @@ class Hub:
             yield
 
     def plan(self, repo: str, revision: str | None) -> DownloadPlan:
-        """Ask what a revision of a repository holds. Raises ModelError when it is no model in a format known, NetworkError."""
+        """Requests the files of a revision (None: main).
+
+        Raises NetworkError, and ModelError when it holds no model in a known format.
+        """
         _silence_client()
         from huggingface_hub import HfApi, constants
         from huggingface_hub.errors import HFValidationError
 
         api = HfApi(endpoint=self.endpoint, library_name="pixtral", library_version=__version__)
-        with self._translated(repo, revision):
+        with self._translated_errors(repo, revision):
             try:
                 info = api.model_info(
                     repo,
                     revision=revision or "main",
                     files_metadata=True,
-                    timeout=self.patience or constants.HF_HUB_ETAG_TIMEOUT,
+                    timeout=self.timeout or constants.HF_HUB_ETAG_TIMEOUT,
                 )
                 listed = {sibling.rfilename: sibling for sibling in info.siblings or []}
                 known = layout.choose_format(listed)
@@ -119,15 +126,18 @@ class Hub:
                     f"{self.endpoint} answers, but not as a model hub does",
                     "Check HF_ENDPOINT, your proxy and firewall",
                 ) from error
-        if lack := known.missing(listed):
+        if missing := known.missing(listed):
             raise ModelError(
-                f"{repo} holds no model in {known.name} format: {lack[0]} is missing",
+                f"{repo} holds no model in {known.name} format: {missing[0]} is missing",
                 f"Its files: {self.endpoint}/{repo}/tree/main",
             )
         return DownloadPlan(repo, revision, commit, files, known)
 
     def read_config(self, plan: DownloadPlan) -> bytes:
-        """The content of the model's configuration, nothing kept. Raises as `stream` does, and ModelError for a huge one."""
+        """The content of the model's configuration, which is not stored.
+
+        Raises as `stream` does, and ModelError for a huge one.
+        """
         data = bytearray()
         with self.stream(plan, plan.files[0], 0) as (_, pieces):
             for piece in pieces:
@@ -141,9 +151,9 @@ class Hub:
 
     @contextmanager
     def stream(self, plan: DownloadPlan, file: RemoteFile, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """A file's bytes from `start` on, or from 0 where the server cannot do that: (where they start, the bytes).
+        """A file's bytes from `start` on, or from 0 where the server ignores Range: (their position, the bytes).
 
-        Raises Unreachable when it is worth another try, ModelError when not.
+        Raises HubUnreachable when trying again may succeed, else NetworkError or ModelError.
         """
         _silence_client()
         import httpx2
@@ -153,16 +163,17 @@ class Hub:
         url = hf_hub_url(plan.repo, file.name, revision=plan.commit, endpoint=self.endpoint)
         headers = build_hf_headers(library_name="pixtral", library_version=__version__)
         headers |= {"accept-encoding": "identity"} | ({"range": f"bytes={start}-"} if start else {})
-        timeout = httpx2.Timeout(self.patience or constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        timeout = httpx2.Timeout(self.timeout or constants.HF_HUB_DOWNLOAD_TIMEOUT)
         with (
-            self._translated(plan.repo, plan.revision),
+            self._translated_errors(plan.repo, plan.revision),
             get_session().stream("GET", url, headers=headers, timeout=timeout) as response,
         ):
             hf_raise_for_status(response)
             yield (start if _resumes_at(response, start) else 0), response.iter_bytes()
 
     @contextmanager
-    def _translated(self, repo: str, revision: str | None) -> Iterator[None]:
+    def _translated_errors(self, repo: str, revision: str | None) -> Iterator[None]:
+        """Turns errors of huggingface_hub and its HTTP client into ours."""
         import httpx2
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -178,7 +189,7 @@ class Hub:
             ) from error
 
     def _refusal(self, error: "HfHubHTTPError", repo: str, revision: str | None) -> PixtralError:
-        """The error for a refusal of the hub."""
+        """The error for an HTTP error of the hub."""
         from huggingface_hub import errors
 
         page, status = f"{self.endpoint}/{repo}", error.response.status_code
@@ -203,15 +214,15 @@ class Hub:
 
 
 def offline_error(name: str) -> NetworkError:
-    """The error when the hub is needed and the network is off."""
+    """The error when a model must be downloaded and the network is off."""
     return NetworkError(
-        f"{name} is not whole on this machine, and offline is set",
+        f"{name} is not complete on this machine, and offline is set",
         "Without --offline, PIXTRAL_OFFLINE and HF_HUB_OFFLINE it can be fetched",
     )
 
 
 def _connection_error_text(error: Exception) -> str:
-    """The reason of a failed connection, as the end of a sentence about the hub."""
+    """Why a connection failed, as the predicate of a sentence about the hub."""
     import httpx2
 
     if isinstance(error, httpx2.TimeoutException):
@@ -223,7 +234,10 @@ def _connection_error_text(error: Exception) -> str:
 
 
 def _remote_file(sibling: "RepoSibling") -> RemoteFile:
-    """A file as the hub lists it; raises ValueError when the listing makes no sense (a hash becomes a file's name)."""
+    """A file of the hub's listing.
+
+    Raises ValueError for one without a size or with a malformed hash, which would name a file.
+    """
     digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id or ""
     if not isinstance(sibling.size, int) or not (verify.SHA256.fullmatch(digest) or verify.GIT_BLOB.fullmatch(digest)):
         raise ValueError(f"{sibling.rfilename}: no size or no hash")
@@ -231,18 +245,19 @@ def _remote_file(sibling: "RepoSibling") -> RemoteFile:
 
 
 def _commit(sha: str | None) -> str:
+    """A commit's hash. Raises ValueError for anything else."""
     if not verify.GIT_BLOB.fullmatch(sha or ""):
         raise ValueError("no commit")
     return sha or ""
 
 
 def _resumes_at(response: "httpx2.Response", start: int) -> bool:
-    """Whether a body goes on at `start`, as was asked for."""
+    """Whether a response holds the bytes from `start` on."""
     return response.status_code == 206 and response.headers.get("content-range", "").startswith(f"bytes {start}-")
 
 
 def _silence_client() -> None:
-    """Before the hub's client is loaded: no telemetry; and its own notes give way to ours."""
+    """Turns off the telemetry and the log messages of huggingface_hub. Called before it is used."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub.utils import logging
 

@@ -1,4 +1,4 @@
-"""Which model runs, and where its files lie. Looks at folders only: loads no library, asks no network."""
+"""Parses names of models and finds their folders. Reads folders and small files only; makes no network requests."""
 
 import os
 import re
@@ -18,7 +18,7 @@ REPOS = {entry.name: entry.repo for entry in CATALOGUE}
 REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 WORD = re.compile(r"\w[\w.:-]*", re.ASCII)
 REVISION = re.compile(r"\w[\w./-]*", re.ASCII)
-# Beneath ~/mistral_models, where the vendor's instructions put it.
+# Folders below ~/mistral_models, where the vendor's instructions put models.
 VENDOR_FOLDERS = {"mistralai/Pixtral-12B-2409": ("Pixtral", "Pixtral-12B-2409")}
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
 FORMAT_HINT = "A model is params.json, tekken.json and consolidated.safetensors, or config.json, tokenizer.json and model.safetensors"
@@ -28,7 +28,7 @@ NO_ALIASES: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on this machine. `note` is one line for stderr, when it isn't the model one would have wished for."""
+    """A model on this machine. `note`: a line for stderr where pixtral chose the model, else ""."""
 
     name: str
     folder: Path
@@ -39,7 +39,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed name of a model, before anything is looked up: a folder, or a repository and possibly a revision."""
+    """A parsed name of a model, which need not exist: a folder, or a repository and possibly a revision."""
 
     name: str
     folder: Path | None = None
@@ -57,11 +57,11 @@ def resolve(
 ) -> Model:
     """The model of that name, else the configured one, else the best downloaded one that fits, else the demo.
 
-    `unknown` are keys of a params.json that the engine cannot compute, `memory` what this machine has.
-    Raises ModelError when a named model is not here, not whole or in neither format.
+    `unknown`: keys of params.json that the engine does not support; `memory`: that of this machine.
+    Raises ModelError when a named model is not on this machine, incomplete or in no known format.
     """
-    if asked := name or configured:
-        return find(parse(asked, aliases))
+    if chosen := name or configured:
+        return find(parse(chosen, aliases))
     memory = memory or installed()
     downloaded = [(entry, folder) for entry in CATALOGUE if (folder := _downloaded(entry.repo, None))]
     for entry, folder in downloaded:
@@ -74,7 +74,7 @@ def resolve(
 def parse(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> Reference:
     """Parse a name: `demo`, a short name, a folder, or a repository `org/name`, the last three with `@revision`.
 
-    `aliases` are the user's own names for such names. Raises ModelError when it can be none of them.
+    `aliases`: the user's own names for such names. Raises ModelError for a name of no such form.
     """
     name = aliases.get(name, name)
     if name == DEMO:
@@ -87,21 +87,21 @@ def parse(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> Reference:
         return Reference(_portable_name(folder), folder=folder)
     if REPO.fullmatch(repo) and ".." not in name and (REVISION.fullmatch(revision) or "@" not in name):
         return Reference(name, repo=repo, revision=revision or None)
-    near = similar(name, aliases)
-    hint = f"Did you mean {near[0]}?" if near else f"Known: {DEMO}, {PIXTRAL_12B}, org/name, a folder."
+    nearest = similar(name, aliases)
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"Known: {DEMO}, {PIXTRAL_12B}, org/name, a folder."
     raise ModelError(f"There is no model named {name!r}", f"{hint} {LIST_HINT}")
 
 
 def is_public(name: str) -> bool:
-    """Whether a name is a model's (a short one, a server's, a repository) and not that of a folder."""
+    """Whether a name is that of a model (a short name, a server's name, a repository) rather than the path of a folder."""
     base, _, revision = name.partition("@")
-    sound = REVISION.fullmatch(revision) or "@" not in name
+    valid_revision = REVISION.fullmatch(revision) or "@" not in name
     named = (REPO.fullmatch(base) or WORD.fullmatch(base)) and ".." not in name and not base.startswith(".")
-    return bool(sound and (name == DEMO or base.lower() in REPOS or (named and not _expanded(name).is_dir())))
+    return bool(valid_revision and (name == DEMO or base.lower() in REPOS or (named and not _expanded(name).is_dir())))
 
 
 def similar(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> list[str]:
-    """The names and repositories that look like this one, the nearest first."""
+    """Up to three names and repositories that are spelt similarly, the most similar first."""
     from difflib import get_close_matches
 
     known = {other.lower(): other for other in (DEMO, *REPOS, *REPOS.values(), *aliases)}
@@ -109,7 +109,7 @@ def similar(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> list[str]:
 
 
 def find(reference: Reference) -> Model:
-    """The model on this machine that a reference means; raises ModelError when it is not here or not whole."""
+    """The model of a reference. Raises ModelError when it is not on this machine or incomplete."""
     if reference.repo is None:
         assert reference.folder is not None
         return _model_in_folder(reference.name, reference.folder)
@@ -121,7 +121,7 @@ def find(reference: Reference) -> Model:
 
 
 def hub_cache(env: Mapping[str, str] = os.environ) -> Path:
-    """The cache folder of huggingface_hub, by its own rules, without loading it."""
+    """The cache folder of huggingface_hub, by the same environment variables, without importing it."""
     return _env_path(env, "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE") or _hub_home(env) / "hub"
 
 
@@ -136,7 +136,7 @@ def repo_folder(repo: str) -> str:
 
 
 def demo_folder() -> Path:
-    """The checkpoint that comes with the package."""
+    """The folder of the demo checkpoint, which is part of the package."""
     return Path(__file__).parent / "demo"
 
 
@@ -153,36 +153,36 @@ def repo_of(folder: Path) -> str | None:
 
 
 def revision_of(folder: Path) -> str | None:
-    """The commit of a snapshot folder in the hub's cache."""
+    """The commit of a snapshot folder in the hub's cache; None for any other folder."""
     return folder.name if repo_of(folder) else None
 
 
 def short_name(repo: str) -> str:
-    """The name people use for a repository: its own short one, or the repository's."""
+    """The short name of a repository; the repository itself if it has none."""
     return next((name for name, known in REPOS.items() if known == repo), repo)
 
 
 def snapshot_name(folder: Path, digits: int = 40) -> str:
-    """The name of a snapshot in the hub's cache: its repository's alone for what `main` is, else with the commit."""
+    """The name of a snapshot in the hub's cache: the repository's for `main` or an only snapshot, else with `@commit`."""
     home = folder.parent.parent
     main = read_ref(home, "main")
     name = short_name(repo_of(folder) or "")
-    alone = main == folder.name or (main is None and len(list(folder.parent.iterdir())) == 1)
-    return name if alone else f"{name}@{folder.name[:digits]}"
+    is_main = main == folder.name or (main is None and len(list(folder.parent.iterdir())) == 1)
+    return name if is_main else f"{name}@{folder.name[:digits]}"
 
 
 def snapshots(home: Path, revision: str | None) -> list[Path]:
-    """The snapshots in a repository's folder that may serve a revision, the best first. Without one: `main`, the newest."""
+    """The snapshots in a repository's folder that match a revision, the best first. None: `main`, then the newest."""
     folder = home / "snapshots"
     commit = read_ref(home, revision or "main")
-    named = [folder / commit] if commit else []
+    referenced = [folder / commit] if commit else []
     if revision is None:
-        return named + sorted(folder.glob("*"), key=lambda snapshot: snapshot.stat().st_mtime, reverse=True)
-    return named + (list(folder.glob(f"{revision}*")) if COMMIT.fullmatch(revision) else [])
+        return referenced + sorted(folder.glob("*"), key=lambda snapshot: snapshot.stat().st_mtime, reverse=True)
+    return referenced + (list(folder.glob(f"{revision}*")) if COMMIT.fullmatch(revision) else [])
 
 
 def read_ref(home: Path, revision: str) -> str | None:
-    """The commit that a branch or tag pointed to when it was last downloaded."""
+    """The commit that a branch or tag pointed to when it was last downloaded; None if it was not."""
     try:
         return (home / "refs" / revision).read_text(encoding="ascii").strip() or None
     except (OSError, UnicodeDecodeError):
@@ -190,29 +190,31 @@ def read_ref(home: Path, revision: str) -> str | None:
 
 
 def repair_hint(folder: Path) -> str:
-    """The hint about a damaged file of the model in that folder."""
+    """How to repair a damaged or missing file of the model in a folder."""
     if repo_of(folder):
         return f"Fetch it again: pixtral pull {snapshot_name(folder)}"
     if folder == demo_folder():
         return "Install again: pip install --force-reinstall --no-deps pixtral"
-    known = next((repo for repo, own in VENDOR_FOLDERS.items() if folder.name in own), None)
+    known = next((repo for repo, folders in VENDOR_FOLDERS.items() if folder.name in folders), None)
     if known and folder.parent == vendor_home():
-        return f"Get a sound copy: pixtral pull {short_name(known)}"
+        return f"Get an intact copy: pixtral pull {short_name(known)}"
     return "Copy or download that file again"
 
 
 def _can_run(folder: Path, budget: int, unknown: Collection[str]) -> bool:
-    """Whether a checkpoint fits into so many bytes in some format, and asks for nothing that is unknown."""
+    """Whether a checkpoint fits into `budget` bytes in some format and sets none of the `unknown` keys."""
     params = layout.params(folder)
     shape = Shape.of(params)
-    return not any(params.get(key) for key in unknown) and (shape is None or bool(shape.fits(budget)))
+    return not any(params.get(key) for key in unknown) and (shape is None or bool(shape.widest_format(budget)))
 
 
 def _demo_note(unfit: Sequence[Entry], memory: Memory, unknown: Collection[str]) -> str:
-    """Why the demo runs, and which model to get: one line."""
-    begun = next((entry.name for entry in CATALOGUE if _partly_downloaded(entry.repo)), "")
-    if begun:
-        return f"Using the small built-in model; {begun} is only partly downloaded, go on with: pixtral pull {begun}"
+    """A line on why the demo runs and which model to download. `unfit`: downloaded models that cannot run."""
+    partial = next((entry.name for entry in CATALOGUE if _partly_downloaded(entry.repo)), "")
+    if partial:
+        return (
+            f"Using the small built-in model; {partial} is only partly downloaded, go on with: pixtral pull {partial}"
+        )
     why = f": {unfit[0].name} cannot run on this machine" if unfit else ""
     best = recommended(memory.model_limit(EASY_SHARE), unknown)
     if best is None or best in unfit:
@@ -222,13 +224,14 @@ def _demo_note(unfit: Sequence[Entry], memory: Memory, unknown: Collection[str])
 
 
 def _model_in_folder(name: str, folder: Path) -> Model:
-    have = layout.file_names(folder)
-    if not have:
+    """The model in a folder. Raises ModelError when the folder holds none or an incomplete one."""
+    present = layout.file_names(folder)
+    if not present:
         raise ModelError(f"{folder}: there is no model in this folder", LIST_HINT)
-    if lack := layout.missing(folder):
+    if missing := layout.missing(folder):
         raise ModelError(
-            f"{folder / lack[0]} is missing",
-            repair_hint(folder) if {layout.PARAMS_FILE, layout.CONFIG} & {*have} else FORMAT_HINT,
+            f"{folder / missing[0]} is missing",
+            repair_hint(folder) if {layout.PARAMS_FILE, layout.CONFIG} & {*present} else FORMAT_HINT,
         )
     return Model(name, folder, repo_of(folder), revision_of(folder))
 
@@ -238,17 +241,18 @@ def _hub_home(env: Mapping[str, str]) -> Path:
 
 
 def _env_path(env: Mapping[str, str], *variables: str) -> Path | None:
-    """The folder that the first of these variables names."""
+    """The path in the first of these variables that is set; None if none is."""
     values = [env[name] for name in variables if env.get(name)]
     return _expanded(os.path.expandvars(values[0])) if values else None
 
 
 def _portable_name(folder: Path) -> str:
-    """A name that finds this folder from anywhere, as sessions and hints need it."""
+    """A name of a folder's model that is valid in every working directory: the snapshot's name, or the absolute path."""
     return snapshot_name(folder) if repo_of(folder) and folder.is_dir() else str(folder)
 
 
 def _expanded(path: str) -> Path:
+    """A path with `~` expanded."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # ~name of an unknown user
@@ -256,10 +260,12 @@ def _expanded(path: str) -> Path:
 
 
 def _partly_downloaded(repo: str) -> bool:
+    """Whether the hub's cache holds an unfinished download of a repository."""
     return any((hub_cache() / repo_folder(repo) / "blobs").glob("*.incomplete"))
 
 
 def _downloaded(repo: str, revision: str | None) -> Path | None:
-    places = snapshots(hub_cache() / repo_folder(repo), revision)
+    """The folder of a complete download of a repository, in the hub's cache or the vendor's folder; None without one."""
+    candidates = snapshots(hub_cache() / repo_folder(repo), revision)
     vendor = [] if revision else [vendor_home() / name for name in VENDOR_FOLDERS.get(repo, ())]
-    return next((folder for folder in (*places, *vendor) if not layout.missing(folder)), None)
+    return next((folder for folder in (*candidates, *vendor) if not layout.missing(folder)), None)

@@ -1,10 +1,9 @@
-"""Gets a model whole: checks what is here, fetches the rest, goes on after a cut or a kill, compares every byte's hash.
+"""Downloads a model: checks existing files, fetches the others, resumes after an interruption, compares all hashes.
 
-Files go to the hub's standard cache, as its client lays it out, so that both use each other's files.
+Files go to huggingface_hub's cache in its layout, so that both can use each other's files.
 """
 
 import errno
-import hashlib
 import os
 import shutil
 import time
@@ -16,21 +15,26 @@ from typing import BinaryIO, TypeAlias
 
 from pixtral_cli.errors import ModelError, NetworkError
 from pixtral_cli.models import layout, names, snapshot, verify
+from pixtral_cli.models.file_download import FileDownload
 from pixtral_cli.models.hub import DownloadPlan, Hub, HubUnreachable, RemoteFile, offline_error
 from pixtral_cli.models.names import Reference
 from pixtral_cli.models.verify import FileCheck, Progress
 from pixtral_cli.util import atomic
 from pixtral_cli.util.sizes import format_bytes
 
-# Is handed the content of a configuration, its format and the model's name.
+# Called with the content of a configuration, its format and the model's name.
 ConfigCheck: TypeAlias = Callable[[bytes, layout.Format, str], None]
-CLIENT_FROM = 64 << 20  # bytes of a file: fetched side by side, smaller ones would lose a large part of each to a kill
-RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each new try; bytes that arrive start the count again
+# Files from this size on are fetched by the client; of smaller ones a kill would lose a large part.
+CLIENT_MIN_BYTES = 64 << 20
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0, 8.0)  # seconds before each retry; the count restarts when bytes arrive
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """A model is whole: where it is, its bytes, how many of them were fetched now, and whether every hash was compared."""
+class PullResult:
+    """The result of a download.
+
+    `size`: bytes of the model, `fetched`: those fetched now, `compared`: every hash was compared.
+    """
 
     folder: Path
     size: int
@@ -39,7 +43,7 @@ class Pulled:
 
 
 def free_space(folder: Path) -> int:
-    """Bytes free on the disk that a folder, not yet made perhaps, is or will be on."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
@@ -50,15 +54,16 @@ def pull(
     hub: Hub,
     *,
     check: ConfigCheck | None = None,
-    client_from: int = CLIENT_FROM,
+    client_min_bytes: int = CLIENT_MIN_BYTES,
     free: Callable[[Path], int] = free_space,
-    pauses: Sequence[float] = RETRY_DELAYS,
-) -> Generator[Progress | Pulled, None, None]:
-    """Fetch a repository's model; yields progress and at last where it is. Whatever stops it, a new call goes on from there.
+    retry_delays: Sequence[float] = RETRY_DELAYS,
+) -> Generator[Progress | PullResult, None, None]:
+    """Download a repository's model; yields progress and finally the result.
 
-    `check` is called with the model's configuration before anything else is fetched, and may raise. Files of `client_from`
-    bytes and more of which nothing is here yet are fetched by the hub's client, all others by Range, one after another.
-    Raises ModelError (no such model, no access, no space, wrong bytes) and NetworkError.
+    An interrupted call is resumed by the next one. `check` is called with the model's configuration before anything
+    else is fetched, and may raise. Files of at least `client_min_bytes` bytes, none of which exist yet, are fetched by
+    huggingface_hub; the others by Range, one by one. Raises ModelError (no such model, no access, no disk space, wrong
+    bytes) and NetworkError.
     """
     assert reference.repo is not None
     plan = hub.plan(reference.repo, reference.revision)
@@ -68,25 +73,25 @@ def pull(
     with _translated_disk_errors(hub.cache), hub.lock(plan.repo):
         snapshot.adopt(plan, hub)
         parts = yield from _check_local_files(plan, home)
-        need = sum(part.file.size - part.done for part in parts)
-        _check_disk_space(hub.cache, need, free(hub.cache))
-        large = [part.file for part in parts if not part.done and part.file.size >= client_from]
+        missing = sum(part.file.size - part.done for part in parts)
+        _check_disk_space(hub.cache, missing, free(hub.cache))
+        large = [part.file for part in parts if not part.done and part.file.size >= client_min_bytes]
         if large:
             yield from _fetch_by_client(large, hub, plan, sum(part.file.size for part in parts))
             parts = yield from _check_local_files(plan, home)
-        yield from _fetch(parts, hub, plan, reference.name, pauses)
+        yield from _fetch(parts, hub, plan, reference.name, retry_delays)
         _write_ref(plan, home)
-    yield Pulled(home / "snapshots" / plan.commit, plan.size, need)
+    yield PullResult(home / "snapshots" / plan.commit, plan.size, missing)
 
 
 def _read_config(plan: DownloadPlan, hub: Hub) -> bytes:
-    """The model's configuration, which may be here already."""
-    here = hub.home(plan.repo) / "snapshots" / plan.commit / plan.files[0].name
-    return here.read_bytes() if here.is_file() else hub.read_config(plan)
+    """The content of the model's configuration, from the cache or the hub."""
+    cached = hub.home(plan.repo) / "snapshots" / plan.commit / plan.files[0].name
+    return cached.read_bytes() if cached.is_file() else hub.read_config(plan)
 
 
-def check_local(reference: Reference) -> Generator[Progress | Pulled, None, None]:
-    """`pull` without the network: checks that the model is here and sound, else raises."""
+def check_local(reference: Reference) -> Generator[Progress | PullResult, None, None]:
+    """`pull` without the network: checks every byte of the model on this machine. Raises NetworkError or ModelError."""
     try:
         model = names.find(reference)
     except ModelError as error:
@@ -99,7 +104,7 @@ def check_local(reference: Reference) -> Generator[Progress | Pulled, None, None
             raise damaged_error(model.folder, step)
         else:
             compared &= step.state == "ok"
-    yield Pulled(model.folder, sum(file.stat().st_size for file in layout.files(model.folder)), 0, compared)
+    yield PullResult(model.folder, sum(file.stat().st_size for file in layout.files(model.folder)), 0, compared)
 
 
 def damaged_error(folder: Path, finding: FileCheck) -> ModelError:
@@ -107,63 +112,12 @@ def damaged_error(folder: Path, finding: FileCheck) -> ModelError:
     return ModelError(f"{folder / finding.file} {finding.detail}", names.repair_hint(folder))
 
 
-@dataclass(slots=True)
-class _FileDownload:
-    """A file on its way into the cache: how many of its bytes are here, and the hash of those."""
+def _check_local_files(plan: DownloadPlan, home: Path) -> Generator[Progress, None, list[FileDownload]]:
+    """Hash the existing bytes of each file: correct files are committed, wrong ones deleted.
 
-    file: RemoteFile
-    blob: Path
-    pointer: Path
-    done: int
-    digester: "hashlib._Hash"
-    whole: bool = False
-
-    @classmethod
-    def of(cls, file: RemoteFile, home: Path, commit: str) -> "_FileDownload":
-        pointer = home / "snapshots" / commit / file.name
-        return cls(file, home / "blobs" / file.digest, pointer, 0, verify.hasher(file.digest, file.size))
-
-    @property
-    def partial(self) -> Path:
-        return self.blob.with_name(f"{self.blob.name}.incomplete")
-
-    @property
-    def source(self) -> Path | None:
-        """The path that holds this file's bytes already; the pointer itself where there are no symbolic links."""
-        return next((path for path in (self.blob, self.pointer, self.partial) if path.is_file()), None)
-
-    @property
-    def right(self) -> bool:
-        return self.done == self.file.size and self.digester.hexdigest() == self.file.digest
-
-    def restart(self) -> None:
-        self.done, self.digester = 0, verify.hasher(self.file.digest, self.file.size)
-
-    def add(self, piece: bytes) -> None:
-        self.digester.update(piece)
-        self.done += len(piece)
-
-    def keep(self, source: Path) -> None:
-        """These bytes are right: they get their final name, and the snapshot a link to them."""
-        if source == self.partial:
-            self.partial.replace(self.blob)
-        if source != self.pointer:
-            self.pointer.parent.mkdir(parents=True, exist_ok=True)
-            self.pointer.unlink(missing_ok=True)
-            try:
-                self.pointer.symlink_to(Path("..", "..", "blobs", self.blob.name))
-            except OSError:  # a file system without symbolic links
-                self.blob.replace(self.pointer)
-        self.whole = True
-
-    def discard(self, source: Path) -> None:
-        source.unlink()
-        self.restart()
-
-
-def _check_local_files(plan: DownloadPlan, home: Path) -> Generator[Progress, None, list[_FileDownload]]:
-    """Hash what is here of each file: what is right is kept, what is wrong removed. Returns the parts still to be fetched."""
-    parts = [_FileDownload.of(file, home, plan.commit) for file in plan.files]
+    Returns the files to fetch.
+    """
+    parts = [FileDownload.start(file, home, plan.commit) for file in plan.files]
     sources = [part.source for part in parts]
     done, total = 0, sum(source.stat().st_size for source in sources if source)
     for part, source in zip(parts, sources, strict=True):
@@ -174,23 +128,24 @@ def _check_local_files(plan: DownloadPlan, home: Path) -> Generator[Progress, No
                 part.add(piece)
                 done += len(piece)
                 yield Progress("Checking", part.file.name, done, total)
-        if part.right:
-            part.keep(source)
+        if part.is_correct:
+            part.commit(source)
         elif source != part.partial or part.done >= part.file.size:
             part.discard(source)
-    return [part for part in parts if not part.whole]
+    return [part for part in parts if not part.complete]
 
 
-def _check_disk_space(cache: Path, need: int, have: int) -> None:
-    if need > have:
+def _check_disk_space(cache: Path, needed: int, free: int) -> None:
+    """Raises ModelError when fewer than `needed` bytes are free."""
+    if needed > free:
         raise ModelError(
-            f"Not enough disk space in {cache}: need {format_bytes(need)}, have {format_bytes(have)}",
+            f"Not enough disk space in {cache}: need {format_bytes(needed)}, have {format_bytes(free)}",
             "Free some, or set HF_HOME to a folder on a larger disk",
         )
 
 
 def _fetch_by_client(files: list[RemoteFile], hub: Hub, plan: DownloadPlan, missing: int) -> Iterator[Progress]:
-    """Let the hub's client bring what it can. What it leaves undone, for whatever reason, is fetched afterwards."""
+    """Let huggingface_hub fetch these files. Those it does not finish, for whatever reason, are fetched afterwards."""
     what = files[0].name if len(files) == 1 else f"{len(files)} files"
     before = plan.size - missing
     steps = snapshot.fetch(plan, files, hub)
@@ -205,54 +160,58 @@ def _fetch_by_client(files: list[RemoteFile], hub: Hub, plan: DownloadPlan, miss
 
 
 def _fetch(
-    parts: list[_FileDownload], hub: Hub, plan: DownloadPlan, name: str, pauses: Sequence[float]
+    parts: list[FileDownload], hub: Hub, plan: DownloadPlan, name: str, retry_delays: Sequence[float]
 ) -> Iterator[Progress]:
+    """Fetch files by Range, one by one, and check them. Raises NetworkError, ModelError."""
     before = plan.size - sum(part.file.size for part in parts)
     for part in parts:
-        rest = before + sum(other.done for other in parts if other is not part)
-        went_on = part.done > 0
+        done_before = before + sum(other.done for other in parts if other is not part)
+        resumed = part.done > 0
         try:
-            yield from _fetch_one(part, hub, plan, pauses, rest)
-            if went_on and not part.right:  # what was kept of it may be a client's, with holes
+            yield from _fetch_one(part, hub, plan, retry_delays, done_before)
+            if resumed and not part.is_correct:  # a part that huggingface_hub left may have holes
                 part.discard(part.partial)
-                yield from _fetch_one(part, hub, plan, pauses, rest)
+                yield from _fetch_one(part, hub, plan, retry_delays, done_before)
         except HubUnreachable as error:
             raise NetworkError(error.message, f"What came is kept; go on with: pixtral pull {name}") from error
-        if not part.right:
+        if not part.is_correct:
             raise _discard_mismatch(part, name)
-        part.keep(part.partial)
+        part.commit(part.partial)
 
 
 def _fetch_one(
-    part: _FileDownload, hub: Hub, plan: DownloadPlan, pauses: Sequence[float], rest: int
+    part: FileDownload, hub: Hub, plan: DownloadPlan, retry_delays: Sequence[float], done_before: int
 ) -> Iterator[Progress]:
-    for note in _download_with_retries(part, hub, plan, pauses):
-        yield Progress("Downloading", part.file.name, rest + part.done, plan.size, note)
+    """Fetch a file; yields progress. `done_before`: bytes done of the other files."""
+    for note in _download_with_retries(part, hub, plan, retry_delays):
+        yield Progress("Downloading", part.file.name, done_before + part.done, plan.size, note)
 
 
-def _download_with_retries(part: _FileDownload, hub: Hub, plan: DownloadPlan, pauses: Sequence[float]) -> Iterator[str]:
-    """Fetch until all bytes are on the disk; yields after every piece, with a note when the connection failed."""
+def _download_with_retries(
+    part: FileDownload, hub: Hub, plan: DownloadPlan, retry_delays: Sequence[float]
+) -> Iterator[str]:
+    """Fetch until all bytes are on disk; yields "" after every piece and a note after a failed connection."""
     part.partial.parent.mkdir(parents=True, exist_ok=True)
     failures = 0
     with part.partial.open("ab") as out:
         while part.done < part.file.size:
-            had = part.done
+            done = part.done
             try:
                 for _ in _download_once(part, hub, plan, out):
                     yield ""
             except HubUnreachable as error:
-                failures = failures + 1 if part.done <= had else 1
-                if failures > len(pauses):
+                failures = failures + 1 if part.done <= done else 1
+                if failures > len(retry_delays):
                     raise
                 out.flush()
-                yield f"{error.message}; trying again in {pauses[failures - 1]:.0f} s"
-                time.sleep(pauses[failures - 1])
+                yield f"{error.message}; trying again in {retry_delays[failures - 1]:.0f} s"
+                time.sleep(retry_delays[failures - 1])
         out.flush()
         os.fsync(out.fileno())
 
 
-def _download_once(part: _FileDownload, hub: Hub, plan: DownloadPlan, out: BinaryIO) -> Iterator[None]:
-    """One request: the bytes that are missing, as far as they come."""
+def _download_once(part: FileDownload, hub: Hub, plan: DownloadPlan, out: BinaryIO) -> Iterator[None]:
+    """Make one request for the missing bytes; yields after every piece. Raises HubUnreachable when it ends early."""
     with hub.stream(plan, part.file, part.done) as (start, pieces):
         if start != part.done:
             out.truncate(0)
@@ -267,8 +226,8 @@ def _download_once(part: _FileDownload, hub: Hub, plan: DownloadPlan, out: Binar
         raise HubUnreachable(f"The connection ended in the middle of {part.file.name}")
 
 
-def _discard_mismatch(part: _FileDownload, name: str) -> ModelError:
-    """The bytes that came are not those the hub listed: throw them away and say what they look like."""
+def _discard_mismatch(part: FileDownload, name: str) -> ModelError:
+    """Delete bytes that are not those of the hub's listing; returns the error, which says what they look like."""
     with part.partial.open("rb") as stream:
         what = verify.foreign_content(stream.read(512)) or "has another hash than the hub lists"
     part.discard(part.partial)
@@ -276,7 +235,7 @@ def _discard_mismatch(part: _FileDownload, name: str) -> ModelError:
 
 
 def _write_ref(plan: DownloadPlan, home: Path) -> None:
-    """Let the branch or tag that was asked for point to this commit, as the hub's client does."""
+    """Record that the requested branch or tag points to this commit, as huggingface_hub does."""
     revision = plan.revision or "main"
     if plan.commit.startswith(revision):
         return
@@ -287,7 +246,7 @@ def _write_ref(plan: DownloadPlan, home: Path) -> None:
 
 @contextmanager
 def _translated_disk_errors(cache: Path) -> Iterator[None]:
-    """The disk's errors in our words."""
+    """Turns OSError into ModelError with what to do."""
     try:
         yield
     except OSError as error:

@@ -9,24 +9,24 @@ SCHEMES = ("8bit", "4bit")
 
 
 def quantized_folder(cache: Path) -> Path:
-    """The folder of all of them."""
+    """The folder of all quantized weights."""
     return cache / "quantized"
 
 
 def quantized_path(cache: Path, folder: Path, scheme: str) -> Path:
-    """The file for the checkpoint in that folder: named after where its weights lie, the hub's blobs by their hash."""
+    """The file for the checkpoint in `folder`, named by a digest of its weights' paths (the hub's blobs, by hash)."""
     paths = "\n".join(str(file.resolve()) for file in _weights(folder))
     return quantized_folder(cache) / f"{hashlib.sha256(paths.encode()).hexdigest()[:16]}-{scheme}.safetensors"
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """Identifies the checkpoint that the weights were made of: changes when one of its files is written anew."""
+    """A digest of name, size and time of the checkpoint's weight files: it changes when one of them is written again."""
     status = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in _weights(folder)]
     return hashlib.sha256(repr(status).encode()).hexdigest()
 
 
 def existing_files(cache: Path, folder: Path) -> list[Path]:
-    """The files that are there for the checkpoint in that folder."""
+    """The existing quantized files of the checkpoint in `folder`."""
     if not _weights(folder):
         return []
     return [file for scheme in SCHEMES if (file := quantized_path(cache, folder, scheme)).is_file()]

@@ -1,4 +1,4 @@
-"""Removes a downloaded model: an explicit list of files in the hub's cache, planned first. Follows no link."""
+"""Removes a downloaded model: lists the files in the hub's cache first, then removes exactly those. Follows no links."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ from pixtral_cli.models.names import Reference
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The files that would go, each with the bytes that frees (a link's are none), and what removes them."""
+    """The files to remove, each with the bytes that this frees (0 for a link); `run` removes them."""
 
     files: tuple[tuple[Path, int], ...]
     run: Callable[[], None]
@@ -26,10 +26,10 @@ class Removal:
 
 
 def plan_removal(reference: Reference) -> Removal:
-    """The plan to remove a model, or one revision of it, from the hub's cache, with the quantized weights made of it.
+    """The plan to remove a model, or one revision of it, and its quantized weights from the caches.
 
-    Of a folder elsewhere only those quantized weights are removed. Raises UsageError for the demo and for a folder with
-    nothing of ours, ModelError when there is nothing to remove, or when there is a link in place of a folder of the cache.
+    For a folder outside the hub's cache only its quantized weights are removed. Raises UsageError for the demo and for
+    a folder without quantized weights, ModelError when there is no such model or a folder of the cache is a link.
     """
     if reference.folder == names.demo_folder():
         raise UsageError("The demo is part of pixtral and cannot be removed", "See the others: pixtral models")
@@ -40,14 +40,15 @@ def plan_removal(reference: Reference) -> Removal:
         return _quantized_only(folder or names.find(reference).folder)
     else:
         home = names.hub_cache() / names.repo_folder(reference.repo or "")
-        snapshots = [one for one in names.snapshots(home, reference.revision) if one.is_dir()]
+        snapshots = [folder for folder in names.snapshots(home, reference.revision) if folder.is_dir()]
         if reference.revision and not snapshots:
             raise ModelError(f"{reference.name} is not on this machine", names.LIST_HINT)
-    for place in (home, home / "snapshots", home / "blobs", *snapshots):
-        if place.is_symlink():
-            raise ModelError(f"{place} is a link", "Nothing is removed through links: remove what it names by hand")
-    made = [file for one in snapshots for file in quantized_files.existing_files(config.paths().cache, one)]
-    files = list(dict.fromkeys([*_cached_files(home, snapshots), *made]))
+    for inside in (home, home / "snapshots", home / "blobs", *snapshots):
+        if inside.is_symlink():
+            raise ModelError(f"{inside} is a link", "Nothing is removed through links: remove what it names by hand")
+    cache = config.paths().cache
+    quantized = [file for snapshot in snapshots for file in quantized_files.existing_files(cache, snapshot)]
+    files = list(dict.fromkeys([*_cached_files(home, snapshots), *quantized]))
 
     def run() -> None:
         with Hub.of().lock(names.repo_of(home / "snapshots" / "any") or ""):
@@ -58,32 +59,34 @@ def plan_removal(reference: Reference) -> Removal:
 
 
 def _quantized_only(folder: Path) -> Removal:
-    """The files that pixtral has derived from a checkpoint that it did not download."""
+    """The plan to remove the quantized weights of a checkpoint outside the hub's cache. Raises ModelError, UsageError."""
     if not layout.files(folder):
         raise ModelError(f"{folder}: there is no model in this folder", names.LIST_HINT)
-    made = quantized_files.existing_files(config.paths().cache, folder)
-    if not made:
+    quantized = quantized_files.existing_files(config.paths().cache, folder)
+    if not quantized:
         raise UsageError(
             f"pixtral did not put the model into {folder}", "If it is not needed, remove that folder yourself"
         )
-    return Removal(tuple((file, _size(file)) for file in made), lambda: _unlink(made))
+    return Removal(tuple((file, _size(file)) for file in quantized), lambda: _unlink(quantized))
 
 
 def _cached_files(home: Path, snapshots: list[Path]) -> Iterator[Path]:
-    """The model's files in these snapshots and the blobs that no other file needs; where nothing is left, all that is there."""
+    """The files of these snapshots and the blobs that no other uses; all of `home` where no other snapshot remains."""
     files = [snapshot / file.name for snapshot in snapshots for file in layout.files(snapshot)]
-    staying = [file for file in _files_in(home / "snapshots") if file not in {*files}]
-    if not staying:
+    remaining = [file for file in _files_in(home / "snapshots") if file not in {*files}]
+    if not remaining:
         yield from _files_in(home)
         return
-    needed = {file.readlink().name for file in staying if file.is_symlink()}
+    used = {file.readlink().name for file in remaining if file.is_symlink()}
     blobs = {home / "blobs" / file.readlink().name for file in files if file.is_symlink()}
     yield from files
-    yield from sorted(blob for blob in blobs if blob.name not in needed and blob.is_file() and not blob.is_symlink())
+    yield from sorted(blob for blob in blobs if blob.name not in used and blob.is_file() and not blob.is_symlink())
     yield from sorted((home / "blobs").glob("*.incomplete"))
-    kept = {file.relative_to(home / "snapshots").parts[0] for file in staying}
+    remaining_commits = {file.relative_to(home / "snapshots").parts[0] for file in remaining}
     yield from (
-        ref for ref in _files_in(home / "refs") if names.read_ref(home, str(ref.relative_to(home / "refs"))) not in kept
+        ref
+        for ref in _files_in(home / "refs")
+        if names.read_ref(home, str(ref.relative_to(home / "refs"))) not in remaining_commits
     )
 
 
@@ -108,7 +111,7 @@ def _unlink(files: list[Path]) -> None:
 
 
 def _remove_empty_folders(home: Path) -> None:
-    """The folders below this one, the deepest first; a link to a folder is none."""
+    """Remove the empty folders below this one, and the folder itself when it is empty. Links to folders stay."""
     for place, _, _ in os.walk(home, topdown=False):
         if not os.path.islink(place) and not os.listdir(place):  # noqa: PTH114, PTH208
             Path(place).rmdir()

@@ -1,7 +1,8 @@
-"""Downloads files into the hub's cache by its client's `snapshot_download`, in a process that can be stopped at any time.
+"""Downloads files into the hub's cache by huggingface_hub's `snapshot_download`, in a process that may be killed.
 
-The client fetches files side by side and, where the hub has them, by Xet, without the parts that other files share. It begins
-a file again that it did not finish: what it left of one is adopted as `HASH.incomplete`, from which `pull` goes on.
+The client fetches several files at a time and, where the hub has them, by Xet, which skips parts that other files
+share. It restarts files that it did not finish; `adopt` renames what it left to `HASH.incomplete`, from which `pull`
+resumes.
 """
 
 import io
@@ -17,17 +18,17 @@ from typing import IO, Any
 from pixtral_cli.models import names
 from pixtral_cli.models.hub import DownloadPlan, Hub, RemoteFile
 
-PIECE = 1 << 20  # bytes that the client collects before it writes: a kill costs those, and what the connections hold
-LOCK_TIMEOUT = 10.0  # seconds: a client whose parent was killed ends by itself a moment later
-UNFINISHED = "????????.incomplete"  # behind a hash: the client's name of a file that it is writing
+PIECE = 1 << 20  # bytes that the client collects before it writes, which are lost when it is killed
+LOCK_TIMEOUT = 10.0  # seconds; a client whose parent was killed ends earlier
+UNFINISHED = "????????.incomplete"  # after the hash, in the client's names of files that it is writing
 
 
 def fetch(plan: DownloadPlan, files: Iterable[RemoteFile], hub: Hub) -> Generator[int, None, bool]:
-    """Let the client fetch these files; yields the bytes written so far, returns whether it says that all are whole.
+    """Let the client fetch these files; yields the bytes written so far and returns whether the client succeeded.
 
-    Closing the generator stops it at once. Check the hashes and `adopt` what it left, however it ends.
+    Closing the generator kills the client. Afterwards, however it ended, `adopt` what it left and check the hashes.
     """
-    order = {
+    request = {
         "repo": plan.repo, "commit": plan.commit, "files": [file.name for file in files],
         "endpoint": hub.endpoint, "cache": str(hub.cache),
     }  # fmt: skip
@@ -38,11 +39,11 @@ def fetch(plan: DownloadPlan, files: Iterable[RemoteFile], hub: Hub) -> Generato
     ) as child:  # fmt: skip
         assert child.stdin and child.stdout
         try:
-            child.stdin.write(json.dumps(order) + "\n")
+            child.stdin.write(json.dumps(request) + "\n")
             child.stdin.flush()
             for line in child.stdout:
                 yield int(line)
-        except (BrokenPipeError, ValueError):  # it has ended, or says something else: what came is checked anyway
+        except (BrokenPipeError, ValueError):  # it has ended or printed something else; what it wrote is checked anyway
             return False
         finally:
             child.kill()
@@ -50,7 +51,7 @@ def fetch(plan: DownloadPlan, files: Iterable[RemoteFile], hub: Hub) -> Generato
 
 
 def adopt(plan: DownloadPlan, hub: Hub) -> None:
-    """Take over what the client left of files that it did not finish, unless somebody is writing them now."""
+    """Rename for `pull` the longest part of each unfinished file that the client left and no process is writing."""
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
 
     blobs = hub.home(plan.repo) / "blobs"
@@ -67,36 +68,38 @@ def adopt(plan: DownloadPlan, hub: Hub) -> None:
 
 
 def _keep_longest(left: list[Path], partial: Path) -> None:
+    """Move the longest of these parts, sorted by size, to `partial` unless that is longer; remove the others."""
     if not partial.exists() or partial.stat().st_size < left[-1].stat().st_size:
         left.pop().replace(partial)
     for path in left:
         path.unlink()
 
 
-# The process
+# The client's process
 
 
 def main() -> None:
-    """Do what the line on stdin says; one line on stdout for all bytes so far. Ends when whoever started it has gone."""
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_leave_when_alone, args=[sys.stdin], daemon=True).start()
+    """Fetch the files named in the request on stdin; prints the bytes written so far. Ends when stdin is closed."""
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_exit_when_closed, args=[sys.stdin], daemon=True).start()
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import constants, snapshot_download
 
     constants.DOWNLOAD_CHUNK_SIZE = PIECE
     snapshot_download(
-        order["repo"], revision=order["commit"], endpoint=order["endpoint"], cache_dir=order["cache"],
-        allow_patterns=order["files"], tqdm_class=_reporting_bar(), library_name="pixtral",
+        request["repo"], revision=request["commit"], endpoint=request["endpoint"], cache_dir=request["cache"],
+        allow_patterns=request["files"], tqdm_class=_reporting_bar(), library_name="pixtral",
     )  # fmt: skip
 
 
-def _leave_when_alone(stdin: IO[str]) -> None:
+def _exit_when_closed(stdin: IO[str]) -> None:
+    """End this process when stdin is closed: its parent has ended."""
     stdin.read()
     os._exit(1)
 
 
 def _reporting_bar() -> type[Any]:
-    """A progress bar that draws nothing and prints the bytes that have been written, of all files together."""
+    """A class of progress bars that draw nothing and print the bytes written of all files together."""
     from huggingface_hub.utils import tqdm  # type: ignore[attr-defined]
 
     lock, nowhere = threading.Lock(), io.StringIO()

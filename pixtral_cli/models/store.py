@@ -3,19 +3,16 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pixtral_cli.models import layout, names, verify
-
-if TYPE_CHECKING:
-    pass
 
 State = Literal["built in", "complete", "incomplete", "damaged"]
 
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """A model in a folder. `detail` says what is missing or damaged; `size` counts what is here, partial files too."""
+    """A model in a folder. `size`: bytes, those of partial files included; `detail`: what is missing or damaged."""
 
     name: str
     folder: Path
@@ -26,7 +23,7 @@ class InstalledModel:
 
 
 def installed_models() -> Iterator[InstalledModel]:
-    """Every model on this machine: the demo, the hub's cache, the vendor's folder. Reads headers alone."""
+    """Every model on this machine: the demo, those in the hub's cache and in the vendor's folder. Reads only headers."""
     yield describe(names.DEMO, names.demo_folder())
     for home in _folders(names.hub_cache(), "models--*"):
         yield from _cached(home)
@@ -36,17 +33,17 @@ def installed_models() -> Iterator[InstalledModel]:
 
 
 def _cached(home: Path) -> Iterator[InstalledModel]:
-    """The snapshots of one repository that hold files of a model of this family."""
+    """The models in the snapshots of one repository."""
     partial = _bytes(home.glob("blobs/*.incomplete"))
     for folder in _folders(home / "snapshots", "*"):
         if not layout.files(folder):
             continue
-        whole = not layout.missing(folder)
-        yield describe(names.snapshot_name(folder, digits=8), folder, 0 if whole else partial)
+        complete = not layout.missing(folder)
+        yield describe(names.snapshot_name(folder, digits=8), folder, 0 if complete else partial)
 
 
 def describe(name: str, folder: Path, partial: int = 0) -> InstalledModel:
-    """The state of the model in a folder; `partial` are bytes of files that are not whole."""
+    """The model in a folder and its state. `partial`: bytes of unfinished downloads that are added to its size."""
     files = layout.files(folder)
     size = _bytes(files) + partial
     revision = names.revision_of(folder)

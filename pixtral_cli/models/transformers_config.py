@@ -1,6 +1,6 @@
 """Translates config.json, as Hugging Face transformers writes it, into the keys of params.json.
 
-What a config leaves out has the default of its transformers class (version 5.23).
+Keys that a config leaves out have the defaults of its class in transformers 5.23.
 """
 
 from typing import Any
@@ -25,15 +25,15 @@ VISION_DEFAULTS = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
     "num_channels": 3, "image_size": 1024, "patch_size": 16, "hidden_act": "gelu", "rope_theta": 10_000.0,
 }  # fmt: skip
-GROUP_SIZE = 64  # numbers that share a scale in the engine's 4-bit layers: a stored group is a multiple
+GROUP_SIZE = 64  # weights that share a scale in the engine's 4-bit layers; a checkpoint's groups must be multiples
 PIXTRAL_WINDOW = 131_072  # mistral-community/pixtral-12b claims 1,024,000 positions; the model has 128K
 MODELS = ("llava", "mistral3", *TEXT_DEFAULTS)
-# What a config of nonsense raises where it is translated.
-NONSENSE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+# What translating a malformed config raises.
+INVALID_CONFIG_ERRORS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
-def is_of_family(config: Any) -> bool:
-    """Whether the architecture is one that `to_params` translates, whatever else it asks for."""
+def is_supported_architecture(config: Any) -> bool:
+    """Whether `to_params` translates configs of this architecture; the values of its keys are not checked."""
     if not isinstance(config, dict) or config.get("model_type") not in MODELS:
         return False
     text = config if config["model_type"] in TEXT_DEFAULTS else config.get("text_config")
@@ -41,10 +41,10 @@ def is_of_family(config: Any) -> bool:
 
 
 def to_params(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """The content of the params.json of the same model. Raises ModelError for another architecture."""
+    """The content of the params.json of the same model. Raises ModelError for what the local engine cannot compute."""
     model = config.get("model_type")
-    whole = model in TEXT_DEFAULTS
-    text = config if whole else _object(config, "text_config", name)
+    text_only = model in TEXT_DEFAULTS
+    text = config if text_only else _object(config, "text_config", name)
     kind = text.get("model_type", "mistral")
     if model not in MODELS or kind not in TEXT_DEFAULTS:
         raise _refusal(name, f"a model of type {str(model if model not in MODELS else kind)[:30]!r}")
@@ -63,11 +63,11 @@ def to_params(config: dict[str, Any], name: str) -> dict[str, Any]:
     }  # fmt: skip
     if model == "llava":
         params["max_position_embeddings"] = min(text["max_position_embeddings"], PIXTRAL_WINDOW)
-    return params if whole else {**params, "vision_encoder": _vision(config, name)}
+    return params if text_only else {**params, "vision_encoder": _vision(config, name)}
 
 
 def _check_quantization(config: dict[str, Any], name: str) -> None:
-    """Refuse what the stored tensors alone do not tell; the rest is checked when they are read."""
+    """Raises ModelError for quantization that tensors do not show; other kinds are checked with the tensors."""
     method = config.get("quant_method")
     if config and method not in ("fp8", "compressed-tensors"):
         raise _refusal(name, f"quantization by {str(method)[:30]!r}")
@@ -82,8 +82,9 @@ def _check_quantization(config: dict[str, Any], name: str) -> None:
 
 
 def _check_group(weights: dict[str, Any], name: str) -> None:
-    """Weights of compressed-tensors that no layer here represents. Groups share a scale along a row."""
-    bits, kind, size = weights.get("num_bits", 8), weights.get("type", "int"), weights.get("group_size") or -1
+    """Raises ModelError for a compressed-tensors weight scheme that no layer of the local engine represents."""
+    bits, kind = weights.get("num_bits", 8), weights.get("type", "int")
+    size = weights.get("group_size") or -1  # weights of a row that share a scale
     if (kind, bits) not in (("int", 4), ("int", 8), ("float", 8)):
         raise _refusal(name, f"{bits}-bit weights of type {str(kind)[:30]!r}")
     if weights.get("symmetric") is False:
@@ -117,7 +118,7 @@ def _rope(text: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _magnitude(rope: dict[str, Any], name: str) -> dict[str, Any]:
-    """Equal `mscale` and `mscale_all_dim` cancel out."""
+    """YaRN's attention factor as keys of `yarn` in params.json. Equal `mscale` and `mscale_all_dim` cancel out."""
     if factor := rope.get("attention_factor"):
         return {"attention_factor": float(factor)}
     mscale, all_dim = rope.get("mscale"), rope.get("mscale_all_dim")
@@ -127,6 +128,7 @@ def _magnitude(rope: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _vision(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """The `vision_encoder` of params.json. Raises ModelError."""
     vision = {**VISION_DEFAULTS, **_object(config, "vision_config", name)}
     merged = config["model_type"] == "mistral3"
     _check(vision, {"model_type": "pixtral", "hidden_act": "silu"}, name)
@@ -147,6 +149,7 @@ def _vision(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _object(config: dict[str, Any], key: str, name: str) -> dict[str, Any]:
+    """The object of a key. Raises ModelError when there is none."""
     value = config.get(key)
     if not isinstance(value, dict):
         raise ModelError(f"{CONFIG} of {name} has no {key!r}", MISTRAL_FORMAT_HINT)
@@ -154,6 +157,7 @@ def _object(config: dict[str, Any], key: str, name: str) -> dict[str, Any]:
 
 
 def _check(config: dict[str, Any], expected: dict[str, Any], name: str) -> None:
+    """Raises ModelError for a key that is set to another value than the expected one."""
     for key, value in expected.items():
         if config.get(key, value) not in (value, None):
             raise _refusal(name, f"{key!r} {str(config[key])[:30]!r}")

@@ -81,7 +81,7 @@ def test_a_table_that_is_there_is_no_output_and_no_input_is_written_over(folder:
     ("content", "why"),
     [
         (b"a,b\n1,2\n", "has no column prompt or image, but a, b"), (b"", "has no column prompt or image, but nothing"),
-        (b"prompt,Prompt\n1,2\n", "two columns prompt"), (b"prompt\n\xff\xfe\n", "is no CSV in UTF-8"),
+        (b"prompt,Prompt\n1,2\n", "two columns prompt"), (b"prompt\n\xff\xfe\n", "is not CSV in UTF-8"),
     ],
 )  # fmt: skip
 def test_what_is_no_table_of_questions_is_one_line(tmp_path: Path, content: bytes, why: str) -> None:

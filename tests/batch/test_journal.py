@@ -101,7 +101,7 @@ def test_lines_are_on_disk_at_a_rhythm(tmp_path: Path) -> None:
             synced += 1
             super().sync()
 
-    with closing(Counting(tmp_path / "out", every=1.0, clock=lambda: now)) as journal:
+    with closing(Counting(tmp_path / "out", sync_interval=1.0, clock=lambda: now)) as journal:
         for step in range(30):
             now = step / 10
             journal.write(line(ROWS[0]))

@@ -26,7 +26,7 @@ FLAGS = Sampling(0.5, 0.9, 3, ("END",), 100, {"type": "object"})
 
 def asked(value: Any, **reader: Any) -> RowRequest:
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    _, make = RowReader(FLAGS, **reader).line(InputRow(1, data, ""))
+    _, make = RowReader(FLAGS, **reader).json_row(InputRow(1, data, ""))
     return make()
 
 
@@ -118,7 +118,7 @@ def test_files_of_rarer_formats_are_read_and_every_page_of_them_that_is_named(tm
     pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
     found = asked({"prompt": "?", "images": ["scan.tif#2-3"]}, folder=tmp_path)
     assert [image.name for image in found.messages[-1].images] == ["scan.tif#2", "scan.tif#3"]
-    _, make = RowReader(FLAGS, question="?").picture(InputRow(1, os.fsencode(tmp_path / "scan.tif"), ""))
+    _, make = RowReader(FLAGS, question="?").image_row(InputRow(1, os.fsencode(tmp_path / "scan.tif"), ""))
     assert [image.width for image in make().messages[-1].images] == [20, 21, 22]
 
 
@@ -173,7 +173,7 @@ def test_a_templates_code_block_is_of_plain_answers_without_a_schema() -> None:
         ({"prompt": "?", "schema": "name"}, ""),
         (request("a"), ""),
     ):
-        _, make = RowReader(free, extract="html").line(InputRow(1, json.dumps(value).encode(), ""))
+        _, make = RowReader(free, extract="html").json_row(InputRow(1, json.dumps(value).encode(), ""))
         assert make().extract == extract
 
 

@@ -50,7 +50,7 @@ def run(
     written: list[str] = []
     source = FileLines(write(folder / "in.jsonl", rows))
     reader = RowReader(plan.pop("sampling", Sampling()), folder=folder)
-    planned = BatchPlan(reader.line, engine or Answering(saying), "fake", **plan)
+    planned = BatchPlan(reader.json_row, engine or Answering(saying), "fake", **plan)
     try:
         seen = list(runner.run_batch(planned, source.rows(), StreamOutput(written.append), total=len(rows)))
     except PixtralError as error:
@@ -143,7 +143,7 @@ def test_weights_are_not_loaded_for_no_rows(tmp_path: Path) -> None:
         def load(self) -> None:
             raise ModelError("there are no weights")
 
-    plan = BatchPlan(RowReader(Sampling()).line, Missing(saying), "fake")
+    plan = BatchPlan(RowReader(Sampling()).json_row, Missing(saying), "fake")
     assert [one.done for one in runner.run_batch(plan, [], StreamOutput(print))] == [0]
 
 
@@ -195,7 +195,7 @@ def test_many_rows_that_a_bug_keeps_from_being_asked_end_no_batch_either(tmp_pat
     def opened(row: InputRow) -> Any:
         if row.number > 1:
             raise OverflowError("int too large to convert to float")
-        return RowReader(Sampling()).line(row)
+        return RowReader(Sampling()).json_row(row)
 
     written: list[str] = []
     source = FileLines(write(tmp_path / "in.jsonl", plain(9)))
@@ -212,7 +212,7 @@ def test_the_output_is_begun_once_there_is_a_row_and_an_engine(tmp_path: Path) -
             told.append("loaded")
 
     told: list[str] = []
-    plan = BatchPlan(RowReader(Sampling()).line, Loading(saying), "fake")
+    plan = BatchPlan(RowReader(Sampling()).json_row, Loading(saying), "fake")
     rows = FileLines(write(tmp_path / "in.jsonl", plain(1))).rows()
     list(runner.run_batch(plan, [], StreamOutput(told.append), ready=lambda: told.append("ready")))
     assert told == []
@@ -260,7 +260,7 @@ def test_a_thousand_rows_keep_their_order_in_bounded_memory(tmp_path: Path) -> N
             yield Chunk(self.answer(messages), "stop")
 
     answers: list[str] = []
-    plan = BatchPlan(RowReader(Sampling()).line, Forgetful(answer), "fake", concurrency=8)
+    plan = BatchPlan(RowReader(Sampling()).json_row, Forgetful(answer), "fake", concurrency=8)
     tracemalloc.start()
     for _ in runner.run_batch(
         plan, rows(), StreamOutput(lambda line: answers.append(json.loads(line)["answer"])), total=1000
@@ -291,7 +291,7 @@ def test_closing_a_run_stops_every_answer_in_the_making(tmp_path: Path) -> None:
 
     source = FileLines(write(tmp_path / "in.jsonl", plain(9)))
     written: list[str] = []
-    plan = BatchPlan(RowReader(Sampling()).line, Endless(saying), "fake", concurrency=3)
+    plan = BatchPlan(RowReader(Sampling()).json_row, Endless(saying), "fake", concurrency=3)
     going = runner.run_batch(plan, source.rows(), StreamOutput(written.append))
     assert [next(going).done, next(going).done] == [0, 1]
     for _ in range(3):

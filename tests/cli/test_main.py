@@ -140,7 +140,7 @@ def _closed_pipe() -> int:
 def test_a_fault_of_ours_is_one_line_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pixtral_cli.config.describe", lambda: 1 / 0)
+    monkeypatch.setattr("pixtral_cli.config.overview.describe", lambda: 1 / 0)
     assert run(["config"]) == 1
     err = capsys.readouterr().err
     assert err == "pixtral: Internal error: ZeroDivisionError. PIXTRAL_DEBUG=1 shows where\n"

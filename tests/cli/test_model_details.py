@@ -47,7 +47,7 @@ def test_it_comes_with_the_model_is_shown_and_is_used_where_the_vendor_asks_for_
 def test_one_that_is_no_text_is_named_by_verify(fake: FakeHub) -> None:
     pixtral(fake, "pull", "org/broken")
     done = pixtral(fake, "models", "verify", "org/broken")
-    assert (done.returncode, "SYSTEM_PROMPT.txt is no text in UTF-8" in done.stderr) == (4, True)
+    assert (done.returncode, "SYSTEM_PROMPT.txt is not UTF-8 text" in done.stderr) == (4, True)
 
 
 def test_show_tells_what_a_model_is_and_takes(fake: FakeHub) -> None:

@@ -31,7 +31,7 @@ def gone(tmp_path: Path) -> Path:
 def test_from_a_removed_folder_a_question_is_answered_and_that_is_said(gone: Path) -> None:
     status, out, err = pixtral("ask", "Hello", "-m", "demo", folder=gone)
     assert (status, bool(out)) == (0, True), err
-    assert err.splitlines() == ["The current folder was removed; names of files begin at /"]
+    assert err.splitlines() == ["The current folder was removed; relative paths begin at /"]
 
 
 @pytest.mark.parametrize(

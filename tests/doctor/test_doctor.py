@@ -64,7 +64,7 @@ def test_a_damaged_model_fails_and_names_the_remedy(home: Path) -> None:
         (vendor / name).write_bytes(data[:-9] if name == layout.WEIGHTS_FILE else data)
     bad = next(check for check in checks()["model"] if check.state == "fails")
     assert "consolidated.safetensors is cut short" in bad.says
-    assert bad.advice == "Get a sound copy: pixtral pull pixtral-12b"
+    assert bad.advice == "Get an intact copy: pixtral pull pixtral-12b"
 
 
 def test_half_a_download_is_a_warning_that_says_how_to_go_on() -> None:
@@ -116,15 +116,15 @@ def test_online_asks_the_hub_whether_the_full_model_can_be_had(fake: FakeHub, mo
 
 def test_weights_of_the_full_model_are_counted_right() -> None:
     """12.68 billion parameters; the file on the hub is 25.4 GB."""
-    assert machine.PIXTRAL.weights() == 2 * 12_682_739_712
+    assert machine.PIXTRAL_SHAPE.weights() == 2 * 12_682_739_712
 
 
 def test_what_fits_counts_the_cache_beside_the_weights() -> None:
     assert tokens_that_fit(8 * GIB) == 0
     assert tokens_that_fit(80 * GIB) == 128_000
-    one = machine.PIXTRAL.weights() + (1 << 30) + machine.IMAGE * (160 << 10)
-    assert tokens_that_fit(one) == machine.IMAGE
-    assert tokens_that_fit(one - 1) == machine.IMAGE - 1
+    one = machine.PIXTRAL_SHAPE.weights() + (1 << 30) + machine.IMAGE_TOKENS * (160 << 10)
+    assert tokens_that_fit(one) == machine.IMAGE_TOKENS
+    assert tokens_that_fit(one - 1) == machine.IMAGE_TOKENS - 1
 
 
 def test_a_large_gpu_is_well_and_a_small_one_is_a_warning() -> None:

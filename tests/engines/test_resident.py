@@ -23,7 +23,7 @@ from pixtral_cli.chat.message import Message, user
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.remote.client import MAX_TRIES, ApiClient
 from pixtral_cli.engines.remote.engine import AnswerStream, RemoteEngine
-from pixtral_cli.engines.remote.errors import Endpoint, QueueFull, parse_endpoint
+from pixtral_cli.engines.remote.errors import Endpoint, ServerQueueFull, parse_endpoint
 from pixtral_cli.engines.resident import ModelSpec
 from pixtral_cli.engines.resident_engine import ResidentEngine
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
@@ -253,7 +253,7 @@ def test_an_answer_that_is_waited_for_can_be_closed_from_another_thread() -> Non
 
 
 def test_one_that_waits_for_room_can_be_closed_from_another_thread() -> None:
-    full = FakeEngine([QueueFull("full", 600.0)])
+    full = FakeEngine([ServerQueueFull("full", 600.0)])
     engine = ResidentEngine(cast(RemoteEngine, full), FakeEngine, lambda note: None)
     assert pulled(engine.stream(ASKED, SHORT), lambda: full.seen) == []
     engine.stream(ASKED, SHORT).close()  # one that nobody has pulled yet

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli.evals import run_folder
-from pixtral_cli.evals.scoring.intervals import Scored, standard_interval
+from pixtral_cli.evals.scoring.intervals import ClusteredScore, standard_interval
 from pixtral_cli.evals.scoring.metrics import mathematics
 
 
@@ -25,6 +25,6 @@ def test_half_a_row_is_not_done(tmp_path: Path) -> None:
 
 
 def test_the_standard_error_is_that_of_a_sample() -> None:
-    interval = standard_interval([Scored(str(number), number % 2) for number in range(10)])
+    interval = standard_interval([ClusteredScore(str(number), number % 2) for number in range(10)])
     variance = 10 * 0.25 / 9
     assert interval.high - interval.mean == pytest.approx(1.96 * math.sqrt(variance / 10))

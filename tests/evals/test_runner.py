@@ -74,7 +74,7 @@ def test_every_row_is_asked_and_marked_and_progress_says_how_it_goes(tmp_path: P
     assert engine.sampled == [GREEDY] * 8
     assert [record["scores"]["stated"] for record in run.records()] == [1, 1, 1, 0, 1, 1, 1, 1]
     assert (run.records()[0]["prompt_tokens"], run.records()[0]["completion_tokens"]) == (7, 3)
-    assert run.picture(run.records()[0]["messages"][0]["parts"][0]["image"]).exists()
+    assert run.image_file(run.records()[0]["messages"][0]["parts"][0]["image"]).exists()
 
 
 class Loading(Answering):
@@ -261,7 +261,7 @@ def test_a_judge_that_is_writing_is_stopped_with_the_run(tmp_path: Path) -> None
 def test_rows_of_another_task_are_refused_by_the_column(tmp_path: Path) -> None:
     folder = data(tmp_path / "data")
     (folder / "rows.jsonl").write_text('{"image": "a.png", "query": "?"}\n')
-    with pytest.raises(UsageError, match="Row 0 is no row of demo-shapes: column 'question' is missing"):
+    with pytest.raises(UsageError, match="Row 0 is not a row of demo-shapes: column 'question' is missing"):
         list(runner.run_eval(plan(folder, Answering(knowing)), begun(tmp_path / "run")))
 
 

@@ -147,5 +147,5 @@ def test_every_row_of_a_demo_set_can_be_asked_and_its_answer_is_right(name: str,
     assert len(found) >= 30
     for row in datasets.open_local(task.folder or tmp_path).rows(range(len(found))):
         question = next(iter(task.ask(row, Prompts())))
-        assert task.mark is not None
-        assert task.mark(question, [f"It is {question.references[0]}."])["stated"].score == 1.0, row.values
+        assert task.score is not None
+        assert task.score(question, [f"It is {question.references[0]}."])["stated"].value == 1.0, row.values

@@ -27,4 +27,4 @@ def fake(files: dict[str, bytes]) -> Iterator[FakeHub]:
 @pytest.fixture
 def hub(fake: FakeHub) -> Hub:
     """That hub as `pull` takes it, with the cache of this test's home."""
-    return Hub(names.hub_cache(), fake.url, patience=5)
+    return Hub(names.hub_cache(), fake.url, timeout=5)

@@ -61,7 +61,7 @@ def test_what_lacks_a_size_has_no_shape(params: dict[str, object]) -> None:
 
 def test_a_wider_format_is_taken_where_it_fits() -> None:
     shape = BY_NAME["pixtral-12b"].shape
-    assert [shape.fits(int(size * GB)) for size in (64, 20, 13, 8)] == ["none", "8bit", "4bit", ""]
+    assert [shape.widest_format(int(size * GB)) for size in (64, 20, 13, 8)] == ["none", "8bit", "4bit", ""]
 
 
 @pytest.mark.parametrize(

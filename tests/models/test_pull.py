@@ -10,7 +10,7 @@ from huggingface_hub import scan_cache_dir, snapshot_download
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 from pixtral_cli.models import layout, names, verify
 from pixtral_cli.models.hub import Hub
-from pixtral_cli.models.pull import Pulled, check_local, pull
+from pixtral_cli.models.pull import PullResult, check_local, pull
 from pixtral_cli.models.verify import Progress
 from tests.hub import FakeHub, Fault, Forever, commit, digest, gated, model_files
 from tests.models.conftest import REPO
@@ -19,14 +19,14 @@ WEIGHTS = layout.WEIGHTS_FILE
 AT_ONCE = (0.0, 0.0, 0.0)
 
 
-def fetch(hub: Hub, name: str = "pixtral-12b", pauses: tuple[float, ...] = AT_ONCE) -> Pulled:
-    *_, last = pull(names.parse(name), hub, pauses=pauses)
-    assert isinstance(last, Pulled)
+def fetch(hub: Hub, name: str = "pixtral-12b", retry_delays: tuple[float, ...] = AT_ONCE) -> PullResult:
+    *_, last = pull(names.parse(name), hub, retry_delays=retry_delays)
+    assert isinstance(last, PullResult)
     return last
 
 
 def steps(hub: Hub, name: str = "pixtral-12b") -> list[Progress]:
-    return [step for step in pull(names.parse(name), hub, pauses=AT_ONCE) if isinstance(step, Progress)]
+    return [step for step in pull(names.parse(name), hub, retry_delays=AT_ONCE) if isinstance(step, Progress)]
 
 
 def partial(hub: Hub, data: bytes) -> Path:
@@ -120,13 +120,13 @@ def test_a_slow_drip_is_slow_and_whole(hub: Hub, fake: FakeHub, files: dict[str,
 def test_a_silent_server_is_given_up(fake: FakeHub) -> None:
     fake.faults[WEIGHTS] = Forever([Fault(gate=1000)])
     with pytest.raises(NetworkError, match="does not answer in time"):
-        fetch(Hub(names.hub_cache(), fake.url, patience=0.2), pauses=())
+        fetch(Hub(names.hub_cache(), fake.url, timeout=0.2), retry_delays=())
 
 
 def test_a_silent_listing_is_given_up(fake: FakeHub) -> None:
     fake.faults["api"] = [Fault(gate=0)]
     with pytest.raises(NetworkError, match="does not answer in time"):
-        fetch(Hub(names.hub_cache(), fake.url, patience=0.2))
+        fetch(Hub(names.hub_cache(), fake.url, timeout=0.2))
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_a_short_disk_is_reported_before_a_byte_is_fetched(hub: Hub, fake: FakeH
     assert "HF_HOME" in caught.value.hint
     assert not fake.gets()
     *_, done = pull(names.parse("pixtral-12b"), hub, free=lambda folder: rest)
-    assert isinstance(done, Pulled)
+    assert isinstance(done, PullResult)
 
 
 def test_a_disk_that_fills_up_keeps_what_came(hub: Hub, fake: FakeHub, files: dict[str, bytes]) -> None:
@@ -343,7 +343,7 @@ def test_offline_a_whole_model_is_checked_and_a_partial_one_is_a_network_error(
     folder = fetch(hub).folder
     fake.log.clear()
     *_, done = check_local(names.parse("pixtral-12b"))
-    assert done == Pulled(folder, sum(map(len, files.values())), 0)
+    assert done == PullResult(folder, sum(map(len, files.values())), 0)
     blob = (folder / WEIGHTS).resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"!")
     with pytest.raises(ModelError, match=f"{WEIGHTS} is damaged"):
@@ -357,7 +357,7 @@ def test_offline_no_unrecorded_hashes_are_claimed(home: Path, files: dict[str, b
     for name in ("params.json", "tekken.json", WEIGHTS):
         (folder / name).write_bytes(files[name])
     *_, done = check_local(names.parse("pixtral-12b"))
-    assert isinstance(done, Pulled)
+    assert isinstance(done, PullResult)
     assert (done.folder, done.compared) == (folder, False)
 
 

@@ -14,7 +14,7 @@ import pytest
 from pixtral_cli.errors import ModelError, NetworkError
 from pixtral_cli.models import layout, names, pull, snapshot
 from pixtral_cli.models.hub import DownloadPlan, Hub, RemoteFile
-from pixtral_cli.models.pull import Pulled
+from pixtral_cli.models.pull import PullResult
 from pixtral_cli.models.verify import Progress
 from tests.hub import FakeHub, Fault, Forever, environment, model_files, until
 
@@ -40,10 +40,10 @@ def fake(files: dict[str, bytes]) -> Iterator[FakeHub]:
         yield fake
 
 
-def fetch(fake: FakeHub, client_from: int = 0) -> tuple[Pulled, list[Progress]]:
+def fetch(fake: FakeHub, client_min_bytes: int = 0) -> tuple[PullResult, list[Progress]]:
     hub = Hub(names.hub_cache(), fake.url)
-    steps = list(pull.pull(names.parse(REPO), hub, client_from=client_from, pauses=(0.01,) * 8))
-    assert isinstance(steps[-1], Pulled)
+    steps = list(pull.pull(names.parse(REPO), hub, client_min_bytes=client_min_bytes, retry_delays=(0.01,) * 8))
+    assert isinstance(steps[-1], PullResult)
     return steps[-1], [step for step in steps if isinstance(step, Progress)]
 
 
@@ -75,7 +75,7 @@ def test_a_kill_in_the_middle_loses_little(large: dict[str, bytes], whole_proces
         fake.faults[WEIGHTS] = [Fault(gate=SIZE * 3 // 4)]
         code = (
             "from pixtral_cli.models import names, pull; from pixtral_cli.models.hub import Hub\n"
-            f"for step in pull.pull(names.parse({REPO!r}), Hub.of(), client_from=0): print(step.done, flush=True)"
+            f"for step in pull.pull(names.parse({REPO!r}), Hub.of(), client_min_bytes=0): print(step.done, flush=True)"
         )
         first = subprocess.Popen([sys.executable, "-c", code], env=environment(fake), stdout=subprocess.DEVNULL)
         until(lambda: fake.sent(WEIGHTS) >= SIZE * 3 // 4)
@@ -107,17 +107,17 @@ def test_only_large_files_are_the_clients(
     index = {"weight_map": {name: name for name in shards}}
     sharded = {**small, layout.INDEX: json.dumps(index).encode(), **shards}
     with FakeHub({REPO: {"main": sharded}}) as hub:
-        fetch(hub, client_from=1 + (1 << 20))
+        fetch(hub, client_min_bytes=1 + (1 << 20))
         assert {name for name in sharded if hub.gets(name)} >= set(shards)
     assert by_client == []
-    fetch(fake, client_from=len(files[WEIGHTS]))
+    fetch(fake, client_min_bytes=len(files[WEIGHTS]))
     assert by_client == [WEIGHTS]
 
 
 def test_stopping_in_the_middle_keeps_what_came_under_one_name(large: dict[str, bytes]) -> None:
     with FakeHub({REPO: {"main": large}}) as fake:
         hub = Hub(names.hub_cache(), fake.url)
-        steps = pull.pull(names.parse(REPO), hub, client_from=0)
+        steps = pull.pull(names.parse(REPO), hub, client_min_bytes=0)
         for step in steps:
             if isinstance(step, Progress) and step.phase == "Downloading" and step.done > 20 << 20:
                 break

@@ -22,7 +22,7 @@ def listed() -> dict[str, store.InstalledModel]:
 
 
 def fetch(hub: Hub, name: str = "pixtral-12b") -> None:
-    list(pull(names.parse(name), hub, pauses=()))
+    list(pull(names.parse(name), hub, retry_delays=()))
 
 
 def bytes_in(folder: Path) -> int:

@@ -51,7 +51,7 @@ def test_the_vendors_folder_is_compared_with_what_the_hubs_client_noted(home: Pa
     flip(folder / WEIGHTS)
     assert quick_check(folder) is None
     assert states(folder)[WEIGHTS] == "damaged"
-    assert names.repair_hint(folder) == "Get a sound copy: pixtral pull pixtral-12b"
+    assert names.repair_hint(folder) == "Get an intact copy: pixtral pull pixtral-12b"
 
 
 def test_a_folder_may_bring_its_hashes(tmp_path: Path, files: dict[str, bytes]) -> None:
@@ -81,7 +81,7 @@ def test_json_cut_and_mended_in_form_is_found_by_reading_it_all(tmp_path: Path, 
     (folder / "SHA256SUMS").unlink(missing_ok=True)
     (folder / "tekken.json").write_bytes(files["tekken.json"][:5000] + b"}")
     assert quick_check(folder) is None
-    assert findings(folder)["tekken.json"].detail == "is no valid JSON"
+    assert findings(folder)["tekken.json"].detail == "is not valid JSON"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_pickle_is_known_by_its_form(tmp_path: Path, files: dict[str, bytes]) 
     weights.write_bytes(weights.read_bytes()[:-500])
     found = quick_check(folder)
     assert found
-    assert "no PyTorch file" in found.detail
+    assert "not a PyTorch file" in found.detail
 
 
 def test_progress_counts_every_byte(files: dict[str, bytes]) -> None:

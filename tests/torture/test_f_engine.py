@@ -74,7 +74,7 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
 from pixtral_cli.engines.local.engine import LocalEngine
 phase, folder = sys.argv[1:]
-engine = LocalEngine(Path(folder), device="cpu", chunk=16)
+engine = LocalEngine(Path(folder), device="cpu", prefill_chunk=16)
 
 def answer(engine):
     return [chunk.text for chunk in engine.stream([user("hi")], Sampling(temperature=0, max_tokens=5))]

@@ -1,4 +1,4 @@
-"""The words of a command line before Typer reads them, and what to say about those that it cannot read."""
+"""Rewrites the words of a command line before Typer parses them, and explains the errors of parsing."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from pixtral_cli.errors import UsageError
 
-# What other programs call a command; for a group, what its own is called.
+# The names that other programs have for a command, by group, and the command of pixtral.
 OTHER_NAMES = {
     "": {
         "help": "pixtral --help", "version": "pixtral --version", "run": "pixtral chat -m MODEL", "prompt": 'pixtral ask "…"',
@@ -34,28 +34,30 @@ OTHER_OPTIONS = {
     "--attach": "--attachment",
     "--stream": "--no-stream",
 }  # of other programs
-WITHOUT_LANGUAGE = ("-x", "--extract")
-FREE_TEXT = ("--vllm-args",)  # options whose values begin with dashes
+EXTRACT_FLAGS = ("-x", "--extract")
+DASHED_VALUE_FLAGS = ("--vllm-args",)  # options whose values may begin with a dash
 # Patterns as text: to compile them takes longer than most command lines need.
 LANGUAGE = r"[A-Za-z][\w+#.-]{0,19}"
 NEGATIVE_NUMBER = r"-\.?\d"
 
 
 def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
-    """The words as Typer reads them: `--json` spelt out, `-x` without a language, a question without `ask`."""
+    """The words as Typer parses them: `--json` becomes `--format json`, `-x` without a language `-x any`, and a
+    question without a command gets `ask`. Raises UsageError.
+    """
     given = list(words)
     end = given.index("--") if "--" in given else len(given)
     if end and given[0] not in commands and not given[0].startswith("-") and re.search(r"\s|\?$", given[0]):
         given, end = ["ask", *given], end + 1
     head: list[str] = []
-    for place, word in enumerate(given[:end]):
+    for position, word in enumerate(given[:end]):
         if word == "--json":
             _refuse_another_format(given[:end])
         head += ["--format", "json"] if word == "--json" else [word]
-        before, following = given[place - 1] if place else "", given[place + 1] if place + 1 < end else ""
+        before, following = given[position - 1] if position else "", given[position + 1] if position + 1 < end else ""
         if (
-            word in WITHOUT_LANGUAGE
-            and before not in FREE_TEXT
+            word in EXTRACT_FLAGS
+            and before not in DASHED_VALUE_FLAGS
             and not re.fullmatch(LANGUAGE, following)
             and given[0] == "ask"
         ):
@@ -64,7 +66,7 @@ def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
 
 
 def _refuse_another_format(words: Sequence[str]) -> None:
-    """Raises UsageError where --json comes with a --format of another kind, which would win or lose unseen."""
+    """Raises UsageError where --json comes with another --format, one of which would be ignored silently."""
     named = [following for word, following in zip(words, [*words[1:], ""], strict=True) if word == "--format"]
     named += [word.partition("=")[2] for word in words if word.startswith("--format=")]
     if other := next((name for name in named if name != "json"), None):
@@ -82,13 +84,13 @@ def first_dashed_argument(words: Sequence[str], option: str) -> str | None:
 
 
 def positional(words: Sequence[str], word: str) -> list[str]:
-    """The words with one that begins with a dash, and is no option, put where it is read as an argument."""
-    rest = [each for each in words if each != word]
-    return [*rest, word] if "--" in rest else [*rest, "--", word]
+    """The words with `word`, which begins with a dash, moved behind `--`, so that it is parsed as an argument."""
+    others = [other for other in words if other != word]
+    return [*others, word] if "--" in others else [*others, "--", word]
 
 
 def usage_error(error: Exception, words: Sequence[str]) -> UsageError:
-    """The error for a command line, with a hint that applies to the command that was typed."""
+    """The error for Typer's `error` about these words, with a hint for the command that was typed."""
     from pixtral_cli.util.nearest import nearest
 
     message = " ".join(getattr(error, "format_message", error.__str__)().split())
@@ -117,11 +119,13 @@ def _number_text(match: re.Match[str]) -> str:
 
 
 def _options(context: Any) -> list[str]:
+    """The options of the command that is being parsed."""
     names = [name for parameter in context.command.get_params(context) for name in getattr(parameter, "opts", ())]
     return [*names, "--json"] if "--format" in names else names
 
 
 def _command_hint(name: str, context: Any, path: str) -> str:
+    """The hint about an unknown command of the group at `path`."""
     from pixtral_cli.util.nearest import nearest
 
     group = path.removeprefix("pixtral").strip()
@@ -132,11 +136,11 @@ def _command_hint(name: str, context: Any, path: str) -> str:
 
 
 def _extra_hint(words: Sequence[str], command: str) -> str:
-    """The hint for pictures without their option, or a question without quotes."""
+    """The hint about too many arguments: pictures without --image, or a question without quotes."""
     from pixtral_cli.images.formats import has_picture_extension
 
     flags = ("--image", "-a", "--attachment", "-o", "--output")
-    loose = [word for before, word in zip(["", *words], words, strict=False) if before not in flags]
-    if pictures := [word for word in loose if has_picture_extension(word) and not word.startswith("-")]:
+    arguments = [word for before, word in zip(["", *words], words, strict=False) if before not in flags]
+    if pictures := [word for word in arguments if has_picture_extension(word) and not word.startswith("-")]:
         return f"Repeat --image for each picture: --image {pictures[-1]}"
     return 'Quote the question: pixtral ask "What is this?"' if command == "ask" else 'Quote it: pixtral chat "Hello"'

@@ -1,7 +1,7 @@
 """Shell completion for the names of models, sessions and templates; empty where they cannot be read.
 
-What a shell does with a name or its description is the shell's business: zsh evaluates both, so nothing leaves here that
-could act there.
+Some shells evaluate what is offered (zsh does both names and descriptions), so only names without special characters
+are offered, and descriptions are reduced to words.
 """
 
 import contextlib
@@ -11,9 +11,9 @@ from typing import TypeAlias
 
 from pixtral_cli.errors import PixtralError
 
-Candidate: TypeAlias = tuple[str, str]  # a name, and what it is
+Candidate: TypeAlias = tuple[str, str]  # a name and its description
 
-MAX_SESSIONS = 50  # sessions
+MAX_SESSIONS = 50  # sessions that are offered
 SHELL_SAFE = r"[\w.@/+-]+"
 NON_WORDS = r"[^\w.,?-]+"
 
@@ -30,8 +30,8 @@ def models() -> list[Candidate]:
     return _shell_safe((model.name, model.state) for model in store.installed_models())
 
 
-def kept_models() -> list[Candidate]:
-    """The models that processes keep."""
+def resident_models() -> list[Candidate]:
+    """The models that resident processes hold."""
     from pixtral_cli import config
     from pixtral_cli.engines import resident
 
@@ -42,7 +42,7 @@ def kept_models() -> list[Candidate]:
 
 
 def models_to_pull() -> list[Candidate]:
-    """The models that have a short name."""
+    """The models of the catalogue."""
     from pixtral_cli.models.catalogue import CATALOGUE
 
     return _shell_safe((entry.name, entry.about) for entry in CATALOGUE)
@@ -65,12 +65,12 @@ def templates() -> list[Candidate]:
 
 
 def is_shell_safe(name: str) -> bool:
-    """Whether no shell takes the name for more than a name."""
+    """Whether a name has no character that is special to a shell."""
     return re.fullmatch(SHELL_SAFE, name) is not None
 
 
 def _shell_safe(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Names that no shell takes for more than a name; of their descriptions the words alone."""
+    """The candidates with names safe in a shell, descriptions reduced to words; empty when they cannot be read."""
     offers: list[Candidate] = []
     with contextlib.suppress(PixtralError, OSError):
         offers.extend(

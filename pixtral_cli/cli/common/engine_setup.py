@@ -1,4 +1,4 @@
-"""Chooses the model, its engine and its sampling by the settings, for every command that asks a model."""
+"""Chooses the model, its engine and its sampling from the settings, for every command that asks a model."""
 
 import os
 import sys
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
 
 API = "api"
 VLLM = "vllm"
-VLLM_ANSWERS = 32  # at a time, which keep one vLLM busy
-DEMO_TOKENS = 500  # of one answer, unless set otherwise: longer than any that it was taught
-MAX_ANSWERS = 256  # that one process asks for at a time
+VLLM_CONCURRENCY = 32  # concurrent answers that keep one vLLM busy
+DEMO_TOKENS = 500  # of an answer of the demo, unless set otherwise: longer than any in its training data
+MAX_CONCURRENCY = 256  # concurrent answers that one process asks for
 
 
 @dataclass(frozen=True, slots=True)
 class EngineChoice:
-    """The chosen engine: its model's name, a function that opens it (and loads no weights), and a note to show first."""
+    """The chosen engine.
+
+    `name`: its model; `open` returns it, without loading weights; `note`: a line to show first, or "".
+    """
 
     name: str
     open: Callable[[], Engine]
@@ -37,12 +40,12 @@ class EngineChoice:
 
 
 def print_note(line: str) -> None:
-    """A note where there is no output yet to say it on."""
+    """Print a note on stderr, for use before an `Output` exists."""
     print(line, file=sys.stderr)
 
 
 def note_printer(*, quiet: bool) -> Callable[[str], None]:
-    """A function that prints notes, or ignores them."""
+    """A function that prints notes on stderr, or ignores them when `quiet`."""
     return (lambda line: None) if quiet else print_note
 
 
@@ -50,20 +53,21 @@ def choose_engine(
     name: str | None,
     settings: Config,
     note: Callable[[str], None] = print_note,
-    told: Callable[[int, str], None] = lambda percent, doing: None,
+    on_progress: Callable[[int, str], None] = lambda percent, doing: None,
 ) -> tuple[EngineChoice, Config]:
-    """Who answers, and the settings with that model's own underneath: a model here, or one behind a URL.
+    """The engine that the settings name, and the settings completed with those of its model's `[models.NAME]` table.
 
-    `told` hears how far a process that is started to keep the model has come while the engine is opened.
+    `on_progress` is called with the percentage and the current step of a resident process that loads the model while
+    the engine is opened. Raises ModelError, NetworkError, UsageError.
     """
     if settings.base_url or settings.engine == API:
         return _remote_choice(name or settings.model, settings), settings
-    model, own = choose_model(name, settings)
-    return EngineChoice(model.name, lambda: open_model(model, own, note, told), model.note), own
+    model, settings = choose_model(name, settings)
+    return EngineChoice(model.name, lambda: open_model(model, settings, note, on_progress), model.note), settings
 
 
 def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Config]:
-    """The model on this machine that runs, and the settings with that model's own underneath."""
+    """The model on this machine that runs, and the settings completed with those of its `[models.NAME]` table."""
     from pixtral_cli.engines.factory import unknown_params
 
     unknown = unknown_params(settings.engine or "local")
@@ -75,9 +79,12 @@ def open_model(
     model: names.Model,
     settings: Config,
     note: Callable[[str], None] = print_note,
-    told: Callable[[int, str], None] = lambda percent, doing: None,
+    on_progress: Callable[[int, str], None] = lambda percent, doing: None,
 ) -> Engine:
-    """The engine for a model on this machine: a process that keeps it, if there is one or one is wanted, else our own."""
+    """The engine for a model on this machine: resident if one runs or --keep-alive asks for it, else in this process.
+
+    `on_progress`: as for `choose_engine`.
+    """
     from pixtral_cli.engines import resident
     from pixtral_cli.engines.factory import ENGINES, open_engine
     from pixtral_cli.engines.resident_engine import ResidentEngine
@@ -85,30 +92,30 @@ def open_model(
     options = engine_options(settings)
 
     if leave_removed_folder():
-        note(f"The current folder was removed; names of files begin at {os.sep}")
+        note(f"The current folder was removed; relative paths begin at {os.sep}")
 
-    def opened_here() -> Engine:
+    def open_in_process() -> Engine:
         return open_engine(options, model.folder, name=model.name, note=note)
 
     if options.kind not in ENGINES:
-        return opened_here()
+        return open_in_process()
     idle = durations.parse(settings.keep_alive, "--keep-alive") if settings.keep_alive else None
-    kept = resident.find_or_start_if_possible(
-        resident.model_spec(model, options, keep_alive=idle or None, running=vllm_answers(settings) or 4),
+    worker = resident.find_or_start_if_possible(
+        resident.model_spec(model, options, keep_alive=idle or None, running=vllm_concurrency(settings) or 4),
         config.paths().state,
-        told,
+        on_progress,
     )
-    return ResidentEngine(kept, opened_here, note, idle) if kept else opened_here()
+    return ResidentEngine(worker, open_in_process, note, idle) if worker else open_in_process()
 
 
 def check_keep_alive(settings: Config) -> None:
-    """Raises UsageError when a process is to keep the model and what it needs is not installed, or for no duration."""
+    """Raises UsageError when --keep-alive is not a duration, or needs packages that are not installed."""
     if settings.keep_alive and durations.parse(settings.keep_alive, "--keep-alive"):
         require_server_extra("--keep-alive")
 
 
 def require_server_extra(what: str) -> None:
-    """Raises UsageError when the packages of the server are not installed."""
+    """Raises UsageError, naming `what` needs them, when the packages of the server are not installed."""
     from importlib.util import find_spec
 
     if not find_spec("starlette") or not find_spec("uvicorn"):
@@ -118,7 +125,7 @@ def require_server_extra(what: str) -> None:
 
 
 def engine_options(settings: Config) -> EngineOptions:
-    """The options of an engine on this machine, by the settings."""
+    """The options of the settings for an engine on this machine."""
     return EngineOptions(
         settings.engine or "local", settings.device or "auto", settings.dtype or "auto", settings.quantize or "auto",
         config.paths().cache, vllm_launch(settings),
@@ -126,7 +133,7 @@ def engine_options(settings: Config) -> EngineOptions:
 
 
 def vllm_launch(settings: Config) -> "VllmOptions | None":
-    """The options of vLLM, if it is the engine."""
+    """The options for vLLM; None when another engine is chosen."""
     if settings.engine != VLLM:
         return None
     from pixtral_cli.engines.vllm.command import VllmOptions, parse_arguments
@@ -140,22 +147,22 @@ def vllm_launch(settings: Config) -> "VllmOptions | None":
     )  # fmt: skip
 
 
-def parallel_answers(engine: Engine, settings: Config, usual: int) -> int:
-    """How many answers to ask a loaded engine for at a time: `usual`, but of vLLM what keeps every replica busy."""
+def parallel_answers(engine: Engine, settings: Config, default: int) -> int:
+    """How many answers to ask a loaded engine for at a time: `default`, or for vLLM what keeps every replica busy."""
     if isinstance(engine, ReplicatedEngine):
-        return min(engine.parallel_answers, MAX_ANSWERS)
-    return vllm_answers(settings) or usual
+        return min(engine.parallel_answers, MAX_CONCURRENCY)
+    return vllm_concurrency(settings) or default
 
 
-def vllm_answers(settings: Config) -> int:
-    """How many answers at a time keep vLLM busy, as far as the settings tell; 0 when another engine is to answer."""
+def vllm_concurrency(settings: Config) -> int:
+    """How many concurrent answers keep vLLM busy, by the settings alone; 0 when another engine answers."""
     if settings.engine != VLLM or settings.base_url:
         return 0
-    return min(VLLM_ANSWERS * max(settings.replicas or 1, settings.nodes or 1), MAX_ANSWERS)
+    return min(VLLM_CONCURRENCY * max(settings.replicas or 1, settings.nodes or 1), MAX_CONCURRENCY)
 
 
 def open_with_spinner(chosen: EngineChoice, out: "Output") -> Engine:
-    """The opened engine, with a spinner meanwhile: a process that is to keep the model loads it first."""
+    """The opened engine; a spinner is shown meanwhile, since a resident process loads the model first."""
     from pixtral_cli.terminal.output.spinner import Spinner
 
     with Spinner(out):
@@ -163,7 +170,7 @@ def open_with_spinner(chosen: EngineChoice, out: "Output") -> Engine:
 
 
 def load_with_spinner(engine: Engine, out: "Output") -> None:
-    """Load now what the engine has to load, with a spinner on stderr that says how far it is."""
+    """Load the engine's weights, if it has any to load, with a spinner on stderr that shows the progress."""
     from pixtral_cli.terminal.output.spinner import Spinner
 
     if isinstance(engine, LoadableEngine):
@@ -172,7 +179,7 @@ def load_with_spinner(engine: Engine, out: "Output") -> None:
 
 
 def _remote_choice(name: str | None, settings: Config) -> EngineChoice:
-    """A model behind a URL; without a name, the server's first that sees."""
+    """A model of a server; without a name, the first vision model that the server lists."""
     from pixtral_cli.engines.remote.engine import connect
 
     if settings.engine not in (None, API):
@@ -188,13 +195,13 @@ def _remote_choice(name: str | None, settings: Config) -> EngineChoice:
 
 
 def sampling(settings: Config, model: str, stop: Sequence[str] | None = None) -> Sampling:
-    """The settings' sampling; what they leave open is what the model's vendor recommends.
+    """The sampling of the settings; unset parameters are as the model's vendor recommends.
 
-    The demo is greedy, and a bound ends an answer in which so small a model repeats itself.
+    The demo's are greedy, with a limit of tokens, since so small a model may repeat itself without end.
     """
-    known = catalogue.find(model)
-    usual = Sampling(temperature=0.0, max_tokens=DEMO_TOKENS) if model == names.DEMO else Sampling()
-    if known:
-        usual = Sampling(temperature=known.temperature)
+    entry = catalogue.find(model)
+    defaults = Sampling(temperature=0.0, max_tokens=DEMO_TOKENS) if model == names.DEMO else Sampling()
+    if entry:
+        defaults = Sampling(temperature=entry.temperature)
     given = {name: value for name in SAMPLING_SETTINGS if (value := getattr(settings, name)) is not None}
-    return replace(usual, stop=tuple(stop or ()), **given)
+    return replace(defaults, stop=tuple(stop or ()), **given)

@@ -1,4 +1,4 @@
-"""Groups of flags: a command takes one parameter a group, and Typer sees the single flags."""
+"""Groups of flags: a command has one parameter for each group, which Typer sees as its single flags."""
 
 import functools
 import inspect
@@ -26,9 +26,9 @@ LOCAL_FLAGS = ("keep_alive", "device", "dtype", "quantize")
 
 
 class FlagGroup:
-    """Flags of one purpose: each annotated attribute is one, its value the default.
+    """Flags of one purpose: each annotated attribute is a flag, its value the default.
 
-    No dataclass: five of them would take a thirtieth of the time in which `pixtral --help` starts.
+    Not a dataclass: creating five of those would take about a thirtieth of the start-up time of `pixtral --help`.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -36,37 +36,38 @@ class FlagGroup:
 
     @classmethod
     def flags(cls) -> dict[str, Any]:
-        """The annotations by the flags' names, those of the base class first."""
+        """The annotations of the flags by name, those of base classes first."""
         bases = [base for base in reversed(cls.__mro__) if base is not object]
         return {name: kind for base in bases for name, kind in base.__annotations__.items()}
 
 
 def expand_flags(command: Callable[P, R]) -> Callable[..., R]:
-    """The command with every parameter that is a group of flags replaced by these flags, for Typer to read."""
-    given = list(inspect.signature(command, eval_str=True).parameters.values())
+    """A function that calls the command; in its signature every group of flags is replaced by its flags."""
+    declared = list(inspect.signature(command, eval_str=True).parameters.values())
     groups: dict[str, type[FlagGroup]] = {
-        each.name: each.annotation
-        for each in given
-        if isinstance(each.annotation, type) and issubclass(each.annotation, FlagGroup)
+        parameter.name: parameter.annotation
+        for parameter in declared
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, FlagGroup)
     }
 
     @functools.wraps(command)
-    def called(**values: Any) -> R:
+    def expanded(**values: Any) -> R:
         filled: dict[str, Any] = {
             name: group(**{flag: values.pop(flag) for flag in group.flags()}) for name, group in groups.items()
         }
         return command(**values, **filled)  # type: ignore[call-arg]
 
     parameters: list[inspect.Parameter] = []
-    for parameter in given:
+    for parameter in declared:
         group = groups.get(parameter.name)
         parameters += _parameters(group) if group else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return called
+    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return expanded
 
 
 def _parameters(group: type[FlagGroup]) -> list[inspect.Parameter]:
+    """The flags of a group as keyword parameters."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     return [
         inspect.Parameter(name, keyword, default=getattr(group, name), annotation=kind)
@@ -75,7 +76,7 @@ def _parameters(group: type[FlagGroup]) -> list[inspect.Parameter]:
 
 
 class LocalEngineFlags(FlagGroup):
-    """Which engine of this machine runs, and how. The fields bear the names of the settings."""
+    """The engine on this machine, and its options. The fields are named as the settings."""
 
     engine: options.EngineName = None
     device: options.Device = None
@@ -91,22 +92,25 @@ class LocalEngineFlags(FlagGroup):
     vllm_args: options.VllmArgs = None
 
     def apply(self, settings: "Config", keep_alive: str | None = None) -> "Config":
-        """The settings with the flags on top. Raises UsageError for a flag that the engine chosen has no use for."""
+        """The settings replaced by the flags that are given.
+
+        Raises UsageError for a flag that the chosen engine does not have.
+        """
         flags = {name: getattr(self, name) or None for name in self.flags()}
         settings = settings.override(**{k: v for k, v in flags.items() if k not in VLLM_FLAGS}, keep_alive=keep_alive)
-        _check(settings, flags | {"keep_alive": keep_alive})
+        _check_engine_flags(settings, flags | {"keep_alive": keep_alive})
         return settings.override(**{name: flags[name] for name in VLLM_FLAGS})
 
 
 class EngineFlags(LocalEngineFlags):
-    """Which engine answers: one of this machine, or a server's."""
+    """The engine that answers: one on this machine, or a server."""
 
     base_url: options.BaseURL = None
     offline: options.Offline = False
 
 
 class SamplingFlags(FlagGroup):
-    """Sampling parameters. The fields bear the names of the settings."""
+    """Sampling parameters. The fields are named as the settings."""
 
     temperature: options.Temperature = None
     top_p: options.TopP = None
@@ -120,7 +124,7 @@ class SamplingFlags(FlagGroup):
     stop: options.Stop = None
 
     def apply(self, settings: "Config") -> "Config":
-        """The settings with the flags on top; `stop` is none of them."""
+        """The settings replaced by the flags that are given; `stop` is not a setting and is left out."""
         return settings.override(**{name: getattr(self, name) for name in SAMPLING_SETTINGS})
 
 
@@ -176,7 +180,7 @@ def _biases(texts: "Sequence[str]") -> dict[int, float]:
 
 
 class ConversationFlags(FlagGroup):
-    """Which conversation goes on, and whether it is saved."""
+    """Which conversation is continued, and whether it is saved."""
 
     resume: options.Continue = False
     session: options.Session = None
@@ -184,12 +188,12 @@ class ConversationFlags(FlagGroup):
 
     @property
     def chosen(self) -> str | None:
-        """The id of the conversation to go on with, "" for the newest, None for a new one."""
+        """The id of the conversation to continue, "" for the newest, None for a new one."""
         return self.session or ("" if self.resume else None)
 
 
 class ToolFlags(FlagGroup):
-    """Tools that the model may call, and whether each call is asked about."""
+    """Tools that the model may call, and whether each call must be confirmed."""
 
     tool: options.Tools = None
     mcp: options.McpServers = None
@@ -197,7 +201,7 @@ class ToolFlags(FlagGroup):
 
 
 class TemplateFlags(FlagGroup):
-    """A template by its name, and what fills its placeholders."""
+    """The name of a template, and the values of its placeholders."""
 
     template: options.Template = None
     param: options.Params = None
@@ -207,10 +211,10 @@ class TemplateFlags(FlagGroup):
 def open_tools(
     names: "Sequence[str]", servers: "Sequence[str]", *, allowed: bool, note: "Callable[[str], None]"
 ) -> "Iterator[Sequence[RunnableTool]]":
-    """The tools of these names and of the MCP servers of these commands, which are ended when this is left.
+    """The tools of these names and of the MCP servers of these commands, which are stopped on exit.
 
-    `note` is told what the servers offer. Raises UsageError for what is no tool, and for calls that are `allowed`
-    without any; PixtralError for a server that fails.
+    `allowed`: calls need no confirmation; `note` is called with a line about what each server offers. Raises UsageError
+    for a name that is not a tool and for `allowed` without any tool, PixtralError for a server that fails.
     """
     if not names and not servers:
         if allowed:
@@ -221,20 +225,21 @@ def open_tools(
         return
     from pixtral_cli.chat.toolbox import functions
 
-    found = functions.load_tools(names)
+    named_tools = functions.load_tools(names)
     if not servers:
-        yield found
+        yield named_tools
         return
     with _mcp_tools(servers) as offered:
         from pixtral_cli.chat.toolbox.mcp_servers import shown_name
 
-        together = functions.distinct([*found, *(each for tools in offered.values() for each in tools)])
+        all_tools = functions.distinct([*named_tools, *(tool for tools in offered.values() for tool in tools)])
         for server, tools in offered.items():
-            note(f"Tools of {shown_name(server)}: {', '.join(each.tool.name for each in tools) or 'none'}")
-        yield together
+            note(f"Tools of {shown_name(server)}: {', '.join(runnable.tool.name for runnable in tools) or 'none'}")
+        yield all_tools
 
 
 def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, list[RunnableTool]]]":
+    """The tools of MCP servers, by server. Raises UsageError when the package is not installed."""
     from importlib.util import find_spec
 
     if not find_spec("mcp"):
@@ -251,8 +256,8 @@ def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, li
     return mcp_servers.open_servers(servers, keys.find_for_mcp(urls, config.paths().config_file.with_name("keys.json")))
 
 
-def _check(settings: "Config", flags: dict[str, Any]) -> None:
-    """Raises UsageError for the first flag that is for another engine than the one that is to answer."""
+def _check_engine_flags(settings: "Config", flags: dict[str, Any]) -> None:
+    """Raises UsageError for the first flag that belongs to another engine than the chosen one."""
     from pixtral_cli.errors import UsageError
 
     given = [name for name, value in flags.items() if value is not None]

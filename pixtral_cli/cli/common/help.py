@@ -7,18 +7,18 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 INPUT, OUTPUT, CONVERSATION, SAMPLING = "Input", "Output", "Conversation", "Sampling"
 TOOLS, ENGINE, VLLM, OTHER = "Tools", "Model and engine", "vLLM", "Options"
 MAX_SENTENCE = 1_000  # characters
-ORDER = ("Arguments", INPUT, OUTPUT, CONVERSATION, SAMPLING, TOOLS, ENGINE, VLLM, OTHER)
+HEADINGS = ("Arguments", INPUT, OUTPUT, CONVERSATION, SAMPLING, TOOLS, ENGINE, VLLM, OTHER)
 
 
 class GroupedCommand(TyperCommand):
-    """A command whose help shows its options by groups."""
+    """A command whose help lists its options under headings, in the order of `HEADINGS`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             if record := parameter.get_help_record(ctx):
                 groups.setdefault(_heading(parameter), []).append(record)
-        for heading in ORDER:
+        for heading in HEADINGS:
             if records := groups.get(heading):
                 with formatter.section(heading):
                     formatter.write_dl(records)

@@ -12,7 +12,7 @@ from pixtral_cli.limits import MAX_TEMPERATURE, MAX_TOP_LOGPROBS, RANGES
 
 
 class OutputFormat(StrEnum):
-    """The format of an answer: text, one JSON object, or one object a chunk."""
+    """The format of an answer: text, one JSON object, or one object per chunk."""
 
     text = "text"
     json = "json"
@@ -20,21 +20,24 @@ class OutputFormat(StrEnum):
 
 
 class ListFormat(StrEnum):
-    """The format of a list: for people, or one JSON object."""
+    """The format of a list: text, or one JSON object."""
 
     text = "text"
     json = "json"
 
 
 class ImageFormats(StrEnum):
-    """Which pictures are read that the user has not named: PNG, JPEG, WebP and GIF, or all that can be read."""
+    """Which image formats are read from URLs: PNG, JPEG, WebP and GIF, or all that are supported."""
 
     common = "common"
     all = "all"
 
 
 def called_without_subcommand(context: typer.Context) -> bool:
-    """Whether a group is called without a subcommand. Options before a subcommand would be lost: UsageError."""
+    """Whether a group is called without a subcommand.
+
+    Raises UsageError for options before a subcommand, which would be lost.
+    """
     if context.invoked_subcommand is None:
         return True
     for name in context.params:
@@ -48,17 +51,17 @@ def called_without_subcommand(context: typer.Context) -> bool:
 
 
 def _option(group: str, *flags: str, **about: Any) -> Any:
-    """An option under a heading of the help, whose default its text says."""
+    """An option under a heading of the help; its default is in the text of the help."""
     return typer.Option(*flags, rich_help_panel=group, show_default=False, **about)
 
 
 def _named(group: str, flag: str, values: tuple[str, ...], help: str) -> Any:
-    """An option that takes a word, of which Tab offers the usual ones."""
+    """An option whose usual values are completed by Tab; others are accepted."""
     return _option(group, flag, metavar="|".join(values), help=help, autocompletion=completers.words(*values))
 
 
 def _range(group: str, flag: str, help: str) -> Any:
-    """An option that takes a number in the range of its setting."""
+    """An option that takes a number, in the range of the setting of the same name."""
     least, most, _ = RANGES[flag.removeprefix("--").replace("-", "_")]
     metavar = "N" if flag == "--n" else "NUMBER"
     return _option(group, flag, min=least, max=most, metavar=metavar, help=help)
@@ -111,7 +114,7 @@ Schema = Annotated[
 ]  # fmt: skip
 Format = Annotated[
     OutputFormat,
-    typer.Option("--format", help="text, json (one object) or jsonl (one a chunk).", rich_help_panel=OUTPUT),
+    typer.Option("--format", help="text, json (one object) or jsonl (one per chunk).", rich_help_panel=OUTPUT),
 ]
 ListFormatOption = Annotated[
     ListFormat, typer.Option("--format", metavar="text|json", help="text or json (one object).")
@@ -120,7 +123,7 @@ Output = Annotated[
     Path | None, _option(OUTPUT, "--output", "-o", metavar="FILE", help="Write the answer to this file.")
 ]
 Plain = Annotated[bool, _option(OUTPUT, "--plain", help="No colours, boxes or redrawing.")]
-Raw = Annotated[bool, _option(OUTPUT, "--raw", help="Show answers as they were written, Markdown and all.")]
+Raw = Annotated[bool, _option(OUTPUT, "--raw", help="Show answers as written, without rendering Markdown.")]
 Thinking = Annotated[
     bool | None,
     _option(
@@ -129,7 +132,7 @@ Thinking = Annotated[
     ),
 ]  # fmt: skip
 Verbose = Annotated[bool, _option(OUTPUT, "--verbose", "-v", help="Statistics on stderr.")]
-Quiet = Annotated[bool, _option(OUTPUT, "--quiet", "-q", help="No notes on stderr, errors alone.")]
+Quiet = Annotated[bool, _option(OUTPUT, "--quiet", "-q", help="No notes on stderr, only errors.")]
 
 # Conversation
 Continue = Annotated[bool, _option(CONVERSATION, "--continue", "-c", help="Go on with the newest conversation.")]
@@ -164,19 +167,21 @@ TopK = Annotated[
 ]
 MinP = Annotated[
     float | None,
-    _option(SAMPLING, "--min-p", min=0, max=1, metavar="NUMBER", help="Only tokens so likely, of the likeliest one."),
+    _option(
+        SAMPLING, "--min-p", min=0, max=1, metavar="NUMBER", help="Least probability, relative to the likeliest token."
+    ),
 ]
 RepetitionPenalty = Annotated[
     float | None,
-    _range(SAMPLING, "--repetition-penalty", "Against tokens of the prompt and the answer.  [default: 1]"),
+    _range(SAMPLING, "--repetition-penalty", "Penalizes tokens of the prompt and the answer.  [default: 1]"),
 ]
 FrequencyPenalty = Annotated[
     float | None,
-    _range(SAMPLING, "--frequency-penalty", "Against tokens of the answer, by their count."),
+    _range(SAMPLING, "--frequency-penalty", "Penalizes tokens of the answer, by their count."),
 ]
 PresencePenalty = Annotated[
     float | None,
-    _range(SAMPLING, "--presence-penalty", "Against tokens of the answer."),
+    _range(SAMPLING, "--presence-penalty", "Penalizes tokens of the answer."),
 ]
 MaxTokens = Annotated[
     int | None,
@@ -255,30 +260,38 @@ Quantize = Annotated[
         ENGINE, "--quantize", ("auto", "none", "8bit", "4bit"), "The decoder's weights.  [default: auto, what fits]"
     ),
 ]
-Offline = Annotated[bool, _option(ENGINE, "--offline", help="Never ask the network.")]
+Offline = Annotated[bool, _option(ENGINE, "--offline", help="Never use the network.")]
 
 # vLLM
 TensorParallel = Annotated[
     int | None, _option(VLLM, "--tensor-parallel-size", min=1, metavar="N", help="GPUs that share each layer.")
 ]
 PipelineParallel = Annotated[
-    int | None, _option(VLLM, "--pipeline-parallel-size", min=1, metavar="N", help="Stages, each with its layers.")
+    int | None,
+    _option(VLLM, "--pipeline-parallel-size", min=1, metavar="N", help="Stages, each with some of the layers."),
 ]
-Ray = Annotated[str | None, _option(VLLM, "--ray", metavar="ADDRESS", help="Spread over this Ray cluster; auto.")]
+Ray = Annotated[
+    str | None,
+    _option(VLLM, "--ray", metavar="ADDRESS", help="Run on this Ray cluster; auto: the one that is running."),
+]
 Nodes = Annotated[
-    int | None, _option(VLLM, "--nodes", min=1, max=1000, metavar="N", help="Machines; the others type pixtral join.")
+    int | None, _option(VLLM, "--nodes", min=1, max=1000, metavar="N", help="Machines; the others run `pixtral join`.")
 ]
 Replicas = Annotated[
-    int | None, _option(VLLM, "--replicas", min=1, max=100, metavar="N", help="Copies that share the questions.")
+    int | None,
+    _option(VLLM, "--replicas", min=1, max=100, metavar="N", help="Copies of the model that share the questions."),
 ]
 CoordinatorAddress = Annotated[
     str | None,
     _option(VLLM, "--coordinator", metavar="HOST:PORT", help="Where machines join.  [default: 0.0.0.0:8790]"),
 ]
 JoinTimeout = Annotated[
-    str | None, _option(VLLM, "--join-timeout", metavar="DURATION", help="Wait so long for machines.  [default: 10m]")
+    str | None,
+    _option(VLLM, "--join-timeout", metavar="DURATION", help="How long to wait for machines.  [default: 10m]"),
 ]
-VllmArgs = Annotated[str | None, _option(VLLM, "--vllm-args", metavar="ARGS", help="More arguments, quoted as one.")]
+VllmArgs = Annotated[
+    str | None, _option(VLLM, "--vllm-args", metavar="ARGS", help="More arguments for vLLM, quoted as one.")
+]
 
 # A server
 Host = Annotated[

@@ -1,4 +1,4 @@
-"""Which conversation a command goes on with, and what of its settings holds again. Flags stand above what was kept."""
+"""Which conversation a command continues, and which of its settings are restored. Flags replace restored settings."""
 
 import sys
 from collections.abc import Callable, Collection
@@ -16,35 +16,41 @@ if TYPE_CHECKING:
     from pixtral_cli.sessions.summary import Summary
 
 
-MAX_OFFERED = 9  # conversations of which one is picked
-AT_ONCE = 3_600.0  # seconds between the last messages of two conversations that were in use side by side
+MAX_OFFERED = 9  # conversations to choose from
+CONCURRENT_SECONDS = 3_600.0  # two conversations whose last messages are closer than this were in use at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A conversation to go on with; `settings` are those it was answered with, `given` what flags or a template set anew."""
+    """A conversation that is continued.
+
+    `settings`: those of its last answer; `given`: names of the settings that flags replace.
+    """
 
     session: "Summary"
     settings: AnswerSettings
     given: Collection[str] = field(default=())
 
-    def engine_under(self, settings: Config, flags: EngineFlags) -> Config:
-        """The settings with the engine and server that answered before, unless flags name others."""
+    def with_engine(self, settings: Config, flags: EngineFlags) -> Config:
+        """The settings with the engine and server of the last answer, unless flags name others."""
         if not self.settings.engine or flags.engine or flags.base_url:
             return settings
         return replace(settings, engine=self.settings.engine, base_url=self.settings.server or None)
 
     def model(self, settings: Config) -> str | None:
-        """The model that answered before, where it can be meant: not for another server."""
-        now, before = place_of(settings), (self.settings.engine, self.settings.server)
-        elsewhere = before[0] and now != before and "api" in (now[0], before[0])
-        return None if elsewhere else self.session.model or None
+        """The model of the last answer; None where another server than the last one answers."""
+        current, last = engine_and_server(settings), (self.settings.engine, self.settings.server)
+        other_server = last[0] and current != last and "api" in (current[0], last[0])
+        return None if other_server else self.session.model or None
 
 
 def find_resumed(
     flags: ConversationFlags, sessions: "Sessions", note: Callable[[str], None] = lambda line: None
 ) -> "Resumed | None":
-    """The conversation that the flags name, None for a new one; `note` says where two could be meant. Raises UsageError."""
+    """The conversation that the flags name; None for a new one.
+
+    `note`: called when another conversation was in use too. Raises UsageError.
+    """
     if flags.session == "":
         raise UsageError("--session needs an id, and it is empty", "See: pixtral sessions; the newest: --continue")
     if flags.resume and flags.session:
@@ -56,17 +62,21 @@ def find_resumed(
 
 
 def _newest(sessions: "Sessions", note: Callable[[str], None]) -> "Summary":
-    """The newest conversation. Where another was in use between its messages, whoever is at the terminal picks one."""
+    """The newest conversation. Where another was in use at the same time, the user chooses one, if there is a terminal."""
     newest, *others = [sessions.newest(), *sessions.list(MAX_OFFERED)[1:]]
-    rivals = [each for each in others if each.updated > newest.created and newest.updated - each.updated < AT_ONCE]
-    if not rivals:
+    concurrent = [
+        other
+        for other in others
+        if other.updated > newest.created and newest.updated - other.updated < CONCURRENT_SECONDS
+    ]
+    if not concurrent:
         return newest
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         note(
-            f"Going on with {newest.id} ({visible(newest.title)}); {rivals[0].id} was in use too: --session {rivals[0].id}"
+            f"Going on with {newest.id} ({visible(newest.title)}); {concurrent[0].id} was in use too: --session {concurrent[0].id}"
         )
         return newest
-    offered = [newest, *rivals]
+    offered = [newest, *concurrent]
     from pixtral_cli.terminal.output.notes import format_table, one_line_rows, wrap_words
     from pixtral_cli.terminal.output.output import window_size
 
@@ -83,18 +93,18 @@ def _newest(sessions: "Sessions", note: Callable[[str], None]) -> "Summary":
 
 
 def given_sampling(flags: SamplingFlags) -> set[str]:
-    """The names of the sampling's fields that flags set."""
+    """The names of the sampling parameters that flags set."""
     return {name for name in flags.flags() if getattr(flags, name) is not None}
 
 
-def place_of(settings: Config) -> tuple[str, str]:
-    """Which engine answers under these settings, and at which URL if it is another machine's."""
+def engine_and_server(settings: Config) -> tuple[str, str]:
+    """The engine of these settings, and the URL of its server ("" for an engine on this machine)."""
     remote = bool(settings.base_url) or settings.engine == "api"
     return ("api", settings.base_url or "") if remote else (settings.engine or "local", "")
 
 
 def parse_schema(text: str | None) -> dict[str, Any] | None:
-    """The schema that a flag or a template names; `off` and `none` are none. Raises UsageError."""
+    """The JSON schema of --schema or a template; None for None, `off` and `none`. Raises UsageError."""
     if text is None or text.strip().lower() in ("off", "none"):
         return None
     from pixtral_cli.structured.schema import parse

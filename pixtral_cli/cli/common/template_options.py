@@ -1,4 +1,4 @@
-"""`-t NAME -p name=value`: the template, and the settings that it asks for."""
+"""`-t NAME -p name=value`: loads the template and completes the settings with those of the template."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load_template(flags: TemplateFlags) -> "tuple[Template | None, dict[str, str]]":
-    """The template that is named, if any, and the values of its placeholders. Raises UsageError."""
+    """The template that the flags name (None without one), and the values of its placeholders. Raises UsageError."""
     pairs = flags.param or ()
     if not flags.template:
         if pairs:
@@ -28,7 +28,10 @@ def load_template(flags: TemplateFlags) -> "tuple[Template | None, dict[str, str
 def schema_and_extract(
     template: "Template | None", schema: str | None, extract: str | None
 ) -> tuple[str | None, str | None]:
-    """The answer's schema and the language of its code block: as typed, else as the template says."""
+    """The answer's schema and the language of its code block: from the flags if either is given, else the template's.
+
+    Raises UsageError for a template that has both.
+    """
     if template is None or schema is not None or extract is not None:
         return schema, extract
     if template.schema and template.extract:
@@ -40,9 +43,9 @@ def schema_and_extract(
 
 
 def with_template_defaults(settings: Config, template: "Template", system: str | None) -> Config:
-    """The settings completed with those of the template, whose model is used rather than the configured one."""
-    offered = {"system": system, **template.sampling}
-    missing: dict[str, Any] = {key: value for key, value in offered.items() if getattr(settings, key) is None}
+    """The settings with those of the template where they are None; the template's model replaces the configured one."""
+    defaults = {"system": system, **template.sampling}
+    missing: dict[str, Any] = {key: value for key, value in defaults.items() if getattr(settings, key) is None}
     if template.model:
         missing["model"] = template.model
     return replace(settings, **missing)

@@ -1,4 +1,4 @@
-"""Asks one question by its options: template, resumed conversation, engine, sampling and output."""
+"""Runs `pixtral ask`: template, resumed conversation, engine, sampling and output."""
 
 import shlex
 import sys
@@ -23,7 +23,7 @@ from pixtral_cli.cli.common.flags import (
     TemplateFlags,
     open_tools,
 )
-from pixtral_cli.cli.common.resumption import Resumed, find_resumed, given_sampling, parse_schema, place_of
+from pixtral_cli.cli.common.resumption import Resumed, engine_and_server, find_resumed, given_sampling, parse_schema
 from pixtral_cli.config import Config
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.limits import SAMPLING_SETTINGS
@@ -47,7 +47,7 @@ ANSWER_FORMATS: dict[AnswerFormat, tuple[Layout, Format]] = {
 
 @dataclass(frozen=True, slots=True)
 class AskRequest:
-    """The options of `pixtral ask` that are of no group, as they are typed."""
+    """The options of `pixtral ask` that belong to no group of flags, as typed, and those of the tools."""
 
     question: str
     images: Sequence[str]
@@ -90,18 +90,24 @@ def run(
     if chosen_template:
         request, settings = _with_template(chosen_template, values, request, settings)
     chosen, settings = _choose_engine(request.model, resumed, settings, note)
-    asked_with = replace(
+    chosen_sampling = replace(
         engine_setup.sampling(settings, chosen.name, sampling.stop), schema=parse_schema(request.schema)
     )
     if resumed:
         given = given_sampling(sampling) | set(chosen_template.sampling if chosen_template else ())
-        asked_with = _as_before(
-            resumed, asked_with, chosen.name, place_of(settings), given, note, through_template=bool(chosen_template)
+        chosen_sampling = _restored_sampling(
+            resumed,
+            chosen_sampling,
+            chosen.name,
+            engine_and_server(settings),
+            given,
+            note,
+            through_template=bool(chosen_template),
         )
-    asked_with = replace(asked_with, **of_this_request)
-    _check_layout(asked_with.schema, request.format, request.extract)
-    _check_several(request, asked_with)
-    _answer(request, asked_with, chosen, settings, resumed)
+    chosen_sampling = replace(chosen_sampling, **of_this_request)
+    _check_layout(chosen_sampling.schema, request.format, request.extract)
+    _check_several(request, chosen_sampling)
+    _answer(request, chosen_sampling, chosen, settings, resumed)
 
 
 def check_savable(once: RequestFlags) -> None:
@@ -119,7 +125,10 @@ def save_template(
     extract: str | None,
     flags: SamplingFlags,
 ) -> None:
-    """Save the options as a template; the question that it is used with is put at the end unless $input places it."""
+    """Save the options as a template.
+
+    Without a question, the template's prompt is the question it is used with ($input).
+    """
     from pixtral_cli.terminal.views import templates
 
     templates.save_template(
@@ -138,9 +147,10 @@ def _settings(
     sampling: SamplingFlags,
     engine: EngineFlags,
 ) -> Config:
+    """The settings of this command: config and environment, those of a resumed conversation, flags. Raises UsageError."""
     settings = config.load()
     if resumed:
-        settings = resumed.engine_under(settings, engine)
+        settings = resumed.with_engine(settings, engine)
     settings = engine.apply(sampling.apply(settings), request.keep_alive).override(
         system=request.system,
         plain=request.plain or None,
@@ -155,7 +165,7 @@ def _settings(
 def _with_template(
     template: Template, values: dict[str, str], request: AskRequest, settings: Config
 ) -> tuple[AskRequest, Config]:
-    """The request and the settings completed with those of the template."""
+    """The request and the settings, completed from the template."""
     schema, extract = template_options.schema_and_extract(template, request.schema, request.extract)
     filled = template.fill(request.question, values)
     request = replace(
@@ -165,7 +175,7 @@ def _with_template(
 
 
 def _check_layout(schema: dict[str, Any] | None, format: AnswerFormat, extract: str | None) -> None:
-    """Raises UsageError for options that exclude each other, or need a schema that is not there."""
+    """Raises UsageError for a format without the schema it needs, and for --extract with a schema."""
     if schema is None and format in (AnswerFormat.csv, AnswerFormat.records):
         raise UsageError(f"--format {format} needs --schema", "Such as: --schema '[name, price:float]'")
     if schema is not None and extract:
@@ -192,35 +202,38 @@ def _file(request: AskRequest) -> Path | None:
 def _choose_engine(
     model: str | None, resumed: Resumed | None, settings: Config, note: Callable[[str], None]
 ) -> tuple[EngineChoice, Config]:
-    """The engine of the model that is named, else of the one that answered before, else of the usual one."""
-    before = resumed.model(settings) if resumed and not model else None
-    if before:
+    """The engine of the named model, else of the model of the last answer, else of the default model.
+
+    `note` is called when the model of the last answer is not available.
+    """
+    last_model = resumed.model(settings) if resumed and not model else None
+    if last_model:
         try:
-            return engine_setup.choose_engine(before, settings, note)
+            return engine_setup.choose_engine(last_model, settings, note)
         except ModelError as error:
             note(error.message)
     return engine_setup.choose_engine(model, settings, note)
 
 
-def _as_before(
+def _restored_sampling(
     resumed: Resumed,
     now: Sampling,
     model: str,
-    place: tuple[str, str],
+    server: tuple[str, str],
     given: Collection[str],
     note: Callable[[str], None],
     *,
     through_template: bool,
 ) -> Sampling:
-    """The sampling of the answers before, without what is given anew; notes say what is restored and what is not."""
-    kept = resumed.settings
-    restored = kept.restored(now, model, {*given, "schema"})  # one answer in JSON does not make the next one so
-    for line in as_before_notes(kept, restored, model, *place):
+    """`now` with the last answer's sampling, except for parameters in `given`; notes say what is restored."""
+    last = resumed.settings
+    restored = last.restored(now, model, {*given, "schema"})  # a schema is for one answer only
+    for line in as_before_notes(last, restored, model, *server):
         note(line)
-    if kept.sampling.get("schema") and now.schema is None:
+    if last.sampling.get("schema") and now.schema is None:
         note("The schema of the answer before is not used: --schema")
-    if kept.template and not through_template:
-        note(f"The template {kept.template} of this conversation is not used: -t {kept.template}")
+    if last.template and not through_template:
+        note(f"The template {last.template} of this conversation is not used: -t {last.template}")
     return replace(now, **restored)
 
 
@@ -245,7 +258,7 @@ def _answer_with(
         request.question, request.images, sampling, read_stdin=request.read_stdin, extract=request.extract or "",
         layout=ANSWER_FORMATS[request.format][0], file=_file(request),
         verbose=request.verbose, offline=bool(settings.offline), files=request.files,
-        inputs=[each for each in (request.schema, *request.tools, *_words(request.mcp)) if each], tools=tools,
+        inputs=[name for name in (request.schema, *request.tools, *_command_words(request.mcp)) if name], tools=tools,
         yes_tools=request.yes_tools,
     )  # fmt: skip
     question = read_piped(expand_folders(question, out), out, sys.stdin)
@@ -268,7 +281,7 @@ def _answer_with(
 
 @contextmanager
 def _tools(request: AskRequest, out: Output) -> Iterator[Sequence[RunnableTool]]:
-    """The tools that are named. Raises UsageError for what is none, or where nobody can be asked about calls."""
+    """The tools that the options name. Raises UsageError for a name that is not a tool, or where calls cannot be confirmed."""
     named = bool(request.tools or request.mcp)
     if named and not request.dry_run:
         check_answerable(out, None, allowed=request.yes_tools)
@@ -276,8 +289,8 @@ def _tools(request: AskRequest, out: Output) -> Iterator[Sequence[RunnableTool]]
         yield tools
 
 
-def _words(commands: Sequence[str]) -> list[str]:
-    """The words of commands, among which there may be files; of one that is none, none."""
+def _command_words(commands: Sequence[str]) -> list[str]:
+    """The words of these commands, some of which may name files; none if one cannot be split."""
     with suppress(ValueError):
         return [word for command in commands for word in shlex.split(command)]
     return []
@@ -286,8 +299,9 @@ def _words(commands: Sequence[str]) -> list[str]:
 def _conversation(
     sampling: Sampling, chosen: EngineChoice, settings: Config, resumed: Resumed | None
 ) -> asking.ConversationChoice:
-    usual = engine_setup.sampling(Config(), chosen.name)
+    """The conversation to ask in: the resumed one or a new one, with the settings that are recorded."""
+    defaults = engine_setup.sampling(Config(), chosen.name)
     return asking.ConversationChoice(
         resumed.session.id if resumed else None, log=not settings.no_log, system=settings.system, model=chosen.name,
-        settings=AnswerSettings.of(chosen.name, *place_of(settings), sampling, usual),
+        settings=AnswerSettings.of(chosen.name, *engine_and_server(settings), sampling, defaults),
     )  # fmt: skip

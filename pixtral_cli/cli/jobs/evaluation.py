@@ -1,4 +1,4 @@
-"""The run of an evaluation from its options to the report."""
+"""Runs `pixtral eval run`: engine, run folder, progress and report."""
 
 import sys
 from contextlib import closing
@@ -59,7 +59,7 @@ def run(request: EvalRequest, settings: Config) -> None:
         out = choose_output(plain=bool(settings.plain), quiet=request.quiet)
         if runner.remaining_rows(plan, folder):
             engine_setup.load_with_spinner(opened, out)  # before the first row, whose time is measured
-            folder = _note_changed_versions(folder, folder.ran_with(setup.current_versions(plan)), out)
+            folder = _note_changed_versions(folder, folder.with_versions(setup.current_versions(plan)), out)
         _run_and_report(plan, folder, request.concurrency or engine_setup.parallel_answers(opened, settings, 1), out)
     if not request.quiet:
         name = request.output or folder.folder.name
@@ -69,6 +69,7 @@ def run(request: EvalRequest, settings: Config) -> None:
 
 
 def _eval_options(request: EvalRequest, settings: Config, task: Task, about: dict[str, Any]) -> setup.EvalOptions:
+    """The options of the command and the settings as the evaluation takes them. `about`: model and engine."""
     top_p = 1.0 if request.top_p is None else request.top_p
     sampling = Sampling(request.temperature, top_p, request.seed, (), request.max_tokens or task.max_tokens)
     return setup.EvalOptions(
@@ -78,13 +79,14 @@ def _eval_options(request: EvalRequest, settings: Config, task: Task, about: dic
 
 
 def _note_changed_versions(before: Run, run: Run, out: Output) -> Run:
-    """The run; prints a note about versions that have changed since it was last continued."""
+    """Print a note about versions that have changed since the run was last continued; returns `run`."""
     if before.versions and (changes := report.changed_versions(before.versions[-1], run.versions[-1])):
         out.note(changes)
     return run
 
 
 def _run_and_report(plan: EvalPlan, run: Run, concurrency: int, out: Output) -> None:
+    """Ask the remaining rows, show progress and print the table of scores."""
     counter = ProgressLine(sys.stderr, quiet=out.quiet, plain=not out.spinner)
     last = None
     try:
@@ -101,7 +103,7 @@ def _run_and_report(plan: EvalPlan, run: Run, concurrency: int, out: Output) -> 
 
 
 def _open_engine(model: str | None, settings: Config, quiet: bool) -> tuple[Engine, dict[str, Any]]:
-    """The engine, and what the record says of model and engine."""
+    """The engine, and the description of model and engine that is recorded with the run."""
     if settings.base_url or settings.engine == engine_setup.API:
         remote, _ = engine_setup.choose_engine(model, settings)
         about = {"name": remote.name, "revision": None, "engine": engine_setup.API, "base_url": settings.base_url}
@@ -116,17 +118,17 @@ def _open_engine(model: str | None, settings: Config, quiet: bool) -> tuple[Engi
 
 
 def _quantize_setting(settings: Config) -> dict[str, Any]:
-    """The quantization, if one was chosen: it changes answers."""
+    """The quantization, if the settings name one; it changes answers."""
     return {"quantize": settings.quantize} if settings.quantize else {}
 
 
 def _vllm_settings(settings: Config) -> dict[str, Any]:
-    """vLLM's parallelism and further arguments, if it is the engine: they may change an answer."""
-    started = engine_setup.vllm_launch(settings)
-    if started is None:
+    """vLLM's parallelism and further arguments, if it is the engine; they may change answers."""
+    launch = engine_setup.vllm_launch(settings)
+    if launch is None:
         return {}
     sizes = {
-        "tensor_parallel_size": started.tensor_parallel or 1,
-        "pipeline_parallel_size": started.pipeline_parallel or 1,
+        "tensor_parallel_size": launch.tensor_parallel or 1,
+        "pipeline_parallel_size": launch.pipeline_parallel or 1,
     }
-    return {**sizes, "vllm_args": list(started.arguments)}
+    return {**sizes, "vllm_args": list(launch.arguments)}

@@ -1,4 +1,4 @@
-"""Serving a model from its settings to the end: progress while it loads, then the address. Needs the extra `server`."""
+"""Runs `pixtral serve`: shows progress while the model loads, then the address. Needs the extra `serve`."""
 
 import sys
 import webbrowser
@@ -18,9 +18,10 @@ DEFAULT_CONCURRENCY = 4
 
 
 def serve_model(name: str | None, options: ServeOptions, settings: Config, *, open_page: bool) -> None:
-    """Serve the model of that name until a signal. `open_page`: open the page in a browser once the model is loaded.
+    """Serve the model of that name until a signal arrives.
 
-    Without `options.running` the engine decides how many answers are computed at a time.
+    `open_page`: open the page in a browser once the model is loaded. Where `options.running` is 0 the engine determines
+    how many answers are computed at a time.
     """
     model, settings = engine_setup.choose_model(name, settings)
     if settings.engine not in (None, "local", engine_setup.VLLM):
@@ -28,7 +29,7 @@ def serve_model(name: str | None, options: ServeOptions, settings: Config, *, op
     if model.note:
         typer.echo(model.note, err=True)
     if not options.running:
-        options = replace(options, running=engine_setup.vllm_answers(settings) or DEFAULT_CONCURRENCY)
+        options = replace(options, running=engine_setup.vllm_concurrency(settings) or DEFAULT_CONCURRENCY)
     progress = ProgressLine(sys.stderr, plain=bool(settings.plain))
 
     def loading(percent: int, seconds: float, doing: str) -> None:

@@ -1,6 +1,6 @@
 """The variants of the architecture that the local engine runs, and the checked params.json of a checkpoint.
 
-A new variant is a field of `Params` or `VisionParams`, or an entry of the constants below. Imports no torch.
+A new variant needs a field of `Params` or `VisionParams`, or an entry in the constants below. Imports no torch.
 """
 
 import math
@@ -12,21 +12,21 @@ from pixtral_cli.errors import ModelError
 from pixtral_cli.models import layout, transformers_config
 from pixtral_cli.util import bounded_json
 
-CONTEXT_WINDOW = 128_000
+CONTEXT_WINDOW = 128_000  # tokens, where the checkpoint does not say
 WINDOW_KEYS = ("max_position_embeddings", "max_seq_len", "max_seqlen", "model_max_length")
 MAX_VALUES = {int: 10_000_000, float: 1e12}  # exclusive upper bounds of any size and any RoPE base
 FP8 = "fp8_e4m3"
-# Keys that other architectures set: for choosing among models. Opening a model refuses every unknown key that is set.
-UNSUPPORTED = (
+# Keys that other architectures set, for choosing among models. Opening a model fails for any unknown key that is set.
+UNSUPPORTED_KEYS = (
     "moe", "lora", "sliding_window", "_sliding_window", "rope_scaling", "q_lora_rank", "kv_lora_rank", "use_biases",
     "multimodal", "audio_encoder",
 )  # fmt: skip
-# Keys of params.json that change nothing here. Any other key that is set is refused: it may change the mathematics.
+# Keys of params.json that do not change the computation. Any other unknown key that is set is an error.
 IGNORED_KEYS = frozenset(
     {*WINDOW_KEYS, "max_batch_size", "model_type", "dtype", "torch_dtype", "model_parallel", "metadata", "quantization"}
 )
 IGNORED_VISION_KEYS = frozenset({"max_image_size", "image_break_token_id", "image_end_token_id"})
-# Keys with the one value that the architecture has.
+# Keys that may have only this value.
 FIXED_KEYS = {"causal": True, "use_biases": False, "norm_type": "rmsnorm", "activation": "silu"}
 T = TypeVar("T")
 
@@ -49,6 +49,7 @@ class Yarn:
 
     @property
     def magnitude(self) -> float:
+        """The factor of queries and keys."""
         if self.attention_factor:
             return self.attention_factor
         return 0.1 * math.log(self.factor) + 1 if self.apply_scale and self.factor > 1 else 1.0
@@ -64,7 +65,7 @@ class PositionScaling:
 
 @dataclass(frozen=True, slots=True)
 class VisionParams:
-    """Sizes of the vision encoder and of what joins it to the decoder. `image_size` bounds a picture's sides in pixels."""
+    """Sizes of the vision encoder, patch merger and adapter. `image_size`: the longest side of an image in pixels."""
 
     hidden_size: int
     image_size: int
@@ -83,7 +84,7 @@ class VisionParams:
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """Sizes of the decoder, the context window in tokens, and the vision encoder if there is one."""
+    """Sizes of the decoder, the context window in tokens, and the vision encoder, if there is one."""
 
     dim: int
     n_layers: int
@@ -103,19 +104,20 @@ class Params:
 
 
 def verify_hint(name: str) -> str:
+    """The hint of errors about a damaged model."""
     return f"Check and repair the model with: pixtral models verify {name}"
 
 
 def read_params(folder: Path, name: str) -> Params:
-    """The checked content of `folder/params.json`, or of config.json where there is no params.json.
+    """The parameters in `folder/params.json`, or in config.json for a model in transformers' format.
 
-    Raises ModelError that names what is wrong, or which key asks for what the engine cannot compute.
+    Raises ModelError, which names the value that is not valid or the key that the engine does not support.
     """
     if not folder.is_dir():
         raise ModelError(f"There is no model folder {folder}", "List the models there are with: pixtral models")
     transformers_format = layout.format_of(folder) is layout.TRANSFORMERS
     file = layout.CONFIG if transformers_format else layout.PARAMS_FILE
-    return _checked(_read_object(folder / file, name), file, name)
+    return _parse_params(_read_object(folder / file, name), file, name)
 
 
 def check_config(data: bytes, known: layout.Format, name: str) -> None:
@@ -126,14 +128,15 @@ def check_config(data: bytes, known: layout.Format, name: str) -> None:
         raise ModelError(f"{known.config} of {name} is not JSON", verify_hint(name)) from error
     if not isinstance(raw, dict):
         raise ModelError(f"{known.config} of {name} is not a JSON object", verify_hint(name))
-    _checked(raw, known.config, name)
+    _parse_params(raw, known.config, name)
 
 
-def _checked(raw: dict[str, Any], file: str, name: str) -> Params:
+def _parse_params(raw: dict[str, Any], file: str, name: str) -> Params:
+    """The parameters in the content of `file`. Raises ModelError."""
     if transformers_format := file == layout.CONFIG:
         try:
             raw = transformers_config.to_params(raw, name)
-        except transformers_config.NONSENSE as error:
+        except transformers_config.INVALID_CONFIG_ERRORS as error:
             raise ModelError(f"{file} of {name} does not make sense: {error}"[:120], verify_hint(name)) from error
     checker = _Checker(file, name)
     encoder = checker.object(VisionParams, raw, "vision_encoder", IGNORED_VISION_KEYS)
@@ -152,6 +155,7 @@ def _checked(raw: dict[str, Any], file: str, name: str) -> Params:
 
 
 def _read_object(path: Path, name: str) -> dict[str, Any]:
+    """The JSON object in a file. Raises ModelError."""
     try:
         raw = bounded_json.read(path, layout.MAX_JSON_BYTES, layout.MAX_JSON_VALUES)
     except FileNotFoundError:
@@ -167,21 +171,23 @@ def _read_object(path: Path, name: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Checker:
-    """Checks the content of one file; every method raises ModelError."""
+    """Checks the content of one file; the methods raise ModelError."""
 
     file: str
     name: str
 
-    def wrong(self, what: str) -> ModelError:
+    def invalid(self, what: str) -> ModelError:
+        """The error about a value that is not valid."""
         return ModelError(f"{self.file} of {self.name}{what}"[:120], verify_hint(self.name))
 
     def refuse(self, what: str) -> None:
+        """Raise the error about something that the engine does not support."""
         raise ModelError(f"{self.file} of {self.name} {what}, which the local engine cannot run"[:160], SUPPORTED_HINT)
 
     def refuse_unknown(
         self, raw: dict[str, Any], kind: type, ignored: frozenset[str], fixed: dict[str, object] | None = None
     ) -> None:
-        """Refuse keys that are set and unknown: null, false, zero and empty values mean nothing."""
+        """Raise for unknown keys that are set; null, false, zero and empty values count as not set."""
         known = {field.name for field in fields(kind)} | ignored
         fixed = fixed or {}
         unknown = [key for key, value in raw.items() if value and key not in known and fixed.get(key) != value]
@@ -192,51 +198,54 @@ class _Checker:
             self.refuse(f"asks for {', '.join(map(repr, sorted(set(unknown))[:3]))}")
 
     def object(self, kind: type[T], raw: dict[str, Any], key: str, ignored: frozenset[str] = frozenset()) -> T | None:
-        """The object of that key as a `kind`, None when it is null, false or missing."""
+        """The object of a key as an instance of `kind`; None when it is null, false or missing."""
         value = raw.get(key)
         if not value:
             return None
         if not isinstance(value, dict):
-            raise self.wrong(f": {key!r} is not an object")
+            raise self.invalid(f": {key!r} is not an object")
         self.refuse_unknown(value, kind, ignored)
         return kind(**self.fields(kind, value))
 
     def fields(self, kind: type, raw: dict[str, Any]) -> dict[str, Any]:
-        """The fields of `kind` in `raw`: a number must be positive, and one without a default must be present."""
+        """The values of the fields of `kind`: numbers must be positive, and fields without a default present."""
         values = {}
         for field in fields(kind):
             value = raw.get(field.name)
             if value is None and field.default is MISSING:
-                raise self.wrong(f" lacks {field.name!r}")
+                raise self.invalid(f" lacks {field.name!r}")
             if value is None:
                 continue
             if field.type in (int, float):
                 number = isinstance(value, (int, float) if field.type is float else int)
                 if not number or isinstance(value, bool) or not 0 < value < MAX_VALUES[field.type]:
-                    raise self.wrong(f": {field.name!r} is {str(value)[:30]!r}")
+                    raise self.invalid(f": {field.name!r} is {str(value)[:30]!r}")
             elif field.type is bool and not isinstance(value, bool):
-                raise self.wrong(f": {field.name!r} is {str(value)[:30]!r}")
+                raise self.invalid(f": {field.name!r} is {str(value)[:30]!r}")
             values[field.name] = value
         return values
 
     def check_agreement(self, params: Params) -> None:
+        """Raise for values that contradict each other."""
         vision = params.vision
-        wrong = ""
+        problem = ""
         if max(params.n_layers, vision.num_hidden_layers if vision else 0) > 1000:
-            wrong = f"{params.n_layers} layers are too many"
+            problem = f"{params.n_layers} layers are too many"
         elif params.n_heads % params.n_kv_heads:
-            wrong = f"{params.n_heads} heads do not divide among {params.n_kv_heads} key-value heads"
+            problem = f"{params.n_heads} heads do not divide among {params.n_kv_heads} key-value heads"
         elif params.head_dim % 2:
-            wrong = f"'head_dim' {params.head_dim} is odd"
+            problem = f"'head_dim' {params.head_dim} is odd"
         elif params.yarn and params.yarn.factor < 1:
-            wrong = f"yarn's 'factor' {params.yarn.factor} is less than 1"
+            problem = f"yarn's 'factor' {params.yarn.factor} is less than 1"
         elif params.yarn and params.rope_theta <= 1:
-            wrong = f"'rope_theta' {params.rope_theta} is too small for yarn"
+            problem = f"'rope_theta' {params.rope_theta} is too small for yarn"
         elif vision and vision.hidden_size % (4 * vision.num_attention_heads):
-            wrong = f"the vision encoder's {vision.hidden_size} do not divide among {vision.num_attention_heads} heads"
+            problem = (
+                f"the vision encoder's {vision.hidden_size} do not divide among {vision.num_attention_heads} heads"
+            )
         elif vision and vision.mm_projector_id not in ("", "patch_merge"):
-            wrong = f"'mm_projector_id' {vision.mm_projector_id!r} is unknown"
+            problem = f"'mm_projector_id' {vision.mm_projector_id!r} is unknown"
         elif vision and vision.spatial_merge_size > 1 and not vision.mm_projector_id:
-            wrong = "'spatial_merge_size' needs 'mm_projector_id'"
-        if wrong:
-            raise self.wrong(f": {wrong}")
+            problem = "'spatial_merge_size' needs 'mm_projector_id'"
+        if problem:
+            raise self.invalid(f": {problem}")

@@ -37,19 +37,20 @@ if TYPE_CHECKING:
 
 
 TYPICAL_PROMPT = 4_352  # tokens: the largest image of Pixtral 12B and a question
-TYPICAL_ANSWER = 256  # tokens of answer that must fit before one is begun; most end long before --max-tokens
+TYPICAL_ANSWER = 256  # tokens of answer that must fit before it is begun; most end long before --max-tokens
 
 
 class LocalEngine:
-    """An `Engine` over a checkpoint folder in mistral format. Cheap to make; weights are loaded when first needed.
+    """An `Engine` over a checkpoint folder. Creating it is cheap; the weights are loaded when they are first needed.
 
-    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` auto, bf16, fp16 or fp32; `quantize` none, 8bit, 4bit or auto,
-    which takes what fits and reports it to `note`. Quantized weights are cached in the folder `cache`, or made at each
-    load. `available` returns a device's free bytes, `chunk` is the positions a prefill step, `keep` the most bytes of
-    idle KV caches. `loaded` is the fraction of the weights that has been read and may be read from any thread.
+    `device`: auto, cpu, cuda, cuda:N or mps; `dtype`: auto, bf16, fp16 or fp32; `quantize`: none, 8bit, 4bit, or auto
+    for the widest that fits, which is reported to `note`. `cache`: the folder of quantized weights; without it they are
+    computed at each load. `available` returns a device's free bytes; `prefill_chunk`: positions of a prefill step;
+    `idle_cache_bytes`: the limit of idle KV caches. `loaded`: the fraction of the weights that has been read, which any
+    thread may read.
     """
 
-    doing = ""  # `loaded` says it all
+    doing = ""  # part of `LoadableEngine`; loading has no other steps than `loaded` shows
 
     def __init__(
         self,
@@ -62,27 +63,27 @@ class LocalEngine:
         cache: Path | None = None,
         note: Callable[[str], None] = lambda line: None,
         available: "Callable[[torch.device], int] | None" = None,
-        chunk: int | None = None,
-        keep: int | None = None,
+        prefill_chunk: int | None = None,
+        idle_cache_bytes: int | None = None,
     ) -> None:
         self.folder = folder
         self.name = name or folder.name
         self._device, self._dtype, self._quantize = device, dtype, quantize
         self._cache, self._note = cache, note
-        self._available, self._chunk, self._keep = available, chunk, keep
+        self._available, self._prefill_chunk, self._idle_cache_bytes = available, prefill_chunk, idle_cache_bytes
         self._lock = threading.Lock()
         self._runner: Runner | None = None
         self.loaded = 0.0
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> CancellableStream | MergedStream:
-        """Answer the last message; the first `next` loads the weights unless they are loaded.
+        """The chunks of the answer; the first `next` loads the weights unless they are loaded.
 
-        Threads may stream at the same time, and any thread may `close` a stream: it stops within a layer.
+        Several threads may stream at a time, and any thread may `close` a stream, which stops before the next layer.
         """
         if sampling.n == 1:
             return self._stream(messages, sampling)
         sampling.check()
-        return MergedStream(sampling.n, lambda index: self._stream(messages, _numbered(sampling, index)))
+        return MergedStream(sampling.n, lambda index: self._stream(messages, _sampling_of_choice(sampling, index)))
 
     def _stream(self, messages: Sequence[Message], sampling: Sampling) -> CancellableStream:
         return CancellableStream(lambda check: self._answer(messages, sampling, check))
@@ -104,7 +105,7 @@ class LocalEngine:
         limit = self._answer_limit(prompt, sampling)
         with clock.time("load"):
             runner = self.load(check, len(prompt.tokens) + min(sampling.max_tokens or TYPICAL_ANSWER, TYPICAL_ANSWER))
-        from pixtral_cli.engines.local.generation.logprobs import LogprobRecorder  # brings torch, as loading does
+        from pixtral_cli.engines.local.generation.logprobs import LogprobRecorder  # imports torch, as loading does
         from pixtral_cli.engines.local.generation.sampling import make_sampler
 
         calls = None
@@ -134,26 +135,26 @@ class LocalEngine:
                 check()
         reason: FinishReason = "length" if count == limit and not ended else "tool_calls" if answer.calling else "stop"
         usage = Usage(len(prompt.tokens), count, prompt.image_tokens, matched, answer.reasoning_tokens)
-        rest = answer.close()
-        logprobs = recorder.release(rest, is_text=False, ended=not answer.stopped) if recorder else ()
+        held_back = answer.close()
+        logprobs = recorder.release(held_back, is_text=False, ended=not answer.stopped) if recorder else ()
         yield Chunk(
-            rest, reason, usage, clock.timings(runner.peak_memory()), logprobs=logprobs, stop=answer.stopped
+            held_back, reason, usage, clock.timings(runner.peak_memory()), logprobs=logprobs, stop=answer.stopped
         )  # fmt: skip
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
-        """Count tokens. Reads only params.json and tekken.json."""
+        """See `Engine`. Reads only the configuration and the tokenizer."""
         prompt = self._encode(messages, tools)
         images = tuple(ImageCost(image.grid.width, image.grid.height, image.grid.tokens) for image in prompt.images)
         return Cost(len(prompt.tokens), self.params.context_window, images)
 
     def load(self, check: CancelCheck = no_cancel, positions: int = TYPICAL_PROMPT + TYPICAL_ANSWER) -> "Runner":
-        """Load the weights now unless they are loaded; `check` is called often and may raise.
+        """Load the weights unless they are loaded; `check` is called often and may raise.
 
-        Raises ModelError, or OutOfMemory when the weights and the KV cache of so many positions do not fit.
+        Raises ModelError, or OutOfMemory when the weights and a KV cache of `positions` positions do not fit.
         """
         with self._lock:
             if self._runner is None:
-                _ = self.tokenizer  # a broken tokenizer is refused before the weights are read
+                _ = self.tokenizer  # an error in the tokenizer is raised before the weights are read
                 with_interrupts_deferred(lambda: with_gc_paused(import_model))
                 from pixtral_cli.engines.local.generation.runner import Runner
                 from pixtral_cli.engines.local.runtime.oom import translate_oom
@@ -166,9 +167,11 @@ class LocalEngine:
                 )  # fmt: skip
                 with translate_oom(f"loading {self.name}"):
                     weights = load(self.folder, self.params, self.name, options, check, self._set_loaded)
-                if weights.device.type == "cuda":  # imported now, or the second turn would wait for it
+                if weights.device.type == "cuda":  # otherwise the second turn would import it
                     with_interrupts_deferred(lambda: import_module("torch.nn.attention.bias"))
-                self._runner = Runner(weights, self.params, self.name, options.available, self._chunk, self._keep)
+                self._runner = Runner(
+                    weights, self.params, self.name, options.available, self._prefill_chunk, self._idle_cache_bytes
+                )  # fmt: skip
             return self._runner
 
     @property
@@ -178,7 +181,7 @@ class LocalEngine:
         return str(runner.weights.device) if runner else self._device
 
     def cache_use(self) -> dict[str, CacheUse]:
-        """What its caches hold and may hold; nothing before it is loaded."""
+        """The bytes and limits of the caches by name; empty before the weights are loaded."""
         runner = self._runner
         return runner.cache_use() if runner else {}
 
@@ -186,7 +189,7 @@ class LocalEngine:
         self.loaded = fraction
 
     def close(self) -> None:
-        """Free the model; the next question loads it again."""
+        """Free the weights; the next question loads them again."""
         with self._lock:
             self.loaded = 0.0
             if self._runner is not None:
@@ -202,7 +205,10 @@ class LocalEngine:
 
     @cached_property
     def default_system_prompt(self) -> str:
-        """The vendor's SYSTEM_PROMPT.txt of a reasoning model, which thinks only with it; "" for other models."""
+        """The vendor's system prompt of a reasoning model, without which it does not think; "" for other models.
+
+        Raises ModelError.
+        """
         file = self.folder / SYSTEM_PROMPT
         if self.tokenizer.think_tokens is None or not file.is_file():
             return ""
@@ -213,11 +219,14 @@ class LocalEngine:
         return text if is_thinking_prompt(text) else ""
 
     def with_default_system_prompt(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The messages with the vendor's system prompt where they have none; an empty one takes its place too, and is left out."""
-        said = [message for message in messages if message.role != "system" or message.text]
+        """The messages with the vendor's system prompt, unless they have one.
+
+        An empty system prompt turns it off and is left out.
+        """
+        sent = [message for message in messages if message.role != "system" or message.text]
         if self.default_system_prompt and all(message.role != "system" for message in messages):
-            return [system(self.default_system_prompt), *said]
-        return said
+            return [system(self.default_system_prompt), *sent]
+        return sent
 
     @cached_property
     def tokenizer(self) -> "Tokenizer":
@@ -240,11 +249,14 @@ class LocalEngine:
         return with_interrupts_deferred(run)
 
     def _constraint(self, sampling: Sampling) -> "Constraint | ToolConstraint | None":
-        """Raises UsageError for a schema that cannot be enforced."""
-        by_schema = None if sampling.schema is None else self._schema_constraint(sampling.schema)
+        """The constraint of the answer: its schema, its tools, or None.
+
+        Raises UsageError for a schema that cannot be enforced.
+        """
+        schema_constraint = None if sampling.schema is None else self._schema_constraint(sampling.schema)
         tokens = self.tokenizer.tool_tokens
         if not sampling.offered_tools or tokens is None:
-            return by_schema
+            return schema_constraint
         from pixtral_cli.engines.local.generation.constraint import Constraint
         from pixtral_cli.engines.local.generation.tool_constraint import ToolConstraint
         from pixtral_cli.engines.local.generation.tool_grammar import compile_tools
@@ -254,7 +266,7 @@ class LocalEngine:
         vocabulary = with_interrupts_deferred(lambda: self.tokenizer.vocabulary)
         return ToolConstraint(
             lambda: Constraint(vocabulary, grammar), tokens.tool_calls, required=sampling.tool_choice != "auto",
-            text=by_schema, think_tokens=self.tokenizer.think_tokens,
+            text=schema_constraint, think_tokens=self.tokenizer.think_tokens,
         )  # fmt: skip
 
     def _schema_constraint(self, schema: dict[str, Any]) -> "Constraint":
@@ -267,7 +279,7 @@ class LocalEngine:
         return Constraint(vocabulary, grammar)
 
     def _answer_limit(self, prompt: "Prompt", sampling: Sampling) -> int:
-        """The most tokens the answer may have. Raises ContextError when the prompt leaves too few."""
+        """The largest number of tokens of the answer. Raises ContextError when the prompt leaves too few."""
         cost = Cost(len(prompt.tokens), self.params.context_window)
         cost.check_fits(sampling.max_tokens)
         return sampling.max_tokens or cost.left
@@ -276,14 +288,14 @@ class LocalEngine:
 def import_model() -> None:
     """Import torch and every module that needs it.
 
-    Torch's idle OpenMP threads spin and take time from our kernel's. GOMP_SPINCOUNT bounds that; it is read while torch is
-    loaded, and unset again so that child processes do not inherit it.
+    Idle OpenMP threads of torch spin and take time from the CPU kernel's threads. GOMP_SPINCOUNT limits that; it is
+    read when torch is imported, and unset afterwards so that child processes do not inherit it.
     """
     preset = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
     if not preset:
         os.environ["GOMP_SPINCOUNT"] = "10000"
     if sys.platform == "linux" and not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
-        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"  # a growing KV cache leaves no holes behind
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"  # a growing KV cache does not fragment the memory
     try:
         import_module("pixtral_cli.engines.local.generation.runner")
         import_module("pixtral_cli.engines.local.model.upstream").import_transformer()
@@ -292,7 +304,7 @@ def import_model() -> None:
             del os.environ["GOMP_SPINCOUNT"]
 
 
-def _numbered(sampling: Sampling, index: int) -> Sampling:
-    """The sampling of one of several answers; each has a seed of its own."""
+def _sampling_of_choice(sampling: Sampling, index: int) -> Sampling:
+    """The sampling of answer `index` of several: each has a seed of its own, within 64 bits."""
     seed = sampling.seed
     return replace(sampling, n=1, seed=None if seed is None else (seed + index + 2**63) % 2**64 - 2**63)

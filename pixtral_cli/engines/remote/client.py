@@ -1,4 +1,4 @@
-"""An HTTP client for one chat completions API: time-outs, retries, and HTTP failures as `PixtralError`s."""
+"""An HTTP client for a chat completions API: time-outs, retries, and HTTP failures as `PixtralError`s."""
 
 import contextlib
 import json
@@ -24,28 +24,29 @@ from pixtral_cli.errors import NetworkError
 if TYPE_CHECKING:
     import httpx2
 
-MAX_TRIES = 4
+MAX_TRIES = 4  # attempts of a request
 RETRY_STATUSES = frozenset({429, 502, 503, 504})
-MAX_RETRY_AFTER = 60.0  # seconds of Retry-After that are waited for
-MAX_ERROR_BODY = 64_000
-MAX_REPLY_BODY = 16_000_000
+MAX_RETRY_AFTER = 60.0  # seconds; a longer Retry-After is not waited for
+MAX_ERROR_BODY = 64_000  # bytes
+MAX_REPLY_BODY = 16_000_000  # bytes
 
 
 class CancellableRequest:
-    """Lets any thread cancel a request: a wait for the next try ends at once, and so does the answer of a local server."""
+    """Lets any thread cancel a request. Waiting for a retry ends at once, and so does the answer of a local server."""
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
         self._socket: socket.socket | None = None
 
     def cancel(self) -> None:
+        """Cancel the request and shut down its connection to a local server."""
         self.cancelled.set()
         if self._socket:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Callback of the HTTP client's trace extension: remembers the socket that was opened."""
+        """Callback of the HTTP client's trace extension, which stores the socket of the connection."""
         if event in ("connection.connect_tcp.complete", "connection.connect_unix_socket.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
             if self.cancelled.is_set():
@@ -53,18 +54,21 @@ class CancellableRequest:
 
 
 class ApiClient:
-    """Sends requests to one server. Methods raise `PixtralError`s, whose messages never hold the key."""
+    """Sends requests to one server. Methods raise `PixtralError`s, whose messages never contain the key.
+
+    `read_timeout`: seconds without a byte before and within an answer.
+    """
 
     def __init__(
         self,
-        to: Endpoint,
+        endpoint: Endpoint,
         *,
         sleep: Callable[[threading.Event, float], bool] = threading.Event.wait,
         read_timeout: float | None = 600,
     ) -> None:
-        self.server = to
+        self.server = endpoint
         self._sleep = sleep
-        self._read_timeout = read_timeout  # seconds of silence before and within an answer
+        self._read_timeout = read_timeout
 
     @cached_property
     def _client(self) -> "httpx2.Client":
@@ -75,9 +79,8 @@ class ApiClient:
             headers["Authorization"] = f"Bearer {self.server.key}"
         path = self.server.socket
         local = self.server.is_local
-        limits = httpx2.Limits(
-            max_keepalive_connections=0 if local else 20
-        )  # locally a connection serves one answer: see CancellableRequest
+        # A connection to a local server serves one answer, which closing it cancels: see CancellableRequest.
+        limits = httpx2.Limits(max_keepalive_connections=0 if local else 20)
         return httpx2.Client(
             headers=headers,
             timeout=httpx2.Timeout(self._read_timeout, connect=10, write=60, pool=60),
@@ -108,7 +111,7 @@ class ApiClient:
             return self._json(response)
 
     def events(self, path: str, body: Any, request: CancellableRequest) -> Generator[Any, None, None]:
-        """POST `body` (see `post`); yields the objects of the event stream, or the one object of a reply that is no stream.
+        """POST `body` (see `post`); yields the objects of the event stream, or the only object of another reply.
 
         Ends at `[DONE]` or where the stream ends. Closing the iterator closes the connection.
         """
@@ -126,11 +129,14 @@ class ApiClient:
 
     @contextlib.contextmanager
     def _open(self, method: str, url: str, body: Any, request: CancellableRequest) -> Iterator["httpx2.Response"]:
-        """A response of status 200 whose body is unread. Retries only before an answer has begun."""
+        """A response of status 200, its body unread. Retried only before it has begun.
+
+        Raises the error of any other response.
+        """
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         kind = CONTENT_TYPE if isinstance(body, bytes) else "application/json"
-        for left in reversed(range(MAX_TRIES)):
-            response = self._send(method, url, content, kind, request, last=not left)
+        for retries_left in reversed(range(MAX_TRIES)):
+            response = self._send(method, url, content, kind, request, last=not retries_left)
             if response is None:
                 self._pause(0.5, request)
                 continue
@@ -139,8 +145,8 @@ class ApiClient:
                     yield response
                     return
                 wait = (
-                    self._retry_delay(response, MAX_TRIES - left)
-                    if left and response.status_code in RETRY_STATUSES
+                    self._retry_delay(response, MAX_TRIES - retries_left)
+                    if retries_left and response.status_code in RETRY_STATUSES
                     else None
                 )
                 if wait is None:
@@ -152,7 +158,7 @@ class ApiClient:
     def _send(
         self, method: str, url: str, content: bytes | None, kind: str, request: CancellableRequest, *, last: bool
     ) -> "httpx2.Response | None":
-        """Send once; None when the server could not be reached and another try is left."""
+        """Send once. Returns None when a server elsewhere cannot be reached and this is not the `last` attempt."""
         outgoing = self._client.build_request(
             method,
             url,
@@ -169,25 +175,26 @@ class ApiClient:
             return None
 
     def _pause(self, seconds: float, request: CancellableRequest) -> None:
+        """Wait before a retry. Raises NetworkError when the request is cancelled."""
         if self._sleep(request.cancelled, seconds):
             raise NetworkError("The answer was cancelled")
 
     def _retry_delay(self, response: "httpx2.Response", attempt: int) -> float | None:
-        """Seconds until the next try: Retry-After, else exponential back-off; None when that is longer than `MAX_RETRY_AFTER`."""
+        """Seconds until the retry: Retry-After, or None above `MAX_RETRY_AFTER`; without it exponential back-off."""
         seconds = _parse_retry_after(response.headers.get("retry-after", ""))
         if seconds is not None:
             return seconds if seconds <= MAX_RETRY_AFTER else None
         return float(0.5 * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))
 
     def _raise_refusal(self, response: "httpx2.Response") -> NoReturn:
-        """Raise the error that a response other than 200 stands for."""
+        """Raise the error for a response of another status than 200."""
         with self._translated_errors():
             details = _parse_error(_read_limited(response, MAX_ERROR_BODY))
         raise error_from_status(
             self.server, response.status_code, details, _parse_retry_after(response.headers.get("retry-after", ""))
         )
 
-    def broken(self, why: str) -> NetworkError:
+    def malformed(self, why: str) -> NetworkError:
         """The error for a reply that is not a chat completion."""
         return NetworkError(f"{self.server.name} {why}", "Check --base-url")
 
@@ -199,11 +206,11 @@ class ApiClient:
         try:
             return json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise self.broken("sent something that is not JSON") from error
+            raise self.malformed("sent something that is not JSON") from error
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        """Raises the HTTP client's exceptions as NetworkErrors."""
+        """Turns the HTTP client's exceptions into NetworkErrors."""
         import httpx2
 
         name = self.server.name
@@ -219,11 +226,11 @@ class ApiClient:
         except httpx2.TimeoutException as error:
             raise NetworkError(f"{name} stopped sending", "Try again") from error
         except httpx2.SSEError as error:
-            raise self.broken("sent something that is no answer") from error
+            raise self.malformed("sent something that is not an answer") from error
         except httpx2.TransportError as error:
             raise NetworkError(f"{name} broke off the connection", "Try again") from error
         except (httpx2.DecodingError, httpx2.InvalidURL, UnicodeError) as error:
-            raise self.broken("sent something unreadable") from error
+            raise self.malformed("sent something unreadable") from error
 
 
 def _parse_error(body: bytes) -> ErrorDetails:
@@ -234,6 +241,7 @@ def _parse_error(body: bytes) -> ErrorDetails:
 
 
 def _read_limited(response: "httpx2.Response", limit: int) -> bytes:
+    """The body, up to the piece that exceeds `limit` bytes."""
     body = bytearray()
     for piece in response.iter_bytes():
         body += piece
@@ -243,7 +251,7 @@ def _read_limited(response: "httpx2.Response", limit: int) -> bytes:
 
 
 def _parse_retry_after(header: str) -> float | None:
-    """The value of Retry-After, seconds or a date, in seconds; None when it is neither."""
+    """The seconds of a Retry-After header, which is a number or a date; None when it is neither."""
     if header.strip().isdecimal():
         return float(header)
     from email.utils import parsedate_to_datetime
@@ -259,7 +267,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """The first exception in a chain."""
+    """The exception at the beginning of a chain of causes."""
     while cause := error.__cause__ or error.__context__:
         error = cause
     return error

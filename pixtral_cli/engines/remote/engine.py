@@ -1,4 +1,7 @@
-"""The engine behind a chat completions API: La Plateforme, vLLM, a resident process. HTTP is in `client`, JSON in `wire_format`."""
+"""The engine behind a chat completions API: La Plateforme, vLLM, a resident process.
+
+HTTP is in `client`, JSON in `wire_format`.
+"""
 
 import contextlib
 import time
@@ -28,38 +31,39 @@ from pixtral_cli.images.image import Image
 
 LA_PLATEFORME = "https://api.mistral.ai/v1"
 DEFAULT_WINDOW = 128_000
-MAX_ANSWER = 8_000_000  # characters, far beyond any context window
-MODELS_LISTED = 5  # names that an error lists
-MAX_VERSIONS, VERSION_TIMEOUT = 30, 10.0  # versions that are taken from a server, and seconds in which it tells them
+MAX_ANSWER = 8_000_000  # characters; more than any context window holds
+MODELS_LISTED = 5  # models that an error names
+MAX_VERSIONS, VERSION_TIMEOUT = 30, 10.0  # versions read from a server, and seconds to wait for them
 
 
 def connect(base_url: str | None, model: str | None, keys_file: Path) -> "RemoteEngine":
-    """The engine at a URL, or La Plateforme's, with the key that the environment or the file has for it.
+    """The engine for a URL, by default La Plateforme's, with its key from the environment or the file.
 
-    Asks the network nothing. Raises UsageError for what is no URL and NetworkError when La Plateforme's key is missing.
+    Makes no request. Raises UsageError for a URL that is not valid, NetworkError when La Plateforme's key is missing.
     """
-    to = parse_endpoint(base_url or LA_PLATEFORME)
-    if to.is_la_plateforme and not to.is_secure:
-        raise UsageError(f"{to.host} would get the API key in clear text", "Use https://")
-    to = replace(to, key=keys.find(to.base_url, keys_file))
-    if to.is_la_plateforme and not to.key:
+    endpoint = parse_endpoint(base_url or LA_PLATEFORME)
+    if endpoint.is_la_plateforme and not endpoint.is_secure:
+        raise UsageError(f"{endpoint.host} would get the API key in clear text", "Use https://")
+    endpoint = replace(endpoint, key=keys.find(endpoint.base_url, keys_file))
+    if endpoint.is_la_plateforme and not endpoint.key:
         raise Refused("There is no API key for La Plateforme", LOGIN_HINT)
-    return RemoteEngine(ApiClient(to), model)
+    return RemoteEngine(ApiClient(endpoint), model)
 
 
 class RemoteEngine:
-    """Answers over HTTP. Without a `model` the server's first vision model is used; it is looked up when first needed.
+    """Answers over HTTP.
 
-    `trusting`: the server is a worker of ours, which takes the bytes of checked images as attachments; other servers get
-    images upright and at the model's resolution, as data URLs.
+    Without a `model` the first vision model of the server is used, looked up when it is first needed.
+    `sends_attachments`: the server is one of our workers, which takes the bytes of checked images as attachments; other
+    servers get images as data URLs, upright and at the model's resolution.
     """
 
-    def __init__(self, client: ApiClient, model: str | None = None, *, trusting: bool = False) -> None:
+    def __init__(self, client: ApiClient, model: str | None = None, *, sends_attachments: bool = False) -> None:
         self._client = client
         self._model = model
-        self._trusting = trusting
-        self._urls: dict[str, str] = {}  # data URLs of the last conversation's images, by key
-        self._measures = not client.server.is_la_plateforme
+        self._sends_attachments = sends_attachments
+        self._urls: dict[str, str] = {}  # data URLs of the images of the last conversation, by key
+        self._can_measure = not client.server.is_la_plateforme
 
     @property
     def server(self) -> Endpoint:
@@ -67,7 +71,7 @@ class RemoteEngine:
 
     @cached_property
     def model(self) -> str:
-        """The model's name at the server. Raises ModelError when the server offers no vision model."""
+        """The model's name on the server. Raises ModelError when the server lists no vision model."""
         if self._model is not None:
             return self._model
         if name := next(iter(self._vision_models()), None):
@@ -75,7 +79,7 @@ class RemoteEngine:
         raise ModelError(f"{self._client.server.name} offers no vision model", "Name one: --model")
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> "AnswerStream":
-        """See `Engine`. Closing the answer closes the connection, upon which the server stops computing."""
+        """See `Engine`. Closing the stream closes the connection, so that the server stops computing."""
         request = CancellableRequest()
         return AnswerStream(self._answer(messages, sampling, request), request)
 
@@ -89,45 +93,48 @@ class RemoteEngine:
             yield from self._chunks(events, started, sampling.n)
 
     def _chunks(self, events: Iterator[Any], started: float, count: int) -> Iterator[Chunk]:
-        """The chunks of `count` answers. The last ones have finish reasons, and the very last usage and timings,
-        whichever events carried them."""
-        lasts: dict[int, Chunk] = {}
+        """The chunks of `count` answers. Each answer's last chunk has its finish reason, and the last chunk of all the
+        usage and timings, whichever events they came in. Raises NetworkError for an incomplete answer."""
+        finals: dict[int, Chunk] = {}
         first = 0.0
         length = 0
         for event in events:
             chunk = self._read(event)
             if chunk.index >= count:
-                raise self._client.broken("sent more answers than were asked for")
-            spoken = len(chunk.text) + len(chunk.reasoning) + sum(len(one.arguments) + 1 for one in chunk.tool_calls)
-            first = first or (time.monotonic() if spoken else 0.0)
-            length += spoken
+                raise self._client.malformed("sent more answers than were asked for")
+            characters = (
+                len(chunk.text) + len(chunk.reasoning) + sum(len(call.arguments) + 1 for call in chunk.tool_calls)
+            )
+            first = first or (time.monotonic() if characters else 0.0)
+            length += characters
             if length > MAX_ANSWER * count:
-                raise self._client.broken("sent an answer without end")
-            lasts[chunk.index] = _merge(lasts.get(chunk.index, Chunk(index=chunk.index)), chunk)
+                raise self._client.malformed("sent an answer without end")
+            finals[chunk.index] = _merge(finals.get(chunk.index, Chunk(index=chunk.index)), chunk)
             piece = replace(chunk, finish_reason=None, usage=None, timings=None, stop="")
             if piece != Chunk(index=chunk.index):
                 yield piece
-        if len(lasts) < count or any(last.finish_reason is None for last in lasts.values()):
-            raise NetworkError(f"{self._client.server.name} broke off in the middle of the answer", "Try again")
+        if len(finals) < count or any(last.finish_reason is None for last in finals.values()):
+            raise NetworkError(f"{self._client.server.name} ended in the middle of the answer", "Try again")
         now = time.monotonic()
-        ours = Timings(ttft=(first or now) - started, decode=now - (first or now), total=now - started)
-        usage = next((last.usage for last in lasts.values() if last.usage), Usage())
-        timings = next((last.timings for last in lasts.values() if last.timings), ours)
-        *others, final = [lasts[index] for index in sorted(lasts)]
+        own_timings = Timings(ttft=(first or now) - started, decode=now - (first or now), total=now - started)
+        usage = next((last.usage for last in finals.values() if last.usage), Usage())
+        timings = next((last.timings for last in finals.values() if last.timings), own_timings)
+        *others, final = [finals[index] for index in sorted(finals)]
         yield from (replace(last, usage=None, timings=None, tool_calls=()) for last in others)
         yield replace(final, usage=usage, timings=timings, tool_calls=())
 
     def _read(self, event: Any) -> Chunk:
+        """The chunk of an event. Raises the error of an error event, and NetworkError for a malformed one."""
         if isinstance(event, dict) and event.get("error"):
             raise error_from_status(self._client.server, 500, error_details(event))
         try:
             return wire_format.parse_event(event)
         except wire_format.MalformedEvent as error:
-            raise self._client.broken("sent something that is no answer") from error
+            raise self._client.malformed("sent something that is not an answer") from error
 
     @contextlib.contextmanager
     def _listing_models(self) -> Iterator[None]:
-        """Adds the names of the models that exist to the error about one that does not."""
+        """Adds the names of the server's models to the error about a model that it does not have."""
         try:
             yield
         except ModelError as error:
@@ -136,6 +143,7 @@ class RemoteEngine:
             raise ModelError(error.message, self._models_hint() or error.hint) from error
 
     def _models_hint(self) -> str:
+        """A hint with the names of the server's vision models; "" when they cannot be listed."""
         try:
             names = self._vision_models()
         except PixtralError:
@@ -148,21 +156,21 @@ class RemoteEngine:
         listed = self._client.get("/models")
         entries = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(entries, list):
-            raise self._client.broken("lists no models")
+            raise self._client.malformed("lists no models")
         named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
         described = [entry for entry in named if isinstance(entry.get("capabilities"), dict)]
         vision = [entry for entry in described if entry["capabilities"].get("vision") and not entry.get("deprecation")]
         return list(dict.fromkeys(entry["id"][:100] for entry in (vision if described else named)))
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
-        """See `Engine`. Counted by a pixtral server; estimated with Pixtral's tokenizer for any other."""
-        if self._measures:
+        """See `Engine`. Measured by a pixtral server; for other servers estimated with Pixtral's tokenizer."""
+        if self._can_measure:
             try:
                 return self._measured(messages, tools)
             except (ModelError, NetworkError) as error:
                 if self._client.server.socket:
                     raise
-                self._measures = not isinstance(error, ModelError)
+                self._can_measure = not isinstance(error, ModelError)
         from pixtral_cli.engines.remote.estimate import estimate_cost
 
         return estimate_cost(messages, DEFAULT_WINDOW, tools)
@@ -171,14 +179,14 @@ class RemoteEngine:
         cost = self._client.post("/measure", self._body(messages, Sampling(tools=tuple(tools))))
         try:
             images = tuple(
-                ImageCost(int(one["width"]), int(one["height"]), int(one["tokens"])) for one in cost["images"]
+                ImageCost(int(image["width"]), int(image["height"]), int(image["tokens"])) for image in cost["images"]
             )
             return Cost(int(cost["prompt_tokens"]), int(cost["context_window"]), images)
         except (KeyError, TypeError, ValueError) as error:
-            raise self._client.broken("measures in a way of its own") from error
+            raise self._client.malformed("sent a measurement in an unknown form") from error
 
     def versions(self) -> dict[str, str]:
-        """The versions that the server reports at /version, as vLLM and pixtral do; empty without it. Raises Unreachable."""
+        """The versions at /version, which vLLM and pixtral report; empty for other servers. Raises Unreachable."""
         if self._client.server.is_la_plateforme:
             return {}
         with contextlib.closing(ApiClient(self._client.server, read_timeout=VERSION_TIMEOUT)) as client:
@@ -192,8 +200,8 @@ class RemoteEngine:
         return {name[:50]: value[:200] for name, value in list(entries)[:MAX_VERSIONS] if isinstance(value, str)}
 
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> Any:
-        """The body of a request, as `ApiClient` takes it."""
-        if self._trusting:
+        """The body of a request, in the form that `ApiClient.post` takes."""
+        if self._sends_attachments:
             attachments = Attachments()
             return attachments.body(wire_format.build_request(self.model, messages, sampling, attachments.url))
         mistral = self._client.server.is_la_plateforme
@@ -221,7 +229,7 @@ class RemoteEngine:
 
 
 def _merge(last: Chunk, chunk: Chunk) -> Chunk:
-    """What the end of an answer is to tell. Servers say stop after a call that was asked for by name."""
+    """The final chunk of an answer so far. Servers report "stop" after a call that was required by name."""
     reason = chunk.finish_reason or last.finish_reason
     calling = bool(chunk.tool_calls or last.tool_calls)
     if reason == "stop" and calling:
@@ -237,7 +245,7 @@ def _merge(last: Chunk, chunk: Chunk) -> Chunk:
 
 
 class AnswerStream(Iterator[Chunk]):
-    """The chunks of one answer. `close` may be called from any thread: also one that is not pulling the answer."""
+    """The chunks of one answer. Any thread may call `close`, also while another thread iterates."""
 
     def __init__(self, chunks: Generator[Chunk, None, None], request: CancellableRequest) -> None:
         self._chunks = chunks

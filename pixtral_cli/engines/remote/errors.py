@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pixtral_cli.api.errors import API_ERRORS, UNREACHABLE
 from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, PixtralError, UsageError
 
-# By the code of a reply. A wrong request and a server that is not there are told by the status.
+# The error for the code of a reply. Invalid requests and unreachable servers are recognised by the status instead.
 ERROR_CODES: dict[str, type[PixtralError]] = {
     code: kind for kind, (_, _, code) in API_ERRORS.items() if kind not in (UsageError, NetworkError)
 } | {UNREACHABLE[2]: ImageError}
@@ -18,8 +18,8 @@ ERROR_CODES: dict[str, type[PixtralError]] = {
 class Endpoint:
     """The address of an API and its key. With `socket` it is reached through that Unix socket.
 
-    `program`: what listens there, when it is not pixtral. `started_by_us`: this process has started it, perhaps on
-    another machine of a private network.
+    `program`: the name of the server in messages, when it is not pixtral. `started_by_us`: this process has started it,
+    possibly on another machine of a private network.
     """
 
     base_url: str
@@ -44,7 +44,7 @@ class Endpoint:
 
     @property
     def is_local(self) -> bool:
-        """Whether it runs on this machine, or is ours on another."""
+        """Whether the server runs on this machine, or was started by this process on another one."""
         return self.socket is not None or self.started_by_us or self.host in ("localhost", "127.0.0.1", "::1")
 
     @property
@@ -54,12 +54,12 @@ class Endpoint:
 
     @property
     def is_la_plateforme(self) -> bool:
-        """Whether it is La Plateforme."""
+        """Whether the server is La Plateforme."""
         return self.host == "mistral.ai" or self.host.endswith(".mistral.ai")
 
 
 def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
-    """The endpoint at a URL; `/v1` is added to a bare host. Raises UsageError for what is no http(s) URL."""
+    """The endpoint of a URL; `/v1` is added where there is no path. Raises UsageError for anything but an http(s) URL."""
     parts = urlsplit(base_url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise UsageError(f"--base-url must be an http(s) URL, not {base_url!r}", "Such as http://localhost:8000/v1")
@@ -79,12 +79,12 @@ class Refused(NetworkError):
     """The server needs an API key, or another one."""
 
 
-class QueueFull(NetworkError):
-    """The server's queue is full. `after`: seconds until the next try."""
+class ServerQueueFull(NetworkError):
+    """The server's queue is full. `retry_after`: seconds until the next attempt."""
 
-    def __init__(self, message: str, after: float) -> None:
+    def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message, "Try again later")
-        self.after = after
+        self.retry_after = retry_after
 
 
 LOGIN_HINT = "Store one: pixtral login; or set MISTRAL_API_KEY (for another server, PIXTRAL_API_KEY)"
@@ -92,7 +92,7 @@ LOGIN_HINT = "Store one: pixtral login; or set MISTRAL_API_KEY (for another serv
 
 @dataclass(frozen=True)
 class ErrorDetails:
-    """Message, code and hint of an error reply, and the field of the request that it is about."""
+    """The parts of an error reply. `param`: the field of the request that it is about."""
 
     message: str = ""
     code: str = ""
@@ -101,7 +101,7 @@ class ErrorDetails:
 
 
 def error_details(error: Any) -> ErrorDetails:
-    """Reads an error object in the form of OpenAI, La Plateforme or FastAPI."""
+    """The details of an error object in the form of OpenAI, La Plateforme or FastAPI."""
     if isinstance(error, str):
         return ErrorDetails(error)
     if not isinstance(error, dict):
@@ -112,14 +112,16 @@ def error_details(error: Any) -> ErrorDetails:
     if isinstance(inner, dict):
         return error_details({name: inner.get(name) for name in ("message", "code", "hint", "param")})
     details = (inner, error.get("code"), error.get("hint"), error.get("param"))
-    return ErrorDetails(*(one if isinstance(one, str) else "" for one in details))
+    return ErrorDetails(*(detail if isinstance(detail, str) else "" for detail in details))
 
 
-def error_from_status(server: Endpoint, status: int, details: ErrorDetails, after: float | None = None) -> PixtralError:
-    """The error that a status and the server's words are; `after`: seconds until the next try."""
+def error_from_status(
+    server: Endpoint, status: int, details: ErrorDetails, retry_after: float | None = None
+) -> PixtralError:
+    """The error for an HTTP status and the details of an error reply. `retry_after`: seconds until the next attempt."""
     why = details.message.replace(server.key, "***") if server.key else details.message
     if details.code == "queue_full":
-        return QueueFull(_shorten(f"{server.name}: {why}"), after or 1.0)
+        return ServerQueueFull(_shorten(f"{server.name}: {why}"), retry_after or 1.0)
     kind = ERROR_CODES.get(details.code) or (ContextError if _is_context_error(status, why) else None)
     if server.socket and not server.program and why:
         if kind is None and status < 500:
@@ -135,7 +137,7 @@ def error_from_status(server: Endpoint, status: int, details: ErrorDetails, afte
     if kind:
         return kind(message)
     if status == 429:
-        when = f" in {after:.0f} s" if after else " later"
+        when = f" in {retry_after:.0f} s" if retry_after else " later"
         return NetworkError(f"{server.name}: too many requests", f"Try again{when}")
     if status in (400, 413, 422):
         return UsageError(message)
@@ -148,6 +150,11 @@ def _shorten(message: str) -> str:
     return message if len(message) <= 120 else f"{message[:119]}…"
 
 
-def _is_context_error(status: int, why: str) -> bool:
-    words = why.lower()
-    return status in (400, 413, 422) and "token" in words and any(w in words for w in ("context", "maximum", "too l"))
+def _is_context_error(status: int, message: str) -> bool:
+    """Whether a message is about a prompt that exceeds the context window."""
+    text = message.lower()
+    return (
+        status in (400, 413, 422)
+        and "token" in text
+        and any(phrase in text for phrase in ("context", "maximum", "too l"))
+    )

@@ -12,23 +12,23 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tools import Tool
 from pixtral_cli.images.transform import PATCH, size_in_patches
 
-TOKENIZER_FILE = "tekken_240911.json"  # Pixtral 12B's, which comes with mistral_common
-MAX_TOKENIZED = 100_000  # characters; a longer text is estimated by its length
+TOKENIZER_FILE = "tekken_240911.json"  # of Pixtral 12B, part of mistral_common
+MAX_TOKENIZED = 100_000  # characters; longer texts are estimated by their length
 CHARACTERS_PER_TOKEN = 4
 
 
 def estimate_cost(messages: Sequence[Message], window: int, tools: Sequence[Tool] = ()) -> Cost:
-    """Prompt tokens by the chat template: BOS, [INST] and [/INST] around each question, EOS after each answer.
+    """The cost by Pixtral's chat template: BOS, [INST] and [/INST] around each question, EOS after each answer.
 
-    The system prompt is put into the last question, before its text. Tools are JSON between two tokens of their own.
+    The system prompt precedes the text of the last question. Tools are JSON between two special tokens.
     """
     images = [_cost(image.size) for message in messages for image in message.images]
     turns = [message for message in messages if message.role != "system"]
     texts = [message.text for message in turns]
     if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
         texts[-1:] = ["\n\n".join([instructions, *texts[-1:]])]
-    around = sum(2 if message.role == "user" else 1 for message in turns)
-    tokens = 1 + sum(map(_count, texts)) + around + sum(image.tokens for image in images)
+    template_tokens = sum(2 if message.role == "user" else 1 for message in turns)
+    tokens = 1 + sum(map(_count, texts)) + template_tokens + sum(image.tokens for image in images)
     if tools:
         definitions = [{"type": "function", "function": asdict(tool)} for tool in tools]
         tokens += _count(json.dumps(definitions, ensure_ascii=False)) + 2

@@ -1,4 +1,4 @@
-"""API keys: from the environment, else from a file that its owner alone can read. A key belongs to one scheme, host and port."""
+"""API keys, from the environment or a file that only its owner can read. A key belongs to one scheme, host and port."""
 
 import json
 import os
@@ -17,9 +17,9 @@ MCP_KEY = "PIXTRAL_MCP_KEY"
 
 
 def find(url: str, file: Path, env: Mapping[str, str] = os.environ) -> str | None:
-    """The key for a server: MISTRAL_API_KEY for La Plateforme, PIXTRAL_API_KEY for any other, else the stored one.
+    """The key for a server: MISTRAL_API_KEY for La Plateforme, PIXTRAL_API_KEY for others, else the stored one or None.
 
-    Raises UsageError when others can read the file, it is none of ours, or La Plateforme's key would go unencrypted.
+    Raises UsageError when others can read the file, it is not a file of keys, or the key would be sent unencrypted.
     """
     mistral = urlsplit(url).hostname == MISTRAL
     variable = "MISTRAL_API_KEY" if mistral else "PIXTRAL_API_KEY"
@@ -64,7 +64,10 @@ def origin(url: str) -> str:
 
 
 def checked(key: str, where: str) -> str:
-    """The key, if it is valid in a header. Raises UsageError, which does not repeat it."""
+    """The key itself, if it is valid in a header. `where`: its origin, for the error.
+
+    Raises UsageError, without the key.
+    """
     if not key:
         raise UsageError(f"{where} is empty", "Copy the key again")
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -73,8 +76,11 @@ def checked(key: str, where: str) -> str:
 
 
 def save(url: str, key: str | None, file: Path) -> None:
-    """Store a server's key, or with None forget it, in a file of mode 0600 that is never half written."""
-    keys = {name: old for name, old in _stored(file).items() if name != origin(url)}
+    """Store the key of a server, or remove it for None, in a file of mode 0600, atomically.
+
+    Raises UsageError, PixtralError.
+    """
+    keys = {name: stored for name, stored in _stored(file).items() if name != origin(url)}
     if key is not None:
         keys[origin(url)] = checked(key.strip(), "What was entered")
     try:
@@ -85,6 +91,7 @@ def save(url: str, key: str | None, file: Path) -> None:
 
 
 def _stored(file: Path) -> dict[str, str]:
+    """The stored keys by origin. Raises UsageError for a file that others can read or that is not a file of keys."""
     try:
         if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) & 0o077:
             raise UsageError(f"{file} can be read by others", f"Close it: chmod 600 {file}")
@@ -97,6 +104,6 @@ def _stored(file: Path) -> dict[str, str]:
         ) from error
     if not isinstance(keys, dict):
         raise UsageError(f"{file} cannot be read as a file of keys", "Delete it and log in again: pixtral login")
-    # Earlier versions stored the host alone: such a key goes to https on the usual port.
+    # Earlier versions stored only the host: such a key is for https on port 443.
     named = {name if "://" in name else origin(f"https://{name}"): key for name, key in keys.items()}
     return {name: key for name, key in named.items() if isinstance(key, str)}

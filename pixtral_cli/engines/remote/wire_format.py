@@ -18,28 +18,29 @@ from pixtral_cli.limits import MAX_TOP_LOGPROBS
 from pixtral_cli.structured.schema import with_schema_prompt
 
 FINISH_REASONS: dict[str, FinishReason] = {"length": "length", "model_length": "length", "tool_calls": "tool_calls"}
-NEUTRAL_SAMPLING = Sampling()
-NEUTRAL = (
+NEUTRAL_SAMPLING = Sampling()  # parameters with these values are not sent
+OPTIONAL_PARAMETERS = (
     "top_p", "max_tokens", "seed", "stop", "top_k", "min_p", "repetition_penalty", "frequency_penalty",
     "presence_penalty", "logit_bias", "logprobs", "n",
 )  # fmt: skip
 MISTRAL_FIELDS = frozenset({"top_p", "max_tokens", "seed", "stop", "frequency_penalty", "presence_penalty", "n"})
-MAX_INDEX = 1024  # of an answer or a tool call
+MAX_INDEX = 1024  # exclusive, of an answer or a tool call
 
 
 def build_request(
     model: str, messages: Sequence[Message], sampling: Sampling, url: Callable[[Image], str], *, mistral: bool = False
 ) -> dict[str, Any]:
-    """The body of a streaming request. `mistral`: with La Plateforme's field names, which refuses others.
+    """The body of a streaming request. `url` returns the URL of an image; `mistral`: use La Plateforme's field names.
 
-    With a schema, the question says so too: vLLM holds the answer to it and tells the model nothing. La Plateforme tells.
+    A schema is also described in the question, since vLLM constrains the answer without telling the model; La
+    Plateforme does so itself.
     """
     if not mistral:
         messages = with_schema_prompt(messages, sampling.schema)
     body: dict[str, Any] = {
         "model": model,
         "messages": [
-            _message(message, url, mistral=mistral) for message in messages if _is_sent(message, mistral=mistral)
+            _message(message, url, mistral=mistral) for message in messages if _is_sendable(message, mistral=mistral)
         ],
         "stream": True,
         "temperature": sampling.temperature,
@@ -56,9 +57,11 @@ def build_request(
 
 
 def sampling_fields(sampling: Sampling, *, mistral: bool = False) -> dict[str, Any]:
-    """The fields of sampling parameters that are not neutral. Raises UsageError for one that La Plateforme has not."""
+    """The fields of the sampling parameters that are not neutral. Raises UsageError for one that La Plateforme lacks."""
     fields: dict[str, Any] = {
-        name: getattr(sampling, name) for name in NEUTRAL if getattr(sampling, name) != getattr(NEUTRAL_SAMPLING, name)
+        name: getattr(sampling, name)
+        for name in OPTIONAL_PARAMETERS
+        if getattr(sampling, name) != getattr(NEUTRAL_SAMPLING, name)
     }
     if mistral and (unknown := sorted(fields.keys() - MISTRAL_FIELDS)):
         raise UsageError(f"La Plateforme has no {unknown[0]}", "Leave it out", unknown[0])
@@ -74,6 +77,7 @@ def sampling_fields(sampling: Sampling, *, mistral: bool = False) -> dict[str, A
 
 
 def _tool_fields(sampling: Sampling, *, mistral: bool) -> dict[str, Any]:
+    """The fields of tools, the choice among them and parallel calls."""
     choice: Any = sampling.tool_choice
     if isinstance(choice, NamedTool):
         choice = {"type": "function", "function": {"name": choice.name}}
@@ -88,30 +92,31 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _is_sent(message: Message, *, mistral: bool) -> bool:
-    """Whether servers take the message: an answer without text and calls is none.
+def _is_sendable(message: Message, *, mistral: bool) -> bool:
+    """Whether servers accept the message. They refuse an answer without text and calls.
 
-    An empty system prompt keeps a server from one of its own; La Plateforme has none.
+    An empty system prompt is sent, except to La Plateforme: it turns off the server's own one.
     """
-    empty_is_sent = message.role in ("user", "tool") or (message.role == "system" and not mistral)
-    return empty_is_sent or bool(message.text or message.tool_calls)
+    may_be_empty = message.role in ("user", "tool") or (message.role == "system" and not mistral)
+    return may_be_empty or bool(message.text or message.tool_calls)
 
 
 def _message(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:
     if message.role == "tool":
-        named = {"name": message.name} if message.name else {}
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text, **named}
+        name = {"name": message.name} if message.name else {}
+        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text, **name}
     fields: dict[str, Any] = {"prefix": True} if message.prefix else {}
     if message.tool_calls:
         fields["tool_calls"] = [_tool_call(call) for call in message.tool_calls]
-    return _said(message, url, mistral=mistral) | fields
+    return _content_message(message, url, mistral=mistral) | fields
 
 
 def _tool_call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
-def _said(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:
+def _content_message(message: Message, url: Callable[[Image], str], *, mistral: bool) -> dict[str, Any]:
+    """Role and content of a message."""
     if message.reasoning:
         return _thinking_message(message, mistral=mistral)
     if not message.images:
@@ -127,7 +132,7 @@ def _said(message: Message, url: Callable[[Image], str], *, mistral: bool) -> di
 
 
 def _thinking_message(message: Message, *, mistral: bool) -> dict[str, Any]:
-    """An answer with what was thought before it: a part of the content at La Plateforme, a field of its own elsewhere."""
+    """An answer with its reasoning: a part of the content for La Plateforme, a separate field for other servers."""
     if not mistral:
         return {"role": message.role, "reasoning_content": message.reasoning, "content": message.text}
     thinking = {"type": "thinking", "thinking": [{"type": "text", "text": message.reasoning}], "closed": True}
@@ -136,7 +141,7 @@ def _thinking_message(message: Message, *, mistral: bool) -> dict[str, Any]:
 
 
 def encode_resized(image: Image) -> str:
-    """A data URL of what the model sees of an image: upright RGB, no larger than it looks at. PNG, but JPEG for a photo."""
+    """A data URL of an image as the model sees it: upright RGB in the model's resolution; JPEG for a JPEG, else PNG."""
     from PIL import Image as Pillow
 
     size = size_in_patches(image.size)
@@ -160,7 +165,7 @@ class MalformedEvent(ValueError):
 
 
 def parse_event(event: Any) -> Chunk:
-    """A chunk of an answer, or a whole one. Any part may be absent. Raises MalformedEvent."""
+    """The chunk of an event, or of a complete reply; any field may be missing. Raises MalformedEvent."""
     if not isinstance(event, dict):
         raise MalformedEvent
     choices = event.get("choices") or []
@@ -186,7 +191,7 @@ def parse_event(event: Any) -> Chunk:
 
 
 def _parse_content(content: Any) -> tuple[str, str]:
-    """Text and thinking: of a string, which is text, or of La Plateforme's list of parts."""
+    """The text and the reasoning of a message's content: a string, or La Plateforme's list of parts."""
     if content is None:
         return "", ""
     if isinstance(content, str):
@@ -198,7 +203,7 @@ def _parse_content(content: Any) -> tuple[str, str]:
 
 
 def _texts(parts: Any) -> str:
-    """The texts of a list of parts together."""
+    """The concatenated texts of a list of parts, or a string itself."""
     if isinstance(parts, str):
         return parts
     texts = [part.get("text") for part in parts or () if isinstance(part, dict) and part.get("type") == "text"]
@@ -206,9 +211,9 @@ def _texts(parts: Any) -> str:
 
 
 def _parse_reasoning(content: dict[str, Any]) -> str:
-    """Thinking in a field of its own, by either of the names that servers give it."""
-    found = content.get("reasoning_content") or content.get("reasoning")
-    return found if isinstance(found, str) else ""
+    """The reasoning in a separate field, by either of the names that servers use."""
+    reasoning = content.get("reasoning_content") or content.get("reasoning")
+    return reasoning if isinstance(reasoning, str) else ""
 
 
 def _parse_index(entry: dict[str, Any]) -> int:
@@ -217,39 +222,42 @@ def _parse_index(entry: dict[str, Any]) -> int:
 
 
 def _parse_stop(choice: dict[str, Any]) -> str:
-    """The stop string that ended the answer, in the field of pixtral's and vLLM's replies; a token's number is none."""
+    """The stop string that ended the answer, as pixtral and vLLM report it; "" without one or for a token id."""
     stop = choice.get("stop_reason")
     return stop if isinstance(stop, str) else ""
 
 
 def _parse_calls(calls: Any) -> tuple[ToolCallDelta, ...]:
-    """Pieces of tool calls, or whole calls. Raises MalformedEvent."""
+    """The pieces of tool calls, or whole calls, of a message. Raises MalformedEvent."""
     if calls is None:
         return ()
     if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
         raise MalformedEvent
-    return tuple(_parse_call(call, place) for place, call in enumerate(calls[:MAX_INDEX]))
+    return tuple(_parse_call(call, position) for position, call in enumerate(calls[:MAX_INDEX]))
 
 
-def _parse_call(call: dict[str, Any], place: int) -> ToolCallDelta:
+def _parse_call(call: dict[str, Any], position: int) -> ToolCallDelta:
+    """A piece of a call, or a whole call. `position`: its index where it names none. Raises MalformedEvent."""
     function = call.get("function")
     function = function if isinstance(function, dict) else {}
-    number, name, arguments = call.get("id") or "", function.get("name") or "", function.get("arguments") or ""
-    if isinstance(arguments, dict):  # La Plateforme's
+    call_id, name, arguments = call.get("id") or "", function.get("name") or "", function.get("arguments") or ""
+    if isinstance(arguments, dict):  # as La Plateforme sends them
         arguments = json.dumps(arguments, ensure_ascii=False)
-    if not all(isinstance(text, str) for text in (number, name, arguments)):
+    if not all(isinstance(text, str) for text in (call_id, name, arguments)):
         raise MalformedEvent
     index = call.get("index")
-    return ToolCallDelta(index if type(index) is int and 0 <= index < MAX_INDEX else place, number, name, arguments)
+    return ToolCallDelta(index if type(index) is int and 0 <= index < MAX_INDEX else position, call_id, name, arguments)
 
 
 def _parse_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...]:
+    """The valid entries of a list of log-probabilities."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    found = [_parse_logprob(one) for one in content] if isinstance(content, list) else []
-    return tuple(one for one in found if one is not None)
+    parsed = [_parse_logprob(entry) for entry in content] if isinstance(content, list) else []
+    return tuple(logprob for logprob in parsed if logprob is not None)
 
 
 def _parse_logprob(entry: Any) -> TokenLogprob | None:
+    """The log-probability of a token and of its alternatives; None for an entry that is not valid."""
     value = entry.get("logprob") if isinstance(entry, dict) else None
     if not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -258,8 +266,8 @@ def _parse_logprob(entry: Any) -> TokenLogprob | None:
         token_bytes = bytes(data) if isinstance(data, list) else str(token).encode()
     except (TypeError, ValueError):
         token_bytes = str(token).encode(errors="replace")
-    others = [_parse_logprob(one) for one in top[:MAX_TOP_LOGPROBS]] if isinstance(top, list) else []
-    return TokenLogprob(token_bytes, float(value), tuple(one for one in others if one is not None))
+    others = _parse_logprobs({"content": top[:MAX_TOP_LOGPROBS]}) if isinstance(top, list) else ()
+    return TokenLogprob(token_bytes, float(value), others)
 
 
 def _parse_usage(usage: Any) -> Usage | None:
@@ -285,7 +293,7 @@ def _count(table: dict[str, Any], name: str) -> int:
 def _parse_timings(timings: Any) -> Timings | None:
     if not isinstance(timings, dict):
         return None
-    known = {one.name: timings.get(one.name) for one in fields(Timings)}
-    numbers = {name: value for name, value in known.items() if isinstance(value, int | float) and math.isfinite(value)}
+    named = {field.name: timings.get(field.name) for field in fields(Timings)}
+    numbers = {name: value for name, value in named.items() if isinstance(value, int | float) and math.isfinite(value)}
     numbers["peak_memory"] = int(numbers.get("peak_memory", 0))
     return Timings(**numbers)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A remote engine over a vLLM that pixtral has started: what vLLM does not know of a checkpoint is in the request."""
+"""A remote engine for a vLLM that pixtral has started: requests contain what vLLM does not read from the checkpoint."""
 
 import contextlib
 import io
@@ -17,8 +17,8 @@ from pixtral_cli.engines.vllm.tool_calls import CallSplitter, answer_grammar, re
 from pixtral_cli.images.image import Image
 
 TOOL_FLAGS = ("--enable-auto-tool-choice", "--tool-call-parser", "mistral")
-MARKERS = {False: "[THINK]", True: "[/THINK]"}  # what begins thinking, and what ends it
-MAX_PIXELS = 1 << 21  # that are sent as they are, for vLLM itself to resize
+MARKERS = {False: "[THINK]", True: "[/THINK]"}  # the marker that begins reasoning, and the one that ends it
+MAX_PIXELS = 1 << 21  # images of at most so many pixels are sent unresized; vLLM resizes them
 
 
 class VllmClientEngine(RemoteEngine):
@@ -50,7 +50,7 @@ class VllmClientEngine(RemoteEngine):
                     yield split
 
     def _body(self, messages: Sequence[Message], sampling: Sampling) -> Any:
-        """The request's body, its system prompt as the local engine would encode it."""
+        """The body of a request, with the system prompt that the local engine would use."""
         body = super()._body(self._counter.with_default_system_prompt(messages), sampling)
         if self._reads_calls(sampling):
             body["structured_outputs"] = {"grammar": answer_grammar(sampling, self._counter.tokenizer)}
@@ -84,40 +84,42 @@ def has_parser(arguments: Sequence[str]) -> bool:
 
 
 class ThinkingSplitter:
-    """Splits an answer that comes in pieces into what stands between [THINK] and [/THINK] and the rest."""
+    """Splits the pieces of an answer into reasoning, between [THINK] and [/THINK], and text."""
 
     def __init__(self) -> None:
         self._thinking = False
-        self._held = ""  # the beginning of a marker, perhaps
+        self._held = ""  # text that may be the beginning of a marker
 
     def feed(self, text: str) -> tuple[str, str]:
-        """The thinking and the answer in the next piece, as far as they are certain."""
-        said = {True: "", False: ""}
-        left = self._held + text
-        while (at := left.find(marker := MARKERS[self._thinking])) >= 0:
-            said[self._thinking] += left[:at]
-            left = left[at + len(marker) :]
+        """The reasoning and the text that are final with the next piece."""
+        parts = {True: "", False: ""}
+        remaining = self._held + text
+        while (at := remaining.find(marker := MARKERS[self._thinking])) >= 0:
+            parts[self._thinking] += remaining[:at]
+            remaining = remaining[at + len(marker) :]
             self._thinking = not self._thinking
-        held = next((size for size in range(len(marker) - 1, 0, -1) if left.endswith(marker[:size])), 0)
-        self._held = left[len(left) - held :]
-        said[self._thinking] += left[: len(left) - held]
-        return said[True], said[False]
+        held = next((size for size in range(len(marker) - 1, 0, -1) if remaining.endswith(marker[:size])), 0)
+        self._held = remaining[len(remaining) - held :]
+        parts[self._thinking] += remaining[: len(remaining) - held]
+        return parts[True], parts[False]
 
     def end(self) -> tuple[str, str]:
-        """What was held back."""
+        """The reasoning and the text that were held back."""
         held, self._held = self._held, ""
         return (held, "") if self._thinking else ("", held)
 
 
 def _with_thinking_split(chunk: Chunk, splitter: ThinkingSplitter) -> Chunk:
+    """The chunk with the reasoning in its text moved to `reasoning`."""
     reasoning, text = splitter.feed(chunk.text)
     if chunk.finish_reason is not None:
-        reasoning, text = (one + more for one, more in zip((reasoning, text), splitter.end(), strict=True))
+        last_reasoning, last_text = splitter.end()
+        reasoning, text = reasoning + last_reasoning, text + last_text
     return replace(chunk, text=text, reasoning=chunk.reasoning + reasoning)
 
 
 def _thinking_parts(text: str) -> Iterator[dict[str, Any]]:
-    """A system prompt whose [THINK]…[/THINK] shows the form of thinking, as parts of a message's content."""
+    """The parts of a system prompt, in which [THINK]…[/THINK] shows the form of reasoning."""
     from pixtral_cli.engines.local.tokens.encode import THINKING
 
     for index, part in enumerate(THINKING.split(text)):
@@ -128,21 +130,21 @@ def _thinking_parts(text: str) -> Iterator[dict[str, Any]]:
 
 
 def encode_exact(image: Image, counter: LocalEngine) -> str:
-    """A lossless data URL of the pixels that the local engine would resize; of a far larger image, of what comes of that."""
+    """A lossless data URL of the pixels that the local engine would resize; of a much larger image, resized pixels."""
     grid = counter.tokenizer.grid
-    needed = grid(image.size)
-    pixels = image.pixels(at_least=(needed.width, needed.height))
-    if grid(pixels.size) != needed:
+    target = grid(image.size)
+    pixels = image.pixels(at_least=(target.width, target.height))
+    if grid(pixels.size) != target:
         pixels = image.pixels()
-    if pixels.width * pixels.height > max(MAX_PIXELS, needed.width * needed.height):
-        pixels = _resized(pixels, (needed.width, needed.height))
+    if pixels.width * pixels.height > max(MAX_PIXELS, target.width * target.height):
+        pixels = _resized(pixels, (target.width, target.height))
     file = io.BytesIO()
     pixels.save(file, "PNG", compress_level=1)
     return f"data:image/png;base64,{b64encode(file.getvalue()).decode('ascii')}"
 
 
 def _resized(pixels: Any, size: tuple[int, int]) -> Any:
-    """The image in this size by mistral_common's interpolation, rounded to whole levels."""
+    """The image resized with mistral_common's interpolation, and rounded to 8 bits."""
     import cv2
     import numpy as np
     from PIL import Image as Pillow

@@ -12,9 +12,8 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.extras import install_command
 
 VLLM_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
-STRUCTURED_OUTPUTS = (
-    '{"backend": "guidance", "disable_any_whitespace": true}'  # else a model may write line breaks without end
-)
+# Without disable_any_whitespace a model may write line breaks without end.
+STRUCTURED_OUTPUTS = '{"backend": "guidance", "disable_any_whitespace": true}'
 RESERVED_FLAGS = (
     "--uds", "--host", "--port", "--api-key", "--served-model-name", "--model", "--nnodes", "--node-rank", "--headless",
     "--master-addr", "--master-port",
@@ -26,8 +25,8 @@ INSTALL_HINT = f"Install it: {install_command('vllm')}, or name one: PIXTRAL_VLL
 class VllmOptions:
     """Options of vLLM: its executable, parallelism over GPUs and machines, extra arguments.
 
-    `state` is the folder for its logs, `cache` the one for prepared checkpoints. Sizes of 0 were not given. With `nodes`
-    machines, others join at the address `coordinator` within `join_timeout` seconds.
+    `state`: the folder of its logs; `cache`: the folder of prepared checkpoints. A size of 0 means that none was given.
+    With several `nodes`, the other machines join at the address `coordinator` within `join_timeout` seconds.
     """
 
     state: str
@@ -44,7 +43,7 @@ class VllmOptions:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether more than one vLLM is to be started."""
+        """Whether several machines or replicas are requested."""
         return self.nodes > 1 or self.replicas > 1
 
 
@@ -61,24 +60,24 @@ def parse_arguments(text: str) -> tuple[str, ...]:
 
 
 def find_executable(executable: str, env: Mapping[str, str] = os.environ) -> str:
-    """The path of `vllm`: the named one, else the one on PATH, else the one beside this Python.
+    """The path of `vllm`: that of `executable` if it is not "", else the one on PATH, else the one beside this Python.
 
     Raises UsageError when there is none.
     """
     if executable:
         path = shutil.which(str(Path(executable).expanduser()), path=env.get("PATH"))
         if path is None:
-            raise UsageError(f"There is no program {executable}, which is to be vLLM", INSTALL_HINT)
+            raise UsageError(f"There is no program {executable}, which should be vLLM", INSTALL_HINT)
         return path
-    beside = str(Path(sys.executable).parent)
-    path = shutil.which("vllm", path=env.get("PATH")) or shutil.which("vllm", path=beside)
+    python_folder = str(Path(sys.executable).parent)
+    path = shutil.which("vllm", path=env.get("PATH")) or shutil.which("vllm", path=python_folder)
     if path is None:
         raise UsageError("vLLM is not installed here", INSTALL_HINT)
     return path
 
 
 def build_command(options: VllmOptions, folder: Path, name: str, dtype: str, listen: Sequence[str]) -> list[str]:
-    """The command line that serves a checkpoint in mistral format; `listen` are the flags that say where."""
+    """The command line that serves a checkpoint in mistral format. `listen`: the flags of the address to listen on."""
     words = [
         find_executable(options.executable), "serve", str(folder),
         "--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral",
@@ -97,7 +96,7 @@ def build_command(options: VllmOptions, folder: Path, name: str, dtype: str, lis
 
 
 def build_environment(options: VllmOptions, key: str, env: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """This environment with the API key (a command line is public), offline and without usage reports."""
-    quiet = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    """The environment with the API key (command lines are public), offline mode and without usage reports."""
+    defaults = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     ray = {"RAY_ADDRESS": options.ray} if options.ray else {}
-    return {**quiet, **env, **ray, "VLLM_API_KEY": key, "PYTHONUNBUFFERED": "1"}
+    return {**defaults, **env, **ray, "VLLM_API_KEY": key, "PYTHONUNBUFFERED": "1"}

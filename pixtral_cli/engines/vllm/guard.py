@@ -1,6 +1,6 @@
-"""The parent process of `vllm serve`: stops it and all its children when pixtral asks or ends, however it ends.
+"""The parent process of `vllm serve`, which stops it and all its children when pixtral ends or asks for it.
 
-Run as a script that uses the standard library only. It stops when its stdin is closed.
+A script of the standard library only. pixtral asks by closing the script's stdin.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ def main() -> int:
         signal.signal(name, signal.SIG_IGN)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_default_signals)
     threading.Thread(target=_stop_with_parent, args=(process.pid, float(seconds)), daemon=True).start()
-    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # not reaped yet: its number is still its group's
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # not reaped yet, so that the process group still exists
     _signal(process.pid, signal.SIGKILL)
     status = process.wait()
     with contextlib.suppress(OSError):
@@ -34,7 +34,7 @@ def _default_signals() -> None:
 
 
 def _stop_with_parent(group: int, seconds: float) -> None:
-    """When stdin is closed, send the command SIGTERM, and SIGKILL after so many seconds."""
+    """When stdin is closed, send SIGTERM to the process, and SIGKILL to its group after `seconds`."""
     while os.read(0, 1024):
         pass
     with contextlib.suppress(ProcessLookupError):
@@ -44,6 +44,7 @@ def _stop_with_parent(group: int, seconds: float) -> None:
 
 
 def _signal(group: int, number: int) -> None:
+    """Send a signal to a process group, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 

@@ -1,4 +1,4 @@
-"""Interprets the log of vLLM: how far it has started, and why it ended."""
+"""Parses the log of vLLM: the progress of its start, and why it ended."""
 
 import re
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pixtral_cli.errors import ModelError, NetworkError, OutOfMemory, PixtralError, UsageError
 
 LOADING = "loading the weights"
-PHASES = (  # a pattern in a line, and what vLLM does from then on; the last match wins
+PHASES = (  # a pattern in a line, and the step that begins there; the last match wins
     (re.compile(r"vLLM API server|version \d"), "reading the configuration"),
     (re.compile(r"Initializing a V\d LLM engine"), "starting the engine"),
     (re.compile(r"Started a local Ray|Connect\w+ to existing Ray"), "joining the Ray cluster"),
@@ -15,7 +15,7 @@ PHASES = (  # a pattern in a line, and what vLLM does from then on; the last mat
     (re.compile(r"Dynamo|torch\.compile|Compiling"), "compiling"),
     (re.compile(r"Capturing CUDA graphs"), "capturing graphs"),
     (re.compile(r"KV cache size"), "warming up"),
-    (re.compile(r"Starting vLLM (API )?server"), "opening its door"),
+    (re.compile(r"Starting vLLM (API )?server"), "starting the HTTP server"),
 )
 LOADED_PERCENT = re.compile(r"[Ll]oading .*?(\d+)% Completed")
 PREFIX = re.compile(r"^(?:\([\w. -]+?(?: pid=\d+)?(?:, ip=[\w.:]+)?\)\s*)*(?:[A-Z]+ [\d-]+ [\d:.]+ \[[^\]]*\]\s*)?")
@@ -36,6 +36,7 @@ Cause = tuple[re.Pattern[str], Callable[[re.Match[str]], PixtralError]]
 
 
 def _window_error(match: re.Match[str]) -> PixtralError:
+    """The error about a KV cache that does not fit, with the window that would."""
     fits = re.search(r"maximum model length is (\d+)", match.string)
     hint = f"Ask for less: --vllm-args '--max-model-len {fits[1]}', or more GPUs" if fits else LESS_MEMORY_HINT
     return OutOfMemory(
@@ -129,24 +130,24 @@ CAUSES: tuple[Cause, ...] = (
 
 
 def parse_progress(line: str) -> tuple[str, float | None]:
-    """The work of vLLM at this line ("" if unknown), and the fraction of the weights that it has loaded."""
+    """The step of the start at this line ("" if unknown), and the loaded fraction of the weights (None if unknown)."""
     doing = next((doing for pattern, doing in reversed(PHASES) if pattern.search(line)), "")
     share = LOADED_PERCENT.search(line)
     return doing, int(share[1]) / 100 if share else None
 
 
 def explain_failure(text: str, status: int) -> PixtralError:
-    """The error for a vLLM that wrote this log and ended with this status."""
-    raised = _exceptions(text)
-    words = EXCEPTION_LINE.sub(r"\2", raised[-1]) if raised else ""
-    for lines in ("\n".join(raised), "\n".join(text.splitlines()[-4:])):  # the exceptions first
-        for pattern, error in CAUSES:
+    """The error for a vLLM with this log and exit status."""
+    exceptions = _exceptions(text)
+    words = EXCEPTION_LINE.sub(r"\2", exceptions[-1]) if exceptions else ""
+    for lines in ("\n".join(exceptions), "\n".join(text.splitlines()[-4:])):  # the exceptions take precedence
+        for pattern, make_error in CAUSES:
             if match := pattern.search(lines):
-                known = error(match)
+                error = make_error(match)
                 return (
-                    ModelError(f"{known.message}: {words}"[:120], known.hint)
-                    if isinstance(known, ModelError) and words
-                    else known
+                    ModelError(f"{error.message}: {words}"[:120], error.hint)
+                    if isinstance(error, ModelError) and words
+                    else error
                 )
     if words and ", in load_weights" in text:
         return ModelError(f"vLLM cannot load this checkpoint: {words}"[:120], WITHOUT_VLLM)

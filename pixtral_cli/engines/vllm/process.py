@@ -1,4 +1,4 @@
-"""A `vllm serve` process: started through `guard`, followed through its log, stopped."""
+"""A `vllm serve` process: started by `guard`, observed through its log, and stopped."""
 
 import contextlib
 import os
@@ -14,13 +14,17 @@ from pixtral_cli.engines.vllm.command import VllmOptions, build_command, build_e
 from pixtral_cli.errors import PixtralError
 
 GUARD = Path(__file__).with_name("guard.py")
-STOP_TIMEOUT = 15.0  # seconds in which a vLLM that was asked to end has ended
-LOGS_KEPT = 10  # that are kept
-FAILURE_TAIL = 400_000  # bytes of a log that are searched for a reason
+STOP_TIMEOUT = 15.0  # seconds for vLLM to end after it was asked to
+LOGS_KEPT = 10
+FAILURE_TAIL = 400_000  # bytes at the end of a log in which the cause is searched
 
 
 class VllmProcess:
-    """A vLLM that starts or serves. `doing` and `loaded` come from its log; `last_output_at`: when the log last grew."""
+    """A vLLM that starts or serves.
+
+    `doing`: the step of the start; `loaded`: the fraction of the weights; both from its log. `last_output_at`: the
+    monotonic time at which the log last grew.
+    """
 
     def __init__(self, words: list[str], env: dict[str, str], socket: Path, log: Path) -> None:
         self.log = log
@@ -36,30 +40,31 @@ class VllmProcess:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env=env,
-                start_new_session=True,  # Ctrl-C is meant for us
+                start_new_session=True,  # Ctrl-C is for this process
             )
 
     @property
     def ended(self) -> bool:
+        """Whether the process has ended."""
         return self._guard.poll() is not None
 
     def read_log(self) -> None:
-        """Read what is new in the log."""
+        """Read the new lines of the log and update the progress."""
         with self.log.open("rb") as file:
             file.seek(self._read)
             new = file.read()
-        whole, end, _ = new.rpartition(b"\n")
+        complete, end, _ = new.rpartition(b"\n")
         if not end:
             return
-        self._read += len(whole) + 1
+        self._read += len(complete) + 1
         self.last_output_at = time.monotonic()
-        for line in whole.decode(errors="replace").splitlines():
+        for line in complete.decode(errors="replace").splitlines():
             doing, loaded = vllm_log.parse_progress(line)
             self.doing = doing or self.doing
             self.loaded = loaded or self.loaded
 
     def failure(self) -> PixtralError:
-        """The error that says why it has ended, with the path of its log."""
+        """The error that explains why it has ended, with the path of its log."""
         with self.log.open("rb") as file:
             file.seek(max(0, self.log.stat().st_size - FAILURE_TAIL))
             error = vllm_log.explain_failure(file.read().decode(errors="replace"), self._guard.wait())
@@ -67,35 +72,38 @@ class VllmProcess:
         return type(error)(error.message, f"{hint}Its log: {self.log}")
 
     def exits_within(self, seconds: float) -> bool:
-        """Wait up to so many seconds; whether it has ended."""
+        """Whether the process ends within this time."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.wait(seconds)
         return self.ended
 
     def request_stop(self) -> None:
-        """Let the guard stop it and all its children, without waiting."""
+        """Ask the guard to stop the process and all its children, without waiting."""
         assert self._guard.stdin
         with contextlib.suppress(OSError):
             self._guard.stdin.close()
 
     def stop(self) -> None:
-        """Stop it and all its children, and wait for that."""
+        """Stop the process and all its children, and wait for their end."""
         self.request_stop()
         self._guard.wait()
 
 
-def start_vllm(options: VllmOptions, folder: Path, name: str, dtype: str, at: Endpoint) -> VllmProcess:
-    """Start a vLLM that serves `folder` on a server's socket, for its key.
+def start_vllm(options: VllmOptions, folder: Path, name: str, dtype: str, endpoint: Endpoint) -> VllmProcess:
+    """Start a vLLM that serves `folder` on the socket of `endpoint`, with its key.
 
-    Raises UsageError when there is none, PixtralError when it cannot be started.
+    Raises UsageError when vLLM is not installed, PixtralError when it cannot be started.
     """
-    assert at.socket and at.key
-    words = build_command(options, folder, name, dtype, ("--uds", str(at.socket)))
-    return launch(options, words, build_environment(options, at.key), at.socket)
+    assert endpoint.socket and endpoint.key
+    words = build_command(options, folder, name, dtype, ("--uds", str(endpoint.socket)))
+    return launch(options, words, build_environment(options, endpoint.key), endpoint.socket)
 
 
 def launch(options: VllmOptions, words: list[str], env: dict[str, str], socket: Path) -> VllmProcess:
-    """Start this command line; `socket` is removed at its end. Raises PixtralError when it cannot be started."""
+    """Start vLLM with this command line; `socket` is removed when it ends.
+
+    Raises PixtralError when it cannot be started.
+    """
     try:
         return VllmProcess(words, env, socket, _new_log(Path(options.state) / "vllm"))
     except OSError as error:

@@ -16,26 +16,29 @@ from pixtral_cli.chat.codeblocks import blocks
 from pixtral_cli.errors import UsageError
 from pixtral_cli.evals.scoring import program_runner
 
-PROGRAM_TIMEOUT = 10
-MEMORY_LIMIT = 2 << 30
-FILE_SIZE_LIMIT = 1 << 20
+PROGRAM_TIMEOUT = 10  # seconds
+MEMORY_LIMIT = 2 << 30  # bytes
+FILE_SIZE_LIMIT = 1 << 20  # bytes
 TOTAL_SIZE_LIMIT = 64 << 20  # bytes that a program may write in all, files and output together
-SECONDS_TO_END = 5  # that the runner has beyond PROGRAM_TIMEOUT, to start and to kill what is left
+RUNNER_OVERHEAD = 5  # seconds beyond PROGRAM_TIMEOUT for the runner to start, and to kill remaining processes
 
 
 def build_program(prompt: str, answer: str, test: str, entry_point: str) -> str:
     """The program to run: the prompt's imports, the answer's code (its code block, else all of it), and the test."""
-    shown = [block.text for block in blocks(answer)]
-    code = next((one for one in shown if f"def {entry_point}" in one), shown[0] if shown else answer)
+    code_blocks = [block.text for block in blocks(answer)]
+    code = next(
+        (block for block in code_blocks if f"def {entry_point}" in block), code_blocks[0] if code_blocks else answer
+    )
     body = code if f"def {entry_point}" in code else prompt + code
     imports = prompt.split(f"def {entry_point}")[0]
     return f"{imports}\n{body}\n{test}\ncheck({entry_point})\n"
 
 
 def program_passes(code: str) -> bool:
-    """Whether a program runs to its end and exits with status 0; then a random word comes back over a pipe.
+    """Whether a program runs to its end and exits with status 0, which a random word returned over a pipe proves.
 
-    What it prints is dropped. The processes that it started are killed, and the files in its folder removed.
+    Its output is discarded, the processes that it started are killed, and the files in its folder removed. Raises
+    UsageError on systems without fork.
     """
     if not hasattr(os, "fork"):
         raise UsageError("Programs that a model wrote are run on Linux and macOS only", "Use pixtral in WSL")
@@ -49,7 +52,7 @@ def program_passes(code: str) -> bool:
         )  # fmt: skip
         try:
             process.communicate(
-                word + b"\n" + code.encode("utf-8", "surrogatepass"), timeout=PROGRAM_TIMEOUT + SECONDS_TO_END
+                word + b"\n" + code.encode("utf-8", "surrogatepass"), timeout=PROGRAM_TIMEOUT + RUNNER_OVERHEAD
             )
         except subprocess.TimeoutExpired:
             return False
@@ -62,7 +65,7 @@ def program_passes(code: str) -> bool:
 
 @contextlib.contextmanager
 def _pipe() -> Iterator[tuple[int, int]]:
-    """A pipe's ends, to read without waiting and to write."""
+    """The ends of a pipe: one to read without blocking, one to write."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     try:
@@ -81,14 +84,14 @@ def _read(descriptor: int, size: int) -> bytes:
 
 @contextlib.contextmanager
 def _working_folder() -> Iterator[Path]:
-    """A folder for the program, which may replace, lock or fill it as it likes: it is removed all the same."""
+    """A temporary folder for the program. It is removed whatever the program did to it or its permissions."""
     parent = Path(tempfile.mkdtemp(prefix="pixtral-"))
     top = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         (parent / "program").mkdir()
         yield parent / "program"
     finally:
-        with contextlib.suppress(OSError):  # something is still at work there
+        with contextlib.suppress(OSError):  # a process is still writing there
             _empty(top)
         os.close(top)
         with contextlib.suppress(OSError):
@@ -96,7 +99,10 @@ def _working_folder() -> Iterator[Path]:
 
 
 def _empty(top: int) -> None:
-    """Remove what is in an open folder. A path may be longer than the system takes: inner folders are moved up first."""
+    """Remove the content of an open folder.
+
+    Inner folders are moved up first, since paths may be longer than the system allows.
+    """
     os.fchmod(top, 0o700)
     pending = os.listdir(top)
     unused = map(str, itertools.count())
@@ -110,7 +116,7 @@ def _empty(top: int) -> None:
         try:
             for entry in [item.name for item in os.scandir(inner)]:
                 if _is_folder(entry, inner):
-                    os.chmod(entry, 0o700, dir_fd=inner)  # only then it can be moved
+                    os.chmod(entry, 0o700, dir_fd=inner)  # required to move it
                     pending.append(f"moved-{next(unused)}")
                     os.rename(entry, pending[-1], src_dir_fd=inner, dst_dir_fd=top)
                 else:

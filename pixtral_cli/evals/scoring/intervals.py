@@ -11,7 +11,7 @@ BLOCK_SIZE = 4_000_000  # numbers in one block of resamples
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its 95 % interval."""
+    """A mean and the limits of its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -20,9 +20,9 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much more B scores than A on the questions both answered, with the p-value of there being no difference.
+    """B's scores minus A's on the questions that both answered. `p`: two-sided, for the hypothesis of no difference.
 
-    `test` is the one that gave it: McNemar's exact test where every score is 0 or 1, else a paired bootstrap.
+    `test`: McNemar's exact test where every score is 0 or 1, else a paired bootstrap. `questions`: their number.
     """
 
     delta: Interval
@@ -32,47 +32,50 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """One question's score; those of one `cluster` (a conversation, a picture) are not independent."""
+class ClusteredScore:
+    """The score of one question. Scores of one `cluster` (a conversation, an image) are not independent."""
 
     cluster: str
-    score: float
+    value: float
     weight: float = 1.0
 
 
-def mean(scores: Sequence[Scored]) -> float:
-    """Weighted; nan for none."""
-    total = math.fsum(one.weight for one in scores)
-    return math.fsum(one.score * one.weight for one in scores) / total if total else math.nan
+def mean(scores: Sequence[ClusteredScore]) -> float:
+    """The weighted mean; NaN for no scores."""
+    total = math.fsum(score.weight for score in scores)
+    return math.fsum(score.value * score.weight for score in scores) / total if total else math.nan
 
 
-def standard_interval(scores: Sequence[Scored]) -> Interval:
-    """Mean and interval from the standard error, within the scale: cheap, for the progress line."""
-    middle = mean(scores)
+def standard_interval(scores: Sequence[ClusteredScore]) -> Interval:
+    """Mean and normal interval from the standard error, clipped to the scale. Cheap: for the progress line."""
+    mean_score = mean(scores)
     if len(scores) < 2:
-        return Interval(middle, middle, middle)
-    variance = math.fsum((one.score - middle) ** 2 for one in scores) / (len(scores) - 1)
-    reach = 1.96 * math.sqrt(variance / len(scores))
-    most = 1.0 if all(one.score <= 1 for one in scores) else 10.0  # shares, or a judge's ratings
-    return Interval(middle, max(0.0, middle - reach), min(most, middle + reach))
+        return Interval(mean_score, mean_score, mean_score)
+    variance = math.fsum((score.value - mean_score) ** 2 for score in scores) / (len(scores) - 1)
+    half_width = 1.96 * math.sqrt(variance / len(scores))
+    highest = 1.0 if all(score.value <= 1 for score in scores) else 10.0  # fractions, or a judge's ratings
+    return Interval(mean_score, max(0.0, mean_score - half_width), min(highest, mean_score + half_width))
 
 
-def bootstrap(scores: Sequence[Scored], *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Mean and percentile interval, whole clusters drawn with replacement; the same for the same scores and seed."""
+def bootstrap(scores: Sequence[ClusteredScore], *, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """Mean and percentile bootstrap interval; clusters are resampled as a whole.
+
+    Deterministic for equal scores and seed.
+    """
     sums: dict[str, list[float]] = {}
-    for one in scores:
-        entry = sums.setdefault(one.cluster, [0.0, 0.0])
-        entry[0] += one.score * one.weight
-        entry[1] += one.weight
-    middle = mean(scores)
+    for score in scores:
+        entry = sums.setdefault(score.cluster, [0.0, 0.0])
+        entry[0] += score.value * score.weight
+        entry[1] += score.weight
+    mean_score = mean(scores)
     if len(sums) < 2:
-        return Interval(middle, middle, middle)
+        return Interval(mean_score, mean_score, mean_score)
     low, high = _percentiles(_resampled_means([sums[name] for name in sorted(sums)], seed, resamples))
-    return Interval(middle, min(low, middle), max(high, middle))
+    return Interval(mean_score, min(low, mean_score), max(high, mean_score))
 
 
 def _resampled_means(clusters: Sequence[Sequence[float]], seed: int, resamples: int) -> Sequence[float]:
-    """The means of so many resamples of clusters, each a sum of weighted scores and of weights."""
+    """The means of `resamples` resamples of clusters, each given as (sum of weighted scores, sum of weights)."""
     import numpy as np
 
     table = np.asarray(clusters, dtype=np.float64)
@@ -92,40 +95,43 @@ def _percentiles(means: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compare_scores(a: Mapping[str, Scored], b: Mapping[str, Scored], *, seed: int = 0) -> Difference:
-    """B against A, question by question where both have one (keys are the questions')."""
+def compare_scores(a: Mapping[str, ClusteredScore], b: Mapping[str, ClusteredScore], *, seed: int = 0) -> Difference:
+    """B compared with A on the questions (keys) that both have."""
     common = sorted(a.keys() & b.keys())
-    pairs = [(a[key].score, b[key].score) for key in common]
-    deltas = [Scored(a[key].cluster, b[key].score - a[key].score, a[key].weight) for key in common]
+    pairs = [(a[key].value, b[key].value) for key in common]
+    deltas = [ClusteredScore(a[key].cluster, b[key].value - a[key].value, a[key].weight) for key in common]
     delta = bootstrap(deltas, seed=seed)
-    alone = len({one.cluster for one in deltas}) == len(deltas)
-    if alone and all(score in (0.0, 1.0) for pair in pairs for score in pair):
+    independent = len({delta.cluster for delta in deltas}) == len(deltas)
+    if independent and all(score in (0.0, 1.0) for pair in pairs for score in pair):
         return Difference(delta, mcnemar(pairs), "McNemar", len(common))
     return Difference(delta, _shifted_p(deltas, seed), "paired bootstrap", len(common))
 
 
 def mcnemar(pairs: Sequence[tuple[float, float]]) -> float:
-    """Two-sided exact p of McNemar's test: were the questions that only one got right split by a coin?"""
-    only_a = sum(one > other for one, other in pairs)
-    only_b = sum(one < other for one, other in pairs)
+    """The two-sided exact p of McNemar's test (a binomial test on the discordant pairs) for pairs of scores 0 or 1."""
+    only_a = sum(score_a > score_b for score_a, score_b in pairs)
+    only_b = sum(score_a < score_b for score_a, score_b in pairs)
     discordant = only_a + only_b
     tail = sum(math.comb(discordant, k) for k in range(min(only_a, only_b) + 1))
     return min(1.0, 2 * tail / int(2**discordant))
 
 
-def _shifted_p(deltas: Sequence[Scored], seed: int) -> float:
-    """Two-sided bootstrap p: how often the resampled difference, moved to 0, is as large as the one seen."""
-    middle = mean(deltas)
-    if not deltas or all(one.score == 0 for one in deltas):
+def _shifted_p(deltas: Sequence[ClusteredScore], seed: int) -> float:
+    """The two-sided bootstrap p: how often resampled differences, shifted to mean 0, have so large a mean."""
+    mean_score = mean(deltas)
+    if not deltas or all(delta.value == 0 for delta in deltas):
         return 1.0
-    centred = [[(one.score - middle) * one.weight, one.weight] for one in _cluster_means(deltas)]
+    centred = [[(delta.value - mean_score) * delta.weight, delta.weight] for delta in _cluster_means(deltas)]
     means = _resampled_means(centred, seed, RESAMPLES)
-    return (1 + sum(abs(value) >= abs(middle) - 1e-12 for value in means)) / (1 + len(means))
+    return (1 + sum(abs(value) >= abs(mean_score) - 1e-12 for value in means)) / (1 + len(means))
 
 
-def _cluster_means(scores: Sequence[Scored]) -> list[Scored]:
-    """One entry a cluster: its mean and its whole weight."""
-    members: dict[str, list[Scored]] = {}
-    for one in scores:
-        members.setdefault(one.cluster, []).append(one)
-    return [Scored(name, mean(these), sum(one.weight for one in these)) for name, these in sorted(members.items())]
+def _cluster_means(scores: Sequence[ClusteredScore]) -> list[ClusteredScore]:
+    """One score for each cluster: its mean, with the sum of its weights."""
+    members: dict[str, list[ClusteredScore]] = {}
+    for score in scores:
+        members.setdefault(score.cluster, []).append(score)
+    return [
+        ClusteredScore(name, mean(cluster), sum(score.weight for score in cluster))
+        for name, cluster in sorted(members.items())
+    ]

@@ -1,4 +1,4 @@
-"""A model as judge: the prompt it gets, and the rating read from its verdict. Any engine can be one."""
+"""A model as judge: its prompt, and the rating parsed from its verdict. Any engine can judge."""
 
 import re
 from collections.abc import Sequence
@@ -17,38 +17,38 @@ RATING = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 
 
 class NoRating(PixtralError):
-    """The judge wrote no rating in `MAX_TRIES` tries."""
+    """The judge wrote no valid rating in `MAX_TRIES` attempts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """An engine with the instructions for marking; ratings go from 1 to `best`."""
+    """An engine with its instructions; ratings range from 1 to `highest`."""
 
     engine: Engine
     instructions: str
-    best: float
+    highest: float
 
     def __call__(self, question: Question, answers: Sequence[str], stop: Cancellation) -> tuple[float, str]:
-        """The rating of the last answer, and what the judge wrote. Raises NoRating, the engine's errors, Stopped."""
-        shown = (system(self.instructions), Message("user", tuple(judge_prompt(question, answers))))
+        """The rating of the last answer, and what the judge wrote. Raises NoRating, Cancelled and the engine's errors."""
+        messages = (system(self.instructions), Message("user", tuple(judge_prompt(question, answers))))
         for _ in range(MAX_TRIES):
-            verdict, _ = whole_answer(self.engine, shown, GREEDY, stop)
+            verdict, _ = whole_answer(self.engine, messages, GREEDY, stop)
             score = parse_rating(verdict)
-            if score is not None and 1 <= score <= self.best:
+            if score is not None and 1 <= score <= self.highest:
                 return score, verdict
         raise NoRating(
-            f"The judge gave no rating from 1 to {self.best:g}", "Run the same command again, or take another judge"
+            f"The judge gave no rating from 1 to {self.highest:g}", "Run the same command again, or take another judge"
         )
 
 
 def parse_rating(verdict: str) -> float | None:
-    """The first number in double square brackets."""
+    """The first number in double square brackets; None without one."""
     match = RATING.search(verdict)
     return float(match[1]) if match else None
 
 
 def judge_prompt(question: Question, answers: Sequence[str]) -> list[Part]:
-    """The conversation as one message: questions with images, earlier replies, references, and the reply to mark."""
+    """The parts of the judge's message: the conversation with its images, references, and the reply to rate."""
     parts: list[Part] = ["The conversation:\n\n"]
     for message in question.messages:
         parts += [f"### {'User' if message.role == 'user' else 'Assistant'}\n", *message.parts, "\n\n"]
@@ -61,6 +61,7 @@ def judge_prompt(question: Question, answers: Sequence[str]) -> list[Part]:
 
 
 def _join_texts(parts: Sequence[Part]) -> list[Part]:
+    """The parts with adjacent texts joined."""
     joined: list[Part] = []
     for part in parts:
         if isinstance(part, str) and joined and isinstance(joined[-1], str):

@@ -10,7 +10,7 @@ SCRIPTS = (
     ("el", "\u0370", "\u03ff"), ("arabic", "\u0600", "\u06ff"), ("cyrillic", "\u0400", "\u04ff"),
     ("devanagari", "\u0900", "\u097f"), ("latin", "A", "\u024f"),
 )  # fmt: skip
-# Of scripts that several languages share: words and letters that tell them apart.
+# For scripts that several languages share: words and letters that distinguish them.
 WORDS = {
     "latin": {
         "en": "the and of to in is that for it with as was on are this you be not have from or by",
@@ -37,13 +37,13 @@ WORDS = {
 
 
 def detect_language(text: str) -> str | None:
-    """A two-letter code, or None if undecided."""
+    """The two-letter code of the text's language; None when it cannot be determined."""
     letters = Counter(_script(char) for char in text if char.isalpha())
     letters.pop(None, None)
     if not letters:
         return None
     script: str | None = letters.most_common(1)[0][0]
-    if letters["ja"] * 10 > letters["zh"] > 0:  # kana among the characters of both
+    if letters["ja"] * 10 > letters["zh"] > 0:  # kana among characters that Japanese and Chinese share
         script = "ja"
     if script not in WORDS:
         return script
@@ -58,8 +58,11 @@ def _by_words(text: str, languages: dict[str, str]) -> str | None:
     """The language whose words and letters are most frequent in the text."""
     words, letters = Counter(re.findall(r"[^\W\d_]+(?:\u094d|[\u093e-\u094c])*", text)), Counter(text)
     points = {
-        name: sum(words[mark] if len(mark) > 1 or mark.isascii() else letters[mark] / 3 for mark in marks.split())
-        for name, marks in languages.items()
+        name: sum(
+            words[feature] if len(feature) > 1 or feature.isascii() else letters[feature] / 3
+            for feature in features.split()
+        )
+        for name, features in languages.items()
     }
     best = max(points, key=points.__getitem__)
     return best if points[best] else None

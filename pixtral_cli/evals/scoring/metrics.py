@@ -1,7 +1,7 @@
 """The metrics of the Pixtral report: scores from 0 to 1 for an answer and its references.
 
-Those of the first group equal the published code (mistralai/mistral-evals, eval/metrics.py), edge cases
-included; tests/evals/published.jsonl.gz holds thousands of its scores.
+The first group reproduces the published code (mistralai/mistral-evals, eval/metrics.py) in edge cases too;
+tests/evals/published.jsonl.gz holds thousands of its scores.
 """
 
 import re
@@ -10,26 +10,29 @@ from collections.abc import Iterable, Sequence
 
 TOLERANCE = 0.05  # relaxed correctness: the relative error allowed for a number
 VQA_VOTES = 3  # VQA match: votes (of ten) for a full score
-TINY = 1e-10
+MIN_DENOMINATOR = 1e-10  # for relative errors of references near 0
 
-_MARKED = re.compile(r"([aA]nswer)\**:\**")
+_ANSWER_LABEL = re.compile(r"([aA]nswer)\**:\**")
 _MARKUP = re.compile(r"[*_\[\]()]")
 
 
 def vqa_match(answer: str, references: Sequence[str]) -> float:
-    """A third for everybody who gave this answer, at most 1 (Antol et al. 2015, as the report uses it)."""
+    """A third for each reference that equals the answer, at most 1 (VQA accuracy, Antol et al.
+
+    2015, as the report uses it).
+    """
     given = strip_quotes(answer)
     return min(1.0, sum(strip_quotes(reference) == given for reference in references) / VQA_VOTES)
 
 
 def anls(answer: str, references: Sequence[str]) -> float:
-    """1 - normalised edit distance to the nearest reference; without a threshold, as published."""
+    """1 - normalised edit distance to the nearest reference, without ANLS's usual threshold, as published."""
     given = _normalize(answer)
     return max((_similarity(given, _normalize(reference)) for reference in references), default=0.0)
 
 
 def relaxed(answer: str, references: Sequence[str]) -> float:
-    """1 when the whole answer is a reference: numbers within 5 %, a letter by its first character, text but for case."""
+    """1 when the answer equals a reference: numbers within 5 %, a letter by its first character, text ignoring case."""
     given = _value_text(answer)
     return max((_relaxed_match(given, _value_text(reference)) for reference in references), default=0.0)
 
@@ -41,15 +44,18 @@ def explicit_relaxed(answer: str, references: Sequence[str]) -> float:
 
 
 def anywhere_relaxed(answer: str, references: Sequence[str]) -> float:
-    """As `explicit_relaxed`, and without such a text 1 when a reference appears anywhere. Too generous by design."""
+    """As `explicit_relaxed`; without "Answer:", 1 when a reference appears anywhere in the answer.
+
+    Too generous by design.
+    """
     if final := final_answer(answer):
         return relaxed(final, references)
     return float(any(_appears_in(reference, answer, references) for reference in references))
 
 
 def final_answer(text: str) -> str:
-    """The first line that is not empty after the last "answer:", without Markdown; "" when there is none."""
-    text = _MARKED.sub(r"\1:", text)
+    """The first non-empty line after the last "answer:", without Markdown; "" when there is none."""
+    text = _ANSWER_LABEL.sub(r"\1:", text)
     at = text.lower().rfind("answer:")
     if at < 0:
         return ""
@@ -58,12 +64,12 @@ def final_answer(text: str) -> str:
 
 
 def strip_quotes(text: str) -> str:
-    """Without one pair of quotes around all of it."""
+    """The text without one pair of enclosing quotes."""
     return text[1:-1] if any(text.startswith(mark) and text.endswith(mark) for mark in "\"'") else text
 
 
 def _strip_end(text: str) -> str:
-    """Without punctuation and space at its end; a percent sign stays and guards what is before it."""
+    """The text without trailing punctuation and white space, up to a percent sign, which stays."""
     end = len(text)
     while end and text[end - 1] != "%" and (text[end - 1] in string.punctuation or text[end - 1].isspace()):
         end -= 1
@@ -71,6 +77,7 @@ def _strip_end(text: str) -> str:
 
 
 def _normalize(text: str) -> str:
+    """The text in lower case, with single spaces, without trailing punctuation."""
     return _strip_end(" ".join(text.lower().split()))
 
 
@@ -80,16 +87,17 @@ def _similarity(one: str, other: str) -> float:
 
 
 def edit_distance(one: str, other: str) -> int:
-    """Levenshtein's: insertions, deletions and substitutions that make one of the other."""
+    """The Levenshtein distance: the least number of insertions, deletions and substitutions."""
     row = list(range(len(one) + 1))
     for i, char in enumerate(other, 1):
         diagonal, row[0] = row[0], i
-        for j, known in enumerate(one, 1):
-            diagonal, row[j] = row[j], diagonal if known == char else 1 + min(diagonal, row[j], row[j - 1])
+        for j, other_char in enumerate(one, 1):
+            diagonal, row[j] = row[j], diagonal if other_char == char else 1 + min(diagonal, row[j], row[j - 1])
     return row[-1]
 
 
 def _value_text(text: str) -> str:
+    """A number without thousands separators, dollar sign and final punctuation; other text without enclosing quotes."""
     if any(char.isdigit() for char in text):
         return _strip_end(text).replace(",", "").replace("$", "")
     return strip_quotes(text)
@@ -113,7 +121,7 @@ def _number(text: str) -> float | None:
 
 
 def _percent_readings(number: float, reference: float, percents: tuple[bool, bool]) -> Iterable[tuple[float, float]]:
-    """The two as they are, and each as the share that its percent sign means."""
+    """The pairs to compare: the numbers as written, and each with its percent sign read as a division by 100."""
     yield number, reference
     if percents[0]:
         yield number / 100, reference
@@ -122,25 +130,26 @@ def _percent_readings(number: float, reference: float, percents: tuple[bool, boo
 
 
 def _within_tolerance(number: float, reference: float) -> bool:
-    return abs(number - reference) / max(abs(reference), TINY) <= TOLERANCE
+    return abs(number - reference) / max(abs(reference), MIN_DENOMINATOR) <= TOLERANCE
 
 
 def _appears_in(reference: str, answer: str, references: Sequence[str]) -> bool:
+    """Whether a reference appears in an answer; unless it is a number, any of `references` in a phrase, as published."""
     try:
         number = float(reference)
         whole = int(number) == number
-    except (ValueError, OverflowError):  # text; or nan and inf, which are no counts of anything
+    except (ValueError, OverflowError):  # text, nan or inf
         patterns = ("is {}", "was {}", " {}.", "are {}", "\n\n{}")
         return any(pattern.format(other).lower() in answer for other in references for pattern in patterns)
-    shown = int(number) if whole else number
-    return format(shown, ",") in answer or str(shown) in answer
+    value = int(number) if whole else number
+    return format(value, ",") in answer or str(value) in answer
 
 
-# Beyond the report's own: for the text tasks.
+# Metrics that the report does not have, for text tasks.
 
 
 def exact(answer: str, references: Sequence[str]) -> float:
-    """1 when the answer is a reference but for case, outer quotes, spaces and the punctuation at its end."""
+    """1 when the answer equals a reference, ignoring case, enclosing quotes, spaces and trailing punctuation."""
     given = _normalize(strip_quotes(answer.strip()))
     return float(any(given == _normalize(strip_quotes(reference.strip())) for reference in references))
 
@@ -155,7 +164,7 @@ _CHOICE = re.compile(r"\W*([A-Za-z])(?![A-Za-z0-9])")
 
 
 def multiple_choice(answer: str, references: Sequence[str]) -> float:
-    """1 when the letter after the last "Answer:" is a reference; "(B)", "b." and "B: blue" are the letter B."""
+    """1 when the letter after the last "Answer:" is a reference; "(B)", "b." and "B: blue" count as B."""
     match = _CHOICE.match(final_answer(answer))
     return float(match is not None and match[1].upper() in {reference.strip().upper() for reference in references})
 
@@ -179,26 +188,26 @@ def mathematics(answer: str, references: Sequence[str]) -> float:
     """1 when the last boxed expression, else the text after the last "Answer:", equals a reference, as LaTeX or number."""
     given = _normalize_latex(last_boxed(answer) or _after_answer(answer))
     expected = [_normalize_latex(reference) for reference in references]
-    return float(bool(given) and any(given == one or _same_number(given, one) for one in expected))
+    return float(bool(given) and any(given == reference or _same_number(given, reference) for reference in expected))
 
 
 def last_boxed(text: str) -> str:
-    """The content of the last \\boxed{…}; "" when there is none or it does not end."""
-    begin = text.rfind(_BOXED)
-    if begin < 0:
+    """The content of the last \\boxed{…}; "" when there is none or its brace is not closed."""
+    start = text.rfind(_BOXED)
+    if start < 0:
         return ""
-    begin += len(_BOXED)
+    start += len(_BOXED)
     depth = 1
-    for at in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
+    for index in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
         if depth == 0:
-            return text[begin:at]
+            return text[start:index]
     return ""
 
 
 def _after_answer(text: str) -> str:
-    """The line after the last "Answer:" with its brackets, which mean something in mathematics."""
-    text = _MARKED.sub(r"\1:", text)
+    """The first non-empty line after the last "Answer:", with brackets, unlike `final_answer`."""
+    text = _ANSWER_LABEL.sub(r"\1:", text)
     at = text.lower().rfind("answer:")
     lines = text[at + len("answer:") :].split("\n") if at >= 0 else []
     return next(filter(None, (line.strip().strip("*") for line in lines)), "")
@@ -216,9 +225,10 @@ def _same_number(one: str, other: str) -> bool:
 
 
 def _parse_quantity(text: str) -> float | None:
+    """The value of a number or fraction; None for other text."""
     if match := _FRACTION.fullmatch(text):
-        sign, above, below = (match[1], match[2], match[3]) if match[2] else (match[4], match[5], match[6])
-        return (-1 if sign else 1) * int(above) / int(below) if int(below) else None
+        sign, numerator, denominator = (match[1], match[2], match[3]) if match[2] else (match[4], match[5], match[6])
+        return (-1 if sign else 1) * int(numerator) / int(denominator) if int(denominator) else None
     try:
         return float(text)
     except ValueError:
@@ -230,9 +240,9 @@ _WORD = re.compile(r"-?\d+(?:[.,]\d+)*|\w+|[^\w\s]")
 
 
 def states(answer: str, reference: str, others: Sequence[str] = ()) -> float:
-    """1 when the answer names the reference, as whole words, and none of the others; of numbers, when it is the only one.
+    """1 when the answer has the reference as whole words and none of `others`; a number must be the only one in it.
 
-    The text after "Answer:" is the answer where there is one. Number words are numbers; a plural is its singular.
+    Where the answer has an "Answer:", only the text after it counts. Number words equal digits, plurals singulars.
     """
     given, expected = _words(final_answer(answer) or answer), _words(reference)
     if (
@@ -247,10 +257,14 @@ def states(answer: str, reference: str, others: Sequence[str] = ()) -> float:
 
 
 def _words(text: str) -> list[str]:
+    """The words of a text in lower case, number words as digits, without a plural's s."""
     words = [word.replace(",", "") if word[-1].isdigit() else word for word in _WORD.findall(text.lower())]
     words = [str(_NUMBERS.index(word)) if word in _NUMBERS else word for word in words]
     return [word.removesuffix("s") if len(word) > 3 else word for word in words]
 
 
 def _contains_words(answer: Sequence[str], expected: Sequence[str]) -> bool:
-    return any(list(answer[at : at + len(expected)]) == list(expected) for at in range(len(answer) - len(expected) + 1))
+    return any(
+        list(answer[start : start + len(expected)]) == list(expected)
+        for start in range(len(answer) - len(expected) + 1)
+    )

@@ -1,7 +1,8 @@
-"""Run as a program, with `-I`: runs the Python program on stdin under limits and kills whatever it started.
+"""A program, started with `-I`: runs the Python program on stdin under limits and kills all processes it started.
 
-Arguments: seconds, bytes of memory, bytes of a file, bytes of all that is written, and a descriptor to which the first
-line of stdin is written once the program, the rest of stdin, has run to its end. The exit status is 0 if the program's was. Stdlib only.
+Arguments: seconds, bytes of memory, bytes of a file, bytes of all that is written, and a file descriptor. The first
+line of stdin is written to the descriptor after the program, the rest of stdin, has run to its end. The exit status is
+0 if the program's was. Uses the standard library only.
 """
 
 import ctypes
@@ -13,15 +14,15 @@ from pathlib import Path
 from threading import Event, Thread
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-LOOK_INTERVAL = 0.02  # seconds between two looks at what was written
-ENTRY_SIZE = 4096  # bytes that an entry of a folder counts at least
+POLL_INTERVAL = 0.02  # seconds between checks of how much was written
+MIN_ENTRY_SIZE = 4096  # bytes that every entry of a folder counts at least
 
 
 def main(seconds: int, memory: int, file_size: int, total_size: int, descriptor: int) -> int:
-    """Run the program in a child of its own. Returns its exit status there, and 0 or 1 in this process."""
+    """Run the program in a child process. Returns 0 if it ended with status 0, else 1."""
     word, _, code = sys.stdin.buffer.read().partition(b"\n")
     set_process_option(PR_SET_CHILD_SUBREAPER, 1)  # processes that leave their parent become children of this one
-    set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with the thread that waits for it
+    set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)  # this process ends with the thread that waits for it
     program = os.fork()
     if program == 0:
         set_process_option(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -30,7 +31,7 @@ def main(seconds: int, memory: int, file_size: int, total_size: int, descriptor:
         write = os.write  # the program may replace it
         exec(compile(code.decode("utf-8"), "answer", "exec"), {})
         write(descriptor, word)
-        sys.exit(0)  # as programs end: its threads are waited for
+        sys.exit(0)  # not os._exit: the program's threads are waited for
     ended = Event()
     watcher = Thread(target=watch, args=(program, seconds, total_size, ended))
     watcher.start()
@@ -42,26 +43,26 @@ def main(seconds: int, memory: int, file_size: int, total_size: int, descriptor:
 
 
 def watch(program: int, seconds: int, total_size: int, ended: Event) -> None:
-    """Kill the program once its time is over or too much is written: in its folder, or by all its processes together."""
+    """Kill the program when its time is over, or its folder or processes have written more than `total_size` bytes."""
     deadline = time.monotonic() + seconds
     folder = str(Path.cwd().parent)
     written: dict[int, int] = {}
-    while not ended.wait(LOOK_INTERVAL):
+    while not ended.wait(POLL_INTERVAL):
         count_writes(os.getpid(), written)
-        over = sum(written.values()) > total_size or folder_size(folder, total_size) > total_size
-        if over or time.monotonic() > deadline:
+        too_much = sum(written.values()) > total_size or folder_size(folder, total_size) > total_size
+        if too_much or time.monotonic() > deadline:
             os.kill(program, signal.SIGKILL)
             return
 
 
 def folder_size(folder: str, limit: int) -> int:
-    """The bytes on disk of all that is in a folder; counted no further once they are over the limit."""
+    """The bytes on disk of a folder's content; counting stops once they exceed the limit."""
     size, pending = 0, [folder]
     while pending and size <= limit:
         try:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
-                    size += max(512 * entry.stat(follow_symlinks=False).st_blocks, ENTRY_SIZE)
+                    size += max(512 * entry.stat(follow_symlinks=False).st_blocks, MIN_ENTRY_SIZE)
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
         except OSError:  # removed meanwhile, or too deep for a path
@@ -70,11 +71,11 @@ def folder_size(folder: str, limit: int) -> int:
 
 
 def count_writes(process: int, written: dict[int, int]) -> None:
-    """Enter how many bytes a process and those below it have written, whatever to. Only Linux lists them."""
+    """Record in `written` how many bytes a process and its descendants have written to anything. On Linux only."""
     try:
         counters = dict(line.split(": ") for line in Path(f"/proc/{process}/io").read_text().splitlines())
         written[process] = int(counters["wchar"])
-        lists = [each.read_text() for each in Path(f"/proc/{process}/task").glob("*/children")]
+        lists = [file.read_text() for file in Path(f"/proc/{process}/task").glob("*/children")]
     except OSError:  # it has ended, or this is another system
         return
     for child in " ".join(lists).split():
@@ -82,12 +83,13 @@ def count_writes(process: int, written: dict[int, int]) -> None:
 
 
 def set_process_option(option: int, value: int) -> None:
-    """Linux's prctl(2); nothing elsewhere."""
+    """Call prctl(2) on Linux; do nothing elsewhere."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(option, value)
 
 
 def set_limits(seconds: int, memory: int, file_size: int) -> None:
+    """Limit this process's address space, CPU time and size of files, in bytes and seconds."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -97,7 +99,10 @@ def set_limits(seconds: int, memory: int, file_size: int) -> None:
 
 
 def kill_children() -> None:
-    """Kill every child until there is none. Where the system does not list them, the caller kills the process group."""
+    """Kill the children of this process until there are none.
+
+    Elsewhere than on Linux the caller kills the process group.
+    """
     listed = Path(f"/proc/self/task/{os.getpid()}/children")
     while listed.exists():
         for child in listed.read_text().split():

@@ -1,4 +1,4 @@
-"""Drawn bar and line charts with short answers; comes with the package."""
+"""Drawn bar and line charts with short answers; part of the package."""
 
 from pixtral_cli.evals.tasks import _demo
 

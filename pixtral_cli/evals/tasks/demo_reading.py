@@ -1,4 +1,4 @@
-"""Drawn printed words with short answers; comes with the package."""
+"""Drawn printed words with short answers; part of the package."""
 
 from pixtral_cli.evals.tasks import _demo
 

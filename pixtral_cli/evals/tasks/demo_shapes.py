@@ -1,4 +1,4 @@
-"""Drawn coloured shapes with short answers; comes with the package."""
+"""Drawn coloured shapes with short answers; part of the package."""
 
 from pixtral_cli.evals.tasks import _demo
 

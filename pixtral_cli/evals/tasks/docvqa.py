@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import anls
-from pixtral_cli.evals.task import DatasetRow, HubSource, Question, Task, marker
+from pixtral_cli.evals.task import DatasetRow, HubSource, Question, Task, scorer
 
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
@@ -21,7 +21,7 @@ TASK = Task(
     source=HubSource("lmms-lab/DocVQA", "DocVQA/validation-*.parquet"),
     ask=ask,
     metrics=("anls",),
-    mark=marker(anls=anls),
+    score=scorer(anls=anls),
     max_tokens=10,
     published={"Pixtral report": 0.907},
 )

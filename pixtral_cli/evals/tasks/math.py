@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import last_boxed, mathematics
-from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, Question, Task, marker
+from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, Question, Task, scorer
 
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
@@ -27,7 +27,7 @@ TASK = Task(
     source=HubSource("HuggingFaceH4/MATH-500", "test.jsonl"),
     ask=ask,
     metrics=("mathematics",),
-    mark=marker(mathematics=mathematics),
+    score=scorer(mathematics=mathematics),
     max_tokens=2048,
     published={"Pixtral report (whole test set)": 0.481},
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import anywhere_relaxed, explicit_relaxed
-from pixtral_cli.evals.task import CHOICE_LETTERS, BadRow, DatasetRow, HubSource, Question, Task, marker
+from pixtral_cli.evals.task import CHOICE_LETTERS, BadRow, DatasetRow, HubSource, Question, Task, scorer
 
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
@@ -13,11 +13,13 @@ def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     if row.values.get("choices"):
         choices = row.texts("choices")
         if answer not in choices:
-            raise BadRow("column 'answer' is none of its choices")
+            raise BadRow("column 'answer' is not one of the choices")
         answer = CHOICE_LETTERS[choices.index(answer)]
-    about = row.values.get("metadata")
+    metadata = row.values.get("metadata")
     groups = (
-        tuple(str(about[name]) for name in ("task", "category") if about.get(name)) if isinstance(about, dict) else ()
+        tuple(str(metadata[name]) for name in ("task", "category") if metadata.get(name))
+        if isinstance(metadata, dict)
+        else ()
     )
     message = user(f"{row.text('query')}\n{prompts['choice']}", [row.image("decoded_image")])
     yield Question(row.text("pid", str(row.index)), (message,), (answer,), groups)
@@ -29,7 +31,7 @@ TASK = Task(
     source=HubSource("AI4Math/MathVista", "data/testmini-*.parquet"),
     ask=ask,
     metrics=("explicit_relaxed", "anywhere_relaxed"),
-    mark=marker(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
+    score=scorer(explicit_relaxed=explicit_relaxed, anywhere_relaxed=anywhere_relaxed),
     max_tokens=2048,
     published={"Pixtral report": 0.583, "model card": 0.580},
 )

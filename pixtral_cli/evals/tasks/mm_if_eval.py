@@ -1,4 +1,4 @@
-"""MM-IF-Eval: instructions about a picture, from a folder of the user's own; rows as in IF-Eval with an image."""
+"""MM-IF-Eval: instructions about an image, from a folder of the user's; rows as in IF-Eval, with an image."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ TASK = Task(
     source=None,
     ask=ask,
     metrics=if_eval.METRICS,
-    mark=if_eval.mark,
+    score=if_eval.score,
     max_tokens=2048,
     published={"model card": 0.527},
 )

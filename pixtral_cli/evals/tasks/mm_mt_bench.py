@@ -1,4 +1,4 @@
-"""MM-MT-Bench: conversations about images; every turn is asked with the reference replies before it, and judged."""
+"""MM-MT-Bench: conversations about images; each turn is asked after the reference replies to earlier ones, and judged."""
 
 import json
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from pixtral_cli.evals.task import BadRow, DatasetRow, HubSource, JudgeSettings,
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     try:
         conversation = json.loads(row.text("conversation"))
-        messages = [_message(one, row) for one in conversation]
+        messages = [_message(turn, row) for turn in conversation]
     except (ValueError, TypeError, LookupError) as error:
-        raise BadRow("column 'conversation' is no conversation") from error
+        raise BadRow("column 'conversation' is not a conversation") from error
     category = row.text("category", "")
     for turn in range(len(messages) // 2):
-        asked, reply = messages[: 2 * turn + 1], messages[2 * turn + 1]
+        history, reply = messages[: 2 * turn + 1], messages[2 * turn + 1]
         groups = (*filter(None, [category]), f"turn {turn + 1}")
-        yield Question(f"{row.index}.{turn + 1}", tuple(asked), (reply.text,), groups)
+        yield Question(f"{row.index}.{turn + 1}", tuple(history), (reply.text,), groups)
 
 
 def _message(turn: dict[str, Any], row: DatasetRow) -> Message:

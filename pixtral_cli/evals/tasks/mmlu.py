@@ -13,7 +13,7 @@ from pixtral_cli.evals.task import (
     Question,
     Task,
     lettered_choices,
-    marker,
+    scorer,
 )
 
 
@@ -21,7 +21,7 @@ def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
     choices = row.texts("choices")
     answer = row.values.get("answer")
     if not isinstance(answer, int) or not 0 <= answer < len(choices):
-        raise BadRow("column 'answer' is no index of a choice")
+        raise BadRow("column 'answer' is not the index of a choice")
     text = f"{row.text('question')}\n{lettered_choices(choices)}\n{prompts['letter']}"
     subject = row.text("subject", "")
     yield Question(str(row.index), (user(text),), (CHOICE_LETTERS[answer],), (subject,) if subject else ())
@@ -33,7 +33,7 @@ TASK = Task(
     source=HubSource("cais/mmlu", "all/test-*.parquet"),
     ask=ask,
     metrics=("multiple_choice",),
-    mark=marker(multiple_choice=multiple_choice),
+    score=scorer(multiple_choice=multiple_choice),
     max_tokens=1024,
     published={"Pixtral report (5 examples)": 0.692},
 )

@@ -1,4 +1,4 @@
-"""MT-Bench: two-turn conversations in words; the second question follows the model's own first answer. Judged."""
+"""MT-Bench: two-turn conversations without images; the second question follows the model's own first answer. Judged."""
 
 from collections.abc import Iterator
 

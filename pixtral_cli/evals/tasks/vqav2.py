@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pixtral_cli.chat.message import user
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring.metrics import vqa_match
-from pixtral_cli.evals.task import DatasetRow, HubSource, Question, Task, marker
+from pixtral_cli.evals.task import DatasetRow, HubSource, Question, Task, scorer
 
 
 def ask(row: DatasetRow, prompts: Prompts) -> Iterator[Question]:
@@ -22,7 +22,7 @@ TASK = Task(
     source=HubSource("lmms-lab/VQAv2", "data/validation-*.parquet"),
     ask=ask,
     metrics=("vqa_match",),
-    mark=marker(vqa_match=vqa_match),
+    score=scorer(vqa_match=vqa_match),
     max_tokens=10,
     published={"Pixtral report": 0.786},
 )

@@ -67,7 +67,7 @@ def _of_shape(shape: Shape) -> dict[str, Any]:
     return {
         "parameters": shape.parameters,
         "memory": {name: shape.memory(name) for name in FORMAT_NAMES},
-        "fits": shape.fits(installed().model_limit(EASY_SHARE)) or None,
+        "fits": shape.widest_format(installed().model_limit(EASY_SHARE)) or None,
     }
 
 

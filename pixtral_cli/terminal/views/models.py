@@ -82,7 +82,7 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
 
 def _entry_row(entry: Entry, budget: int, unknown: set[str], mark: str) -> tuple[str, ...]:
     """A model that can be pulled: whether it fits, its download, and the memory it takes in the format that fits."""
-    fits = entry.shape.fits(budget)
+    fits = entry.shape.widest_format(budget)
     runs = not unknown & {*entry.needs}
     takes = f"{format_bytes(entry.shape.memory(fits or '4bit'))} in {FORMAT_NAMES[fits or '4bit']}"
     about = [entry.about, entry.licence, *(["terms to accept on the hub"] if entry.gated else [])]
@@ -96,7 +96,7 @@ def _entry_json(entry: Entry, budget: int, unknown: set[str]) -> dict[str, Any]:
     return {
         "name": entry.name, "repository": entry.repo, "about": entry.about, "parameters": shape.parameters,
         "download": entry.download, "memory": {name: shape.memory(name) for name in FORMAT_NAMES},
-        "fits": shape.fits(budget) or None, "runs": not unknown & {*entry.needs}, "licence": entry.licence,
+        "fits": shape.widest_format(budget) or None, "runs": not unknown & {*entry.needs}, "licence": entry.licence,
         "gated": entry.gated, "reasoning": entry.reasoning, "temperature": entry.temperature,
     }  # fmt: skip
 

@@ -19,7 +19,7 @@ def one_thread() -> None:
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each that this machine has, in turn; where the kernel was not compiled, torch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cpu.VARIABLE, request.param)
+        patch.setenv(cpu.KERNEL_VARIABLE, request.param)
         cpu.kernel.cache_clear()
         yield request.param
         cpu.kernel.cache_clear()

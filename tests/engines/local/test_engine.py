@@ -248,7 +248,7 @@ def interrupt(error: type[BaseException]) -> Callable[[], None]:
 @pytest.mark.parametrize("place", ["vision", "prefill", "decode", "kernel"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, torch.OutOfMemoryError])
 def test_whatever_interrupts_an_answer_the_next_is_right(folder: Path, place: str, error: type[BaseException]) -> None:
-    engine = LocalEngine(folder, device="cpu", dtype="fp32", chunk=8)
+    engine = LocalEngine(folder, device="cpu", dtype="fp32", prefill_chunk=8)
     follow_up = [*ASKED, assistant("Yes."), user("Why?")]
     expected = [text_of(LocalEngine(folder, dtype="fp32"), said) for said in (ASKED, follow_up)]
     module, at = halfway(engine, place)
@@ -262,7 +262,7 @@ def test_whatever_interrupts_an_answer_the_next_is_right(folder: Path, place: st
 @pytest.mark.filterwarnings("error")  # an interrupt that a library swallowed would be one
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
 def test_ctrl_c_at_a_hundred_random_moments_never_spoils_an_answer(folder: Path, dtype: str) -> None:
-    engine = LocalEngine(folder, device="cpu", dtype=dtype, chunk=8)
+    engine = LocalEngine(folder, device="cpu", dtype=dtype, prefill_chunk=8)
     talks = [ASKED, [*ASKED, assistant("Yes."), user("Why?")], [user("Hello " * 30)]]
     expected = [text_of(LocalEngine(folder, dtype=dtype), said) for said in talks]
     engine.load()
@@ -288,7 +288,7 @@ def test_ctrl_c_at_a_hundred_random_moments_never_spoils_an_answer(folder: Path,
 
 @pytest.mark.parametrize("place", ["vision", "prefill", "decode", "kernel"])
 def test_another_thread_stops_an_answer_within_a_layer(folder: Path, place: str) -> None:
-    engine = LocalEngine(folder, device="cpu", dtype="fp32", chunk=8)
+    engine = LocalEngine(folder, device="cpu", dtype="fp32", prefill_chunk=8)
     expected = text_of(LocalEngine(folder, dtype="fp32"), ASKED)
     stream = engine.stream(ASKED, GREEDY)
     module, at = halfway(engine, place)

@@ -51,7 +51,7 @@ def test_a_conversation_arrives_as_it_was_and_its_answer_comes_back_in_pieces() 
     asked = [system("be kind"), user("what", [picture]), assistant("a thing"), user("sure?")]
     sampling = Sampling(0.5, 0.9, 7, ("END",), 50)
     with serving(engine, trusted=True) as running:
-        chunks = list(remote(running.url, trusting=True).stream(asked, sampling))
+        chunks = list(remote(running.url, sends_attachments=True).stream(asked, sampling))
     assert [chunk.text for chunk in chunks] == ["one ", "two ", "three", ""]
     assert chunks[-1] == Chunk("", "stop", Usage(16, 3, 10), Timings(ttft=0.25, decode=1.0, total=1.5))
     heard, how = engine.seen[0]
@@ -74,7 +74,7 @@ def test_a_worker_gets_images_as_they_are_and_equal_bytes_once() -> None:
     ]
     asked = [user("what", shown)]
     with serving(engine, trusted=True) as running:
-        remote_engine = remote(running.url, trusting=True)
+        remote_engine = remote(running.url, sends_attachments=True)
         assert said(remote_engine.stream(asked, Sampling())) == "yes"
         assert len(remote_engine.measure(asked).images) == len(shown)
     heard = engine.seen[0][0][0].images
@@ -93,7 +93,11 @@ def body_of(shown: list[images.Image]) -> bytes:
 def test_a_server_for_others_takes_no_attachments() -> None:
     engine = FakeEngine()
     with serving(engine) as running, pytest.raises(PixtralError, match="Content-Type"):
-        said(remote(running.url, trusting=True).stream([user("what", [images.from_bytes(png(9, 9), "x")])], Sampling()))
+        said(
+            remote(running.url, sends_attachments=True).stream(
+                [user("what", [images.from_bytes(png(9, 9), "x")])], Sampling()
+            )
+        )
     assert not engine.seen
 
 
@@ -382,7 +386,7 @@ def test_what_is_no_answer_is_one_error(httpserver: HTTPServer, body: bytes) -> 
 @pytest.mark.parametrize("kind", ["text/html", "application/octet-stream"])
 def test_a_page_is_no_answer(httpserver: HTTPServer, kind: str) -> None:
     httpserver.expect_request("/v1/chat/completions").respond_with_data("<html>", content_type=kind)
-    with pytest.raises(NetworkError, match="no answer"):
+    with pytest.raises(NetworkError, match="not an answer"):
         list(remote(httpserver.url_for("/v1")).stream([user("?")], Sampling()))
 
 

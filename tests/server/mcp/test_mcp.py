@@ -136,7 +136,7 @@ def test_over_http_a_key_is_wanted_where_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--root", "/no/such/folder"], "--root /no/such/folder is no folder"),
+        (["--root", "/no/such/folder"], "--root /no/such/folder is not a folder"),
         (["--http", "--host", "0.0.0.0"], "needs an API key"),
         (["--model", "no-such-model"], "no-such-model"),
     ],

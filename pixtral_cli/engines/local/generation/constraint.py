@@ -1,4 +1,4 @@
-"""Constrained decoding: masks the tokens that a grammar does not allow next, by llguidance."""
+"""Constrained decoding: masks the tokens that a grammar does not allow next, with llguidance."""
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class Constraint:
         return constrained
 
     def _try_consume(self, token: int) -> bool:
-        """Advance by the token if the grammar allows it; whether it did."""
+        """Consume the token if the grammar allows it; returns whether it did."""
         if self.complete or token >= self._vocab_size or not self._numbers.allows(token):
             return False
         consumed = self._matcher.try_consume_tokens([token]) == 1
@@ -71,7 +71,7 @@ class Constraint:
             self._raise_error()
         allowed = np.unpackbits(self._bits.view(np.uint8), count=count, bitorder="little")
         too_long = self._numbers.too_long(count)
-        if too_long is not None and (shorter := allowed & ~too_long).any():  # else the schema asks for so long a number
+        if too_long is not None and (shorter := allowed & ~too_long).any():  # else the schema requires so long a number
             allowed = shorter
         return torch.from_numpy(MASK_VALUES[allowed])
 

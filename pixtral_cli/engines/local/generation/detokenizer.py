@@ -1,4 +1,4 @@
-"""Streaming detokenizer: tokens to text in whole characters, up to a stop string."""
+"""Streaming detokenizer: tokens to text in complete characters, up to a stop string."""
 
 import codecs
 from collections.abc import Callable, Sequence
@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Detokenizer:
-    """Turns tokens into text as soon as it is final. `stopped` is the stop string that was met, which is left out of the text."""
+    """Turns tokens into text as soon as it is final.
+
+    `stopped`: the stop string that ended the text, which excludes it, or "".
+    """
 
     def __init__(self, bytes_of: Callable[[int], bytes], stop: Sequence[str] = ()) -> None:
         self.stopped = ""
@@ -21,7 +24,7 @@ class Detokenizer:
         self._held = ""
 
     def feed(self, token: int) -> str:
-        """The text that is final after this token, perhaps none. A token without bytes ends an incomplete character."""
+        """The text that becomes final with this token, or "". A token without bytes ends an incomplete character."""
         data = self._bytes_of(token)
         return self._release(self._decoder.decode(data, final=not data))
 
@@ -31,6 +34,7 @@ class Detokenizer:
         return "" if self.stopped else held
 
     def _release(self, text: str) -> str:
+        """The part of the text so far that cannot belong to a stop string; the rest is held back."""
         if self.stopped:
             return ""
         text = self._held + text
@@ -45,10 +49,10 @@ class Detokenizer:
 
 
 class AnswerDetokenizer:
-    """Tokens to chunks of an answer: text between the think tokens is reasoning, text after [TOOL_CALLS] calls,
-    the rest text. `calls` reads the calls, or is None where the answer has no tools.
+    """Turns tokens into chunks: reasoning between the think tokens, tool calls after [TOOL_CALLS], text elsewhere.
 
-    `stopped` is the stop string that was met in the text.
+    `calls`: parses the calls; None where the answer has no tools. `stopped`: the stop string that ended the text, or
+    "".
     """
 
     def __init__(
@@ -80,8 +84,8 @@ class AnswerDetokenizer:
         return self._thinking or self._ended_thinking
 
     def feed(self, token: int) -> Chunk:
-        """The text that is final after this token, possibly none."""
-        if self._calls and (self._calling or (token == self._calls.begins_with and not self._thinking)):
+        """The chunk that becomes final with this token, possibly empty."""
+        if self._calls and (self._calling or (token == self._calls.start_token and not self._thinking)):
             held = "" if self._calling else self._text.close()
             self._calling = True
             return Chunk(held, tool_calls=self._calls.feed(token))

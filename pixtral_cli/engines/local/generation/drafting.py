@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 NGRAM = 3  # tokens that must match for a draft
-MAX_DRAFT = 15  # a step of 16 tokens takes about three times as long as one of 1, on two cores
+MAX_DRAFT = 15  # on two cores a step of 16 tokens takes about three times as long as a step of one
 
 
 class PromptLookup:
@@ -23,7 +23,10 @@ class PromptLookup:
         self._tokens.append(token)
 
     def draft(self, limit: int, drafted: int = 0, accepted: int = 0) -> list[int]:
-        """At most `limit` tokens that may follow, perhaps none. Of the last `drafted` tokens `accepted` were right."""
+        """At most `limit` tokens that may follow, possibly none.
+
+        Of the previous draft of `drafted` tokens `accepted` were right.
+        """
         self._adapt(drafted, accepted)
         self._index()
         position = self._follows.get(tuple(self._tokens[-NGRAM:]))
@@ -35,12 +38,13 @@ class PromptLookup:
         return self._tokens[position : position + max(0, min(self._draft_length, limit))]
 
     def _index(self) -> None:
-        """Done at the first draft: indexing a long prompt takes a while and must not delay the first token."""
+        """Index the new tokens. Not done before the first draft, so that a long prompt does not delay the first token."""
         for position in range(self._indexed, len(self._tokens)):
             self._follows[tuple(self._tokens[position - NGRAM : position])] = position
         self._indexed = max(NGRAM, len(self._tokens))
 
     def _adapt(self, drafted: int, accepted: int) -> None:
+        """Lengthen drafts after an accepted one; after a rejected one shorten them and require a longer match."""
         if drafted and accepted == drafted:
             self._draft_length, self._required_match = min(2 * self._draft_length + 1, MAX_DRAFT), NGRAM
         elif drafted and not accepted:

@@ -13,22 +13,23 @@ from pixtral_cli.errors import UsageError
 from pixtral_cli.structured.schema_limits import check_limits, is_simple, numbers
 from pixtral_cli.util.lru import LruCache
 
-# At most one space after a comma and a colon: allowed more, a small model repeats white space until its tokens run out.
+# At most one space after a comma and a colon: small models may otherwise repeat white space without end.
 GRAMMAR_OPTIONS: dict[str, Any] = {
     "whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?",
     "lenient": False, "coerce_one_of": False,
 }  # fmt: skip
-MAX_REMAINDERS = 20_000
+MAX_REMAINDERS = 20_000  # states that llguidance may need for multipleOf
 LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)  # a state is about 2 kB
-CACHED = 4_000_000  # characters of grammars
-_grammars: LruCache[bytes, str] = LruCache(CACHED)
+CACHE_CHARACTERS = 4_000_000  # of grammars
+_grammars: LruCache[bytes, str] = LruCache(CACHE_CHARACTERS)
 
 
 def compile_schema(schema: dict[str, Any], cancelled: threading.Event | None = None) -> str:
-    """The grammar of the texts that satisfy the schema; raises UsageError for a schema that llguidance does not support.
+    """The grammar of the texts that satisfy the schema.
 
-    A schema that is not simple is tried in a process with limits first. Grammars are cached by the schema's content.
-    Raises `schema_process.Cancelled` once the event is set.
+    Raises UsageError for a schema that llguidance does not support. A schema that is not simple is first compiled in a
+    process with limits, which raises `schema_process.Cancelled` once the event is set. Grammars are cached by the
+    schema's content.
     """
     text = json.dumps(schema)
     key = hashlib.sha256(text.encode()).digest()
@@ -51,7 +52,7 @@ def is_compiled(schema: dict[str, Any]) -> bool:
 
 
 def compile_grammar(schema: dict[str, Any]) -> str:
-    """The grammar, compiled in this process without a limit of time or memory. Raises UsageError."""
+    """The grammar, compiled in this process without limits of time and memory. Raises UsageError."""
     try:
         grammar = _grammar(schema)
         why = LLMatcher.validate_grammar(grammar, limits=LIMITS)
@@ -63,25 +64,27 @@ def compile_grammar(schema: dict[str, Any]) -> str:
 
 
 def _grammar(schema: dict[str, Any]) -> str:
-    plain = {name: value for name, value in schema.items() if name != "x-guidance"}  # its own, which relaxes options
+    # "x-guidance" is llguidance's own keyword, which could relax the options.
+    plain = {name: value for name, value in schema.items() if name != "x-guidance"}
     return str(LLMatcher.grammar_from_json_schema(json.dumps(plain), overrides=GRAMMAR_OPTIONS))  # type: ignore[arg-type]
 
 
 def _check_remainders(schema: dict[str, Any]) -> None:
-    """Refuse what llguidance would expand too far: a state for each remainder of a division."""
+    """Raises UsageError for `multipleOf` values that need too many states in llguidance: one for each remainder."""
     remainders = 1
-    for factor in {_factor(value) for name, value in numbers(schema) if name == "multipleOf"}:
+    for factor in {_remainder_count(value) for name, value in numbers(schema) if name == "multipleOf"}:
         remainders *= factor
     if remainders > MAX_REMAINDERS:
         raise UsageError(f"The schema cannot be enforced: multipleOf is over {MAX_REMAINDERS:,}", "Leave it out")
 
 
-def _factor(value: float) -> int:
-    """A number without its factors 2 and 5, which the last decimal digits alone decide."""
+def _remainder_count(value: float) -> int:
+    """The states for divisibility by a number: its digits without the factors 2 and 5, which the last digits decide."""
     digits = Decimal(str(value)).normalize().as_tuple().digits
     return max(1, int("".join(map(str, digits))))
 
 
 def shorten(text: str) -> str:
+    """A message of llguidance on one line of at most 120 characters."""
     text = " ".join(text.replace("<non-verbose/>", "").split())
     return text if len(text) <= 120 else f"{text[:119]}…"

@@ -1,4 +1,4 @@
-"""Changes logits by a bias and by earlier tokens: repetition, frequency and presence penalties."""
+"""Logit bias and the repetition, frequency and presence penalties."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,11 @@ from pixtral_cli.chat.engine import Sampling
 
 
 class LogitAdjuster:
-    """The penalties of one answer, computed for all tokens at once. `add` is called with each token of the answer.
+    """Adjusts the logits of one answer. `add` must be called with each token of the answer.
 
-    Order and definitions are vLLM's, equal to those of transformers: the bias is added; the logits of tokens in the prompt
-    or the answer are divided by the repetition penalty where positive and multiplied where not (arXiv 1909.05858); then
-    the frequency penalty times a token's count in the answer is subtracted, and the presence penalty where it is not 0.
+    Order and definitions are those of vLLM and transformers: the bias is added; the logits of tokens in the prompt or
+    the answer are divided by the repetition penalty where positive, else multiplied by it (arXiv 1909.05858); then the
+    frequency penalty times a token's count in the answer is subtracted, and the presence penalty where it is not 0.
     """
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
@@ -35,7 +35,7 @@ class LogitAdjuster:
         )
 
     def add(self, token: int) -> None:
-        """The next token of the answer."""
+        """Count the next token of the answer."""
         self._answer.append(token)
         if self._counts is not None and self._repeated is not None:
             self._counts[token] += 1
@@ -59,12 +59,13 @@ class LogitAdjuster:
         return values
 
     def _allocate(self, like: Tensor) -> None:
+        """Create the tensors of shape (vocabulary,) on the device of `like`."""
         answer = torch.tensor(self._answer, dtype=torch.long, device=like.device)
         self._counts = torch.zeros_like(like).index_add_(0, answer, torch.ones_like(answer, dtype=like.dtype))
         self._repeated = torch.zeros_like(like, dtype=torch.bool)
         if self._sampling.repetition_penalty != 1:
-            known = torch.tensor(list({*self._prompt, *self._answer}), dtype=torch.long, device=like.device)
-            self._repeated[known] = True
+            occurring = torch.tensor(list({*self._prompt, *self._answer}), dtype=torch.long, device=like.device)
+            self._repeated[occurring] = True
         if bias := self._sampling.logit_bias:
             tokens = torch.tensor(list(bias), dtype=torch.long, device=like.device)
             self._bias = torch.zeros_like(like)

@@ -1,4 +1,4 @@
-"""Prefills prompts and decodes tokens on cached sequences; concurrent answers share their decode steps."""
+"""Prefills prompts and decodes tokens on cached sequences; concurrent answers share decode steps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,13 +31,13 @@ from pixtral_cli.errors import ModelError, OutOfMemory
 
 R = TypeVar("R")
 
-PREFILL_CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions a prefill step
+PREFILL_CHUNK = {"cuda": 2048, "mps": 1024, "cpu": 512}  # positions of a prefill step
 
 
 class DecodeStep(WorkItem):
-    """Tokens to append to a sequence, and the result: the logits after each, or the error that memory ran out.
+    """Tokens to append to a sequence, and the result: the logits after each of them, or OutOfMemory.
 
-    Tokens after the first are drafts; a step may leave the last of them out.
+    Tokens after the first are drafts; a step may leave out the last of them.
     """
 
     def __init__(self, sequence: CachedSequence, tokens: Sequence[int]) -> None:
@@ -49,7 +49,7 @@ class DecodeStep(WorkItem):
 
 
 class Runner:
-    """A loaded model's prefill and decode loops. Threads may call it at once, each with a sequence of its own."""
+    """The prefill and decode loops of a loaded model. Several threads may use it, each with its own sequence."""
 
     def __init__(
         self,
@@ -57,21 +57,22 @@ class Runner:
         params: Params,
         name: str,
         available: AvailableMemory,
-        chunk: int | None = None,
-        cache_bytes: int | None = None,
+        prefill_chunk: int | None = None,
+        idle_cache_bytes: int | None = None,
     ) -> None:
         self.weights = weights
         self.name = name
         self._params = params
         self._available = available
-        self._chunk = chunk or PREFILL_CHUNK[weights.device.type]
+        self._prefill_chunk = prefill_chunk or PREFILL_CHUNK[weights.device.type]
         self._decoder = Decoder(weights, params)
         memory = placement.total_memory(weights.device)
         features = feature_cache_limit(weights.size, memory)
         self._vision = VisionEncoder(weights, params, features, available) if params.vision else None
-        idle = idle_kv_limit(weights.size, memory) if cache_bytes is None else cache_bytes
+        idle = idle_kv_limit(weights.size, memory) if idle_cache_bytes is None else idle_cache_bytes
         self.prefix_cache = PrefixCache(self._new_cache, idle)
-        # Drafting needs batched logits equal to single ones; torch's final norm rounds a dim's remainder after 32 otherwise.
+        # Drafting requires that batched logits equal single ones. torch's final norm rounds differently unless
+        # dim % 32 is 0.
         self._drafts = self._decoder.uses_fused_step and params.dim % 32 == 0
         self.scheduler: Scheduler[DecodeStep] = Scheduler()
         self._decode_threads = 1 if self._decoder.uses_fused_step else placement.thread_count(weights.size)
@@ -79,23 +80,23 @@ class Runner:
     def prefill(
         self, prompt: Prompt, sequence: CachedSequence, clock: PhaseTimer, check: CancelCheck = no_cancel
     ) -> Tensor:
-        """Compute the rest of the prompt in chunks; returns the logits (vocabulary,) of the next token.
+        """Compute the uncached part of the prompt in chunks; returns the logits (vocabulary,) of the next token.
 
         `check` is called before every layer and may raise.
         """
         length = len(prompt.tokens)
         self._run_exclusive("growing the KV cache", lambda: sequence.cache.grow(length))
-        while (logits := self._prefill_chunk(prompt, sequence, clock, check)) is None:
+        while (logits := self._prefill_next_chunk(prompt, sequence, clock, check)) is None:
             sequence.shareable = sequence.cache.length
         sequence.shareable = length
         return logits
 
-    def _prefill_chunk(
+    def _prefill_next_chunk(
         self, prompt: Prompt, sequence: CachedSequence, clock: PhaseTimer, check: CancelCheck
     ) -> Tensor | None:
-        """Compute the next chunk of the prompt; after the last, returns the logits of the next token."""
+        """Compute the next chunk of the prompt; returns the logits of the next token after the last chunk, else None."""
         start = sequence.cache.length
-        stop = min(start + self._chunk, len(prompt.tokens))
+        stop = min(start + self._prefill_chunk, len(prompt.tokens))
         with clock.time("encode"):
             states = self._run_exclusive("reading the images", lambda: self._embed(prompt, start, stop, check))
 
@@ -109,32 +110,32 @@ class Runner:
             )
 
     def decode(self, sequence: CachedSequence, logits: Tensor, sample: Sampler, limit: int) -> Iterator[int]:
-        """At most `limit` tokens, the first chosen from `logits`; each later one is computed when it is asked for.
+        """At most `limit` tokens, the first sampled from `logits`; later ones are computed when they are requested.
 
-        The end of text is a token like any other. Raises ModelError when logits are NaN or infinite.
+        The end-of-text token is yielded like any other. Raises ModelError when logits are NaN or infinite.
         """
         drafter = PromptLookup(sequence.tokens) if self._drafts else None
         rows: Sequence[Tensor] = [logits]  # after the last accepted token, then after each drafted one
         draft: list[int] = []
         accepted = 0  # tokens of the draft that were sampled
         try:
-            for left in range(limit, 0, -1):
+            for remaining in range(limit, 0, -1):
                 token = self._sample(sequence, rows[accepted], sample)
                 yield token
                 if drafter:
                     drafter.add(token)
                 if draft[accepted : accepted + 1] == [token]:
                     accepted += 1
-                elif left > 1:
+                elif remaining > 1:
                     sequence.truncate(len(draft) - accepted)
-                    draft = drafter.draft(left - 2, len(draft), accepted) if drafter else []
+                    draft = drafter.draft(remaining - 2, len(draft), accepted) if drafter else []
                     rows = self._extend(sequence, [token, *draft])
                     draft, accepted = draft[: len(rows) - 1], 0
         finally:
             self.scheduler.finish(sequence)
 
     def _extend(self, sequence: CachedSequence, tokens: Sequence[int]) -> Sequence[Tensor]:
-        """Append a token and drafts of its successors, the last of which may be left out; the logits after each."""
+        """Append a token and drafts of its successors, some of which may be left out; returns the logits after each."""
         step = DecodeStep(sequence, tokens)
         sequence.tokens += tokens
         self.scheduler.run_batched(step, self._compute)
@@ -144,7 +145,7 @@ class Runner:
         return step.logits
 
     def _compute(self, steps: Sequence[DecodeStep]) -> None:
-        """Compute every step's logits in one batch; where memory runs out, one step at a time."""
+        """Compute the logits of all steps in one batch; if memory runs out, one step at a time."""
         limit = max(1, MAX_ROWS // len(steps))
         tokens = [step.tokens[:limit] for step in steps]
         try:
@@ -155,8 +156,8 @@ class Runner:
                     Span(step.sequence.cache, len(new), separate=True) for step, new in zip(steps, tokens, strict=True)
                 ]
                 states = self._decoder.forward(self._decoder.embed([token for new in tokens for token in new]), spans)
-                # One copy from the device for all rows: choosing tokens asks it for nothing more. It also waits for the step's end;
-                # without that the answers would ask for their next steps one by one, and no batch would form again.
+                # One copy to the CPU for all rows, so that sampling does not wait for the device. It also waits for the step's
+                # end; otherwise the answers would request their next steps one by one, and no batch would form.
                 logits = torch.split(self._decoder.logits(states).cpu(), [len(new) for new in tokens])
                 for step, rows in zip(steps, logits, strict=True):
                     step.logits = rows.unbind()
@@ -168,6 +169,7 @@ class Runner:
                     self._compute([step])
 
     def _sample(self, sequence: CachedSequence, logits: Tensor, sample: Sampler) -> int:
+        """The token that `sample` chooses. Raises ModelError when logits are NaN or infinite."""
         placement.set_threads(self._decode_threads)
         try:
             return sample(logits)
@@ -179,7 +181,7 @@ class Runner:
             raise ModelError(f"{self.name} computed values that are not numbers", "Try --dtype fp32") from error
 
     def cache_use(self) -> dict[str, CacheUse]:
-        """What the caches beside the weights hold and may hold."""
+        """The bytes and limits of the caches by name."""
         features = self._vision.cache_use if self._vision else CacheUse(0, 0)
         return {"image_features": features, "idle_kv": self.prefix_cache.use}
 
@@ -196,6 +198,7 @@ class Runner:
         return states
 
     def _insert_features(self, states: Tensor, image: PromptImage, start: int, stop: int, check: CancelCheck) -> None:
+        """Write the features of an image's tokens within positions [start, stop) into `states`."""
         assert self._vision
         first, last = max(start, image.start), min(stop, image.stop)
         offsets = torch.arange(first - image.start, last - image.start)
@@ -215,6 +218,8 @@ class Runner:
                 raise placement.out_of_memory("The KV cache", free, size, OOM_HINT)
 
     def _run_exclusive(self, doing: str, work: Callable[[], R], threads: int | None = None) -> R:
+        """The result of `work`, during which nothing else is computed."""
+
         def prepared() -> R:
             with self._prepared(doing, threads):
                 return work()
@@ -223,13 +228,14 @@ class Runner:
 
     @contextmanager
     def _prepared(self, doing: str, threads: int | None = None) -> Iterator[None]:
+        """Sets torch's thread count and raises OutOfMemory, which names `doing`, when memory runs out."""
         with translate_oom(doing):
             placement.set_threads(threads or placement.thread_count(self.weights.size))
             yield
 
     @contextmanager
     def _matrix_vector(self, count: int) -> Iterator[None]:
-        """Turns oneDNN off where its bfloat16 matrix-vector product is slower than torch's: on a CPU without our kernel."""
+        """Turns oneDNN off where torch's bfloat16 matrix-vector product is faster: on CPUs without the kernel."""
         device, dtype = self.weights.device, self.weights.dtype
         if count > 1 or device.type != "cpu" or dtype != torch.bfloat16 or kernel_supports(device, dtype):
             yield

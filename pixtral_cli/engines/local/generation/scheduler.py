@@ -1,15 +1,15 @@
-"""Decides whose computation runs next: one prefill chunk, or the next decode steps of all running answers as a batch.
+"""Schedules the computations of concurrent answers: one prefill chunk, or the next decode steps of all as a batch.
 
-There is no scheduler thread. The threads that ask for work are served one at a time; the one that is served, the leader,
-computes for itself or for the whole batch and hands leadership on. That saves two thread switches for every token.
+There is no scheduler thread. One of the threads with queued work is the leader: it computes its own item, or a batch of
+all queued decode steps, and then makes another thread the leader. That saves two thread switches for every token.
 
 Invariants, which hold whenever `_lock` is free:
 
-1. The leader's item is queued, in `exclusive` or `waiting`. Where anything unfinished is queued, there is a leader.
-2. Only the leader's thread computes, and only it changes `running`, which is empty while a new leader is chosen.
+1. The leader's item is queued, in `exclusive` or `waiting`. While an unfinished item is queued, there is a leader.
+2. Only the leader's thread computes, and only it changes `running`, which is empty when a new leader is chosen.
 3. A thread does not return while its item is in `running`, not even when interrupted: another thread uses its data.
 4. `_lock` is held for bookkeeping alone, never while waiting or computing. It is re-entrant, because Python may collect
-   an abandoned answer inside of it, and collecting it calls `finish`, which changes nothing but `_expected`.
+an abandoned answer inside of it, and collecting it calls `finish`, which changes nothing but `_expected`.
 """
 
 import threading
@@ -19,11 +19,11 @@ from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 MAX_BATCH = 32  # decode steps computed together
-REJOIN_FRACTION = 0.25  # of a step's time: how long the next one waits for the members of the last
+REJOIN_FRACTION = 0.25  # of a step's duration: how long the next step waits for the members of the last
 
 
 class WorkItem:
-    """One thread's request to compute. Items of one answer share a `key`; `done` is set once a leader computed it."""
+    """One thread's request to compute. Items of one answer share a `key`; `done`: a leader has computed it."""
 
     def __init__(self, key: object = None) -> None:
         self.key = key
@@ -37,10 +37,10 @@ T = TypeVar("T", bound=WorkItem)
 
 
 class Scheduler(Generic[T]):
-    """Serialises computation: exclusive work and batches alternate when both are queued.
+    """Runs one computation at a time; exclusive work and batches alternate when both are queued.
 
-    An exception (KeyboardInterrupt too) ends the item of the thread that it is raised in and no other: a batch that its
-    leader did not finish is computed again under the next leader.
+    An exception, KeyboardInterrupt included, ends only the item of the thread that it is raised in: a batch that its
+    leader did not finish is computed again by the next leader.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Scheduler(Generic[T]):
         self.running: Sequence[T] = ()
         self._lock = threading.RLock()
         self._leader: WorkItem | None = None
-        self._expected: set[object] = set()  # keys of the last batch that have not asked for their next step yet
+        self._expected: set[object] = set()  # keys of the last batch whose next step is not queued yet
         self._rejoin_deadline = 0.0
 
     @property
@@ -64,14 +64,18 @@ class Scheduler(Generic[T]):
         return results[0]
 
     def run_batched(self, item: T, compute: Callable[[Sequence[T]], None]) -> None:
-        """Return once `item` was in a batch that `compute` was called with, by this thread or another.
+        """Return when `item` was computed in a batch, by `compute` in this thread or by that of another.
 
-        `compute` may be given items that an interrupted call has begun. What it raises is raised in its own thread only.
+        `compute` may get items that an interrupted call has begun. Its exceptions are raised in the calling thread
+        only.
         """
         self._run(item, self.waiting, lambda: self._lead_batch(item, compute))
 
     def finish(self, key: object) -> None:
-        """The answer with this key asks for no more steps: no batch waits for it. May be called by the collector."""
+        """Declare that the answer with this key needs no more steps: no batch waits for it.
+
+        The garbage collector may call it.
+        """
         with self._lock:
             self._stop_expecting(key)
 
@@ -91,6 +95,7 @@ class Scheduler(Generic[T]):
                 raise interrupt
 
     def _lead_batch(self, item: T, compute: Callable[[Sequence[T]], None]) -> None:
+        """Compute a batch of `item` and other queued steps."""
         self._wait_for_expected(item)
         began = time.perf_counter()
         with self._lock:
@@ -100,12 +105,12 @@ class Scheduler(Generic[T]):
         now = time.perf_counter()
         with self._lock:
             self._rejoin_deadline = now + REJOIN_FRACTION * (now - began)
-            self._expected = {each.key for each in batch}
-            for each in batch:
-                each.done = True
+            self._expected = {member.key for member in batch}
+            for member in batch:
+                member.done = True
 
     def _wait_for_lead(self, item: WorkItem, queue: "list[WorkItem] | list[T]") -> bool:
-        """True when the item's thread is to compute, False when another has computed it."""
+        """Wait until this thread leads (True) or another thread has computed the item (False)."""
         with self._lock:
             queue.append(item)  # type: ignore[arg-type]
             self._stop_expecting(item.key)
@@ -124,15 +129,15 @@ class Scheduler(Generic[T]):
                 leader.wake.put(None)
 
     def _wait_for_expected(self, item: WorkItem) -> None:
-        """Members of the last batch ask for their next step within moments: wait for them until the deadline."""
-        while self._expected and (left := self._rejoin_deadline - time.perf_counter()) > 0:
+        """Wait until the members of the last batch have queued their next steps, or until the deadline."""
+        while self._expected and (remaining := self._rejoin_deadline - time.perf_counter()) > 0:
             try:
-                item.wake.get(timeout=left)
+                item.wake.get(timeout=remaining)
             except Empty:
                 return
 
     def _remove(self, item: WorkItem) -> None:
-        """Hand leadership on and leave the queues. May be interrupted anywhere and called again."""
+        """Pass on leadership and leave the queues. May be interrupted anywhere and called again."""
         while True:
             with self._lock:
                 if self._leader is item:
@@ -145,6 +150,7 @@ class Scheduler(Generic[T]):
             item.wake.get()  # the leader is computing with this item's data
 
     def _hand_over(self, item: WorkItem) -> None:
+        """Make another queued item the leader, if there is one, and wake its thread and those of the batch."""
         waiting = [other for other in self.waiting if other is not item and not other.done]
         exclusive = [other for other in self.exclusive if other is not item]
         after_batch = item.key is not None

@@ -1,6 +1,7 @@
-"""Tries a schema in a short-lived process with limits of memory and time: one that is built to exhaust them ends only that process.
+"""Compiles a schema in a short-lived process with limits of memory and time, so that one that exceeds them is refused.
 
-Run as a module it is that process: a schema on stdin, JSON with the error or without one on stdout.
+Run as a module, it is that process: it reads a schema from stdin and prints JSON with `error` and `hint`, both "" if
+valid.
 """
 
 import contextlib
@@ -15,20 +16,20 @@ from pathlib import Path
 from pixtral_cli.errors import UsageError
 
 COMMAND = (sys.executable, "-P", "-m", "pixtral_cli.engines.local.generation.schema_process")
-CPU_SECONDS = 5
-WALL_SECONDS = 15.0
-MEMORY_LIMIT = 512 << 20  # bytes beyond what the process takes before it reads the schema
-POLL_INTERVAL = 0.05
+CPU_SECONDS = 5  # of CPU time
+WALL_SECONDS = 15.0  # of real time
+MEMORY_LIMIT = 512 << 20  # bytes beyond those the process uses before it reads the schema
+POLL_INTERVAL = 0.05  # seconds
 TOO_COMPLEX = "The schema is too complex: it takes more than {} s or {} MB to prepare"
-_processes = threading.Semaphore(2)  # at a time
+_processes = threading.Semaphore(2)  # processes at a time
 
 
 class Cancelled(Exception):
-    """Nobody waits for the schema any more."""
+    """The caller cancelled the compilation of a schema."""
 
 
 def try_schema(schema_json: str, cancelled: threading.Event | None = None) -> None:
-    """Check and compile the schema in a process of its own. Raises UsageError, or Cancelled once the event is set."""
+    """Check and compile the schema in a process with limits. Raises UsageError, or Cancelled when the event is set."""
     cancelled = cancelled or threading.Event()
     while not _processes.acquire(timeout=POLL_INTERVAL):
         if cancelled.is_set():
@@ -65,10 +66,10 @@ def _run(schema_json: str, cancelled: threading.Event) -> bytes:
         process.communicate()
 
 
-def _limit() -> None:
-    """Take the process's limits. Memory is counted from here, for every library reserves some.
+def _set_limits() -> None:
+    """Limit the CPU time and, on Linux, the memory of this process. On Windows only the parent's time limit applies.
 
-    On Windows there is the parent's time limit alone.
+    Memory is counted from the current use, since libraries reserve some.
     """
     try:
         import resource
@@ -83,10 +84,11 @@ def _limit() -> None:
 
 
 def main() -> None:
+    """Compile the schema on stdin under limits and print the report."""
     from pixtral_cli.engines.local.generation import grammar
     from pixtral_cli.structured.schema_check import check
 
-    _limit()
+    _set_limits()
     report = {"error": "", "hint": ""}
     try:
         grammar.compile_grammar(check(json.load(sys.stdin)))

@@ -1,4 +1,4 @@
-"""Tool calls in the tokens of an answer: pieces of calls as soon as they are final, whatever the version of the template."""
+"""Parses tool calls from an answer's tokens, for every version of the chat template; pieces are final when returned."""
 
 import re
 import secrets
@@ -10,62 +10,64 @@ from pixtral_cli.engines.local.generation.detokenizer import Detokenizer
 from pixtral_cli.engines.local.tokens.tool_tokens import ToolTokens
 
 ALPHABET = string.ascii_letters + string.digits
-ID_LENGTH = 9  # of a call's id, as the templates want it
+ID_LENGTH = 9  # characters of a call's id, as the templates require
 LISTED_CALL = re.compile(r'\{"name": "([^"]*)", "arguments": ')
 
 
 def new_call_id() -> str:
+    """A random id of a call."""
     return "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
 
 
 class ToolCallParser:
-    """Reads calls from the first [TOOL_CALLS] token on. `count` is how many were begun."""
+    """Parses calls from the first [TOOL_CALLS] token on. `count`: how many have begun."""
 
     def __init__(self, tokens: ToolTokens, bytes_of: Callable[[int], bytes]) -> None:
         self.count = 0
         self._tokens, self._bytes_of = tokens, bytes_of
         self._detokenizer = Detokenizer(bytes_of)
         self._listed = ListedCalls() if tokens.args is None else None
-        self._field = "name"  # that tokens belong to: name, id or arguments
-        self._head = self._name = ""
+        self._field = "name"  # the field of the next tokens: name, id or arguments
+        self._buffer = self._name = ""
 
     @property
-    def begins_with(self) -> int:
-        """The token that calls begin with."""
+    def start_token(self) -> int:
+        """The token with which calls begin."""
         return self._tokens.tool_calls
 
     @property
     def index(self) -> int:
-        """The number of the call that is read."""
+        """The number, from 0, of the call that is being parsed."""
         return self.count - 1
 
     def feed(self, token: int) -> tuple[ToolCallDelta, ...]:
-        """What is final after this token."""
+        """The pieces of calls that become final with this token."""
         if self._listed:
             pieces = self._listed.feed(self._detokenizer.feed(token))
             self.count = self._listed.count
             return pieces
         if token == self._tokens.tool_calls:
-            self._field, self._head = "name", ""
+            self._field, self._buffer = "name", ""
             self._detokenizer = Detokenizer(self._bytes_of)
             return ()
         if token == self._tokens.call_id:
             self._field = "id"
-            self._name, self._head = self._head, ""
+            self._name, self._buffer = self._buffer, ""
             return ()
         if token == self._tokens.args:
             return self._begin()
         text = self._detokenizer.feed(token)
         if self._field == "arguments":
             return (ToolCallDelta(self.index, arguments=text),) if text else ()
-        self._head += text
+        self._buffer += text
         return ()
 
     def _begin(self) -> tuple[ToolCallDelta, ...]:
-        name, number = (self._name, self._head) if self._field == "id" else (self._head, "")
+        """The first piece of a call: its id and name, which are complete at its [ARGS] token."""
+        name, call_id = (self._name, self._buffer) if self._field == "id" else (self._buffer, "")
         self._field, self._detokenizer = "arguments", Detokenizer(self._bytes_of)
         self.count += 1
-        return (ToolCallDelta(self.index, number or new_call_id(), name),)
+        return (ToolCallDelta(self.index, call_id or new_call_id(), name),)
 
 
 class ObjectReader:

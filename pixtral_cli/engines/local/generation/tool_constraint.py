@@ -1,4 +1,4 @@
-"""Holds an answer with tools to what was chosen: text, calls or either; and every call to its tool's schema."""
+"""Constrains an answer with tools: to text, calls or either, by `tool_choice`; and each call to its tool's schema."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -13,10 +13,10 @@ State = Literal["text", "required", "thinking", "calls"]
 
 
 class ToolConstraint:
-    """The state of one answer. It begins as text in which a call may come, or where one is `required` with the call.
+    """The state of one answer. It begins as text, in which a call may follow, or with the call where one is `required`.
 
-    A reasoning model may think before a required call: `think_tokens` are those around it. `text` is the constraint of
-    an answer that makes no call; `begin_calls` makes that of the calls, once there is one.
+    `tool_calls`: the token with which calls begin; `think_tokens`: those around reasoning, which may precede a required
+    call; `text`: the constraint of an answer without calls; `begin_calls` returns the constraint of the calls.
     """
 
     def __init__(
@@ -33,8 +33,8 @@ class ToolConstraint:
         self._think_tokens = think_tokens
         self._state: State = "required" if required else "text"
         self._calls: Constraint | None = None
-        self._in_thought = False
-        self._begun = False  # whether there is a token of the text
+        self._thinking = False
+        self._begun = False  # whether a token was chosen
 
     @property
     def complete(self) -> bool:
@@ -44,29 +44,30 @@ class ToolConstraint:
 
     def constrain(self, sample: Sampler, *, unmasked_first: bool = False) -> Sampler:
         """See `Constraint.constrain`."""
-        in_text = self._text.constrain(sample, unmasked_first=unmasked_first) if self._text else None
-        in_calls: Sampler | None = None
+        sample_text = self._text.constrain(sample, unmasked_first=unmasked_first) if self._text else None
+        sample_calls: Sampler | None = None
 
         def constrained(logits: Tensor) -> int:
-            nonlocal in_calls
-            if self._state == "calls" and in_calls:
-                return in_calls(logits)
-            token = self._outside_of_calls(logits, sample, in_text)
-            self._follow_thought(token)
-            if token == self._tool_calls and not self._in_thought:
+            nonlocal sample_calls
+            if self._state == "calls" and sample_calls:
+                return sample_calls(logits)
+            token = self._sample_before_calls(logits, sample, sample_text)
+            self._update_thinking(token)
+            if token == self._tool_calls and not self._thinking:
                 self._state, self._calls = "calls", self._begin_calls()
-                in_calls = self._calls.constrain(sample, unmasked_first=unmasked_first)
+                sample_calls = self._calls.constrain(sample, unmasked_first=unmasked_first)
             self._begun = True
             return token
 
         return constrained
 
-    def _follow_thought(self, token: int) -> None:
+    def _update_thinking(self, token: int) -> None:
         start, end = self._think_tokens or (-1, -1)
         if token in (start, end):
-            self._in_thought = token == start
+            self._thinking = token == start
 
-    def _outside_of_calls(self, logits: Tensor, sample: Sampler, in_text: Sampler | None) -> int:
+    def _sample_before_calls(self, logits: Tensor, sample: Sampler, sample_text: Sampler | None) -> int:
+        """The next token of text or reasoning, or the token with which calls begin."""
         start, end = self._think_tokens or (-1, -1)
         if self._state == "required":
             if start >= 0 and not self._begun and sample(logits) == start:
@@ -78,14 +79,15 @@ class ToolConstraint:
             if token == end:
                 self._state = "required"
             return token
-        if in_text is None:
+        if sample_text is None:
             return sample(logits)
         if not self._begun and sample(logits) == self._tool_calls:
             return self._tool_calls
-        return in_text(logits)
+        return sample_text(logits)
 
 
 def _without(logits: Tensor, token: int) -> Tensor:
+    """The logits with minus infinity for one token."""
     masked = logits.clone()
     masked[token] = -torch.inf
     return masked

@@ -1,4 +1,7 @@
-"""The grammar of tool calls as a chat template writes them, with each tool's arguments held to its schema. Imports no torch."""
+"""The grammar of tool calls in the form of a chat template, each tool's arguments constrained by its schema.
+
+Imports no torch.
+"""
 
 import json
 from collections.abc import Sequence
@@ -16,19 +19,19 @@ from pixtral_cli.util.lru import LruCache
 
 MAX_CALLS = 32  # in one answer
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
-# Of schemas that say nothing of arguments without a name.
-PLAIN_KEYWORDS = frozenset(
+# Keywords of schemas that do not say whether other arguments than the named ones are allowed.
+CLOSABLE_KEYWORDS = frozenset(
     {"type", "properties", "required", "title", "description", "$schema", "$defs", "definitions"}
 )
-CACHED = 4_000_000  # characters of schemas
-_argument_schemas: LruCache[str, str] = LruCache(CACHED)
+CACHE_CHARACTERS = 4_000_000  # of schemas
+_argument_schemas: LruCache[str, str] = LruCache(CACHE_CHARACTERS)
 
 
 def compile_tools(tools: Sequence[Tool], tokens: ToolTokens, *, parallel: bool) -> str:
     """The grammar of what follows the first [TOOL_CALLS] of an answer: one call, or with `parallel` several.
 
-    A tool whose schema llguidance cannot enforce is held to as much of it as it can: without the keywords that it does
-    not know, or to being an object.
+    A schema that llguidance does not support is enforced in part: without the keywords that it does not know, or as any
+    object.
     """
     listed = f'(", " call){{0,{MAX_CALLS - 1}}}' if parallel else ""
     repeated = f"(<[{tokens.tool_calls}]> call){{0,{MAX_CALLS - 1}}}" if parallel else ""
@@ -39,9 +42,9 @@ def compile_tools(tools: Sequence[Tool], tokens: ToolTokens, *, parallel: bool) 
         start = f'start: "[" call {listed} "]"'
         rules.append('id: ", \\"id\\": \\"" /[a-zA-Z0-9]{9}/ "\\""')
     else:
-        number = "" if tokens.call_id is None else f"(<[{tokens.call_id}]> /[a-zA-Z0-9]{{9}}/)?"
+        call_id = "" if tokens.call_id is None else f"(<[{tokens.call_id}]> /[a-zA-Z0-9]{{9}}/)?"
         rules += [
-            f'call_{index}: "{tool.name}" {number} <[{tokens.args}]> arguments_{index}'
+            f'call_{index}: "{tool.name}" {call_id} <[{tokens.args}]> arguments_{index}'
             for index, tool in enumerate(tools)
         ]
         start = f"start: call {repeated}"
@@ -49,33 +52,34 @@ def compile_tools(tools: Sequence[Tool], tokens: ToolTokens, *, parallel: bool) 
 
 
 def _listed_call(index: int, tool: Tool) -> str:
-    """A call in the JSON list of the templates before v11."""
+    """The rule of a call in the JSON list of templates before v11."""
     return f'call_{index}: "{{\\"name\\": \\"{tool.name}\\", \\"arguments\\": " arguments_{index} id? "}}"'
 
 
 def _argument_schema(tool: Tool) -> str:
-    """The schema of a tool's arguments as llguidance takes it."""
+    """The schema of a tool's arguments, as JSON that llguidance accepts."""
     key = json.dumps(tool.parameters)
-    if (found := _argument_schemas.get(key)) is None:
-        schema = _closed(tool.parameters)
-        tries = [(ANY_OBJECT, GRAMMAR_OPTIONS)]
+    if (text := _argument_schemas.get(key)) is None:
+        schema = _without_extra_arguments(tool.parameters)
+        attempts: list[tuple[dict[str, Any], dict[str, Any]]] = [(ANY_OBJECT, GRAMMAR_OPTIONS)]
         if _is_affordable(schema):
-            tries = [(schema, GRAMMAR_OPTIONS), (schema, GRAMMAR_OPTIONS | {"lenient": True}), *tries]
-        found = next(text for text in (json.dumps({**one, "x-guidance": how}) for one, how in tries) if _is_valid(text))
-        _argument_schemas.put(key, found, len(key))
-    return found
+            attempts = [(schema, GRAMMAR_OPTIONS), (schema, GRAMMAR_OPTIONS | {"lenient": True}), *attempts]
+        candidates = (json.dumps({**candidate, "x-guidance": options}) for candidate, options in attempts)
+        text = next(filter(_is_valid, candidates))
+        _argument_schemas.put(key, text, len(key))
+    return text
 
 
-def _closed(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The schema of an object that has no arguments but those that are named, unless it says otherwise."""
+def _without_extra_arguments(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with no other properties than the named ones, unless the schema says otherwise."""
     schema = {"type": "object", **{name: value for name, value in parameters.items() if name != "x-guidance"}}
-    if schema.keys() <= PLAIN_KEYWORDS:
+    if schema.keys() <= CLOSABLE_KEYWORDS:
         schema["additionalProperties"] = False
     return schema
 
 
 def _is_affordable(schema: dict[str, Any]) -> bool:
-    """Whether the schema can be compiled without exhausting this process; one that is not simple is tried in another."""
+    """Whether the schema can be compiled within limits; one that is not simple is tried in another process."""
     try:
         check_limits(schema)
         if not is_simple(schema):
@@ -86,6 +90,7 @@ def _is_affordable(schema: dict[str, Any]) -> bool:
 
 
 def _is_valid(schema: str) -> bool:
+    """Whether llguidance accepts the schema."""
     try:
         return not LLMatcher.validate_grammar(f"start: %json {schema}\n", limits=LIMITS)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """The CPU kernel, compiled from the C sources beside this module: GEMV, attention and a fused step of the decoder.
 
 The sums of one position do not depend on how many positions share a call: an answer is the same alone and in a batch.
-Where the kernel was not compiled, or the processor lacks its instructions, torch computes.
+Where the kernel was not compiled, or the processor lacks its instructions, torch computes instead.
 """
 
 import ctypes
@@ -20,16 +20,16 @@ from pixtral_cli.errors import UsageError
 
 KERNEL_DTYPES = (torch.bfloat16, torch.float32)
 MAX_HEAD_DIM = 256
-VERSION = 6  # KERNEL_VERSION of kernel.h: a library compiled from other sources is not called
-VARIABLE = "PIXTRAL_KERNEL"
+VERSION = 6  # KERNEL_VERSION of kernel.h: a library of another version is not used
+KERNEL_VARIABLE = "PIXTRAL_KERNEL"
 NONE = "none"
-NATIVE_BF16 = ("avx512",)  # sets of processors on which torch multiplies matrices in bfloat16
+NATIVE_BF16 = ("avx512",)  # instruction sets with which torch multiplies bfloat16 matrices natively
 
 _pointer, _long = ctypes.c_void_p, ctypes.c_long
 
 
 class Matrix(ctypes.Structure):
-    """The weights of a linear layer, (out, in), and how they are stored."""
+    """The weights (out, in) of a linear layer and their storage format."""
 
     _fields_ = [("weights", _pointer), ("scales", _pointer), ("width", _long), ("out", _long), ("format", _long)]
 
@@ -44,7 +44,7 @@ class Layer(ctypes.Structure):
 
 
 class Decoder(ctypes.Structure):
-    """All layers and their sizes; `itemsize` is that of the activations, in bytes."""
+    """All layers and their sizes. `itemsize`: bytes of an activation."""
 
     _fields_ = [
         ("layers", ctypes.POINTER(Layer)),
@@ -60,7 +60,7 @@ class KVLayer(ctypes.Structure):
 
 
 class Sequence(ctypes.Structure):
-    """`count` new positions of a sequence after `past` others, with a KVLayer for each layer."""
+    """`count` new positions of a sequence after `past` cached ones, with a KVLayer for each layer."""
 
     _fields_ = [("layers", ctypes.POINTER(KVLayer)), ("past", _long), ("count", _long)]
 
@@ -80,7 +80,7 @@ class _Attention(ctypes.Structure):
 
 
 def _library() -> Any:
-    """The compiled kernel; None where it was not compiled from these sources for this system."""
+    """The compiled kernel; None where there is none of this version for this system."""
     for suffix in EXTENSION_SUFFIXES:
         file = Path(__file__).with_name(f"_cpu{suffix}")
         if file.exists():
@@ -94,6 +94,7 @@ def _library() -> Any:
 
 
 def _with_signatures(loaded: Any) -> Any:
+    """The library, with the argument types of its functions declared."""
     threads = itemsize = ctypes.c_int
     signatures = {
         "pixtral_select": [ctypes.c_char_p],
@@ -108,7 +109,7 @@ def _with_signatures(loaded: Any) -> Any:
 
 
 def instruction_sets() -> dict[str, bool]:
-    """The instruction sets that the kernel was compiled for, the fastest first, and whether this processor has them."""
+    """The instruction sets that the kernel was compiled for, the fastest first, and whether this processor has each."""
     sets: dict[str, bool] = {}
     library = _library()
     while library and (name := library.pixtral_instruction_set(len(sets))):
@@ -118,7 +119,7 @@ def instruction_sets() -> dict[str, bool]:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The compiled kernel with an instruction set selected, or None, and why this one."""
+    """The compiled kernel (None where torch computes), the selected instruction set, and the reason for the selection."""
 
     library: Any
     instruction_set: str
@@ -127,23 +128,25 @@ class Kernel:
 
 @cache
 def kernel() -> Kernel:
-    """The kernel with the fastest instruction set that the processor has, or with the one that PIXTRAL_KERNEL names.
+    """The kernel with the fastest instruction set of this processor, or with the one that PIXTRAL_KERNEL names.
 
-    That may be a set or a family of sets ("avx2" is "avx2-vnni" or else "avx2-fma"), or "none", which leaves all to torch.
-    Raises UsageError for a name that the processor does not support.
+    It may name a set, a family of sets ("avx2" means "avx2-vnni" if supported, else "avx2-fma"), or "none" to use
+    torch. Raises UsageError for a set that the processor does not support.
     """
-    requested = os.environ.get(VARIABLE, "")
+    requested = os.environ.get(KERNEL_VARIABLE, "")
     if requested == NONE:
-        return Kernel(None, NONE, f"{VARIABLE}={NONE}")
+        return Kernel(None, NONE, f"{KERNEL_VARIABLE}={NONE}")
     library, sets = _library(), instruction_sets()
     if library and (name := library.pixtral_select(requested.encode())):
-        why = f"{VARIABLE}={requested}" if requested else "the fastest that this processor has"
+        why = f"{KERNEL_VARIABLE}={requested}" if requested else "the fastest that this processor has"
         return Kernel(library, name.decode(), why)
     if requested:
         available = ", ".join([*(name for name, available in sets.items() if available), NONE])
-        raise UsageError(f"{VARIABLE}={requested} names no instruction set of this processor", f"It has: {available}")
-    compiled = f"this processor has none of {', '.join(sets)}" if sets else "the kernel was not compiled"
-    return Kernel(None, NONE, compiled)
+        raise UsageError(
+            f"{KERNEL_VARIABLE}={requested} names no instruction set of this processor", f"It has: {available}"
+        )
+    why_not = f"this processor has none of {', '.join(sets)}" if sets else "the kernel was not compiled"
+    return Kernel(None, NONE, why_not)
 
 
 def kernel_supports(device: torch.device, dtype: torch.dtype) -> bool:
@@ -152,7 +155,7 @@ def kernel_supports(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def gemm_supports(device: torch.device, dtype: torch.dtype, format: int) -> bool:
-    """Whether the kernel computes products of any number of activations, faster than torch."""
+    """Whether the kernel computes products with any number of activations, and faster than torch."""
     if not kernel_supports(device, dtype):
         return False
     return format != PLAIN or (dtype == torch.bfloat16 and kernel().instruction_set not in NATIVE_BF16)
@@ -164,20 +167,23 @@ def supports_attention(device: torch.device, dtype: torch.dtype, head_dim: int) 
 
 
 def matrix(weight: Tensor, width: int, scale: Tensor | None = None, format: int = PLAIN) -> Matrix:
-    """The kernel's description of a weight, valid while its tensors are kept. `width` excludes a packed row's padding."""
+    """The kernel's description of a weight, valid while the tensors exist.
+
+    `width`: columns without the padding of packed rows.
+    """
     return Matrix(weight.data_ptr(), None if scale is None else scale.data_ptr(), width, len(weight), format)
 
 
 @runtime_checkable
 class HasMatrix(Protocol):
-    """A linear layer whose weights are packed as the kernel multiplies them."""
+    """A linear layer whose weights are stored in a format that the kernel multiplies."""
 
     @property
     def matrix(self) -> Matrix: ...
 
 
 def multiply(weights: Matrix, states: Tensor, threads: int) -> Tensor:
-    """The product of states (T, in) with a matrix, (T, out), where `kernel_supports`. Raises MemoryError."""
+    """The product of states (T, in) with a matrix: (T, out). Requires `kernel_supports`. Raises MemoryError."""
     states = states.contiguous()
     out = states.new_empty(len(states), weights.out)
     sizes = len(states), states.itemsize, threads
@@ -187,7 +193,7 @@ def multiply(weights: Matrix, states: Tensor, threads: int) -> Tensor:
 
 
 def linear(layer: Any, states: Tensor, threads: int | None = None) -> Tensor:
-    """States (T, in) through a linear layer without bias: (T, out). `threads` defaults to torch's number."""
+    """States (T, in) through a linear layer without bias: (T, out). `threads`: by default those of torch."""
     count, width = states.shape
     weight: Tensor = layer.weight
     supports = kernel_supports(states.device, states.dtype) and weight.dtype == states.dtype
@@ -200,21 +206,21 @@ def linear(layer: Any, states: Tensor, threads: int | None = None) -> Tensor:
 def decoder_step(
     decoder: Decoder, sequences: Any, states: Tensor, rotations: Tensor, scales: Tensor | None, threads: int
 ) -> None:
-    """All layers for states (T, dim), in place, of an array of Sequence, whose caches are written.
+    """Run all layers on states (T, dim), in place. `sequences`: an array of Sequence, whose caches are written.
 
-    `rotations` are complex, (T, head_dim / 2), `scales` factors of the rotated queries, (T) in float32. Raises MemoryError.
+    `rotations`: complex (T, head_dim / 2); `scales`: factors of the rotated queries, float32 (T). Raises MemoryError.
     """
     factors = None if scales is None else scales.data_ptr()
-    places = sequences, len(sequences), states.data_ptr(), rotations.data_ptr(), factors
-    if kernel().library.pixtral_decoder_step(ctypes.byref(decoder), *places, len(states), threads):
+    pointers = sequences, len(sequences), states.data_ptr(), rotations.data_ptr(), factors
+    if kernel().library.pixtral_decoder_step(ctypes.byref(decoder), *pointers, len(states), threads):
         raise MemoryError
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, past: int) -> Tensor:
-    """Causal attention with grouped heads where `supports_attention`: query (T, H, D) → (T, H, D).
+    """Causal grouped-query attention: query (T, H, D) → (T, H, D). Requires `supports_attention`.
 
-    Query n attends to the first past + n + 1 of key and value, (G, S, D). A value that is NaN may make the output of some
-    positions shortly before it NaN, too.
+    Query n attends to the first past + n + 1 of key and value, (G, S, D). A value that is NaN may make the output of
+    some positions shortly before it NaN, too.
     """
     query = query.contiguous()
     if key.stride() != value.stride() or key.stride(-1) != 1:

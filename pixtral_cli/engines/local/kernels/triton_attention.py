@@ -1,9 +1,9 @@
-"""Triton kernels for NVIDIA GPUs: attention of one new position each of several sequences to their own KV caches.
+"""Triton kernels for NVIDIA GPUs: attention of one new position of each of several sequences to their own KV caches.
 
-Three launches a layer, whatever the number of sequences: append keys and values, attend by stretches of positions, merge
-the stretches (the split of arXiv 2311.01282, over grouped heads). Caches are read where they lie: the kernels get their
-addresses. A sequence's stretches, and the order in which they are summed, do not depend on what else shares the step.
-Imported where Triton is installed alone; `gpu.py` decides that.
+Three launches for each layer, whatever the number of sequences: append keys and values, attend to stretches of
+positions, merge the stretches (split-KV attention as in arXiv 2311.01282, over grouped heads). The kernels read the
+caches in place, by their addresses. A sequence's stretches and the order of their sums do not depend on the other
+sequences of the step. Imported only where Triton is installed; see `gpu.py`.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pixtral_cli.engines.local.kernels.formats import ALIGNMENT, MAX_HEADS_PER_GROUP
 
-STRETCH, BLOCK = 512, 64  # positions a program attends to, and at a time
+STRETCH, BLOCK = 512, 64  # positions that a program attends to, in all and at a time
 MERGE = 16  # stretches that are merged at a time
 
 _MAX_HEADS, _MERGE = tl.constexpr(MAX_HEADS_PER_GROUP), tl.constexpr(MERGE)
@@ -44,8 +44,8 @@ def _attend(
 ):  # fmt: skip
     """Program (b, g, s): the heads of group g of sequence b over stretch s of its positions.
 
-    Writes the weighted mean of the values to sums (B, H, stretches, D) and the logarithm (base 2) of the weights' sum to
-    weights (B, H, stretches), both float32.
+    Writes the weighted mean of the values to sums (B, H, stretches, D) and the logarithm (base 2) of the weights' sum
+    to weights (B, H, stretches), both float32.
     """
     sequence, group, stretch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     length, begin = tl.load(lengths + sequence), stretch * STRETCH
@@ -103,10 +103,10 @@ def _merge(
 def attend(
     query: Tensor, key: Tensor, value: Tensor, places: Tensor, capacities: Tensor, lengths: Tensor, longest: int
 ) -> Tensor:
-    """Append one position to each of B caches and attend to it and all before: query (B, H, D), key, value (B, G, D) → (B, H, D).
+    """Append a position to each of B caches and attend to all of it: query, result (B, H, D), key, value (B, G, D).
 
-    A cache is (2, G, capacity, D) in the query's dtype, at `places` times 16 bytes; `lengths` (the new position included)
-    are at most `longest`. All three are int64 (B,) on the GPU.
+    A cache is (2, G, capacity, D) in the query's dtype, at `places` times 16 bytes; `lengths` (the new position
+    included) are at most `longest`. All three are int64 (B,) on the GPU.
     """
     (count, heads, size), groups = query.shape, key.shape[1]
     stretches = triton.cdiv(longest, STRETCH)

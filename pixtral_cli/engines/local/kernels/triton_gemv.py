@@ -1,8 +1,8 @@
 """Triton kernels for NVIDIA GPUs: products of a few positions with weights of 16, 8 or 4 bits, and dequantizing.
 
-The byte layouts are those of `weights/quantized_linear.py` and `weights/fp8_linear.py`. A product reads each weight once,
-in the format it is stored in. The sums of one position do not depend on how many positions share a call.
-Imported where Triton is installed alone; `gpu.py` decides that.
+The byte layouts are those of `weights/quantized_linear.py` and `weights/fp8_linear.py`. A product reads each weight
+once, in the format it is stored in. The sums of one position do not depend on how many positions share a call. Imported
+only where Triton is installed; see `gpu.py`.
 """
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pixtral_cli.engines.local.kernels.formats import FP8, INT4, INT8, MAX_ROWS, PLAIN
 
-BLOCK_OUT = 64  # rows of the matrix a program computes
-BLOCK_BYTES = {PLAIN: 64, FP8: 64, INT8: 64, INT4: 32}  # of a row at a time; elements for PLAIN, one group for INT4
+BLOCK_OUT = 64  # rows of the matrix that a program computes
+# Bytes of a row at a time; elements for PLAIN, one group for INT4.
+BLOCK_BYTES = {PLAIN: 64, FP8: 64, INT8: 64, INT4: 32}
 PROGRAMS_PER_PROCESSOR = 4
 MIN_BLOCKS_PER_SPLIT = 8
 
@@ -22,7 +23,7 @@ _FP8, _INT4, _INT8 = tl.constexpr(FP8), tl.constexpr(INT4), tl.constexpr(INT8)
 
 @triton.jit
 def _e4m3_to_float16(stored):
-    """Bytes in e4m3fn to float16, exactly: the bits at float16's places, times 2 ** (15 - 7) for the exponents' biases."""
+    """Bytes in e4m3fn to float16, exactly: bits moved to float16's positions, times 2 ** (15 - 7) for the biases."""
     bits = stored.to(tl.int16)
     shifted = ((bits & 0x80) << 8) | ((bits & 0x7F) << 7)
     return shifted.to(tl.float16, bitcast=True) * 256.0
@@ -52,7 +53,7 @@ def _gemv(
     n_states, width, n_out, row_bytes, groups, split_bytes,
     FORMAT: tl.constexpr, ROWS: tl.constexpr, BLOCK_OUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Partial products of states (n_states, width) with a matrix of n_out rows into out (splits, n_states, n_out), float32.
+    """Partial products, float32, of states (n_states, width) with n_out rows of a matrix: (splits, n_states, n_out).
 
     Program (i, s) computes BLOCK_OUT rows over `split_bytes` bytes of each, from byte s * split_bytes on.
     """
@@ -97,7 +98,7 @@ def _dequantize(
     weights, scales, out, width, n_out, row_bytes, groups,
     FORMAT: tl.constexpr, BLOCK_OUT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The matrix (n_out, width) that packed numbers and scales stand for, each element rounded once."""
+    """The dequantized matrix (n_out, width): packed numbers times scales, each element rounded once."""
     row = tl.program_id(0) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)[:, None]
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)[None, :]
     dtype: tl.constexpr = out.dtype.element_ty
@@ -120,8 +121,8 @@ def _dequantize(
 def multiply(states: Tensor, weight: Tensor, scale: Tensor | None, format: int, processors: int) -> Tensor:
     """The product of states (T, width), T at most MAX_ROWS and in 16 bits, with a matrix as stored: (T, rows).
 
-    `scale` is float32 (rows,) for 8 bits, bfloat16 (rows, groups) for 4 bits, None for plain weights. `processors` is the
-    number of the GPU's multiprocessors: a matrix of few rows is split along its width to occupy them all.
+    `scale` is float32 (rows,) for 8 bits, bfloat16 (rows, groups) for 4 bits, None for plain weights. `processors` is
+    the number of the GPU's multiprocessors: a matrix of few rows is split along its width to occupy them all.
     """
     (count, width), (rows, row_bytes) = states.shape, weight.shape
     block = BLOCK_BYTES[format]
@@ -140,7 +141,7 @@ def multiply(states: Tensor, weight: Tensor, scale: Tensor | None, format: int, 
 
 
 def dequantize(weight: Tensor, scale: Tensor, width: int, format: int, dtype: torch.dtype) -> Tensor:
-    """The whole matrix (rows, width) in `dtype`, equal to what torch computes of the same bytes."""
+    """The dequantized matrix (rows, width) in `dtype`, equal to torch's result for the same bytes."""
     rows, row_bytes = weight.shape
     out = torch.empty(rows, width, device=weight.device, dtype=dtype)
     groups = scale.shape[1] if scale.dim() == 2 else 1
@@ -151,5 +152,5 @@ def dequantize(weight: Tensor, scale: Tensor, width: int, format: int, dtype: to
 
 
 def _bytes(weight: Tensor, format: int) -> Tensor:
-    """FP8 is passed as bytes: older GPUs have no such type."""
+    """The weight as it is passed to Triton: FP8 as bytes, since older GPUs lack the type."""
     return weight.view(torch.uint8) if format == FP8 else weight

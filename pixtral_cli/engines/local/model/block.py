@@ -14,9 +14,10 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def run_block(block: Any, states: Tensor, rotations: Tensor, attend: Attend) -> Tensor:
-    """`states` (T, dim) after one block, in `residual_dtype` of the weights' dtype.
+    """`states` (T, dim), in `residual_dtype` of the weights' dtype, after one block.
 
-    `attend` gets rotated queries (T, H, D) and keys, and values (T, G, D).
+    `attend` is called with rotated queries (T, H, D), rotated keys (T, G, D) and values (T, G, D); it returns (T, H,
+    D).
     """
     attention, count = block.attention, len(states)
     normed = norm(block.attention_norm, states)
@@ -24,9 +25,9 @@ def run_block(block: Any, states: Tensor, rotations: Tensor, attend: Attend) -> 
     key = apply_rope(linear(attention.wk, normed).view(count, attention.n_kv_heads, -1), rotations)
     value = linear(attention.wv, normed).view(count, attention.n_kv_heads, -1)
     states = states + linear(attention.wo, attend(query, key, value).flatten(1))
-    feed = block.feed_forward
+    feed_forward = block.feed_forward
     normed = norm(block.ffn_norm, states)
-    return states + linear(feed.w2, F.silu(linear(feed.w1, normed)) * linear(feed.w3, normed))
+    return states + linear(feed_forward.w2, F.silu(linear(feed_forward.w1, normed)) * linear(feed_forward.w3, normed))
 
 
 def norm(module: Any, states: Tensor) -> Tensor:
@@ -36,5 +37,5 @@ def norm(module: Any, states: Tensor) -> Tensor:
 
 
 def residual_dtype(dtype: torch.dtype) -> torch.dtype:
-    """In what the sum over all layers is kept: float16's largest value, 65,504, is less than models reach there."""
+    """The dtype of the residual stream: float32 for float16 weights, since models exceed float16's maximum, 65,504."""
     return torch.float32 if dtype == torch.float16 else dtype

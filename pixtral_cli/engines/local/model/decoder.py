@@ -1,4 +1,4 @@
-"""The language model: embeddings through the decoder layers to logits, for several sequences in one step."""
+"""The language model: embeddings, decoder layers and logits, for several sequences in one step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from pixtral_cli.engines.local.runtime.placement import thread_count
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The next `length` positions of the sequence that `cache` belongs to.
+    """The next `length` positions of the sequence with this KV cache.
 
-    With `separate`, each position attends as in a step of its own, bit for bit, and `forward` returns all their states
-    (else the last one's).
+    `separate`: each position attends bit for bit as in a step of its own, and `forward` returns the states of all of
+    them; otherwise it returns the last one's.
     """
 
     cache: KVCache
@@ -35,6 +35,7 @@ class Span:
     separate: bool = False
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Append keys and values (T, G, D) to the cache; the attention of the queries: (T, H, D) → (T, H, D)."""
         keys, values = self.cache.append(layer, key, value)
         if not self.separate or self.length == 1:
             return attend(query, keys, values, mask)
@@ -48,7 +49,7 @@ class Span:
 
 
 class Decoder:
-    """The language model's layers. A step advances all its caches, or none where it fails."""
+    """The layers of the language model. A step advances the caches of all its spans, or none where it fails."""
 
     def __init__(self, weights: Weights, params: Params) -> None:
         self._model = weights.model
@@ -61,7 +62,7 @@ class Decoder:
 
     @property
     def uses_fused_step(self) -> bool:
-        """Whether up to `MAX_ROWS` positions run in our kernel: each bit for bit as alone, and without torch's threads."""
+        """Whether steps of at most `MAX_ROWS` positions run in the CPU kernel: each position bit for bit as alone."""
         return self._fused is not None
 
     @torch.inference_mode()
@@ -72,10 +73,10 @@ class Decoder:
 
     @torch.inference_mode()
     def forward(self, states: Tensor, spans: Sequence[Span], check: CancelCheck = no_cancel) -> Tensor:
-        """Run the spans' embedded positions (T, dim), one span after the other.
+        """Run the embedded positions (T, dim) of the spans, concatenated, through all layers.
 
-        Returns the last state of each span, every state of a `separate` one: (N, dim). `check` is called before every
-        layer and may raise.
+        Returns the last state of each span, and every state of a `separate` one: (N, dim). `check` is called before
+        every layer and may raise.
         """
         for span in spans:
             span.cache.grow(span.cache.length + span.length)
@@ -89,11 +90,11 @@ class Decoder:
     def _run(self, states: Tensor, spans: Sequence[Span], check: CancelCheck) -> Tensor:
         """Positions (T, dim) after all layers."""
         ranges = [(span.cache.length, span.cache.length + span.length) for span in spans]
-        rotations = torch.cat([self._rope.rows(*each) for each in ranges])
-        lengths, scales = [span.length for span in spans], [self._rope.scales(*each) for each in ranges]
+        rotations = torch.cat([self._rope.rows(*positions) for positions in ranges])
+        lengths, scales = [span.length for span in spans], [self._rope.scales(*positions) for positions in ranges]
         if self._fused and len(states) <= MAX_ROWS:
             return self._fused(
-                states, [(span.cache, span.length) for span in spans], rotations, _joined(scales, lengths)
+                states, [(span.cache, span.length) for span in spans], rotations, _concatenate_scales(scales, lengths)
             )
         attend_layer = self._attention(spans, lengths, scales)
         for index, block in enumerate(self._model.layers.values()):
@@ -104,11 +105,11 @@ class Decoder:
     def _attention(
         self, spans: Sequence[Span], lengths: list[int], scales: Sequence[Tensor | None]
     ) -> Callable[[int, Tensor, Tensor, Tensor], Tensor]:
-        """How a layer, by its number, attends from rotated queries (T, H, D) to keys and values (T, G, D) and the caches."""
+        """This step's attention: a function of layer index, rotated queries (T, H, D), keys and values (T, G, D)."""
         if all(length == 1 for length in lengths) and gpu.supports_decode_attention(*self._attention_kind):
             step = DecodeAttention([span.cache for span in spans], self._device)
-            factors = _joined(scales, lengths)
-            return lambda layer, query, key, value: step.attend(layer, _scaled(query, factors), key, value)
+            factors = _concatenate_scales(scales, lengths)
+            return lambda layer, query, key, value: step.attend(layer, _scale_queries(query, factors), key, value)
         masks = [
             None if span.separate else causal_mask(span.length, span.cache.length, *self._kernel_key) for span in spans
         ]
@@ -116,7 +117,7 @@ class Decoder:
         def attend_spans(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             parts = zip(*(torch.split(part, lengths) for part in (query, key, value)), strict=True)
             out = [
-                span.attend(layer, _scaled(q, scale), k, v, mask)
+                span.attend(layer, _scale_queries(q, scale), k, v, mask)
                 for span, mask, scale, (q, k, v) in zip(spans, masks, scales, parts, strict=True)
             ]
             return torch.cat(out) if len(out) > 1 else out[0]
@@ -129,7 +130,7 @@ class Decoder:
         return linear(self._model.output, norm(self._model.norm, states), self._threads).float()
 
 
-def _joined(scales: Sequence[Tensor | None], lengths: Sequence[int]) -> Tensor | None:
+def _concatenate_scales(scales: Sequence[Tensor | None], lengths: Sequence[int]) -> Tensor | None:
     """The factors of all spans' queries; None where all are 1."""
     device = next((scale.device for scale in scales if scale is not None), None)
     if device is None:
@@ -138,6 +139,6 @@ def _joined(scales: Sequence[Tensor | None], lengths: Sequence[int]) -> Tensor |
     return torch.cat([torch.ones(length, device=device) if scale is None else scale for scale, length in parts])
 
 
-def _scaled(query: Tensor, scale: Tensor | None) -> Tensor:
+def _scale_queries(query: Tensor, scale: Tensor | None) -> Tensor:
     """Queries (T, H, D) times factors (T), rounded once."""
     return query if scale is None else (query * scale[:, None, None]).to(query.dtype)

@@ -1,4 +1,4 @@
-"""A decoder step for a few positions in one call of our CPU kernel: all layers, without returning to Python between."""
+"""A decoder step for a few positions in one call of the CPU kernel, which runs all layers."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -22,7 +22,7 @@ class FusedStep:
     """The decoder layers of a model for which `supports_fused_step`, for up to `MAX_ROWS` positions."""
 
     def __init__(self, weights: Weights, params: Params, threads: int) -> None:
-        self._weights = weights.model  # kept alive: the kernel holds addresses into it
+        self._weights = weights.model  # a reference: the kernel holds addresses of its tensors
         layers = [_layer(block) for block in weights.model.layers.values()]
         self._decoder = cpu.Decoder(
             (cpu.Layer * len(layers))(*layers), len(layers), params.dim, params.hidden_dim, params.n_heads, params.n_kv_heads,
@@ -33,9 +33,10 @@ class FusedStep:
     def __call__(
         self, states: Tensor, spans: Iterable[tuple[KVCache, int]], rotations: Tensor, scales: Tensor | None = None
     ) -> Tensor:
-        """Embedded positions (T, dim) after all layers. Each span's follow those in its cache, which has room for them.
+        """Embedded positions (T, dim) after all layers.
 
-        `rotations` are complex, (T, head_dim / 2), `scales` factors of the queries, (T). Raises MemoryError.
+        `spans`: each cache, which must have capacity, with its new positions. `rotations`: complex (T, head_dim / 2);
+        `scales`: factors of the queries (T). Raises MemoryError.
         """
         states, rotations = states.clone(), rotations.contiguous()
         sequences = []
@@ -48,9 +49,9 @@ class FusedStep:
 
 
 def _linears(block: Any) -> tuple[Any, ...]:
-    """In the order of cpu.Layer."""
-    attention, feed = block.attention, block.feed_forward
-    return attention.wq, attention.wk, attention.wv, attention.wo, feed.w1, feed.w3, feed.w2
+    """The linear layers of a block, in the order of cpu.Layer."""
+    attention, feed_forward = block.attention, block.feed_forward
+    return attention.wq, attention.wk, attention.wv, attention.wo, feed_forward.w1, feed_forward.w3, feed_forward.w2
 
 
 def _layer(block: Any) -> cpu.Layer:

@@ -1,4 +1,4 @@
-"""The KV cache of one sequence: grown as needed, rewound by setting its length."""
+"""The KV cache of one sequence: it grows as needed and is rewound by setting its length."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def position_bytes(params: Params, dtype: torch.dtype) -> int:
     return 2 * params.n_kv_heads * params.head_dim * dtype.itemsize * params.n_layers
 
 
-def _rounded(length: int) -> int:
+def _round_up(length: int) -> int:
     """The next multiple of GROWTH_POSITIONS."""
     return -(-length // GROWTH_POSITIONS) * GROWTH_POSITIONS
 
@@ -36,31 +36,36 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
+        """Positions for which there is storage in every layer."""
         return min(layer.shape[2] for layer in self._layers)
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Bytes of storage."""
         return sum(layer.nbytes for layer in self._layers)
 
     @torch.inference_mode()
     def grow(self, length: int) -> None:
-        """Make room for `length` positions in all. `reserve` is called with the bytes needed and raises OutOfMemory."""
+        """Ensure a capacity of `length` positions. `reserve` is called with the bytes needed and may raise OutOfMemory."""
         if length <= self.capacity:
             return
-        exact, roomy = _rounded(length), _rounded(max(length, min(self.capacity + self._headroom(), self._window)))
+        exact, generous = _round_up(length), _round_up(max(length, min(self.capacity + self._headroom(), self._window)))
         try:
-            self._grow_to(roomy)
+            self._grow_to(generous)
         except OutOfMemory:
-            if exact == roomy:
+            if exact == generous:
                 raise
             self._grow_to(exact)
 
     def _headroom(self) -> int:
-        """Positions to add at once. Freed blocks of a GPU's allocator serve no larger ones: large steps leave fewer."""
+        """Positions to add at once.
+
+        A GPU's allocator cannot merge freed blocks into larger ones: large steps waste fewer.
+        """
         return self.capacity // 8 if self._empty.device.type == "cpu" else self.capacity
 
     def _grow_to(self, capacity: int) -> None:
+        """Copy every layer to storage of this capacity, one at a time. Raises OutOfMemory."""
         largest = max(layer.nbytes for layer in self._layers)
         self._reserve(capacity * self._position_bytes - self.size + largest)
         for index, layer in enumerate(self._layers):
@@ -77,7 +82,7 @@ class KVCache:
         self.length = length
 
     def addresses(self) -> list[tuple[int, int]]:
-        """For each layer the address of its storage (2, G, capacity, D), and its capacity in positions."""
+        """For each layer the address of its storage (2, G, capacity, D) and its capacity in positions."""
         return [(layer.data_ptr(), layer.shape[2]) for layer in self._layers]
 
     def append(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""A loaded model as a value; `weights.loader` makes it."""
+"""A loaded model as a value; `weights.loader` creates it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 class Weights:
     """mistral_inference's `Transformer` with its weights.
 
-    `dtype` is that of every weight that `scheme` ("none", "8bit" or "4bit") does not quantize; `size` is in bytes.
+    `dtype`: that of the weights that are not quantized; `size`: bytes; `scheme`: "none", "8bit" or "4bit".
     """
 
     model: Any

@@ -15,9 +15,9 @@ def apply_rope(states: Tensor, rotations: Tensor) -> Tensor:
 
 
 class RopeTable:
-    """The rotations of positions 0, 1, 2, …, extended when a later position is asked for.
+    """The rotations of positions 0, 1, 2, …, extended when a later position is requested.
 
-    With YaRN, magnitudes other than 1 scale queries and keys. With Llama 4's scaling queries have rotations of their own.
+    With YaRN the rotations include its magnitude, which scales queries and keys. Llama 4's factors are in `scales`.
     """
 
     def __init__(self, params: Params, device: torch.device) -> None:
@@ -25,18 +25,18 @@ class RopeTable:
         self._table = torch.empty(0, params.head_dim // 2, dtype=torch.complex64, device=device)
 
     def rows(self, start: int, stop: int) -> Tensor:
-        """Complex rotations (stop - start, head_dim / 2) of keys, and of queries where `scales` is None."""
+        """The complex rotations of positions [start, stop): (stop - start, head_dim / 2)."""
         if stop > len(self._table):
             count = max(stop, 2 * len(self._table), 1024)
             self._table = rope_table(self._params, count).to(self._device)
         return self._table[start:stop]
 
     def scales(self, start: int, stop: int) -> Tensor | None:
-        """Factors (stop - start) of the queries; None where all are 1."""
+        """Llama 4's factors (stop - start) of the queries at positions [start, stop); None where all are 1."""
         scaling = self._params.llama_4_scaling
         if scaling is None or stop <= scaling.original_max_position_embeddings:
             return None
-        # One by one: a vector's logarithms may differ in the last bit from those of a shorter one.
+        # Computed one by one: the logarithms of a vector may differ in the last bit with its length.
         periods = (position // scaling.original_max_position_embeddings for position in range(start, stop))
         factors = [1 + scaling.beta * math.log1p(period) for period in periods]
         return torch.tensor(factors, dtype=torch.float32, device=self._device)
@@ -56,7 +56,7 @@ def _yarn_frequencies(frequencies: Tensor, theta: float, yarn: Yarn) -> Tensor:
     count = len(frequencies)
 
     def dimension(rotations: float) -> float:
-        """The dimension that turns so often over the original context window."""
+        """The dimension that makes this number of rotations within the original context window."""
         return count * math.log(yarn.original_max_position_embeddings / (rotations * 2 * math.pi)) / math.log(theta)
 
     low, high = max(math.floor(dimension(yarn.beta)), 0), min(math.ceil(dimension(yarn.alpha)), 2 * count - 1)
@@ -67,11 +67,12 @@ def _yarn_frequencies(frequencies: Tensor, theta: float, yarn: Yarn) -> Tensor:
 def rope_table_2d(head_dim: int, rows: int, columns: int, theta: float) -> Tensor:
     """The rotations of a grid of patches in reading order: (rows * columns, head_dim / 2), half by row, half by column."""
     frequencies = _frequencies(head_dim, theta)
-    down = torch.outer(torch.arange(rows), frequencies[::2])[:, None].expand(-1, columns, -1)
-    across = torch.outer(torch.arange(columns), frequencies[1::2])[None].expand(rows, -1, -1)
-    angles = torch.cat([down, across], dim=-1).flatten(0, 1)
+    row_angles = torch.outer(torch.arange(rows), frequencies[::2])[:, None].expand(-1, columns, -1)
+    column_angles = torch.outer(torch.arange(columns), frequencies[1::2])[None].expand(rows, -1, -1)
+    angles = torch.cat([row_angles, column_angles], dim=-1).flatten(0, 1)
     return torch.polar(torch.ones_like(angles), angles)
 
 
 def _frequencies(head_dim: int, theta: float) -> Tensor:
+    """The angle per position of each pair: (head_dim / 2)."""
     return 1.0 / (theta ** (torch.arange(0, head_dim, 2).float() / head_dim))

@@ -1,6 +1,6 @@
 """Imports mistral_inference's module tree without xformers, which has no CPU kernel and no wheel for many machines.
 
-Only the modules and their parameter names are used; attention, KV cache and the decode loop are this project's.
+Only its modules and the names of their parameters are used; attention, KV cache and decode loop are this project's.
 """
 
 import sys
@@ -52,6 +52,7 @@ def import_transformer() -> ModuleType:
 
 
 def _stubs() -> dict[str, ModuleType]:
+    """Modules with stubs for the names of `_NAMES`, by module name."""
     stubs = {name: ModuleType(name) for name in ("xformers", "xformers.ops", _FMHA, _BIAS)}
     for module, names in _NAMES.items():
         for name in names:
@@ -60,7 +61,7 @@ def _stubs() -> dict[str, ModuleType]:
 
 
 def empty_transformer(sizes: dict[str, Any]) -> Any:
-    """A `Transformer` of these sizes on the meta device: names and shapes, no memory."""
+    """A `Transformer` of these sizes on the meta device, which has names and shapes and takes no memory."""
     import torch
     from torch.overrides import TorchFunctionMode
 

@@ -1,4 +1,4 @@
-"""Images to features in the decoder's space: vision encoder, patch merger and adapter, with a cache by image content."""
+"""The vision encoder, patch merger and adapter: images to features of the decoder's width, cached by image content."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ from pixtral_cli.engines.local.runtime.placement import AvailableMemory, availab
 from pixtral_cli.engines.local.tokens.encode import PromptImage
 from pixtral_cli.util.lru import LruCache
 
-SPARE_COPIES = 4  # times an image's features that must be free, or they are not kept
+SPARE_COPIES = 4  # features are cached only while the free memory is more than this many times their size
 
 
 class VisionEncoder:
-    """The vision encoder of a loaded model. Images are encoded one by one: they never attend to one another.
+    """The vision encoder of a loaded model. Images are encoded one by one, since they do not attend to one another.
 
-    At most `cache_bytes` of features are kept, and none where `available` says that memory is short.
+    `cache_bytes`: the limit of cached features; none are cached while `available` returns too few free bytes.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class VisionEncoder:
         self._cache: LruCache[tuple[str, int, int], Tensor] = LruCache(cache_bytes)
 
     def features(self, image: PromptImage, check: CancelCheck = no_cancel) -> Tensor:
-        """The features of an image's tokens in reading order, breaks left out: (rows * columns, dim)."""
+        """The features of an image's tokens in reading order, without break tokens: (rows * columns, dim)."""
         features = self._cache.get(image.key)
         if features is None:
             features = self.encode(image_pixels(image), check)
@@ -46,7 +46,7 @@ class VisionEncoder:
 
     @property
     def cache_use(self) -> CacheUse:
-        """Bytes of cached features, and their limit."""
+        """The bytes of cached features and their limit."""
         return CacheUse(self._cache.size, self._cache.limit)
 
     def clear_cache(self) -> bool:
@@ -77,7 +77,7 @@ class VisionEncoder:
 
 
 def _merge_patches(states: Tensor, rows: int, columns: int, size: int) -> Tensor:
-    """Patches (rows * columns, dim) to squares of size² patches (N, dim * size²), feature-major as the merger wants."""
+    """Patches (rows * columns, dim) to squares of size² patches (N, dim * size²), feature-major as the merger requires."""
     squares = states.view(rows // size, size, columns // size, size, -1)
     return squares.permute(0, 2, 4, 1, 3).flatten(2).flatten(0, 1)
 

@@ -1,15 +1,15 @@
-"""The bandwidth at which a device reads its memory, which limits the decoding of one answer."""
+"""The memory bandwidth of a device, which limits the decode rate of one answer."""
 
 import time
 
 import torch
 
-SIZE = 1 << 28  # bytes: more than any cache holds
+SIZE = 1 << 28  # bytes; larger than any processor cache
 ROUNDS = 4
 
 
 def read_bandwidth(device: str) -> float:
-    """Bytes a second, the best of a few rounds of adding up a tensor. Takes a fraction of a second."""
+    """Bytes read a second: the best of `ROUNDS` sums of a tensor. Takes a fraction of a second."""
     numbers = torch.ones(SIZE // 4, dtype=torch.float32, device=device)
     best = min(_seconds(numbers) for _ in range(ROUNDS))
     return SIZE / best

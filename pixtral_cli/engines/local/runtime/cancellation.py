@@ -9,7 +9,7 @@ CancelCheck = Callable[[], None]
 
 
 def no_cancel() -> None:
-    """The cancel check of work that cannot be cancelled."""
+    """The check for work that cannot be cancelled: does nothing."""
 
 
 class Cancelled(BaseException):
@@ -17,13 +17,13 @@ class Cancelled(BaseException):
 
 
 class CancellableStream(Iterator[Chunk]):
-    """The chunks of one answer. `close` may be called from any thread, whichever thread is pulling the stream."""
+    """The chunks of one answer. Any thread may call `close`, also while another thread iterates."""
 
     def __init__(self, generate: Callable[[CancelCheck], Generator[Chunk, None, None]]) -> None:
-        """`generate` is handed a check that raises `Cancelled` once the stream is closed; it is to call it often."""
+        """`generate` must often call the check that it is given, which raises `Cancelled` once the stream is closed."""
         self._closed = closed = threading.Event()
 
-        def check() -> None:  # holds no reference to the stream, so that an abandoned one is collected at once
+        def check() -> None:  # no reference to the stream, so that an abandoned one is collected at once
             if closed.is_set():
                 raise Cancelled
 
@@ -36,7 +36,7 @@ class CancellableStream(Iterator[Chunk]):
             raise StopIteration from None
 
     def close(self) -> None:
-        """End the stream. If another thread is computing it, that thread sees it ended at its next check."""
+        """End the stream. If another thread is computing it, the stream ends there at the next check."""
         self._closed.set()
         try:
             self._chunks.close()

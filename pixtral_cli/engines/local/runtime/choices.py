@@ -1,4 +1,4 @@
-"""Several answers to one conversation at once: each on its own thread, so that they share their decode steps."""
+"""Several answers to one conversation (`n`): each is computed on its own thread, so that they share decode steps."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ from pixtral_cli.engines.local.runtime.cancellation import CancellableStream
 
 
 class MergedStream(Iterator[Chunk]):
-    """The chunks of `count` answers as they come, numbered by `Chunk.index`. `close` may be called from any thread.
+    """The chunks of `count` answers as they arrive, numbered by `Chunk.index`. Any thread may call `close`.
 
-    The first answer is begun alone: once it has a chunk, its prompt is in the prefix cache for the others to copy.
-    An error of one answer ends them all.
+    The first answer starts alone: once it has a chunk, its prompt is in the prefix cache for the others to copy. An
+    error of one answer ends them all.
     """
 
     def __init__(self, count: int, stream: Callable[[int], CancellableStream]) -> None:
@@ -46,6 +46,7 @@ class MergedStream(Iterator[Chunk]):
         thread.start()
 
     def _pull(self, index: int) -> None:
+        """Queue the chunks of one answer, then None or the error that ended it."""
         try:
             for chunk in self._streams[index]:
                 self._events.put((index, chunk))
@@ -55,25 +56,25 @@ class MergedStream(Iterator[Chunk]):
             self._events.put((index, None))
 
     def _merge(self, chunk: Chunk) -> Chunk:
-        """The chunk, without usage and timings unless it is the last of all; then with those of all."""
+        """The chunk; of the final ones only that of the last answer has usage and timings: those of all answers."""
         if chunk.finish_reason is None:
             return chunk
-        used, timed = chunk.usage or Usage(), chunk.timings or Timings()
-        ours = self._usage
-        cached = used.cached_tokens if chunk.index == 0 else ours.cached_tokens
+        usage, timings = chunk.usage or Usage(), chunk.timings or Timings()
+        total = self._usage
+        cached = usage.cached_tokens if chunk.index == 0 else total.cached_tokens
         self._usage = Usage(
-            used.prompt_tokens, ours.completion_tokens + used.completion_tokens, used.image_tokens, cached,
-            ours.reasoning_tokens + used.reasoning_tokens,
+            usage.prompt_tokens, total.completion_tokens + usage.completion_tokens, usage.image_tokens, cached,
+            total.reasoning_tokens + usage.reasoning_tokens,
         )  # fmt: skip
-        first = self._timings if self._timings.total and chunk.index else timed
-        self._timings = replace(first, total=max(timed.total, self._timings.total), peak_memory=timed.peak_memory)
+        first = self._timings if self._timings.total and chunk.index else timings
+        self._timings = replace(first, total=max(timings.total, self._timings.total), peak_memory=timings.peak_memory)
         self._finished.add(chunk.index)
         if len(self._finished) < len(self._streams):
             return replace(chunk, usage=None, timings=None)
         return replace(chunk, usage=self._usage, timings=self._timings)
 
     def close(self) -> None:
-        """End all answers and wait until their threads have ended."""
+        """End all answers and wait for their threads."""
         self._closed = True
         for stream in self._streams:
             stream.close()

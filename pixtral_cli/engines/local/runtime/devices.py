@@ -8,7 +8,10 @@ from pixtral_cli.util.memory import ram
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device: torch's name for it, a label for people, bytes of memory, and whether it computes in bfloat16."""
+    """A device.
+
+    `name`: torch's; `label`: for display; `total` and `free`: bytes of memory; `bf16`: it computes in bfloat16.
+    """
 
     name: str
     label: str
@@ -18,7 +21,7 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """Every device torch can use here, the fastest kind first; the CPU is always the last. Imports torch."""
+    """The devices that torch can use, the fastest kind first; the CPU is always the last. Imports torch."""
     return [*_cuda(), *_mps(), _cpu()]
 
 

@@ -1,4 +1,4 @@
-"""Pauses Python's garbage collector while large libraries are imported, and exempts what they made from later runs."""
+"""Pauses Python's garbage collector while large libraries are imported, and exempts their objects from later runs."""
 
 import gc
 import threading
@@ -14,8 +14,8 @@ _pauses = 0
 def with_gc_paused(work: Callable[[], T]) -> T:
     """The result of `work`, during which no garbage is collected; objects alive afterwards are frozen (`gc.freeze`).
 
-    Importing torch and the tokenizer makes three hundred thousand objects. Scanning them takes a fifth of the time to
-    the first token, and a tenth of a second in the middle of an answer.
+    Importing torch and the tokenizer creates three hundred thousand objects. Scanning them takes a fifth of the time to
+    first token, and a tenth of a second in the middle of an answer.
     """
     global _pauses
     with _lock:

@@ -13,7 +13,10 @@ OOM_HINT = "Send fewer or smaller images, /clear the conversation, or try --dtyp
 
 @contextmanager
 def translate_oom(doing: str) -> Iterator[None]:
-    """Raise OutOfMemory where torch or Python ran out of memory; `doing` says at what (`loading NAME`)."""
+    """Raises OutOfMemory when torch or Python runs out of memory.
+
+    `doing`: the operation, for the message (`loading NAME`).
+    """
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError) as error:

@@ -31,8 +31,8 @@ AvailableMemory = Callable[[torch.device], int]
 class LoadOptions:
     """Options of loading: device, dtype and quantization by name or "auto".
 
-    `available` returns a device's free bytes, `cache` is the folder for quantized weights, `note` receives a line about
-    an automatic choice, `positions` is the number of tokens whose KV cache must fit beside the weights.
+    `available` returns a device's free bytes; `cache`: the folder of quantized weights; `note` is called with a line
+    about an automatic choice; `positions`: tokens whose KV cache must fit beside the weights.
     """
 
     device: str
@@ -45,18 +45,18 @@ class LoadOptions:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises UsageError when it is not there.
+    """The device of that name; "auto" is CUDA, else MPS, else the CPU. Raises UsageError when it cannot be used.
 
-    "auto" and "cuda" are the GPU with the most free memory of those that this build of torch has code for.
+    "auto" and "cuda" choose the GPU with the most free memory among those that this build of torch supports.
     """
     cuda, mps = usable_gpus(), torch.backends.mps.is_available()
     if name == "auto":
-        return _emptiest(cuda) if cuda else torch.device("mps" if mps and _sound_mps() else "cpu")
+        return _gpu_with_most_free_memory(cuda) if cuda else torch.device("mps" if mps and _mps_is_correct() else "cpu")
     kind, _, index = name.partition(":")
     known = {"cpu": not index, "mps": not index, "cuda": not index or index.isdigit()}
     if not known.get(kind):
         raise UsageError(f"There is no device named {name!r}", "Devices: auto, cpu, cuda, cuda:1, mps")
-    if kind == "mps" and mps and not _sound_mps():
+    if kind == "mps" and mps and not _mps_is_correct():
         raise UsageError(f"torch {torch.__version__} computes wrongly on Apple GPUs", "Install torch 2.13 or newer")
     if kind == "cuda" and index and torch.cuda.is_available() and int(index) < torch.cuda.device_count():
         if int(index) not in cuda:
@@ -66,7 +66,7 @@ def choose_device(name: str) -> torch.device:
             )
         return torch.device(name)
     if kind == "cuda" and not index and cuda:
-        return _emptiest(cuda)
+        return _gpu_with_most_free_memory(cuda)
     if kind == "cpu" or (kind == "mps" and mps):
         return torch.device(kind)
     raise UsageError(f"This machine has no device {name!r} that torch can use", "Try: --device auto")
@@ -76,47 +76,49 @@ def usable_gpus() -> list[int]:
     """The indices of the NVIDIA GPUs that this build of torch has code for."""
     if not torch.cuda.is_available():
         return []
-    built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
-    targets = [(match[1], int(match[2]), int(match[3])) for match in built if match]
+    targets_built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in torch.cuda.get_arch_list()]
+    targets = [(match[1], int(match[2]), int(match[3])) for match in targets_built if match]
 
     def runs(major: int, minor: int) -> bool:
-        """Machine code runs on later minors of its major version, intermediate code on every later version."""
+        """Whether this build has code for a GPU: machine code of the same major version, or intermediate code."""
         return not targets or any(
-            (kind == "sm" and major == at and minor >= least) or (kind == "compute" and (major, minor) >= (at, least))
-            for kind, at, least in targets
+            (kind == "sm" and major == target_major and minor >= target_minor)
+            or (kind == "compute" and (major, minor) >= (target_major, target_minor))
+            for kind, target_major, target_minor in targets
         )
 
     return [index for index in range(torch.cuda.device_count()) if runs(*torch.cuda.get_device_capability(index))]
 
 
-def _emptiest(gpus: Sequence[int]) -> torch.device:
+def _gpu_with_most_free_memory(gpus: Sequence[int]) -> torch.device:
     free = {index: torch.cuda.mem_get_info(index)[0] for index in gpus} if len(gpus) > 1 else {gpus[0]: 0}
     return torch.device("cuda", max(free, key=lambda index: free[index]))
 
 
-def _sound_mps() -> bool:
-    """Whether torch is 2.13 or newer: before, attention on MPS read and masked wrongly."""
+def _mps_is_correct() -> bool:
+    """Whether torch is 2.13 or newer: older versions compute attention on MPS wrongly."""
     return tuple(int(part) for part in torch.__version__.split(".")[:2]) >= (2, 13)
 
 
 def prepare_device(device: torch.device) -> None:
-    """Set what torch keeps for a whole process: called before anything is put on the device."""
+    """Configure torch for the device, process-wide. Called before anything is put on the device."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        # cuDNN's attention makes a new plan, some 30 ms, for every length of the keys: for every token.
+        # cuDNN's attention builds a new plan for every number of keys, so for every token; each takes about 30 ms.
         torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def workspace(device: torch.device) -> int:
-    """Bytes to leave free beside weights and KV cache: activations, logits, a dequantized matrix, the libraries' own."""
+    """Bytes to leave free beside weights and KV cache: for activations, logits, a dequantized matrix and libraries."""
     return 0 if device.type == "cpu" else WORKSPACE_BYTES
 
 
 def choose_dtype(name: str, device: torch.device, size: int, float32_size: int) -> torch.dtype:
-    """The dtype of that name. "auto" is bfloat16 where the device computes in it (float16 on other GPUs); on a CPU
-    float32 for a small model, or without bfloat16 instructions when it fits.
+    """The dtype of that name.
 
-    `size` and `float32_size` are the bytes of the weights as they are stored and with float32 in place of other floats.
+    "auto" is bfloat16 where the device computes in it (float16 on other GPUs); on a CPU float32 for a small model, or
+    without bfloat16 instructions when it fits. `size`: bytes of the weights as stored; `float32_size`: bytes with
+    floating-point weights in float32. Raises UsageError.
     """
     if name != "auto":
         if name not in DTYPES_BY_NAME:
@@ -148,7 +150,7 @@ def set_threads(count: int) -> None:
 
 
 def total_memory(device: torch.device) -> int:
-    """Bytes of memory that the device has."""
+    """Bytes of the device's memory."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[1])
     if device.type == "mps":
@@ -184,10 +186,11 @@ def peak_memory(device: torch.device) -> int:
     return peak_process_memory()
 
 
-def out_of_memory(what: str, have: int, need: int, hint: str) -> OutOfMemory:
-    """The error that names the bytes needed and free."""
-    return OutOfMemory(f"{what} needs {format_size(need)} of memory, {format_size(max(have, 0))} is free", hint)
+def out_of_memory(what: str, free: int, needed: int, hint: str) -> OutOfMemory:
+    """The error of something that needs more bytes than are free."""
+    return OutOfMemory(f"{what} needs {format_size(needed)} of memory, {format_size(max(free, 0))} is free", hint)
 
 
 def format_size(size: int) -> str:
+    """Bytes in GiB or MiB."""
     return f"{size / GIB:.1f} GiB" if size >= GIB // 10 else f"{size / (1 << 20):.1f} MiB"

@@ -9,7 +9,7 @@ from pixtral_cli.chat.engine import Timings
 
 
 class PhaseTimer:
-    """Starts when constructed; `time` adds to a phase, `first_token` ends the time to first token."""
+    """Measures an answer from its construction on: the phases by `time`, the time to first token by `first_token`."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -18,6 +18,7 @@ class PhaseTimer:
 
     @contextmanager
     def time(self, phase: Literal["load", "encode", "prefill"]) -> Iterator[None]:
+        """Add the duration of the block to a phase."""
         start = time.perf_counter()
         try:
             yield
@@ -25,10 +26,12 @@ class PhaseTimer:
             self._phases[phase] += time.perf_counter() - start
 
     def first_token(self) -> None:
+        """Record the time of the first token; later calls do nothing."""
         if self._first is None:
             self._first = time.perf_counter()
 
     def timings(self, peak_memory: int) -> Timings:
+        """The timings until now, in seconds. `peak_memory`: bytes."""
         now = time.perf_counter()
         first = self._first or now
         return Timings(

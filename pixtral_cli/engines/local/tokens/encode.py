@@ -1,4 +1,4 @@
-"""Encodes a conversation to tokens and located images. Decodes no pixels and needs no weights."""
+"""Encodes a conversation to tokens and the positions of its images. Decodes no pixels and needs no weights."""
 
 import re
 from base64 import b32encode
@@ -25,13 +25,13 @@ from pixtral_cli.images.image import Image
 
 TEMPLATE_ID = re.compile(r"[a-zA-Z0-9]{9}")
 THINKING = re.compile(r"\[THINK\](.*?)\[/THINK\]", re.DOTALL)
-# The tokenizer's regular expression fails on a run of white space somewhere beyond 300,000 characters.
+# The tokenizer's regular expression fails on a run of more than about 300,000 white space characters.
 LONG_WHITESPACE = re.compile(r"(?<!\s)\s{100001}")
 
 
 @dataclass(frozen=True, slots=True)
 class PromptImage:
-    """An image of a prompt: the grid of patches it is resized to and its tokens [start, stop)."""
+    """An image of a prompt. `grid`: the patches it is resized to; its tokens are [start, stop)."""
 
     image: Image
     grid: PatchGrid
@@ -43,7 +43,7 @@ class PromptImage:
 
     @property
     def key(self) -> tuple[str, int, int]:
-        """Equal for images that are equal to the model."""
+        """Equal for images from which the model computes the same features."""
         return self.image.key, self.grid.width, self.grid.height
 
 
@@ -60,10 +60,10 @@ class Prompt:
 
 
 def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int, tools: Sequence[Tool] = ()) -> Prompt:
-    """The prompt of a conversation whose last message is the user's, a tool's result or an answer to be continued.
+    """The prompt of a conversation that ends with a user message, a tool's result or an answer to continue.
 
-    Raises UsageError for a conversation that cannot be answered, ContextError when its texts and images certainly make
-    more than `window` tokens.
+    Raises UsageError for a conversation that cannot be answered, ContextError when texts and images certainly take more
+    than `window` tokens.
     """
     _check_roles(messages)
     images = [part for message in messages for part in message.images]
@@ -71,11 +71,12 @@ def encode(messages: Sequence[Message], tokenizer: Tokenizer, window: int, tools
         raise UsageError("This model has no vision encoder, and the conversation holds an image", "Leave the image out")
     grids = [tokenizer.grid(image.size) for image in images]
     _check_length(messages, grids, tokenizer, window)
-    tokens = tokenizer.encode(list(_chat(messages, tokenizer)), tools)
+    tokens = tokenizer.encode(list(_to_mistral_messages(messages, tokenizer)), tools)
     return Prompt(tokens, tuple(_locate_images(tokens, images, grids, tokenizer)))
 
 
 def _check_roles(messages: Sequence[Message]) -> None:
+    """Raises UsageError for a last message that cannot be answered, and for images outside user messages."""
     last = messages[-1] if messages else None
     if last is None or not (last.role in ("user", "tool") or (last.role == "assistant" and last.prefix)):
         raise UsageError(
@@ -90,7 +91,7 @@ def _check_roles(messages: Sequence[Message]) -> None:
 
 
 def _check_length(messages: Sequence[Message], grids: list[PatchGrid], tokenizer: Tokenizer, window: int) -> None:
-    """Refuse text that cannot fit before the tokenizer spends time on it."""
+    """Raises ContextError for text and images that cannot fit, before the tokenizer spends time on them."""
     image_tokens = sum(grid.tokens for grid in grids)
     if image_tokens > window:
         count = f"{len(grids)} images take" if len(grids) > 1 else "The image takes"
@@ -103,43 +104,44 @@ def _check_length(messages: Sequence[Message], grids: list[PatchGrid], tokenizer
             f"The conversation takes at least {least:,} tokens, the context window is {window:,}", "Shorten the text"
         )
     for text in (text for message in messages for text in _texts(message)):
-        if run := LONG_WHITESPACE.search(text):
+        if match := LONG_WHITESPACE.search(text):
             raise ContextError(
-                f"The text holds over 100,000 spaces or line breaks in a row at character {run.start():,}",
+                f"The text holds over 100,000 spaces or line breaks in a row at character {match.start():,}",
                 "Leave them out",
             )
 
 
 def _texts(message: Message) -> Iterator[str]:
+    """The texts of a message that are tokenized."""
     yield message.text
     yield from (call.arguments for call in message.tool_calls)
 
 
-def _chat(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMessage]:
-    """The messages in the form that every template takes: one system prompt in front, no empty answers.
+def _to_mistral_messages(messages: Sequence[Message], tokenizer: Tokenizer) -> Iterator[ChatMessage]:
+    """The messages for mistral_common, in a form that every template accepts: one system prompt, no empty answers.
 
-    The templates keep the order of texts and images, but put a message's one image first if all its text precedes it.
+    The templates keep the order of texts and images, but put a message's only image first if all its text precedes it.
     """
     if instructions := "\n\n".join(message.text for message in messages if message.role == "system"):
         yield SystemMessage(content=_with_thinking(instructions) if tokenizer.thinks_in_system_prompt else instructions)
     for message in messages:
         if message.role == "user":
-            yield UserMessage(content=[_chunk(part, tokenizer) for part in _joined(message.parts)])
+            yield UserMessage(content=[_chunk(part, tokenizer) for part in _join_texts(message.parts)])
         elif message.role == "tool":
             yield ToolMessage(
                 content=message.text, tool_call_id=_template_id(message.tool_call_id), name=message.name or None
             )
         elif message.role == "assistant" and (message.text or message.tool_calls):
-            yield _answer(message, tokenizer)
+            yield _assistant_message(message, tokenizer)
 
 
-def _answer(message: Message, tokenizer: Tokenizer) -> AssistantMessage:
-    """An earlier answer: text, calls or both, as far as the template has a place for both."""
+def _assistant_message(message: Message, tokenizer: Tokenizer) -> AssistantMessage:
+    """An earlier answer: text, calls or both; only the calls where the template cannot have both."""
     calls = [
         ToolCall(id=_template_id(call.id), function=FunctionCall(name=call.name, arguments=call.arguments))
         for call in message.tool_calls
     ]
-    text = message.text if not calls or tokenizer.has_text_beside_calls else ""
+    text = message.text if not calls or tokenizer.has_text_with_calls else ""
     chunks: list[ContentChunk] = [TextChunk(text=text)] if text else []
     if message.reasoning and tokenizer.think_tokens:
         chunks.insert(0, ThinkChunk(thinking=message.reasoning))
@@ -147,22 +149,22 @@ def _answer(message: Message, tokenizer: Tokenizer) -> AssistantMessage:
     return AssistantMessage(content=text or None, tool_calls=calls or None, prefix=message.prefix)
 
 
-def _template_id(number: str) -> str:
-    """The id of a call in the form that the templates take: nine letters and digits, equal for equal ids."""
-    if TEMPLATE_ID.fullmatch(number):
-        return number
-    return b32encode(sha256(number.encode()).digest()).decode()[:9]
+def _template_id(call_id: str) -> str:
+    """The id of a call as the templates require it: nine letters and digits, equal for equal ids."""
+    if TEMPLATE_ID.fullmatch(call_id):
+        return call_id
+    return b32encode(sha256(call_id.encode()).digest()).decode()[:9]
 
 
 def _with_thinking(text: str) -> list[ContentChunk]:
-    """A vendor's system prompt, whose [THINK]…[/THINK] shows the form of thinking, in chunks."""
+    """The chunks of a vendor's system prompt, in which [THINK]…[/THINK] shows the form of reasoning."""
     parts = THINKING.split(text)
     chunks = [ThinkChunk(thinking=part) if index % 2 else TextChunk(text=part) for index, part in enumerate(parts)]
     return [chunk for chunk in chunks if isinstance(chunk, ThinkChunk) or chunk.text]
 
 
-def _joined(parts: Sequence[Part]) -> Iterator[Part]:
-    """Adjacent texts joined, since mistral_common would separate them by empty lines."""
+def _join_texts(parts: Sequence[Part]) -> Iterator[Part]:
+    """The parts with adjacent texts joined, which mistral_common would separate by empty lines; the last one is a text."""
     text = ""
     for part in parts:
         if isinstance(part, str):
@@ -176,6 +178,7 @@ def _joined(parts: Sequence[Part]) -> Iterator[Part]:
 
 
 def _chunk(part: Part, tokenizer: Tokenizer) -> ContentChunk:
+    """A part as mistral_common's chunk; an image as a placeholder with one pixel for each image token."""
     if isinstance(part, str):
         return TextChunk(text=part)
     grid = tokenizer.grid(part.size)
@@ -185,6 +188,7 @@ def _chunk(part: Part, tokenizer: Tokenizer) -> ContentChunk:
 def _locate_images(
     tokens: list[int], images: list[Image], grids: list[PatchGrid], tokenizer: Tokenizer
 ) -> Iterator[PromptImage]:
+    """The images with the positions of their tokens, in order."""
     start = 0
     for image, grid in zip(images, grids, strict=True):
         start = tokens.index(tokenizer.image_token, start)

@@ -1,4 +1,4 @@
-"""Checks the sizes and the pattern of a tokenizer file before the libraries see it, and translates what they raise."""
+"""Checks the sizes and the pattern of a tokenizer file before the libraries read it, and translates their errors."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,20 +12,23 @@ from pixtral_cli.engines.local.config import verify_hint
 from pixtral_cli.errors import ModelError
 from pixtral_cli.util import bounded_json
 
-MAX_FILE_BYTES = 64_000_000  # the largest known have 20
+MAX_FILE_BYTES = 64_000_000  # the largest known file has 20 million
 MAX_TOKENS = 1 << 19
-MAX_SPECIAL_TOKENS = 10_000  # the known ones have 1,000
+MAX_SPECIAL_TOKENS = 10_000  # known tokenizers have 1,000
 MAX_PATTERN = 10_000  # characters
-BYTES_PER_TOKEN, VALUES_PER_TOKEN = 1_000, 8  # of the file, for each token of the model; the known have 150 and 5
+BYTES_PER_TOKEN, VALUES_PER_TOKEN = 1_000, 8  # of the file, for each token; known files have 150 and 5
 PROBE = "It's 42 €,\n\tnaïve 日本語: (x_1) = «🙂»\r\n\r\n  END"
 
 
 class LimitExceeded(ValueError):
-    """A tokenizer file is not within the limits; the text says what it has, as the end of a sentence."""
+    """A tokenizer file exceeds a limit; the message says what it has, as the predicate of a sentence about the file."""
 
 
 def read_file(path: Path, vocab_size: int) -> bytes:
-    """The content of a tokenizer file for a model of `vocab_size` tokens. Raises OSError, ValueError if it holds too much."""
+    """The content of a tokenizer file for `vocab_size` tokens.
+
+    Raises OSError, and ValueError for a file that is too large.
+    """
     data = bounded_json.read_bytes(path, min(MAX_FILE_BYTES, BYTES_PER_TOKEN * vocab_size + 1_000_000))
     bounded_json.check_count(data, VALUES_PER_TOKEN * vocab_size + 50_000)
     return data
@@ -43,14 +46,14 @@ def check_settings(vocab: Sequence[Any], pattern: str, vocab_size: int, num_spec
 
 
 def _check_pattern(pattern: str) -> None:
-    """Refuse a pattern that matches the empty text, at which tiktoken's Rust code panics, or leaves characters out.
+    """Raises LimitExceeded for a pattern that matches the empty text, on which tiktoken panics, or skips characters.
 
-    Tried with a vocabulary in which the empty text is a token of its own. Raises LimitExceeded, ValueError.
+    Tried with a vocabulary in which the empty text is a token. Raises ValueError for a pattern that takes too long.
     """
     empty = 256
     ranks = {bytes([byte]): byte for byte in range(empty)} | {b"": empty}
     probe = tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    with rust_panics("its pattern takes too long"):
+    with translate_rust_panics("its pattern takes too long"):
         tokens = probe.encode_ordinary(PROBE) + probe.encode_ordinary("a" * 100)
     if empty in tokens:
         raise LimitExceeded("has a pattern that matches the empty text")
@@ -59,8 +62,8 @@ def _check_pattern(pattern: str) -> None:
 
 
 @contextmanager
-def rust_panics(message: str) -> Iterator[None]:
-    """Translate a panic of a Rust library, which is no Exception, into a ValueError."""
+def translate_rust_panics(message: str) -> Iterator[None]:
+    """Turns a panic of a Rust library, which is not an Exception, into a ValueError with this message."""
     try:
         yield
     except BaseException as error:
@@ -70,10 +73,10 @@ def rust_panics(message: str) -> Iterator[None]:
 
 
 @contextmanager
-def library_errors(path: Path, name: str) -> Iterator[None]:
-    """Translate what the libraries raise for a file that is no sound tokenizer into ModelError."""
+def translate_library_errors(path: Path, name: str) -> Iterator[None]:
+    """Turns the libraries' errors about a tokenizer file that is not valid into ModelError."""
     try:
-        with rust_panics("its library failed"):
+        with translate_rust_panics("its library failed"):
             yield
     except LimitExceeded as error:
         raise ModelError(f"{path.name} of {name} {error}"[:120], verify_hint(name)) from error
@@ -83,4 +86,4 @@ def library_errors(path: Path, name: str) -> Iterator[None]:
         ValueError, LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, StopIteration, RecursionError,
         MistralCommonException,
     ) as error:  # fmt: skip
-        raise ModelError(f"{path.name} of {name} is damaged or no tekken tokenizer", verify_hint(name)) from error
+        raise ModelError(f"{path.name} of {name} is damaged or not a tekken tokenizer", verify_hint(name)) from error

@@ -1,4 +1,4 @@
-"""The tokenizer of a checkpoint: chat templates, tokens to bytes, and the patch grid of an image, by mistral_common."""
+"""The tokenizer of a checkpoint: chat templates, bytes of tokens, and the patch grid of images, by mistral_common."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -48,13 +48,13 @@ TEMPLATES = {
     "v15": InstructTokenizerV15,
 }
 TEKKEN, TOKENIZER = "tekken.json", "tokenizer.json"
-ENCODE_CACHE_CHARACTERS = 1 << 22
+ENCODE_CACHE_CHARACTERS = 1 << 22  # of encoded texts
 
 
 class CachingTekkenizer(Tekkenizer):
     """A Tekkenizer with a cache of encoded texts, since every turn encodes the whole conversation again.
 
-    Names of tokens are made when asked for: making all at once takes as long as the rest of reading the file.
+    Names of tokens are computed when requested: computing all of them takes as long as the rest of reading the file.
     """
 
     _initialized = False
@@ -76,14 +76,14 @@ class CachingTekkenizer(Tekkenizer):
     def encode(self, s: str, bos: bool, eos: bool) -> list[int]:
         tokens = self._encoded.get(s)
         if tokens is None:
-            with limits.rust_panics("the tokenizer's pattern fails on this text"):
+            with limits.translate_rust_panics("the tokenizer's pattern fails on this text"):
                 tokens = super().encode(s, False, False)
             self._encoded.put(s, tokens, len(s) + 1)
         return [*([self.bos_id] if bos else ()), *tokens, *([self.eos_id] if eos else ())]
 
 
 class PatchGridEncoder(ImageEncoder):
-    """Makes an image's tokens from a placeholder image with one pixel an image token, so that no pixels are decoded."""
+    """Encodes a placeholder image, with one pixel for each image token, so that no pixels of the image are decoded."""
 
     def __call__(self, content: ImageChunk | ImageURLChunk) -> ImageEncoding:
         assert isinstance(content, ImageChunk)
@@ -95,7 +95,7 @@ class PatchGridEncoder(ImageEncoder):
 
 @dataclass(frozen=True, slots=True)
 class PatchGrid:
-    """The image tokens of an image in columns and rows, and the size in pixels that it is resized to."""
+    """The image tokens of an image, in columns and rows, and the size in pixels to which it is resized."""
 
     columns: int
     rows: int
@@ -104,19 +104,20 @@ class PatchGrid:
 
     @property
     def tokens(self) -> int:
+        """The number of tokens, with the break or end token after each row."""
         return (self.columns + 1) * self.rows
 
 
 class Tokenizer:
-    """The tekken.json (or, in transformers' format, tokenizer.json) of a checkpoint; raises ModelError if it does not fit.
+    """The tekken.json (in transformers' format, tokenizer.json) of a checkpoint.
 
-    `think_tokens` are those around a reasoning model's thinking, `tool_tokens` those of tool calls; None where the chat
-    template has none.
+    Raises ModelError if it does not match `params`. `think_tokens`: those around reasoning; `tool_tokens`: those of
+    tool calls; None where the chat template has none.
     """
 
     def __init__(self, folder: Path, params: Params, name: str) -> None:
         file = _file(folder, params, name)
-        with limits.library_errors(file, name):
+        with limits.translate_library_errors(file, name):
             self._tekken = _read(file, params)
             _check_agreement(self._tekken, params, name)
             self.images: ImageConfig | None = self._tekken.image if params.vision else None
@@ -125,13 +126,13 @@ class Tokenizer:
             self._chat = _template(self._tekken, name)
             self.think_tokens = _think_tokens(self._tekken)
             self.tool_tokens = tool_tokens(self._tekken)
-        # The template of v3 has one of the two in a message.
-        self.has_text_beside_calls = self._tekken.version >= TokenizerVersion.v7
-        # The template of v15 has no place for thinking in a system prompt.
+        # In the template of v3 a message has either text or calls.
+        self.has_text_with_calls = self._tekken.version >= TokenizerVersion.v7
+        # The template of v15 has no reasoning in a system prompt.
         self.thinks_in_system_prompt = self.think_tokens is not None and self._tekken.version.value == "v13"
 
     def encode(self, messages: list[ChatMessage], tools: Sequence[Tool] = ()) -> list[int]:
-        """The tokens of a chat, with the tools it has, by the template of this tokenizer's version."""
+        """The tokens of a chat with these tools, by the template of this tokenizer's version. Raises UsageError."""
         if tools and self.tool_tokens is None:
             raise UsageError("This model's chat template has no tools", "Leave them out", "tools")
         functions = [
@@ -160,7 +161,7 @@ class Tokenizer:
 
     @cached_property
     def vocabulary(self) -> "Vocabulary":
-        """The tokens as llguidance wants them, for constrained decoding."""
+        """The vocabulary in llguidance's form, for constrained decoding."""
         from mistral_common.guidance.tokenizer import MistralLLGTokenizer
 
         from pixtral_cli.engines.local.tokens.vocabulary import Vocabulary
@@ -168,14 +169,15 @@ class Tokenizer:
         return Vocabulary(MistralLLGTokenizer(self._tekken))
 
     def bytes_of(self, token: int) -> bytes:
-        """The bytes of a token; none for a special token or one outside the vocabulary."""
+        """The bytes of a token; b"" for a special token or one outside the vocabulary."""
         return self._tekken.id_to_byte_piece(token) if token < self._tekken.n_words else b""
 
     def is_special(self, token: int) -> bool:
+        """Whether a token is a special one."""
         return token < self._tekken.num_special_tokens
 
     def grid(self, size: tuple[int, int]) -> PatchGrid:
-        """The grid of an image of this width and height, by mistral_common's arithmetic."""
+        """The grid of an image of this width and height, as mistral_common computes it."""
         assert self.images
         step = self.images.image_patch_size * self.images.spatial_merge_size
         width, height = size_in_patches(size, self.images.max_image_size, step)
@@ -183,6 +185,7 @@ class Tokenizer:
 
 
 def _file(folder: Path, params: Params, name: str) -> Path:
+    """The tokenizer file of a checkpoint. Raises ModelError when there is none."""
     path = folder / TEKKEN
     if not path.is_file() and params.transformers_format and (folder / TOKENIZER).is_file():
         path = folder / TOKENIZER
@@ -200,6 +203,7 @@ def _read(path: Path, params: Params) -> CachingTekkenizer:
 
 
 def _think_tokens(tekken: Tekkenizer) -> tuple[int, int] | None:
+    """The tokens [THINK] and [/THINK]; None where the template has none."""
     if tekken.version < TokenizerVersion.v13:
         return None
     try:
@@ -212,6 +216,7 @@ def _think_tokens(tekken: Tekkenizer) -> tuple[int, int] | None:
 
 
 def _template(tekken: CachingTekkenizer, name: str) -> MistralTokenizer[Any, Any, Any, Any, Any]:
+    """The chat template of a tokenizer's version. Raises ModelError for an unknown version."""
     version = tekken.version
     if version.value not in TEMPLATES:
         raise ModelError(
@@ -227,20 +232,21 @@ def _template(tekken: CachingTekkenizer, name: str) -> MistralTokenizer[Any, Any
 
 
 def _check_agreement(tekken: CachingTekkenizer, params: Params, name: str) -> None:
+    """Raises ModelError where tokenizer and model contradict each other."""
     vision, images = params.vision, tekken.image
-    wrong = ""
+    problem = ""
     if tekken.n_words > params.vocab_size:
-        wrong = f"has {tekken.n_words} tokens, the model {params.vocab_size}"
+        problem = f"has {tekken.n_words} tokens, the model {params.vocab_size}"
     elif vision and not images:
-        wrong = "has no image configuration, the model has a vision encoder"
+        problem = "has no image configuration, the model has a vision encoder"
     elif vision and images:
         step = images.image_patch_size * images.spatial_merge_size
         largest = math.ceil(images.max_image_size / step) * step
         if images.image_patch_size != vision.patch_size or images.spatial_merge_size != vision.spatial_merge_size:
-            wrong = f"cuts patches of {images.image_patch_size} pixels, the model {vision.patch_size}"
+            problem = f"cuts patches of {images.image_patch_size} pixels, the model {vision.patch_size}"
         elif largest // vision.patch_size > vision.image_size // vision.patch_size:
-            wrong = f"sends images of {largest} pixels, the model takes {vision.image_size}"
+            problem = f"sends images of {largest} pixels, the model takes {vision.image_size}"
         elif tekken.get_special_token("[IMG]") != vision.image_token_id:
-            wrong = f"has another image token than the model's {vision.image_token_id}"
-    if wrong:
-        raise ModelError(f"tekken.json of {name} {wrong}", verify_hint(name))
+            problem = f"has another image token than the model's {vision.image_token_id}"
+    if problem:
+        raise ModelError(f"tekken.json of {name} {problem}", verify_hint(name))

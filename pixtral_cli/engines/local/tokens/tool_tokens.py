@@ -8,9 +8,10 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
 @dataclass(frozen=True, slots=True)
 class ToolTokens:
-    """Before v11 a template writes `[TOOL_CALLS]` and a JSON list of calls, and `args` is None.
+    """The tokens of tool calls.
 
-    From v11 on each call is `[TOOL_CALLS]` name `[ARGS]` arguments; in v11 `[CALL_ID]` and an id may precede `[ARGS]`.
+    Before v11 a template writes `[TOOL_CALLS]` and a JSON list of calls, and `args` is None. From v11 on each call is
+    `[TOOL_CALLS]` name `[ARGS]` arguments; in v11 `[CALL_ID]` and an id may precede `[ARGS]`.
     """
 
     tool_calls: int

@@ -11,7 +11,7 @@ from mistral_common.tokens.tokenizers.model_settings_builder import ModelSetting
 
 from pixtral_cli.engines.local.config import VisionParams
 
-# The special tokens that a version's template needs, from the newest version on.
+# The special tokens that the template of a version needs, the newest version first.
 VERSION_TOKENS = {
     "v15": ("[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"),
     "v13": ("[THINK]", "[/THINK]"),
@@ -21,19 +21,19 @@ VERSION_TOKENS = {
 
 
 def tekken_arguments(data: bytes, vision: VisionParams | None) -> dict[str, Any]:
-    """The arguments of a `Tekkenizer` with the tokens of a file of this content.
+    """The arguments of a `Tekkenizer` for the tokenizer.json with this content.
 
-    Raises ValueError, KeyError or TypeError for another kind of tokenizer.
+    Raises ValueError, LookupError or TypeError for another kind of tokenizer.
     """
     content = json.loads(data)
     model = content["model"]
     added = {token["id"]: token["content"] for token in content["added_tokens"]}
-    count = next(token for token in range(len(added) + 1) if token not in added)  # of special tokens: they come first
+    count = next(token for token in range(len(added) + 1) if token not in added)  # special tokens, which come first
     ordered = sorted((token, piece) for piece, token in model["vocab"].items() if token >= count)
     if [token for token, _ in ordered] != list(range(count, count + len(ordered))):
         raise ValueError("token ids are not consecutive")
     _check_merges(model)
-    byte_of = _byte_of()
+    byte_of = _bytes_by_character()
     encoded = [bytes(byte_of[character] for character in piece) for _, piece in ordered]
     version = next((name for name, needed in VERSION_TOKENS.items() if {*needed} <= {*added.values()}), "v3")
     return {
@@ -52,20 +52,21 @@ def tekken_arguments(data: bytes, vision: VisionParams | None) -> dict[str, Any]
 
 
 def _check_merges(model: dict[str, Any]) -> None:
-    """Tekken merges in the order of token ids."""
+    """Raises ValueError unless merges are in the order of token ids, as tekken requires."""
     merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     results = [model["vocab"][left + right] for left, right in merges]
     if model["type"] != "BPE" or any(later < earlier for earlier, later in pairwise(results)):
-        raise ValueError("it is no byte-pair encoding in the order of token ids")
+        raise ValueError("it is not a byte-pair encoding in the order of token ids")
 
 
 def _pattern(pre_tokenizer: dict[str, Any]) -> str:
+    """The regular expression that splits text before byte-pair encoding."""
     steps = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
     return str(next(step["pattern"]["Regex"] for step in steps if step["type"] == "Split"))
 
 
-def _byte_of() -> dict[str, int]:
-    """GPT-2's printable characters for bytes: visible Latin-1 is itself, the others follow from 256 on."""
+def _bytes_by_character() -> dict[str, int]:
+    """GPT-2's printable characters for bytes: visible Latin-1 characters stand for themselves, the others begin at 256."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in visible]
     return {chr(byte): byte for byte in visible} | {chr(256 + n): byte for n, byte in enumerate(others)}

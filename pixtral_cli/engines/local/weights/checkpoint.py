@@ -16,7 +16,10 @@ STORED_DTYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "I8", "I32", "I64")
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """A tensor's entry in a safetensors header; `dtype` is the format's name for it, `start` its offset in the file."""
+    """A tensor's entry in a safetensors header.
+
+    `dtype`: the format's name; `start`: the offset of its data in the file.
+    """
 
     shape: tuple[int, ...]
     dtype: str
@@ -24,20 +27,21 @@ class TensorHeader:
 
 
 def weight_files(folder: Path, name: str, *, transformers_format: bool = False) -> list[Path]:
-    """The weight files: a single one, else the shards that the index names, else those numbered as shards.
+    """The weight files: a single one, else the shards of the index, else files numbered as shards, else pickles.
 
-    Raises ModelError when there are none or a number is missing; a missing file of the index is found when it is read.
+    Raises ModelError when there are none or a number is missing; missing files of the index are found when they are
+    read.
     """
     if transformers_format:
         if files := layout.transformers_weights(folder):
             return files
         raise ModelError(f"{folder.name} holds no model.safetensors: no weights", verify_hint(name))
-    whole = folder / layout.WEIGHTS_FILE
-    if whole.exists() or whole.is_symlink():
-        return [whole]
-    named = [folder / shard for shard in layout.indexed_shards(folder)]
-    if any(shard.exists() for shard in named):
-        return named
+    single = folder / layout.WEIGHTS_FILE
+    if single.exists() or single.is_symlink():
+        return [single]
+    indexed = [folder / shard for shard in layout.indexed_shards(folder)]
+    if any(shard.exists() for shard in indexed):
+        return indexed
     shards = {
         int(match[1]): (path, int(match[2])) for path in folder.iterdir() if (match := SHARD_NAME.fullmatch(path.name))
     }
@@ -53,7 +57,10 @@ def weight_files(folder: Path, name: str, *, transformers_format: bool = False) 
 
 
 def read_header(path: Path, name: str) -> dict[str, TensorHeader]:
-    """The tensors of a safetensors file; raises ModelError when it is damaged or truncated."""
+    """The tensors of a safetensors file by name.
+
+    Raises ModelError for a damaged or truncated file, or an unsupported dtype.
+    """
     start = check_file_start(path, name)
     try:
         size = path.stat().st_size
@@ -84,7 +91,7 @@ def read_header(path: Path, name: str) -> dict[str, TensorHeader]:
 
 
 def check_file_start(path: Path, name: str) -> bytes:
-    """The first 8 bytes of a file; raises ModelError when it is missing, empty, a Git LFS pointer or a web page."""
+    """The first 8 bytes of a file. Raises ModelError when it is missing, empty, a Git LFS pointer or a web page."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
@@ -102,15 +109,16 @@ def check_file_start(path: Path, name: str) -> bytes:
 
 
 def damaged_file(path: Path, name: str) -> ModelError:
-    return ModelError(f"{path.name} of {name} is damaged, or no weights file", verify_hint(name))
+    """The error about a file that cannot be read as weights."""
+    return ModelError(f"{path.name} of {name} is damaged, or not a file of weights", verify_hint(name))
 
 
-def _truncated(path: Path, name: str, have: int, need: int) -> ModelError:
-    return ModelError(f"{path.name} of {name} is cut short: {have:,} of {need:,} bytes", verify_hint(name))
+def _truncated(path: Path, name: str, size: int, expected: int) -> ModelError:
+    return ModelError(f"{path.name} of {name} is cut short: {size:,} of {expected:,} bytes", verify_hint(name))
 
 
 def check_shapes(stored: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], name: str) -> None:
-    """Raise ModelError unless `stored` has exactly the tensors and shapes of `expected`."""
+    """Raises ModelError unless `stored` has exactly the tensors and shapes of `expected`."""
     if missing := sorted(expected.keys() - stored.keys()):
         raise ModelError(f"Weights of {name} lack {len(missing)} tensors, first {missing[0]}"[:120], verify_hint(name))
     if unknown := sorted(stored.keys() - expected.keys()):

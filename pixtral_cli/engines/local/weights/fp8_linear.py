@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pixtral_cli.engines.local.kernels import cpu, gpu
 from pixtral_cli.engines.local.kernels.formats import FP8, MAX_ROWS
 
-PART_NUMBERS = 1 << 20  # weights converted at a time on a CPU, so that they stay in its cache
+PART_NUMBERS = 1 << 20  # weights converted at a time on a CPU, so that they fit in its cache
 
 
 class Fp8Linear(nn.Module):
@@ -23,20 +23,20 @@ class Fp8Linear(nn.Module):
         self._row_scales = torch.empty(0)
 
     def row_scales(self) -> Tensor:
-        """A float32 scale for each row, as the kernels read them."""
+        """The scales as the kernels read them: float32, one for each row."""
         if self._row_scales.device != self.scale.device or len(self._row_scales) != len(self.weight):
             self._row_scales = self.scale.float().expand(len(self.weight)).contiguous()
         return self._row_scales
 
     @property
     def matrix(self) -> cpu.Matrix:
-        """For the CPU kernel."""
+        """The weights as the CPU kernel reads them."""
         return cpu.matrix(self.weight, self.weight.shape[1], self.row_scales(), FP8)
 
     def forward(self, states: Tensor) -> Tensor:
         """`states` (T, width) to (T, rows), in the same dtype."""
-        place = states.device, states.dtype
-        if cpu.gemm_supports(*place, FP8) or (len(states) <= MAX_ROWS and cpu.kernel_supports(*place)):
+        device, dtype = states.device, states.dtype
+        if cpu.gemm_supports(device, dtype, FP8) or (len(states) <= MAX_ROWS and cpu.kernel_supports(device, dtype)):
             return cpu.multiply(self.matrix, states, torch.get_num_threads())
         if gpu.supports_gemv(states):
             return gpu.multiply(states, self.weight, self.row_scales(), FP8)
@@ -44,9 +44,9 @@ class Fp8Linear(nn.Module):
 
 
 def fp8_product(weight: Tensor, scale: Tensor, states: Tensor) -> Tensor:
-    """states (T, width) times the transposed matrix weight * scale: (T, rows). The one place where FP8 is multiplied.
+    """states (T, width) times the transposed matrix weight * scale: (T, rows), by torch.
 
-    The weights are converted part by part; the matrix is never whole in another dtype on a CPU.
+    On a CPU the weights are converted part by part, so that the matrix is never in memory in another dtype.
     """
     count = max(1, PART_NUMBERS // weight.shape[1]) if weight.device.type == "cpu" else len(weight)
     scales = scale.expand(len(weight))

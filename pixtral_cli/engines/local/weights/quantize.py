@@ -1,4 +1,4 @@
-"""Chooses the quantization scheme, and caches a checkpoint's quantized weights in a file for the next load.
+"""Chooses the quantization scheme and caches the quantized weights of a checkpoint in a file.
 
 Only the decoder's linear layers are quantized: embeddings, norms, output and vision encoder are not. The number format
 is that of `quantized_linear`.
@@ -38,7 +38,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 def check_scheme(scheme: str) -> str:
-    """`scheme`, if there is one of that name; raises UsageError."""
+    """The scheme itself, if there is one of that name. Raises UsageError."""
     if scheme not in (AUTO, NONE, *BITS):
         raise UsageError(f"There is no quantization named {scheme!r}", f"Quantizations: {AUTO}, {NONE}, 8bit, 4bit")
     return scheme
@@ -50,34 +50,37 @@ def decoder_linear(shapes: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def scheme_sizes(shapes: Shapes, itemsize: int, stored: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of all weights under each scheme; `itemsize` is the bytes of an unquantized element.
+    """Bytes of all weights under each scheme. `itemsize`: bytes of an unquantized element.
 
-    `stored` are the bytes of those weights that the checkpoint stores quantized, as they are without a scheme.
+    `stored`: the bytes of the weights that the checkpoint stores quantized, which they have under the scheme "none".
     """
-    whole = {key: stored.get(key, math.prod(shape) * itemsize) for key, shape in shapes.items()}
-    sizes = {NONE: sum(whole.values())}
+    unquantized = {key: stored.get(key, math.prod(shape) * itemsize) for key, shape in shapes.items()}
+    sizes = {NONE: sum(unquantized.values())}
     for scheme, bits in BITS.items():
-        saved = sum(whole[key] - packed_bytes(shape, bits) for key, shape in decoder_linear(shapes).items())
+        saved = sum(unquantized[key] - packed_bytes(shape, bits) for key, shape in decoder_linear(shapes).items())
         sizes[scheme] = sizes[NONE] - saved
     return sizes
 
 
-def choose_scheme(requested: str, sizes: Mapping[str, int], free: int, needed: int, comfortable: int) -> str:
-    """The requested scheme; for "auto" the first, largest first, that leaves comfortable room in the `free` bytes.
+def choose_scheme(requested: str, sizes: Mapping[str, int], free: int, needed: int, desired: int) -> str:
+    """The requested scheme; for "auto" the widest one that leaves enough of the `free` bytes.
 
-    Comfortable is a tenth of the weights and `comfortable` bytes of KV cache. Otherwise the first that leaves `needed`
-    bytes; otherwise the smallest.
+    Enough is a tenth of the weights and `desired` bytes of KV cache. If no scheme does, the widest that leaves `needed`
+    bytes; else the smallest.
     """
     if requested != AUTO:
         return requested
-    roomy = [scheme for scheme, size in sizes.items() if size + size // 10 + max(needed, comfortable) <= free]
+    roomy = [scheme for scheme, size in sizes.items() if size + size // 10 + max(needed, desired) <= free]
     fitting = [scheme for scheme, size in sizes.items() if size + needed <= free]
     return next(iter([*roomy, *fitting]), min(sizes, key=lambda scheme: sizes[scheme]))
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeJob:
-    """The tensors to quantize in the file's order. `read` returns a tensor; `on_progress` receives the fraction done."""
+    """The tensors to quantize, in the order of the file.
+
+    `read` returns a tensor; `on_progress` is called with the fraction done.
+    """
 
     shapes: Shapes
     scheme: str
@@ -87,10 +90,11 @@ class QuantizeJob:
 
     @property
     def bits(self) -> int:
+        """Bits of a quantized weight."""
         return BITS[self.scheme]
 
     def pairs(self) -> Iterator[tuple[str, Pair]]:
-        """Quantize one tensor at a time, so that no more than one is in memory."""
+        """The numbers and scales of each tensor; one tensor is in memory at a time."""
         done, total = 0, sum(map(math.prod, self.shapes.values()))
         for key, shape in self.shapes.items():
             yield key, quantized_linear.pack(self.read(key), self.bits, self.check)
@@ -106,6 +110,7 @@ class QuantizeJob:
                     stream.write(tensor.view(torch.uint8).numpy().data)
 
     def _header(self, metadata: Mapping[str, str]) -> bytes:
+        """The header of the safetensors file."""
         entries: dict[str, object] = {"__metadata__": dict(metadata)}
         end = 0
         for key, shape in self.shapes.items():
@@ -120,9 +125,9 @@ class QuantizeJob:
 
 
 def load(job: QuantizeJob, folder: Path, name: str, cache: Path | None) -> dict[str, Pair]:
-    """The numbers and scales of every quantized tensor, mapped from the file in `cache`, which is written if need be.
+    """The numbers and scales of every quantized tensor, mapped from the file in `cache`, which is written if missing.
 
-    Without `cache` they are made in memory. Raises ModelError when the file cannot be written.
+    Without `cache` they are computed in memory. Raises ModelError when the file cannot be written or read.
     """
     if cache is None:
         return dict(job.pairs())
@@ -146,19 +151,19 @@ def load(job: QuantizeJob, folder: Path, name: str, cache: Path | None) -> dict[
 
 
 def _map(file: Path, job: QuantizeJob, metadata: Mapping[str, str]) -> dict[str, Pair] | None:
-    """The file's tensors, memory-mapped; None when it is missing, damaged, or made of other weights."""
+    """The file's tensors, memory-mapped; None when it is missing, damaged, or of other weights."""
     pairs: dict[str, Pair] = {}
     try:
         opened: Any = safe_open(file, framework="pt")
         if opened.metadata() != metadata:
             return None
         for key, shape in job.shapes.items():
-            number, scale = (opened.get_tensor(name) for name in quantized_linear.tensor_names(key))
-            if [(tensor.shape, tensor.dtype) for tensor in (number, scale)] != quantized_linear.packed_layout(
+            numbers, scale = (opened.get_tensor(name) for name in quantized_linear.tensor_names(key))
+            if [(tensor.shape, tensor.dtype) for tensor in (numbers, scale)] != quantized_linear.packed_layout(
                 shape, job.bits
             ):
                 return None
-            pairs[key] = number, scale
+            pairs[key] = numbers, scale
     except (SafetensorError, OSError):
         return None
     return pairs

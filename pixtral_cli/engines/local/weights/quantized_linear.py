@@ -1,7 +1,7 @@
-"""Linear layers with weights quantized to integers of 8 or 4 bits: quantizing them and multiplying with them.
+"""Linear layers with weights quantized to integers of 8 or 4 bits, and the quantization.
 
-8 bits have one float32 scale a row; 4 bits (-8 to 7) one bfloat16 scale for each group of 64 in a row. The byte layout is
-the CPU kernel's (kernels/gemv_packed.h), which multiplies where it runs; torch multiplies elsewhere.
+8-bit weights have a float32 scale for each row, 4-bit weights (-8 to 7) a bfloat16 scale for each group of 64 in a row.
+The byte layout is that of the CPU kernel (kernels/gemv_packed.h), which multiplies where it runs; elsewhere torch does.
 """
 
 import math
@@ -16,11 +16,11 @@ from pixtral_cli.engines.local.kernels import gpu
 from pixtral_cli.engines.local.kernels.cpu import Matrix, gemm_supports, kernel_supports, matrix, multiply
 from pixtral_cli.engines.local.kernels.formats import MAX_ROWS
 
-GROUP_SIZE = 64  # numbers that share a scale; rows are padded to a multiple
+GROUP_SIZE = 64  # numbers that share a scale; rows are padded to whole groups
 BITS = {"8bit": 8, "4bit": 4}
 PART_NUMBERS = 1 << 22  # numbers quantized, or multiplied by torch on a CPU, at a time
-UNPACK_NUMBERS = 1 << 20  # numbers unpacked at a time on a CPU, so that they stay in its cache
-INT8_PRODUCT_DEVICES = ("cpu", "mps")  # where torch's own product with 8-bit weights is a fast one
+UNPACK_NUMBERS = 1 << 20  # numbers unpacked at a time on a CPU, so that they fit in its cache
+INT8_PRODUCT_DEVICES = ("cpu", "mps")  # devices on which torch's product with 8-bit weights is fast
 SCALE_STARTS = (1.0, 0.9)  # fractions of a group's range from which its scale is fitted
 
 
@@ -63,12 +63,12 @@ def _pack8(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pack4(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """For each start a least-squares scale of every group; the one with the smaller error is taken."""
+    """For each value of `SCALE_STARTS` a least-squares scale of every group; the one with the smaller error is taken."""
     groups = weight.view(len(weight), -1, GROUP_SIZE)
-    furthest = groups.gather(2, groups.abs().argmax(2, keepdim=True))
+    extremes = groups.gather(2, groups.abs().argmax(2, keepdim=True))
     best: tuple[Tensor, Tensor, Tensor] | None = None
     for start in SCALE_STARTS:
-        numbers = _round4(groups, furthest * (start / -8))
+        numbers = _round4(groups, extremes * (start / -8))
         fitted = (groups * numbers).sum(2, keepdim=True) / (numbers * numbers).sum(2, keepdim=True).clamp_(min=1)
         scale = fitted.bfloat16().float()
         numbers = _round4(groups, scale)
@@ -92,7 +92,7 @@ def _nonzero(scale: Tensor) -> Tensor:
 
 
 class QuantizedLinear(nn.Module):
-    """A linear layer without bias over packed weights."""
+    """A linear layer without bias with packed weights. `width`: columns without padding."""
 
     weight: Tensor
     scale: Tensor
@@ -106,12 +106,13 @@ class QuantizedLinear(nn.Module):
 
     @property
     def matrix(self) -> Matrix:
+        """The weights as the CPU kernel reads them."""
         return matrix(self.weight, self.width, self.scale, self.bits)
 
     def forward(self, states: Tensor) -> Tensor:
         """`states` (T, width) to (T, rows), in the same dtype."""
-        few, place = len(states) <= MAX_ROWS, (states.device, states.dtype)
-        if gemm_supports(*place, self.bits) or (few and kernel_supports(*place)):
+        few, device, dtype = len(states) <= MAX_ROWS, states.device, states.dtype
+        if gemm_supports(device, dtype, self.bits) or (few and kernel_supports(device, dtype)):
             return multiply(self.matrix, states, torch.get_num_threads())
         if gpu.supports_gemv(states):
             return gpu.multiply(states, self.weight, self.scale, self.bits)
@@ -133,34 +134,35 @@ class QuantizedLinear(nn.Module):
 
 
 def unpack(packed: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Packed numbers times their scales, rounded once to `dtype`; the padding of rows included."""
+    """Packed numbers times their scales, rounded once to `dtype`, with the padding of rows."""
     width = packed.shape[1] * (1 if scale.dim() == 1 else 2)
     out = packed.new_empty(len(packed), width, dtype=dtype)
     rows = max(1, UNPACK_NUMBERS // width) if packed.device.type == "cpu" else len(packed)
-    for parts in zip(*(torch.split(each, rows) for each in (packed, scale, out)), strict=True):
+    for parts in zip(*(torch.split(tensor, rows) for tensor in (packed, scale, out)), strict=True):
         _unpack(*parts)
     return out
 
 
 def _unpack(packed: Tensor, scale: Tensor, out: Tensor) -> None:
+    """Write packed numbers times their scales to `out`."""
     if scale.dim() == 1:
         out.copy_(packed * scale[:, None])
         return
     pairs = packed.view(len(packed), -1, 1, GROUP_SIZE // 2)
     numbers = torch.cat([pairs & 15, pairs >> 4], 2).view(torch.int8).sub_(8).flatten(2)
-    exact = out.dtype if out.dtype == scale.dtype else torch.float32
-    torch.mul(numbers.to(exact), scale[:, :, None].to(exact), out=out.view(numbers.shape))
+    product_dtype = out.dtype if out.dtype == scale.dtype else torch.float32
+    torch.mul(numbers.to(product_dtype), scale[:, :, None].to(product_dtype), out=out.view(numbers.shape))
 
 
 def install(model: Any, key: str, layer: nn.Module) -> dict[str, Tensor]:
-    """Put a layer in the place of the model's linear layer with the weight `key`; returns the layer's state.
+    """Replace the model's linear layer with the weight `key`; returns the new layer's tensors by name.
 
-    Raises ValueError where the model has no linear layer without bias.
+    Raises ValueError where the model has no linear layer without bias of that name.
     """
     path = key.removesuffix(".weight")
     parent, _, name = path.rpartition(".")
     replaced = model.get_submodule(path)
     if not isinstance(replaced, nn.Linear) or replaced.bias is not None:
-        raise ValueError(f"{path} is no linear layer without bias")
+        raise ValueError(f"{path} is not a linear layer without bias")
     setattr(model.get_submodule(parent), name, layer)
     return {f"{path}.{name}": tensor for name, tensor in layer.named_buffers()}

@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint's files under mistral_inference's names, read when asked for: mapped, not copied."""
+"""The tensors of a checkpoint by mistral_inference's names. They are memory-mapped and read when requested."""
 
 import math
 import pickle
@@ -26,7 +26,7 @@ assert set(TORCH_DTYPES) == set(checkpoint.STORED_DTYPES)
 
 @dataclass(frozen=True, slots=True)
 class TensorSource:
-    """A tensor of a file: its shape and dtype, and the function that reads it, which may raise ModelError."""
+    """A tensor of a file. `read` returns it, and may raise ModelError."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -34,7 +34,7 @@ class TensorSource:
 
 
 def open_tensors(folder: Path, params: Params, name: str) -> dict[str, TensorSource]:
-    """The checkpoint's tensors. Raises ModelError where a file is missing or damaged."""
+    """The checkpoint's tensors by name. Raises ModelError when a file is missing or damaged."""
     tensors: dict[str, TensorSource] = {}
     for file in checkpoint.weight_files(folder, name, transformers_format=params.transformers_format):
         tensors |= _open_pickle(file, name) if file.suffix == ".pth" else _open_safetensors(file, name)
@@ -42,6 +42,7 @@ def open_tensors(folder: Path, params: Params, name: str) -> dict[str, TensorSou
 
 
 def _from_transformers(tensors: dict[str, TensorSource], params: Params) -> dict[str, TensorSource]:
+    """The tensors by mistral_inference's names, queries and keys in its rotary order."""
     renamed = {}
     for key, tensor in tensors.items():
         if name := to_mistral_name(key):
@@ -53,7 +54,7 @@ def _from_transformers(tensors: dict[str, TensorSource], params: Params) -> dict
 
 
 def _interleaved(read: Callable[[], Tensor], heads: int) -> Tensor:
-    """Rows of each head from halves (transformers' rotary order) to neighbouring pairs (mistral_inference's)."""
+    """A tensor with each head's rows reordered from halves (transformers) to neighbouring pairs (mistral_inference)."""
     rows = read()
     paired = rows.view(torch.uint8) if rows.dtype.itemsize == 1 else rows
     paired = paired.view(heads, 2, len(rows) // heads // 2, -1).transpose(1, 2).reshape(rows.shape)
@@ -89,15 +90,16 @@ def _read_mapped(opened: Any, name: str, key: str) -> Tensor:
 
 
 def _read_from_file(file: Path, name: str, entry: checkpoint.TensorHeader) -> Tensor:
+    """Read a tensor's bytes into memory. Raises ModelError."""
     dtype = TORCH_DTYPES[entry.dtype]
     numbers = bytearray(math.prod(entry.shape) * dtype.itemsize)
     try:
         with file.open("rb") as opened:
             opened.seek(entry.start)
-            whole = opened.readinto(numbers) == len(numbers)
+            complete = opened.readinto(numbers) == len(numbers)
     except OSError as error:
         raise checkpoint.damaged_file(file, name) from error
-    if not whole:
+    if not complete:
         raise checkpoint.damaged_file(file, name)
     return torch.frombuffer(numbers, dtype=dtype).view(entry.shape)
 

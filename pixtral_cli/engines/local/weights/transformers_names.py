@@ -1,4 +1,4 @@
-"""Names of tensors in Hugging Face transformers' checkpoints of this family as mistral_inference's names.
+"""Translates the names of tensors in Hugging Face transformers' checkpoints of this family to mistral_inference's.
 
 Covers Llava, Mistral3, Mistral and Ministral3, as their repositories store them and as transformers 5 saves them.
 """
@@ -27,7 +27,7 @@ ROTARY = re.compile(r"(vision_encoder\.transformer\.)?layers\.\d+\.attention\.w(
 
 
 def to_mistral_name(key: str) -> str:
-    """The name in mistral_inference's module tree; "" for a tensor that nothing here uses."""
+    """The name in mistral_inference's module tree; "" for a tensor that the local engine does not use."""
     if UNUSED.fullmatch(key):
         return ""
     for pattern, root in ROOTS:

@@ -1,4 +1,4 @@
-"""How the replicas of a model lie on the machines: a pure function of what they have and what was asked for."""
+"""Arranges the replicas of a model on machines: a pure function of the machines and the requested parallelism."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +9,16 @@ from pixtral_cli.engines.vllm.cluster.machine import Machine
 from pixtral_cli.errors import UsageError
 from pixtral_cli.models import layout
 
-WEIGHT_SHARE = 0.6  # of the GPUs' memory that weights may take when we choose; the rest is for the KV cache
+# Of the GPUs' memory that weights may take where no sizes are requested; the KV cache takes the rest.
+WEIGHT_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Parallelism:
-    """What was asked for; 0 leaves it to us. `tensor` GPUs share each layer, `pipeline` stages hold layers of their own."""
+    """The requested parallelism; 0 means that it is chosen.
+
+    `tensor`: GPUs that share each layer; `pipeline`: stages of layers.
+    """
 
     nodes: int = 1
     replicas: int = 0
@@ -24,7 +28,7 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What decides how a model can be divided: attention heads, KV heads, the vision encoder's, layers, bytes of weights."""
+    """The sizes that limit how a model can be divided; 0 where unknown."""
 
     heads: int = 0
     kv_heads: int = 0
@@ -34,6 +38,7 @@ class ModelShape:
 
     @classmethod
     def of(cls, folder: Path) -> "ModelShape":
+        """The sizes of the checkpoint in a folder."""
         params = layout.params(folder)
         weights = sum(file.stat().st_size for file in layout.files(folder) if file.suffix != ".json")
         vision = params.get("vision_encoder")
@@ -44,7 +49,7 @@ class ModelShape:
         )  # fmt: skip
 
     def indivisible(self, tensor: int) -> str:
-        """What does not divide among so many GPUs, in words; "" when all does."""
+        """The heads that cannot be divided among `tensor` GPUs, in words; "" when all can."""
         for count, what in ((self.heads, "attention heads"), (self.vision_heads, "vision heads")):
             if count % tensor:
                 return f"{count} {what}"
@@ -54,7 +59,7 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One vLLM that answers by itself: over the machines `ranks`, as number `slot` of the `slots` on each of them."""
+    """One vLLM over the machines `ranks`; it is number `slot` of the `slots` replicas on each of these machines."""
 
     number: int
     ranks: tuple[int, ...]
@@ -69,24 +74,24 @@ def _count(table: Mapping[str, Any], name: str) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def check_request(wanted: Parallelism, shape: ModelShape) -> None:
-    """Raises UsageError for what cannot be, whatever the machines have."""
-    if wanted.tensor > 1 and (what := shape.indivisible(wanted.tensor)):
+def check_request(requested: Parallelism, shape: ModelShape) -> None:
+    """Raises UsageError for a parallelism that is impossible on any machines."""
+    if requested.tensor > 1 and (what := shape.indivisible(requested.tensor)):
         raise UsageError(
-            f"The model's {what} do not divide among {wanted.tensor} GPUs", "Choose another --tensor-parallel-size"
+            f"The model's {what} do not divide among {requested.tensor} GPUs", "Choose another --tensor-parallel-size"
         )
-    if shape.layers and wanted.pipeline > shape.layers:
+    if shape.layers and requested.pipeline > shape.layers:
         raise UsageError(
-            f"The model's {shape.layers} layers make no {wanted.pipeline} stages", "Lower --pipeline-parallel-size"
+            f"The model's {shape.layers} layers make no {requested.pipeline} stages", "Lower --pipeline-parallel-size"
         )
-    if wanted.replicas and wanted.replicas % wanted.nodes and wanted.nodes % wanted.replicas:
+    if requested.replicas and requested.replicas % requested.nodes and requested.nodes % requested.replicas:
         raise UsageError(
-            f"{wanted.replicas} replicas do not divide among {wanted.nodes} machines",
+            f"{requested.replicas} replicas do not divide among {requested.nodes} machines",
             "Make one a multiple of the other: --replicas, --nodes",
         )
-    world = max(1, wanted.tensor) * max(1, wanted.pipeline)
-    if wanted.replicas and wanted.replicas < wanted.nodes and (wanted.tensor or wanted.pipeline):
-        span = wanted.nodes // wanted.replicas
+    world = max(1, requested.tensor) * max(1, requested.pipeline)
+    if requested.replicas and requested.replicas < requested.nodes and (requested.tensor or requested.pipeline):
+        span = requested.nodes // requested.replicas
         if world % span:
             raise UsageError(
                 f"{world} {_processes(world)} do not divide among the {span} machines of a replica",
@@ -98,20 +103,21 @@ def _processes(count: int) -> str:
     return "process" if count == 1 else "processes"
 
 
-def arrange(machines: Sequence[Machine], wanted: Parallelism, shape: ModelShape) -> list[Replica]:
-    """The replicas over these machines, in order of rank. Raises UsageError when they cannot hold what was asked for.
+def arrange(machines: Sequence[Machine], requested: Parallelism, shape: ModelShape) -> list[Replica]:
+    """The replicas on these machines, which are in order of rank.
 
-    A machine without a GPU counts as one device, and may be asked for more. Without flags: as many replicas as there is
-    room for; a model that is larger than a machine is cut into stages, one a machine.
+    Raises UsageError when the machines have too few GPUs. A machine without a GPU counts as one device. Where no sizes
+    are requested there are as many replicas as fit; a model that is larger than a machine is divided into stages, one
+    for each machine.
     """
     nodes = len(machines)
     gpus = min(len(machine.gpus) for machine in machines)
     memory = min(machine.gpu_memory for machine in machines)
-    if not wanted.tensor and not wanted.pipeline:
-        wanted = _chosen(nodes, gpus, memory, wanted, shape)
-    tensor, pipeline = max(1, wanted.tensor), max(1, wanted.pipeline)
+    if not requested.tensor and not requested.pipeline:
+        requested = _choose_sizes(nodes, gpus, memory, requested, shape)
+    tensor, pipeline = max(1, requested.tensor), max(1, requested.pipeline)
     world = tensor * pipeline
-    replicas = wanted.replicas or _most_replicas(nodes, max(1, gpus), world)
+    replicas = requested.replicas or _most_replicas(nodes, max(1, gpus), world)
     span = max(1, nodes // replicas)
     slots = max(1, replicas // nodes)
     if gpus and world * slots > gpus * span:
@@ -134,7 +140,10 @@ def arrange(machines: Sequence[Machine], wanted: Parallelism, shape: ModelShape)
 
 
 def _most_replicas(nodes: int, devices: int, world: int) -> int:
-    """How many replicas of `world` processes fit on machines of so many devices."""
+    """How many replicas of `world` processes fit on `nodes` machines of `devices` devices.
+
+    Raises UsageError when none does.
+    """
     if world <= devices:
         return nodes * (devices // world)
     for span in (span for span in range(2, nodes + 1) if nodes % span == 0):
@@ -146,18 +155,18 @@ def _most_replicas(nodes: int, devices: int, world: int) -> int:
     )
 
 
-def _chosen(nodes: int, gpus: int, memory: int, wanted: Parallelism, shape: ModelShape) -> Parallelism:
-    """Tensor and pipeline sizes where none were given."""
-    span = max(1, nodes // wanted.replicas) if wanted.replicas else 1
-    slots = max(1, wanted.replicas // nodes)
+def _choose_sizes(nodes: int, gpus: int, memory: int, requested: Parallelism, shape: ModelShape) -> Parallelism:
+    """The parallelism with tensor and pipeline sizes, where none are requested. `memory`: bytes of the smallest GPU."""
+    span = max(1, nodes // requested.replicas) if requested.replicas else 1
+    slots = max(1, requested.replicas // nodes)
     if not gpus:  # vLLM has no pipeline on CPUs
-        return Parallelism(nodes, wanted.replicas or nodes, span, 1)
+        return Parallelism(nodes, requested.replicas or nodes, span, 1)
     sizes = [size for size in range(1, gpus // slots + 1) if not shape.indivisible(size)] or [1]
-    fits = [size for size in sizes if shape.weight_bytes <= WEIGHT_SHARE * size * memory]
-    if span == 1 and fits:
-        return Parallelism(nodes, wanted.replicas, sizes[-1] if wanted.replicas else fits[0], 1)
-    if not wanted.replicas and not fits:
+    fitting = [size for size in sizes if shape.weight_bytes <= WEIGHT_SHARE * size * memory]
+    if span == 1 and fitting:
+        return Parallelism(nodes, requested.replicas, sizes[-1] if requested.replicas else fitting[0], 1)
+    if not requested.replicas and not fitting:
         spans = [n for n in range(1, nodes + 1) if nodes % n == 0]
-        room = [n for n in spans if shape.weight_bytes <= WEIGHT_SHARE * n * sizes[-1] * memory]
-        span = room[0] if room else nodes
-    return Parallelism(nodes, wanted.replicas or nodes // span, sizes[-1], span)
+        large_enough = [n for n in spans if shape.weight_bytes <= WEIGHT_SHARE * n * sizes[-1] * memory]
+        span = large_enough[0] if large_enough else nodes
+    return Parallelism(nodes, requested.replicas or nodes // span, sizes[-1], span)

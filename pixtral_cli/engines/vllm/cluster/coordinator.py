@@ -1,4 +1,4 @@
-"""The HTTP server of the first machine that the others join at. Standard library only; every request needs the token."""
+"""The HTTP server of the first machine, at which the others join. Standard library only; every request needs the token."""
 
 import errno
 import hmac
@@ -10,26 +10,26 @@ from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from typing import Any
 
 from pixtral_cli import __version__
+from pixtral_cli.engines.vllm.cluster.assignment import PartReport
 from pixtral_cli.engines.vllm.cluster.machine import Machine
 from pixtral_cli.engines.vllm.cluster.membership import Membership, UnknownMember
-from pixtral_cli.engines.vllm.cluster.network import ReachabilityProbe, interface_of, join_address, reaches
-from pixtral_cli.engines.vllm.cluster.order import PartReport
+from pixtral_cli.engines.vllm.cluster.network import ReachabilityProbe, interface_of, is_reachable, join_address
 from pixtral_cli.errors import NetworkError, PixtralError, UsageError
 
-MAX_BODY = 1_000_000
+MAX_BODY = 1_000_000  # bytes
 MAX_CONNECTIONS = 512
-IDLE_TIMEOUT = 30.0  # seconds in which a connection sends a whole request
-CONFLICT = 409  # to a machine that has not joined: it is to join again
+IDLE_TIMEOUT = 30.0  # seconds for a connection to send a whole request
+CONFLICT = 409  # the reply to a machine that has not joined and must join again
 
 
 class Coordinator:
-    """Listens on `host` and `port` for machines that know the `token`; `about` is what they are told of the model."""
+    """Listens on `host` and `port` for machines with the `token`. `about`: the description of the model that they get."""
 
     def __init__(self, host: str, port: int, token: str, membership: Membership, about: dict[str, Any]) -> None:
         self.membership = membership
         self.token = token
         self.about = about
-        self.probes: dict[int, tuple[str, int, str]] = {}  # by rank: where another machine's probe listens
+        self.probes: dict[int, tuple[str, int, str]] = {}  # by rank: address, port and nonce of the machine's probe
         handler = type("Handler", (_Handler,), {"coordinator": self})
         try:
             self._server = _Server(host, port, handler)
@@ -52,45 +52,56 @@ class Coordinator:
             self._own_probe.close()
 
     def join(self, body: dict[str, Any], seen_address: str, own_address: str) -> dict[str, Any]:
-        """Handle a machine's wish to join, which came from one address to another. Raises why it may not."""
+        """Handle a machine's request to join.
+
+        `seen_address`: its address on the connection; `own_address`: this machine's. Raises NetworkError behind address
+        translation, and as `Membership.join` does.
+        """
         rank, id, machine = int(body["rank"]), str(body["id"]), Machine.from_json(body["machine"])
         if machine.address != seen_address:
-            self.membership.refuse(f"{machine.name} is refused: it is seen as {seen_address}, by address translation")
+            self.membership.note_refusal(
+                f"{machine.name} is refused: it is seen as {seen_address}, by address translation"
+            )
             raise NetworkError(
                 f"This machine is {machine.address} to itself and {seen_address} to the first one",
                 "vLLM connects in both directions: join without address translation (NAT) in between",
             )
-        self._know_own_address(own_address)
+        self._set_own_address(own_address)
         self.membership.join(rank, id, machine)
         port, nonce = int(body["probe"][0]), str(body["probe"][1])
         self.probes[rank] = (seen_address, port, nonce)
-        if not reaches(seen_address, port, nonce):
-            self.membership.refuse(
+        if not is_reachable(seen_address, port, nonce):
+            self.membership.note_refusal(
                 f"Rank 0 cannot connect to rank {rank} ({machine.name}): a firewall between them must let TCP through"
             )
         return {"joined": True}
 
-    def _know_own_address(self, address: str) -> None:
-        """The first machine's address is the one by which the first other machine has reached it."""
+    def _set_own_address(self, address: str) -> None:
+        """Record this machine's address, by which another machine has reached it first."""
         first = self.membership.first
         if not first.address:
-            self.membership.first = first.at(address, interface_of(address))
+            self.membership.first = first.with_address(address, interface_of(address))
         if self._own_probe is None:
             self._own_probe = ReachabilityProbe(address)
             self.probes[0] = (address, self._own_probe.port, self._own_probe.nonce)
 
-    def beat(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Handle a machine's word of how it is."""
+    def heartbeat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Handle a machine's heartbeat: the reports of its parts.
+
+        Returns its assignments and the other machines' probes.
+        """
         rank, id = int(body["rank"]), str(body["id"])
         parts = [PartReport.from_json(part) for part in body["parts"]]
-        orders, ending = self.membership.beat(rank, id, parts)
+        assignments, ending = self.membership.heartbeat(rank, id, parts)
         for other in body.get("unreachable", ()):
             self.membership.report_unreachable(rank, id, int(other))
         peers = {str(other): probe for other, probe in self.probes.items() if other != rank}
-        return {"orders": [order.to_json() for order in orders], "end": ending, "peers": peers}
+        return {"assignments": [assignment.to_json() for assignment in assignments], "end": ending, "peers": peers}
 
 
 class _Server(ThreadingHTTPServer):
+    """A threading server with a limit on concurrent connections."""
+
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
@@ -102,7 +113,7 @@ class _Server(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         self.socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)  # no look-up of the host's name
+        self.socket.bind(self.server_address)  # without looking up the host's name
         self.server_address = self.socket.getsockname()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -118,11 +129,11 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke: nothing to print."""
+        """Print nothing about a broken connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """`GET /v1/cluster`, `POST /v1/join` and `POST /v1/beat`; a connection that ends is a machine that may have."""
+    """`GET /v1/cluster`, `POST /v1/join` and `POST /v1/beat`. The end of a connection is reported to the membership."""
 
     coordinator: Coordinator
     connection: socket
@@ -149,22 +160,22 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(self.rfile.read(size))
         except (ValueError, RecursionError):
             self.close_connection = True
-            self._send(400, {"error": {"kind": "UsageError", "message": "The body is no JSON", "hint": ""}})
+            self._send(400, {"error": {"kind": "UsageError", "message": "The body is not JSON", "hint": ""}})
             return
-        self._answer({"/v1/join": self._join, "/v1/beat": self._beat}, body)
+        self._answer({"/v1/join": self._join, "/v1/beat": self._heartbeat}, body)
 
     def _join(self, body: Any) -> dict[str, Any]:
         return self.coordinator.join(body, self.client_address[0], self.connection.getsockname()[0])
 
-    def _beat(self, body: Any) -> dict[str, Any]:
-        reply = self.coordinator.beat(body)
+    def _heartbeat(self, body: Any) -> dict[str, Any]:
+        reply = self.coordinator.heartbeat(body)
         self.member = int(body["rank"]), str(body["id"])
         return reply
 
     def _answer(self, paths: dict[str, Callable[[Any], dict[str, Any]]], body: Any) -> None:
-        if not self._knows_token():
+        if not self._has_token():
             self.close_connection = True
-            self.coordinator.membership.refuse(f"{self.client_address[0]} is refused: its token is wrong")
+            self.coordinator.membership.note_refusal(f"{self.client_address[0]} is refused: its token is wrong")
             self._fail(401, NetworkError("The token is not the first machine's", "Copy the line that it has printed"))
         elif handle := paths.get(self.path):
             try:
@@ -178,10 +189,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._fail(404, UsageError("There is no such path", "There are: /v1/cluster, /v1/join, /v1/beat"))
 
-    def _knows_token(self) -> bool:
+    def _has_token(self) -> bool:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        given = token.strip().encode("latin-1", "replace")
-        return scheme.lower() == "bearer" and hmac.compare_digest(given, self.coordinator.token.encode())
+        sent = token.strip().encode("latin-1", "replace")
+        return scheme.lower() == "bearer" and hmac.compare_digest(sent, self.coordinator.token.encode())
 
     def _fail(self, status: int, error: PixtralError) -> None:
         kind = type(error).__name__
@@ -196,4 +207,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what matters is told by the membership."""
+        """Print nothing: the membership reports the events."""

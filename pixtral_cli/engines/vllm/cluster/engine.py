@@ -1,4 +1,4 @@
-"""The engine of several vLLMs: waits for the machines, starts the replicas, sends each question to the least busy one."""
+"""The engine with several vLLMs: waits for machines, starts replicas, sends each question to the least busy one."""
 
 import os
 import secrets
@@ -18,31 +18,38 @@ from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.remote.engine import AnswerStream
 from pixtral_cli.engines.vllm.client_engine import has_parser, parser_arguments
 from pixtral_cli.engines.vllm.cluster.arrangement import ModelShape, Parallelism, arrange, check_request
+from pixtral_cli.engines.vllm.cluster.assigning import API_PORTS, MAX_REPLICAS
 from pixtral_cli.engines.vllm.cluster.coordinator import Coordinator
 from pixtral_cli.engines.vllm.cluster.machine import describe
 from pixtral_cli.engines.vllm.cluster.membership import Membership, missing_error
 from pixtral_cli.engines.vllm.cluster.network import join_address, parse_address, primary_address
 from pixtral_cli.engines.vllm.cluster.node import Node
-from pixtral_cli.engines.vllm.cluster.replica_state import Launch
-from pixtral_cli.engines.vllm.cluster.replicas import API_PORTS, MAX_REPLICAS, Replicas
+from pixtral_cli.engines.vllm.cluster.replica_state import LaunchSettings
+from pixtral_cli.engines.vllm.cluster.replicas import Replicas
 from pixtral_cli.engines.vllm.cluster.routing import RoutedRequest, Router
 from pixtral_cli.engines.vllm.command import VllmOptions, find_executable
-from pixtral_cli.engines.vllm.engine import check_device, checked_cost, is_exit_signal, with_local_counts, with_window
+from pixtral_cli.engines.vllm.engine import (
+    check_device,
+    is_exit_signal,
+    load_for_prompt,
+    with_local_counts,
+    with_window,
+)
 from pixtral_cli.errors import NetworkError, UsageError
 from pixtral_cli.models import names
 
 TOKEN_VARIABLE = "PIXTRAL_JOIN_TOKEN"
 ANY_ADDRESS = "0.0.0.0"
-MISSING_NOTE_AFTER = 30.0  # seconds after which whoever has not joined is named
-POLL_INTERVAL = 0.2
-END_TIMEOUT, HASTY_END_TIMEOUT = 5.0, 1.5  # seconds in which the other machines hear that all ends
-PARALLEL_ANSWERS = 32  # answers at a time that keep one vLLM busy
+MISSING_NOTE_AFTER = 30.0  # seconds after which a note names the machines that have not joined
+POLL_INTERVAL = 0.2  # seconds
+END_TIMEOUT, HASTY_END_TIMEOUT = 5.0, 1.5  # seconds to tell the other machines that the cluster ends
+PARALLEL_ANSWERS = 32  # concurrent answers that keep one vLLM busy
 
 
 class ClusterEngine:
-    """An `Engine` over several vLLMs, which the first question starts and `close` stops. See also `LoadableEngine`.
+    """An `Engine` with several vLLMs, which the first question starts and `close` stops. Also a `LoadableEngine`.
 
-    `note` is told a line for each event. Raises UsageError at once for what no machines can do.
+    `note` is called with a line for each event. Raises UsageError for a parallelism that is impossible on any machines.
     """
 
     def __init__(
@@ -62,9 +69,11 @@ class ClusterEngine:
             raise UsageError(
                 "--ray spreads over a Ray cluster, --nodes and --replicas over machines that join", "Use one"
             )
-        self._wanted = Parallelism(options.nodes, options.replicas, options.tensor_parallel, options.pipeline_parallel)
+        self._requested = Parallelism(
+            options.nodes, options.replicas, options.tensor_parallel, options.pipeline_parallel
+        )
         self._shape = ModelShape.of(folder)
-        check_request(self._wanted, self._shape)
+        check_request(self._requested, self._shape)
         self._host, self._port = parse_address(options.coordinator, ANY_ADDRESS)
         if self._port + API_PORTS + MAX_REPLICAS > 65535:
             raise UsageError(f"Port {self._port} leaves no room for the ports after it", "Choose one below 65000")
@@ -101,17 +110,17 @@ class ClusterEngine:
 
     @property
     def parallel_answers(self) -> int:
-        """How many answers at a time keep all replicas busy."""
+        """How many concurrent answers keep all replicas busy."""
         return PARALLEL_ANSWERS * len(self._replicas.states) if self._replicas else PARALLEL_ANSWERS
 
     def status(self) -> list[dict[str, Any]]:
-        """Each replica's state."""
+        """The state of each replica, as `Replicas.status` returns it."""
         return self._replicas.status() if self._replicas else []
 
     def load(self, check: Callable[[], None] = lambda: None) -> None:
         """Wait for the machines, start all replicas and wait until they answer; `check` is called often and may raise.
 
-        Raises what keeps it from that, as UsageError, ModelError, OutOfMemory, NetworkError or PixtralError.
+        Raises UsageError, ModelError, OutOfMemory, NetworkError or PixtralError when that fails.
         """
         with self._lock:
             if self._started:
@@ -124,14 +133,15 @@ class ClusterEngine:
                 raise
 
     def _start(self, check: Callable[[], None]) -> None:
+        """Gather the machines, arrange the replicas and wait until all of them answer."""
         options = self._options
         cache = Path(options.cache)
-        machine = describe(self._counter.folder, find_executable(options.executable), cache, self._prepare)
+        machine = describe(self._counter.folder, find_executable(options.executable), cache, self._set_preparing)
         membership = self._membership = Membership(machine, options.nodes, self._note)
         if options.nodes > 1:
             self._gather(membership, check)
         machines = [membership.first, *(member.machine for member in membership.members().values())]
-        arrangement = arrange(machines, self._wanted, self._shape)
+        arrangement = arrange(machines, self._requested, self._shape)
         if len(arrangement) > MAX_REPLICAS:
             raise UsageError(f"{len(arrangement)} replicas are more than {MAX_REPLICAS}", "Lower --replicas")
         sockets = resident.socket_folder(Path(options.state))
@@ -139,7 +149,7 @@ class ClusterEngine:
             self._counter.folder, self.model, self._counter.params.context_window, options, membership.first, sockets
         )
         arguments = (*parser_arguments(self._counter), *options.arguments)
-        launch = Launch(self.model, self._dtype, arguments, self._port)
+        launch = LaunchSettings(self.model, self._dtype, arguments, self._port)
         replicas = self._replicas = Replicas(arrangement, membership, node, launch, self._note)
         self._router = Router(replicas, self.model, self._counter, parses_calls=has_parser(options.arguments))
         replicas.start()
@@ -148,40 +158,43 @@ class ClusterEngine:
             if replicas.error:
                 raise replicas.error
             if self._closing.wait(POLL_INTERVAL):
-                raise NetworkError("vLLM is no longer wanted")
+                raise NetworkError("The start of vLLM was cancelled")
 
-    def _prepare(self, doing: str) -> None:
+    def _set_preparing(self, doing: str) -> None:
         self._preparing = doing
 
     def _gather(self, membership: Membership, check: Callable[[], None]) -> None:
-        """Listen, say what is to be typed on the other machines, and wait until all have joined."""
+        """Start the coordinator, print the commands for the other machines, and wait until all have joined.
+
+        Raises NetworkError when they have not within `join_timeout`.
+        """
         token = os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(16)
         coordinator = self._coordinator = Coordinator(
             self._host, self._port, token, membership, self._about(membership)
         )
-        shown = os.environ.get(TOKEN_VARIABLE) is None
+        shows_token = os.environ.get(TOKEN_VARIABLE) is None
         host = primary_address() if self._host in (ANY_ADDRESS, "::") else self._host
-        place = join_address(host, coordinator.port)
+        address = join_address(host, coordinator.port)
         for rank in range(1, membership.nodes):
-            secret = f" --token {token}" if shown else ""
-            self._note(f"On machine {rank + 1} of {membership.nodes}: pixtral join {place} --rank {rank}{secret}")
-        began, told = time.monotonic(), False
+            secret = f" --token {token}" if shows_token else ""
+            self._note(f"On machine {rank + 1} of {membership.nodes}: pixtral join {address} --rank {rank}{secret}")
+        began, noted = time.monotonic(), False
         while missing := membership.missing():
             check()
             self._preparing = f"waiting for rank {', '.join(map(str, missing))} to join"
             waited = time.monotonic() - began
-            membership.lose_silent()
+            membership.detect_lost()
             if waited > self._options.join_timeout:
                 raise missing_error(membership, self._options.join_timeout)
-            if waited > MISSING_NOTE_AFTER and not told:
-                told = True
-                self._note(f"Not there after {waited:.0f} s: rank {', '.join(map(str, missing))}. Is pixtral join typed there,"
+            if waited > MISSING_NOTE_AFTER and not noted:
+                noted = True
+                self._note(f"Not there after {waited:.0f} s: rank {', '.join(map(str, missing))}. Does pixtral join run there,"
                            f" and TCP port {coordinator.port} of this machine open to it?")  # fmt: skip
             if self._closing.wait(POLL_INTERVAL):
-                raise NetworkError("vLLM is no longer wanted")
+                raise NetworkError("The start of vLLM was cancelled")
 
     def _about(self, membership: Membership) -> dict[str, Any]:
-        """What a machine is told before it joins: the model, where it is from, and whose it is."""
+        """The description of the model and the cluster that machines get before they join."""
         folder = self._counter.folder
         repo = names.repo_of(folder)
         return {
@@ -193,34 +206,29 @@ class ClusterEngine:
     # Answering
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
-        """See `Engine`. The checkpoint's own tokenizer counts."""
+        """See `Engine`. Tokens are counted with the checkpoint's tokenizer."""
         return with_window(self._counter.measure(messages, tools), self._window)
 
     @property
     def _window(self) -> int | None:
-        """The smallest window of the replicas; None while none is known."""
+        """The smallest context window of the replicas in tokens; None while none is known."""
         return self._replicas.window if self._replicas else None
 
     def versions(self) -> dict[str, str]:
-        """vLLM's version, once it runs; the same on all machines."""
+        """The version of vLLM, which is the same on all machines; empty before it runs."""
         if not self._membership or not self._started:
             return {}
         return {"vllm": self._membership.first.versions.get("vllm", "")}
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> AnswerStream:
-        """See `Engine`. Any thread may close an answer."""
+        """See `Engine`. Any thread may close the stream."""
         request = RoutedRequest()
         return AnswerStream(self._answer(messages, sampling, request), request)
 
     def _answer(
         self, messages: Sequence[Message], sampling: Sampling, request: RoutedRequest
     ) -> Generator[Chunk, None, None]:
-        began = time.monotonic()
-        checked_cost(self._counter, self._window, messages, sampling)
-        self.load()
-        waited = time.monotonic() - began
-        # once more: vLLM's window may be smaller than the checkpoint's
-        cost = checked_cost(self._counter, self._window, messages, sampling)
+        cost, waited = load_for_prompt(self, self._counter, lambda: self._window, messages, sampling)
         assert self._router
         for chunk in self._router.answer(messages, sampling, request):
             yield with_local_counts(chunk, cost.image_tokens, waited)
@@ -228,7 +236,7 @@ class ClusterEngine:
     # End
 
     def close(self) -> None:
-        """Stop all vLLMs on all machines, also while they start. After a signal their end is not waited for."""
+        """Stop the vLLMs on all machines, even while they start. After a signal, do not wait for their end."""
         self._closing.set()
         with self._lock:
             self._stop(hasty=is_exit_signal(sys.exception()))

@@ -1,4 +1,4 @@
-"""What a machine has: its checkpoint's hashes, versions, GPUs. Exchanged and compared before anything is loaded."""
+"""The description of a machine: hashes of its checkpoint, versions, GPUs. Compared before anything is loaded."""
 
 import contextlib
 import hashlib
@@ -24,14 +24,14 @@ VERSION_SCRIPT = (
     " try: print(n.split('-')[0], v(n))\n"
     " except E: pass\n"
 )
-VERSION_TIMEOUT = 120.0
+VERSION_TIMEOUT = 120.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """One machine of a cluster. `gpus` are CUDA's names of those it may use, `gpu_memory` the bytes of the smallest.
+    """One machine of a cluster. `gpus`: CUDA's names of the GPUs it may use; `gpu_memory`: bytes of the smallest.
 
-    `checkpoint` maps the model's files to their SHA-256; `address` is the one that the others reach it at.
+    `checkpoint`: the SHA-256 of each file of the model; `address`: the address at which other machines reach it.
     """
 
     host: str
@@ -52,7 +52,7 @@ class Machine:
 
     @classmethod
     def from_json(cls, value: Any) -> "Machine":
-        """Raises UsageError for what is no machine."""
+        """The machine that `to_json` described. Raises UsageError for anything else."""
         try:
             return cls(
                 str(value["host"])[:100], {str(key): str(text)[:50] for key, text in value["versions"].items()},
@@ -63,12 +63,13 @@ class Machine:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError("The machine's description cannot be read", "Run the same pixtral on all") from error
 
-    def at(self, address: str, interface: str) -> "Machine":
+    def with_address(self, address: str, interface: str) -> "Machine":
+        """The machine with its address and network interface."""
         return replace(self, address=address, interface=interface)
 
 
 def check_same(first: Machine, other: Machine) -> None:
-    """Raises UsageError for another version, ModelError for another checkpoint than the first machine's."""
+    """Raises UsageError for other versions, ModelError for another checkpoint than the first machine's."""
     for name in COMPARED:
         ours, theirs = first.versions.get(name, "none"), other.versions.get(name, "none")
         if ours != theirs:
@@ -87,7 +88,7 @@ def check_same(first: Machine, other: Machine) -> None:
 def describe(
     folder: Path, executable: str, cache: Path, progress: Callable[[str], None] = lambda doing: None
 ) -> Machine:
-    """This machine with the checkpoint in `folder` and the vLLM `executable`. `progress` is told what is done."""
+    """This machine with the checkpoint in `folder` and the vLLM `executable`. `progress` is called with each step."""
     progress("asking vLLM for its version")
     versions = {"pixtral": __version__, **vllm_versions(executable)}
     gpus, memory = find_gpus()
@@ -95,13 +96,13 @@ def describe(
 
 
 def vllm_versions(executable: str) -> dict[str, str]:
-    """The versions of vLLM and its torch, read from the metadata beside the program, else from `vllm --version`."""
+    """The versions of vLLM and its torch, from package metadata, else from `vllm --version`. Raises PixtralError."""
     if python := _interpreter(Path(executable)):
         with contextlib.suppress(OSError, subprocess.SubprocessError):
-            told = _output([python, "-I", "-c", VERSION_SCRIPT])
-            found = dict(line.split(maxsplit=1) for line in told.splitlines() if " " in line)
-            if "vllm" in found:
-                return found
+            output = _output([python, "-I", "-c", VERSION_SCRIPT])
+            versions = dict(line.split(maxsplit=1) for line in output.splitlines() if " " in line)
+            if "vllm" in versions:
+                return versions
     try:
         words = _output([executable, "--version"]).split()
     except (OSError, subprocess.SubprocessError) as error:
@@ -110,7 +111,7 @@ def vllm_versions(executable: str) -> dict[str, str]:
 
 
 def _interpreter(script: Path) -> str:
-    """The Python that a console script runs with; "" when it is no such script."""
+    """The Python of a console script, from its first line; "" for another kind of program."""
     with contextlib.suppress(OSError), script.open("rb") as stream:
         first = stream.readline(500).decode(errors="replace").strip()
         if first.startswith("#!") and "python" in Path(first).name and " " not in first:
@@ -119,6 +120,7 @@ def _interpreter(script: Path) -> str:
 
 
 def _output(command: list[str]) -> str:
+    """The stdout of a command. Raises OSError, subprocess.SubprocessError."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_TIMEOUT, check=True)
     return done.stdout.strip()
 
@@ -126,47 +128,52 @@ def _output(command: list[str]) -> str:
 def find_gpus(env: Mapping[str, str] = os.environ) -> tuple[tuple[str, ...], int]:
     """CUDA's names of the GPUs that this process may use, and the bytes of the smallest."""
     try:
-        told = _output(["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"])
-        sizes = {index: int(size) << 20 for index, size in (line.split(", ") for line in told.splitlines())}
+        output = _output(["nvidia-smi", "--query-gpu=index,memory.total", "--format=csv,noheader,nounits"])
+        sizes = {index: int(size) << 20 for index, size in (line.split(", ") for line in output.splitlines())}
     except (OSError, subprocess.SubprocessError, ValueError):
         sizes = {}
     named = env.get("CUDA_VISIBLE_DEVICES")
-    gpus = tuple(sizes) if named is None else tuple(name for one in named.split(",") if (name := one.strip()))
+    gpus = tuple(sizes) if named is None else tuple(name for part in named.split(",") if (name := part.strip()))
     return gpus, min((size for index, size in sizes.items() if index in gpus or named), default=0)
 
 
 def checkpoint_hashes(
     folder: Path, cache: Path, progress: Callable[[str], None] = lambda doing: None
 ) -> dict[str, str]:
-    """The SHA-256 of each file of the model. Those of large files are remembered by path, size and time of change."""
-    memory = cache / "hashes.json"
-    known = _remembered(memory)
-    found, fresh = {}, {}
+    """The SHA-256 of each file of the model, cached by path, size and time of change.
+
+    `progress` is called for each hashing.
+    """
+    cache_file = cache / "hashes.json"
+    cached = _read_cache(cache_file)
+    hashes, new = {}, {}
     for file in layout.files(folder):
         status = file.stat()
         key = f"{file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
         recorded = recorded_hash(file) or ""
-        digest = known.get(key) or (recorded if len(recorded) == 64 and file.is_symlink() else "")
+        digest = cached.get(key) or (recorded if len(recorded) == 64 and file.is_symlink() else "")
         if not digest:
             progress(f"hashing {file.name}")
-            digest = fresh[key] = _sha256(file)
-        found[file.name] = digest
-    if fresh:
-        with contextlib.suppress(OSError):  # only a saving of time
-            memory.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(memory, json.dumps({**known, **fresh}, indent=1))
-    return found
+            digest = new[key] = _sha256(file)
+        hashes[file.name] = digest
+    if new:
+        with contextlib.suppress(OSError):  # the cache only saves time
+            cache_file.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(cache_file, json.dumps({**cached, **new}, indent=1))
+    return hashes
 
 
-def _remembered(memory: Path) -> dict[str, str]:
+def _read_cache(file: Path) -> dict[str, str]:
+    """The cached hashes; empty where the file is missing or not valid."""
     try:
-        known = json.loads(memory.read_bytes())
+        cached = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in known.items() if isinstance(value, str)} if isinstance(known, dict) else {}
+    return {key: value for key, value in cached.items() if isinstance(value, str)} if isinstance(cached, dict) else {}
 
 
 def _sha256(file: Path) -> str:
+    """The SHA-256 of a file. Raises ModelError when it cannot be read."""
     digester = hashlib.sha256()
     try:
         with file.open("rb") as stream:

@@ -1,41 +1,41 @@
-"""Who takes part in a cluster: joins, is heard of, falls silent, leaves. Knows no HTTP and starts nothing."""
+"""The members of a cluster: joins, heartbeats, lost machines and assignments. Has no HTTP and starts no process."""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pixtral_cli.engines.vllm.cluster.assignment import Assignment, PartReport
 from pixtral_cli.engines.vllm.cluster.machine import Machine, check_same
-from pixtral_cli.engines.vllm.cluster.order import Order, PartReport
 from pixtral_cli.errors import NetworkError, PixtralError, UsageError
 from pixtral_cli.util.sanitize import visible
 
-MAX_SILENCE = 10.0  # seconds without a word after which a machine counts as lost
-RECONNECT_TIME = 3.0  # seconds that a machine whose connection has closed has to connect again
-REPEAT_TIME = 60.0  # seconds in which the same line about a refusal is not said again
+MAX_SILENCE = 10.0  # seconds without a heartbeat after which a machine counts as lost
+RECONNECT_TIME = 3.0  # seconds for a machine whose connection has closed to connect again
+REPEAT_INTERVAL = 60.0  # seconds before the same note about a refusal is repeated
 
 
 @dataclass(slots=True)
 class Member:
-    """A machine that has joined. `id` names its `pixtral join`: another one has another."""
+    """A machine that has joined. `id`: that of its `pixtral join` process; `last_heartbeat` and `disconnected`: times."""
 
     rank: int
     id: str
     machine: Machine
-    heard: float
+    last_heartbeat: float
     disconnected: float | None = None
     lost: bool = False
     parts: list[PartReport] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    told_end: bool = False
+    assignments: list[Assignment] = field(default_factory=list)
+    informed_of_end: bool = False
 
 
 class UnknownMember(PixtralError):
-    """A machine speaks that has not joined this cluster: it is to join again."""
+    """The heartbeat of a machine that has not joined this cluster and must join again."""
 
 
 class Membership:
-    """The machines of a cluster of `nodes`, of which the `first` has rank 0. `note` is told a line for each event."""
+    """The machines of a cluster of `nodes`, of which `first` has rank 0. `note` is called with a line for each event."""
 
     def __init__(
         self,
@@ -52,116 +52,117 @@ class Membership:
         self._clock = clock
         self._members: dict[int, Member] = {}
         self._replaced: list[Member] = []
-        self._said: dict[str, float] = {}
+        self._noted: dict[str, float] = {}
 
     def join(self, rank: int, id: str, machine: Machine) -> None:
-        """Take a machine in. Raises UsageError for a rank that is none or taken, and what `check_same` raises."""
+        """Add a machine. Raises UsageError for an invalid or taken rank, and as `check_same` does."""
         with self.changed:
             try:
-                self._check(rank, id, machine)
+                self._check_join(rank, id, machine)
             except PixtralError as error:
-                self.refuse(f"{machine.name} is refused as rank {rank}: {error.message}")
+                self.note_refusal(f"{machine.name} is refused as rank {rank}: {error.message}")
                 raise
-            known = self._members.get(rank)
-            if known and known.id != id and not known.lost:
-                self._replaced.append(known)
+            previous = self._members.get(rank)
+            if previous and previous.id != id and not previous.lost:
+                self._replaced.append(previous)
             self._members[rank] = Member(rank, id, machine, self._clock())
-            again = "again " if known else ""
+            again = "again " if previous else ""
             gpus = f", {len(machine.gpus)} GPUs" if len(machine.gpus) > 1 else ", 1 GPU" if machine.gpus else ""
             self._note(f"Rank {rank} has joined {again}from {visible(machine.name)}{gpus}")
             self.changed.notify_all()
 
-    def _check(self, rank: int, id: str, machine: Machine) -> None:
+    def _check_join(self, rank: int, id: str, machine: Machine) -> None:
         if not 1 <= rank < self.nodes:
             ranks = "rank 1" if self.nodes == 2 else f"ranks 1 to {self.nodes - 1}"
             raise UsageError(f"There is no rank {rank} among {self.nodes} machines", f"The others have {ranks}")
-        known = self._members.get(rank)
-        if known and known.id != id and self._present(known):
-            raise UsageError(f"Rank {rank} is taken by {known.machine.name}", "Give each machine a rank of its own")
+        holder = self._members.get(rank)
+        if holder and holder.id != id and self._is_present(holder):
+            raise UsageError(f"Rank {rank} is taken by {holder.machine.name}", "Give each machine a rank of its own")
         check_same(self.first, machine)
 
-    def refuse(self, line: str) -> None:
-        """Tell of a refusal; the same one again only after a while."""
+    def note_refusal(self, line: str) -> None:
+        """Note a refusal, unless the same line was noted within `REPEAT_INTERVAL`."""
         now = self._clock()
-        self._said = {said: at for said, at in self._said.items() if now - at < REPEAT_TIME}
-        if line not in self._said and len(self._said) < 100:
-            self._said[line] = now
+        self._noted = {noted: at for noted, at in self._noted.items() if now - at < REPEAT_INTERVAL}
+        if line not in self._noted and len(self._noted) < 100:
+            self._noted[line] = now
             self._note(visible(line))
 
-    def beat(self, rank: int, id: str, parts: Sequence[PartReport]) -> tuple[list[Order], bool]:
-        """A word from a machine; returns what it is to run, and whether the cluster ends. Raises UnknownMember."""
+    def heartbeat(self, rank: int, id: str, parts: Sequence[PartReport]) -> tuple[list[Assignment], bool]:
+        """Record a machine's heartbeat; returns its assignments, and whether the cluster ends. Raises UnknownMember."""
         with self.changed:
             member = self._members.get(rank)
             if member is None or member.id != id:
                 raise UnknownMember("This machine has not joined", "It joins again")
-            member.heard, member.disconnected = self._clock(), None
+            member.last_heartbeat, member.disconnected = self._clock(), None
             member.parts = list(parts)
             if member.lost:
                 member.lost = False
                 self._note(f"Rank {rank} ({visible(member.machine.name)}) is back")
-            member.told_end = member.told_end or self.ending
+            member.informed_of_end = member.informed_of_end or self.ending
             self.changed.notify_all()
-            return ([] if self.ending else list(member.orders)), self.ending
+            return ([] if self.ending else list(member.assignments)), self.ending
 
     def disconnected(self, rank: int, id: str) -> None:
-        """The connection of a machine was closed from its end."""
+        """Record that a machine has closed its connection."""
         with self.changed:
             member = self._members.get(rank)
             if member and member.id == id and member.disconnected is None:
                 member.disconnected = self._clock()
 
     def report_unreachable(self, rank: int, id: str, other: int) -> None:
-        """A machine has found that it cannot reach another."""
+        """Note that a machine cannot reach another."""
         with self.changed:
             if (member := self._members.get(rank)) and member.id == id:
-                there = self.first if other == 0 else self._members[other].machine if other in self._members else None
-                name = visible(there.name) if there else "?"
-                self.refuse(
+                peer = self.first if other == 0 else self._members[other].machine if other in self._members else None
+                name = visible(peer.name) if peer else "?"
+                self.note_refusal(
                     f"Rank {rank} ({member.machine.name}) cannot connect to rank {other} ({name}):"
                     " a firewall between them must let TCP through"
                 )
 
-    def lose_silent(self) -> list[tuple[Member, str]]:
+    def detect_lost(self) -> list[tuple[Member, str]]:
         """The machines that have been lost since the last call, and why."""
         with self.changed:
             lost = [(member, "its pixtral join was started anew") for member in self._replaced]
             self._replaced.clear()
             for member in self._members.values():
-                if not member.lost and not self._present(member):
+                if not member.lost and not self._is_present(member):
                     member.lost, member.parts = True, []
-                    gone = member.disconnected is not None
-                    why = "its pixtral join has ended" if gone else f"not a word for {MAX_SILENCE:.0f} s"
+                    has_left = member.disconnected is not None
+                    why = "its pixtral join has ended" if has_left else f"not a word for {MAX_SILENCE:.0f} s"
                     lost.append((member, why))
         return lost
 
-    def _present(self, member: Member) -> bool:
+    def _is_present(self, member: Member) -> bool:
+        """Whether a machine is connected, or within the time to reconnect, and sends heartbeats."""
         now = self._clock()
         if member.disconnected is not None and now - member.disconnected > RECONNECT_TIME:
             return False
-        return now - member.heard <= MAX_SILENCE
+        return now - member.last_heartbeat <= MAX_SILENCE
 
     def members(self) -> dict[int, Member]:
-        """Those that have joined and are not lost."""
+        """The machines that have joined and are not lost, by rank."""
         with self.changed:
             return {rank: member for rank, member in sorted(self._members.items()) if not member.lost}
 
     def missing(self) -> list[int]:
-        """The ranks that nobody has."""
+        """The ranks that no machine has."""
         present = self.members()
         return [rank for rank in range(1, self.nodes) if rank not in present]
 
-    def give(self, orders: dict[int, list[Order]]) -> None:
-        """What each machine is to run from now on."""
+    def assign(self, assignments: dict[int, list[Assignment]]) -> None:
+        """Set what each machine, by rank, runs from now on."""
         with self.changed:
             for rank, member in self._members.items():
-                member.orders = orders.get(rank, [])
+                member.assignments = assignments.get(rank, [])
 
     def end(self, seconds: float) -> None:
-        """Tell all machines that the cluster ends; wait so long for them to have heard it."""
+        """End the cluster; wait up to `seconds` until all machines have been informed."""
         with self.changed:
             self.ending = True
             self.changed.wait_for(
-                lambda: all(member.told_end or member.lost for member in self._members.values()), seconds
+                lambda: all(member.informed_of_end or member.lost for member in self._members.values()), seconds
             )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pixtral_cli.errors import PixtralError, UsageError
 
 SIOCGIFADDR = 0x8915  # ioctl: the IPv4 address of an interface (Linux)
-PROBE_TIMEOUT = 4.0  # seconds in which a machine that is not behind a firewall accepts a connection
+PROBE_TIMEOUT = 4.0  # seconds for a machine that is not behind a firewall to accept a connection
 DEFAULT_PORT = 8790
 
 
@@ -23,19 +23,19 @@ def parse_address(text: str, default_host: str = "") -> tuple[str, int]:
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
         if rest and not rest.startswith(":"):
-            raise _no_address(text)
+            raise _address_error(text)
         port = rest[1:]
     elif text.count(":") == 1:
         host, port = text.split(":")
     host = host or default_host
     number = int(port) if port.isascii() and port.isdecimal() else DEFAULT_PORT if not port else 0
     if not host or not 1 <= number <= 65535 or any(letter.isspace() or letter == "/" for letter in host):
-        raise _no_address(text)
+        raise _address_error(text)
     return host, number
 
 
-def _no_address(text: str) -> UsageError:
-    return UsageError(f"{text!r} is no HOST:PORT", f"Such as 10.0.0.1:{DEFAULT_PORT}")
+def _address_error(text: str) -> UsageError:
+    return UsageError(f"{text!r} is not HOST:PORT", f"Such as 10.0.0.1:{DEFAULT_PORT}")
 
 
 def join_address(host: str, port: int) -> str:
@@ -46,19 +46,20 @@ def join_address(host: str, port: int) -> str:
 def primary_address() -> str:
     """The address from which this machine reaches others; 127.0.0.1 without a network. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
-        probe.connect(("192.0.2.1", 9))  # reserved for documentation (RFC 5737): a route is looked up, no packet leaves
+        # An address for documentation (RFC 5737). This looks up the route and sends no packet.
+        probe.connect(("192.0.2.1", 9))
         return str(probe.getsockname()[0])
     return next(iter(addresses()), "127.0.0.1")
 
 
 def addresses() -> list[str]:
     """The IPv4 addresses of this machine's interfaces, the loopback last."""
-    found = [address for _, name in socket.if_nameindex() if (address := _ipv4_of(name))]
-    return sorted(found, key=lambda address: address.startswith("127."))
+    ipv4_addresses = [address for _, name in socket.if_nameindex() if (address := _ipv4_of(name))]
+    return sorted(ipv4_addresses, key=lambda address: address.startswith("127."))
 
 
 def interface_of(address: str) -> str:
-    """The network interface that has an address; "" when none is found."""
+    """The network interface that has an address; "" when none is ipv4_addresses."""
     for _, name in socket.if_nameindex():
         if address in (_ipv4_of(name), *_ipv6_of(name)):
             return name
@@ -94,7 +95,7 @@ def check_free(address: str, port: int) -> None:
 
 
 class ReachabilityProbe:
-    """A listener on a free port that says its `nonce` to whoever connects: proof that no firewall is in between."""
+    """A listener on a free port that sends its `nonce` to every connection, which proves that no firewall blocks it."""
 
     def __init__(self, address: str) -> None:
         self.nonce = secrets.token_hex(8)
@@ -113,13 +114,14 @@ class ReachabilityProbe:
                     connection.sendall(self.nonce.encode())
 
     def close(self) -> None:
+        """Stop listening."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
 
-def reaches(address: str, port: int, nonce: str) -> bool:
-    """Whether the `ReachabilityProbe` of another machine answers from here."""
+def is_reachable(address: str, port: int, nonce: str) -> bool:
+    """Whether this machine can connect to the `ReachabilityProbe` of another one."""
     with contextlib.suppress(OSError), socket.create_connection((address, port), PROBE_TIMEOUT) as connection:
         return connection.recv(64).decode("ascii", "replace") == nonce
     return False

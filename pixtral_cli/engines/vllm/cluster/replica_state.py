@@ -1,4 +1,4 @@
-"""What is known of a replica, and what its parts are started with."""
+"""The state of a replica, and the settings with which its parts are started."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -9,12 +9,16 @@ from pixtral_cli.engines.vllm.cluster.arrangement import Replica
 
 @dataclass(slots=True)
 class ReplicaState:
-    """A replica as it is now. `epoch` counts its starts; `requests` are the answers in the making."""
+    """The state of a replica. `epoch`: the number of its start; `requests`: those of unfinished answers.
+
+    `down_reason`: why it is not `up`, or "" before its first start; `not_before`: the time of its next start;
+    `failures`: failed starts since it last answered; `checking`: whether a thread checks if it answers.
+    """
 
     replica: Replica
     epoch: int = 0
     up: bool = False
-    down_because: str = ""
+    down_reason: str = ""
     client: ApiClient | None = None
     window: int | None = None
     requests: set[CancellableRequest] = field(default_factory=set)
@@ -29,8 +33,8 @@ class ReplicaState:
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
-    """What all parts are started with: the model's name, dtype, further arguments, and the port to count from."""
+class LaunchSettings:
+    """The settings of all parts. `name`: the model's; `arguments`: further ones for vLLM; `port`: the coordinator's."""
 
     name: str
     dtype: str

@@ -1,4 +1,4 @@
-"""Keeps the replicas running: orders their parts, sees when they answer, die or are lost, and starts them anew."""
+"""Keeps the replicas running: assigns their parts, detects when they answer, end or are lost, and restarts them."""
 
 import contextlib
 import threading
@@ -8,57 +8,60 @@ from typing import Any
 
 from pixtral_cli import errors
 from pixtral_cli.engines.remote.client import ApiClient, CancellableRequest
-from pixtral_cli.engines.remote.errors import Endpoint, NotListening, Unreachable
+from pixtral_cli.engines.remote.errors import NotListening, Unreachable
 from pixtral_cli.engines.vllm.cluster.arrangement import Replica
+from pixtral_cli.engines.vllm.cluster.assigning import Assigner
+from pixtral_cli.engines.vllm.cluster.assignment import PartReport
 from pixtral_cli.engines.vllm.cluster.machine import Machine
 from pixtral_cli.engines.vllm.cluster.membership import Membership
-from pixtral_cli.engines.vllm.cluster.network import join_address
 from pixtral_cli.engines.vllm.cluster.node import ENDED, RUNNING, Node
-from pixtral_cli.engines.vllm.cluster.order import Order, PartReport
-from pixtral_cli.engines.vllm.cluster.replica_state import Launch, ReplicaState
+from pixtral_cli.engines.vllm.cluster.replica_state import LaunchSettings, ReplicaState
 from pixtral_cli.engines.vllm.engine import listed_window
 from pixtral_cli.errors import NetworkError, PixtralError
 from pixtral_cli.util.lru import LruCache
 from pixtral_cli.util.sanitize import visible
 
-TICK = 0.2  # seconds between two looks at all
-CHECK_TIMEOUT = 5.0  # seconds in which a replica that serves lists its model
-MIN_RESTART_DELAY, MAX_RESTART_DELAY = 1.0, 30.0
-AFFINITY_SLACK = 2  # answers more than the least busy replica has that a conversation's own may have
-AFFINITIES = 4096  # conversations whose replica is remembered
-MASTER_PORTS, API_PORTS = 1, 101  # what is added to the coordinator's port, and to that the replica's number
-MAX_REPLICAS = 100
+UPDATE_INTERVAL = 0.2  # seconds
+CHECK_TIMEOUT = 5.0  # seconds for a serving replica to list its model
+MIN_RESTART_DELAY, MAX_RESTART_DELAY = 1.0, 30.0  # seconds
+# A conversation stays on its replica while that has at most so many answers more than the least busy one.
+AFFINITY_SLACK = 2
+MAX_AFFINITIES = 4096  # conversations whose replica is recorded
 
 
 class Replicas:
-    """The replicas of a model on the machines of a membership, of which `node` is the first. `note` hears of events."""
+    """The replicas of a model on the machines of a membership.
+
+    `node`: the first machine's; `note` is called for each event. `error`: why the first start has failed, or None.
+    """
 
     def __init__(
         self,
         arrangement: Sequence[Replica],
         membership: Membership,
         node: Node,
-        launch: Launch,
+        launch: LaunchSettings,
         note: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.states = [ReplicaState(replica) for replica in arrangement]
-        self.error: PixtralError | None = None  # why a first start has failed
-        self._membership, self._node, self._launch = membership, node, launch
+        self.error: PixtralError | None = None
+        self._membership, self._node, self._assigner = membership, node, Assigner(membership, launch)
         self._note, self._clock = note, clock
-        self._began = False  # all have answered once
-        self._affinity: LruCache[str, int] = LruCache(AFFINITIES)
+        self._has_started = False  # whether all replicas have answered once
+        self._affinity: LruCache[str, int] = LruCache(MAX_AFFINITIES)
         self._changed = threading.Condition()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="replicas", daemon=True)
 
-    # Life
+    # Running
 
     def start(self) -> None:
+        """Start the replicas, on a separate thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Give no more orders. What runs is stopped by whoever owns the nodes."""
+        """Stop assigning. The processes are stopped by the owner of the nodes."""
         self._ending.set()
         with self._changed:
             self._changed.notify_all()
@@ -70,94 +73,99 @@ class Replicas:
 
     def _run(self) -> None:
         while not self._ending.is_set():
-            self.tick()
-            self._ending.wait(TICK)
+            self.update()
+            self._ending.wait(UPDATE_INTERVAL)
 
-    def tick(self) -> None:
-        """One look at all machines and replicas, and the orders that follow from it."""
-        for member, why in self._membership.lose_silent():
+    def update(self) -> None:
+        """Update the states of machines and replicas, and assign what each machine runs."""
+        for member, why in self._membership.detect_lost():
             self._lose_machine(member.rank, member.machine, why)
         reports = self._reports()
         for state in self.states:
-            self._follow(state, reports)
-        orders = self._orders()
-        self._membership.give(orders)
-        self._local = self._node.obey(orders.get(0, []))
+            self._update_state(state, reports)
+        assignments = self._assigner.assignments(self.states, self._clock())
+        self._membership.assign(assignments)
+        self._local_reports = self._node.apply(assignments.get(0, []))
 
-    _local: Sequence[PartReport] = ()
+    _local_reports: Sequence[PartReport] = ()
 
     def _reports(self) -> dict[tuple[int, int, int], PartReport]:
         """The newest report of each part, by rank, replica and epoch."""
-        found = {(0, one.replica, one.epoch): one for one in self._local}
+        reports = {(0, report.replica, report.epoch): report for report in self._local_reports}
         for rank, member in self._membership.members().items():
-            found |= {(rank, one.replica, one.epoch): one for one in member.parts}
-        return found
+            reports |= {(rank, report.replica, report.epoch): report for report in member.parts}
+        return reports
 
     def _lose_machine(self, rank: int, machine: Machine, why: str) -> None:
-        hit = [state for state in self.states if rank in state.replica.ranks]
+        """Mark the replicas on a lost machine as down."""
+        affected = [state for state in self.states if rank in state.replica.ranks]
         line = f"Rank {rank} ({visible(machine.name)}) is lost: {why}"
-        for state in hit:
-            self._put_down(state, f"rank {rank} ({machine.host}) is lost")
-            if len(state.replica.ranks) > 1:  # its other parts are worth nothing without this one
+        for state in affected:
+            self._mark_down(state, f"rank {rank} ({machine.host}) is lost")
+            if len(state.replica.ranks) > 1:  # its other parts cannot run without this one
                 self._next_epoch(state)
-        rest = [state for state in self.states if state.up]
-        if hit:
-            line += f"; {_numbered(hit)} {'is' if len(hit) == 1 else 'are'} down"
-        self._note(f"{line}, {_numbered(rest)} {'goes' if len(rest) == 1 else 'go'} on" if rest else line)
+        running = [state for state in self.states if state.up]
+        if affected:
+            line += f"; {_numbered(affected)} {'is' if len(affected) == 1 else 'are'} down"
+        self._note(f"{line}, {_numbered(running)} {'goes' if len(running) == 1 else 'go'} on" if running else line)
 
-    def _follow(self, state: ReplicaState, reports: dict[tuple[int, int, int], PartReport]) -> None:
-        """Draw the conclusions from the reports of a replica's parts."""
-        own = [(rank, reports.get((rank, state.replica.number, state.epoch))) for rank in state.replica.ranks]
-        for rank, report in own:
+    def _update_state(self, state: ReplicaState, reports: dict[tuple[int, int, int], PartReport]) -> None:
+        """Update a replica's state from the reports of its parts; check whether it answers once all of them run."""
+        parts = [(rank, reports.get((rank, state.replica.number, state.epoch))) for rank in state.replica.ranks]
+        for rank, report in parts:
             if report and report.state == ENDED:
                 self._fail(state, rank, report)
                 return
-        running = [report for _, report in own if report and report.state == RUNNING]
+        running = [report for _, report in parts if report and report.state == RUNNING]
         if running:
             slowest = min(running, key=lambda report: report.loaded)
             state.doing, state.loaded = slowest.doing, slowest.loaded
         present = all(rank == 0 or rank in self._membership.members() for rank in state.replica.ranks)
-        if len(running) == len(own) and present and not state.up and not state.checking:
+        if len(running) == len(parts) and present and not state.up and not state.checking:
             state.checking = True
-            threading.Thread(target=self._check, args=(state, state.epoch), daemon=True).start()
+            threading.Thread(target=self._check_answering, args=(state, state.epoch), daemon=True).start()
 
     def _fail(self, state: ReplicaState, rank: int, report: PartReport) -> None:
+        """Mark a replica as down whose part has ended, and schedule its restart."""
         error = getattr(errors, report.kind, PixtralError)(report.message, report.hint)
-        where = f"on rank {rank} ({visible(self._machine(rank).name)})" if self._membership.nodes > 1 else "here"
-        if not self._began:
-            hint = f"On rank {rank}, {self._machine(rank).host}. {report.hint}" if rank else report.hint
+        where = (
+            f"on rank {rank} ({visible(self._assigner.machine(rank).name)})" if self._membership.nodes > 1 else "here"
+        )
+        if not self._has_started:
+            hint = f"On rank {rank}, {self._assigner.machine(rank).host}. {report.hint}" if rank else report.hint
             self.error = self.error or type(error)(report.message, hint)
         was_up = state.up
-        self._put_down(state, f"its vLLM {where} has ended")
-        rest = [other for other in self.states if other.up]
+        self._mark_down(state, f"its vLLM {where} has ended")
+        running = [other for other in self.states if other.up]
         line = f"Replica {state.replica.number} has ended {where}: {visible(report.message)}"
         if was_up:
-            line += f"; {_numbered(rest)} {'goes' if len(rest) == 1 else 'go'} on" if rest else ""
-        self._note(f"{line}; it is started anew. {visible(report.hint)}" if self._began else line)
+            line += f"; {_numbered(running)} {'goes' if len(running) == 1 else 'go'} on" if running else ""
+        self._note(f"{line}; it is started anew. {visible(report.hint)}" if self._has_started else line)
         state.failures += 1
         self._next_epoch(state)
         state.not_before = self._clock() + min(MIN_RESTART_DELAY * 2 ** (state.failures - 1), MAX_RESTART_DELAY)
 
     def _next_epoch(self, state: ReplicaState) -> None:
+        """Let the next assignments of a replica be a new start."""
         state.epoch += 1
         state.restarts += 1
         state.doing, state.loaded = "", 0.0
 
-    def _put_down(self, state: ReplicaState, why: str) -> None:
-        """It does not answer any more: its answers in the making end."""
+    def _mark_down(self, state: ReplicaState, why: str) -> None:
+        """Mark a replica as down and cancel its unfinished answers."""
         with self._changed:
-            state.up, state.down_because = False, why
-            broken, client = list(state.requests), state.client
+            state.up, state.down_reason = False, why
+            requests, client = list(state.requests), state.client
             state.client = None
             self._changed.notify_all()
-        for request in broken:
+        for request in requests:
             request.cancel()
         if client:
             threading.Thread(target=client.close, daemon=True).start()
 
-    def _check(self, state: ReplicaState, epoch: int) -> None:
-        """Whether a replica answers by now; on a thread of its own, for a firewall makes it wait."""
-        endpoint = self._endpoint(state)
+    def _check_answering(self, state: ReplicaState, epoch: int) -> None:
+        """Mark a replica as up if it answers. Runs on a separate thread, since a firewall may delay it."""
+        endpoint = self._assigner.endpoint(state, self._node)
         try:
             with contextlib.closing(ApiClient(endpoint, read_timeout=CHECK_TIMEOUT)) as client:
                 window = listed_window(client.get("/models"))
@@ -165,7 +173,7 @@ class Replicas:
             return
         except Unreachable:
             if endpoint.socket is None:
-                self._membership.refuse(
+                self._membership.note_refusal(
                     f"Replica {state.replica.number} cannot be reached at {endpoint.base_url}: a firewall must let TCP through"
                 )
             return
@@ -178,66 +186,31 @@ class Replicas:
                 return
             state.client = ApiClient(endpoint, read_timeout=None)
             state.window, state.up, state.failures = window, True, 0
-            began_before, self._began = self._began, self._began or all(other.up for other in self.states)
+            had_started, self._has_started = (
+                self._has_started,
+                self._has_started or all(other.up for other in self.states),
+            )
             self._changed.notify_all()
         if self._membership.nodes > 1 or len(self.states) > 1:
-            again = "again" if began_before else ""
+            again = "again" if had_started else ""
             ranks = " and ".join(str(rank) for rank in state.replica.ranks)
             self._note(f"Replica {state.replica.number} (rank {ranks}) answers {again}".rstrip())
 
-    def _endpoint(self, state: ReplicaState) -> Endpoint:
-        """Where a replica's HTTP server is, and its key."""
-        head = state.replica.ranks[0]
-        program = f"Replica {state.replica.number}"
-        if head == 0:
-            socket = self._node.socket_of(self._order(state, 0))
-            return Endpoint("http://localhost/v1", state.key, socket, program)
-        place = join_address(self._machine(head).address, self._api_port(state))
-        return Endpoint(f"http://{place}/v1", state.key, None, program, started_by_us=True)
-
-    def _machine(self, rank: int) -> Machine:
-        member = self._membership.members().get(rank)
-        if rank == 0 or member is None:
-            return self._membership.first if rank == 0 else Machine(f"rank {rank}")
-        return member.machine
-
-    def _api_port(self, state: ReplicaState) -> int:
-        return self._launch.port + API_PORTS + state.replica.number
-
-    def _orders(self) -> dict[int, list[Order]]:
-        """What each machine is to run. A replica over several machines runs only while all of them are there."""
-        orders: dict[int, list[Order]] = {}
-        members = self._membership.members()
-        for state in self.states:
-            whole = all(rank == 0 or rank in members for rank in state.replica.ranks)
-            if (len(state.replica.ranks) > 1 and not whole) or self._clock() < state.not_before:
-                continue
-            for part, rank in enumerate(state.replica.ranks):
-                orders.setdefault(rank, []).append(self._order(state, part))
-        return orders
-
-    def _order(self, state: ReplicaState, part: int) -> Order:
-        replica, launch = state.replica, self._launch
-        master = self._machine(replica.ranks[0]).address
-        return Order(
-            replica.number, state.epoch, part, len(replica.ranks), replica.tensor, replica.pipeline,
-            master, launch.port + MASTER_PORTS + replica.number, self._api_port(state) if replica.ranks[0] else 0,
-            state.key, replica.slot, replica.slots, launch.dtype, launch.arguments,
-        )  # fmt: skip
-
-    # Use
+    # Answering
 
     @property
     def all_up(self) -> bool:
+        """Whether all replicas answer."""
         return all(state.up for state in self.states)
 
     @property
     def any_up(self) -> bool:
+        """Whether any replica answers."""
         return any(state.up for state in self.states)
 
     @property
     def ending(self) -> bool:
-        """Whether it was closed: what is lost from then on is meant to be."""
+        """Whether `close` was called: replicas that are lost from then on were stopped."""
         return self._ending.is_set()
 
     @property
@@ -247,29 +220,30 @@ class Replicas:
 
     @property
     def doing(self) -> str:
-        """What the replicas that do not answer yet do."""
-        slow = [state for state in self.states if not state.up]
-        if not slow:
+        """The step of the slowest replica that does not answer yet; "" when all do."""
+        starting = [state for state in self.states if not state.up]
+        if not starting:
             return ""
-        state = min(slow, key=lambda one: one.loaded)
+        state = min(starting, key=lambda state: state.loaded)
         percent = f" {state.loaded:.0%}" if 0 < state.loaded < 1 else ""
-        return f"vLLM starts, {len(self.states) - len(slow)} of {len(self.states)} answer: {state.doing}{percent}"
+        return f"vLLM starts, {len(self.states) - len(starting)} of {len(self.states)} answer: {state.doing}{percent}"
 
     def acquire(self, request: CancellableRequest, conversation: str, wait: float) -> tuple[ReplicaState, ApiClient]:
-        """The least busy replica, for `request`, which is cancelled when it is lost; or the one that knows the conversation.
+        """The least busy replica, or the conversation's last one if it is little busier; and its client.
 
-        Waits for one to answer. Raises NetworkError when none does in so many seconds.
+        `request` is cancelled when the replica is lost. Waits up to `wait` seconds for a replica that answers. Raises
+        NetworkError when none does.
         """
         with self._changed:
             self._changed.wait_for(lambda: self.any_up or self._ending.is_set(), wait)
             up = [state for state in self.states if state.up]
             if not up or self._ending.is_set():
-                why = next((state.down_because for state in self.states if state.down_because), "none has started")
-                raise NetworkError(f"No replica answers: {why}", "See what it has said above")
+                why = next((state.down_reason for state in self.states if state.down_reason), "none has started")
+                raise NetworkError(f"No replica answers: {why}", "See the notes above")
             chosen = min(up, key=lambda state: (len(state.requests), state.answers))
-            known = self._affinity.get(conversation)
+            last = self._affinity.get(conversation)
             for state in up:
-                if state.replica.number == known and len(state.requests) <= len(chosen.requests) + AFFINITY_SLACK:
+                if state.replica.number == last and len(state.requests) <= len(chosen.requests) + AFFINITY_SLACK:
                     chosen = state
             self._affinity.put(conversation, chosen.replica.number, 1)
             chosen.requests.add(request)
@@ -277,18 +251,19 @@ class Replicas:
             return chosen, chosen.client
 
     def release(self, state: ReplicaState, request: CancellableRequest, *, answered: bool) -> None:
+        """End the use of a replica. `answered`: its answer was complete."""
         with self._changed:
             state.requests.discard(request)
             state.answers += answered
 
-    def lost_within(self, state: ReplicaState, client: ApiClient, seconds: float) -> str:
-        """Why a replica that broke off is down, once that is known; "" when it is not down after so many seconds."""
+    def loss_within(self, state: ReplicaState, client: ApiClient, seconds: float) -> str:
+        """Why a replica is down, as soon as it is; "" if it is not within `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: state.client is not client or self._ending.is_set(), seconds)
-            return state.down_because if state.client is not client else ""
+            return state.down_reason if state.client is not client else ""
 
     def status(self) -> list[dict[str, Any]]:
-        """Each replica's state, for /v1/status and /metrics."""
+        """The state of each replica, for /v1/status and /metrics."""
         with self._changed:
             return [
                 {
@@ -300,7 +275,7 @@ class Replicas:
 
 
 def _numbered(states: Iterable[ReplicaState]) -> str:
-    """`replica 1`, or `replicas 0 and 2`, or `5 replicas`."""
+    """Names replicas: `replica 1`, `replicas 0 and 2` or `5 replicas`."""
     numbers = [str(state.replica.number) for state in states]
     if len(numbers) > 3:
         return f"{len(numbers)} replicas"

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def engine(folder: Path, chunk: int = 512) -> LocalEngine:
-    return LocalEngine(folder, device="cpu", dtype="fp32", chunk=chunk)
+    return LocalEngine(folder, device="cpu", dtype="fp32", prefill_chunk=chunk)
 
 
 def answer(who: LocalEngine, said: list[Message], sampling: Sampling = GREEDY) -> tuple[str, Usage]:
@@ -143,7 +143,7 @@ def test_idle_caches_are_bounded_in_bytes_and_the_oldest_forgotten(folder: Path)
     who = engine(folder)
     answer(who, talks[0])
     size = who.load().prefix_cache._idle[0].cache.size
-    who = LocalEngine(folder, device="cpu", dtype="fp32", keep=5 * size - 1)
+    who = LocalEngine(folder, device="cpu", dtype="fp32", idle_cache_bytes=5 * size - 1)
     for said in talks:
         answer(who, said)
     cached = [answer(who, said)[1].cached_tokens for said in reversed(talks)]
@@ -151,7 +151,7 @@ def test_idle_caches_are_bounded_in_bytes_and_the_oldest_forgotten(folder: Path)
 
 
 def test_the_conversation_of_the_moment_is_kept_at_any_size(folder: Path) -> None:
-    who = LocalEngine(folder, device="cpu", dtype="fp32", keep=0)
+    who = LocalEngine(folder, device="cpu", dtype="fp32", idle_cache_bytes=0)
     for said in ([user("one " * 50)], [user("two " * 500)]):
         answer(who, said)
         assert answer(who, said)[1].cached_tokens > 50
@@ -246,7 +246,7 @@ def test_torchs_attention_never_makes_the_whole_table_of_scores(
     """No dispatch mode sees into it: its fused kernel is allowed alone, and must do for every step."""
     monkeypatch.setattr(attention, "supports_attention", lambda *_: False)
     monkeypatch.setattr(decoder_module, "supports_fused_step", lambda *_: False)
-    who = LocalEngine(folder, device="cpu", dtype=dtype, chunk=16)
+    who = LocalEngine(folder, device="cpu", dtype=dtype, prefill_chunk=16)
     with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         _, usage = answer(who, [user("one " * 20, [IMAGES[0]])])
     assert usage.completion_tokens

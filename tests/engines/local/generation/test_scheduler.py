@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def engine(folder: Path, **options: Any) -> LocalEngine:
-    return LocalEngine(folder, device="cpu", **{"dtype": "fp32", "chunk": 16} | options)
+    return LocalEngine(folder, device="cpu", **{"dtype": "fp32", "prefill_chunk": 16} | options)
 
 
 def text_of(who: LocalEngine, said: list[Message], sampling: Sampling = GREEDY) -> str:

@@ -105,7 +105,7 @@ def test_text_before_calls_is_kept_where_the_template_has_a_place_for_it(engine:
     answer = assistant("Let me see.", tool_calls=CALLS[:1])
     tokens = engine._encode([user("hi"), answer, tool_result(CALLS[0], "2")], TOOLS).tokens
     text = b"".join(map(engine.tokenizer.bytes_of, tokens)).decode()
-    assert ("Let me see." in text) == engine.tokenizer.has_text_beside_calls
+    assert ("Let me see." in text) == engine.tokenizer.has_text_with_calls
 
 
 def test_an_answer_to_be_continued_has_no_end(engine: LocalEngine) -> None:

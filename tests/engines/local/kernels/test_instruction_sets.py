@@ -129,7 +129,7 @@ def test_a_family_names_the_fastest_of_its_sets(instruction_set: str) -> None:
     assert cpu.kernel().instruction_set == instruction_set
     family = instruction_set.partition("-")[0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cpu.VARIABLE, family)
+        patch.setenv(cpu.KERNEL_VARIABLE, family)
         cpu.kernel.cache_clear()
         assert cpu.kernel().instruction_set == next(name for name in SETS if name.partition("-")[0] == family)
 
@@ -137,7 +137,7 @@ def test_a_family_names_the_fastest_of_its_sets(instruction_set: str) -> None:
 def test_none_leaves_all_to_torch_and_another_name_is_refused() -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name, refused in (("none", False), ("avx", True), ("sse9", True), ("avx512-", True)):
-            patch.setenv(cpu.VARIABLE, name)
+            patch.setenv(cpu.KERNEL_VARIABLE, name)
             cpu.kernel.cache_clear()
             if refused:
                 with pytest.raises(UsageError, match=name):

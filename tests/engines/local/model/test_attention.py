@@ -31,7 +31,7 @@ def computed(way: str) -> Iterator[None]:
         with mock.patch.object(attention, "supports_attention", lambda *_: False):
             yield
         return
-    with mock.patch.dict("os.environ", {cpu.VARIABLE: way}):
+    with mock.patch.dict("os.environ", {cpu.KERNEL_VARIABLE: way}):
         cpu.kernel.cache_clear()
         try:
             yield

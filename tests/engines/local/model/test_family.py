@@ -41,7 +41,9 @@ def check_equal(engine: LocalEngine, reference: Reference, said: Sequence[Messag
 @pytest.mark.parametrize("seed", SEEDS)
 def test_logits_and_greedy_answers_equal_transformers(tmp_path: Path, seed: int) -> None:
     draw, sizes = random.Random(seed), family_sizes(seed)
-    engine = LocalEngine(build(tmp_path, sizes, seed), device="cpu", dtype="fp32", chunk=draw.choice([7, 64, 512]))
+    engine = LocalEngine(
+        build(tmp_path, sizes, seed), device="cpu", dtype="fp32", prefill_chunk=draw.choice([7, 64, 512])
+    )
     check_equal(engine, FamilyReference(sizes, random_state(sizes, seed)), talk(engine, draw))
 
 

@@ -72,7 +72,7 @@ def test_prefill_runs_in_chunks_too(engine: LocalEngine) -> None:
     prompt = engine._encode([user("What is this?", [image(140, 60, 1)])])
     logits = []
     for chunk in (7, 1000):
-        runner._chunk = chunk
+        runner._prefill_chunk = chunk
         runner.prefix_cache.drop_one()
         with runner.prefix_cache.acquire(prompt) as (sequence, _):
             logits.append(runner.prefill(prompt, sequence, PhaseTimer()))

@@ -52,7 +52,9 @@ def next_logits(engine: LocalEngine, said: list[Message], answer: list[int]) -> 
 def test_logits_and_greedy_answer_equal_transformers(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     sizes = random_sizes(seed)
-    engine = LocalEngine(build(tmp_path, sizes, seed), device="cpu", dtype="fp32", chunk=draw.choice([7, 64, 512]))
+    engine = LocalEngine(
+        build(tmp_path, sizes, seed), device="cpu", dtype="fp32", prefill_chunk=draw.choice([7, 64, 512])
+    )
     reference = Reference(sizes, seed)
     said = conversation(draw)
     pictures = [each.pixels() for message in said for each in message.images]

@@ -100,6 +100,6 @@ def test_weights_arrive_whole_through_pieces(monkeypatch: pytest.MonkeyPatch, dt
     assert torch.equal(copy._in_pieces(source, dtype), source.to(dtype))
     assert torch.equal(copy._in_pieces(source[:1], dtype), source[:1].to(dtype))
     copy.finish()
-    assert copy._pieces == []
+    assert copy._buffers == []
     mapped = torch.zeros(4, 4)
     assert copy(mapped, torch.float32) is mapped

@@ -165,5 +165,5 @@ def test_another_tokenizer_json_is_refused(tmp_path: Path, damage: bytes) -> Non
     folder = in_transformers_format(tmp_path, Sizes(), 0)
     (folder / "tekken.json").unlink()
     (folder / "tokenizer.json").write_bytes(damage)
-    with pytest.raises(ModelError, match=r"tokenizer.json of .* is damaged or no tekken tokenizer"):
+    with pytest.raises(ModelError, match=r"tokenizer.json of .* is damaged or not a tekken tokenizer"):
         LocalEngine(folder).measure([user("Hi")])

@@ -168,7 +168,7 @@ def test_only_the_decoders_linear_layers_are_packed(tmp_path: Path, scheme: str)
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_chunks_of_a_prompt_change_nothing_to_speak_of(tmp_path: Path, scheme: str) -> None:
     folder, said = build(tmp_path, TWO, seed=2), [user("la " * 90, [image(96, 40)])]
-    whole, cut = (logits(engine(folder, scheme, dtype="fp32", chunk=n), said, [40, 41]) for n in (256, 50))
+    whole, cut = (logits(engine(folder, scheme, dtype="fp32", prefill_chunk=n), said, [40, 41]) for n in (256, 50))
     torch.testing.assert_close(whole, cut, rtol=0, atol=2e-3)
 
 

@@ -241,7 +241,7 @@ def test_machines_that_do_not_come_are_named_after_the_time_given(
         (("--nodes", "2", "--tensor-parallel-size", "5"), "do not divide among 5 GPUs"),
         (("--nodes", "3", "--replicas", "2"), "2 replicas do not divide among 3 machines"),
         (("--nodes", "2", "--ray", "auto"), "Use one"),
-        (("--nodes", "2", "--coordinator", "host:x"), "is no HOST:PORT"),
+        (("--nodes", "2", "--coordinator", "host:x"), "is not HOST:PORT"),
         (("--nodes", "2", "--join-timeout", "soon"), "--join-timeout must be a duration"),
         (("--replicas", "2", "--vllm-args", "--nnodes 2"), "--nnodes is for pixtral to choose"),
         (("--nodes", "0",), "nodes"),
@@ -259,7 +259,7 @@ def test_what_makes_no_sense_is_refused_before_anything_listens(
     ("words", "why"),
     [
         (("127.0.0.1", "--rank", "1"), "token"),
-        (("127.0.0.1:x", "--rank", "1", "--token", "t"), "is no HOST:PORT"),
+        (("127.0.0.1:x", "--rank", "1", "--token", "t"), "is not HOST:PORT"),
         (("127.0.0.1", "--rank", "0", "--token", "t"), "rank"),
         (("127.0.0.1", "--token", "t"), "rank"),
         (("127.0.0.1", "--rank", "1", "--token", "t", "--wait", "x"), "--wait must be a duration"),
@@ -284,7 +284,7 @@ def test_another_server_at_the_address_is_told_apart(machines: list[Machine]) ->
         connection, _ = other.accept()
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
-        assert "is no pixtral that machines join" in machine.ends(2)
+        assert "is not a pixtral that machines join" in machine.ends(2)
         connection.close()
 
 

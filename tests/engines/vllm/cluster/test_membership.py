@@ -59,13 +59,13 @@ def test_a_silent_machine_is_lost_and_comes_back() -> None:
     members.join(1, "a", SECOND)
     members.join(2, "b", replace(SECOND, host="three", address="10.0.0.3"))
     told.now = 8
-    members.beat(2, "b", [])
+    members.heartbeat(2, "b", [])
     told.now = 12
-    ((member, why),) = members.lose_silent()
+    ((member, why),) = members.detect_lost()
     assert (member.rank, why) == (1, "not a word for 10 s")
     assert members.missing() == [1]
-    assert not members.lose_silent()
-    members.beat(1, "a", [])
+    assert not members.detect_lost()
+    members.heartbeat(1, "a", [])
     assert members.missing() == []
     assert told.lines[-1] == "Rank 1 (two (10.0.0.2)) is back"
 
@@ -76,12 +76,12 @@ def test_a_closed_connection_is_a_loss_unless_another_is_opened() -> None:
     members.join(1, "a", SECOND)
     members.disconnected(1, "a")
     told.now = 2
-    members.beat(1, "a", [])
+    members.heartbeat(1, "a", [])
     told.now = 6
-    assert not members.lose_silent()
+    assert not members.detect_lost()
     members.disconnected(1, "a")
     told.now = 9.5
-    ((_, why),) = members.lose_silent()
+    ((_, why),) = members.detect_lost()
     assert why == "its pixtral join has ended"
 
 
@@ -94,9 +94,9 @@ def test_a_rank_is_free_again_for_who_was_started_anew() -> None:
     members.join(1, "b", SECOND)
     assert told.lines[-1].startswith("Rank 1 has joined again")
     with pytest.raises(UnknownMember):
-        members.beat(1, "a", [])
-    assert [member.id for member, _ in members.lose_silent()] == ["a"]  # what ran on the old one is lost
-    members.beat(1, "b", [])
+        members.heartbeat(1, "a", [])
+    assert [member.id for member, _ in members.detect_lost()] == ["a"]  # what ran on the old one is lost
+    members.heartbeat(1, "b", [])
 
 
 def test_whoever_has_not_joined_in_time_is_named() -> None:

@@ -26,7 +26,7 @@ def test_an_address_is_read(text: str, host: str, port: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "host:x", "host:0", "host:70000", "[::1]9", "http://host:1", "a b:1"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is no HOST:PORT"):
+    with pytest.raises(UsageError, match="is not HOST:PORT"):
         network.parse_address(text)
 
 
@@ -48,7 +48,7 @@ def test_a_taken_port_is_named() -> None:
 
 def test_a_probe_is_reached_by_its_nonce_alone() -> None:
     probe = network.ReachabilityProbe("127.0.0.1")
-    assert network.reaches("127.0.0.1", probe.port, probe.nonce)
-    assert not network.reaches("127.0.0.1", probe.port, "another")
+    assert network.is_reachable("127.0.0.1", probe.port, probe.nonce)
+    assert not network.is_reachable("127.0.0.1", probe.port, "another")
     probe.close()
-    assert not network.reaches("127.0.0.1", probe.port, probe.nonce)
+    assert not network.is_reachable("127.0.0.1", probe.port, probe.nonce)

@@ -1,4 +1,4 @@
-"""What a machine is told to run: one part of one replica. Travels as JSON."""
+"""What a machine must run, one part of one replica, and its report about it. Both are sent as JSON."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,10 +7,11 @@ from pixtral_cli.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Part `part` of the `parts` of a replica, each on a machine of its own; part 0 answers HTTP, on `port` or a socket.
+class Assignment:
+    """Part `part` of the `parts` of a replica, each on its own machine.
 
-    `epoch` counts the starts of the replica: a new one is another process. `key` is the API key of its HTTP server.
+    Part 0 serves HTTP, on `port` or (0) on a socket. `epoch`: the number of the replica's start; another start is
+    another process. `key`: the API key of the HTTP server.
     """
 
     replica: int
@@ -30,23 +31,28 @@ class Order:
 
     @property
     def identity(self) -> tuple[int, int]:
+        """The replica and its epoch."""
         return self.replica, self.epoch
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, value: Any) -> "Order":
-        """Raises UsageError for what is no order."""
+    def from_json(cls, value: Any) -> "Assignment":
+        """The assignment that `to_json` described. Raises UsageError for anything else."""
         try:
             return cls(**{**value, "arguments": tuple(value["arguments"])})
         except (KeyError, TypeError) as error:
-            raise UsageError("The first machine's order cannot be read", "Run the same pixtral on all") from error
+            raise UsageError("The first machine's assignment cannot be read", "Run the same pixtral on all") from error
 
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """How a part is: `state` is running, stopping or ended; `doing` what a start does, `error` why it has ended."""
+    """The state of a part: running, stopping or ended.
+
+    `doing`: the step of its start; `loaded`: the fraction of the weights. `kind`, `message` and `hint`: the class and
+    texts of the error with which it ended.
+    """
 
     replica: int
     epoch: int
@@ -62,6 +68,7 @@ class PartReport:
 
     @classmethod
     def from_json(cls, value: Any) -> "PartReport":
+        """The report that `to_json` described. Raises UsageError for anything else."""
         try:
             return cls(**value)
         except TypeError as error:

@@ -6,17 +6,7 @@ import pytest
 
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
-
-
-@pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
-    return {"PIXTRAL_HOME": str(tmp_path)}
-
-
-def write(env: dict[str, str], text: str) -> Path:
-    file = config.paths(env).config_file
-    file.write_text(text)
-    return file
+from tests.config.conftest import write
 
 
 def test_without_a_file_everything_is_a_default(env: dict[str, str]) -> None:
@@ -72,60 +62,6 @@ def test_a_wrong_variable_is_named(env: dict[str, str]) -> None:
     env["PIXTRAL_MAX_TOKENS"] = "many"
     with pytest.raises(UsageError, match="PIXTRAL_MAX_TOKENS: max_tokens must be a whole number"):
         config.load(env)
-
-
-def test_setting_a_value_keeps_the_rest_of_the_file(env: dict[str, str]) -> None:
-    file = write(env, '# mine\nmodel = "demo"  # small\n')
-    config.set_value("temperature", "0.1", env)
-    config.set_value("models.pixtral-12b.dtype", "bfloat16", env)
-    text = file.read_text()
-    assert text.startswith('# mine\nmodel = "demo"  # small\n')
-    assert config.load(env).temperature == 0.1
-    assert config.load(env).for_model("pixtral-12b").dtype == "bfloat16"
-    config.set_value("temperature", None, env)
-    assert config.get("temperature", env) is None
-
-
-def test_a_value_that_makes_no_sense_leaves_the_file_alone(env: dict[str, str]) -> None:
-    file = write(env, 'model = "demo"\n')
-    with pytest.raises(UsageError):
-        config.set_value("temperature", "warm", env)
-    assert file.read_text() == 'model = "demo"\n'
-
-
-def test_what_the_command_line_gets_wrong_is_named_once(env: dict[str, str]) -> None:
-    with pytest.raises(UsageError, match=r"^temperature must be a number, not 'warm'$"):
-        config.set_value("temperature", "warm", env)
-
-
-def test_a_models_last_setting_takes_its_table_along(env: dict[str, str]) -> None:
-    config.set_value("models.demo.seed", "1", env)
-    config.set_value("models.demo.seed", None, env)
-    assert "demo" not in config.config_file(env).read_text()
-
-
-def test_what_is_in_force_is_described_with_its_source(env: dict[str, str]) -> None:
-    write(env, 'model = "demo"\n[models.demo]\nseed = 1\n')
-    env["PIXTRAL_DEVICE"] = "cpu"
-    lines = config.describe(env)
-    assert lines == ['model = "demo"', 'device = "cpu"  # PIXTRAL_DEVICE', "", "[models.demo]", "seed = 1"]
-
-
-def test_the_written_file_is_its_owners_alone(env: dict[str, str]) -> None:
-    config.set_value("model", "demo", env)
-    assert config.config_file(env).stat().st_mode & 0o077 == 0
-
-
-def test_aliases_are_kept_shown_and_forgotten(env: dict[str, str]) -> None:
-    write(env, "# mine\ntemperature = 0.5\n")
-    config.set_value("aliases.eyes", "pixtral-12b", env)
-    config.set_value("aliases.my.small", "ministral-3b", env)
-    assert config.load(env).aliases == {"eyes": "pixtral-12b", "my.small": "ministral-3b"}
-    assert config.get("aliases.eyes", env) == "pixtral-12b"
-    assert config.describe(env)[-3:] == ["[aliases]", 'eyes = "pixtral-12b"', '"my.small" = "ministral-3b"']
-    config.set_value("aliases.my.small", None, env)
-    assert config.load(env).aliases == {"eyes": "pixtral-12b"}
-    assert config.paths(env).config_file.read_text().startswith("# mine\n")
 
 
 @pytest.mark.parametrize("text", ["aliases = 1", "[aliases]\neyes = 3", '[aliases]\neyes = ""'])

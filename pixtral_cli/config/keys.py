@@ -1,0 +1,31 @@
+"""The keys that `pixtral config get`, `set` and `unset` take."""
+
+from typing import NamedTuple
+
+from pixtral_cli.config.settings import SETTING_TYPES, TEXT_TABLES, convert
+
+
+class Key(NamedTuple):
+    """`table` is "" for a setting, else "models", "aliases", "theme" or "keys". `model`: of which model, in "models"."""
+
+    table: str
+    model: str
+    name: str
+
+
+def parse_key(text: str) -> Key:
+    """The key of `SETTING`, `models.MODEL.SETTING`, `aliases.NAME`, `theme.NAME` or `keys.NAME`.
+
+    Raises UsageError for a setting that does not exist; names in the other tables are checked when they are set.
+    """
+    table, _, name = text.partition(".")
+    if name and (table == "aliases" or table in TEXT_TABLES):
+        return Key(table, "", name)
+    model = ""
+    if table == "models" and name:
+        model, _, name = name.rpartition(".")
+    else:
+        name = text
+    if name not in SETTING_TYPES:
+        convert(name, "", "")
+    return Key("models" if model else "", model, name)
