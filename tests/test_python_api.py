@@ -118,6 +118,9 @@ def test_errors_are_the_packages_own(demo: Pixtral, tmp_path: Path) -> None:
     for wrong in ({"images": [5]}, {"stop": 5}, {"schema": 5}):
         with pytest.raises(errors.UsageError, match="not int"):
             demo.ask("?", **wrong)  # type: ignore[call-overload]
+    for name, value in (("temperature", "hot"), ("max_tokens", 2.5), ("top_k", True), ("seed", "3"), ("top_p", [1])):
+        with pytest.raises(errors.UsageError, match=name):
+            demo.ask("?", **{name: value})  # type: ignore[call-overload]
     with pytest.raises(errors.PixtralError):
         Pixtral("no-such-model-anywhere")
 

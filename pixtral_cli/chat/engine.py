@@ -13,6 +13,7 @@ CHECKED = (
     "temperature", "top_p", "max_tokens", "top_k", "min_p", "repetition_penalty", "frequency_penalty",
     "presence_penalty", "logprobs", "n",
 )  # fmt: skip
+WHOLE = ("max_tokens", "top_k", "logprobs", "n")
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "interrupted"]
 
@@ -61,13 +62,13 @@ class Sampling:
         return self.offered_tools
 
     def check(self) -> None:
-        """Raises UsageError, with the field's name, for a parameter that is out of its range."""
+        """Raises UsageError, with the field's name, for a parameter that is no number or out of its range."""
         for name in CHECKED:
             least, most, words = RANGES[name]
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
+            if value is not None and not (_is_number(value, whole=name in WHOLE) and least <= value <= most):
                 raise UsageError(f"{name} must be {words}, not {str(value)[:30]}", field=name)
-        if self.seed is not None and not MIN_SEED <= self.seed <= MAX_SEED:
+        if self.seed is not None and not (_is_number(self.seed, whole=True) and MIN_SEED <= self.seed <= MAX_SEED):
             raise UsageError(f"The seed must fit in 64 bits, unlike {str(self.seed)[:30]}", field="seed")
         for token, bias in self.logit_bias.items():
             if not -MAX_BIAS <= bias <= MAX_BIAS:
@@ -78,6 +79,10 @@ class Sampling:
             raise UsageError(
                 "tool_choice names a tool that is not among the tools", f"There are: {there}", "tool_choice"
             )
+
+
+def _is_number(value: object, *, whole: bool) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int if whole else int | float)
 
 
 @dataclass(frozen=True, slots=True)
