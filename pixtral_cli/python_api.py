@@ -132,7 +132,7 @@ class _Asker:
             return answer
         from pixtral_cli.structured.schema import validate
 
-        value = validate(answer, json_schema, cut=answer.finish_reason == "length")
+        value = validate(answer, json_schema, truncated=answer.finish_reason == "length")
         return value if isinstance(schema, dict | str) else schema.model_validate(value)
 
     def stream(self, question: str, images: Sequence[Picture] = (), **sampling: Unpack[Sampling]) -> Stream:

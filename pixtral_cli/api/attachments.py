@@ -1,8 +1,8 @@
-"""Requests that carry the bytes of their images behind the JSON, from a pixtral process to its worker.
+"""The binary request body between a pixtral process and its worker: JSON followed by the bytes of its images.
 
-A body is the length of the JSON in eight bytes, the JSON, and the bytes of the images one after another. In the JSON an
-image is a URL `attachment:[…]`: offset and length of its bytes, and what was checked of it. The receiver must trust the
-sender, because nothing is decoded or checked again.
+A body is the length of the JSON (8 bytes, big-endian), the JSON, and the bytes of the images one after another. In the
+JSON an image is a URL `attachment:[…]`: offset and length of its bytes, and its metadata. The receiver must trust the
+sender: images are not decoded or checked again.
 """
 
 import json
@@ -20,7 +20,7 @@ _LENGTH = struct.Struct(">Q")
 
 
 class Attachments:
-    """The images of one request; equal bytes are carried once."""
+    """The images of one request; images with equal bytes are sent once."""
 
     def __init__(self) -> None:
         self._offsets: dict[str, int] = {}
@@ -34,17 +34,17 @@ class Attachments:
             offset = self._offsets[image.sha256] = self._size
             self._parts.append(image.data)
             self._size += len(image.data)
-        checked = [image.name, image.format, image.width, image.height, image.sha256, image.transform.to_json()]
-        return SCHEME + json.dumps([offset, len(image.data), *checked])
+        metadata = [image.name, image.format, image.width, image.height, image.sha256, image.transform.to_json()]
+        return SCHEME + json.dumps([offset, len(image.data), *metadata])
 
     def body(self, request: Mapping[str, Any]) -> bytes:
-        """The whole body for a request that holds the images' URLs."""
+        """The whole body of a request whose JSON has the images' URLs in it."""
         text = json.dumps(request).encode()
         return b"".join([_LENGTH.pack(len(text)), text, *self._parts])
 
 
 def split(body: bytearray) -> tuple[bytearray, memoryview]:
-    """The JSON of a body and the bytes behind it. Raises FieldError for a body that is cut short."""
+    """The JSON of a body and the bytes after it. Raises FieldError for a body that is cut short."""
     if len(body) < _LENGTH.size or len(body) < (end := _LENGTH.size + _LENGTH.unpack_from(body)[0]):
         raise FieldError("", "the body is cut short")
     return body[_LENGTH.size : end], memoryview(body)[end:]

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's API names them: status, type and code."""
+"""The HTTP status, type and code that OpenAI's API has for each error."""
 
 from pixtral_cli.errors import (
     AnswerLost,
@@ -14,7 +14,7 @@ from pixtral_cli.errors import (
 INVALID = "invalid_request_error"
 SERVER = "server_error"
 
-# Errors with no entry of their own are looked up by their base.
+# An error without an entry has that of its nearest base class: see `known_class`.
 API_ERRORS: dict[type[PixtralError], tuple[int, str, str]] = {
     UsageError: (400, INVALID, "invalid_request"),
     ImageError: (400, INVALID, "invalid_image"),
@@ -25,7 +25,7 @@ API_ERRORS: dict[type[PixtralError], tuple[int, str, str]] = {
     NetworkError: (503, SERVER, "engine_unavailable"),
     PixtralError: (500, SERVER, "internal_error"),
 }
-UNREACHABLE = (400, INVALID, "image_unreachable")  # a NetworkError, where it is an image of the request that failed
+UNREACHABLE = (400, INVALID, "image_unreachable")  # for a NetworkError while an image of the request is loaded
 
 
 def known_class(error: PixtralError) -> type[PixtralError]:

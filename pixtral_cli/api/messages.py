@@ -1,6 +1,6 @@
-"""The JSON shape of messages, OpenAI's and Mistral's, to our messages and back: what a client sends, a server takes, a file keeps.
+"""Converts messages to and from the JSON of OpenAI's and Mistral's APIs, which requests and saved conversations share.
 
-Strict about what comes in: every error names its field.
+Input is checked strictly: every error names its field.
 """
 
 import base64
@@ -28,12 +28,12 @@ JSON_TYPES = {
     type(None): "null",
 }  # fmt: skip
 
-# Loads an image from its URL, the path of the field, and the fields beside the URL.
+# Loads an image, given its URL, the path of the JSON field it is in, and the object with the URL and its other fields.
 Loader: TypeAlias = Callable[[str, str, Mapping[str, Any]], Image]
 
 
 class FieldError(UsageError):
-    """A field of a JSON document is not what it must be; `field` is its path, as in `messages[0].content`."""
+    """A field of a JSON document is invalid. `field` is its path, such as `messages[0].content`."""
 
     def __init__(self, field: str, why: str, hint: str = "") -> None:
         shown = field if len(field) <= 60 else f"{field[:59]}…"
@@ -44,9 +44,9 @@ class FieldError(UsageError):
 
 
 def parse(data: bytes | str) -> Any:
-    """Strict JSON: no NaN, no bad UTF-8, no lone surrogates, no deep nesting. Raises FieldError (`field` may be "")."""
+    """The value of a strict JSON text. Raises FieldError for invalid JSON or UTF-8, NaN, lone surrogates and deep nesting."""
     try:
-        value = json.loads(data.decode("utf-8") if isinstance(data, bytes) else data, parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8") if isinstance(data, bytes) else data, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise FieldError("", f"not valid UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -54,32 +54,32 @@ def parse(data: bytes | str) -> Any:
     except ValueError as error:  # json.JSONDecodeError, and numbers of more digits than Python converts
         why = f"{error.msg} at character {error.pos}" if isinstance(error, json.JSONDecodeError) else "a huge number"
         raise FieldError("", f"not valid JSON: {why}") from None
-    _check(value, "", 0)
+    _check_value(value, "", 0)
     return value
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise FieldError("", f"not valid JSON: {name} is no number there")
 
 
-def _check(value: object, field: str, depth: int) -> None:
-    """Depth and texts of a whole document."""
+def _check_value(value: object, field: str, depth: int) -> None:
+    """Check the depth and the strings of a value and all below it."""
     if depth > MAX_DEPTH:
         raise FieldError("", f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         _check_text(value, field)
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            _check(item, f"{field}[{number}]", depth + 1)
+            _check_value(item, f"{field}[{number}]", depth + 1)
     elif isinstance(value, dict):
         for key, item in value.items():
             _check_text(key, field)
-            _check(item, f"{field}.{key}" if field else key, depth + 1)
+            _check_value(item, f"{field}.{key}" if field else key, depth + 1)
 
 
 def _check_text(text: str, field: str) -> None:
     if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-        raise FieldError(field, "holds half of a surrogate pair, which is no text")
+        raise FieldError(field, "holds a lone surrogate, which is no text")
 
 
 def messages(value: object, field: str = "messages", *, load: Loader | None = None) -> list[Message]:
@@ -100,7 +100,7 @@ def joined(messages: Sequence[Message], field: str = "messages") -> list[Message
 
 
 def message(value: object, field: str, load: Loader) -> Message:
-    """One message; `load` makes its images."""
+    """One message; `load` loads its images. Raises FieldError, ImageError, NetworkError."""
     item = expect(value, dict, field)
     name = expect(item.get("role"), str, f"{field}.role")
     if name not in ROLES:
@@ -110,28 +110,28 @@ def message(value: object, field: str, load: Loader) -> Message:
     if content is None and role == "assistant":
         content = ""
     interrupted = expect(item.get("interrupted", False), bool, f"{field}.interrupted")
-    for key, other in item.items():
-        if key not in FIELDS and other:
+    for key, value_of_key in item.items():
+        if key not in FIELDS and value_of_key:
             raise FieldError(f"{field}.{key[:40]}", "is not supported")
-    parts = _parts(content, role, f"{field}.content", load)
-    calls, result_of = _tool_calls(item, role, field), _result_of(item, role, field)
-    named = expect(item.get("name") or "", str, f"{field}.name") if role == "tool" else ""
-    return Message(role, parts, interrupted, _reasoning(item, role, field), calls, result_of, named)
+    parts = _parse_parts(content, role, f"{field}.content", load)
+    calls, call_id = _parse_tool_calls(item, role, field), _parse_call_id(item, role, field)
+    tool_name = expect(item.get("name") or "", str, f"{field}.name") if role == "tool" else ""
+    return Message(role, parts, interrupted, _parse_reasoning(item, role, field), calls, call_id, tool_name)
 
 
-def _tool_calls(item: Mapping[str, Any], role: Role, field: str) -> tuple[ToolCall, ...]:
-    """The calls of an assistant."""
+def _parse_tool_calls(item: Mapping[str, Any], role: Role, field: str) -> tuple[ToolCall, ...]:
+    """The tool calls of an assistant's message."""
     field = f"{field}.tool_calls"
     items = expect(item.get("tool_calls") or [], list, field)
     if items and role != "assistant":
         raise FieldError(field, f"is in the message of the {role}; only an assistant calls tools")
-    calls = tuple(_tool_call(each, f"{field}[{number}]") for number, each in enumerate(items))
+    calls = tuple(_parse_tool_call(call, f"{field}[{number}]") for number, call in enumerate(items))
     if len({call.id for call in calls}) < len(calls):
         raise FieldError(field, "has two calls of one id")
     return calls
 
 
-def _tool_call(value: object, field: str) -> ToolCall:
+def _parse_tool_call(value: object, field: str) -> ToolCall:
     item = expect(value, dict, field)
     function = expect(item.get("function"), dict, f"{field}.function")
     arguments = function.get("arguments")
@@ -144,16 +144,16 @@ def _tool_call(value: object, field: str) -> ToolCall:
     )
 
 
-def _result_of(item: Mapping[str, Any], role: Role, field: str) -> str:
-    """The id of the call that a tool's message answers."""
+def _parse_call_id(item: Mapping[str, Any], role: Role, field: str) -> str:
+    """The id of the call that a tool's message is the result of; "" for other roles."""
     field = f"{field}.tool_call_id"
     if role != "tool" and item.get("tool_call_id"):
         raise FieldError(field, f"is in the message of the {role}; only a tool answers a call")
     return expect(item.get("tool_call_id"), str, field) if role == "tool" else ""
 
 
-def _reasoning(item: Mapping[str, Any], role: Role, field: str) -> str:
-    """The thinking of an assistant before its answer."""
+def _parse_reasoning(item: Mapping[str, Any], role: Role, field: str) -> str:
+    """The reasoning of an assistant's message; "" if it has none."""
     field = f"{field}.reasoning_content"
     text: str = expect(item.get("reasoning_content") or "", str, field)
     if text and role != "assistant":
@@ -162,16 +162,16 @@ def _reasoning(item: Mapping[str, Any], role: Role, field: str) -> str:
     return text
 
 
-def _parts(content: object, role: Role, field: str, load: Loader) -> tuple[Part, ...]:
+def _parse_parts(content: object, role: Role, field: str, load: Loader) -> tuple[Part, ...]:
     if isinstance(content, str):
         _check_text(content, field)
         return (content,)
     if not isinstance(content, list):
         raise FieldError(field, f"must be a text or an array of parts, not {_type_name(content)}")
-    return tuple(_part(item, role, f"{field}[{number}]", load) for number, item in enumerate(content)) or ("",)
+    return tuple(_parse_part(item, role, f"{field}[{number}]", load) for number, item in enumerate(content)) or ("",)
 
 
-def _part(value: object, role: Role, field: str, load: Loader) -> Part:
+def _parse_part(value: object, role: Role, field: str, load: Loader) -> Part:
     item = expect(value, dict, field)
     kind = expect(item.get("type"), str, f"{field}.type")
     if kind == "text":
@@ -184,17 +184,20 @@ def _part(value: object, role: Role, field: str, load: Loader) -> Part:
         raise FieldError(f"{field}.type", f"an image in the message of the {role}; only a user shows images")
     field = f"{field}.image_url"
     source = item.get("image_url")
-    beside = source if isinstance(source, dict) else {}
-    if beside:
+    image_fields = source if isinstance(source, dict) else {}
+    if image_fields:
         field = f"{field}.url"
-        source = beside.get("url")
-    return load(expect(source, str, field), field, beside)
+        source = image_fields.get("url")
+    return load(expect(source, str, field), field, image_fields)
 
 
 def loader(*, allow_private: bool = False, allow_urls: bool = True, all_formats: bool = False) -> Loader:
-    """Images from data URLs and, if allowed, from the web; never from this machine's files."""
+    """A Loader for data URLs and, with `allow_urls`, http(s) URLs; never for files.
 
-    def load(url: str, field: str, beside: Mapping[str, Any]) -> Image:
+    `allow_private`: URLs may lead to private addresses. `all_formats`: rarely used image formats are decoded too.
+    """
+
+    def load(url: str, field: str, image_fields: Mapping[str, Any]) -> Image:
         scheme = url.partition(":")[0].lower()
         if scheme not in ("data", "http", "https"):
             raise FieldError(field, "must be a data:, http: or https: URL")
@@ -206,7 +209,7 @@ def loader(*, allow_private: bool = False, allow_urls: bool = True, all_formats:
 
 
 def expect(value: object, kind: type, field: str) -> Any:
-    """The value, if it is of that JSON type."""
+    """The value, if it is of the Python type `kind`. Raises FieldError otherwise."""
     if type(value) is not kind:
         raise FieldError(
             field, f"must be {JSON_TYPES[kind]}, not {_type_name(value)}" if value is not None else "is missing"
@@ -224,7 +227,7 @@ def _type_name(value: object) -> str:
 def to_wire(
     messages: Sequence[Message], encode: Callable[[Image], Mapping[str, Any]] | None = None
 ) -> list[dict[str, Any]]:
-    """Messages as a request carries them; `encode` makes an `image_url` object, by default one with a data URL."""
+    """Messages as JSON objects. `encode` makes the `image_url` object of an image, by default one with a data URL."""
     return [_to_wire(message, encode or (lambda image: {"url": data_url(image)})) for message in messages]
 
 
@@ -249,13 +252,13 @@ def _to_wire(message: Message, encode: Callable[[Image], Mapping[str, Any]]) -> 
 
 
 def data_url(image: Image) -> str:
-    """The picture as others can show it: its own bytes, or a PNG of a crop or of a format that browsers do not know."""
+    """A data URL of the image, in a format that browsers show: see `encode_image`."""
     media, data = encode_image(image)
     return f"data:{media};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def encode_image(image: Image) -> tuple[str, bytes]:
-    """Media type and bytes of what is shown: the original where that is possible."""
+    """Media type and bytes: the original file if it is not cropped or rotated and in a format of MEDIA_TYPES, else a PNG."""
     if not image.transform and image.format in MEDIA_TYPES:
         return MEDIA_TYPES[image.format], image.data
     import io

@@ -27,7 +27,7 @@ def total_costs(plan: BatchPlan, rows: Iterable[InputRow]) -> Generator[CostTota
     """The total after each row, in order. Needs no weights."""
     total = CostTotal()
     for cost in map_in_order(
-        lambda row: _row_cost(plan, row), rows, workers=plan.concurrency, ahead=ROWS_AHEAD * plan.concurrency
+        lambda row: _row_cost(plan, row), rows, workers=plan.concurrency, max_pending=ROWS_AHEAD * plan.concurrency
     ):
         if isinstance(cost, PixtralError):
             total = replace(total, rows=total.rows + 1, failed=total.failed + 1, failure=cost.message)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pixtral_cli.batch.dry_run import CostTotal
 from pixtral_cli.batch.runner import BatchProgress
-from pixtral_cli.util.durations import clock
+from pixtral_cli.util.durations import format_clock
 from pixtral_cli.util.sanitize import visible
 
 MAX_FAILURES_SHOWN = 5  # further failures are in the output only
@@ -12,7 +12,7 @@ MAX_FAILURES_SHOWN = 5  # further failures are in the output only
 
 def progress_parts(progress: BatchProgress) -> list[str]:
     """The parts of the progress line after the count of rows, the most important first."""
-    parts = [f"{clock(progress.left)} left"] if progress.left else []
+    parts = [f"{format_clock(progress.left)} left"] if progress.left else []
     if progress.failed:
         parts.append(f"{progress.failed:,} failed")
     if progress.rate is not None:
@@ -61,7 +61,7 @@ def finished_note(first: BatchProgress, last: BatchProgress, seconds: float, fil
     where = f", in {file}" if file else ""
     rows, failed = last.done - first.done, last.failed - first.failed
     answered = f"{rows - failed:,} of {count_rows(rows)}" if failed else count_rows(rows)
-    return f"Answered {answered} in {clock(seconds)}{where}"
+    return f"Answered {answered} in {format_clock(seconds)}{where}"
 
 
 def cost_table(total: CostTotal, model: str) -> str:

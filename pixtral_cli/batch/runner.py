@@ -82,14 +82,17 @@ def run_batch(
     ready()
     stop = Cancellation()
     answered = map_in_order(
-        _Worker(plan, stop), chain([first], remaining), workers=plan.concurrency, ahead=ROWS_AHEAD * plan.concurrency
+        _Worker(plan, stop),
+        chain([first], remaining),
+        workers=plan.concurrency,
+        max_pending=ROWS_AHEAD * plan.concurrency,
     )
     try:
         for result in _without_outages(answered):
             output.write(f"{plan.encode(result.line)}\n".encode("utf-8", "replace"))
             yield progress.add(result)
     finally:
-        stop.now()
+        stop.cancel()
         answered.close()
 
 
@@ -150,7 +153,7 @@ class _Worker:
         answers, last = whole_answers(self.plan.engine, request.messages, request.sampling, self.stop)
         value, first = None, answers[0]
         if request.sampling.schema is not None:
-            value = schema.validate(first.text, request.sampling.schema, cut=first.finish_reason == "length")
+            value = schema.validate(first.text, request.sampling.schema, truncated=first.finish_reason == "length")
         elif request.extract:
             answers = [replace(one, text=_code_block(one.text, request.extract)) for one in answers]
         return RowAnswer(answers, self.plan.model, last.usage or Usage(), value)
@@ -177,7 +180,7 @@ class _Progress:
         return self.state(result)
 
     def state(self, result: Result | None = None) -> BatchProgress:
-        now = BatchProgress(self._done, self._failed, self._pace.rate(self._done), self._pace.left(self._done))
+        now = BatchProgress(self._done, self._failed, self._pace.rate(self._done), self._pace.seconds_left(self._done))
         if result is None:
             return now
         return replace(now, row=result.row, model=result.model, failure=result.error.message if result.error else "")

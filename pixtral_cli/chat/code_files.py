@@ -1,4 +1,4 @@
-"""Writes a code block into a folder and nowhere else, never over an existing file."""
+"""Writes a code block to a new file in a folder. Never outside of it, never over an existing file."""
 
 import os
 import re
@@ -17,33 +17,33 @@ EXTENSIONS = {
     "sql": "sql", "svelte": "svelte", "svg": "svg", "swift": "swift", "tex": "tex", "toml": "toml", "ts": "ts", "tsx": "tsx",
     "typescript": "ts", "vue": "vue", "xml": "xml", "yaml": "yaml", "yml": "yml", "zsh": "sh",
 }  # fmt: skip
-STEMS = {"html": "page", "svg": "drawing", "csv": "table"}
+STEMS = {"html": "page", "svg": "drawing", "csv": "table"}  # of a default name, by extension; "code" for all others
 
 # Names that Windows takes for devices, with any ending: Microsoft, "Naming Files, Paths, and Namespaces".
-DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
-REFUSED = re.compile(r'[<>:"|?*]')
+WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
+UNSAFE_CHARACTERS = re.compile(r'[<>:"|?*]')
 
 
 @dataclass(frozen=True, slots=True)
 class SavedBlock:
-    """The new file, and a line for each way its text could deceive a reader."""
+    """A file that was written; `warnings` are lines about characters in it that could deceive a reader."""
 
     path: Path
     warnings: tuple[str, ...]
 
 
 def write_block(text: str, folder: Path, name: str = "", *, language: str = "") -> SavedBlock:
-    """Write the text as a new file under `folder`: `name`, or one for its language. `page.html` gives way to `page-2.html`.
+    """Write the text to a new file under `folder`, by default `default_name(language)`; `page-2.html` if `page.html` exists.
 
-    `name` may lead into a folder below, never outside, not by a link either. Raises UsageError for a name that is not
-    safe everywhere, PixtralError where it cannot be written.
+    `name` may be a path below `folder`; missing folders are created. Raises UsageError for a name that is not safe on
+    every system or that leaves `folder` (by `..` or a symbolic link), PixtralError when the file cannot be written.
     """
     name = name or default_name(language)
-    pieces = path_pieces(name)
+    components = path_components(name)
     data = text.encode("utf-8", "replace")
     try:
-        parent = _parent(folder, pieces[:-1], name)
-        for candidate in _numbered_names(pieces[-1]):
+        parent = _parent(folder, components[:-1], name)
+        for candidate in _numbered_names(components[-1]):
             if _create(parent / candidate, data):
                 return SavedBlock(parent / candidate, tuple(deception_warnings(text)))
     except OSError as error:
@@ -52,53 +52,54 @@ def write_block(text: str, folder: Path, name: str = "", *, language: str = "") 
 
 
 def default_name(language: str) -> str:
-    """`page.html`, `code.py`: what a block without a name is called."""
+    """The file name for a block without one: `page.html`, `code.py`."""
     ending = EXTENSIONS.get(language.lower(), "txt")
     return f"{STEMS.get(ending, 'code')}.{ending}"
 
 
-def path_pieces(name: str) -> list[str]:
-    """The folders and the file that a relative name is made of. Raises UsageError for one that is not safe everywhere."""
-    pieces = re.split(r"[/\\]", name.removeprefix("./"))
-    if not pieces[0] or re.match(r"[A-Za-z]:", name):
+def path_components(name: str) -> list[str]:
+    """The components of a relative path, the file name last. Raises UsageError for a name that is not safe on every system."""
+    components = re.split(r"[/\\]", name.removeprefix("./"))
+    if not components[0] or re.match(r"[A-Za-z]:", name):
         _refuse(name, "it is absolute")
-    for piece in pieces:
-        _check(piece, name)
-    return pieces
+    for component in components:
+        _check_component(component, name)
+    return components
 
 
-def _check(piece: str, name: str) -> None:
-    if piece == "..":
+def _check_component(component: str, name: str) -> None:
+    if component == "..":
         _refuse(name, "it leads outside")
-    if not piece or piece.startswith((".", "~")):
+    if not component or component.startswith((".", "~")):
         _refuse(name, "it is hidden or empty")
-    if piece != piece.rstrip(". "):
+    if component != component.rstrip(". "):
         _refuse(name, "it ends in a dot or a space")
-    if REFUSED.search(piece) or not piece.isprintable():
+    if UNSAFE_CHARACTERS.search(component) or not component.isprintable():
         _refuse(name, "it holds a character that no file name should")
-    if DEVICES.fullmatch(piece):
+    if WINDOWS_DEVICES.fullmatch(component):
         _refuse(name, "it is the name of a device on Windows")
-    if len(piece.encode("utf-8", "replace")) > 200:
+    if len(component.encode("utf-8", "replace")) > 200:
         _refuse(name, "it is too long")
 
 
-def _refuse(name: str, why: str) -> None:
-    raise UsageError(f"Not saved as {visible(name, 60)}: {why}.", "Give a plain name, such as page.html")
+def _refuse(name: str, reason: str) -> None:
+    raise UsageError(f"Not saved as {visible(name, 60)}: {reason}.", "Give a plain name, such as page.html")
 
 
 def _parent(folder: Path, below: list[str], name: str) -> Path:
-    """The folder the file goes into, made if need be; a link on the way must not lead out of `folder`."""
+    """The folder of the file, created if missing. Raises UsageError if a symbolic link on the way leads out of `folder`."""
     root = folder.resolve()
     parent = root
-    for piece in below:
-        parent = parent / piece
+    for component in below:
+        parent = parent / component
         if parent.is_symlink() and not parent.resolve().is_relative_to(root):
-            _refuse(name, f"{piece} is a link that leads outside")
+            _refuse(name, f"{component} is a link that leads outside")
         parent.mkdir(exist_ok=True)
     return parent
 
 
 def _numbered_names(name: str) -> Iterator[str]:
+    """`page.html`, `page-2.html` and so on."""
     yield name
     stem, dot, ending = name.rpartition(".")
     for number in range(2, 10_000):
@@ -106,7 +107,7 @@ def _numbered_names(name: str) -> Iterator[str]:
 
 
 def _create(path: Path, data: bytes) -> bool:
-    """Write a new file; False if anything, be it a dangling link, has that name already."""
+    """Write a new file; returns False if the name exists already, as a dangling symbolic link too."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:

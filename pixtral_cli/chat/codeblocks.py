@@ -1,23 +1,23 @@
-"""Finds the fenced code blocks of an answer."""
+"""Parses the fenced code blocks of a Markdown answer: language, text and file name."""
 
 import re
 from dataclasses import dataclass, replace
 
 from pixtral_cli.errors import PixtralError
 
-ANY = "any"
+ANY_LANGUAGE = "any"
 MAX_NAME_LINE = 200  # characters of a line in which a file name is looked for
 
 _OPENING = re.compile(r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>`{3,}(?!.*`)|~{3,})(?P<info>.*)")
 _CLOSING = re.compile(r"([ \t]*)(`{3,}|~{3,})\s*$")
-_NAME = re.compile(r"[\w.\-/\\]*\w\.[A-Za-z]\w{0,9}")
-_IN_INFO = re.compile(rf"(?:^|[\s:{{,=\"'])(?P<name>{_NAME.pattern})")
-_ABOVE = re.compile(
-    rf"[`*\"']+(?P<name>{_NAME.pattern})[`*\"']|^[\s#>\d.)-]*(?:file(?:name)?:\s*)?(?P<alone>{_NAME.pattern}):?\s*$",
+_FILE_NAME = re.compile(r"[\w.\-/\\]*\w\.[A-Za-z]\w{0,9}")
+_NAME_IN_INFO = re.compile(rf"(?:^|[\s:{{,=\"'])(?P<name>{_FILE_NAME.pattern})")
+_NAME_ABOVE = re.compile(
+    rf"[`*\"']+(?P<name>{_FILE_NAME.pattern})[`*\"']|^[\s#>\d.)-]*(?:file(?:name)?:\s*)?(?P<alone>{_FILE_NAME.pattern}):?\s*$",
     re.I,
 )
-_COMMENT = re.compile(
-    rf"\s*(?:#|//|--|;|<!--|/\*)\s*(?:file(?:name)?:\s*)?(?P<name>{_NAME.pattern})\s*(?:-->|\*/)?\s*$", re.I
+_NAME_IN_COMMENT = re.compile(
+    rf"\s*(?:#|//|--|;|<!--|/\*)\s*(?:file(?:name)?:\s*)?(?P<name>{_FILE_NAME.pattern})\s*(?:-->|\*/)?\s*$", re.I
 )
 
 _ALIASES = [
@@ -39,9 +39,9 @@ _ALIASES = [
 
 @dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """One block: its language in lower case ("" if none is given), its text, and the file name from the answer, if any.
+    """One block: its language in lower case ("" if none is given), its text, and the file name given in the answer, or "".
 
-    The name is the model's word and not safe to write to. `closed` is False where the answer ended within the block.
+    The name is untrusted model output: see `code_files.path_components`. `closed` is False if the answer ends within it.
     """
 
     language: str
@@ -49,7 +49,8 @@ class CodeBlock:
     name: str = ""
     closed: bool = True
 
-    def speaks(self, language: str) -> bool:
+    def is_in(self, language: str) -> bool:
+        """Whether the block's language is `language` or an alias of it, in any case."""
         lowered = language.lower()
         return lowered == self.language or any({lowered, self.language} <= names for names in _ALIASES)
 
@@ -61,15 +62,15 @@ def blocks(answer: str) -> list[CodeBlock]:
     number = 0
     while number < len(lines):
         if opening := _OPENING.match(lines[number]):
-            block, end = _read(lines, number, opening)
+            block, end = _read_block(lines, number, opening)
             result.append(block)
             number = end
         number += 1
     return result
 
 
-def _read(lines: list[str], start: int, opening: re.Match[str]) -> tuple[CodeBlock, int]:
-    """The block that opens at line `start`, and the line of its closing fence."""
+def _read_block(lines: list[str], start: int, opening: re.Match[str]) -> tuple[CodeBlock, int]:
+    """The block whose opening fence is line `start`, and the index of its closing fence (or the number of lines)."""
     indent, fence = len(opening["indent"]), opening["fence"]
     body: list[str] = []
     for number in range(start + 1, len(lines)):
@@ -91,35 +92,35 @@ def _dedented(line: str, indent: int) -> str:
 
 def _block(body: list[str], info: str, before: list[str]) -> CodeBlock:
     text = "".join(f"{line}\n" for line in body)
-    return CodeBlock(language(info), text, _name(info, before, body))
+    return CodeBlock(language(info), text, _file_name(info, before, body))
 
 
 def language(info: str) -> str:
-    """The language that the words after an opening fence name: `html`, `html:index.html`, `{.html}`, `index.html`."""
+    """The language in the info string of a fence: `html`, `html:index.html`, `{.html}` and `index.html` are all "html"."""
     word = re.split(r"[\s:,{}=]", info.strip().lstrip("{. "), maxsplit=1)[0].lower()
-    return word.rpartition(".")[2] if _NAME.fullmatch(word) else word
+    return word.rpartition(".")[2] if _FILE_NAME.fullmatch(word) else word
 
 
-def _name(info: str, before: list[str], body: list[str]) -> str:
-    """The file name in the fence's own words, in the line before it, or in a comment that is the first line."""
-    if match := _IN_INFO.search(info[:MAX_NAME_LINE]):
+def _file_name(info: str, before: list[str], body: list[str]) -> str:
+    """The file name in the fence's info string, in the last line before it, or in a comment on the first line; else ""."""
+    if match := _NAME_IN_INFO.search(info[:MAX_NAME_LINE]):
         return match["name"]
     above = next((line for line in reversed(before) if line.strip()), "")
-    if match := _ABOVE.search(above[-MAX_NAME_LINE:]):
+    if match := _NAME_ABOVE.search(above[-MAX_NAME_LINE:]):
         return match["name"] or match["alone"]
-    match = _COMMENT.match(body[0][:MAX_NAME_LINE]) if body else None
+    match = _NAME_IN_COMMENT.match(body[0][:MAX_NAME_LINE]) if body else None
     return match["name"] if match else ""
 
 
 def pick(answer: str, lang: str) -> CodeBlock:
-    """The first block in that language, or else the first that names none; `any` takes the first of all. Empty ones are none.
+    """The first block in that language, else the first without a language; for `any` the first of all. Blank ones are skipped.
 
-    Raises PixtralError when there is no such block, saying which languages there are.
+    Raises PixtralError, which lists the languages of the answer, when there is no such block.
     """
     filled = [block for block in blocks(answer) if block.text.strip()]
-    fitting = [block for block in filled if lang.lower() == ANY or block.speaks(lang)]
+    matching = [block for block in filled if lang.lower() == ANY_LANGUAGE or block.is_in(lang)]
     unnamed = [block for block in filled if not block.language]
-    if chosen := fitting or unnamed:
+    if chosen := matching or unnamed:
         return chosen[0]
     if not filled:
         raise PixtralError("The answer holds no code block", "Ask for code in a fenced block")

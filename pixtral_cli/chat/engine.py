@@ -9,7 +9,7 @@ from pixtral_cli.chat.tools import NamedTool, Tool, ToolCallDelta, ToolChoice
 from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.limits import MAX_BIAS, MAX_SEED, MIN_SEED, RANGES
 
-CHECKED = (
+RANGE_CHECKED = (
     "temperature", "top_p", "max_tokens", "top_k", "min_p", "repetition_penalty", "frequency_penalty",
     "presence_penalty", "logprobs", "n",
 )  # fmt: skip
@@ -24,11 +24,11 @@ class Sampling:
 
     The logits are changed in this order, as vLLM does: `logit_bias` by token, `repetition_penalty` for tokens of the
     prompt or the answer, `frequency_penalty` and `presence_penalty` for those of the answer, temperature; then tokens
-    are left out by `min_p` (of the likeliest one's probability), `top_k` (0: all) and `top_p`.
+    are excluded by `min_p` (a fraction of the likeliest one's probability), `top_k` (0: none are) and `top_p`.
 
-    `schema` is a JSON schema the answer must satisfy, or None. `logprobs` asks for the log-probability of each token
-    and of so many of the likeliest ones in its place; None: of none. `n` answers are made, which `Chunk.index` tells
-    apart; with a seed, answer number i has the seed + i.
+    `schema` is a JSON schema the answer must satisfy, or None. `logprobs` N: each token comes with its log-probability
+    and those of the N likeliest in its place; None: without. `n` is the number of answers, which `Chunk.index`
+    numbers from 0; with a seed, answer i is sampled with seed + i.
     """
 
     temperature: float = 0.35
@@ -51,29 +51,31 @@ class Sampling:
 
     @property
     def offered_tools(self) -> tuple[Tool, ...]:
-        """The tools that the model is given: none where it may call none."""
+        """The tools in the model's prompt: none when the tool choice is "none"."""
         return () if self.tool_choice == "none" else self.tools
 
     @property
     def callable_tools(self) -> tuple[Tool, ...]:
-        """The tools that the answer may call: the named one, where one is."""
+        """The tools that the answer may call: only the named one when the tool choice names one."""
         if isinstance(self.tool_choice, NamedTool):
             return tuple(tool for tool in self.tools if tool.name == self.tool_choice.name)
         return self.offered_tools
 
     def check(self) -> None:
-        """Raises UsageError, with the field's name, for a parameter that is no number or out of its range."""
-        for name in CHECKED:
-            least, most, words = RANGES[name]
+        """Raises UsageError, with the field's name, for a parameter that is not a number or out of its range."""
+        for name in RANGE_CHECKED:
+            minimum, maximum, range_text = RANGES[name]
             value = getattr(self, name)
-            if value is not None and not (_is_number(value, whole=name in WHOLE) and least <= value <= most):
-                raise UsageError(f"{name} must be {words}, not {str(value)[:30]}", field=name)
+            if value is not None and not (_is_number(value, whole=name in WHOLE) and minimum <= value <= maximum):
+                raise UsageError(f"{name} must be {range_text}, not {str(value)[:30]}", field=name)
         if self.seed is not None and not (_is_number(self.seed, whole=True) and MIN_SEED <= self.seed <= MAX_SEED):
             raise UsageError(f"The seed must fit in 64 bits, unlike {str(self.seed)[:30]}", field="seed")
         for token, bias in self.logit_bias.items():
             if not -MAX_BIAS <= bias <= MAX_BIAS:
-                words = f"-{MAX_BIAS} to {MAX_BIAS} for a token"
-                raise UsageError(f"logit_bias must be {words}, not {str(bias)[:30]} for {token}", field="logit_bias")
+                range_text = f"-{MAX_BIAS} to {MAX_BIAS} for a token"
+                raise UsageError(
+                    f"logit_bias must be {range_text}, not {str(bias)[:30]} for {token}", field="logit_bias"
+                )
         if self.tool_choice not in ("auto", "none") and not self.callable_tools:
             there = ", ".join(tool.name for tool in self.tools) or "none"
             raise UsageError(
@@ -87,9 +89,9 @@ def _is_number(value: object, *, whole: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """A token with the log-probability that the model gave it, before any change of the logits.
+    """A token with its log-probability under the model's logits, before any sampling parameter changes them.
 
-    `data` are its bytes, `top` the likeliest tokens in its place, likeliest first.
+    `data` are the token's bytes, `top` the most likely tokens at its position, the likeliest first.
     """
 
     data: bytes
@@ -99,9 +101,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token counts of one answer. `cached_tokens` of the prompt were not computed again.
+    """Token counts of one answer. `cached_tokens`: those of the prompt whose keys and values came from a prefix cache.
 
-    `reasoning_tokens` are those of the completion that the model spent on thinking before its answer.
+    `reasoning_tokens`: those of the completion that are thinking before the answer.
     """
 
     prompt_tokens: int = 0
@@ -113,10 +115,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Seconds, and the process's peak memory in bytes (on a GPU, the device's).
+    """Times of one answer in seconds, and the process's peak memory in bytes (on a GPU, the device's).
 
-    `load` is the weights' loading if this answer waited for it; `encode` tokenising and the vision encoder;
-    `ttft` from the call to the first token (load not counted); `decode` from the first token to the last; `total` all of it.
+    `load`: loading the weights, if this answer waited for it; `encode`: tokenising and the vision encoder; `ttft`: from
+    the call to the first token, without `load`; `decode`: from the first token to the last; `total`: from call to end.
     """
 
     load: float = 0.0
@@ -132,11 +134,11 @@ class Timings:
 class Chunk:
     """A piece of an answer. The last chunk of an answer, and it alone, carries `finish_reason`, `usage` and `timings`.
 
-    `reasoning` is a piece of what a reasoning model thinks before it answers; it is no part of the answer's text.
-    `tool_calls` are pieces of calls. `logprobs` are of the tokens of the text, which may come ahead of it. `index` is the
-    number of the answer where several are made; each has a chunk with its `finish_reason`, and the last of them all
-    carries the usage and the timings of all. `stop` is the stop string that ended the answer, with its `finish_reason`.
-    `round` are calls that were run within the answer: only an engine that runs tools itself gives it.
+    `reasoning` is a piece of a reasoning model's thinking, which is not part of the answer's text. `tool_calls` are
+    pieces of calls. `logprobs` are those of the text's tokens and may come earlier than the text. `index` numbers the
+    answers of one request (`Sampling.n`) from 0: each ends with a chunk that has its `finish_reason`, and the last chunk
+    of all carries usage and timings of all. `stop` is the stop string that ended the answer, beside its `finish_reason`.
+    `round` are tool calls that were run within the answer; only an engine that runs tools itself gives it.
     """
 
     text: str = ""
@@ -153,7 +155,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class ImageCost:
-    """The cost of one image: the size in pixels it is sent at, and its tokens (row breaks and end included)."""
+    """The cost of one image: its size in pixels as the model sees it, and its tokens (row breaks and end token included)."""
 
     width: int
     height: int
@@ -162,7 +164,7 @@ class ImageCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of a conversation, before anything is computed. `images` in the order of the messages."""
+    """The token counts of a prompt, which need no computation by the model. `images` are in the order of the messages."""
 
     prompt_tokens: int
     context_window: int
@@ -173,12 +175,13 @@ class Cost:
         return sum(image.tokens for image in self.images)
 
     @property
-    def left(self) -> int:
+    def tokens_left(self) -> int:
+        """Tokens of the context window that the prompt leaves; negative when it does not fit."""
         return self.context_window - self.prompt_tokens
 
     def check_fits(self, max_tokens: int | None) -> None:
-        """Raises ContextError when the prompt leaves no room for an answer of `max_tokens`; None: of one token."""
-        if self.left < (max_tokens or 1):
+        """Raises ContextError when fewer than `max_tokens` tokens are left for the answer; None means one token."""
+        if self.tokens_left < (max_tokens or 1):
             answer = f" and {max_tokens:,} for the answer" if max_tokens else ""
             raise ContextError(
                 f"The prompt takes {self.prompt_tokens:,} tokens{answer}, the context window is {self.context_window:,}",
@@ -188,75 +191,81 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class CacheUse:
-    """Bytes that a cache holds, and the most it may hold."""
+    """The size of a cache and its limit, in bytes."""
 
     size: int
     limit: int
 
 
 class Engine(Protocol):
-    """A model that answers. Every call passes the whole history; whatever an engine keeps between calls is a cache.
+    """A model that answers. Every call passes the whole history; all state that an engine keeps between calls is a cache.
 
-    `stream` may be called from several threads. Closing the iterator stops the computing within one decode step.
     Errors are `PixtralError`s: `ContextError`, `OutOfMemory`, `ModelError`, `NetworkError`, `ImageError`.
     """
 
-    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]: ...
+    def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
+        """Yield the answer to the last message as it is generated. May be called from several threads.
+
+        Closing the iterator stops the computation within one decode step.
+        """
+        ...
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
         """Count the tokens of a prompt whose answer may call `tools`. Needs no weights."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the model, connections and processes. No other method may be called afterwards."""
+        ...
 
 
 @runtime_checkable
 class LoadableEngine(Engine, Protocol):
-    """An engine that has something to load before its first answer: weights, or a server process of its own.
+    """An engine that loads weights, or starts a server process, before its first answer.
 
-    It loads by itself when it is first asked. Any thread may read how far it is.
+    The first call of `stream` loads too. `loaded` and `doing` may be read from any thread.
     """
 
     @property
     def loaded(self) -> float:
-        """The fraction of the weights that has been read, 0 to 1."""
+        """The fraction of the weights that has been loaded, 0 to 1."""
         ...
 
     @property
     def doing(self) -> str:
-        """The work before it can answer, in words; "" when there is none."""
+        """The current step of loading as a phrase for a progress line; "" when there is none."""
         ...
 
     def load(self, check: Callable[[], None] = ...) -> object:
-        """Load now unless loaded. `check` is called often and may raise, which ends the loading."""
+        """Load unless loaded already. `check` is called often during it; an exception it raises aborts the loading."""
         ...
 
 
 @runtime_checkable
 class VersionedEngine(Engine, Protocol):
-    """An engine that can say which versions it runs on: a server at the other end of a connection."""
+    """An engine behind a server that reports the versions of its software."""
 
     def versions(self) -> dict[str, str]:
-        """Raises NetworkError when the server cannot be reached."""
+        """Versions by the name of the software. Raises NetworkError when the server cannot be reached."""
         ...
 
 
 @runtime_checkable
 class ReplicatedEngine(Engine, Protocol):
-    """An engine that spreads questions over replicas of the model, each of which may be lost and come back."""
+    """An engine that distributes requests over replicas of the model, each of which may fail and be restarted."""
 
     @property
     def ready(self) -> bool:
-        """Whether any replica answers."""
+        """Whether at least one replica answers."""
         ...
 
     @property
     def parallel_answers(self) -> int:
-        """How many answers at a time keep all replicas busy."""
+        """The number of concurrent requests that keeps all replicas busy."""
         ...
 
     def status(self) -> list[dict[str, Any]]:
-        """Each replica: `replica` (its number), `ranks`, `up`, `running`, `answers`, `restarts`."""
+        """One object a replica: `replica` (its number), `ranks`, `up`, `running`, `answers`, `restarts`."""
         ...
 
 
@@ -272,13 +281,13 @@ class PlacedEngine(Engine, Protocol):
 
 @runtime_checkable
 class CachingEngine(Engine, Protocol):
-    """An engine that keeps what it has computed in memory of this process."""
+    """An engine with caches in the memory of this process."""
 
     def cache_use(self) -> dict[str, CacheUse]:
-        """What its caches hold, by the name of the cache."""
+        """The use of each cache, by its name."""
         ...
 
 
 def engine_versions(engine: Engine) -> dict[str, str]:
-    """The versions that an engine's server reports; empty for an engine without one. Raises NetworkError."""
+    """The versions that the engine's server reports; empty for an engine without a server. Raises NetworkError."""
     return engine.versions() if isinstance(engine, VersionedEngine) else {}

@@ -1,9 +1,10 @@
-"""The numbers of a conversation's images, and the places in a text that name one as `#N`."""
+"""The images of a conversation: their numbers, those staged for the next question, and `#N`, a reference in a text."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from pixtral_cli.chat.message import Part
+from pixtral_cli.chat.message import Message, Part
+from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 
 IMAGE_REF = re.compile(r"(?<![\w#&/\\])#(\d{1,4})(?!\w)")
@@ -11,7 +12,7 @@ ESCAPED_REF = re.compile(r"\\(#\d{1,4})(?!\w)")
 
 
 class ImageNumbers:
-    """Numbers from 1 in the order in which images were first given, equal pixels once; none is given to two images."""
+    """Numbers images from 1 in the order in which they were first added; images of equal pixels share one number."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._keys = list(keys)
@@ -22,22 +23,68 @@ class ImageNumbers:
         return tuple(self._keys)
 
     def number(self, image: Image) -> int:
-        """The image's number; a new one for a new image."""
+        """The image's number; an image that is new is added."""
         if image.key not in self._keys:
             self._keys.append(image.key)
         return self._keys.index(image.key) + 1
 
-    def coming(self, images: Sequence[Image]) -> set[int]:
-        """The numbers that these images have or would be given, in this order."""
+    def prospective(self, images: Sequence[Image]) -> set[int]:
+        """The numbers that these images have or would get if they were added in this order."""
         keys = dict.fromkeys([*self._keys, *(image.key for image in images)])
-        given = {image.key for image in images}
-        return {number for number, key in enumerate(keys, 1) if key in given}
+        asked = {image.key for image in images}
+        return {number for number, key in enumerate(keys, 1) if key in asked}
+
+
+class ConversationImages:
+    """The images of a conversation by number, and those attached to its next question: `staged`."""
+
+    def __init__(self, staged: tuple[Image, ...] = (), keys: Iterable[str] = ()) -> None:
+        self.staged = staged
+        self.numbers = ImageNumbers(keys)
+
+    def stage(self, image: Image) -> bool:
+        """Attach an image to the next question; returns False if it is attached already."""
+        if self.is_staged(image):
+            return False
+        self.staged = (*self.staged, image)
+        self.numbers.number(image)
+        return True
+
+    def is_staged(self, image: Image) -> bool:
+        """Whether an image with the same pixels is staged."""
+        return any(image.key == staged.key for staged in self.staged)
+
+    def unstage(self, images: Iterable[Image]) -> None:
+        """Remove these images from the staged ones."""
+        keys = {image.key for image in images}
+        self.staged = tuple(image for image in self.staged if image.key not in keys)
+
+    def numbered(self, messages: Sequence[Message]) -> dict[int, Image]:
+        """The images of the messages and the staged ones, by number in ascending order."""
+        sent = (image for message in reversed(messages) for image in reversed(message.all_images))
+        newest_first = (*reversed(self.staged), *sent)
+        return dict(sorted({self.numbers.number(image): image for image in newest_first}.items()))
+
+    def find(self, number: int, messages: Sequence[Message]) -> Image:
+        """Image `number` of the messages or the staged ones. Raises UsageError if there is none."""
+        images = self.numbered(messages)
+        if number in images:
+            return images[number]
+        existing = f"there are {len(images)}" if len(images) > 1 else "there is one" if images else "there is none yet"
+        if 1 <= number <= len(self.numbers.keys):
+            existing = "it was dropped, or belongs to another version"
+        raise UsageError(f"No image #{number}: {existing}.", "/images lists them.")
+
+
+def unknown_numbers(text: str, known: Collection[int]) -> tuple[int, ...]:
+    """The numbers N of the references #N in the text that are not `known`."""
+    return tuple(number for number in named_numbers(text) if number not in known)
 
 
 def place_numbered(text: str, images: Mapping[int, Image], first: Sequence[Image]) -> tuple[Part, ...]:
-    r"""The text with images where it says #N, behind those of `first` that it does not name.
+    r"""The parts of a question: the images of `first` that the text does not name, then the text with each #N replaced.
 
-    `#N` of no image stays text, and `\#N` becomes `#N`.
+    `#N` stays text where there is no image N; `\#N` is the text `#N`.
     """
     parts: list[Part] = []
     end = 0
@@ -51,5 +98,5 @@ def place_numbered(text: str, images: Mapping[int, Image], first: Sequence[Image
 
 
 def named_numbers(text: str) -> tuple[int, ...]:
-    """The numbers N that the text names as #N, in order."""
+    """The numbers of the references #N in the text, in order."""
     return tuple(int(match[1]) for match in IMAGE_REF.finditer(text))

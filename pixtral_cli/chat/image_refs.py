@@ -1,4 +1,4 @@
-"""The places of images in the text of a question: `{1}`, `{2}`."""
+"""Places images in the text of a question at the placeholders `{1}`, `{2}`."""
 
 import re
 from collections.abc import Sequence
@@ -7,21 +7,21 @@ from pixtral_cli.chat.message import Part
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 
-_PLACE = re.compile(r"\{\{(?P<literal>\d+)\}\}|\{(?P<number>[1-9]\d*)\}")
+_PLACEHOLDER = re.compile(r"\{\{(?P<literal>\d+)\}\}|\{(?P<number>[1-9]\d*)\}")
 
 
 def place_images(text: str, images: Sequence[Image]) -> tuple[Part, ...]:
-    """The question's parts: images that the text does not place come first, in order.
+    """The question's parts: the images without a placeholder in order, then the text with each `{N}` replaced by image N.
 
-    Without images every brace is text. With images `{N}` is image N, `{{N}}` is the text {N}, and any other brace is
-    text. Raises UsageError when there is no image N.
+    `{{N}}` is the text {N}; any other brace is text, and without images every brace is. Raises UsageError when there is
+    no image N.
     """
     if not images:
         return (text,)
     parts: list[Part] = [""]
     placed: set[int] = set()
     end = 0
-    for match in _PLACE.finditer(text):
+    for match in _PLACEHOLDER.finditer(text):
         parts.append(_append_text(parts.pop(), text[end : match.start()]))
         end = match.end()
         if match["literal"]:
@@ -30,8 +30,8 @@ def place_images(text: str, images: Sequence[Image]) -> tuple[Part, ...]:
             parts += [_numbered(match["number"], images), ""]
             placed.add(int(match["number"]))
     parts.append(_append_text(parts.pop(), text[end:]))
-    before = [image for number, image in enumerate(images, 1) if number not in placed]
-    return (*before, *(part for part in parts if part))
+    unplaced = [image for number, image in enumerate(images, 1) if number not in placed]
+    return (*unplaced, *(part for part in parts if part))
 
 
 def _append_text(part: Part, more: str) -> str:

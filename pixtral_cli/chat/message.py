@@ -34,12 +34,14 @@ class ToolRound:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn's words and images, in the order the model sees them.
+    """One message: texts and images in the order in which the model sees them.
 
-    `interrupted` marks an assistant's answer that was stopped before its end; `reasoning` is what the assistant thought
-    before the answer, which engines hand to a model whose chat template keeps it. `rounds` are the calls that were run
-    while the answer was made: a conversation keeps them in the answer, engines are given messages without (see
-    `tool_rounds`), whose `tool_calls` and results stand apart.
+    `interrupted`: an answer that was stopped before its end. `reasoning`: the thinking before an answer, which engines
+    pass on to a model whose chat template has a place for it. `tool_calls`: the calls that an answer makes.
+    `tool_call_id` and `name`: the call that a message of the role "tool" is the result of, and its function. `prefix`:
+    an assistant's message that the answer is to continue (La Plateforme's field).
+    `rounds`: the calls that were run while the answer was made. A conversation keeps them in the answer; engines are
+    given separate messages instead (see `tool_rounds`).
     """
 
     role: Role
@@ -54,6 +56,7 @@ class Message:
 
     @property
     def text(self) -> str:
+        """Its texts, joined; images are left out."""
         return "".join(part for part in self.parts if isinstance(part, str))
 
     @property
@@ -68,6 +71,7 @@ class Message:
 
 
 def system(text: str) -> Message:
+    """A system prompt."""
     return Message("system", (text,))
 
 
@@ -84,9 +88,10 @@ def assistant(
     tool_calls: tuple[ToolCall, ...] = (),
     rounds: tuple[ToolRound, ...] = (),
 ) -> Message:
+    """An answer."""
     return Message("assistant", (text,), interrupted, reasoning, tool_calls, rounds=rounds)
 
 
 def tool_result(call: ToolCall, text: str, images: Sequence[Image] = ()) -> Message:
-    """A result as a transcript has it, with its images; an engine takes a message of role tool without any."""
+    """The result of a tool call with its images, as transcripts have it; engines are given results without images."""
     return Message("tool", (text, *images), tool_call_id=call.id, name=call.name)

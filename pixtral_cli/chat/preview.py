@@ -1,9 +1,9 @@
-"""Shows a page that the model wrote without letting it reach the network or, unless asked for, run scripts."""
+"""Wraps HTML that a model wrote so that a browser shows it without network access and, unless allowed, without scripts."""
 
 import re
 from html import escape
 
-# Content security policy of such a page: its own styles and embedded images and fonts, and nothing that is fetched.
+# Content security policy: inline styles, embedded images and fonts; nothing is fetched.
 NO_SOURCES = "default-src 'none'; base-uri 'none'; form-action 'none'"
 PREVIEW_SOURCES = f"{NO_SOURCES}; style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
 WITH_SCRIPTS = "script-src 'unsafe-inline'"
@@ -19,7 +19,7 @@ _WRAPPER = """<!doctype html>
 
 
 def sandboxed_page(page: str, title: str, *, scripts: bool = False) -> str:
-    """An HTML file that shows `page` (HTML or SVG) in a sandboxed frame under the policy of the server's preview."""
+    """An HTML document that shows `page` (HTML or SVG) in a sandboxed frame. The server's preview has the same policy."""
     policy = f"{PREVIEW_SOURCES}; {WITH_SCRIPTS}" if scripts else PREVIEW_SOURCES
     sandbox = "allow-scripts" if scripts else ""
     page = re.sub(r"^\s*<\?xml[^>]*\?>", "", page)

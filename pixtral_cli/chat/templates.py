@@ -1,4 +1,4 @@
-"""Named templates: a question with placeholders, and the settings that it is asked with."""
+"""Named templates: files with a prompt, its placeholders, and the settings it is asked with."""
 
 import re
 import tomllib
@@ -13,7 +13,7 @@ from pixtral_cli.limits import SAMPLING_SETTINGS
 from pixtral_cli.util.sanitize import visible
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
-FILE_NAME = re.compile(r"[\w. -]{1,60}")  # a file's name, not a path
+FILE_NAME = re.compile(r"[\w. -]{1,60}")  # of a schema in the templates' folder; not a path
 PLACEHOLDER = re.compile(r"\$(?:(?P<dollar>\$)|(?P<name>[a-z][a-z0-9_]*)|\{(?P<braced>[a-z][a-z0-9_]*)\})")
 
 EXAMPLE = '''\
@@ -34,7 +34,7 @@ $input
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A question and how it is asked; None means that the template does not say."""
+    """A prompt and its settings; None: the template leaves the setting as it is."""
 
     name: str
     prompt: str = "$input"
@@ -55,25 +55,26 @@ class Template:
 
     @property
     def sampling(self) -> dict[str, object]:
-        """Its sampling parameters, under the names of the settings."""
+        """The sampling parameters that the template sets, by the name of the setting."""
         fields = {name: getattr(self, name) for name in SAMPLING_SETTINGS}
         return {name: value for name, value in fields.items() if value is not None}
 
     @property
     def placeholders(self) -> tuple[str, ...]:
-        """The names that must be given: those of prompt and system, without `input` and those with a default."""
+        """The names without a default in prompt and system prompt, which `fill` needs values for; `input` is left out."""
         named = dict.fromkeys(_placeholder_names(self.prompt) + _placeholder_names(self.system or ""))
         return tuple(name for name in named if name != "input" and name not in self.defaults)
 
     @property
     def takes_input(self) -> bool:
-        """Whether the prompt has a place for a question; else it is one."""
+        """Whether the prompt has the placeholder $input; a prompt without it is a complete question."""
         return "input" in _placeholder_names(self.prompt)
 
     def fill(self, text: str = "", values: Mapping[str, str] | None = None) -> "FilledTemplate":
-        """Put `text` in place of $input, or after the prompt without one, and each value in its place.
+        """Replace $input by `text` (appended where there is no $input), and each other placeholder by its value.
 
-        What is put in is not looked at again. Raises UsageError for a value that is missing or has no place.
+        Placeholders inside `text` and values are not replaced. Raises UsageError for a missing value and for a value
+        without a placeholder.
         """
         given = {**self.defaults, **(values or {})}
         self._check(given)
@@ -97,33 +98,34 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class FilledTemplate:
-    """A template's words with everything in its place."""
+    """The prompt and the system prompt of a template, all placeholders replaced."""
 
     prompt: str
     system: str | None
 
 
 class Templates:
-    """The templates in a folder: `NAME.toml`, or `NAME.txt` and `NAME.md`, which are a prompt and nothing else."""
+    """The templates in a folder: `NAME.toml`, or `NAME.txt` and `NAME.md`, which hold a prompt only."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def names(self) -> tuple[str, ...]:
+        """The names of all templates, in alphabetical order."""
         if not self.folder.is_dir():
             return ()
         files = (file for file in self.folder.iterdir() if file.suffix in EXTENSIONS and NAME.fullmatch(file.stem))
         return tuple(sorted({file.stem for file in files}))
 
     def path(self, name: str) -> Path:
-        """The file of a template, there or not. Raises UsageError for a name that is none."""
+        """The file of a template, which need not exist. Raises UsageError for an invalid name."""
         if not NAME.fullmatch(name):
             raise UsageError(f"{visible(name, 60)!r} is no name for a template.", "Use letters, digits, - and _")
         files = [self.folder / f"{name}{ending}" for ending in EXTENSIONS]
         return next((file for file in files if file.exists()), files[0])
 
     def load(self, name: str) -> Template:
-        """Raises UsageError when there is no such template or its file is wrong, naming the key."""
+        """Read a template. Raises UsageError when there is none of that name, or its file is invalid (naming the key)."""
         file = self.path(name)
         try:
             text = file.read_text(encoding="utf-8")
@@ -134,10 +136,10 @@ class Templates:
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"Cannot read {file}: {error}.", _edit_hint(name)) from error
-        return self._located(parse(name, text)) if file.suffix == ".toml" else Template(name, text)
+        return self._with_schema_path(parse(name, text)) if file.suffix == ".toml" else Template(name, text)
 
-    def _located(self, template: Template) -> Template:
-        """With the whole path of a schema's file that is beside the template."""
+    def _with_schema_path(self, template: Template) -> Template:
+        """The template with the full path of its schema, where that is a file in the same folder."""
         if FILE_NAME.fullmatch(template.schema or "") and (file := self.folder / str(template.schema)).is_file():
             return replace(template, schema=str(file))
         return template
@@ -164,7 +166,7 @@ TYPES: dict[str, tuple[type, ...]] = {
 
 
 def parse(name: str, text: str) -> Template:
-    """A template from TOML. Raises UsageError naming the key that is wrong."""
+    """The template in a TOML text. Raises UsageError naming the invalid key."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -180,7 +182,7 @@ def parse(name: str, text: str) -> Template:
 
 
 def _converted(table: dict[str, Any]) -> dict[str, Any]:
-    """A schema written as a table becomes JSON text; defaults become text."""
+    """The values of a TOML table as `Template` holds them: a schema given as a table as JSON text, defaults as text."""
     if isinstance(table.get("schema"), dict):
         import json
 
@@ -203,15 +205,15 @@ def _substitute(text: str, values: Mapping[str, str]) -> str:
 
 
 def open_templates() -> Templates:
-    """The templates of this user, beside the config file."""
+    """The user's templates: the folder `templates` beside the config file."""
     return Templates(config.paths().config_file.parent / "templates")
 
 
 def one_line_summary(templates: Templates, name: str) -> str:
-    """The prompt of a template in one line, or why it cannot be read."""
+    """The prompt of a template on one line of at most 80 characters, or the reason why it cannot be read."""
     try:
         template = templates.load(name)
     except UsageError as error:
         return visible(f"({error.message})")
-    gist = " ".join((template.prompt if template.prompt.strip() != "$input" else template.system or "").split())
-    return visible(gist if len(gist) <= 80 else f"{gist[:79]}…")
+    line = " ".join((template.prompt if template.prompt.strip() != "$input" else template.system or "").split())
+    return visible(line if len(line) <= 80 else f"{line[:79]}…")

@@ -1,4 +1,4 @@
-"""Text files beside a question: each as a fenced block with its name. Bounded in size; pictures are refused by name."""
+"""Reads text files that are sent with a question, each as a fenced block with its name."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,14 @@ from pathlib import Path
 from pixtral_cli.errors import ContextError, UsageError
 from pixtral_cli.images.formats import has_picture_extension
 
-MAX_SIZE = 4 * 2**20  # bytes: more than any context window holds
+MAX_SIZE = 4 * 2**20  # bytes of a file: more than any context window holds
 
 
 def fenced_file(name: str) -> str:
-    """The file's text in a fence that is longer than any in it. Raises UsageError, ContextError."""
+    """The file's text in a fence that is longer than any in it.
+
+    Raises UsageError for a picture, a file that cannot be read and one that is not text, ContextError over MAX_SIZE.
+    """
     path = Path(name).expanduser()
     if has_picture_extension(name):
         raise UsageError(f"{name} is a picture", f"Attach it: --image {name}")

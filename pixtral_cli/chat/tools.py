@@ -1,4 +1,4 @@
-"""Tools that a model may call: their definitions, its calls, and which of them it must call. The client runs them."""
+"""Tools that a model may call: definitions, calls and the choice among them. Running them is the client's task."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from pixtral_cli.util.sanitize import visible
 
-MAX_SHOWN = 200  # characters of an argument
+MAX_SHOWN_ARGUMENT = 200  # characters of an argument or a result that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallDelta:
-    """A piece of the call number `index` of an answer. The first piece carries `id` and `name`, later ones `arguments`."""
+    """A piece of call number `index` (from 0) of an answer. The first has `id` and `name`, later ones `arguments` to append."""
 
     index: int
     id: str = ""
@@ -39,35 +39,36 @@ class ToolCallDelta:
 
 @dataclass(frozen=True, slots=True)
 class NamedTool:
-    """The choice of one tool, which the answer is to call."""
+    """The tool choice that makes the answer call one tool."""
 
     name: str
 
 
-# auto: text or calls, as the model likes; required: at least one call; none: text alone.
+# auto: text, calls or both; required: at least one call; none: text only.
 ToolChoice: TypeAlias = Literal["auto", "none", "required"] | NamedTool
 
 
-def call_in_words(call: ToolCall) -> str:
-    """The call as code would make it, harmless and on one line."""
+def format_call(call: ToolCall) -> str:
+    """The call as one line of code, `name(argument=value)`: control characters visible, long arguments shortened."""
     try:
         arguments = json.loads(call.arguments or "{}")
     except ValueError:
-        return f"{visible(call.name)}({visible(call.arguments, MAX_SHOWN)})"
+        return f"{visible(call.name)}({visible(call.arguments, MAX_SHOWN_ARGUMENT)})"
     given = ", ".join(
-        f"{visible(name, 40)}={visible(json.dumps(value, ensure_ascii=False), MAX_SHOWN)}"
+        f"{visible(name, 40)}={visible(json.dumps(value, ensure_ascii=False), MAX_SHOWN_ARGUMENT)}"
         for name, value in arguments.items()
     )
     return f"{visible(call.name)}({given})"
 
 
 class ToolCallCollector:
-    """Joins the pieces of an answer's calls."""
+    """Joins the pieces of an answer's tool calls."""
 
     def __init__(self) -> None:
         self._calls: dict[int, ToolCall] = {}
 
     def add(self, pieces: tuple[ToolCallDelta, ...]) -> None:
+        """Append the pieces of one chunk."""
         for piece in pieces:
             call = self._calls.get(piece.index, ToolCall("", "", ""))
             self._calls[piece.index] = ToolCall(

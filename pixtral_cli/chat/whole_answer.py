@@ -1,4 +1,4 @@
-"""A whole answer for those who do not show it as it comes. One that is lost on its way is asked for again."""
+"""Collects an engine's stream into one answer, for callers that show nothing before it is complete."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.errors import AnswerLost
 from pixtral_cli.util.parallel import Cancellation
 
-MAX_TRIES = 3  # of an answer whose replica was lost in the middle; a question that ends every replica is given up
+MAX_TRIES = 3  # of an answer whose replica was lost: the question itself may be what ends the replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def whole_answers(
 
     Raises Cancelled once `stop` is set, AnswerLost when it was lost `MAX_TRIES` times, and what the engine raises.
     """
-    for left in reversed(range(MAX_TRIES)):
+    for attempts_left in reversed(range(MAX_TRIES)):
         pieces: list[list[Chunk]] = [[] for _ in range(sampling.n)]
         last = Chunk()
         try:
@@ -48,7 +48,7 @@ def whole_answers(
             return [_joined(chunks) for chunks in pieces], last
         except AnswerLost:
             stop.check()
-            if not left:
+            if not attempts_left:
                 raise
     raise AssertionError("unreachable")
 

@@ -158,7 +158,7 @@ def _model_loader(
     def load(name: str | None) -> ModelOpener:
         notes: list[str] = []
         progress = LoadProgress()
-        chosen, model_settings = engine_setup.choose_engine(name, settings, notes.append, progress.hear)
+        chosen, model_settings = engine_setup.choose_engine(name, settings, notes.append, progress.update)
         sampling = replace(engine_setup.sampling(model_settings, chosen.name, stop), schema=schema)
         defaults = engine_setup.sampling(Config(), chosen.name)
         return ModelOpener(

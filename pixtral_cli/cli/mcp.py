@@ -60,16 +60,16 @@ def mcp(
     engine_setup.check_keep_alive(settings)
     chosen, settings = engine_setup.choose_engine(model, settings)
     from pixtral_cli.server.mcp.pictures import PictureRules
-    from pixtral_cli.server.mcp.serve import Answering, run_http, run_stdio
+    from pixtral_cli.server.mcp.serve import EngineSource, run_http, run_stdio
     from pixtral_cli.server.serve import ServeOptions
     from pixtral_cli.util import durations
 
     resident = bool(settings.keep_alive and durations.parse(settings.keep_alive, "--keep-alive"))
     sampling = engine_setup.sampling(settings, chosen.name)
-    answering = Answering(chosen.name, chosen.open, sampling, resident)
+    source = EngineSource(chosen.name, chosen.open, sampling, resident)
     rules = PictureRules(folder.resolve(), allow_private, not no_image_urls)
     if not http:
-        run_stdio(answering, rules)
+        run_stdio(source, rules)
         return
     listening = ServeOptions(host, port, api_key, allowed_host or ())
-    run_http(answering, rules, listening, lambda url: typer.echo(f"{chosen.name} answers agents at {url}", err=True))
+    run_http(source, rules, listening, lambda url: typer.echo(f"{chosen.name} answers agents at {url}", err=True))

@@ -12,7 +12,7 @@ from pixtral_cli.evals.runner import EvalProgress, scores_by_question
 from pixtral_cli.evals.scoring import intervals
 from pixtral_cli.evals.scoring.intervals import ClusteredScore, Difference, Interval
 from pixtral_cli.evals.task import Task
-from pixtral_cli.util.durations import clock
+from pixtral_cli.util.durations import format_clock
 
 METRIC_TITLES = {
     "explicit_relaxed": "relaxed correctness, explicit prompt",
@@ -105,7 +105,7 @@ def progress_text(task: Task, progress: EvalProgress) -> str:
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.left is not None and progress.done < progress.total:
-        parts.append(f"{clock(progress.left)} left")
+        parts.append(f"{format_clock(progress.left)} left")
     return " · ".join(parts)
 
 

@@ -102,7 +102,7 @@ def _in_parallel(
                     del pending[future]
                     yield future.result()
     finally:
-        worker.stop.now()
+        worker.stop.cancel()
         pool.shutdown(wait=False, cancel_futures=True)
         wait(pending, timeout=JOIN_SECONDS)
 
@@ -229,4 +229,4 @@ class _Progress:
 
     def state(self) -> EvalProgress:
         score = standard_interval(self._scores) if self._scores else None
-        return EvalProgress(self._done, self._total, self._failed, score, self._pace.left(self._done))
+        return EvalProgress(self._done, self._total, self._failed, score, self._pace.seconds_left(self._done))

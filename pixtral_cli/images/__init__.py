@@ -1,4 +1,4 @@
-"""Images: bytes from anywhere become one checked, upright `Image`."""
+"""Images: loads files, URLs and bytes as checked, upright `Image`s."""
 
 from pixtral_cli.images.image import Image, from_bytes, from_stdin, is_url, load, load_all
 

@@ -1,4 +1,4 @@
-"""Colours as sRGB: pictures with another ICC profile are converted, those without one are taken for sRGB."""
+"""Converts pictures with an ICC profile to sRGB; those without one are assumed to be sRGB."""
 
 import io
 from functools import lru_cache
@@ -8,14 +8,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
     from PIL.ImageCms import ImageCmsTransform
 
-LARGEST = 4_000_000  # bytes of a profile
-SPACES = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK", "LAB": b"Lab "}
+MAX_PROFILE_BYTES = 4_000_000
+COLOUR_SPACES = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK", "LAB": b"Lab "}
 
 
 def to_srgb(image: "PILImage") -> "PILImage":
-    """A picture without transparency in sRGB: RGB, or as it is when its profile says nothing that can be used."""
+    """A picture without transparency as RGB in sRGB; unchanged if it has no usable profile."""
     profile = image.info.get("icc_profile")
-    if not profile or not usable(profile, image.mode):
+    if not profile or not is_usable(profile, image.mode):
         return image
     transform = _transform(profile, image.mode)
     if transform is None:
@@ -30,15 +30,15 @@ def to_srgb(image: "PILImage") -> "PILImage":
     return converted
 
 
-def usable(profile: bytes, mode: str) -> bool:
-    """Whether these bytes are an ICC profile, whole, for pixels of that mode (ICC.1:2022, 7.2)."""
-    whole = 128 < len(profile) <= LARGEST and int.from_bytes(profile[:4]) <= len(profile)
-    return whole and profile[36:40] == b"acsp" and profile[16:20] == SPACES.get(mode)
+def is_usable(profile: bytes, mode: str) -> bool:
+    """Whether these bytes are a complete ICC profile for pixels of that mode (ICC.1:2022, 7.2)."""
+    complete = 128 < len(profile) <= MAX_PROFILE_BYTES and int.from_bytes(profile[:4]) <= len(profile)
+    return complete and profile[36:40] == b"acsp" and profile[16:20] == COLOUR_SPACES.get(mode)
 
 
 @lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
-    """The transform of such pixels to sRGB; None for a profile that is sRGB, or that cannot be used."""
+    """The transform from the profile to sRGB; None for the profile of sRGB and for one that littleCMS refuses."""
     from PIL import ImageCms
 
     try:

@@ -1,8 +1,8 @@
-"""The process in which pictures of rarer formats, pages of PDFs and frames of videos are decoded: `python -m pixtral_cli.images.converter`.
+"""The process that decodes rarer image formats, pages of PDFs and frames of videos.
 
-An order as JSON is its argument, the file's bytes come on stdin or from the path that is named. What it writes to
-stdout is, for each page, a line of JSON and then as many bytes of PNG or JPEG as that says. Its memory and its time are
-limited, and whatever a decoder does here happens to this process alone. Started by `images.isolated`.
+It is run as `python -m pixtral_cli.images.converter REQUEST` by `images.isolated`. REQUEST is JSON; the file is read
+from stdin or from the path in the request. For each picture it writes a line of JSON to stdout, then a PNG or JPEG of
+the size that the line states. Memory and CPU time are limited, and a decoder that crashes ends this process only.
 """
 
 import contextlib
@@ -14,27 +14,27 @@ from typing import Any
 
 from pixtral_cli.errors import ImageError
 
-ADDRESS_SPACE_LIMIT = 3 << 30  # bytes of addresses
-SECONDS = 60  # of computing
-SIDE = 2048  # pixels of a PDF page's longer side: twice what is sent, so that a crop reads small print
+ADDRESS_SPACE_LIMIT = 3 << 30  # bytes
+CPU_SECONDS_LIMIT = 60
+PDF_PAGE_SIDE = 2048  # pixels of a page's longer side: twice what is sent, so that crops of small print are legible
 VIDEO = "video"
-LOSSY = ("AVIF", "HEIF", VIDEO)  # what was compressed with losses becomes a JPEG, all else a PNG
-HEAVY = 19_000_000  # bytes of a PNG from which on a JPEG is written
+LOSSY_FORMATS = ("AVIF", "HEIF", VIDEO)  # are written as JPEG, all others as PNG
+MAX_PNG_BYTES = 19_000_000  # a picture with a larger PNG is written as JPEG
 
 
 def main() -> None:
-    order = json.loads(sys.argv[1])
-    limit()
+    request = json.loads(sys.argv[1])
+    set_process_limits()
     try:
         data = sys.stdin.buffer.read()
-        for name, picture in _pictures(order, data):
-            encoded, kind = encode(picture, lossy=order["kind"] in LOSSY)
+        for name, picture in _pictures(request, data):
+            encoded, kind = encode(picture, lossy=request["kind"] in LOSSY_FORMATS)
             _write({"name": name, "kind": kind, "size": len(encoded)}, encoded)
     except ModuleNotFoundError as error:
         _write({"error": "missing", "what": error.name or ""})
     except MemoryError:
         _write({"error": "memory"})
-    except Refused as error:
+    except UnsupportedImage as error:
         _write({"error": "refused", "what": str(error)})
     except ImageError as error:
         _write({"error": "image", "what": error.message, "hint": error.hint})
@@ -42,43 +42,43 @@ def main() -> None:
         _write({"error": "damaged", "what": f"{type(error).__name__}: {error}"[:200]})
 
 
-def limit() -> None:
-    """Bound this process: what a decoder asks for beyond it fails."""
-    with contextlib.suppress(ImportError, OSError, ValueError):  # not on every system
+def set_process_limits() -> None:
+    """Limit memory and CPU time of this process."""
+    with contextlib.suppress(ImportError, OSError, ValueError):  # not supported on every system
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_LIMIT, ADDRESS_SPACE_LIMIT))
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS_LIMIT, CPU_SECONDS_LIMIT))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-class Refused(Exception):
-    """A picture that is whole and cannot be shown as it is meant."""
+class UnsupportedImage(Exception):
+    """A valid file that cannot be converted; the message is the end of "cannot be read: …"."""
 
 
-def _write(head: dict[str, Any], body: bytes = b"") -> None:
-    sys.stdout.buffer.write(json.dumps(head).encode() + b"\n" + body)
+def _write(header: dict[str, Any], body: bytes = b"") -> None:
+    sys.stdout.buffer.write(json.dumps(header).encode() + b"\n" + body)
     sys.stdout.buffer.flush()
 
 
-def _pictures(order: dict[str, Any], data: bytes) -> Iterator[tuple[str, Any]]:
-    if order["kind"] == "PDF":
-        yield from _pages(order, data)
-    elif order["kind"] == VIDEO:
+def _pictures(request: dict[str, Any], data: bytes) -> Iterator[tuple[str, Any]]:
+    if request["kind"] == "PDF":
+        yield from _pages(request, data)
+    elif request["kind"] == VIDEO:
         from pixtral_cli.images import video
 
-        yield "", video.frame(order["path"], order["seconds"], order["name"])
+        yield "", video.frame(request["path"], request["seconds"], request["name"])
     else:
-        yield "", picture(data, order["kind"], order["page"])
+        yield "", decode_picture(data, request["kind"], request["page"])
 
 
-def picture(data: bytes, kind: str, page: int) -> Any:
-    """One picture of a file, upright and on white, in 8 bits of sRGB or grey."""
+def decode_picture(data: bytes, kind: str, page: int) -> Any:
+    """Page `page` (from 1) of a file: upright, on a white background, in 8-bit sRGB or grey."""
     from PIL import Image, ImageOps
 
     from pixtral_cli.images.colour import to_srgb
 
-    Image.MAX_IMAGE_PIXELS = None  # sizes were judged before
+    Image.MAX_IMAGE_PIXELS = None  # the size was checked before
     if kind == "HEIF":
         import pillow_heif
 
@@ -93,9 +93,9 @@ def picture(data: bytes, kind: str, page: int) -> Any:
     image: Any = Image.open(io.BytesIO(data), formats=(kind,))
     if page > 1:
         image.seek(page - 1)
-    promised = image.size
+    declared = image.size
     image.load()
-    if image.size != promised:
+    if image.size != declared:
         raise ValueError("the decoder gives another size than the header")
     profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
@@ -112,52 +112,52 @@ def picture(data: bytes, kind: str, page: int) -> Any:
 
 
 def eight_bits(image: Any) -> Any:
-    """Grey of 16 bits in 8; other numbers have no scale that everybody means. Raises Refused."""
+    """16-bit grey as 8-bit grey. Raises UnsupportedImage for other pixels, which have no defined range."""
     if image.mode.startswith("I;16"):
         return image.convert("I").point([(value + 128) // 257 for value in range(65536)], "L")
     if image.mode == "I":
         low, high = image.getextrema()
         if low < 0 or high > 65535:
-            raise Refused("its pixels have 32 bits")
+            raise UnsupportedImage("its pixels have 32 bits")
         return image.point([(value + 128) // 257 for value in range(65536)], "L")
     if image.mode == "F":
-        raise Refused("its pixels are fractions without a stated black and white")
+        raise UnsupportedImage("its pixels are fractions without a stated black and white")
     return image
 
 
 def encode(picture: Any, *, lossy: bool) -> tuple[bytes, str]:
-    """The picture as a file, and the file's format: PNG, or JPEG where that is as good or a PNG would be too heavy."""
+    """The encoded picture and its format: JPEG if the source was `lossy` or the PNG would be too large, else PNG."""
     picture.info = {}
     if not lossy:
         out = io.BytesIO()
         picture.save(out, "PNG", compress_level=3)
-        if out.tell() <= HEAVY:
+        if out.tell() <= MAX_PNG_BYTES:
             return out.getvalue(), "PNG"
     for quality in (95, 85, 70):
         out = io.BytesIO()
         picture.convert("RGB").save(out, "JPEG", quality=quality, subsampling=0)
-        if out.tell() <= HEAVY:
+        if out.tell() <= MAX_PNG_BYTES:
             break
     return out.getvalue(), "JPEG"
 
 
-def _pages(order: dict[str, Any], data: bytes) -> Iterator[tuple[str, Any]]:
-    """The chosen pages of a PDF, rendered by pdfium; the first line says how many there are."""
+def _pages(request: dict[str, Any], data: bytes) -> Iterator[tuple[str, Any]]:
+    """The requested pages of a PDF, rendered by pdfium; first writes a line with the number of pages."""
     from pypdfium2 import PdfDocument, PdfiumError
 
     from pixtral_cli.images.pages import page_numbers
 
     try:
-        document = PdfDocument(order["path"] or data)
+        document = PdfDocument(request["path"] or data)
     except PdfiumError as error:
-        raise Refused(
+        raise UnsupportedImage(
             "it needs a password" if "password" in str(error).lower() else "it is not a PDF or is damaged"
         ) from error
     _write({"pages": len(document)})
-    for number in page_numbers(order["pages"], len(document), order["name"]):
+    for number in page_numbers(request["pages"], len(document), request["name"]):
         page = document[number - 1]
         width, height = page.get_size()
-        rendered = page.render(scale=SIDE / max(width, height, 1)).to_pil().convert("RGB")
+        rendered = page.render(scale=PDF_PAGE_SIDE / max(width, height, 1)).to_pil().convert("RGB")
         yield f"#{number}", rendered
         page.close()
 

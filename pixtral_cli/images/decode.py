@@ -1,4 +1,4 @@
-"""Decodes checked bytes to upright RGB pixels, with Pillow. The limits of size are checked in `formats`."""
+"""Decodes checked image files to upright RGB pixels, by Pillow. The size is checked before, in `formats`."""
 
 import io
 import struct
@@ -24,7 +24,7 @@ CACHE_BYTES = 64_000_000
 _decoded: LruCache[tuple[str, int, int], "PILImage"] = LruCache(CACHE_BYTES)  # by SHA-256 and stored size
 _large_decode_lock = Lock()
 
-# What Pillow raises on damaged files.
+# The exceptions that Pillow raises for damaged files.
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error,
     Pillow.DecompressionBombError,
@@ -44,52 +44,53 @@ _GREY_STEPS = {"L;2": 85, "L;4": 17}  # Pillow scales such pixels to 0–255, bu
 
 
 def stored_size(data: bytes, kind: str) -> tuple[int, int]:
-    """Width and height by Pillow's reading of the header, before EXIF turns the picture. Decodes nothing."""
+    """Width and height in the header as Pillow reads it, before the EXIF orientation is applied. Decodes nothing."""
     return _open(data, kind).size
 
 
 def check_decodable(data: bytes, kind: str, sha256: str) -> tuple[int, int]:
-    """Decode once, which raises one of `DECODE_ERRORS` if it cannot be done. Returns width and height, upright.
+    """Decode the image; returns its upright width and height. Raises one of DECODE_ERRORS if it cannot be decoded.
 
-    The pixels are cached for `pixels` unless they take more than `CACHE_BYTES`.
+    The pixels are cached for `pixels` unless they take more than CACHE_BYTES.
     """
     image = _open(data, kind)
     upright = _upright_size(image)
     _reduce(image, size_in_patches(upright))
-    if _memory(image) <= CACHE_BYTES:
+    if _memory_bytes(image) <= CACHE_BYTES:
         size = image.size
-        _decoded.put((sha256, *size), _upright(image), _memory(image))
+        _decoded.put((sha256, *size), _decode_upright(image), _memory_bytes(image))
     else:
-        _load(image)
+        _load_pixels(image)
     return upright
 
 
 def pixels(
     data: bytes, kind: str, sha256: str, transform: Transform, at_least: tuple[int, int] | None = None
 ) -> "PILImage":
-    """Upright RGB, transformed. Without a crop, a JPEG is decoded at 1/2, 1/4 or 1/8 where that is `at_least` so large."""
+    """Upright RGB pixels after the transform. A JPEG without crop is decoded at 1/2, 1/4 or 1/8 if that is `at_least` as large."""
     image = _open(data, kind)
     crop = transform.source(_upright_size(image))
     if at_least and not crop:
-        _reduce(image, transform.turned_size(at_least))
+        _reduce(image, transform.rotated_size(at_least))
     if cached := _decoded.get((sha256, *image.size)):
         upright = cached.crop(crop.edges) if crop else cached.copy()
     else:
-        upright = _upright(image, crop)
+        upright = _decode_upright(image, crop)
     return upright.transpose(_CLOCKWISE[transform.rotate]) if transform.rotate else upright
 
 
 def is_complete_jpeg(data: bytes) -> bool:
-    """Whether a baseline JPEG that lacks its end marker lacks nothing else.
+    """Whether a baseline JPEG without an end marker has all its pixels.
 
-    Its decoder fills what is missing from whatever follows: where two fillings give the same picture, nothing was.
+    A decoder takes missing data from the bytes that follow: if two different fillings give the same pixels, none is
+    missing.
     """
     body = data.rstrip(b"\xff")
     return len({_open(body + filling * 8192 + JPEG_END, "JPEG").tobytes() for filling in (b"\x00", b"\x5a")}) == 1
 
 
 def _open(data: bytes, kind: str) -> "PILImage":
-    """Pillow's lazy image. The plugins it would not load by itself are imported by name: it would search them all."""
+    """Pillow's image, not decoded yet. Only the plugin of the format is imported; Pillow itself would import all."""
     if kind == "WEBP":
         import PIL.WebPImagePlugin  # noqa: F401
     elif kind == "HEIF":
@@ -104,32 +105,32 @@ def _upright_size(image: "PILImage") -> tuple[int, int]:
 
 
 def _reduce(image: "PILImage", at_least: tuple[int, int]) -> None:
-    """Tell a JPEG's decoder to scale down, never below `at_least` (upright)."""
-    if image.format not in ("JPEG", "MPO"):  # for HEIC it would take the thumbnail, which may show something else
+    """Set up a JPEG's decoder to reduce the image, to a size not below `at_least` (upright)."""
+    if image.format not in ("JPEG", "MPO"):  # for HEIC the embedded thumbnail would be used, which may differ
         return
     width, height = (max(1, side) for side in at_least)
     image.draft(None, (height, width) if _orientation(image) >= 5 else (width, height))
 
 
-def _upright(image: "PILImage", crop: Box | None = None) -> "PILImage":
-    """Decode, cut, convert, turn: in this order each step works on as few pixels as it can."""
-    raw = _raw_mode(image)
-    _load(image)
-    turn = _orientation(image)
+def _decode_upright(image: "PILImage", crop: Box | None = None) -> "PILImage":
+    """Decode, crop, convert and rotate, in the order in which each step works on the fewest pixels."""
+    raw_mode = _raw_mode(image)
+    _load_pixels(image)
+    orientation = _orientation(image)
     if crop:
-        image = image.crop(_stored_box(crop, turn, image.size))
-    rgb = _rgb(image, raw)
-    result = rgb.transpose(_EXIF_TRANSPOSES[turn]) if turn in _EXIF_TRANSPOSES else rgb
+        image = image.crop(_stored_box(crop, orientation, image.size))
+    rgb = _to_rgb(image, raw_mode)
+    result = rgb.transpose(_EXIF_TRANSPOSES[orientation]) if orientation in _EXIF_TRANSPOSES else rgb
     if isinstance(result, ImageFile):
         result = result.copy()  # without the file and the decoder's buffers
-    result.info = {}  # what is sent or saved holds no place, time or profile
+    result.info = {}  # no metadata is sent or saved
     return result
 
 
-def _load(image: "PILImage") -> None:
-    """Decode; pictures too large to keep one at a time, since each may take a gigabyte (WebP)."""
+def _load_pixels(image: "PILImage") -> None:
+    """Decode the pixels. Pictures too large for the cache are decoded one at a time: each may take a gigabyte (WebP)."""
     declared = image.size
-    with _large_decode_lock if _memory(image) > CACHE_BYTES else nullcontext():
+    with _large_decode_lock if _memory_bytes(image) > CACHE_BYTES else nullcontext():
         image.load()
     if image.size != declared:  # seen in damaged HEIC
         raise ValueError("the decoder gives another size than the header")
@@ -142,15 +143,15 @@ def _raw_mode(image: "PILImage") -> str:
     return args if isinstance(args, str) else ""
 
 
-def _rgb(image: "PILImage", raw: str) -> "PILImage":
-    """RGB on a white ground."""
+def _to_rgb(image: "PILImage", raw_mode: str) -> "PILImage":
+    """RGB pixels, transparent ones on a white background."""
     transparent = image.info.get("transparency")
     if image.mode.startswith("I"):
         return _from_grey16(image, transparent)
-    if raw == "RGB;16B" and transparent is not None:
+    if raw_mode == "RGB;16B" and transparent is not None:
         raise ValueError("a transparent colour of 16 bits, which Pillow compares with 8")
-    if raw in _GREY_STEPS and isinstance(transparent, int):
-        image.info["transparency"] = transparent * _GREY_STEPS[raw]
+    if raw_mode in _GREY_STEPS and isinstance(transparent, int):
+        image.info["transparency"] = transparent * _GREY_STEPS[raw_mode]
     if not image.has_transparency_data:
         image = to_srgb(image.convert("RGB") if image.mode == "P" else image)
         return image if image.mode == "RGB" else image.convert("RGB")
@@ -162,7 +163,7 @@ def _rgb(image: "PILImage", raw: str) -> "PILImage":
 
 
 def _from_grey16(image: "PILImage", transparent: int | None) -> "PILImage":
-    """16-bit grey to 8 by a table; the transparent value becomes white in the same pass."""
+    """16-bit grey as 8-bit RGB; the transparent value becomes white."""
     table = [(value + 128) // 257 for value in range(65536)]
     if transparent is not None:
         table[transparent] = 255
@@ -170,7 +171,7 @@ def _from_grey16(image: "PILImage", transparent: int | None) -> "PILImage":
 
 
 def _orientation(image: "PILImage") -> int:
-    """EXIF orientation 1–8 from the first directory; whatever is missing or malformed counts as upright."""
+    """The EXIF orientation, 1–8; 1 (upright) if it is missing or malformed."""
     exif = image.info.get("exif") or b""
     tiff = exif[6:] if exif.startswith(b"Exif\0\0") else exif
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4], "")
@@ -186,29 +187,29 @@ def _orientation(image: "PILImage") -> int:
     return 1
 
 
-def _stored_box(box: Box, turn: int, stored: tuple[int, int]) -> tuple[int, int, int, int]:
-    """An upright box in the coordinates of the picture as stored: left, top, right, bottom."""
+def _stored_box(box: Box, orientation: int, stored: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The edges (left, top, right, bottom) of an upright box in the coordinates of the stored picture."""
     left, top, right, bottom = box.edges
     width, height = stored
-    if turn >= 5:
+    if orientation >= 5:
         left, top, right, bottom = top, left, bottom, right
-    if turn in (2, 3, 7, 8):
+    if orientation in (2, 3, 7, 8):
         left, right = width - right, width - left
-    if turn in (3, 4, 6, 7):
+    if orientation in (3, 4, 6, 7):
         top, bottom = height - bottom, height - top
     return left, top, right, bottom
 
 
 def clear_cache() -> None:
-    """Drop every decoded picture."""
+    """Remove all decoded pictures from the cache."""
     _decoded.clear()
 
 
 def cached_bytes() -> int:
-    """The memory that decoded pictures take."""
+    """The size of the cache of decoded pictures in bytes."""
     return _decoded.size
 
 
-def _memory(picture: "PILImage") -> int:
-    """Bytes of a picture's pixels once decoded: Pillow gives an RGB pixel four bytes."""
+def _memory_bytes(picture: "PILImage") -> int:
+    """The bytes of a picture's decoded pixels: Pillow uses four bytes for an RGB pixel."""
     return 4 * picture.width * picture.height

@@ -1,4 +1,4 @@
-"""The pictures of a folder, by their names alone: hidden ones and those of folders inside it are left out."""
+"""Lists the pictures in a folder by their extensions, without hidden files and subfolders."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.sources import local_path
 from pixtral_cli.util.sanitize import visible
 
-MANY = 8  # pictures of one folder or pattern; before more are attached the user is asked
+CONFIRM_ABOVE = 8  # pictures of one folder or pattern; the user is asked before more are attached
 
 
 def is_folder(source: str) -> bool:
@@ -21,13 +21,13 @@ def is_folder(source: str) -> bool:
 
 
 def pictures_in(source: str) -> list[str]:
-    """The pictures and documents of a folder, numbers in their names counted as such. Raises ImageError."""
+    """The paths of the pictures and documents in a folder, in natural order. Raises ImageError if there are none."""
     folder = local_path(source)
     assert folder is not None
     try:
-        names = [each.name for each in folder.iterdir() if each.name[0] != "." and has_picture_extension(each.name)]
-        found = [str(Path(source).expanduser() / name) for name in sorted(names, key=natural_order)]
-        pictures = [name for name in found if Path(name).is_file()]
+        names = [entry.name for entry in folder.iterdir() if entry.name[0] != "." and has_picture_extension(entry.name)]
+        paths = [str(Path(source).expanduser() / name) for name in sorted(names, key=natural_order)]
+        pictures = [name for name in paths if Path(name).is_file()]
     except OSError as error:
         raise ImageError(f"{visible(source)}: {error.strerror or 'cannot be read'}", "Check the folder") from error
     if not pictures:

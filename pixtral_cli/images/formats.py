@@ -1,4 +1,4 @@
-"""The format of an image file, and the limits of its size; other files are refused by what they are."""
+"""Recognises the format of an image file and checks the limits of its size; other files are refused with what they are."""
 
 import re
 import struct
@@ -18,9 +18,9 @@ _PAGES = re.compile(r"#[\d,-]{1,40}$")
 _MOMENT_OF_VIDEO = re.compile(rf"(?i)[^/\\. ][^/\\]*\.(?:{'|'.join(VIDEO_EXTENSIONS)}){MOMENT}$")
 
 
-def refuse(name: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
-    """Raise the `ImageError` of an image called `name`, its message fitting into one line of 120 characters."""
-    raise ImageError(f"{visible(name, max(16, MAX_MESSAGE - 2 - len(why)))}: {why}", hint) from cause
+def refuse(name: str, reason: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
+    """Raise an ImageError `NAME: REASON`, with the name shortened so that the message has at most MAX_MESSAGE characters."""
+    raise ImageError(f"{visible(name, max(16, MAX_MESSAGE - 2 - len(reason)))}: {reason}", hint) from cause
 
 
 def refuse_too_many_bytes(name: str) -> NoReturn:
@@ -28,7 +28,7 @@ def refuse_too_many_bytes(name: str) -> NoReturn:
 
 
 def read_header(data: bytes, name: str) -> Header:
-    """Format and size of a picture within the limits; anything else is an `ImageError` that says what it looks like."""
+    """The header of a PNG, JPEG, GIF or WebP within the limits. Raises ImageError for any other file, saying what it is."""
     if len(data) > MAX_IMAGE_BYTES:
         refuse_too_many_bytes(name)
     kind = _format(data) or _refuse_by_content(data, name)
@@ -46,15 +46,15 @@ def read_header(data: bytes, name: str) -> Header:
 
 
 def display_name(kind: str) -> str:
-    """A format's name as people write it."""
+    """The usual name of a format that is given by Pillow's name."""
     return {"WEBP": "WebP", "HEIF": "HEIC", "JPEG2000": "JPEG 2000", "PPM": "PNM file", "ICO": "icon"}.get(kind, kind)
 
 
 def check_size(width: int, height: int, name: str) -> None:
-    """Refuse more than MAX_PIXELS, naming the dimensions."""
+    """Raises ImageError for more than MAX_PIXELS, with the dimensions."""
     if width * height > MAX_PIXELS:
-        have = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels)"
-        refuse(name, f"{have}, the limit is {MAX_PIXELS / 1e6:.1f}", "Scale it down or cut out the part you need.")
+        size_text = f"{width} × {height} pixels ({width * height / 1e6:.1f} megapixels)"
+        refuse(name, f"{size_text}, the limit is {MAX_PIXELS / 1e6:.1f}", "Scale it down or cut out the part you need.")
 
 
 def _format(data: bytes) -> str:
@@ -80,7 +80,7 @@ def rare_format(data: bytes) -> str:
         return ""
     from pixtral_cli.images import rare_formats
 
-    return rare_formats.kind_of(data)
+    return rare_formats.detect_format(data)
 
 
 _OTHER_FORMATS = (
@@ -101,7 +101,7 @@ _OTHER_FORMATS = (
 
 
 def _refuse_by_content(data: bytes, name: str) -> NoReturn:
-    """Say what the file is instead of a picture, as far as it can be recognised."""
+    """Raise the ImageError for a file that is no picture, saying what it is if that can be recognised."""
     start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         refuse(name, "the file is empty (0 bytes)", SAVE_AGAIN)
@@ -113,9 +113,9 @@ def _refuse_by_content(data: bytes, name: str) -> NoReturn:
         refuse(
             name, "looks like HTML, not a picture (a login or error page?)", "Open it in a browser and save the image."
         )
-    for pattern, what in _OTHER_FORMATS:
+    for pattern, description in _OTHER_FORMATS:
         if re.match(pattern, data, re.DOTALL):
-            refuse(name, f"{what}; PNG, JPEG, WebP and GIF are read", _TO_PNG)
+            refuse(name, f"{description}; PNG, JPEG, WebP and GIF are read", _TO_PNG)
     if _is_text(data[:1024]):
         refuse(name, "looks like text, not a picture", "Name a PNG, JPEG, WebP or GIF file.")
     refuse(name, "not a PNG, JPEG, WebP or GIF", _TO_PNG)

@@ -1,4 +1,4 @@
-"""Parsers of the headers of PNG, JPEG, GIF and WebP: size in pixels, frames and structure. Decode nothing."""
+"""Parses the headers of PNG, JPEG, GIF and WebP: size in pixels, animation, and the structure. Decodes nothing."""
 
 import re
 import struct
@@ -6,25 +6,24 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAX_PIXELS = 64 * 1024 * 1024  # binary, so that what phones sell as 64 megapixels fits
-# Chunks, blocks or stray bytes read before a file is refused; a normal one has far fewer.
-_MAX_SEGMENTS = 50_000
+MAX_PIXELS = 64 * 1024 * 1024  # a little more than the "64 megapixels" of phones
+_MAX_SEGMENTS = 50_000  # chunks, blocks or stray bytes of a file; a normal one has far fewer
 _SCAN_BUDGET = 25 * MAX_PIXELS  # pixels times scans; a progressive JPEG has about ten scans
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """`width` and `height` are as stored, before EXIF turns the picture.
+    """The header of a picture. `width` and `height` are as stored, before the EXIF orientation is applied.
 
-    `texts`: a PNG holds more text than a decoder should unpack. `ended`: False for a JPEG without an end marker.
+    `has_large_text`: a PNG with text that Pillow should not decompress. `has_end_marker`: False for a JPEG without one.
     """
 
     format: str
     width: int
     height: int
     animated: bool = False
-    texts: bool = False
-    ended: bool = True
+    has_large_text: bool = False
+    has_end_marker: bool = True
 
 
 class MalformedHeader(Exception):
@@ -32,13 +31,13 @@ class MalformedHeader(Exception):
 
 
 def _png(data: bytes) -> Header:
-    """Read the chunks of a picture that is not too large, each with its checksum: Pillow looks at that of no IDAT."""
+    """Read all chunks of a PNG of at most MAX_PIXELS and verify their checksums; Pillow does not verify those of IDAT."""
     width, height = struct.unpack_from(">II", data, 16)
     if data[12:16] != b"IHDR":
         raise MalformedHeader("this PNG is damaged")
     if width * height > MAX_PIXELS:
         return Header("PNG", width, height)
-    at, animated, texts, unpacked = 8, False, False, 0
+    at, animated, has_large_text, unpacked = 8, False, False, 0
     for _ in range(_MAX_SEGMENTS):
         (length,) = struct.unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8]
@@ -47,23 +46,23 @@ def _png(data: bytes) -> Header:
             raise MalformedHeader("this PNG is damaged (wrong checksum)")
         animated |= kind == b"acTL" and struct.unpack_from(">I", data, at + 8)[0] > 1
         if kind in _TEXTS:
-            texts |= kind != b"tEXt" or length > _SHORT_TEXT
-            unpacked += _unpacked(data[at + 8 : at + 8 + length], kind, _MAX_TEXT - unpacked)
+            has_large_text |= kind != b"tEXt" or length > _SHORT_TEXT
+            unpacked += _decompressed_size(data[at + 8 : at + 8 + length], kind, _MAX_TEXT - unpacked)
             if unpacked >= _MAX_TEXT:
                 raise MalformedHeader(f"this PNG is damaged (its text unpacks to over {_MAX_TEXT // 10**6} MB)")
         if kind == b"IEND":
-            return Header("PNG", width, height, animated, texts=texts)
+            return Header("PNG", width, height, animated, has_large_text=has_large_text)
         at += length + 12
     raise MalformedHeader("this PNG is damaged")
 
 
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_SHORT_TEXT = 10_000  # bytes that Pillow may read
-_MAX_TEXT = 80_000_000  # bytes of all texts, unpacked
+_SHORT_TEXT = 10_000  # bytes of uncompressed text that Pillow may read
+_MAX_TEXT = 80_000_000  # bytes of all texts of a file, decompressed
 
 
-def _unpacked(chunk: bytes, kind: bytes, most: int) -> int:
-    """How many bytes a text chunk holds, as far as `most`; no more of it is unpacked than a megabyte at a time."""
+def _decompressed_size(chunk: bytes, kind: bytes, max_size: int) -> int:
+    """The decompressed size of a text chunk, counted up to about `max_size`, a megabyte at a time."""
     keyword, _, rest = chunk.partition(b"\0")
     packed = kind == b"zTXt" or (kind == b"iTXt" and rest[:1] == b"\1")
     if not packed:
@@ -71,7 +70,7 @@ def _unpacked(chunk: bytes, kind: bytes, most: int) -> int:
     stream = rest[1:] if kind == b"zTXt" else rest[2:].partition(b"\0")[2].partition(b"\0")[2]
     inflater, size = zlib.decompressobj(), len(keyword)
     try:
-        while stream and size < most and not inflater.eof:
+        while stream and size < max_size and not inflater.eof:
             size += len(inflater.decompress(stream, 1 << 20))
             stream = inflater.unconsumed_tail
     except zlib.error:
@@ -80,20 +79,20 @@ def _unpacked(chunk: bytes, kind: bytes, most: int) -> int:
 
 
 def without_texts(data: bytes) -> bytes:
-    """A PNG, walked before, without its text chunks."""
-    kept, at = [data[:8]], 8
+    """A PNG, whose structure was checked, without its text chunks."""
+    chunks, at = [data[:8]], 8
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
         if data[at + 4 : at + 8] not in _TEXTS:
-            kept.append(data[at : at + 12 + length])
+            chunks.append(data[at : at + 12 + length])
         at += length + 12
-    return b"".join(kept)
+    return b"".join(chunks)
 
 
 def _jpeg(data: bytes) -> Header:
-    """Size from the start of frame. Where a picture comes in several scans, each is a pass over all of it: bound them."""
+    """Read the size from the start of frame, and limit the number of scans, each of which decodes the whole picture."""
     width = height = components = scans = 0
-    progressive, ended = False, True
+    progressive, has_end_marker = False, True
     for marker, at in _segments(data):
         if marker in _JPEG_FRAMES and not components:
             height, width, components = struct.unpack_from(">HHB", data, at + 5)
@@ -103,15 +102,15 @@ def _jpeg(data: bytes) -> Header:
             if width * height * (scans - 1) > _SCAN_BUDGET:
                 raise MalformedHeader("this JPEG has too many scans")
             if not progressive and data[at + 4] == components:
-                ended = data.find(JPEG_END, at) >= 0
+                has_end_marker = data.find(JPEG_END, at) >= 0
                 break
     if not components or not scans:
         raise MalformedHeader("this JPEG is damaged")
-    return Header("JPEG", width, height, ended=ended)
+    return Header("JPEG", width, height, has_end_marker=has_end_marker)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Marker and position of each segment, up to the end of image; entropy-coded data is passed over."""
+    """Marker and position of each segment up to the end of image; entropy-coded data is skipped."""
     at = 2
     for _ in range(_MAX_SEGMENTS):
         if at + 4 > len(data) or data[at : at + 2] == b"\xff\xd9":
@@ -125,8 +124,8 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
             yield marker, at
             at += 2 + int(struct.unpack_from(">H", data, at + 2)[0])
             if marker == _START_OF_SCAN:
-                following = _AFTER_SCAN.search(data, at)
-                at = following.start() if following else len(data)
+                next_segment = _AFTER_SCAN.search(data, at)
+                at = next_segment.start() if next_segment else len(data)
     raise MalformedHeader("this JPEG is damaged")
 
 
@@ -138,7 +137,7 @@ _AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
 
 def _gif(data: bytes) -> Header:
-    """Size of screen and first frame together (Pillow grows the one to hold the other), and whether a second follows."""
+    """The size that holds the screen and the first frame, as in Pillow, and whether there is a second frame."""
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     at = 13 + _palette_bytes(flags)
     frames = 0
@@ -167,7 +166,7 @@ def _palette_bytes(flags: int) -> int:
 
 
 def _skip_blocks(data: bytes, at: int) -> int:
-    """The position behind a chain of sub-blocks. An honest file of 20 MB has at most 80,000 of them."""
+    """The position after a chain of sub-blocks. A valid file of 20 MB has at most 80,000 of them."""
     for _ in range(2 * _MAX_SEGMENTS):
         if at >= len(data) or not data[at]:
             return at + 1
@@ -176,7 +175,7 @@ def _skip_blocks(data: bytes, at: int) -> int:
 
 
 def _webp(data: bytes) -> Header:
-    """Canvas size. The three kinds of first chunk are those of the WebP container specification."""
+    """The canvas size, from the first chunk: VP8, VP8L or VP8X (WebP container specification)."""
     if int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise MalformedHeader("this WebP is cut short")
     kind, animated = data[12:16], False

@@ -1,6 +1,6 @@
-"""A checked image: where it comes from, what its header says, and its pixels when they are needed.
+"""The checked image, and the functions that load it from paths, URLs, streams and bytes.
 
-Bytes are fetched in `sources`, checked in `formats` and decoded in `decode`, which are imported when there is work.
+Bytes are read in `sources`, checked in `formats` and decoded in `decode`, which are imported when they are needed.
 """
 
 import re
@@ -22,10 +22,11 @@ _URL = re.compile(r"https?://\S|file:/|data:[\w.+-]+/[\w.+-]+[;,]|data:[;,]", re
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture as a file, its original bytes or what a rarer format was converted to, and what was checked of it.
+    """A picture that was checked: its file (the original, or the PNG or JPEG that a rarer format was converted to) and size.
 
-    `name` is for people: one line, harmless on a terminal. `format` is PNG, JPEG, GIF, WEBP or (once saved so) HEIF; `width` and
-    `height` are those of the whole upright picture; `notes` say what is not shown, such as further frames.
+    `name` is one sanitised line. `format` is PNG, JPEG, GIF, WEBP or (in older sessions) HEIF. `width` and `height` are
+    those of the whole upright picture, before the transform. `notes` tell the user what is not shown, such as further
+    frames.
     """
 
     data: bytes = field(repr=False, compare=False)
@@ -39,34 +40,34 @@ class Image:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels of what is sent: after the transform."""
+        """Width and height in pixels after the transform, as the picture is sent."""
         return self.transform.size((self.width, self.height))
 
     @property
     def key(self) -> str:
-        """Equal for equal pixels: the hash of the bytes, and the transform if there is one."""
+        """The identity of its pixels: the hash of the file, and the transform if there is one."""
         return f"{self.sha256}@{self.transform}" if self.transform else self.sha256
 
     def cropped(self, box: Box) -> "Image":
-        """A part of this image (of its crop, if it has one). Raises `ImageError` if the box reaches outside."""
+        """A part of this image, or of its crop if it has one. Raises ImageError if the box is not inside."""
         width, height = self.size
         if not box.fits(self.size):
-            asked = f"{box.width}×{box.height} at {box.left},{box.top}"
-            raise ImageError(f"the crop {asked} is not inside the picture", f"It is {width}×{height} pixels.")
+            box_text = f"{box.width}×{box.height} at {box.left},{box.top}"
+            raise ImageError(f"the crop {box_text} is not inside the picture", f"It is {width}×{height} pixels.")
         outer = self.transform.crop or Box(0, 0, width, height)
         crop = replace(box, left=outer.left + box.left, top=outer.top + box.top)
         return replace(self, transform=replace(self.transform, crop=crop))
 
     def rotated(self, degrees: int) -> "Image":
-        """This image turned clockwise by a multiple of 90 degrees, its crop with it."""
-        crop, size = self.transform.crop, self.transform.turned_size((self.width, self.height))
-        turned = Transform(crop and crop.turned(degrees, size), (self.transform.rotate + degrees) % 360)
-        return replace(self, transform=turned)
+        """This image, with its crop, rotated clockwise by a multiple of 90 degrees."""
+        crop, size = self.transform.crop, self.transform.rotated_size((self.width, self.height))
+        transform = Transform(crop and crop.rotated(degrees, size), (self.transform.rotate + degrees) % 360)
+        return replace(self, transform=transform)
 
     def pixels(self, at_least: tuple[int, int] | None = None) -> "PILImage":
-        """Decode to upright RGB, transformed; reduced where that is cheap, never below `at_least`.
+        """Decode to upright RGB and apply the transform. May be reduced to a size not below `at_least` if that is faster.
 
-        A crop is always taken from full resolution. The result is the caller's own.
+        A crop is always taken at full resolution. The caller may change the result.
         """
         from pixtral_cli.images import decode
 
@@ -79,11 +80,11 @@ def is_url(text: str) -> bool:
 
 
 def load(source: str, *, allow_private: bool = False, typed: bool = False, all_formats: bool = False) -> Image:
-    """A path, `~`, file://, http(s) or data URL as a checked image.
+    """The image of a path (with `~`), file://, http(s) or data URL.
 
-    `typed` says that the user named it at the prompt or as a flag: then a URL may lead to a private address, as with
-    `allow_private`, and it may be of any format, as with `all_formats`; else PNG, JPEG, WebP and GIF alone are read.
-    Raises `ImageError`, and `NetworkError` if a URL cannot be fetched.
+    `allow_private`: URLs may lead to private addresses. `all_formats`: all formats are read, else only PNG, JPEG, WebP
+    and GIF. `typed`: both, since the user typed the source. Raises ImageError, and NetworkError if a URL cannot be
+    fetched.
     """
     from pixtral_cli.images import sources
 
@@ -96,59 +97,63 @@ def load_all(
 ) -> list[Image]:
     """What a source means when it may be more: the pages of `report.pdf#2-4` or `scan.tif#2`, the frame of `clip.mp4#t=3`.
 
-    See `load`. A PDF, by its path or behind a URL, is read only where all formats are.
+    See `load`. Documents are read only if all formats are.
     """
     from pixtral_cli.images import isolated, pages, sources, video
 
     path = sources.local_path(source)
     if path and (typed or all_formats) and (filmed := video.split_moment(str(path))) and not _is_picture(path):
         return [_video_frame(*filmed, source)]
-    named = pages.split_pages(str(path)) if path and (typed or all_formats) else None
+    split = pages.split_pages(str(path)) if path and (typed or all_formats) else None
     if path is None and (typed or all_formats):
         return _from_url(source, allow_private=allow_private or typed)
-    if path is not None and named is not None and path.is_file() and not pages.is_pdf(str(path)):
+    if path is not None and split is not None and path.is_file() and not pages.is_pdf(str(path)):
         return _tiff_pages(*sources.read(source, allow_private=False))
-    if path is None or named is None or (path.exists() and not pages.is_pdf(str(path))):
+    if path is None or split is None or (path.exists() and not pages.is_pdf(str(path))):
         return [load(source, allow_private=allow_private, typed=typed, all_formats=all_formats)]
-    file, numbers_text = Path(named[0]), named[1]
-    if pages.is_pdf(named[0]):
+    file, numbers_text = Path(split[0]), split[1]
+    if pages.is_pdf(split[0]):
         sources.check_document(file, source)
         return _pdf_pages(file, numbers_text, file.name)
-    data, where, name = sources.read(str(file), allow_private=False)
-    numbers = pages.page_numbers(numbers_text, isolated.count_pages(data, where), name)
-    return [_checked(data, where, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
+    data, label, name = sources.read(str(file), allow_private=False)
+    numbers = pages.page_numbers(numbers_text, isolated.count_pages(data, label), name)
+    return [_checked(data, label, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
 
 
 def _from_url(source: str, *, allow_private: bool) -> list[Image]:
-    """What is behind a URL, of any format: the pages of a short PDF, else one image."""
+    """The images at a URL, of any format: the pages of a short document, else one image."""
     from pixtral_cli.images import formats, sources
 
-    found = sources.read(source, allow_private=allow_private)
-    if formats.rare_format(found.data) == "PDF":
-        return _pdf_pages(found.data, "", found.name)
-    return _tiff_pages(*found)
+    content = sources.read(source, allow_private=allow_private)
+    if formats.rare_format(content.data) == "PDF":
+        return _pdf_pages(content.data, "", content.name)
+    return _tiff_pages(*content)
 
 
-def _tiff_pages(data: bytes, where: str, name: str) -> list[Image]:
-    """All pages of a short TIFF, without smaller copies of others; of any other file, and of a single page, one image."""
+def _tiff_pages(data: bytes, label: str, name: str) -> list[Image]:
+    """All pages of a short TIFF, without reduced copies of others; one image for any other file."""
     from pixtral_cli.images import isolated, pages
 
-    numbers = isolated.whole_pages(data, where)
+    numbers = isolated.full_size_pages(data, label)
     if len(numbers) == 1:
-        image = _checked(data, where, name, all_formats=True, page=numbers[0] if numbers != (1,) else 0)
+        image = _checked(data, label, name, all_formats=True, page=numbers[0] if numbers != (1,) else 0)
         return [replace(image, notes=tuple(note for note in image.notes if not note.startswith("page 1 of")))]
     pages.check_count(len(numbers), name)
-    shown = [_checked(data, where, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
-    return [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]]
+    images = [_checked(data, label, f"{name}#{number}", all_formats=True, page=number) for number in numbers]
+    return [_with_note(images[0], f"all {len(images)} pages are used"), *images[1:]]
 
 
-def _pdf_pages(document: Path | bytes, wanted: str, name: str) -> list[Image]:
+def _pdf_pages(document: Path | bytes, pages_text: str, name: str) -> list[Image]:
     from pixtral_cli.images import isolated
     from pixtral_cli.util.sanitize import visible
 
-    found = isolated.pdf_pages(document, wanted, name)
-    shown = [replace(from_bytes(each.data, name), name=visible(f"{name}{each.page}")) for each in found]
-    return [_noted(shown[0], f"all {len(shown)} pages are used"), *shown[1:]] if not wanted and shown[1:] else shown
+    content = isolated.pdf_pages(document, pages_text, name)
+    images = [replace(from_bytes(picture.data, name), name=visible(f"{name}{picture.page}")) for picture in content]
+    return (
+        [_with_note(images[0], f"all {len(images)} pages are used"), *images[1:]]
+        if not pages_text and images[1:]
+        else images
+    )
 
 
 def _is_picture(path: Path) -> bool:
@@ -176,21 +181,21 @@ def _video_frame(path: str, moment: str, source: str) -> Image:
 
 
 def from_stdin(stream: BinaryIO) -> Image:
-    """The picture, of any format, on a stream. Raises `ImageError`."""
+    """The image, of any format, on a stream. Raises ImageError."""
     from pixtral_cli.images import sources
 
     return from_bytes(sources.read_stream(stream, "stdin"), "stdin", all_formats=True)
 
 
 def from_bytes(data: bytes, name: str, *, all_formats: bool = False) -> Image:
-    """Bytes as a checked image. Raises `ImageError`."""
+    """The image in an image file's bytes. Raises ImageError."""
     return _checked(data, name, name, all_formats=all_formats)
 
 
-def _checked(data: bytes, where: str, name: str, *, all_formats: bool = False, page: int = 0) -> Image:
-    """Check header and limits and that the image decodes. Errors name `where`.
+def _checked(data: bytes, label: str, name: str, *, all_formats: bool = False, page: int = 0) -> Image:
+    """Check the header, the limits, and that the image can be decoded. Errors begin with `label`.
 
-    A rarer format becomes PNG or JPEG first, in a process of its own. `page` is that of a TIFF, 0 for the first one.
+    A rarer format is converted to PNG or JPEG first. `page` is the page of a TIFF, 0 for the first one with a note.
     """
     import hashlib
 
@@ -201,53 +206,53 @@ def _checked(data: bytes, where: str, name: str, *, all_formats: bool = False, p
     if all_formats and (kind := formats.rare_format(data)):
         from pixtral_cli.images import isolated
 
-        data, notes = isolated.convert(data, kind, where, page)
-    header = formats.read_header(data, where)
-    if header.format == "PNG" and header.texts:
+        data, notes = isolated.convert(data, kind, label, page)
+    header = formats.read_header(data, label)
+    if header.format == "PNG" and header.has_large_text:
         data = headers.without_texts(data)
-    if header.format == "JPEG" and not header.ended:
-        data, notes = _ended(data, where), (*notes, "its end is missing; all of its pixels are there")
+    if header.format == "JPEG" and not header.has_end_marker:
+        data, notes = _with_end_marker(data, label), (*notes, "its end is missing; all of its pixels are there")
     sha256 = hashlib.sha256(data).hexdigest()
-    width, height = _upright_size(data, header, sha256, where)
+    width, height = _upright_size(data, header, sha256, label)
     if header.animated:
         notes += ("animated: only the first frame is used",)
     return Image(data, visible(name), header.format, width, height, sha256, notes=notes)
 
 
-def _ended(data: bytes, where: str) -> bytes:
-    """A JPEG without an end marker with one, if no pixel is missing. Raises `ImageError`."""
+def _with_end_marker(data: bytes, label: str) -> bytes:
+    """A JPEG without an end marker completed by one, if no pixel is missing. Raises ImageError."""
     from pixtral_cli.images import decode, formats, headers
 
     try:
         if decode.is_complete_jpeg(data):
             return data.rstrip(b"\xff") + headers.JPEG_END
     except decode.DECODE_ERRORS as error:
-        formats.refuse(where, "this JPEG is damaged", formats.SAVE_AGAIN, error)
-    return formats.refuse(where, "this JPEG is cut short", formats.SAVE_AGAIN)
+        formats.refuse(label, "this JPEG is damaged", formats.SAVE_AGAIN, error)
+    return formats.refuse(label, "this JPEG is cut short", formats.SAVE_AGAIN)
 
 
-def _noted(image: Image, note: str) -> Image:
+def _with_note(image: Image, note: str) -> Image:
     return replace(image, notes=(*image.notes, note))
 
 
-def _upright_size(data: bytes, header: "Header", sha256: str, where: str) -> tuple[int, int]:
-    """Decode; returns width and height, upright."""
+def _upright_size(data: bytes, header: "Header", sha256: str, label: str) -> tuple[int, int]:
+    """Decode the image; returns its upright width and height. Raises ImageError, OutOfMemory."""
     from pixtral_cli.images import decode, formats
 
     try:
         stored = decode.stored_size(data, header.format)
         if header.format == "HEIF":
-            formats.check_size(*stored, where)
+            formats.check_size(*stored, label)
         elif stored != (header.width, header.height):
-            formats.refuse(where, "the file contradicts itself about its size", "Save it again with another program.")
+            formats.refuse(label, "the file contradicts itself about its size", "Save it again with another program.")
         return decode.check_decodable(data, header.format, sha256)
     except ModuleNotFoundError as error:
-        formats.refuse(where, "reading HEIC needs one more package", f"Get it: {install_command('heic')}", error)
+        formats.refuse(label, "reading HEIC needs one more package", f"Get it: {install_command('heic')}", error)
     except MemoryError as error:
         raise OutOfMemory(
             f"{header.width} × {header.height} pixels do not fit into memory", "Scale it down, or close other programs"
         ) from error
     except decode.DECODE_ERRORS as error:
-        cut = "truncated" in str(error).lower()
-        why = f"this {formats.display_name(header.format)} is {'cut short' if cut else 'damaged'}"
-        formats.refuse(where, why, "Save or download it again.", error)
+        truncated = "truncated" in str(error).lower()
+        reason = f"this {formats.display_name(header.format)} is {'cut short' if truncated else 'damaged'}"
+        formats.refuse(label, reason, "Save or download it again.", error)

@@ -1,6 +1,6 @@
 """Decodes pictures of rarer formats, PDF pages and frames of videos in a process of their own, with its memory and time limited.
 
-What comes back is PNG or JPEG, which everything after this takes. What that process does is in `images.converter`.
+That process is `images.converter`.
 """
 
 import json
@@ -27,7 +27,7 @@ from pixtral_cli.images.formats import (
 )
 
 CONVERSION_TIMEOUT = 60.0  # seconds for all pages that are asked for
-INSTALL = {
+MISSING_PACKAGE_ERRORS = {
     "pillow_heif": ("reading HEIC needs one more package", f"Get it: {install_command('heic')}"),
     "av": ("reading a frame of a video needs one more package", f"Get it: {install_command('video')}"),
     "pypdfium2": ("reading PDF pages needs one more package", f"Get it: {install_command('pdf')}"),
@@ -36,80 +36,79 @@ INSTALL = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG or JPEG that was made of a page. `page` is such as "#3", or "" where there is but one."""
+    """A page as PNG or JPEG. `page` is its number as in "#3", "" for a file without pages."""
 
     data: bytes = field(repr=False)
     page: str = ""
 
 
 def convert(data: bytes, kind: str, where: str, page: int = 0) -> tuple[bytes, tuple[str, ...]]:
-    """A picture as PNG or JPEG, upright, in sRGB, and notes about it. `page` 0 is the first of those there may be.
-
-    Raises ImageError naming `where`: for a size over the limits before any decoder runs.
+    """A picture as PNG or JPEG, upright and in sRGB, and notes for the user. `page` 0 is the first page, with a note if
+    there are others. Raises ImageError that names `where`; the size is checked before any decoder runs.
     """
     if kind == "PDF":
         refuse(where, "a PDF, of which pages can be sent", "Name it by its path: --image report.pdf#1")
-    if kind == "HEIF" and not _has("pillow_heif"):
-        refuse(where, *INSTALL["pillow_heif"])
-    stored = _stored(data, kind, where, page or 1)
+    if kind == "HEIF" and not _is_installed("pillow_heif"):
+        refuse(where, *MISSING_PACKAGE_ERRORS["pillow_heif"])
+    stored = _stored_size(data, kind, where, page or 1)
     check_size(stored.width, stored.height, where)
-    [picture] = _run({"kind": kind, "page": page or 1}, data, where)
+    [picture] = _run_converter({"kind": kind, "page": page or 1}, data, where)
     if stored.pages == 1 or page:
         return picture.data, ()
     return picture.data, (f"page 1 of {stored.pages}; by its path, all are read, or one as #2",)
 
 
-def _has(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ValueError:  # it was put aside
+    except ValueError:  # sys.modules has None for it
         return False
 
 
 def count_pages(data: bytes, where: str) -> int:
-    """How many pages a TIFF has. Raises ImageError."""
-    if rare_formats.kind_of(data) != "TIFF":
+    """The number of pages of a TIFF. Raises ImageError."""
+    if rare_formats.detect_format(data) != "TIFF":
         refuse(where, "this file has no pages", "Name it without #.")
-    return _stored(data, "TIFF", where, 1).pages
+    return _stored_size(data, "TIFF", where, 1).pages
 
 
-def whole_pages(data: bytes, where: str) -> tuple[int, ...]:
-    """The numbers of a TIFF's pages without smaller copies of others; those of any other file are one. Raises ImageError."""
-    return _stored(data, "TIFF", where, 1).whole if rare_formats.kind_of(data) == "TIFF" else (1,)
+def full_size_pages(data: bytes, where: str) -> tuple[int, ...]:
+    """The numbers of the pages of a TIFF that are not reduced copies of others; (1,) for any other file. Raises ImageError."""
+    return _stored_size(data, "TIFF", where, 1).full_size_pages if rare_formats.detect_format(data) == "TIFF" else (1,)
 
 
-def _stored(data: bytes, kind: str, where: str, page: int) -> rare_formats.Stored:
+def _stored_size(data: bytes, kind: str, where: str, page: int) -> rare_formats.StoredSize:
     if len(data) > MAX_IMAGE_BYTES:
         refuse_too_many_bytes(where)
     try:
         return rare_formats.size(data, kind, page)
-    except rare_formats.Malformed as error:
+    except rare_formats.MalformedFile as error:
         refuse(where, f"this {display_name(kind)} {error}", SAVE_AGAIN, error)
     except (IndexError, struct.error) as error:
         refuse(where, f"this {display_name(kind)} is cut short", SAVE_AGAIN, error)
 
 
 def pdf_pages(source: Path | bytes, pages: str, name: str) -> list[Picture]:
-    """The pages that `2-4,7` means, or all of a short document, as pictures. Raises ImageError."""
+    """The pages `pages` of a PDF (such as `2-4,7`; "" for all of a short document) as pictures. Raises ImageError."""
     path = str(source) if isinstance(source, Path) else ""
-    order = {"kind": "PDF", "path": path, "pages": pages, "name": name}
-    return _run(order, b"" if isinstance(source, Path) else source, name)
+    request = {"kind": "PDF", "path": path, "pages": pages, "name": name}
+    return _run_converter(request, b"" if isinstance(source, Path) else source, name)
 
 
 def video_frame(path: Path, seconds: float, name: str) -> bytes:
     """The frame of a video that is shown so many seconds after its beginning. Raises ImageError."""
-    [picture] = _run({"kind": "video", "path": str(path), "seconds": seconds, "name": name}, b"", name)
+    [picture] = _run_converter({"kind": "video", "path": str(path), "seconds": seconds, "name": name}, b"", name)
     return picture.data
 
 
-def _run(order: dict[str, Any], data: bytes, where: str) -> list[Picture]:
+def _run_converter(request: dict[str, Any], data: bytes, where: str) -> list[Picture]:
     import pixtral_cli
 
-    kind = display_name(order["kind"])
+    kind = display_name(request["kind"])
     package = str(Path(pixtral_cli.__file__).parents[1])
-    command = [sys.executable, "-P", "-m", "pixtral_cli.images.converter", json.dumps(order)]
+    command = [sys.executable, "-P", "-m", "pixtral_cli.images.converter", json.dumps(request)]
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command,
             input=data,
             capture_output=True,
@@ -124,29 +123,29 @@ def _run(order: dict[str, Any], data: bytes, where: str) -> list[Picture]:
             "Convert it to PNG first.",
             error,
         )
-    return list(_answer(done.stdout, where, kind))
+    return list(_parse_output(completed.stdout, where, kind))
 
 
-def _answer(out: bytes, where: str, kind: str) -> Iterator[Picture]:
-    at, done = 0, 0
+def _parse_output(out: bytes, where: str, kind: str) -> Iterator[Picture]:
+    at, completed = 0, 0
     while (end := out.find(b"\n", at)) >= 0:
-        head = json.loads(out[at:end])
+        header = json.loads(out[at:end])
         at = end + 1
-        if error := head.get("error"):
+        if error := header.get("error"):
             if error == "image":  # a page that is not there
-                raise ImageError(head["what"], head["hint"])
-            _refuse(where, kind, error, head.get("what", ""))
-        if "size" in head:
-            yield Picture(out[at : at + head["size"]], head["name"])
-            at += head["size"]
-            done += 1
-    if not done:  # the decoder ended the process
+                raise ImageError(header["what"], header["hint"])
+            _refuse_failed(where, kind, error, header.get("what", ""))
+        if "size" in header:
+            yield Picture(out[at : at + header["size"]], header["name"])
+            at += header["size"]
+            completed += 1
+    if not completed:  # the decoder ended the process
         refuse(where, f"this {kind} is damaged", SAVE_AGAIN)
 
 
-def _refuse(where: str, kind: str, error: str, what: str) -> None:
-    if error == "missing" and what in INSTALL:
-        refuse(where, *INSTALL[what])
+def _refuse_failed(where: str, kind: str, error: str, what: str) -> None:
+    if error == "missing" and what in MISSING_PACKAGE_ERRORS:
+        refuse(where, *MISSING_PACKAGE_ERRORS[what])
     if error == "memory":
         refuse(where, f"reading this {kind} takes too much memory", "Convert it to PNG first.")
     if error == "refused":

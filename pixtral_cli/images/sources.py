@@ -1,4 +1,4 @@
-"""Fetches the bytes that a source names: a path, `~`, file://, http(s) or data URL."""
+"""Reads the bytes of a source: a path (with `~`), or a file://, http(s) or data URL."""
 
 import base64
 import binascii
@@ -13,46 +13,46 @@ from pixtral_cli.images.formats import MAX_IMAGE_BYTES, refuse, refuse_too_many_
 from pixtral_cli.util.sanitize import visible
 
 MAX_DOCUMENT = 200_000_000  # bytes of a PDF
-_ON_STDIN = "Send it on stdin instead: `… | pixtral ask --image - …`."
+_STDIN_HINT = "Send it on stdin instead: `… | pixtral ask --image - …`."
 
 
 class SourceBytes(NamedTuple):
-    """The bytes, at most a little over the limit; where they are from, for errors; and a short name."""
+    """The bytes of a source, which may be one over the limit; its label in errors; and a short name."""
 
     data: bytes
-    where: str
+    label: str
     name: str
 
 
 def read(source: str, *, allow_private: bool) -> SourceBytes:
-    """Raises `ImageError`, or `NetworkError` if a URL cannot be fetched."""
+    """Read a source. Raises ImageError, and NetworkError if a URL cannot be fetched."""
     if not source:
         refuse("image", "an empty name", "Name a PNG, JPEG, WebP or GIF file.")
     scheme = match[1].lower() if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", source)) else ""
     if scheme in ("http", "https"):
         from pixtral_cli.util import net
 
-        where = net.redacted_url(source)
+        label = net.redacted_url(source)
         data = net.fetch(source, allow_private=allow_private, limit=MAX_IMAGE_BYTES).data
-        return SourceBytes(data, where, where.rpartition("/")[2] or where)
+        return SourceBytes(data, label, label.rpartition("/")[2] or label)
     if scheme == "data":
-        return SourceBytes(_data_url(source), "data URL", "data URL")
+        return SourceBytes(_decode_data_url(source), "data URL", "data URL")
     if scheme == "file":
-        source = _file_url(source)
+        source = _file_url_path(source)
     elif scheme and source[len(scheme) :].startswith("://"):
         refuse(source, f"{scheme}:// is not supported", "Give a path, file://, http://, https:// or a data URL.")
-    return SourceBytes(_file(source), source, Path(source).name)
+    return SourceBytes(_read_file(source), source, Path(source).name)
 
 
 def local_path(source: str) -> Path | None:
-    """The path that a source names, `~` expanded and the fragment of a file URL kept; None for a URL of another kind."""
+    """The path of a source, `~` expanded, with the fragment of a file URL; None for other URLs."""
     scheme = match[1].lower() if (match := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", source)) else ""
     if scheme == "file":
-        address, mark, fragment = source.partition("#")
-        source = _file_url(address) + mark + unquote(fragment)
+        url_without_fragment, mark, fragment = source.partition("#")
+        source = _file_url_path(url_without_fragment) + mark + unquote(fragment)
     elif scheme in ("http", "https", "data") or source[len(scheme) :].startswith("://") or not source or "\0" in source:
         return None
-    return Path(os.path.expanduser(source))  # noqa: PTH111  see `_file`
+    return Path(os.path.expanduser(source))  # noqa: PTH111  see `_read_file`
 
 
 def check_document(path: Path, source: str) -> None:
@@ -68,41 +68,43 @@ def check_file(path: Path, source: str) -> int:
     except (OSError, ValueError) as error:
         why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
         refuse(source, why, _hint_for(error, source), error)
-    _check_kind(status.st_mode, source)
+    _check_regular_file(status.st_mode, source)
     return status.st_size
 
 
 def read_stream(stream: BinaryIO, name: str) -> bytes:
-    """All of a stream, refused as soon as it is over the limit."""
+    """All bytes of a stream, or one more than the limit. Raises ImageError for an empty one."""
     data = stream.read(MAX_IMAGE_BYTES + 1)
     if not data:
         refuse(name, "nothing came in", "Pipe a picture into it: `pixtral ask --image - … < picture.png`.")
     return data
 
 
-def _file(source: str) -> bytes:
+def _read_file(source: str) -> bytes:
     path = os.path.expanduser(source)  # noqa: PTH111  a user that does not exist is a file not found, not an error of its own
     try:
-        _check_kind(os.stat(path).st_mode, source)  # noqa: PTH116  before opening: a pipe would wait, a device act
+        _check_regular_file(os.stat(path).st_mode, source)  # noqa: PTH116  before opening: a pipe would wait, a device act
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            _check_kind(status.st_mode, source)
+            _check_regular_file(status.st_mode, source)
             if status.st_size > MAX_IMAGE_BYTES:
                 refuse_too_many_bytes(source)
             return file.read(MAX_IMAGE_BYTES + 1)
     except (OSError, ValueError) as error:
-        why = (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
-        refuse(source, why, _hint_for(error, source), error)
+        reason = (
+            (error.strerror or "cannot be read").lower() if isinstance(error, OSError) else "not a possible file name"
+        )
+        refuse(source, reason, _hint_for(error, source), error)
 
 
-def _check_kind(mode: int, source: str) -> None:
+def _check_regular_file(mode: int, source: str) -> None:
     if stat.S_ISDIR(mode):
         refuse(source, "is a directory", "Name a picture in it.")
     if stat.S_ISFIFO(mode):
-        refuse(source, "is a pipe, not a file", _ON_STDIN)
+        refuse(source, "is a pipe, not a file", _STDIN_HINT)
     if not stat.S_ISREG(mode):
-        refuse(source, "is a device or socket, not a file", _ON_STDIN)
+        refuse(source, "is a device or socket, not a file", _STDIN_HINT)
 
 
 def _hint_for(error: Exception, source: str) -> str:
@@ -122,7 +124,7 @@ def _working_directory() -> str:
         return "gone"
 
 
-def _file_url(url: str) -> str:
+def _file_url_path(url: str) -> str:
     """The path of file:///p, file://localhost/p or file:/p, its percent escapes decoded."""
     rest = url[len("file:") :]
     if rest.startswith("//"):
@@ -133,11 +135,11 @@ def _file_url(url: str) -> str:
     return os.fsdecode(unquote_to_bytes(rest))
 
 
-def _data_url(url: str) -> bytes:
+def _decode_data_url(url: str) -> bytes:
     """RFC 2397; whitespace, missing padding and the URL-safe alphabet are accepted."""
     comma = url.find(",")
     if comma < 0:
-        refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL)
+        refuse("data URL", "malformed, the comma before the data is missing", _DATA_URL_HINT)
     if len(url) - comma > MAX_IMAGE_BYTES * 4 // 3 + 1000:
         refuse_too_many_bytes("data URL")
     data = unquote_to_bytes(url[comma + 1 :])
@@ -147,8 +149,8 @@ def _data_url(url: str) -> bytes:
     try:
         return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except binascii.Error as error:
-        refuse("data URL", "malformed, its data is not base64", _DATA_URL, error)
+        refuse("data URL", "malformed, its data is not base64", _DATA_URL_HINT, error)
 
 
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")  # RFC 4648, section 5
-_DATA_URL = "It looks like data:image/png;base64,iVBORw0…"
+_DATA_URL_HINT = "It looks like data:image/png;base64,iVBORw0…"

@@ -1,4 +1,4 @@
-"""The transform of an upright picture before it is shown or sent: quarter turns, a crop, a size in whole patches."""
+"""Transforms of upright pictures: rotation by multiples of 90 degrees, crop, and the size in whole patches."""
 
 import json
 import math
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-LONGEST, PATCH = 1024, 16  # pixels of the longer side that Pixtral sees, and of a patch
+MAX_SIDE, PATCH = 1024, 16  # pixels of Pixtral's longest image side, and of a patch's side
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Box:
         left, top, right, bottom = self.edges
         return 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
 
-    def turned(self, degrees: int, size: tuple[int, int]) -> "Box":
-        """The same pixels after the image of this size was turned clockwise by a multiple of 90 degrees."""
+    def rotated(self, degrees: int, size: tuple[int, int]) -> "Box":
+        """The box of the same pixels after an image of this size was rotated clockwise by a multiple of 90 degrees."""
         box, (width, height) = self, size
         for _ in range(degrees % 360 // 90):
             box = Box(height - box.top - box.height, box.left, box.height, box.width)
@@ -39,7 +39,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """First turned clockwise by `rotate` degrees (0, 90, 180 or 270), then cropped: `crop` is a part of the turned image."""
+    """A clockwise rotation by `rotate` degrees (0, 90, 180 or 270), then a crop, in coordinates of the rotated image."""
 
     crop: Box | None = None
     rotate: int = 0
@@ -48,17 +48,17 @@ class Transform:
         """Whether it changes anything."""
         return self.crop is not None or self.rotate != 0
 
-    def turned_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size of the whole picture after the turn."""
+    def rotated_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size of a whole picture after the rotation."""
         return size[::-1] if self.rotate % 180 else size
 
     def size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height in pixels of what is left of a picture of this size."""
-        return (self.crop.width, self.crop.height) if self.crop else self.turned_size(size)
+        """Width and height in pixels of the result for a picture of this size."""
+        return (self.crop.width, self.crop.height) if self.crop else self.rotated_size(size)
 
     def source(self, size: tuple[int, int]) -> Box | None:
-        """The crop as a part of the picture before it is turned; None for all of it."""
-        return self.crop and self.crop.turned(-self.rotate, self.turned_size(size))
+        """The crop in coordinates of the picture before the rotation; None without a crop."""
+        return self.crop and self.crop.rotated(-self.rotate, self.rotated_size(size))
 
     def to_json(self) -> dict[str, Any]:
         """The fields that change something: `{"rotate": 90, "crop": [left, top, width, height]}`."""
@@ -69,7 +69,7 @@ class Transform:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Transform":
-        """The inverse of `to_json`; other fields are ignored. Raises ValueError naming the field that is wrong."""
+        """The inverse of `to_json`; other fields are ignored. Raises ValueError, which names the invalid field."""
         sides, rotate = fields.get("crop"), fields.get("rotate") or 0
         if sides and (not isinstance(sides, list) or [type(side) for side in sides] != [int] * 4):
             raise ValueError("crop must be four whole numbers: left, top, width, height")
@@ -85,8 +85,8 @@ class Transform:
 UNCHANGED = Transform()
 
 
-def size_in_patches(size: tuple[int, int], longest: int = LONGEST, patch: int = PATCH) -> tuple[int, int]:
-    """The size in pixels at which the model sees a picture: no side over `longest`, then up to whole patches.
+def size_in_patches(size: tuple[int, int], longest: int = MAX_SIDE, patch: int = PATCH) -> tuple[int, int]:
+    """The size in pixels at which the model sees a picture: scaled down to `longest`, then rounded up to whole patches.
 
     Source: `ImageEncoder._image_to_num_tokens` of mistral_common.
     """

@@ -1,4 +1,4 @@
-"""Runs a limited number of answers at a time, each on its own thread, and queues a limited number behind them."""
+"""Limits how many answers are computed and how many requests wait, and runs each answer on a thread of its own."""
 
 import asyncio
 import time
@@ -14,11 +14,15 @@ from pixtral_cli.errors import ContextError
 
 
 class QueueFull(Exception):
-    """The queue has no place left."""
+    """As many requests as the queue admits are running and waiting."""
 
 
 class AnswerQueue:
-    """At most `running` answers at a time, first come first served, and at most `waiting` behind them."""
+    """Admits at most `running` + `waiting` requests, `running` of which are computed at a time, first come first served.
+
+    `pending` counts the admitted requests, `running` those that are computed. `idle_since`: the time (`time.monotonic`) at
+    which the last admitted request ended.
+    """
 
     def __init__(self, running: int, waiting: int) -> None:
         self.running = 0
@@ -29,7 +33,7 @@ class AnswerQueue:
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """A place in the queue; raises QueueFull when there is none."""
+        """Count as an admitted request within the context. Raises QueueFull."""
         if self.pending >= self._limit:
             raise QueueFull
         self.pending += 1
@@ -41,7 +45,7 @@ class AnswerQueue:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot to compute in, and hold it. Only for admitted requests."""
+        """Wait until fewer than the allowed number of answers are computed, then count as one. For admitted requests only."""
         async with self._slots:
             self.running += 1
             try:
@@ -53,8 +57,8 @@ class AnswerQueue:
 class AsyncAnswer:
     """An engine's answer as an async iterator, computed on its own thread. `aclose` stops it and waits until it has stopped.
 
-    `clip`: an answer that is to have more tokens than the context window has left may take what is left, as at Ollama's
-    and llama.cpp's servers; else it is refused.
+    `clip`: when `max_tokens` is more than the context window has left, the answer is limited to the window, as by the
+    servers of Ollama and llama.cpp; without it ContextError is raised.
     """
 
     def __init__(self, engine: Engine, messages: Sequence[Message], sampling: Sampling, *, clip: bool = True) -> None:
@@ -69,32 +73,32 @@ class AsyncAnswer:
         return self
 
     async def __anext__(self) -> Chunk:
-        chunk = await asyncio.get_running_loop().run_in_executor(self._thread, self._next)
+        chunk = await asyncio.get_running_loop().run_in_executor(self._thread, self._next_chunk)
         if chunk is None:
             raise StopAsyncIteration
         return chunk
 
-    def _next(self) -> Chunk | None:
+    def _next_chunk(self) -> Chunk | None:
         if self._closing:
             return None
         if self._chunks is not None:
             return next(self._chunks, None)
         try:
-            return self._first(self._sampling)
+            return self._first_chunk(self._sampling)
         except ContextError:  # raised before anything is computed
             if not self._clip or self._closing:
                 raise
             self._close()
-            return self._first(replace(self._sampling, max_tokens=None))
+            return self._first_chunk(replace(self._sampling, max_tokens=None))
 
-    def _first(self, sampling: Sampling) -> Chunk | None:
+    def _first_chunk(self, sampling: Sampling) -> Chunk | None:
         self._chunks = self._stream(sampling)
         return next(self._chunks, None)
 
     async def aclose(self) -> None:
         self._closing = True
         if not isinstance(self._chunks, Generator):
-            self._close()  # an engine's own iterator can be closed while it computes, which stops it sooner
+            self._close()  # an iterator that is no generator may be closed while it computes, which stops it sooner
         stopped = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
         await asyncio.shield(stopped)

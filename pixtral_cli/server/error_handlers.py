@@ -1,4 +1,4 @@
-"""Handlers of the errors that end a request, each a reply in the words of the API that was asked."""
+"""Exception handlers of the application: each makes an error reply in the form of the API that was called."""
 
 import logging
 
@@ -18,11 +18,13 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left
 
 
 async def send_api_error(request: Request, api_error: Exception) -> Response:
+    """The reply for an ApiError."""
     assert isinstance(api_error, ApiError)
     return error_response(request.scope, api_error)
 
 
 async def send_http_error(request: Request, error: Exception) -> Response:
+    """The reply for an error of Starlette's router; for an unknown path it lists the known ones."""
     assert isinstance(error, HTTPException)
     detail = error.detail
     if error.status_code == 404:
@@ -37,9 +39,11 @@ async def send_http_error(request: Request, error: Exception) -> Response:
 
 
 async def send_nothing(request: Request, error: Exception) -> Response:
+    """An empty reply, for a client that has disconnected."""
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 async def send_internal_error(request: Request, error: Exception) -> Response:
+    """The reply for an unexpected exception, which is logged."""
     log.error("An error in pixtral itself: %s", type(error).__name__, exc_info=error if config.debug() else None)
     return error_response(request.scope, INTERNAL_ERROR, id_headers(request.scope))

@@ -1,4 +1,4 @@
-"""The server's counters in Prometheus' text format."""
+"""The server's metrics in Prometheus' text format."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,22 +38,25 @@ CACHES = {
 
 
 class Metrics:
-    """The counters of one server."""
+    """The counters of one server. Gauges are given when the text is made."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._statuses: Counter[int] = Counter()
 
-    def replied(self, status: int) -> None:
+    def count_reply(self, status: int) -> None:
+        """Count a reply by its HTTP status."""
         self._statuses[status] += 1
 
-    def left(self) -> None:
+    def client_disconnected(self) -> None:
+        """Count an answer that was stopped because its client disconnected."""
         self._counts["disconnects_total"] += 1
 
-    def broke(self) -> None:
+    def stream_failed(self) -> None:
+        """Count a stream that ended in an error."""
         self._counts["stream_errors_total"] += 1
 
-    def answered(self, last: Chunk) -> None:
+    def count_answer(self, last: Chunk) -> None:
         """Add up the usage and timings of a finished answer."""
         self._counts["answers_total"] += 1
         if usage := last.usage:
@@ -71,7 +74,7 @@ class Metrics:
 
     @property
     def mean_answer(self) -> float:
-        """Mean seconds an answer took; 1 before the first."""
+        """The mean duration of an answer in seconds; 1 before the first."""
         answers = self._counts["answers_total"]
         return self._counts["answer_seconds_sum"] / answers if answers else 1.0
 
@@ -79,32 +82,32 @@ class Metrics:
         self, *, up: bool, deaths: int, running: int, waiting: int, replicas: Sequence[Mapping[str, Any]] = (),
         caches: Mapping[str, Sequence[int]] | None = None,
     ) -> str:  # fmt: skip
-        """The text exposition format, version 0.0.4. `caches`: the bytes that each holds and may hold."""
+        """The metrics in the text exposition format 0.0.4. `caches`: size and limit of each cache in bytes."""
         self._counts["engine_deaths_total"] = deaths
         gauges = {"engine_up": int(up), "requests_running": running, "requests_waiting": waiting}
         return "\n".join([*self._lines(gauges, caches or {}), *_replica_lines(replicas), ""])
 
     def _lines(self, gauges: dict[str, int], caches: Mapping[str, Sequence[int]]) -> Iterator[str]:
-        for name, about in COUNTERS.items():
-            yield f"# HELP pixtral_{name} {about}"
+        for name, help_text in COUNTERS.items():
+            yield f"# HELP pixtral_{name} {help_text}"
             yield f"# TYPE pixtral_{name} counter"
             if name == "requests_total":
                 yield from (f'pixtral_{name}{{status="{status}"}} {n}' for status, n in sorted(self._statuses.items()))
             else:
                 yield f"pixtral_{name} {self._counts[name]:g}"
-        for name, about in GAUGES.items():
-            yield f"# HELP pixtral_{name} {about}"
+        for name, help_text in GAUGES.items():
+            yield f"# HELP pixtral_{name} {help_text}"
             yield f"# TYPE pixtral_{name} gauge"
             yield f"pixtral_{name} {gauges[name]}"
-        for place, (name, about) in enumerate(CACHES.items()):
-            yield f"# HELP pixtral_{name} {about}"
+        for place, (name, help_text) in enumerate(CACHES.items()):
+            yield f"# HELP pixtral_{name} {help_text}"
             yield f"# TYPE pixtral_{name} gauge"
             yield from (f'pixtral_{name}{{cache="{cache}"}} {sizes[place]}' for cache, sizes in sorted(caches.items()))
 
 
 def _replica_lines(replicas: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for field, (name, kind, about) in REPLICA_METRICS.items() if replicas else ():
-        yield f"# HELP pixtral_{name} {about}"
+    for field, (name, kind, help_text) in REPLICA_METRICS.items() if replicas else ():
+        yield f"# HELP pixtral_{name} {help_text}"
         yield f"# TYPE pixtral_{name} {kind}"
         for replica in replicas:
             ranks = " ".join(map(str, replica["ranks"]))

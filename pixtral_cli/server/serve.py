@@ -1,4 +1,4 @@
-"""`pixtral serve`: binds the port, starts the worker that keeps the model, and serves the application in front of it."""
+"""`pixtral serve`: binds the port, starts the worker process that keeps the model, and serves the application."""
 
 import logging
 import sys
@@ -12,20 +12,25 @@ from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.engines import resident
 from pixtral_cli.engines.remote.client import ApiClient
 from pixtral_cli.errors import PixtralError, UsageError
-from pixtral_cli.server.app import ServiceOptions, create_app
+from pixtral_cli.server.app import create_app
 from pixtral_cli.server.http.access import LOOPBACK, AccessRules
 from pixtral_cli.server.http.listener import HttpServer, bind, serve
 from pixtral_cli.server.openai.requests import make_image_loader
+from pixtral_cli.server.service import ServiceOptions
 from pixtral_cli.server.supervisor import WorkerSupervisor
 
 ALIASES = ("pixtral-12b-2409",)
-STATUS_TIMEOUT = 10.0  # seconds in which the engine's process says how it is
+STATUS_TIMEOUT = 10.0  # seconds within which the worker must answer a request for its status
 ANY_ADDRESS = ("0.0.0.0", "::", "")
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """The address of `pixtral serve`, its access rules and limits."""
+    """The address, access rules and limits of `pixtral serve`.
+
+    `image_urls`: images of requests may be http(s) URLs; `allow_private`: also at private addresses. `running` answers
+    are computed at a time, `waiting` requests may queue. `all_formats`: images may be in rarely used formats.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -39,15 +44,16 @@ class ServeOptions:
 
     @property
     def local(self) -> bool:
+        """Whether only this machine can connect."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
 
     def rules(self) -> AccessRules:
-        """The access rules. Raises UsageError for an address that others can reach without an API key."""
+        """The access rules. Raises UsageError for an address that other machines can reach, without an API key."""
         if not self.local and not self.api_key:
             hint = "Set one in PIXTRAL_API_KEY, or listen on 127.0.0.1"
             raise UsageError(f"Listening on {self.host or 'every address'} needs an API key", hint)
-        own = f"[{self.host}]" if ":" in self.host else self.host
-        names = {*LOOPBACK, own.lower(), *(host.lower() for host in self.allowed_hosts)}
+        host_name = f"[{self.host}]" if ":" in self.host else self.host
+        names = {*LOOPBACK, host_name.lower(), *(host.lower() for host in self.allowed_hosts)}
         return AccessRules(frozenset(names), self.host in ANY_ADDRESS, self.api_key)
 
 
@@ -61,10 +67,10 @@ def run(
     ready: Callable[[str], None] = lambda url: None,
     command: Sequence[str] = resident.WORKER_COMMAND,
 ) -> None:
-    """Serve until a signal. Raises what the first loading of the model raises, and PixtralError if the port is taken.
+    """Serve until a signal. Raises PixtralError if the port is taken, and what the first loading of the model raises.
 
-    `loading` is called at once, and often until the model is loaded, with percent, seconds and what the
-    engine says it does; `ready` with the address then.
+    Until the model is loaded, `loading` is called about ten times a second with the percentage of the weights that is
+    read, the seconds since the start and the engine's current step; then `ready` is called with the URL.
     """
     rules = options.rules()
     _log_to_stderr()
@@ -107,14 +113,14 @@ def run(
 
 
 class _WorkerStatus:
-    """Asks the worker how it is, and remembers what it says of the replicas."""
+    """Requests the status of the worker; `replicas` is the state of its replicas at the last request."""
 
     def __init__(self, client: ApiClient) -> None:
         self.replicas: list[dict[str, Any]] = []
         self._client = client
 
     def is_ready(self) -> bool:
-        """Whether the worker replies and something behind it answers."""
+        """Whether the worker replies and its engine is ready."""
         try:
             status = self._client.get("/status")
         except PixtralError:
@@ -125,7 +131,7 @@ class _WorkerStatus:
 
 
 class _StartupReporter:
-    """Called at every tick: reports the loading, then that the server is ready; ends the server if loading failed."""
+    """Called at every tick of the server: reports the loading, then readiness; stops the server if loading failed."""
 
     def __init__(
         self,
@@ -152,7 +158,7 @@ class _StartupReporter:
 
 
 def _stop_idle_worker(spec: resident.ModelSpec, folder: Path) -> None:
-    """Stop a resident worker for the same model, which would need the memory twice."""
+    """Stop the resident worker with the same model, if there is one: two would need the memory twice."""
     for socket, status in resident.running_workers(folder, spec.key):
         if status.get("owner") is None:
             resident.stop_worker(socket, status)

@@ -1,4 +1,4 @@
-"""Starts the worker process behind a server, checks that it answers, and restarts it when it dies."""
+"""Starts the worker process of a server, checks that it responds, and restarts it when it has ended."""
 
 import logging
 import threading
@@ -11,15 +11,15 @@ from pixtral_cli.util.sanitize import visible
 
 log = logging.getLogger("pixtral.server")
 
-CHECK_INTERVAL = 1.0  # seconds between two looks at whether it answers
+CHECK_INTERVAL = 1.0  # seconds between two checks whether the worker responds
 MIN_RESTART_DELAY = 0.5
 MAX_RESTART_DELAY = 30.0
 
 
 class WorkerSupervisor:
-    """Keeps one worker running, from a thread of its own. `error` is why the very first start failed.
+    """Keeps one worker running, from a thread of its own. `error` is the error of the first start, if that failed.
 
-    `is_responding` is called every `interval` seconds: while it is False the worker counts as down.
+    `is_responding` is called every `interval` seconds; while it returns False the worker counts as down.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class WorkerSupervisor:
         is_responding: Callable[[], bool] = lambda: True,
         interval: float = CHECK_INTERVAL,
     ) -> None:
-        self.report: dict[str, Any] | None = None  # of the worker, while it answers
+        self.report: dict[str, Any] | None = None  # the worker's report after loading; None while it is down
         self.error: PixtralError | None = None
         self.deaths = 0
         self._spawn = spawn
@@ -41,6 +41,7 @@ class WorkerSupervisor:
 
     @property
     def alive(self) -> bool:
+        """Whether the worker is loaded and responds."""
         return self.report is not None
 
     @property
@@ -50,19 +51,20 @@ class WorkerSupervisor:
 
     @property
     def loaded(self) -> int:
-        """Percent of the weights that the worker has read."""
+        """The percentage of the weights that the worker has read."""
         return self._process.loaded if self._process else 0
 
     @property
     def doing(self) -> str:
-        """The engine's work before it can answer, in words; "" when there is none."""
+        """See `LoadableEngine.doing`."""
         return self._process.doing if self._process else ""
 
     def start(self) -> None:
+        """Start the supervising thread, which starts the worker."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End the worker, which may finish its answers; one that is still loading is killed."""
+        """Stop the worker after its running answers, or at once while it is loading; wait until it has ended."""
         with self._lock:
             self._stopping.set()
         if self._process:
@@ -97,7 +99,7 @@ class WorkerSupervisor:
             self._stopping.wait(delay)
 
     def _check_until_exit(self, process: WorkerProcess, report: dict[str, Any]) -> int:
-        """Check a worker until it has ended; returns its exit status."""
+        """Check repeatedly whether a worker responds, until it has ended; returns its exit status."""
         while (status := process.wait(self._interval)) is None:
             now = report if self._is_responding() else None
             if self.report and not now and not self._stopping.is_set():

@@ -19,41 +19,41 @@ MAX_BODY = 1_000_000_000  # bytes: as many images as a context window can hold
 
 
 def main() -> None:
-    """`python -m pixtral_cli.server.worker ORDER`: lines of JSON on stdout say how far loading is, then that it is done
-    or why not."""
+    """`python -m pixtral_cli.server.worker CONFIG`, CONFIG being JSON. Lines of JSON on stdout report the progress of
+    loading, then the context window or the error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    order = json.loads(sys.argv[1])
+    config = json.loads(sys.argv[1])
     with os.fdopen(os.dup(1), "w") as report:
-        os.dup2(2, 1)  # what a library prints must not get into the report
-        keep(order, _open_engine(order), report)
+        os.dup2(2, 1)  # libraries that print must not write into the report
+        load_and_serve(config, _open_engine(config), report)
 
 
-def _open_engine(order: dict[str, Any]) -> Engine:
+def _open_engine(config: dict[str, Any]) -> Engine:
     from pixtral_cli.engines.factory import open_engine
     from pixtral_cli.engines.options import EngineOptions
 
-    folder, vllm = Path(order["folder"]), None
-    if order["vllm"]:
+    folder, vllm = Path(config["folder"]), None
+    if config["vllm"]:
         from pixtral_cli.engines.vllm.command import VllmOptions
 
-        vllm = VllmOptions(**{**order["vllm"], "arguments": tuple(order["vllm"]["arguments"])})
-    cache = Path(order["cache"]) if order["cache"] else None
-    options = EngineOptions(order["engine"], order["device"], order["dtype"], order["quantize"], cache, vllm)
-    return open_engine(options, folder, name=order["name"], note=_print_note)
+        vllm = VllmOptions(**{**config["vllm"], "arguments": tuple(config["vllm"]["arguments"])})
+    cache = Path(config["cache"]) if config["cache"] else None
+    options = EngineOptions(config["engine"], config["device"], config["dtype"], config["quantize"], cache, vllm)
+    return open_engine(options, folder, name=config["name"], note=_print_note)
 
 
 def _print_note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
-    """Load the engine's model and serve it until SIGTERM, until idle for `keep_alive` seconds, or until the owner ends."""
-    socket = Path(order["socket"])
-    if order["owner"]:
+def load_and_serve(config: dict[str, Any], engine: Engine, report: IO[str]) -> None:
+    """Load the model and serve it until SIGTERM, until it was idle for `keep_alive` seconds, or until the owner ends."""
+    socket = Path(config["socket"])
+    if config["owner"]:
         threading.Thread(target=_stop_with_owner, daemon=True).start()
     try:
         window = _load(engine, report)
-        listening, app = _create_app(order, engine, window, socket)
+        listening, app = _create_app(config, engine, window, socket)
     except PixtralError as error:
         _report(report, error=type(error).__name__, message=error.message, hint=error.hint)
         sys.exit(error.status)
@@ -61,7 +61,7 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
     report.close()
     inode = socket.stat().st_ino
     try:
-        _serve(app, listening, order)
+        _serve(app, listening, config)
     finally:
         engine.close()
         if socket.exists() and socket.stat().st_ino == inode:
@@ -69,7 +69,7 @@ def keep(order: dict[str, Any], engine: Engine, report: IO[str]) -> None:
 
 
 def _load(engine: Engine, report: IO[str]) -> int:
-    """Load the weights, reporting every percent and what the engine does; returns the context window in tokens."""
+    """Load the weights, reporting each percent and each step; returns the context window in tokens."""
     if isinstance(engine, LoadableEngine):
         reported = 0, ""
 
@@ -83,17 +83,18 @@ def _load(engine: Engine, report: IO[str]) -> int:
     return engine.measure((user("."),)).context_window
 
 
-def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path) -> tuple[Any, Any]:
-    from pixtral_cli.server.app import ServiceOptions, create_app
+def _create_app(config: dict[str, Any], engine: Engine, window: int, socket: Path) -> tuple[Any, Any]:
+    from pixtral_cli.server.app import create_app
     from pixtral_cli.server.http.listener import bind_unix
     from pixtral_cli.server.openai.requests import make_image_loader
+    from pixtral_cli.server.service import ServiceOptions
 
-    status = {key: order[key] for key in ("name", "folder", "device", "dtype", "quantize", "owner")}
-    status |= {"version": __version__, "pid": os.getpid(), "stop": order["owner"] or os.getpid(), "since": time.time()}
+    status = {key: config[key] for key in ("name", "folder", "device", "dtype", "quantize", "owner")}
+    status |= {"version": __version__, "pid": os.getpid(), "stop": config["owner"] or os.getpid(), "since": time.time()}
     service = ServiceOptions(
-        model=order["name"],
+        model=config["name"],
         load=make_image_loader(urls=False),
-        running=order["running"],
+        running=config["running"],
         waiting=MAX_WAITING,
         body_limit=MAX_BODY,
         bodies_limit=4 * MAX_BODY,
@@ -101,35 +102,35 @@ def _create_app(order: dict[str, Any], engine: Engine, window: int, socket: Path
         window=lambda: window,
         status=lambda: {
             **status,
-            "keep_alive": order["keep_alive"],
+            "keep_alive": config["keep_alive"],
             "caches": _cache_sizes(engine),
-            "runs_on": engine.device if isinstance(engine, PlacedEngine) else order["device"],
+            "runs_on": engine.device if isinstance(engine, PlacedEngine) else config["device"],
             **_replicas(engine),
         },
-        set_keep_alive=None if order["owner"] else lambda seconds: order.update(keep_alive=seconds),
+        set_keep_alive=None if config["owner"] else lambda seconds: config.update(keep_alive=seconds),
     )
     return bind_unix(socket), create_app(engine, service)
 
 
 def _replicas(engine: Engine) -> dict[str, Any]:
-    """Whether an engine of several replicas is ready, and the state of each."""
+    """The status fields of an engine with replicas: whether it is ready, and the state of each replica."""
     return {"ready": engine.ready, "replicas": engine.status()} if isinstance(engine, ReplicatedEngine) else {}
 
 
 def _cache_sizes(engine: Engine) -> dict[str, list[int]]:
-    """The bytes that each cache of the engine holds and may hold."""
+    """Size and limit of each cache of the engine, in bytes."""
     use = engine.cache_use() if isinstance(engine, CachingEngine) else {}
     return {name: [cache.size, cache.limit] for name, cache in use.items()}
 
 
-def _serve(app: Any, listening: Any, order: dict[str, Any]) -> None:
-    """Until it has been idle for `keep_alive` seconds, which clients may change."""
+def _serve(app: Any, listening: Any, config: dict[str, Any]) -> None:
+    """Serve until no request was handled for `keep_alive` seconds, which clients may change meanwhile."""
     from pixtral_cli.server.http.listener import HttpServer, serve
 
     queue = app.state.queue
 
     def stop_when_idle(server: HttpServer) -> None:
-        limit = order["keep_alive"]
+        limit = config["keep_alive"]
         if limit is not None and not queue.pending and time.monotonic() - queue.idle_since > limit:
             server.should_exit = True
 
@@ -137,13 +138,13 @@ def _serve(app: Any, listening: Any, order: dict[str, Any]) -> None:
 
 
 def _stop_with_owner() -> None:
-    """The owner holds the other end of stdin; when that is closed, this process ends."""
+    """End this process when stdin is closed: its other end is open as long as the owner lives."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _report(report: IO[str], **what: Any) -> None:
-    print(json.dumps(what), file=report, flush=True)
+def _report(report: IO[str], **fields: Any) -> None:
+    print(json.dumps(fields), file=report, flush=True)
 
 
 if __name__ == "__main__":

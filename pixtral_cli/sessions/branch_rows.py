@@ -1,4 +1,4 @@
-"""The tree of a session's messages and the settings of its answers, as a row of `branches`."""
+"""The table `branches`: the tree of a session's messages and the settings of its answers, one row a session."""
 
 import json
 import sqlite3
@@ -7,13 +7,13 @@ from typing import Any
 
 from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tree import MessageTree, Node, Snapshot
-from pixtral_cli.sessions.tables import DamagedRow, checksum, intact
+from pixtral_cli.sessions.tables import DamagedRow, checksum, is_intact
 
 
 def write_branches(
     connection: sqlite3.Connection, session: int, snapshot: Snapshot, settings: Mapping[str, Any]
 ) -> None:
-    """Write the tree of a session's messages, and the settings that its answers are asked with."""
+    """Insert or replace the row of a session."""
     tree = {
         "parents": [node.parent for node in snapshot.nodes],
         "failed": [index for index, node in enumerate(snapshot.nodes) if node.failed],
@@ -29,16 +29,16 @@ def write_branches(
 def read_branches(
     connection: sqlite3.Connection, session: int, messages: Sequence[Message]
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """The conversation that these messages make, and its settings. Raises DamagedRow."""
+    """The conversation with these messages, all that are stored, and its settings. Raises DamagedRow."""
     row = connection.execute("SELECT * FROM branches WHERE session = ?", (session,)).fetchone()
-    return (Snapshot.linear(messages), {}) if row is None else branches(row, messages)
+    return (Snapshot.linear(messages), {}) if row is None else parse_branches(row, messages)
 
 
 def shown_branch(head: int | None, tree: str) -> tuple[int, int]:
-    """Which branch is shown and how many there are, from the columns of `branches`. Raises DamagedRow."""
+    """See `Snapshot.branch`; from the columns `head` and `tree` of `branches`. Raises DamagedRow."""
     try:
-        nothing = Message("user", ())
-        nodes = [Node(nothing, parent) for parent in json.loads(tree)["parents"]]
+        placeholder = Message("user", ())
+        nodes = [Node(placeholder, parent) for parent in json.loads(tree)["parents"]]
         return MessageTree(nodes, head).branch()
     except (ValueError, KeyError, TypeError, IndexError):
         raise DamagedRow("the branches of a session") from None
@@ -47,31 +47,31 @@ def shown_branch(head: int | None, tree: str) -> tuple[int, int]:
 def read_settings(connection: sqlite3.Connection, session: int) -> dict[str, Any]:
     """The stored settings of a session's answers. Raises DamagedRow."""
     row = connection.execute("SELECT * FROM branches WHERE session = ?", (session,)).fetchone()
-    if row is not None and not intact(row[1:]):
+    if row is not None and not is_intact(row[1:]):
         raise DamagedRow("the branches of a session")
     settings = {} if row is None else json.loads(row[-2])
     return settings if isinstance(settings, dict) else {}
 
 
-def branches(row: Sequence[Any], messages: Sequence[Message]) -> tuple[Snapshot, dict[str, Any]]:
-    """The tree and the settings in a row of `branches`. Raises DamagedRow when it is damaged, or of other messages."""
+def parse_branches(row: Sequence[Any], messages: Sequence[Message]) -> tuple[Snapshot, dict[str, Any]]:
+    """The tree and settings in a row of `branches`. Raises DamagedRow when it is damaged or does not fit the messages."""
     _, head, _, _, tree, settings, _ = row
-    if not intact(row[1:]):
+    if not is_intact(row[1:]):
         raise DamagedRow("the branches of a session")
-    about = json.loads(tree)
-    parents, failed, stored = about["parents"], {*about["failed"]}, list(messages)
-    staged = stored.pop().images if about["draft"] and stored else ()
+    stored_tree = json.loads(tree)
+    parents, failed, stored = stored_tree["parents"], {*stored_tree["failed"]}, list(messages)
+    staged = stored.pop().images if stored_tree["draft"] and stored else ()
     if len(parents) != len(stored):
         raise DamagedRow("the branches of a session")
     nodes = tuple(
         Node(message, parent, index in failed)
         for index, (message, parent) in enumerate(zip(stored, parents, strict=True))
     )
-    return Snapshot(nodes, head, staged, tuple(about["images"])), json.loads(settings)
+    return Snapshot(nodes, head, staged, tuple(stored_tree["images"])), json.loads(settings)
 
 
-def guess_branches(messages: Sequence[Message]) -> Snapshot:
-    """The conversation where its branches were lost: an answer after an answer is taken as another try."""
+def infer_branches(messages: Sequence[Message]) -> Snapshot:
+    """The conversation when its row of `branches` is lost. An answer after an answer is taken as another version of it."""
     nodes: list[Node] = []
     for index, message in enumerate(messages):
         parent = index - 1 if index else None

@@ -1,4 +1,4 @@
-"""The session database: one SQLite file, opened for each operation; its creation, migration and checks."""
+"""The session database, one SQLite file that is opened for each operation: creation, migration, repair."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from pixtral_cli.util.locks import FileLock
 
 T = TypeVar("T")
 
-# Each migrates a database from the version before it to its own, counted from 1.
+# Migration number N (from 1) brings a database from version N - 1 to version N.
 MIGRATIONS: tuple[str, ...] = (tables.SCHEMA, tables.BRANCHES, tables.DETAILS, tables.TOOL_ROUNDS)
 
 UNWRITABLE_CODES = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
@@ -26,20 +26,20 @@ DAMAGED_CODES = (
     sqlite3.SQLITE_CORRUPT,
     sqlite3.SQLITE_NOTADB,
     sqlite3.SQLITE_ERROR,
-)  # the last: a table is not as we made it
-INCREMENTAL = 2  # of SQLite's auto_vacuum
-READ, WRITE = "BEGIN", "BEGIN IMMEDIATE"
+)  # SQLITE_ERROR: a table is not as this program made it
+AUTO_VACUUM_INCREMENTAL = 2  # value of SQLite's pragma auto_vacuum
+BEGIN_READ, BEGIN_WRITE = "BEGIN", "BEGIN IMMEDIATE"
 
 
 ELSEWHERE = "Check the disk and its permissions; PIXTRAL_HOME names another place"
 
 
 class SaveError(PixtralError):
-    """The sessions cannot be read or written where they are kept."""
+    """The session database cannot be read or written."""
 
 
 class Database:
-    """The file `sessions.db` of a folder. `notes` collects messages for the user, a line each."""
+    """The file `sessions.db` in a folder. `notes` collects messages for the user, a line each."""
 
     def __init__(self, folder: Path, migrations: Sequence[str] = MIGRATIONS) -> None:
         self.folder = folder
@@ -48,45 +48,45 @@ class Database:
         self._migrations = migrations
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` in one durable transaction, making the database if there is none. Raises SaveError."""
-        with self._words():
+        """Run `work` in one durable transaction, in a new database if there is none. Raises SaveError."""
+        with self._translated_errors():
             if not self.file.exists():
-                self._make()
-            return self._mended(lambda: self._transaction(work, WRITE))
+                self._create()
+            return self._with_repair(lambda: self._transaction(work, BEGIN_WRITE))
 
     def read(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
-        """Do `work`, which only reads; `default` if nothing was ever saved. Raises SaveError."""
-        with self._words():
+        """Run `work`, which only reads; returns `default` if there is no database. Raises SaveError."""
+        with self._translated_errors():
             if not self.file.exists():
                 return default
             try:
-                return self._mended(lambda: self._transaction(work, READ))
+                return self._with_repair(lambda: self._transaction(work, BEGIN_READ))
             except sqlite3.OperationalError as error:
-                if _code(error) not in UNWRITABLE_CODES or (self._log.exists() and self._log.stat().st_size):
+                if _code(error) not in UNWRITABLE_CODES or (self._wal.exists() and self._wal.stat().st_size):
                     raise
-            # Where nothing can be written there is no place for a log. Without one the file itself is all there is.
+            # A read-only folder has no place for a write-ahead log. Without a log the file holds everything.
             with contextlib.closing(self._connect("immutable=1")) as connection:
                 return work(connection)
 
     def delete(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work`, which deletes rows, and give what they took back to the disk; on a full one too. Raises SaveError."""
-        with self._words():
+        """Run `work`, which deletes rows, and shrink the file; works on a full disk too. Raises SaveError."""
+        with self._translated_errors():
             try:
-                result = self._mended(lambda: self._transaction(work, WRITE))
+                result = self._with_repair(lambda: self._transaction(work, BEGIN_WRITE))
             except sqlite3.OperationalError as error:
                 if _code(error) not in UNWRITABLE_CODES:
                     raise
                 return self._delete_in_place(work)
             with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(self._connect()) as connection:
-                _shrink(connection)  # later, if another process is at work in the file
+                _shrink(connection)  # skipped while another process uses the file
         return result
 
     def _delete_in_place(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Delete without a log or a journal, for which the disk has no room; a kill in mid-deletion is `_repair`'s to mend."""
+        """Delete without a log or journal file, for a full disk. If the process is killed meanwhile, `_repair` is needed."""
         with contextlib.closing(self._connect()) as connection:
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # needs no file for shared memory
             connection.execute("PRAGMA journal_mode = MEMORY")
-            connection.execute(WRITE)
+            connection.execute(BEGIN_WRITE)
             with connection:
                 result = work(connection)
             with contextlib.suppress(sqlite3.OperationalError):
@@ -95,18 +95,19 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL")
         return result
 
-    def _mended(self, attempt: Callable[[], T]) -> T:
+    def _with_repair(self, attempt: Callable[[], T]) -> T:
+        """The result of `attempt`; if it raises DamagedRow the database is repaired and it is called again."""
         with contextlib.suppress(tables.DamagedRow):
             return attempt()
-        with self._alone():
+        with self._exclusive():
             with contextlib.suppress(tables.DamagedRow):
-                return attempt()  # another process has mended it while this one waited
+                return attempt()  # another process may have repaired it while this one waited
             self._repair()
             return attempt()
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T], begin: str) -> T:
         if self.file.stat().st_size < PAGE_SIZE:
-            raise tables.DamagedRow("cut short")  # SQLite would take it for a new one, but it was put in place whole
+            raise tables.DamagedRow("cut short")  # SQLite would take it for a new database
         try:
             with contextlib.closing(self._connect()) as connection:
                 self._migrate(connection)
@@ -120,21 +121,21 @@ class Database:
                 raise tables.DamagedRow(str(error)) from error
             raise
 
-    def _connect(self, how: str = "mode=rw") -> sqlite3.Connection:
-        uri = f"{self.file.resolve().as_uri()}?{how}"
+    def _connect(self, query: str = "mode=rw") -> sqlite3.Connection:
+        uri = f"{self.file.resolve().as_uri()}?{query}"
         connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
         connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
         connection.create_function("fold", 1, str.casefold, deterministic=True)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what is removed cannot be salvaged either
+        connection.execute("PRAGMA secure_delete = ON")  # so that `salvage` does not find deleted rows
         return connection
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         known = len(self._migrations)
         if _version(connection) == known:
             return
-        connection.execute(WRITE)
+        connection.execute(BEGIN_WRITE)
         with connection:
             version = _version(connection)  # another process may have been first
             if version > known:
@@ -143,53 +144,54 @@ class Database:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {known}")
 
-    # A database is put in place whole or not at all.
+    # A new database is written to a temporary file and renamed when it is complete.
 
-    def _make(self) -> None:
+    def _create(self) -> None:
         make_folder(self.folder)
-        with self._alone(), self._new(lambda connection: None) as new:
+        with self._exclusive(), self._new_database(lambda connection: None) as new:
             if not self.file.exists():
-                self._place(new)
+                self._put_in_place(new)
 
     def _repair(self) -> None:
-        """Carry what is readable over to a new file; the damaged one is kept beside it."""
+        """Copy all readable rows to a new file, which replaces the damaged one; that is kept under another name."""
         from pixtral_cli.sessions import repair
 
         sessions = gaps = 0
 
         def fill(connection: sqlite3.Connection) -> None:
             nonlocal sessions, gaps
-            sessions, gaps = repair.recover_sessions(self.file, self._log, connection)
+            sessions, gaps = repair.recover_sessions(self.file, self._wal, connection)
 
-        with self._new(fill) as new:
-            aside = self._keep_aside()
-            self._place(new)
-        what = f"{sessions} sessions were carried over, {gaps} of them with gaps"
-        self.notes.append(f"The session file was damaged: {what}; the original is kept as {aside}")
+        with self._new_database(fill) as new:
+            damaged = self._move_aside()
+            self._put_in_place(new)
+        outcome = f"{sessions} sessions were carried over, {gaps} of them with gaps"
+        self.notes.append(f"The session file was damaged: {outcome}; the original is kept as {damaged}")
 
-    def _keep_aside(self) -> Path:
-        """The damaged file and its log under a name with the date. The log must not be replayed on the new file."""
+    def _move_aside(self) -> Path:
+        """Give the damaged file and its log a name with the date: the log must not be replayed on the new file."""
         stamp = time.strftime("%Y%m%d-%H%M%S")
         names = (
             self.folder / f"sessions.damaged-{stamp}{more}.db" for more in ("", *(f"-{n}" for n in range(2, 1000)))
         )
-        aside = next(name for name in names if not name.exists())
+        damaged = next(name for name in names if not name.exists())
         try:
-            os.link(self.file, aside)
+            os.link(self.file, damaged)
         except OSError:  # a file system without hard links
-            shutil.copyfile(self.file, aside)
-            aside.chmod(0o600)
-        if self._log.exists():
-            self._log.replace(f"{aside}-wal")
+            shutil.copyfile(self.file, damaged)
+            damaged.chmod(0o600)
+        if self._wal.exists():
+            self._wal.replace(f"{damaged}-wal")
         Path(f"{self.file}-shm").unlink(missing_ok=True)
-        return aside
+        return damaged
 
     @property
-    def _log(self) -> Path:
+    def _wal(self) -> Path:
         return Path(f"{self.file}-wal")
 
     @contextlib.contextmanager
-    def _new(self, fill: Callable[[sqlite3.Connection], None]) -> Iterator[Path]:
+    def _new_database(self, fill: Callable[[sqlite3.Connection], None]) -> Iterator[Path]:
+        """A complete database in a temporary file, its rows written by `fill`."""
         handle, name = tempfile.mkstemp(
             prefix="sessions.", suffix=".new", dir=self.folder
         )  # readable by its owner alone
@@ -199,7 +201,7 @@ class Database:
                 connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
                 self._migrate(connection)
-                connection.execute(WRITE)
+                connection.execute(BEGIN_WRITE)
                 with connection:
                     fill(connection)
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -207,18 +209,19 @@ class Database:
         finally:
             Path(name).unlink(missing_ok=True)
 
-    def _place(self, new: Path) -> None:
+    def _put_in_place(self, new: Path) -> None:
         new.replace(self.file)
         atomic.sync_folder(self.folder)
 
-    def _alone(self) -> FileLock:
+    def _exclusive(self) -> FileLock:
+        """The lock under which a database is created or repaired; waits for it."""
         lock = FileLock.acquire(self.folder / "making.lock", wait=True)
         assert lock is not None  # it waited
         return lock
 
     @contextlib.contextmanager
-    def _words(self) -> Iterator[None]:
-        """The message for an error of SQLite or the system."""
+    def _translated_errors(self) -> Iterator[None]:
+        """Turns errors of SQLite and the system into SaveError."""
         try:
             yield
         except (sqlite3.Error, tables.DamagedRow) as error:
@@ -228,7 +231,7 @@ class Database:
 
 
 def make_folder(folder: Path) -> None:
-    """The folder and the missing ones above it, open to their owner alone."""
+    """Create a folder and its missing parents, with mode 0700."""
     if not folder.exists():
         make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -239,11 +242,11 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _shrink(connection: sqlite3.Connection) -> None:
-    """Cut free pages off the file: by moving as many of the last ones, or once, for a file of an older version, anew."""
-    if connection.execute("PRAGMA auto_vacuum").fetchone() == (INCREMENTAL,):
+    """Return free pages to the file system. A file of an older version is rewritten once, to turn auto_vacuum on."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone() == (AUTO_VACUUM_INCREMENTAL,):
         connection.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
     else:
-        connection.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+        connection.execute(f"PRAGMA auto_vacuum = {AUTO_VACUUM_INCREMENTAL}")
         connection.execute("VACUUM")
 
 

@@ -1,4 +1,4 @@
-"""Makes the text of a conversation harmless in a file that others show: on a terminal, in a viewer of Markdown, in JSON."""
+"""Escapes the text of a conversation for files that other programs show: on a terminal, as Markdown, as JSON."""
 
 import re
 
@@ -7,29 +7,29 @@ from markdown_it.token import Token
 
 from pixtral_cli.util.sanitize import clean
 
-# An escaped character and a code span stay as they are. A span is told within a line and a table's cell: viewers differ.
-_KEPT = r"(?P<kept>\\.|(?<!`)(`+)(?!`)[^\n|]+?(?<!`)\2(?!`))"
-# An image; a tag, comment or declaration, but no address in angle brackets.
-_ACTIVE = re.compile(rf"{_KEPT}|!(?=\[)|<(?!(?:https?://|mailto:)[^\s<>]*>)(?=[A-Za-z/!?])", re.DOTALL)
+# Escaped characters and code spans stay as they are. Spans that cross lines or table cells do not count: viewers differ.
+_UNTOUCHED = r"(?P<kept>\\.|(?<!`)(`+)(?!`)[^\n|]+?(?<!`)\2(?!`))"
+# Images, HTML tags, comments and declarations; not URLs in angle brackets.
+_ACTIVE = re.compile(rf"{_UNTOUCHED}|!(?=\[)|<(?!(?:https?://|mailto:)[^\s<>]*>)(?=[A-Za-z/!?])", re.DOTALL)
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def markdown(text: str) -> str:
-    """Markdown without what fetches or runs when it is shown: images become links, HTML is shown as text; code stays.
+    """Markdown that fetches and runs nothing when it is shown: images become links, HTML is shown as text, code stays.
 
-    What acts on a terminal becomes visible. A code block that is left open is closed, so that what follows is none of it.
+    Control characters become visible. An unclosed code block is closed, so that what follows is not part of it.
     """
     text = clean(text)
     lines = text.splitlines(keepends=True)
-    pieces, done = [], 0
+    pieces, written = [], 0
     for token in MarkdownIt("commonmark").parse(text):
         if token.type in ("fence", "code_block") and token.map:
             start, end = token.map
-            pieces += [_inert("".join(lines[done:start])), *lines[start:end]]
+            pieces += [_escape_active("".join(lines[written:start])), *lines[start:end]]
             if token.type == "fence" and token.level == 0 and not _is_closed(token, lines[start:end]):
                 pieces.append(f"{'' if pieces[-1].endswith(chr(10)) else chr(10)}{token.markup}\n")
-            done = end
-    return "".join([*pieces, _inert("".join(lines[done:]))])
+            written = end
+    return "".join([*pieces, _escape_active("".join(lines[written:]))])
 
 
 def _is_closed(token: Token, lines: list[str]) -> bool:
@@ -37,10 +37,10 @@ def _is_closed(token: Token, lines: list[str]) -> bool:
     return len(lines) > 1 and last.startswith(token.markup) and not last.strip(token.markup[0])
 
 
-def _inert(text: str) -> str:
+def _escape_active(text: str) -> str:
     return _ACTIVE.sub(lambda match: match[0] if match["kept"] else f"\\{match[0]}", text)
 
 
 def json_text(text: str) -> str:
-    """JSON whose strings hold no character that acts on a terminal; it reads as the same value."""
+    """The same JSON with control and bidirectional characters escaped, so that a terminal can show it."""
     return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -16,43 +16,43 @@ from pixtral_cli.sessions.rows import Header, read, utf8_text
 from pixtral_cli.sessions.tables import checksum
 
 MAX_TITLE, MAX_TAG = 100, 40  # characters
-ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # none that is read as another
+ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # without those that look alike
 
 
-def relabel(connection: sqlite3.Connection, session: int, change: Mapping[str, Any]) -> None:
-    """Change the title and tags of a session in its row and among its settings; when it was last touched stays. Raises DamagedRow."""
+def write_labels(connection: sqlite3.Connection, session: int, change: Mapping[str, Any]) -> None:
+    """Store the title or tags of a session, in its row and its settings, without marking it as touched. Raises DamagedRow."""
     query = "SELECT name, title, system, model, origin, messages, created, updated, checksum FROM sessions WHERE id = ?"
     header = Header.of(connection.execute(query, (session,)).fetchone())
     if connection.execute("SELECT 1 FROM branches WHERE session = ?", (session,)).fetchone() is None:
-        said = [message for message, _ in read(connection, session, header.messages)]
-        write_branches(connection, session, Snapshot.linear(said), {})
+        messages = [message for message, _ in read(connection, session, header.messages)]
+        write_branches(connection, session, Snapshot.linear(messages), {})
     settings = read_settings(connection, session) | dict(change)
     columns = "head, shown, touched, tree"
     row = connection.execute(f"SELECT {columns} FROM branches WHERE session = ?", (session,)).fetchone()
     text = json.dumps(settings)
-    known = (session, *row, text)
+    updated_row = (session, *row, text)
     update = "UPDATE branches SET (settings, checksum) = (?, ?) WHERE session = ?"
-    connection.execute(update, (text, checksum(*known[1:]), session))
+    connection.execute(update, (text, checksum(*updated_row[1:]), session))
     if title := change.get("title"):
         replace(header, title=utf8_text(title)).write(connection, session)
 
 
 def new_id() -> str:
-    """A short id: one of 700 million."""
+    """A random id of 6 characters, one of 700 million."""
     return "".join(secrets.choice(ID_LETTERS) for _ in range(6))
 
 
 def title(messages: Sequence[Message]) -> str:
-    """The title of a session: the first line of its first question, else its first image's name."""
+    """The title of a session by default: the first line of its first question, else the name of its first image."""
     for message in messages:
         if message.role == "user":
-            words = " ".join(_said(message).strip().partition("\n")[0].split())
+            words = " ".join(_text_with_image_numbers(message).strip().partition("\n")[0].split())
             name = words or (message.images[0].name if message.images else "")
             return utf8_text(name if len(name) <= 60 else name[:59] + "…")
     return ""
 
 
-def _said(message: Message) -> str:
+def _text_with_image_numbers(message: Message) -> str:
     """The text of a message, with the numbers of the images in it."""
     text = ""
     numbers: dict[str, int] = {}
@@ -66,7 +66,7 @@ def _said(message: Message) -> str:
 
 
 def clean_title(title: str) -> str:
-    """A title in one line. Raises UsageError for an empty one."""
+    """A title on one line, shortened to MAX_TITLE. Raises UsageError for an empty one."""
     words = " ".join(title.split())
     if not words:
         raise UsageError("A title wants a word", 'Such as "Receipts of May"')
@@ -74,7 +74,7 @@ def clean_title(title: str) -> str:
 
 
 def clean_tag(tag: str) -> str:
-    """A tag as it is kept: one word in lower case, without the # that it may be typed with. Raises UsageError."""
+    """A tag as it is stored: one word in lower case, without a leading #. Raises UsageError."""
     word = tag.strip().removeprefix("#").lower()
     if not word or len(word) > MAX_TAG or re.search(r"[\s,]", word):
         raise UsageError(f"{tag[:40]!r} is no tag", "A tag is one word, such as receipts")

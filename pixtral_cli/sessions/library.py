@@ -1,4 +1,4 @@
-"""All saved conversations: start, resume, fork, find, list, search, remove."""
+"""All saved sessions: start, resume, fork, find, list, search, label, remove."""
 
 import itertools
 import sqlite3
@@ -16,10 +16,10 @@ from pixtral_cli.sessions.database import Database
 from pixtral_cli.sessions.labels import clean_tag, clean_title
 from pixtral_cli.sessions.rows import Stamp
 from pixtral_cli.sessions.session import Session, lock_file
-from pixtral_cli.sessions.summary import COLUMNS, Summary, session_header, session_summary
+from pixtral_cli.sessions.summary import COLUMNS, Summary, header_of, summary_of
 from pixtral_cli.util.locks import FileLock, holder_pid, is_held
 
-TOUCHED = "(SELECT touched FROM branches b WHERE b.session = s.id)"  # none before version 2, which is earlier
+TOUCHED = "(SELECT touched FROM branches b WHERE b.session = s.id)"  # NULL in a session of version 1, which is older
 IN_CALLS = (
     "SELECT 1 FROM details d, json_tree(d.fields, '$.rounds') t WHERE d.message = m.id "
     "AND t.key IN ('name', 'arguments', 'text') AND instr(fold(CAST(coalesce(t.atom, '') AS TEXT)), ?)"
@@ -29,7 +29,7 @@ NEWEST_FIRST = f"ORDER BY {TOUCHED} DESC NULLS LAST, updated DESC, id DESC"
 
 @dataclass(frozen=True, slots=True)
 class SavedSession:
-    """A whole session as it is on disk."""
+    """A session as it is on disk, with all its messages. `stamps`: one a node of the snapshot."""
 
     summary: Summary
     snapshot: Snapshot
@@ -38,7 +38,7 @@ class SavedSession:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """Those of the branch that is shown."""
+        """The messages of the branch that is shown."""
         return self.snapshot.messages
 
 
@@ -54,7 +54,7 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class PruneResult:
-    """The result of pruning; `kept` are sessions that were not removed because they are open in another process."""
+    """The result of pruning: the removed sessions, those kept because another process has them open, and removed images."""
 
     sessions: tuple[Summary, ...]
     kept: tuple[Summary, ...]
@@ -62,7 +62,7 @@ class PruneResult:
 
 
 class Sessions:
-    """The sessions in a folder, which need not exist. Every method raises SaveError where the disk does not play along."""
+    """The sessions in a folder, which need not exist. Every method raises SaveError when it cannot read or write there."""
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder = folder
@@ -70,20 +70,20 @@ class Sessions:
         self._clock = clock
 
     def start(self, *, model: str = "", system: str | None = None) -> Session:
-        """A new conversation; nothing is on disk before its first question."""
+        """A new session, which is written to disk with its first message or staged image."""
         return Session(self.database, model=model, system=system, clock=self._clock)
 
     def resume(self, prefix: str | None = None, *, model: str = "") -> Session:
-        """Go on with a session, the newest by default. One that is open elsewhere is copied, and a note says so.
+        """Continue a session, by default the newest. One that another process has open is copied, and a note says so.
 
-        `model` is who answers from now on; without it, the one that answered last.
+        `model` is the name of the model that answers from now on, by default the one that answered last.
         """
         summary = self.find(prefix) if prefix else self.newest()
-        lock, free = self._lock(summary.id)
+        lock, available = self._lock(summary.id)
         saved = self.load(summary.id)
         session = self._copy(saved, model)
-        if free:
-            session.take(summary.id, summary.origin, lock)
+        if available:
+            session.adopt(summary.id, summary.origin, lock)
         else:
             pid = holder_pid(lock_file(self.folder, summary.id))
             where = f"process {pid}" if pid else "another process"
@@ -91,7 +91,7 @@ class Sessions:
         return session
 
     def fork(self, prefix: str) -> Session:
-        """A copy of a session under its own id, on disk at once."""
+        """A copy of a session under a new id, saved at once."""
         session = self._copy(self.load(self.find(prefix).id), "")
         session.save()
         return session
@@ -135,7 +135,7 @@ class Sessions:
         )
 
     def _lock(self, name: str) -> tuple[FileLock | None, bool]:
-        """The lock, if it could be had, and whether the session is free: in a read-only home it is, without a lock."""
+        """The lock, if acquired, and whether the session is available: in a read-only folder it is, without a lock."""
         try:
             lock = FileLock.acquire(lock_file(self.folder, name))
         except OSError:
@@ -145,11 +145,11 @@ class Sessions:
     # Finding
 
     def list(self, limit: int | None = None) -> tuple[Summary, ...]:
-        """The sessions, the newest first."""
+        """At most `limit` sessions, the newest first."""
         return self._summaries(f"{NEWEST_FIRST} LIMIT ?", -1 if limit is None else limit)
 
     def newest(self) -> Summary:
-        """Raises UsageError when there is none."""
+        """The session that was changed last. Raises UsageError when there is none."""
         newest = self.list(1)
         if not newest:
             raise UsageError("There is no saved session to continue.", "Start one: pixtral chat")
@@ -167,13 +167,13 @@ class Sessions:
             raise UsageError(f"{len(summaries)} sessions begin with {start}: {names}.", "Give more letters of its id")
         return summaries[0]
 
-    def _summaries(self, which: str, *parameters: object) -> tuple[Summary, ...]:
-        query = f"SELECT {COLUMNS} FROM sessions s {which}"
+    def _summaries(self, clause: str, *parameters: object) -> tuple[Summary, ...]:
+        query = f"SELECT {COLUMNS} FROM sessions s {clause}"
         nothing: tuple[Summary, ...] = ()
-        return self.database.read(lambda c: tuple(map(session_summary, c.execute(query, parameters))), nothing)
+        return self.database.read(lambda c: tuple(map(summary_of, c.execute(query, parameters))), nothing)
 
     def settings(self, name: str) -> dict[str, Any]:
-        """The stored settings of a session's answers, by its full id; empty without any."""
+        """The stored settings of a session by its full id; empty if it has none."""
 
         def work(connection: sqlite3.Connection) -> dict[str, Any]:
             number = rows.session_number(connection, name)
@@ -182,7 +182,7 @@ class Sessions:
         return self.database.read(work, {})
 
     def load(self, name: str) -> SavedSession:
-        """A whole session by its full id, images included. Raises UsageError when it is not there."""
+        """A whole session by its full id, images included. Raises UsageError when there is none."""
 
         def work(connection: sqlite3.Connection) -> SavedSession | None:
             number = rows.session_number(connection, name)
@@ -190,10 +190,10 @@ class Sessions:
                 return None
             query = f"SELECT {COLUMNS} FROM sessions s WHERE id = ?"
             row = connection.execute(query, (number,)).fetchone()
-            stored = rows.read(connection, number, session_header(row).messages)
+            stored = rows.read(connection, number, header_of(row).messages)
             snapshot, settings = branch_rows.read_branches(connection, number, [message for message, _ in stored])
             stamps = tuple(stamp for _, stamp in stored[: len(snapshot.nodes)])
-            return SavedSession(session_summary(row), snapshot, stamps, settings)
+            return SavedSession(summary_of(row), snapshot, stamps, settings)
 
         if saved := self.database.read(work, None):
             return saved
@@ -207,16 +207,16 @@ class Sessions:
         if not words:
             raise UsageError("Search for what?", "Give a word: pixtral sessions search dragon")
         names = "SELECT 1 FROM placements p WHERE p.message = m.id AND instr(fold(p.name), ?)"
-        each = f"(instr(fold(m.text), ?) OR EXISTS ({names}) OR EXISTS ({IN_CALLS}))"
+        word_condition = f"(instr(fold(m.text), ?) OR EXISTS ({names}) OR EXISTS ({IN_CALLS}))"
         query = (
             f"SELECT position, role, text, {COLUMNS} FROM messages m JOIN sessions s ON m.session = s.id "
-            f"WHERE {' AND '.join([each] * len(words))} ORDER BY {TOUCHED} DESC NULLS LAST, s.updated DESC, s.id, position LIMIT ?"
+            f"WHERE {' AND '.join([word_condition] * len(words))} ORDER BY {TOUCHED} DESC NULLS LAST, s.updated DESC, s.id, position LIMIT ?"
         )
         parameters = [*(word for word in words for _ in range(3)), limit]
 
         def work(connection: sqlite3.Connection) -> tuple[SearchHit, ...]:
             found = connection.execute(query, parameters)
-            return tuple(SearchHit(session_summary(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in found)
+            return tuple(SearchHit(summary_of(row[3:]), row[0], row[1], _snippet(row[2], words)) for row in found)
 
         nothing: tuple[SearchHit, ...] = ()
         found = self.database.read(work, nothing)
@@ -237,11 +237,11 @@ class Sessions:
     # Labels
 
     def rename(self, name: str, title: str) -> None:
-        """Give a session a title of its own, by its full id. Raises UsageError for one that is open, or an empty title."""
+        """Set the title of a session by its full id. Raises UsageError for an empty title and while the session is open."""
         self._relabel(name, {"title": clean_title(title)})
 
     def tag(self, name: str, tags: Sequence[str], *, remove: bool = False) -> tuple[str, ...]:
-        """Add tags to a session, or take them away, by its full id; returns those it has then. Raises UsageError."""
+        """Add or remove tags of a session by its full id; returns its tags. Raises UsageError for an invalid tag and while it is open."""
         before = self.find(name).tags
         given = [clean_tag(tag) for tag in tags]
         after = [tag for tag in before if tag not in given] if remove else list(dict.fromkeys([*before, *given]))
@@ -255,16 +255,16 @@ class Sessions:
 
         def work(connection: sqlite3.Connection) -> None:
             if (number := rows.session_number(connection, name)) is not None:
-                labels.relabel(connection, number, change)
+                labels.write_labels(connection, number, change)
 
         self.database.write(work)
 
     # Removing
 
     def remove(self, names: Sequence[str]) -> int:
-        """Remove sessions by their full ids, and the images no other session shows; returns how many images went.
+        """Remove sessions by their full ids, with the images that no other session has; returns the number of images.
 
-        Raises UsageError, before anything is removed, for one that is open in another process.
+        Raises UsageError, before anything is removed, if one is open in another process.
         """
         for name in names:
             file = self.folder / "locks" / name
@@ -273,16 +273,17 @@ class Sessions:
         return self._remove(names)
 
     def prune(self, *, before: float | None = None, keep: int = 0, dry: bool = False) -> PruneResult:
-        """Remove the sessions not touched since `before` (seconds since 1970), except the `keep` newest and open ones.
+        """Remove the sessions last changed earlier than `before` (seconds since 1970), except the `keep` newest and open ones.
 
-        One that was touched after a younger one stays: the clock was wrong when it was saved.
+        A session that was changed after one with a later time is kept: the clock was wrong when it was saved. `dry`:
+        nothing is removed.
         """
         oldest_first = reversed(self.list()[keep:])
         old = [*itertools.takewhile(lambda summary: before is None or summary.updated < before, oldest_first)][::-1]
-        busy = {summary.id for summary in old if is_held(self.folder / "locks" / summary.id)}
-        removed = tuple(summary for summary in old if summary.id not in busy)
+        open_elsewhere = {summary.id for summary in old if is_held(self.folder / "locks" / summary.id)}
+        removed = tuple(summary for summary in old if summary.id not in open_elsewhere)
         images = 0 if dry else self._remove([summary.id for summary in removed])
-        return PruneResult(removed, tuple(summary for summary in old if summary.id in busy), images)
+        return PruneResult(removed, tuple(summary for summary in old if summary.id in open_elsewhere), images)
 
     def _remove(self, names: Sequence[str]) -> int:
         def work(connection: sqlite3.Connection) -> int:
@@ -295,9 +296,9 @@ class Sessions:
 
 
 def _snippet(text: str, words: Sequence[str], width: int = 60) -> str:
-    """One line around the first word that is found."""
+    """The text around the first match of a word, on one line of at most 2 × `width` characters."""
     line = " ".join(text.split())
-    at = min((place for word in words if (place := line.casefold().find(word)) >= 0), default=0)
-    start = max(0, at - width // 2) if len(line) > 2 * width else 0
+    start_of_match = min((place for word in words if (place := line.casefold().find(word)) >= 0), default=0)
+    start = max(0, start_of_match - width // 2) if len(line) > 2 * width else 0
     piece = line[start : start + 2 * width]
     return ("…" if start else "") + piece + ("…" if start + 2 * width < len(line) else "")

@@ -1,7 +1,8 @@
-"""Messages as rows and rows as messages: the tables of the session database.
+"""Writes messages to the tables of the session database and reads them back.
 
-The text of a message is one column; its images are placements at an offset in it, and the bytes of each are there once.
-Calls of tools are among the details of the answer they were run for.
+The text of a message is one column. Its images are rows of `placements`, each with an offset in the text (characters);
+the bytes of an image are stored once.
+Calls of tools are among the details of the answer that they were run for.
 """
 
 import itertools
@@ -16,12 +17,12 @@ from pixtral_cli.chat.message import CallResult, Message, Part, ToolRound
 from pixtral_cli.chat.tools import ToolCall
 from pixtral_cli.images.image import Image
 from pixtral_cli.images.transform import Transform
-from pixtral_cli.sessions.tables import DamagedRow, checksum, image_intact, intact
+from pixtral_cli.sessions.tables import DamagedRow, checksum, is_intact, is_intact_image
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """When a message was saved, in seconds since 1970, and which model wrote it ("" for a user's)."""
+    """When a message was saved, in seconds since 1970, and the name of the model that wrote it ("" for a user's)."""
 
     created: float
     model: str = ""
@@ -29,7 +30,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A session without its messages; times in seconds since 1970."""
+    """A row of `sessions`: all of a session but its messages, whose number is `messages`. Times in seconds since 1970."""
 
     name: str
     title: str
@@ -41,7 +42,7 @@ class Header:
     updated: float
 
     def write(self, connection: sqlite3.Connection, session: int | None) -> int:
-        """Insert the row of a session, or replace what it says; returns its number."""
+        """Insert a row (`session` None) or update row `session`; returns the row's id."""
         if session is None:
             cursor = connection.execute(
                 "INSERT INTO sessions (name, title, model, messages, created, updated, checksum) "
@@ -57,18 +58,18 @@ class Header:
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> "Header":
-        """A row of `sessions` without its id. Raises DamagedRow."""
-        name, title, system, model, origin, messages, created, updated, right = row
+        """The header in a row of `sessions`, given without its id. Raises DamagedRow."""
+        name, title, system, model, origin, messages, created, updated, stored_checksum = row
         if not isinstance(created, int | float) or not isinstance(updated, int | float):
             raise DamagedRow("the time of a session")
         header = cls(name, title, system, model, origin, messages, float(created), float(updated))
-        if checksum(*astuple(header)) != right:
+        if checksum(*astuple(header)) != stored_checksum:
             raise DamagedRow("the header of a session")
         return header
 
 
 def write(connection: sqlite3.Connection, session: int, position: int, message: Message, stamp: Stamp) -> None:
-    """Insert one message with its images."""
+    """Insert one message with its images. `position` counts the session's messages from 0."""
     text = utf8_text(message.text)
     about = (session, position, message.role, text, len(message.all_images), int(message.interrupted))
     row = (*about, stamp.model, float(stamp.created))
@@ -85,7 +86,7 @@ def write(connection: sqlite3.Connection, session: int, position: int, message: 
 
 
 def _placed(message: Message) -> Iterator[tuple[int, Image]]:
-    """The images of a message, each with its place: the number of characters before it, or below 0 the call's that showed it."""
+    """The images of a message with their positions: the characters before it, or minus the number of the call that showed it."""
     at = 0
     for part in message.parts:
         if isinstance(part, str):
@@ -123,7 +124,7 @@ def with_details(message: Message, row: Sequence[Any] | None, shown: Iterable[tu
     places. Raises DamagedRow."""
     if row is None:
         return message
-    if not intact(row):
+    if not is_intact(row):
         raise DamagedRow("the details of a message")
     fields = json.loads(row[1])
     by_call: defaultdict[int, list[Image]] = defaultdict(list)
@@ -147,7 +148,7 @@ def with_details(message: Message, row: Sequence[Any] | None, shown: Iterable[tu
 
 
 def store_image(connection: sqlite3.Connection, image: Image) -> None:
-    """Store an image's bytes unless they are there already."""
+    """Store an image unless one with the same bytes is stored already."""
     if not connection.execute("SELECT 1 FROM images WHERE sha256 = ?", (image.sha256,)).fetchone():
         row = (image.sha256, image.format, image.width, image.height)
         insert = "INSERT INTO images (sha256, format, width, height, data, checksum) VALUES (?, ?, ?, ?, ?, ?)"
@@ -155,21 +156,28 @@ def store_image(connection: sqlite3.Connection, image: Image) -> None:
 
 
 def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple[Message, Stamp]]:
-    """A session's messages in order. Raises DamagedRow where one is not as it was written, or if there are not `count`."""
+    """A session's messages in order. Raises DamagedRow if one is damaged or there are not `count` of them."""
     images: dict[str, Image] = {}
     result = []
     query = "SELECT * FROM messages WHERE session = ? ORDER BY position"
     for expected, row in enumerate(connection.execute(query, (session,))):
-        places = connection.execute(
+        placements = connection.execute(
             "SELECT * FROM placements WHERE message = ? ORDER BY at, rowid", (row[0],)
         ).fetchall()
-        if row[2] != expected or not intact(row[1:]) or len(places) != row[5] or not all(map(intact, places)):
+        if (
+            row[2] != expected
+            or not is_intact(row[1:])
+            or len(placements) != row[5]
+            or not all(map(is_intact, placements))
+        ):
             raise DamagedRow(f"message {expected} of session {session}")
         _, _, _, role, text, _, interrupted, model, created, _ = row
-        placed = [(at, _image(connection, images, sha256, name, crop)) for _, at, sha256, name, crop, _ in places]
+        placed_images = [
+            (at, _image(connection, images, sha256, name, crop)) for _, at, sha256, name, crop, _ in placements
+        ]
         details = connection.execute("SELECT * FROM details WHERE message = ?", (row[0],)).fetchone()
-        shown = [(at, image) for at, image in placed if at < 0]
-        message = Message(role, parts(text, [each for each in placed if each[0] >= 0]), bool(interrupted))
+        shown = [(at, image) for at, image in placed_images if at < 0]
+        message = Message(role, place_images(text, [each for each in placed_images if each[0] >= 0]), bool(interrupted))
         message = with_details(message, details, shown)
         result.append((message, Stamp(created, model)))
     if len(result) != count:
@@ -177,11 +185,11 @@ def read(connection: sqlite3.Connection, session: int, count: int) -> list[tuple
     return result
 
 
-def parts(text: str, placed: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
+def place_images(text: str, placed_images: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
     """The text with each image at its offset."""
     result: list[Part] = []
     end = 0
-    for at, image in placed:
+    for at, image in placed_images:
         result += [text[end:at], image]
         end = at
     result.append(text[end:])
@@ -191,22 +199,22 @@ def parts(text: str, placed: Iterable[tuple[int, Part]]) -> tuple[Part, ...]:
 def _image(connection: sqlite3.Connection, images: dict[str, Image], sha256: str, name: str, crop: str | None) -> Image:
     if sha256 not in images:
         row = connection.execute("SELECT * FROM images WHERE sha256 = ?", (sha256,)).fetchone()
-        if row is None or not image_intact(row):
+        if row is None or not is_intact_image(row):
             raise DamagedRow(f"image {sha256}")
         _, _, format_, width, height, data, _ = row
         images[sha256] = Image(data, name, format_, width, height, sha256)
-    same = images[sha256]
-    return Image(same.data, name, same.format, same.width, same.height, sha256, transform(crop))
+    stored = images[sha256]
+    return Image(stored.data, name, stored.format, stored.width, stored.height, sha256, transform(crop))
 
 
 def transform(text: str | None) -> Transform:
-    """The column `crop`: JSON of a transform, or (in old files) the four numbers of a crop."""
+    """The value of the column `crop`: JSON of a transform, in older files of the four numbers of a crop."""
     fields = json.loads(text) if text else {}
     return Transform.from_json(fields if isinstance(fields, dict) else {"crop": fields})
 
 
 def session_number(connection: sqlite3.Connection, name: str) -> int | None:
-    """The number of a session. Without the index: a damaged one could hide it."""
+    """The row id of a session; None if there is none. Searches without the index, which may be damaged."""
     row = connection.execute("SELECT id FROM sessions NOT INDEXED WHERE name = ?", (name,)).fetchone()
     if row is None:
         return None
@@ -216,24 +224,26 @@ def session_number(connection: sqlite3.Connection, name: str) -> int | None:
 
 
 def truncate(connection: sqlite3.Connection, session: int, start: int) -> set[str]:
-    """Delete the messages from position `start` on; returns the hashes of the images that stood in them."""
+    """Delete the messages from position `start` on; returns the SHA-256 hashes of the images in them."""
     where = "message IN (SELECT id FROM messages WHERE session = ? AND position >= ?)"
-    placed = connection.execute(f"SELECT DISTINCT image FROM placements WHERE {where}", (session, start)).fetchall()
+    placed_images = connection.execute(
+        f"SELECT DISTINCT image FROM placements WHERE {where}", (session, start)
+    ).fetchall()
     connection.execute("DELETE FROM messages WHERE session = ? AND position >= ?", (session, start))
-    return {sha256 for (sha256,) in placed}
+    return {sha256 for (sha256,) in placed_images}
 
 
 def delete_unused_images(connection: sqlite3.Connection, images: Iterable[str]) -> int:
-    """Delete those of the images that are in no message any more; returns how many."""
+    """Delete those of these images (SHA-256 hashes) that no message has; returns how many."""
     unused = "DELETE FROM images WHERE sha256 = ? AND sha256 NOT IN (SELECT image FROM placements)"
     return sum(connection.execute(unused, (sha256,)).rowcount for sha256 in images)
 
 
 def delete_all_unused_images(connection: sqlite3.Connection) -> int:
-    """Delete the images that are in no message; returns how many."""
+    """Delete all images that no message has; returns how many."""
     return connection.execute("DELETE FROM images WHERE sha256 NOT IN (SELECT image FROM placements)").rowcount
 
 
 def utf8_text(text: str) -> str:
-    """Text that UTF-8 can hold: lone surrogates, as undecodable bytes leave them, become question marks."""
+    """Text that UTF-8 can encode: lone surrogates become question marks."""
     return text.encode("utf-8", "replace").decode()

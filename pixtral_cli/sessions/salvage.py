@@ -1,7 +1,7 @@
-"""Rows out of a damaged SQLite file, page by page, without SQLite.
+"""Reads rows from a damaged SQLite file, page by page, without SQLite.
 
-The format: https://www.sqlite.org/fileformat2.html. Every whole leaf page of a table gives its rows, whatever became of
-the pages above it; rows that cannot be are left out, rows that are wrong are for the reader's checksums to find.
+The format: https://www.sqlite.org/fileformat2.html. The rows of every intact leaf page of a table are read, whatever
+state the pages above it are in. Malformed rows are left out; rows with wrong values must be found by their checksums.
 """
 
 import mmap
@@ -11,22 +11,22 @@ from pathlib import Path
 from typing import Any
 
 PAGE_SIZE = 4096
-LEAF = 0x0D
-INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+TABLE_LEAF = 0x0D
+INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}  # bytes, by serial type
 
 
 def read_rows(file: Path, log: Path | None = None) -> Iterator[tuple[int, list[Any]]]:
-    """(rowid, values) of every readable row of every table; `log` is the write-ahead log beside the file."""
+    """(rowid, values) of every readable row of every table. `log` is the file's write-ahead log."""
     pages = _Pages(file, log)
     for number in range(1, pages.count + 1):
         page = pages.get(number)
         start = 100 if number == 1 else 0
-        if len(page) == PAGE_SIZE and page[start] == LEAF:
-            yield from _leaf(pages, page, start)
+        if len(page) == PAGE_SIZE and page[start] == TABLE_LEAF:
+            yield from _leaf_rows(pages, page, start)
 
 
 class _Pages:
-    """The pages of the file, each as the log has it last."""
+    """The pages of the file by number from 1, each in its newest committed version."""
 
     def __init__(self, file: Path, log: Path | None) -> None:
         size = file.stat().st_size
@@ -46,19 +46,19 @@ def _committed_pages(log: Path) -> dict[int, bytes]:
     data = log.read_bytes()
     salt = data[16:24]
     committed: dict[int, bytes] = {}
-    open_: dict[int, bytes] = {}
+    uncommitted: dict[int, bytes] = {}
     for start in range(32, len(data) - PAGE_SIZE - 23, PAGE_SIZE + 24):
         number, commit = struct.unpack_from(">II", data, start)
         if data[start + 8 : start + 16] != salt or not number:
             break
-        open_[number] = data[start + 24 : start + 24 + PAGE_SIZE]
+        uncommitted[number] = data[start + 24 : start + 24 + PAGE_SIZE]
         if commit:
-            committed.update(open_)
-            open_.clear()
+            committed.update(uncommitted)
+            uncommitted.clear()
     return committed
 
 
-def _leaf(pages: _Pages, page: bytes, start: int) -> Iterator[tuple[int, list[Any]]]:
+def _leaf_rows(pages: _Pages, page: bytes, start: int) -> Iterator[tuple[int, list[Any]]]:
     count = int.from_bytes(page[start + 3 : start + 5])
     for slot in range(start + 8, min(start + 8 + 2 * count, PAGE_SIZE - 1), 2):
         try:
@@ -70,31 +70,32 @@ def _leaf(pages: _Pages, page: bytes, start: int) -> Iterator[tuple[int, list[An
 
 
 def _payload(pages: _Pages, page: bytes, at: int, size: int) -> bytes:
-    """A row's bytes: those on its leaf and those on its chain of overflow pages."""
+    """The payload of a row, `size` bytes: the part on its leaf page and that on its chain of overflow pages."""
     local = size
     if size > PAGE_SIZE - 35:
-        least = (PAGE_SIZE - 12) * 32 // 255 - 23
-        local = least + (size - least) % (PAGE_SIZE - 4)
-        local = local if local <= PAGE_SIZE - 35 else least
-    pieces = [page[at : at + local]]
-    left = size - local
-    following = int.from_bytes(page[at + local : at + local + 4]) if left else 0
-    if left > pages.count * PAGE_SIZE:
+        minimum = (PAGE_SIZE - 12) * 32 // 255 - 23
+        local = minimum + (size - minimum) % (PAGE_SIZE - 4)
+        local = local if local <= PAGE_SIZE - 35 else minimum
+    chunks = [page[at : at + local]]
+    remaining = size - local
+    next_page = int.from_bytes(page[at + local : at + local + 4]) if remaining else 0
+    if remaining > pages.count * PAGE_SIZE:
         raise ValueError("a row longer than the file")
-    while left > 0:
-        if not 1 < following <= pages.count:
+    while remaining > 0:
+        if not 1 < next_page <= pages.count:
             raise ValueError("a broken chain")
-        over = pages.get(following)
-        pieces.append(over[4 : 4 + min(left, PAGE_SIZE - 4)])
-        left -= PAGE_SIZE - 4
-        following = int.from_bytes(over[:4])
-    payload = b"".join(pieces)
+        overflow = pages.get(next_page)
+        chunks.append(overflow[4 : 4 + min(remaining, PAGE_SIZE - 4)])
+        remaining -= PAGE_SIZE - 4
+        next_page = int.from_bytes(overflow[:4])
+    payload = b"".join(chunks)
     if len(payload) != size:
         raise ValueError("a short row")
     return payload
 
 
 def _record(payload: bytes) -> list[Any]:
+    """The values of a record: a header of serial types, then the values."""
     end, at = _varint(payload, 0)
     kinds = []
     while at < end:
@@ -110,8 +111,9 @@ def _record(payload: bytes) -> list[Any]:
 
 
 def _value(payload: bytes, kind: int, at: int) -> tuple[Any, int]:
-    if kind in INTEGERS:
-        end = at + INTEGERS[kind]
+    """The value of serial type `kind` at an offset, and the offset of its end."""
+    if kind in INTEGER_SIZES:
+        end = at + INTEGER_SIZES[kind]
         return int.from_bytes(payload[at:end], signed=True), end
     if kind == 7:
         if at + 8 > len(payload):
@@ -127,7 +129,7 @@ def _value(payload: bytes, kind: int, at: int) -> tuple[Any, int]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A big-endian number of 7 bits a byte, at most nine bytes, and where it ends."""
+    """The variable-length integer at an offset (big-endian, 7 bits a byte, at most 9 bytes), and the offset of its end."""
     value = 0
     for place in range(at, at + 8):
         value = value << 7 | data[place] & 0x7F

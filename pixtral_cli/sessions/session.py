@@ -1,4 +1,4 @@
-"""A conversation that is saved as it happens: the `Store` of one Conversation."""
+"""The session of one conversation: the `Store` that saves every change of it to the database."""
 
 import contextlib
 import sqlite3
@@ -17,12 +17,12 @@ from pixtral_cli.util.locks import FileLock
 
 
 class Session:
-    """One conversation, durable whenever `keep` has returned without a new note.
+    """One conversation. It is durable when `update` has returned without a new note.
 
-    It comes to be on disk with its first message and is locked to this process from then on. Where it cannot be written, the
-    conversation goes on: a note says so once, and every later change tries again to save all that is missing.
-    `take_notes` returns messages for the user; `model` is who answers: set it when that changes. `settings` are what
-    else shapes the answers, as JSON; `remember` changes them.
+    It is written to disk with its first message or staged image, and locked to this process from then on. When it
+    cannot be written the conversation continues: a note says so once, and every later change tries to save all that is
+    missing. `take_notes` returns the notes. `model` is the name of the model that answers; set it when that changes.
+    `settings` are the answers' settings as JSON (see `AnswerSettings`); change them by `save_settings`.
     """
 
     def __init__(
@@ -45,14 +45,14 @@ class Session:
         self._database = database
         self._snapshot = snapshot or Snapshot()
         self._stamps = list(stamps)
-        self._stored = 0  # so many messages at the start are on disk as they are here
+        self._stored = 0  # the number of leading messages that are on disk in their present form
         self._clock = clock
         self._lock: FileLock | None = None
         self._notes: list[str] = []
         self._failing = False
 
     def conversation(self) -> Conversation:
-        """The conversation, as far as it goes, to be continued here."""
+        """The conversation so far; its changes are saved to this session."""
         return Conversation(self.system, store=self, snapshot=self._snapshot)
 
     @property
@@ -61,60 +61,63 @@ class Session:
         return self._stored == len(self._snapshot.nodes) and not self._failing
 
     def take_notes(self) -> list[str]:
-        """The messages for the user that were not taken yet, a line each."""
+        """The messages for the user since the last call, a line each."""
         notes = self._database.notes + self._notes
         self._database.notes, self._notes = [], []
         return notes
 
     def note(self, line: str) -> None:
+        """Add a message for the user."""
         self._notes.append(line)
 
     # Store
 
-    def keep(self, snapshot: Snapshot) -> None:
-        """This is the conversation now; messages that are on disk already stay untouched."""
-        same = 0
-        for node, known in zip(snapshot.nodes, self._snapshot.nodes, strict=False):
-            if node.message is not known.message:
+    def update(self, snapshot: Snapshot) -> None:
+        """See `Store`. Messages that are on disk already are not written again."""
+        unchanged = 0
+        for node, existing in zip(snapshot.nodes, self._snapshot.nodes, strict=False):
+            if node.message is not existing.message:
                 break
-            same += 1
+            unchanged += 1
         now = self._clock()
         messages = [node.message for node in snapshot.nodes]
-        self._stamps[same:] = [Stamp(now, self.model if one.role == "assistant" else "") for one in messages[same:]]
+        self._stamps[unchanged:] = [
+            Stamp(now, self.model if message.role == "assistant" else "") for message in messages[unchanged:]
+        ]
         self._snapshot = snapshot
-        self._stored = min(self._stored, same)
-        if self._begun:
+        self._stored = min(self._stored, unchanged)
+        if self._has_content:
             self.save()
         elif self._lock:
-            self._discard()
+            self._delete_stored()
 
     def set_system(self, text: str | None) -> None:
-        """The system prompt is now `text`."""
+        """See `Store`."""
         self.system = text
-        if self._begun:
+        if self._has_content:
             self.save()
 
-    def remember(self, settings: Mapping[str, Any]) -> None:
-        """Store settings of the answers, to be restored when the session is resumed; other names keep their values."""
+    def save_settings(self, settings: Mapping[str, Any]) -> None:
+        """Store settings of the answers, for when the session is resumed. Settings that are not given keep their values."""
         if self.settings | dict(settings) != self.settings:
             self.settings |= settings
-            if self._begun:
+            if self._has_content:
                 self.save()
 
     def start_new(self) -> None:
-        """Leave this session as it is on disk and begin a new one."""
+        """See `Store`. The new session has a new id."""
         self.close()
         self.settings = {name: value for name, value in self.settings.items() if name not in ("title", "tags")}
         self.id, self.origin = labels.new_id(), None
         self._snapshot, self._stamps, self._stored = Snapshot(), [], 0
 
     def save(self) -> None:
-        """Bring to disk what is not there; a note says so when that fails, and when it works again."""
+        """Write what is not on disk. When that fails, and when it succeeds again, there is a note."""
         try:
-            self._own()
+            self._acquire_lock()
             self._database.write(self._write)
         except (SaveError, OSError) as error:
-            self._fail(error)
+            self._report_failure(error)
             return
         self._stored = len(self._snapshot.nodes)
         if self._failing:
@@ -122,8 +125,8 @@ class Session:
             self.note(f"Saved again, all of it, as session {self.id}")
 
     def close(self) -> None:
-        """Save what could not be saved before, and let others open the session."""
-        if self._failing and self._begun:
+        """Save what could not be saved before, and release the lock."""
+        if self._failing and self._has_content:
             self.save()
         if self._lock:
             self._lock.release()
@@ -137,18 +140,18 @@ class Session:
 
     # Loading and writing
 
-    def take(self, name: str, origin: str | None, lock: FileLock | None) -> None:
-        """Be the stored session `name`, locked already, of which this was a copy."""
+    def adopt(self, name: str, origin: str | None, lock: FileLock | None) -> None:
+        """Become the stored session `name`, of which this is a copy in memory; `lock` is its lock, if there is one."""
         self.id, self.origin, self._lock = name, origin, lock
         self._stored = len(self._snapshot.nodes)
 
     @property
-    def _begun(self) -> bool:
-        """Is there anything to keep: a message, or a picture for the first one?"""
+    def _has_content(self) -> bool:
+        """Whether there is anything to save: a message or a staged image."""
         return bool(self._snapshot.nodes or self._snapshot.staged)
 
-    def _discard(self) -> None:
-        """Nothing of it is left: the pictures for its first question were all taken back."""
+    def _delete_stored(self) -> None:
+        """Remove the session from disk: it has no message, and all staged images were taken back."""
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM sessions WHERE name = ?", (self.id,))
@@ -157,14 +160,14 @@ class Session:
         with contextlib.suppress(SaveError, OSError):
             self._database.write(work)
 
-    def _own(self) -> None:
+    def _acquire_lock(self) -> None:
         if not self._lock:
             self._lock = FileLock.acquire(lock_file(self._database.folder, self.id))
 
     def _write(self, connection: sqlite3.Connection) -> None:
-        known = rows.session_number(connection, self.id)
-        start = 0 if known is None else self._stored  # it may have been removed meanwhile
-        session = self._header().write(connection, known)
+        existing = rows.session_number(connection, self.id)
+        start = 0 if existing is None else self._stored  # another process may have removed it
+        session = self._header().write(connection, existing)
         removed = rows.truncate(connection, session, start)
         nodes, staged = self._snapshot.nodes, self._snapshot.staged
         for position, node in enumerate(nodes[start:], start):
@@ -184,14 +187,14 @@ class Session:
         count = len(nodes) + bool(self._snapshot.staged)
         return rows.Header(self.id, title, system, self.model, self.origin, count, created, now)
 
-    def _fail(self, error: SaveError | OSError) -> None:
+    def _report_failure(self, error: SaveError | OSError) -> None:
         if not self._failing:
             self._failing = True
-            why = error.message if isinstance(error, SaveError) else f"{error.strerror}: {error.filename}"
-            self.note(f"This conversation is not being saved. {why}")
+            reason = error.message if isinstance(error, SaveError) else f"{error.strerror}: {error.filename}"
+            self.note(f"This conversation is not being saved. {reason}")
 
 
 def lock_file(folder: Path, name: str) -> Path:
-    """The lock file of a session; its folder is created."""
+    """The path of a session's lock file; creates its folder."""
     make_folder(folder / "locks")
     return folder / "locks" / name

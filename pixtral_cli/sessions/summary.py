@@ -1,4 +1,4 @@
-"""A session in a list: its header, its branches, its tags and how many images it has."""
+"""The summary of a session for lists: its header, branch, tags and number of images, in one query."""
 
 import json
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ COLUMNS = (
     "(SELECT shown FROM branches b WHERE b.session = s.id), (SELECT head FROM branches b WHERE b.session = s.id), "
     "(SELECT tree FROM branches b WHERE b.session = s.id), (SELECT settings FROM branches b WHERE b.session = s.id)"
 )
-NOT_HEADER = 5  # columns after those of a header
+EXTRA_COLUMNS = 5  # the columns after those of the header
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A session in a list: `messages` are those of the branch shown, `images` those of all branches.
+    """A session in a list. `messages` counts those of the branch shown, `images` those of all branches.
 
-    `branch` is the one shown, counted from 1, of so many `branches`.
-    `origin` is the session it was forked from, times are seconds since 1970.
+    `branch` is the number of the branch shown, from 1, of `branches`. `origin` is the id of the session that it was
+    forked from. Times are in seconds since 1970.
     """
 
     id: str
@@ -43,17 +43,18 @@ class Summary:
         return " ".join((self.title, *(f"#{tag}" for tag in self.tags)))
 
 
-def session_header(row: Sequence[Any]) -> rows.Header:
-    """A row of COLUMNS as a summary. Raises DamagedRow."""
-    return rows.Header.of(row[:-NOT_HEADER])
+def header_of(row: Sequence[Any]) -> rows.Header:
+    """The header in a row of COLUMNS. Raises DamagedRow."""
+    return rows.Header.of(row[:-EXTRA_COLUMNS])
 
 
-def session_summary(row: Sequence[Any]) -> Summary:
-    about, (images, shown, head, tree, settings) = session_header(row), row[-NOT_HEADER:]
-    times = about.created, about.updated
-    messages = about.messages if shown is None else shown
+def summary_of(row: Sequence[Any]) -> Summary:
+    """The summary in a row of COLUMNS. Raises DamagedRow."""
+    header, (images, shown, head, tree, settings) = header_of(row), row[-EXTRA_COLUMNS:]
+    times = header.created, header.updated
+    messages = header.messages if shown is None else shown
     branch = branch_rows.shown_branch(head, tree) if tree else (1, 1)
     tags = tuple(map(str, json.loads(settings or "{}").get("tags") or ()))
     return Summary(
-        about.name, about.title, about.system, about.model, about.origin, messages, *times, images, *branch, tags
+        header.name, header.title, header.system, header.model, header.origin, messages, *times, images, *branch, tags
     )  # fmt: skip

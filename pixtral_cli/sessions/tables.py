@@ -1,11 +1,11 @@
-"""The tables of the session database, and the checksum by which a damaged row is found."""
+"""The SQL schema of the session database, and the checksums that detect damaged rows."""
 
 import hashlib
 import zlib
 from collections.abc import Sequence
 from typing import Any
 
-# No two tables have the same number of columns: that is how their rows are distinguished in a damaged file.
+# Every table has another number of columns or other types: `repair` recognises rows of a damaged file by them.
 SCHEMA = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, title TEXT NOT NULL, system TEXT, model TEXT NOT NULL,
@@ -37,8 +37,8 @@ CREATE TABLE branches (
 );
 CREATE INDEX touched ON branches (touched)
 """
-# Version 3: what a message has besides parts, as JSON: `reasoning`, what was thought before the answer; since version 4
-# `rounds`, the calls that were run for it: `text_end`, `reasoning_end` and `results` of `id`, `name`, `arguments`, `text`.
+# Version 3: further fields of a message as JSON: `reasoning`, the thinking before an answer; since version 4 `rounds`, the
+# calls that were run for it: `text_end`, `reasoning_end` and `results` of `id`, `name`, `arguments`, `text`.
 DETAILS = """
 CREATE TABLE details (
     message INTEGER PRIMARY KEY REFERENCES messages ON DELETE CASCADE, fields TEXT NOT NULL, checksum INTEGER NOT NULL
@@ -50,21 +50,21 @@ TOOL_ROUNDS = "-- calls of tools in `details`"
 
 
 class DamagedRow(Exception):
-    """A row is not as it was written."""
+    """A row or a page of the database does not have the content that was written."""
 
 
 def checksum(*values: object) -> int:
-    """Finds a row that was changed by anything but this program."""
+    """The CRC-32 of a row's values, which detects damage but not intent."""
     return zlib.crc32(repr(values).encode("utf-8", "backslashreplace"))
 
 
-def intact(row: Sequence[Any]) -> bool:
-    """Is a row, its checksum last, as it was written?"""
+def is_intact(row: Sequence[Any]) -> bool:
+    """Whether a row, whose last value is its checksum, has the content that was written."""
     return bool(checksum(*row[:-1]) == row[-1])
 
 
-def image_intact(image: Sequence[Any]) -> bool:
-    """Is a row of `images` as it was written?"""
-    _, sha256, format_, width, height, data, right = image
-    known = isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == sha256
-    return known and checksum(sha256, format_, width, height) == right
+def is_intact_image(image: Sequence[Any]) -> bool:
+    """Whether a row of `images` has the content that was written: the bytes are checked by their SHA-256 hash."""
+    _, sha256, format_, width, height, data, stored_checksum = image
+    unchanged = isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == sha256
+    return unchanged and checksum(sha256, format_, width, height) == stored_checksum

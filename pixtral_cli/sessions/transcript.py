@@ -1,4 +1,4 @@
-"""A conversation as a file: written as Markdown, HTML, JSON or JSONL, read back from the last two."""
+"""Exports a conversation as Markdown, HTML, JSON or JSONL, and imports JSON and JSONL."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ UNTITLED = "A conversation"
 
 
 class Format(StrEnum):
-    """The forms of a transcript; each is also a file's ending."""
+    """The formats of a transcript; each value is also the file name extension."""
 
     md = "md"
     html = "html"
@@ -39,10 +39,9 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A conversation with its title, model and times; `created` in seconds since 1970.
+    """One branch of a conversation, with title and model; `created` in seconds since 1970.
 
-    `branch`: which branch of the conversation it is, and of how many. `image_keys`: see `Snapshot`. `thinking`: what was
-    thought before the answers is part of what is written.
+    `branch`: see `Snapshot.branch`. `image_keys`: see `Snapshot`. `thinking`: the reasoning before answers is written too.
     """
 
     messages: tuple[Message, ...]
@@ -57,19 +56,19 @@ class Transcript:
     tags: tuple[str, ...] = ()
 
     @property
-    def said(self) -> tuple[Message, ...]:
-        """The messages as they are written."""
+    def shown_messages(self) -> tuple[Message, ...]:
+        """The messages to write: without reasoning unless `thinking`."""
         return self.messages if self.thinking else tuple(replace(message, reasoning="") for message in self.messages)
 
     @property
     def numbers(self) -> dict[str, int]:
-        """The number of each image by its key, as the conversation counts them."""
+        """The number of each image in the conversation, by its key."""
         snapshot = replace(Snapshot.linear(self.messages), image_keys=self.image_keys)
         return {image.key: number for number, image in Conversation(snapshot=snapshot).numbered.items()}
 
     @property
-    def about(self) -> str:
-        """One line: model, time, session and branch."""
+    def summary_line(self) -> str:
+        """Model, time, session and branch on one line."""
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.created)) if self.created is not None else ""
         number, count = self.branch
         branch = f"branch {number} of {count}" if count > 1 else ""
@@ -77,7 +76,7 @@ class Transcript:
 
 
 def format_of(path: Path) -> Format:
-    """The form that a file's ending names. Raises UsageError for another."""
+    """The format for a file name's extension. Raises UsageError for an unknown extension."""
     ending = path.suffix.lower().removeprefix(".")
     ending = {"markdown": "md", "htm": "html"}.get(ending, ending)
     if ending not in list(Format):
@@ -86,23 +85,23 @@ def format_of(path: Path) -> Format:
 
 
 def render(transcript: Transcript, form: Format) -> str:
-    """The whole transcript as one text, its images inside as data URLs."""
+    """The transcript as one text, with images as data URLs."""
     if form is Format.md:
         return markdown(transcript, lambda number, image: wire.data_url(image))
     if form is Format.html:
         from pixtral_cli.sessions import transcript_html
 
         return transcript_html.html(
-            transcript.said, transcript.numbers, system=transcript.system, title=transcript.title or UNTITLED,
-            about=transcript.about, model=transcript.model,
+            transcript.shown_messages, transcript.numbers, system=transcript.system, title=transcript.title or UNTITLED,
+            summary_line=transcript.summary_line, model=transcript.model,
         )  # fmt: skip
     return _json(transcript) if form is Format.json else _jsonl(transcript)
 
 
 def write(transcript: Transcript, path: Path, form: Format | None = None) -> None:
-    """Write the file whole or not at all, over one that is there. Beside Markdown its images lie in `NAME.images`.
+    """Write the file atomically, replacing an existing one. The images of Markdown go to the folder `NAME.images` beside it.
 
-    Raises PixtralError where it cannot be written.
+    Raises PixtralError when it cannot be written.
     """
     form = form or format_of(path)
     try:
@@ -122,22 +121,22 @@ Address: TypeAlias = Callable[[int, Image], str]
 
 
 def markdown(transcript: Transcript, address: Address | None) -> str:
-    """Markdown whose images are at the addresses that `address(number, image)` gives; without it they are only named.
+    """The transcript as Markdown with the images at the URLs `address(number, image)`; without `address` they are named only.
 
-    With addresses it is for a file: what would fetch or run there when it is shown is made inert, see `harmless`.
+    With `address` the Markdown is for a file, and its text is escaped by `harmless`.
     """
-    inert = harmless.markdown if address else str
+    escape = harmless.markdown if address else str
     numbers = transcript.numbers
-    title, about, model = (
-        inert(visible(text)) for text in (transcript.title or UNTITLED, transcript.about, transcript.model)
+    title, line, model = (
+        escape(visible(text)) for text in (transcript.title or UNTITLED, transcript.summary_line, transcript.model)
     )
-    pieces = [f"# {title}", f"*{about}*" if about else ""]
+    pieces = [f"# {title}", f"*{line}*" if line else ""]
     if transcript.system:
-        pieces.append("\n".join(f"> {line}" for line in inert(transcript.system).splitlines()))
-    for message in transcript.said:
+        pieces.append("\n".join(f"> {line}" for line in escape(transcript.system).splitlines()))
+    for message in transcript.shown_messages:
         pieces.append(f"## {'You' if message.role == 'user' else model or 'Answer'}")
         if message.reasoning:
-            thought = inert(message.reasoning.strip()).splitlines()
+            thought = escape(message.reasoning.strip()).splitlines()
             pieces.append("\n".join(f"> {line}".rstrip() for line in ["*Thinking*", "", *thought]))
         for part in tool_rounds.split(message):
             pieces += _message_in_markdown(part, numbers, address)
@@ -177,7 +176,7 @@ def _in_markdown(part: Part, numbers: Mapping[str, int], address: Address | None
 
 
 def _write_image(path: Path, number: int, image: Image) -> str:
-    """Write an image into the folder beside the Markdown file; returns its address as seen from there."""
+    """Write an image into the folder of the Markdown file's images; returns its relative URL."""
     media, data = wire.encode_image(image)
     folder = path.with_suffix(".images")
     folder.mkdir(exist_ok=True)
@@ -190,25 +189,25 @@ def _write_image(path: Path, number: int, image: Image) -> str:
 # JSON
 
 
-def iso(when: float) -> str:
-    """A time in seconds since 1970 as ISO 8601 writes it, in UTC."""
+def iso_time(when: float) -> str:
+    """A time in seconds since 1970 in ISO 8601, UTC."""
     return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _json(transcript: Transcript) -> str:
-    created = None if transcript.created is None else iso(transcript.created)
-    about: dict[str, Any] = {
+    created = None if transcript.created is None else iso_time(transcript.created)
+    header: dict[str, Any] = {
         "id": transcript.id,
         "title": transcript.title,
         "model": transcript.model,
         "created": created,
     }
     if transcript.tags:
-        about["tags"] = list(transcript.tags)
+        header["tags"] = list(transcript.tags)
     if transcript.branch[1] > 1:
-        about |= {"branch": transcript.branch[0], "branches": transcript.branch[1]}
-    whole = {**about, "messages": list(_lines(transcript))}
-    return harmless.json_text(json.dumps(whole, ensure_ascii=False, indent=2)) + "\n"
+        header |= {"branch": transcript.branch[0], "branches": transcript.branch[1]}
+    document = {**header, "messages": list(_lines(transcript))}
+    return harmless.json_text(json.dumps(document, ensure_ascii=False, indent=2)) + "\n"
 
 
 def _jsonl(transcript: Transcript) -> str:
@@ -216,24 +215,26 @@ def _jsonl(transcript: Transcript) -> str:
 
 
 def _lines(transcript: Transcript) -> Iterator[dict[str, Any]]:
-    said = [part for message in transcript.said for part in tool_rounds.split(message)]
-    messages = (*(() if transcript.system is None else (system(transcript.system),)), *said)
+    """The messages as JSON objects, the system prompt first, tool calls and results apart."""
+    parts = [part for message in transcript.shown_messages for part in tool_rounds.split(message)]
+    messages = (*(() if transcript.system is None else (system(transcript.system),)), *parts)
     for message, line in zip(messages, wire.to_wire(messages, _image_fields), strict=True):
         yield {**line, "interrupted": True} if message.interrupted else line
 
 
 def _image_fields(image: Image) -> dict[str, Any]:
-    """An image with its name, and a crop as a part of the whole picture rather than as pixels."""
+    """The `image_url` object of an image: its name, the original picture, and its crop and rotation as fields."""
     if image.format not in wire.MEDIA_TYPES:
         return {"url": wire.data_url(image), "name": image.name}
-    whole = replace(image, transform=UNCHANGED)
-    return {"url": wire.data_url(whole), "name": image.name, **image.transform.to_json()}
+    document = replace(image, transform=UNCHANGED)
+    return {"url": wire.data_url(document), "name": image.name, **image.transform.to_json()}
 
 
 def read(path: Path) -> tuple[Transcript, list[str]]:
-    """A transcript from JSON (ours, or an object or array with messages) or JSONL, and messages for the user.
+    """The transcript in a JSON or JSONL file, and notes for the user.
 
-    A last line of JSONL that was torn off is left out. Raises UsageError naming what is wrong.
+    The JSON is as `render` writes it, or any object with `messages`, or an array of messages. An incomplete last line
+    of JSONL is left out. Raises UsageError for an invalid file.
     """
     try:
         data = path.read_bytes()
@@ -241,16 +242,16 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
         raise UsageError(f"{path}: {error.strerror}.", "Name a file that can be read") from error
     try:
         value, notes = _parsed(data)
-        about: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
-        items = about.get("messages", value if isinstance(value, list) else [value])
+        header: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
+        items = header.get("messages", value if isinstance(value, list) else [value])
         conversation = Conversation(messages=wire.joined(wire.messages(items, load=_load_image)))
     except wire.FieldError as error:
         raise UsageError(f"{path.name}: {error.message}", "Repair the file, or export it again") from error
-    title, model = (text if isinstance(text := about.get(key), str) else "" for key in ("title", "model"))
+    title, model = (text if isinstance(text := header.get(key), str) else "" for key in ("title", "model"))
     if model and not names.is_public(model):  # resuming the session would load it
         notes = [*notes, f"Its model {visible(model, 60)!r} is left out: it may be a path of another machine"]
         model = ""
-    return Transcript(conversation.history, conversation.system, title, model, tags=_tags(about.get("tags"))), notes
+    return Transcript(conversation.history, conversation.system, title, model, tags=_tags(header.get("tags"))), notes
 
 
 def _tags(value: Any) -> tuple[str, ...]:
@@ -263,14 +264,14 @@ def _tags(value: Any) -> tuple[str, ...]:
 
 
 def _parsed(data: bytes) -> tuple[Any, list[str]]:
-    """One JSON document, or one a line; the last line may be torn."""
+    """One JSON document, or one a line; the last line may be incomplete. Raises FieldError."""
     try:
         return wire.parse(data), []
-    except wire.FieldError as whole:
-        return _read_lines(data, whole)
+    except wire.FieldError as document:
+        return _read_lines(data, document)
 
 
-def _read_lines(data: bytes, whole: wire.FieldError) -> tuple[list[Any], list[str]]:
+def _read_lines(data: bytes, document: wire.FieldError) -> tuple[list[Any], list[str]]:
     lines = [line for line in data.splitlines() if line.strip()]
     values = []
     for number, line in enumerate(lines, 1):
@@ -279,16 +280,16 @@ def _read_lines(data: bytes, whole: wire.FieldError) -> tuple[list[Any], list[st
         except wire.FieldError as error:
             if number == len(lines) > 1:
                 return values, [f"Line {number} is cut off and left out: {error.message}"]
-            raise whole if number == 1 else wire.FieldError(f"Line {number}", error.message) from None
+            raise document if number == 1 else wire.FieldError(f"Line {number}", error.message) from None
     return values, []
 
 
-def _load_image(url: str, field: str, beside: Mapping[str, Any]) -> Image:
-    image = wire.loader()(url, field, beside)
-    if name := beside.get("name"):
+def _load_image(url: str, field: str, image_fields: Mapping[str, Any]) -> Image:
+    image = wire.loader()(url, field, image_fields)
+    if name := image_fields.get("name"):
         image = replace(image, name=visible(wire.expect(name, str, f"{field}.name"), 200))
     try:
-        transform = Transform.from_json(beside)
+        transform = Transform.from_json(image_fields)
     except ValueError as error:
         raise wire.FieldError(field, str(error)) from None
     image = image.rotated(transform.rotate)

@@ -1,4 +1,4 @@
-"""A transcript as one HTML file: images inside, no script, nothing fetched when it is opened."""
+"""Renders a transcript as one HTML file: images embedded, no script, nothing fetched when it is opened."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -49,7 +49,7 @@ a {{ color: var(--accent) }}
 </head>
 <body>
 <h1 dir="auto">{title}</h1>
-<p class="about">{about}</p>
+<p class="about">{summary_line}</p>
 {body}
 </body>
 </html>
@@ -57,37 +57,41 @@ a {{ color: var(--accent) }}
 
 
 def html(
-    messages: Sequence[Message], numbers: Mapping[str, int], *, system: str | None, title: str, about: str, model: str
+    messages: Sequence[Message],
+    numbers: Mapping[str, int],
+    *,
+    system: str | None,
+    title: str,
+    summary_line: str,
+    model: str,
 ) -> str:
-    """The page. `numbers` are those of the images by their keys.
+    """The HTML page. `numbers`: the number of each image by its key.
 
-    All text is escaped, and what acts on a terminal is made visible. Markdown in answers is shown as such, its links
-    and code inert, its images as links.
-    and code inert, its images as links.
+    All text is escaped, and control characters become visible. Markdown in answers is rendered, its images as links.
     """
     shown: set[str] = set()
     pieces = []
     if system:
         pieces.append(f'<div class="who">System</div>\n<div class="system typed" dir="auto">{escape(system)}</div>')
     for message in messages:
-        who = "You" if message.role == "user" else model or "Answer"
-        pieces.append(f'<div class="who">{escape(who)}</div>\n<div class="{message.role}" dir="auto">')
+        author = "You" if message.role == "user" else model or "Answer"
+        pieces.append(f'<div class="who">{escape(author)}</div>\n<div class="{message.role}" dir="auto">')
         pieces.append(
-            _answer(message, numbers, shown) if message.role == "assistant" else _said(message, numbers, shown)
+            _answer(message, numbers, shown) if message.role == "assistant" else _question(message, numbers, shown)
         )
         pieces.append("</div>")
-    return clean(PAGE_TEMPLATE.format(title=escape(title), about=escape(about), body="\n".join(pieces)))
+    return clean(PAGE_TEMPLATE.format(title=escape(title), summary_line=escape(summary_line), body="\n".join(pieces)))
 
 
 def _answer(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:
     reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
-    stopped = '<p class="stopped">(interrupted)</p>' if message.interrupted else ""
+    interrupted = '<p class="stopped">(interrupted)</p>' if message.interrupted else ""
     parts = tool_rounds.split(message)
     said = "".join(
         _result(part, numbers, shown) if part.role == "tool" else reader.render(part.text) + _calls(part)
         for part in parts
     )
-    return f"{_thinking(message)}{said}{stopped}"
+    return f"{_thinking(message)}{said}{interrupted}"
 
 
 def _calls(message: Message) -> str:
@@ -112,7 +116,7 @@ def _thinking(message: Message) -> str:
     return f"<details><summary>Thinking, {words:,} word{'' if words == 1 else 's'}</summary>{text}</details>\n"
 
 
-def _said(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:
+def _question(message: Message, numbers: Mapping[str, int], shown: set[str]) -> str:
     return "".join(_part(part, numbers, shown) for part in message.parts if part)
 
 

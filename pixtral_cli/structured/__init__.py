@@ -1,1 +1,1 @@
-"""Answers that are data: JSON schemas, their short form, records."""
+"""Structured answers: JSON schemas, their short form, validation, and records."""

@@ -1,6 +1,6 @@
-"""JSON schemas: read from a file, from JSON or from the short form, and the validation of an answer.
+"""Reads JSON schemas (from JSON, a file or the short form of `structured.shorthand`) and validates answers against them.
 
-The short form is in `structured.shorthand`. References to other documents are never fetched.
+References to other documents are never fetched.
 """
 
 import json
@@ -20,7 +20,7 @@ from pixtral_cli.structured.schema_check import (
     explain,
     hashable,
     one_line,
-    place_text,
+    path_text,
     validator_class,
 )
 from pixtral_cli.util.sanitize import visible
@@ -34,34 +34,31 @@ PATHLIKE = re.compile(r"[./~].*|.*[/\\].*|.*\.(json|txt|schema)", re.IGNORECASE)
 
 
 class AnswerMismatch(PixtralError):
-    """An answer that is not what was asked for: not JSON, not of its schema, or without its code block."""
+    """An answer that is not what was asked for: no JSON, not valid against its schema, or without its code block."""
 
 
 def parse(text: str, *, files: bool = True) -> dict[str, Any]:
-    """The schema in `text` or in the file that it names: a JSON schema, or the short form of `structured.shorthand`.
+    """The JSON schema that `text` is, in JSON or in short form, or that is in the file of this name (if `files`).
 
-    Without `files` no file is read.
-
-    Raises UsageError, saying what is wrong and where: no such file, not JSON, no JSON schema, a `$ref` that leads out
-    of it or to nothing.
+    Raises UsageError when there is no such file, it is not JSON or no JSON schema, or a `$ref` has no target within it.
     """
     stripped = text.strip()
     if not stripped:
         raise UsageError("The schema is empty", SCHEMA_HINT)
     if stripped[0] == "{":
         return _from_json(stripped, "The schema")
-    if files and "\n" not in stripped and (content := _read(stripped)) is not None:
+    if files and "\n" not in stripped and (content := _read_file(stripped)) is not None:
         where = f"The schema in {visible(stripped, 60)}"
         return _from_json(content, where) if content[:1] == "{" else _from_shorthand(content, where)
     return _from_shorthand(stripped, "The schema")
 
 
-def validate(text: str, schema: dict[str, Any], *, cut: bool = False) -> Any:
-    """The value of an answer that satisfies the schema. Raises AnswerMismatch, saying where it does not.
+def validate(text: str, schema: dict[str, Any], *, truncated: bool = False) -> Any:
+    """The JSON value of an answer. Raises AnswerMismatch, which names the place, if it does not satisfy the schema.
 
-    `cut`: the answer ended at its token limit. Then a lone number is refused: more digits may have followed.
+    `truncated`: the answer ended at its token limit. Then a lone number is refused, since digits may be missing.
     """
-    if not cut:
+    if not truncated:
         return _validated(text, schema)
     try:
         value = _validated(text, schema)
@@ -79,28 +76,28 @@ def _validated(text: str, schema: dict[str, Any]) -> Any:
     from referencing import Registry
 
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite_float)
         validator = extend(validator_class(schema), {"uniqueItems": _unique_items})(
             schema, registry=Registry()
         )  # fetches nothing
         error = min(validator.iter_errors(value), key=_depth, default=None)
     except ValueError as error:
-        raise AnswerMismatch(one_line(f"The answer is not valid JSON: {_reason(error)}")) from None
+        raise AnswerMismatch(one_line(f"The answer is not valid JSON: {_json_error_text(error)}")) from None
     except OverflowError:  # a number of hundreds of digits, compared with a fraction
         raise AnswerMismatch("The answer holds a number that is too large") from None
     except RecursionError:
         raise AnswerMismatch("The answer is nested too deep to be checked against the schema") from None
     if error is not None:
         raise AnswerMismatch(
-            one_line(f"The answer does not satisfy the schema{place_text(error.absolute_path)}: {explain(error)}")
+            one_line(f"The answer does not satisfy the schema{path_text(error.absolute_path)}: {explain(error)}")
         )
     return value
 
 
 def with_schema_prompt(messages: Sequence[Message], schema: dict[str, Any] | None) -> tuple[Message, ...]:
-    """The conversation with its last question, if it ends with one, stating the schema; applying it twice changes nothing.
+    """The messages, the last of which (if it is a user's) states the schema at its end. Idempotent.
 
-    It is at the very end, so that the KV cache of everything before it stays valid.
+    The schema comes last so that the KV cache of everything before it stays valid.
     """
     if schema is None or not messages or messages[-1].role != "user":
         return tuple(messages)
@@ -118,8 +115,8 @@ def _from_shorthand(text: str, where: str) -> dict[str, Any]:
         raise UsageError(one_line(f"{where}: {error}"), shorthand.SHORTHAND_HINT) from None
 
 
-def _read(name: str) -> str | None:
-    """The text of the file of this name; None when there is none and the name does not look like a file's."""
+def _read_file(name: str) -> str | None:
+    """The text of the file `name`; None when there is none and the name does not look like that of a file."""
     try:
         path = Path(name).expanduser()
         if path.is_dir():
@@ -147,38 +144,38 @@ def _read(name: str) -> str | None:
 
 def _from_json(text: str, where: str) -> dict[str, Any]:
     try:
-        schema = json.loads(text, parse_constant=_refuse)
+        schema = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise UsageError(one_line(f"{where} is not valid JSON: {_reason(error)}"), SCHEMA_HINT) from None
+        raise UsageError(one_line(f"{where} is not valid JSON: {_json_error_text(error)}"), SCHEMA_HINT) from None
     except RecursionError:
         raise UsageError(f"{where} nests too deep") from None
     return check(schema, where)
 
 
 def _unique_items(validator: Any, unique: Any, instance: Any, schema: Any) -> "Iterator[ValidationError]":
-    """jsonschema's keyword `uniqueItems`, by hash instead of comparing every pair."""
+    """Validates the keyword `uniqueItems` by hashing; jsonschema compares every pair."""
     from jsonschema.exceptions import ValidationError
 
     if unique and validator.is_type(instance, "array") and len(set(map(hashable, instance))) < len(instance):
         yield ValidationError(f"{instance!r} has non-unique elements")
 
 
-def _refuse(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(number: str) -> float:
+def _finite_float(number: str) -> float:
     if not math.isfinite(value := float(number)):
         raise ValueError(f"{number[:20]} is too large a number")
     return value
 
 
-def _reason(error: ValueError) -> str:
+def _json_error_text(error: ValueError) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno}, column {error.colno}"
     return str(error)
 
 
 def _depth(error: "ValidationError | SchemaError") -> int:
-    """Key by which the error to report is chosen, the outermost: a missing field before a wrong one inside."""
+    """The depth of an error in the value. The outermost error is reported: a missing field before an invalid one inside."""
     return len(error.absolute_path)

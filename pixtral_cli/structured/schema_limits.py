@@ -1,4 +1,4 @@
-"""How much work a JSON schema may cause: limits on what it expands to, and whether it is small enough to need no further care."""
+"""Limits on the work that a JSON schema may cause, and which schemas are small enough to be compiled in this process."""
 
 import math
 from collections.abc import Iterator
@@ -7,20 +7,18 @@ from typing import Any
 from pixtral_cli.errors import UsageError
 from pixtral_cli.structured.schema_check import REFERENCES
 
-MAX_COUNT = 100_000  # of items or properties
-MAX_COUNTS = 200_000  # the sum of all such counts of a schema
+MAX_COUNT = 100_000  # items or properties that one keyword may count
+MAX_COUNTS = 200_000  # the sum over all such keywords of a schema
 MAX_PATTERNS = 200
 COUNTS = frozenset({"minItems", "maxItems", "minProperties", "maxProperties"})
 LENGTHS = frozenset({"minLength", "maxLength"})
-# Of a schema that compiles in milliseconds; every other one is compiled in a process with limits.
-SIMPLE_EXPANDED, SIMPLE_ITEMS, SIMPLE_LENGTH, SIMPLE_PATTERNS, SIMPLE_PATTERN, SIMPLE_VALUES = (
-    1_000,
-    1_000,
-    1_000,
-    4,
-    100,
-    1_000,
-)
+# The limits of a schema that compiles in milliseconds; any other is compiled in a process with limits.
+SIMPLE_EXPANDED = 1_000  # objects and arrays, references expanded
+SIMPLE_ITEMS = 1_000  # the sum of the counts of items and properties
+SIMPLE_LENGTH = 1_000  # the sum of minLength and maxLength
+SIMPLE_PATTERNS = 4
+SIMPLE_PATTERN = 100  # characters of a pattern
+SIMPLE_VALUES = 1_000  # elements of arrays, such as enums
 
 
 def check_limits(schema: dict[str, Any]) -> None:
@@ -64,7 +62,7 @@ def _expanded_size(part: Any, root: dict[str, Any], known: dict[int, float], act
     if id(part) not in known:
         below = part.values() if isinstance(part, dict) else part
         inside = active | {id(part)}
-        size = 1 + sum(_expanded_size(one, root, known, inside) for one in below if isinstance(one, dict | list))
+        size = 1 + sum(_expanded_size(item, root, known, inside) for item in below if isinstance(item, dict | list))
         if isinstance(part, dict):
             for name in REFERENCES:
                 if isinstance(reference := part.get(name), str):
@@ -74,7 +72,7 @@ def _expanded_size(part: Any, root: dict[str, Any], known: dict[int, float], act
 
 
 def _target(root: dict[str, Any], reference: str) -> Any:
-    """The target of a JSON pointer; the whole schema for an anchor, which is looked up elsewhere."""
+    """The target of a JSON pointer; for an anchor, which this does not resolve, the whole schema."""
     part: Any = root
     for step in reference.removeprefix("#").split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")
@@ -86,14 +84,15 @@ def _target(root: dict[str, Any], reference: str) -> Any:
 
 
 def _objects(part: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in `part`, itself included."""
     if isinstance(part, dict):
         yield part
-    for one in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _objects(one)
+    for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _objects(item)
 
 
 def numbers(schema: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every keyword of the schema whose value is a number, with that number."""
+    """Every keyword with a numeric value in the schema, and that value."""
     for part in _objects(schema):
         for name, value in part.items():
             if isinstance(value, int | float) and not isinstance(value, bool):

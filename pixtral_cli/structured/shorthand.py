@@ -1,4 +1,4 @@
-"""The short form of a schema, such as 'name, price:float, [tags]', as a JSON schema.
+"""Parses the short form of a JSON schema, such as 'name, price:float, [tags]'.
 
     name, price:float              an object with these fields; a field is a string unless it says otherwise
     price:float                    a type: str, int, float, bool (JSON schema's names of them are taken too)
@@ -31,7 +31,7 @@ CHOICE = re.compile(r"\s*[^\s:|]+(\s*\|\s*[^\s:|]+)+\s*")
 
 
 class ShorthandError(ValueError):
-    """A text that is no short form of a schema; says what is wrong with it."""
+    """A text that is not in the short form; the message says why."""
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def _object(text: str, depth: int = 0) -> dict[str, Any]:
 
 
 def _split(text: str) -> Iterator[str]:
-    """The fields, split at line breaks if there are any outside of brackets, at commas otherwise."""
+    """The fields of a list: separated by line breaks if there are any outside of brackets, else by commas."""
     outside = list(_top_level(text))
     broken = any(text[place] == "\n" for place in outside)
     ends = [place for place in outside if text[place] == ("\n" if broken else ",")]
@@ -68,7 +68,7 @@ def _split(text: str) -> Iterator[str]:
 
 
 def _top_level(text: str) -> Iterator[int]:
-    """The places of the characters that are in no brackets."""
+    """The positions of the characters outside of all brackets."""
     place = 0
     while place < len(text):
         if text[place] in BRACKETS:
@@ -79,19 +79,20 @@ def _top_level(text: str) -> Iterator[int]:
 
 
 def _closing_bracket(text: str, start: int) -> int:
-    """The position of the bracket that closes the one at `start`."""
-    open_ones = []
+    """The position of the bracket that closes the one at `start`. Raises ShorthandError."""
+    expected = []
     for place in range(start, len(text)):
         if text[place] in BRACKETS:
-            open_ones.append(BRACKETS[text[place]])
-        elif text[place] in BRACKETS.values() and (not open_ones or open_ones.pop() != text[place]):
+            expected.append(BRACKETS[text[place]])
+        elif text[place] in BRACKETS.values() and (not expected or expected.pop() != text[place]):
             break
-        if not open_ones:
+        if not expected:
             return place
     raise ShorthandError(f"the {text[start]} at character {start + 1} is not closed by a {BRACKETS[text[start]]}")
 
 
 def _field(piece: str, depth: int) -> tuple[str, Any]:
+    """The name and the schema of one field."""
     if depth > MAX_DEPTH:
         raise ShorthandError("it nests too deep")
     if piece[0] == "[":
@@ -114,24 +115,24 @@ def _field(piece: str, depth: int) -> tuple[str, Any]:
 
 def _typed(rest: str, name: str) -> dict[str, Any]:
     """The schema of the text after a name: `:type`, ` type`, `: description`, or a type and a description."""
-    declared, spaced = rest.removeprefix(":"), rest[1:2].isspace()
+    declared, has_space = rest.removeprefix(":"), rest[1:2].isspace()
     if CHOICE.fullmatch(declared):
         declared = re.sub(r"\s+", "", declared)
     word, after = re.fullmatch(r"\s*([^\s:]*)(.*)", declared, re.DOTALL).groups()  # type: ignore[union-attr]
     if not word:
         return {"type": "string"}
-    prose = spaced and word not in TYPE_NAMES and re.match(r"\s+[^\s:]", after)  # `days: number of days`
-    if word in TYPES and not prose:
+    is_description = has_space and word not in TYPE_NAMES and re.match(r"\s+[^\s:]", after)  # `days: number of days`
+    if word in TYPES and not is_description:
         return _described({"type": TYPES[word]}, after, name)
     if "|" in word.strip("|"):
         return _described({"type": "string", "enum": _enum_words(word, name)}, after, name)
-    if rest[0] == ":" and spaced:
+    if rest[0] == ":" and has_space:
         return {"type": "string", "description": declared.strip()}
     raise ShorthandError(f"{_quoted(word)} is no type of {name}; there are str, int, float, bool")
 
 
 def _enum_words(choice: str, name: str) -> list[str]:
-    """The words of `small|large`. Raises ShorthandError where types were meant, or a null."""
+    """The words of `small|large`. Raises ShorthandError where a union of types or null was meant."""
     words = list(dict.fromkeys(choice.strip("|").split("|")))
     if {"null", "None", *TYPES} & set(words):
         raise ShorthandError(f"{name} has one type, not {_quoted(choice)}; what may be null is {name}?:float")

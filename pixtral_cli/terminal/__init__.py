@@ -1,1 +1,1 @@
-"""The terminal: rendering, the REPL, previews."""
+"""The terminal's side of the commands: output, the REPL, image thumbnails, the desktop."""

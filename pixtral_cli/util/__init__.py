@@ -1,1 +1,1 @@
-"""Small general tools: text made harmless, downloads, threads, locks, caches. Imports no room of this project above it."""
+"""General utilities: sanitising text, downloads, threads, locks, caches. Nothing here knows of models or conversations."""

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all: a temporary file in the same folder, synced, then renamed."""
+"""Replaces files atomically: a temporary file in the same folder is written, synced and renamed."""
 
 import contextlib
 import errno
@@ -12,11 +12,11 @@ from typing import BinaryIO
 
 @contextlib.contextmanager
 def replacing(path: Path, *, mode: int | None = None, scratch: Path | None = None) -> Iterator[BinaryIO]:
-    """A stream whose bytes are at `path` once the block ends; after an error, Ctrl-C or a kill the old file is there.
+    """A stream whose content replaces the file `path` at the end of the context; after an error the old file remains.
 
-    A link stays a link: its target is replaced. The file keeps its permissions unless `mode` is given; a new one gets
-    0666 less the umask. `scratch` is the temporary file's fixed name, for large files under a lock: what a kill leaves of
-    it is then written over. Raises OSError, also when something that is not a regular file has the name.
+    Of a symbolic link the target is replaced. The file keeps its permissions unless `mode` is given; a new one gets
+    0666 less the umask. `scratch` is a fixed name for the temporary file, for large files under a lock: the remains of a
+    killed process are then overwritten. Raises OSError, also when `path` is not a regular file.
     """
     target = Path(os.path.realpath(path))
     with contextlib.suppress(FileNotFoundError):
@@ -24,9 +24,9 @@ def replacing(path: Path, *, mode: int | None = None, scratch: Path | None = Non
         if not stat.S_ISREG(old):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
         mode = stat.S_IMODE(old) if mode is None else mode
-    fresh = os.O_TRUNC if scratch else os.O_EXCL
+    creation_flag = os.O_TRUNC if scratch else os.O_EXCL
     scratch = scratch or target.with_name(f".pixtral-{secrets.token_hex(8)}.part")
-    flags = os.O_WRONLY | os.O_CREAT | fresh | getattr(os, "O_BINARY", 0)
+    flags = os.O_WRONLY | os.O_CREAT | creation_flag | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(scratch, flags, 0o666 if mode is None else 0o600), "wb") as stream:
             yield stream
@@ -47,7 +47,7 @@ def write(path: Path, data: bytes | str, *, mode: int | None = None) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder durable, where folders can be synced."""
+    """Make renames in a folder durable, if the system can sync folders."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,14 +1,14 @@
-"""Reads untrusted JSON within limits that are checked before it is parsed: values take many times their text."""
+"""Parses untrusted JSON within limits that are checked first, since parsed values take many times the memory of the text."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-_OPENING = (b",", b"[", b"{")  # every value but the first follows one of them
+_BEFORE_VALUE = (b",", b"[", b"{")  # every value but the first follows one of them
 
 
 def parse(data: bytes, max_values: int) -> Any:
-    """The value of a JSON text of at most `max_values` values. Raises ValueError, for what is nested too deep as well."""
+    """The value of a JSON text of at most `max_values` values. Raises ValueError, also for one that is nested too deep."""
     check_count(data, max_values)
     try:
         return json.loads(data)
@@ -18,7 +18,7 @@ def parse(data: bytes, max_values: int) -> Any:
 
 def check_count(data: bytes, max_values: int) -> None:
     """Raise ValueError for a JSON text of more than `max_values` values, without parsing it."""
-    if sum(map(data.count, _OPENING)) > max_values:
+    if sum(map(data.count, _BEFORE_VALUE)) > max_values:
         raise ValueError(f"more than {max_values:,} values")
 
 
@@ -32,5 +32,5 @@ def read_bytes(file: Path, max_bytes: int) -> bytes:
 
 
 def read(file: Path, max_bytes: int, max_values: int) -> Any:
-    """The value in a JSON file. Raises OSError, and ValueError for what is larger or no JSON."""
+    """The value in a JSON file. Raises OSError, and ValueError if it exceeds a limit or is not JSON."""
     return parse(read_bytes(file, max_bytes), max_values)

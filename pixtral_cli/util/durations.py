@@ -1,4 +1,4 @@
-"""Durations as people write them, to seconds and back."""
+"""Parses and formats durations."""
 
 import re
 
@@ -12,7 +12,7 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s*([a-z]*)")
 
 
 def parse(text: str, name: str) -> float:
-    """Seconds of `90`, `30s`, `10m`, `1h`, `2 days`. Raises UsageError, which calls the value `name`."""
+    """The seconds of a duration such as `90`, `30s`, `10m`, `1h`, `2 days`. Raises UsageError, which names the option `name`."""
     match = _DURATION.fullmatch(text.strip().lower())
     if not match or _unit(match[2] or "s") not in UNITS:
         raise UsageError(f"{name} must be a duration, not {text[:40]!r}", "Such as 10m, 90s or 1h; 0 for not at all")
@@ -20,7 +20,7 @@ def parse(text: str, name: str) -> float:
 
 
 def parse_age(text: str, name: str) -> float:
-    """Seconds of `12h`, `30d`, `90min`, `6 months`, for what is removed. Raises UsageError, for a doubtful unit too."""
+    """The seconds of an age such as `12h`, `30d`, `90min`, `6 months`. Raises UsageError, also for an ambiguous unit (`3m`)."""
     match = _DURATION.fullmatch(text.strip().lower())
     if match and match[2] in ("m", ""):
         units = "months or minutes" if match[2] else "hours or days"
@@ -35,8 +35,8 @@ def _unit(word: str) -> str:
     return word.removesuffix("s") if len(word) > 1 else word
 
 
-def clock(seconds: float) -> str:
-    """`0:07`, `3:20`, `1:02:03`."""
-    minutes, whole = divmod(round(seconds), 60)
+def format_clock(seconds: float) -> str:
+    """A duration as `0:07`, `3:20` or `1:02:03`."""
+    minutes, remainder = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{whole:02}" if hours else f"{minutes}:{whole:02}"
+    return f"{hours}:{minutes:02}:{remainder:02}" if hours else f"{minutes}:{remainder:02}"

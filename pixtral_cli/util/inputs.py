@@ -1,4 +1,4 @@
-"""Refuses an output file that is one of the inputs, however its path is spelt."""
+"""Refuses an output file that is one of the input files, also under another path."""
 
 import os
 import re
@@ -14,14 +14,14 @@ _PAGES = re.compile(r"(\.pdf)#[\d,-]+$", re.IGNORECASE)
 
 
 def refuse_overwriting_inputs(output: Path, inputs: Iterable[str | Path | int]) -> None:
-    """Raises UsageError when the output is one of the inputs: by another spelling, a symbolic or a hard link too.
+    """Raises UsageError when the output is one of the inputs, also through another spelling, a symbolic or a hard link.
 
-    Inputs are paths (`~`, file:// and a PDF's pages included) or open file descriptors; others are ignored.
+    Inputs are paths (with `~`, file:// or a PDF's pages) or open file descriptors; inputs that do not exist are ignored.
     """
-    for given in inputs:
-        source = given if isinstance(given, int) else _path(str(given))
-        if source is not None and _same(output, source):
-            name = "what comes on stdin" if isinstance(given, int) else "an input"
+    for input_ in inputs:
+        source = input_ if isinstance(input_, int) else _path(str(input_))
+        if source is not None and _is_same_file(output, source):
+            name = "what comes on stdin" if isinstance(input_, int) else "an input"
             raise UsageError(
                 f"{visible(str(output), 60)} is {name}, and would be written over", "Name another file: -o FILE"
             )
@@ -36,7 +36,7 @@ def _path(name: str) -> Path | None:
         return None
 
 
-def _same(output: Path, source: Path | int) -> bool:
+def _is_same_file(output: Path, source: Path | int) -> bool:
     try:
         status = os.stat(source)  # noqa: PTH116  a descriptor too
         if os.path.samestat(status, output.stat()):

@@ -1,4 +1,4 @@
-"""A lock that dies with its process, kill -9 included: an open file with its owner's number in it."""
+"""Locks between processes: locked files that hold the process id of their owner. A lock ends with its process."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ if sys.platform == "win32":
     import msvcrt
 
     def _lock_handle(handle: int, wait: bool) -> None:
-        os.lseek(handle, 1 << 20, os.SEEK_SET)  # far behind the number, which must stay readable
+        os.lseek(handle, 1 << 20, os.SEEK_SET)  # far behind the process id, which must stay readable
         msvcrt.locking(handle, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
         os.lseek(handle, 0, os.SEEK_SET)
 
@@ -21,7 +21,7 @@ else:
 
 
 class FileLock:
-    """A lock held until `release` or the end of the process."""
+    """A lock that is held until `release` or the end of the process, be it by SIGKILL."""
 
     def __init__(self, file: Path, handle: int) -> None:
         self.file = file
@@ -29,7 +29,7 @@ class FileLock:
 
     @classmethod
     def acquire(cls, file: Path, *, wait: bool = False) -> "FileLock | None":
-        """Take the lock, or None if another holds it. Raises OSError where no lock file can be made."""
+        """Acquire the lock; None if another process holds it and `wait` is False. Raises OSError if it cannot be created."""
         while True:
             handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -38,13 +38,14 @@ class FileLock:
                 os.close(handle)
                 return None
             if _is_same_file(file, handle):
-                with contextlib.suppress(OSError):  # a full disk: the lock holds, its owner's number is for people
+                with contextlib.suppress(OSError):  # on a full disk the lock holds without the process id
                     os.truncate(handle, 0)
                     os.write(handle, str(os.getpid()).encode())
                 return cls(file, handle)
             os.close(handle)  # its last holder removed the file while we waited for it
 
     def release(self) -> None:
+        """Remove the lock file and release the lock."""
         with contextlib.suppress(OSError):
             self.file.unlink()
         os.close(self._handle)
@@ -57,7 +58,7 @@ class FileLock:
 
 
 def holder_pid(file: Path) -> str:
-    """The number of the process that holds the lock, or "" if it cannot be read."""
+    """The id of the process that holds the lock, "" if it cannot be read."""
     try:
         return file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -65,7 +66,7 @@ def holder_pid(file: Path) -> str:
 
 
 def is_held(file: Path) -> bool:
-    """Does a living process hold this lock?"""
+    """Whether a running process holds the lock."""
     if not file.exists():
         return False
     lock = FileLock.acquire(file)

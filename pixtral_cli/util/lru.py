@@ -1,4 +1,4 @@
-"""A thread-safe memory of bounded total size that forgets what was used least recently."""
+"""A thread-safe least-recently-used cache with a limit on the total size of its values."""
 
 import threading
 from collections import OrderedDict
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Keys to values, each of a size the caller gives; together at most `limit`. A larger value is not kept at all."""
+    """A cache. The caller gives the size of each value; their sum is at most `limit`, in the same unit."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -19,6 +19,7 @@ class LruCache(Generic[K, V]):
         self._lock = threading.Lock()
 
     def get(self, key: K) -> V | None:
+        """The value of a key, None if it is not in the cache."""
         with self._lock:
             if key not in self._entries:
                 return None
@@ -26,6 +27,7 @@ class LruCache(Generic[K, V]):
             return self._entries[key][0]
 
     def put(self, key: K, value: V, size: int) -> None:
+        """Add a value and evict the least recently used ones. A value larger than the limit is not added."""
         if size > self.limit:
             return
         with self._lock:
@@ -35,9 +37,9 @@ class LruCache(Generic[K, V]):
                 self.size -= self._entries.popitem(last=False)[1][1]
 
     def clear(self) -> bool:
-        """Forget everything; False if there was nothing."""
+        """Remove everything; returns False if the cache was empty."""
         with self._lock:
-            had = bool(self._entries)
+            had_entries = bool(self._entries)
             self._entries.clear()
             self.size = 0
-            return had
+            return had_entries

@@ -1,4 +1,4 @@
-"""The memory of this machine and of processes: RAM, and that of its NVIDIA GPUs. Needs no torch."""
+"""Measures the memory of this machine and of processes: RAM and NVIDIA GPUs. Does not import torch."""
 
 import re
 import sys
@@ -12,23 +12,23 @@ EASY_SHARE = 0.7  # of the RAM, beside a browser and a desktop
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of RAM, and of the largest GPU with memory of its own (0 where there is none)."""
+    """Bytes of RAM, and of the largest NVIDIA GPU's memory (0 if there is none)."""
 
     ram: int
     gpu: int = 0
 
     def model_limit(self, share: float = RAM_SHARE) -> int:
-        """Bytes that a model may take at most: on the GPU, or in a share of the RAM."""
+        """The most bytes that a model may take: most of the GPU's memory, or without a GPU a share of the RAM."""
         return max(int(self.gpu * GPU_SHARE), 0 if self.gpu else int(self.ram * share))
 
 
 def installed() -> Memory:
-    """The memory of this machine in all, in use or not."""
+    """The total memory of this machine."""
     return Memory(ram()[0], max(nvidia_gpus(), default=0))
 
 
 def ram() -> tuple[int, int]:
-    """Bytes of RAM in all and available to this process, within a container's limit."""
+    """Total and available bytes of RAM, within the limit of a container."""
     import psutil
 
     memory, (limit, used) = psutil.virtual_memory(), cgroup_memory()
@@ -36,7 +36,7 @@ def ram() -> tuple[int, int]:
 
 
 def process_memory(pid: int) -> int | None:
-    """Bytes of RAM that a process has; None where the system does not say."""
+    """The resident memory of a process in bytes; None if it is unknown."""
     import psutil
 
     try:
@@ -46,7 +46,7 @@ def process_memory(pid: int) -> int | None:
 
 
 def peak_process_memory() -> int:
-    """The most bytes of RAM that this process has had."""
+    """The peak resident memory of this process in bytes."""
     try:
         import resource
     except ImportError:  # Windows
@@ -59,7 +59,7 @@ def peak_process_memory() -> int:
 
 
 def nvidia_gpus() -> list[int]:
-    """Bytes of memory of each NVIDIA GPU, asked of the driver's management library (NVML); empty without one."""
+    """The memory of each NVIDIA GPU in bytes, from the driver's management library (NVML); empty without a driver."""
     if not Path("/proc/driver/nvidia/version").exists():
         return []
     import ctypes

@@ -1,10 +1,10 @@
-"""The known word that a mistyped one was meant to be."""
+"""Finds the known word that is most similar to a mistyped one."""
 
 from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The one that begins as the word does (from four characters on), else the most similar; None where none is close."""
+    """The first known word that begins with `word` (of four characters or more), else the most similar; None if none is close."""
     from difflib import get_close_matches
 
     words = list(known)

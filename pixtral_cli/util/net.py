@@ -1,11 +1,11 @@
-"""The bounded, checked download of a URL.
+"""Downloads URLs within limits of size and time, protected against server-side request forgery.
 
-Each hop's name is resolved once, every address is judged, and exactly those addresses are dialled, so a name cannot
-resolve to one thing when it is checked and to another when it is used. TLS and the Host header still go by the name.
-Proxies of the environment are not used: a proxy would resolve the name again. Redirects are followed by hand.
+The host name of each hop is resolved once, all its addresses are checked, and only those are connected to, so that a name
+cannot resolve to another address after the check (DNS rebinding). TLS and the Host header use the name. Proxies of the
+environment are not used, since a proxy would resolve the name again. Redirects are followed here.
 
-`allow_private` opens private addresses to the first hop, and to further hops as long as all before were private: a
-public server can never send us to a private one.
+`allow_private` allows private addresses for the first hop, and for further hops as long as all before were private: a
+public server cannot redirect to a private one.
 """
 
 import functools
@@ -32,7 +32,7 @@ from pixtral_cli.util.sanitize import visible
 MAX_DOWNLOAD_BYTES = 20_000_000
 MAX_SECONDS = 15.0
 MAX_REDIRECTS = 3
-_SAVE_IT = "Save the picture with a browser and give the file."
+_SAVE_HINT = "Save the picture with a browser and give the file."
 _HEADERS = [
     ("User-Agent", f"pixtral/{__version__}"),
     ("Accept", "image/png, image/jpeg, image/webp, image/gif, */*;q=0.1"),  # and not AVIF, which servers would prefer
@@ -43,7 +43,7 @@ _HEADERS = [
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A body, its media type as the server names it, and the URL it came from in the end."""
+    """A body, its Content-Type, and the URL after redirects."""
 
     data: bytes = field(repr=False)
     content_type: str
@@ -51,7 +51,7 @@ class Download:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name, by the system's resolver, which also reads spellings such as 2130706433."""
+    """The addresses of a name by the system's resolver, which also accepts numbers such as 2130706433."""
     entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in entries))
 
@@ -63,7 +63,7 @@ def _tls() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What `fetch` uses of the network and the clock; tests replace it."""
+    """The access to network and clock that `fetch` uses; tests replace it."""
 
     resolve: Callable[[str, int], list[str]] = resolve
     dial: httpcore2.NetworkBackend = field(default_factory=httpcore2.SyncBackend)
@@ -79,43 +79,43 @@ def fetch(
     seconds: float = MAX_SECONDS,
     network: Network | None = None,
 ) -> Download:
-    """GET a URL: at most `limit` bytes, `seconds` in all and three redirects. Safe to call from many threads.
+    """GET a URL: at most `limit` bytes, `seconds` in total and MAX_REDIRECTS redirects. Thread-safe.
 
-    Raises `NetworkError`; a body that unpacks to more than `limit` is an `ImageError`.
+    Raises NetworkError, and ImageError for a body that decompresses to more than `limit`.
     """
     network = network or Network()
-    left = _deadline(seconds, network.clock)
+    seconds_left = _deadline(seconds, network.clock)
     with _translated_errors(url, seconds):
-        return _follow_redirects(url, allow_private, limit, network, left)
+        return _follow_redirects(url, allow_private, limit, network, seconds_left)
 
 
 def _follow_redirects(
-    url: str, private_allowed: bool, limit: int, network: Network, left: Callable[[], float]
+    url: str, private_allowed: bool, limit: int, network: Network, seconds_left: Callable[[], float]
 ) -> Download:
-    """For each redirect: parse the URL, resolve, check the addresses, request; until a body comes."""
+    """For each hop: parse the URL, resolve the name, check the addresses, send the request; until there is a body."""
     hop = 0
     while True:
         target = _parse(url)
-        addresses = _resolve_in_time(target, network, left())
+        addresses = _resolve_in_time(target, network, seconds_left())
         _refuse_private(target, addresses, private_allowed, redirected=hop > 0)
         private_allowed = private_allowed and not any(map(is_public, addresses))
-        answer = _get(target, PinnedBackend(addresses, network.dial, left), network, limit)
-        if isinstance(answer, Download):
-            return answer
-        url, hop = answer, hop + 1
+        result = _get(target, PinnedBackend(addresses, network.dial, seconds_left), network, limit)
+        if isinstance(result, Download):
+            return result
+        url, hop = result, hop + 1
         if hop > MAX_REDIRECTS:
-            _fail(url, f"more than {MAX_REDIRECTS} redirects", _SAVE_IT)
+            _fail(url, f"more than {MAX_REDIRECTS} redirects", _SAVE_HINT)
 
 
 def redacted_url(url: str) -> str:
-    """A URL for messages: host and path, without credentials and query, which may hold secrets."""
+    """A URL as messages show it: host and path, without credentials and query, which may be secret."""
     host, slash, path = url.partition("://")[2].partition("?")[0].partition("#")[0].partition("/")
     return visible(host.rpartition("@")[2] + (slash + path if path else ""))
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A parsed URL; everything that is checked, dialled and sent is taken from it."""
+    """A parsed URL, from which all that is checked, connected to and sent is taken."""
 
     scheme: str
     host: str
@@ -146,10 +146,10 @@ def _parse(url: str) -> _Target:
     if parts.scheme not in _PORTS:
         _fail(url, f"{visible(parts.scheme, 20)}:// is not followed, only http and https")
     if "@" in parts.netloc:
-        _fail(url, "user names and passwords in URLs are not sent", _SAVE_IT)
+        _fail(url, "user names and passwords in URLs are not sent", _SAVE_HINT)
     if not re.fullmatch(r"[\w.-]+|[0-9a-fA-F:.]+(%[\w.-]+)?", host, re.ASCII) or port == 0:
-        where = visible(url.partition("?")[0], 60)  # whole: of `http://` nothing else is left to name
-        raise NetworkError(f"{where}: not a valid host in the URL", "Such as https://example.org/photo.jpg")
+        shown = visible(url.partition("?")[0], 60)  # whole: of `http://` nothing else is left to name
+        raise NetworkError(f"{shown}: not a valid host in the URL", "Such as https://example.org/photo.jpg")
     path = quote(parts.path or "/", safe=_SENT_AS_IS) + (
         f"?{quote(parts.query, safe=_SENT_AS_IS)}" if parts.query else ""
     )
@@ -157,36 +157,36 @@ def _parse(url: str) -> _Target:
 
 
 def _resolve_in_time(target: _Target, network: Network, seconds: float) -> list[str]:
-    """Look the name up in a thread of its own: the system's resolver takes no timeout."""
-    answers: SimpleQueue[list[str] | OSError] = SimpleQueue()
+    """Resolve the name in a thread of its own, since the system's resolver has no timeout."""
+    results: SimpleQueue[list[str] | OSError] = SimpleQueue()
 
     def look_up() -> None:
         try:
-            answers.put(network.resolve(target.host, target.port))
+            results.put(network.resolve(target.host, target.port))
         except OSError as error:
-            answers.put(error)
+            results.put(error)
 
     Thread(target=look_up, name="resolve", daemon=True).start()
     try:
-        answer = answers.get(timeout=seconds)
+        result = results.get(timeout=seconds)
     except Empty as error:
         raise httpcore2.ConnectTimeout from error
-    if isinstance(answer, OSError) or not answer:
-        cause = answer if isinstance(answer, OSError) else None
+    if isinstance(result, OSError) or not result:
+        cause = result if isinstance(result, OSError) else None
         _fail(target.url, "no such host", "Check the name and your connection.", cause)
-    return answer
+    return result
 
 
 def _refuse_private(target: _Target, addresses: list[str], allowed: bool, *, redirected: bool) -> None:
     if allowed or all(map(is_public, addresses)):
         return
     if redirected:
-        _fail(target.url, "a public address redirects to this private one", _SAVE_IT)
+        _fail(target.url, "a public address redirects to this private one", _SAVE_HINT)
     _fail(target.url, "a private address", "Allow it with --allow-private if you trust where the URL comes from.")
 
 
 def _get(target: _Target, dial: httpcore2.NetworkBackend, network: Network, limit: int) -> Download | str:
-    """One request: its body, or where it redirects to."""
+    """Send one request; returns the download, or the URL that it redirects to."""
     context = network.tls() if target.scheme == "https" else None
     url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
     headers = [("Host", target.host_header), *_HEADERS]
@@ -194,23 +194,23 @@ def _get(target: _Target, dial: httpcore2.NetworkBackend, network: Network, limi
         httpcore2.ConnectionPool(ssl_context=context, network_backend=dial) as pool,
         pool.stream("GET", url, headers=headers) as response,
     ):
-        fields = {name.lower().decode("latin-1"): _text(value) for name, value in response.headers}
+        fields = {name.lower().decode("latin-1"): _decode_header(value) for name, value in response.headers}
         if response.status in (301, 302, 303, 307, 308) and "location" in fields:
-            return _join(target, fields["location"])
+            return _redirect_url(target, fields["location"])
         _check_status(target, response.status)
-        body = _body(target, response.iter_stream(), fields, limit)
+        body = _read_body(target, response.iter_stream(), fields, limit)
         return Download(body, fields.get("content-type", ""), target.url)
 
 
-def _join(target: _Target, location: str) -> str:
+def _redirect_url(target: _Target, location: str) -> str:
     """The absolute URL of a redirect. Spaces are accepted, as browsers do."""
     try:
         return urljoin(target.url, location.strip().replace(" ", "%20"))
     except ValueError as error:
-        _fail(target.url, "redirects to something that is not a URL", _SAVE_IT, error)
+        _fail(target.url, "redirects to something that is not a URL", _SAVE_HINT, error)
 
 
-def _text(value: bytes) -> str:
+def _decode_header(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -220,13 +220,13 @@ def _text(value: bytes) -> str:
 def _check_status(target: _Target, status: int) -> None:
     if status in (200, 203):
         return
-    hint = {401: _SAVE_IT, 403: _SAVE_IT, 404: "Check the address.", 410: "Check the address."}
+    hint = {401: _SAVE_HINT, 403: _SAVE_HINT, 404: "Check the address.", 410: "Check the address."}
     _fail(target.url, f"the server answers {status}", hint.get(status, "Try again later."))
 
 
-def _body(target: _Target, chunks: Iterable[bytes], fields: dict[str, str], limit: int) -> bytes:
-    """Read within the limit, before and after unpacking."""
-    unpack = _unpacker(target, fields.get("content-encoding", ""))
+def _read_body(target: _Target, chunks: Iterable[bytes], fields: dict[str, str], limit: int) -> bytes:
+    """Read the body within the limit, before and after decompression."""
+    decompress = _decompressor(target, fields.get("content-encoding", ""))
     body, received = bytearray(), 0
     if int(fields.get("content-length", "0")) > limit:
         _too_large(target, limit)
@@ -234,20 +234,20 @@ def _body(target: _Target, chunks: Iterable[bytes], fields: dict[str, str], limi
         received += len(chunk)
         if received > limit:
             _too_large(target, limit)
-        body += unpack(chunk, limit + 1 - len(body))
+        body += decompress(chunk, limit + 1 - len(body))
         if len(body) > limit:
-            what = f"{visible(redacted_url(target.url), 80)}: unpacks to more than {_size(limit)}"
-            raise ImageError(what, "A picture needs no compression around it: this may be an attack.")
+            message = f"{visible(redacted_url(target.url), 80)}: unpacks to more than {_size(limit)}"
+            raise ImageError(message, "A picture needs no compression around it: this may be an attack.")
     return bytes(body)
 
 
-def _unpacker(target: _Target, encoding: str) -> Callable[[bytes, int], bytes]:
-    """A function that decompresses a chunk of an encoding we did not ask for, to at most the given number of bytes."""
+def _decompressor(target: _Target, encoding: str) -> Callable[[bytes, int], bytes]:
+    """A function that decompresses a chunk, for servers that compress unasked, to at most the given number of bytes."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
-        return lambda chunk, most: chunk
+        return lambda chunk, max_length: chunk
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        _fail(target.url, f"packed as {visible(encoding, 20)}, which was not asked for", _SAVE_IT)
+        _fail(target.url, f"packed as {visible(encoding, 20)}, which was not asked for", _SAVE_HINT)
     return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress
 
 
@@ -259,17 +259,17 @@ def _size(limit: int) -> str:
     return f"{limit / 1e6:g} MB"
 
 
-def _fail(url: str, why: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
-    raise NetworkError(f"{visible(redacted_url(url), max(16, 118 - len(why)))}: {why}", hint) from cause
+def _fail(url: str, reason: str, hint: str = "", cause: BaseException | None = None) -> NoReturn:
+    raise NetworkError(f"{visible(redacted_url(url), max(16, 118 - len(reason)))}: {reason}", hint) from cause
 
 
 @contextmanager
 def _translated_errors(url: str, seconds: float) -> Iterator[None]:
-    """Translate what the HTTP library raises."""
+    """Turns the HTTP library's exceptions into NetworkError."""
     try:
         yield
     except httpcore2.TimeoutException as error:
-        _fail(url, f"not complete after {seconds:g} s", f"Try again. {_SAVE_IT}", error)
+        _fail(url, f"not complete after {seconds:g} s", f"Try again. {_SAVE_HINT}", error)
     except httpcore2.ConnectError as error:
         cause = error.args[0] if error.args else None  # the library cuts the chain but keeps the cause as argument
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -284,9 +284,9 @@ def _deadline(seconds: float, clock: Callable[[], float]) -> Callable[[], float]
     """A function that returns the seconds left and raises ReadTimeout when there are none."""
     end = clock() + seconds
 
-    def left() -> float:
-        if (rest := end - clock()) <= 0:
+    def seconds_left() -> float:
+        if (remaining := end - clock()) <= 0:
             raise httpcore2.ReadTimeout
-        return rest
+        return remaining
 
-    return left
+    return seconds_left

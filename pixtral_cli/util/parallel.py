@@ -1,4 +1,4 @@
-"""Work in several threads: results in the order of their items, cancelling, and the rate of progress."""
+"""Parallel work in threads: results in the order of the items, cancellation, and the rate of progress."""
 
 import threading
 import time
@@ -14,11 +14,11 @@ JOIN_SECONDS = 0.3  # seconds that workers have to end once their results are no
 
 
 class Cancelled(Exception):
-    """The result of this work is not needed any more."""
+    """The work was cancelled."""
 
 
 class Cancellation:
-    """Ends running answers from another thread."""
+    """Cancels work, and the streams that it reads, from another thread."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -26,7 +26,7 @@ class Cancellation:
 
     @contextmanager
     def watching(self, stream: Any) -> Iterator[Iterator[Any]]:
-        """The stream, which `now` closes; it is also closed at the end of the block."""
+        """The stream within a context, at whose end it is closed; `cancel` closes it at once. Raises Cancelled."""
         self._streams.add(stream)
         try:
             self.check()
@@ -36,49 +36,51 @@ class Cancellation:
             stream.close()
 
     def check(self) -> None:
+        """Raises Cancelled once `cancel` has been called."""
         if self._event.is_set():
             raise Cancelled
 
-    def now(self) -> None:
+    def cancel(self) -> None:
+        """Close the watched streams, and make `check` raise from now on."""
         self._event.set()
         for stream in list(self._streams):
-            with suppress(ValueError):  # a generator that runs just now: it will check for itself
+            with suppress(ValueError):  # a generator that is running: its reader will check
                 stream.close()
 
 
 def map_in_order(
-    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, ahead: int
+    work: Callable[[Item], Result], items: Iterable[Item], *, workers: int, max_pending: int
 ) -> Generator[Result, None, None]:
-    """The result of `work` for each item, in the order of items: each as soon as it and all before it are done.
+    """Yield the result of `work` for each item in the order of the items, as soon as it and all before it are done.
 
-    The items are taken by the workers themselves: a slow source delays no result. No more than `ahead`
-    items are taken whose results were not yet returned. The first error, of source or work, is raised in its place.
+    The worker threads take the items, so that a slow source delays no result. At most `max_pending` items are in work or
+    have results that were not yielded. The first error, of the source or of `work`, is raised in its place.
     """
-    line = _OrderedResults(work, iter(items), ahead)
-    threads = [threading.Thread(target=line.run, name="worker", daemon=True) for _ in range(workers)]
+    queue = _OrderedResults(work, iter(items), max_pending)
+    threads = [threading.Thread(target=queue.run, name="worker", daemon=True) for _ in range(workers)]
     for thread in threads:
         thread.start()
     try:
-        while (slot := line.slots.get()) is not None:
+        while (slot := queue.slots.get()) is not None:
             yield slot.result()
-            line.room.release()
+            queue.permits.release()
     finally:
-        line.end(workers)
-        until = time.monotonic() + JOIN_SECONDS
+        queue.end(workers)
+        deadline = time.monotonic() + JOIN_SECONDS
         for thread in threads:
-            thread.join(max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
 
 
 class _OrderedResults:
-    """Items are taken one after another, worked on in parallel, and their results handed over in order."""
+    """Takes items one after another, works on them in parallel and puts their results into a queue in order."""
 
-    def __init__(self, work: Callable[[Any], Any], source: Iterator[Any], ahead: int) -> None:
+    def __init__(self, work: Callable[[Any], Any], source: Iterator[Any], max_pending: int) -> None:
         self.slots: SimpleQueue[Future[Any] | None] = SimpleQueue()
-        self.room = threading.Semaphore(ahead)
+        self.permits = threading.Semaphore(max_pending)
         self._work = work
         self._source = source
-        self._taking = threading.Lock()
-        self._over = threading.Event()
+        self._source_lock = threading.Lock()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         while taken := self._take():
@@ -91,19 +93,19 @@ class _OrderedResults:
             del item, slot  # keep no reference while waiting for the next one
 
     def _take(self) -> tuple[Any, Future[Any]] | None:
-        self.room.acquire()
-        with self._taking:
-            if self._over.is_set():
+        self.permits.acquire()
+        with self._source_lock:
+            if self._ended.is_set():
                 return None
             slot: Future[Any] = Future()
             try:
                 item = next(self._source)
             except StopIteration:
-                self._over.set()
+                self._ended.set()
                 self.slots.put(None)
                 return None
             except BaseException as error:  # raised where this item's result is read
-                self._over.set()
+                self._ended.set()
                 slot.set_exception(error)
                 self.slots.put(slot)
                 return None
@@ -111,12 +113,12 @@ class _OrderedResults:
             return item, slot
 
     def end(self, workers: int) -> None:
-        self._over.set()
-        self.room.release(workers)
+        self._ended.set()
+        self.permits.release(workers)
 
 
 class ProgressRate:
-    """The rate of a job of `total` items, of which `done` were finished before it began."""
+    """The rate of a job of `total` items (None: unknown), of which `done` were finished before it started."""
 
     def __init__(self, total: int | None, done: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
@@ -125,11 +127,11 @@ class ProgressRate:
         self._began = clock()
 
     def rate(self, done: int) -> float | None:
-        """Items a second; None before the first one of this run."""
+        """Items a second in this run; None before the first one."""
         seconds = self._clock() - self._began
         return (done - self._before) / seconds if done > self._before and seconds > 0 else None
 
-    def left(self, done: int) -> float | None:
-        """Seconds that the rest will take; None while that is unknown."""
+    def seconds_left(self, done: int) -> float | None:
+        """The estimated seconds that the remaining items take; None while that is unknown."""
         rate = self.rate(done)
         return (self._total - done) / rate if rate and self._total is not None else None

@@ -1,14 +1,14 @@
-r"""Makes untrusted text harmless on a terminal, whole or chunk by chunk.
+r"""Sanitises untrusted text for a terminal, at once or chunk by chunk.
 
-The rule works on single characters and parses no escape sequences, so nothing can hide in an unterminated one and no
-text is swallowed with it:
+The rules apply to single characters; escape sequences are not parsed, so nothing can hide in an unterminated one and no
+text is lost with it:
 
 - ESC and the other C0 controls become their pictures (ESC is shown as ␛, BEL as ␇), DEL too; newline and tab stay;
 - C1 controls and the bidirectional embeddings, overrides and isolates are shown as escapes (\x9b, \u202e);
 - CR LF becomes LF, and so do a lone CR (which would overwrite the line), NEL, LS and PS;
 - lone surrogates become U+FFFD, which keeps raw bytes (0x9b as surrogate escape) off the terminal;
-- characters that only hide are removed: zero-width space, word joiner, BOM, tag characters, other invisible formats.
-  What shapes visible text stays: ZWJ and ZWNJ, variation selectors, the marks LRM, RLM and ALM.
+- invisible format characters are removed: zero-width space, word joiner, BOM, tag characters and others. Those that
+  shape visible text stay: ZWJ and ZWNJ, variation selectors, the marks LRM, RLM and ALM.
 """
 
 import re
@@ -21,7 +21,7 @@ _LINES = "\r\x85\u2028\u2029"
 _UNSAFE = re.compile(f"\r\n|[{_CONTROLS}{_LINES}{_HIDDEN}{_BIDI}\ud800-\udfff]")
 _SPACES = "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
-# The patterns of `deception_warnings`, and the words about each.
+# For `deception_warnings`: a pattern, what it matches, and the danger.
 _DECEPTIONS = (
     (re.compile(f"[{_BIDI}{_MARKS}]"), "bidirectional control", "the code may run otherwise than it reads"),
     (re.compile("[\U000e0000-\U000e007f]"), "invisible tag character", "hidden text"),
@@ -32,30 +32,32 @@ _DECEPTIONS = (
 
 
 def clean(text: str) -> str:
-    """The text without anything that acts on a terminal. Cleaning twice changes nothing."""
-    return _UNSAFE.sub(_harmless, text)
+    """The sanitised text: see the module's docstring. Idempotent."""
+    return _UNSAFE.sub(_replacement, text)
 
 
 class Cleaner:
-    """`clean` for text that comes in chunks: what `feed` and a last `close` return adds up to `clean` of the whole."""
+    """`clean` for text that arrives in chunks: the results of `feed` and a final `close` add up to `clean` of the text."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def feed(self, text: str) -> str:
+        """Sanitise a chunk; a final CR is held back, since LF may follow."""
         text = self._held + text
         self._held = "\r" if text.endswith("\r") else ""
         return clean(text[: len(text) - len(self._held)])
 
     def close(self) -> str:
+        """The text that was held back."""
         rest, self._held = self._held, ""
         return clean(rest)
 
 
 def visible(name: str, limit: int | None = None) -> str:
-    r"""A name from outside (a file's, a server's) on one line: what cannot be printed is shown as an escape.
+    r"""An untrusted name or line of text on one line, with unprintable characters as escapes.
 
-    An undecodable byte of a file name shows as \xff. Longer than `limit` characters, it is cut in the middle.
+    An undecodable byte of a file name is shown as \xff. Text over `limit` characters is shortened in the middle.
     """
     shown = "".join(char if char.isprintable() or char in _SPACES else _escape(char) for char in name)
     if limit is None or len(shown) <= limit:
@@ -65,18 +67,18 @@ def visible(name: str, limit: int | None = None) -> str:
 
 
 def deception_warnings(text: str) -> list[str]:
-    """One line for each way in which code that is saved as it is could deceive its reader; empty for honest code."""
+    """One line for each kind of character in a text, such as bidirectional controls, that can deceive its reader."""
     warnings = []
     for pattern, what, why in _DECEPTIONS:
         places = [match.start() for match in pattern.finditer(text, 1 if text.startswith("\ufeff") else 0)]
         if places:
-            several = "" if len(places) == 1 else "s"
+            plural = "" if len(places) == 1 else "s"
             line = text.count("\n", 0, places[0]) + 1
-            warnings.append(f"{len(places)} {what}{several}, first in line {line}: {why}")
+            warnings.append(f"{len(places)} {what}{plural}, first in line {line}: {why}")
     return warnings
 
 
-def _harmless(match: re.Match[str]) -> str:
+def _replacement(match: re.Match[str]) -> str:
     char = match[0]
     if char[0] in _LINES:
         return "\n"

@@ -1,10 +1,10 @@
-"""Numbers of bytes as people read them."""
+"""Formats numbers of bytes."""
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def format_bytes(size: float) -> str:
-    """Such as `23.6 GiB`."""
+    """A number of bytes with a binary unit, such as `23.6 GiB`."""
     unit = 0
     while size >= 1024 and unit < len(UNITS) - 1:
         size, unit = size / 1024, unit + 1

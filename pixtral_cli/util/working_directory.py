@@ -1,10 +1,10 @@
-"""The current folder when somebody has removed it: libraries that start there would end the process."""
+"""Handles a current folder that was removed, in which libraries fail to start."""
 
 import os
 
 
 def leave_removed_folder() -> bool:
-    """Go to the root folder if the current one is gone; returns whether it was."""
+    """Change to the root folder if the current folder does not exist; returns whether it did not."""
     try:
         os.getcwd()  # noqa: PTH109  no Path is wanted
     except FileNotFoundError:

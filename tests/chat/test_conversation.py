@@ -28,7 +28,7 @@ class Shelf:
     system: str | None = None
     finished: list[tuple[Message, ...]] = field(default_factory=list)
 
-    def keep(self, snapshot: Snapshot) -> None:
+    def update(self, snapshot: Snapshot) -> None:
         self.log.append(snapshot)
 
     def set_system(self, text: str | None) -> None:

@@ -74,8 +74,8 @@ def test_a_call_that_fails_is_said_to_the_model_in_a_line_and_the_answer_goes_on
         ["No: too dark", "reason", "picture", "did not reply within 1 s", "ended: the disk is gone", "ended"],
         strict=True,
     ):
-        assert words in run.in_words(), run.in_words()
-        assert "\n" not in run.in_words()
+        assert words in run.summary(), run.summary()
+        assert "\n" not in run.summary()
 
 
 def test_a_server_that_runs_already_is_reached_by_its_url() -> None:

@@ -118,7 +118,7 @@ def test_pictures_that_are_all_taken_back_leave_no_conversation() -> None:
 
 def test_settings_that_make_no_sense_are_left_out(ask: Call, running: Running, far: FakeEngine) -> None:
     with Sessions(config.paths().data).start(model="fake") as session:
-        session.remember({
+        session.save_settings({
             "model": "fake", "engine": "api", "server": running.url,
             "sampling": {"temperature": 99, "top_p": "much", "colour": "red", "seed": 5}, "template_values": 7,
         })  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from pixtral_cli import errors
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.server.worker import keep
+from pixtral_cli.server.worker import load_and_serve
 
 HOLD = Path(os.environ.get("FAKE_HOLD", "/nowhere"))
 
@@ -62,4 +62,4 @@ class Counting:
 
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "w") as report:
-        keep(json.loads(sys.argv[1]), Counting(), report)
+        load_and_serve(json.loads(sys.argv[1]), Counting(), report)

@@ -13,8 +13,9 @@ from typing import Any
 import httpx2
 
 from pixtral_cli.chat.engine import Engine
-from pixtral_cli.server.app import ServiceOptions, create_app
+from pixtral_cli.server.app import create_app
 from pixtral_cli.server.http.listener import HttpServer, bind
+from pixtral_cli.server.service import ServiceOptions
 
 
 @dataclass
@@ -49,7 +50,7 @@ def serving(
     app = create_app(engine, ServiceOptions(**{"model": "fake", **service}))
     listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
-    server = HttpServer(app, arrive=arrive, finish=finish, connections=connections)
+    server = HttpServer(app, request_timeout=arrive, shutdown_timeout=finish, connections=connections)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

@@ -9,7 +9,7 @@ import pytest
 
 from pixtral_cli.chat.engine import Chunk, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
-from pixtral_cli.server.http.streaming import ClientGone, run_while_connected
+from pixtral_cli.server.http.streaming import ClientDisconnected, run_while_connected
 from tests.fakes import FakeEngine
 from tests.server.processes import until
 from tests.server.serving import serving
@@ -63,7 +63,7 @@ def test_work_whose_client_has_gone_is_awaited_to_its_end() -> None:
                 ended.append(True)
 
         asyncio.get_running_loop().call_later(0.02, gone.set)
-        with pytest.raises(ClientGone):
+        with pytest.raises(ClientDisconnected):
             await run_while_connected(receive, asyncio.Event(), work())
         assert ended
 

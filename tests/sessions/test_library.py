@@ -177,7 +177,7 @@ def test_staged_images_numbers_and_settings_come_back(sessions: Sessions) -> Non
         list(conversation.ask(FakeEngine(["two"]), "look", [RED, GREEN]))
         conversation.drop(1)
         conversation.stage(BLUE)
-        session.remember({"temperature": 0.2})
+        session.save_settings({"temperature": 0.2})
     with sessions.resume() as again:
         conversation = again.conversation()
         assert (conversation.numbered, conversation.staged) == ({2: GREEN, 3: BLUE}, (BLUE,))
@@ -553,7 +553,7 @@ def test_a_title_of_ones_own_and_tags_do_not_go_over_to_the_next_conversation(se
     with sessions.start() as session:
         conversation = session.conversation()
         list(conversation.ask(FakeEngine(["A"]), "old"))
-        session.remember({"title": "Receipts", "tags": ["work"], "temperature": 0.5})
+        session.save_settings({"title": "Receipts", "tags": ["work"], "temperature": 0.5})
         conversation.clear()
         list(conversation.ask(FakeEngine(["B"]), "new"))
     new, old = sessions.list()

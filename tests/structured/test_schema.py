@@ -247,10 +247,10 @@ def test_a_word_that_is_repeated_in_a_choice_counts_once() -> None:
 def test_of_a_cut_answer_a_lone_number_is_refused_and_what_is_whole_is_not(text: str, schema: Any, fits: bool) -> None:
     assert validate(text, schema) == json.loads(text)
     if fits:
-        assert validate(text, schema, cut=True) == json.loads(text)
+        assert validate(text, schema, truncated=True) == json.loads(text)
     else:
         with pytest.raises(AnswerMismatch, match="cut off before its JSON was complete"):
-            validate(text, schema, cut=True)
+            validate(text, schema, truncated=True)
 
 
 def test_a_question_states_its_schema_once_however_often_it_is_given() -> None:

@@ -48,8 +48,8 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], tuple[type[BaseExcep
         return SAMPLES
 
     def picture(data: bytes) -> None:
-        with contextlib.suppress(rare_formats.Malformed, IndexError, struct.error):
-            if (kind := rare_formats.kind_of(data)) not in ("", "PDF"):
+        with contextlib.suppress(rare_formats.MalformedFile, IndexError, struct.error):
+            if (kind := rare_formats.detect_format(data)) not in ("", "PDF"):
                 rare_formats.size(data, kind)
         images.from_bytes(data, "x")
 

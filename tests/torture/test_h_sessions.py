@@ -176,7 +176,7 @@ def test_a_conversation_with_many_images_says_so_and_the_way_on_before_it_is_ask
     assert command == "/drop 1-6 8-50"
     room = Room(tmp_path, FakeEngine(["red"]))
     with room.sessions.start() as session:
-        session.keep(conversation.snapshot())
+        session.update(conversation.snapshot())
         name = session.id
     said = room.type(f"/load {name}", command, "and now?")
     assert note in " ".join(said.split())

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixtral_cli.util.durations import clock
+from pixtral_cli.util.durations import format_clock
 from pixtral_cli.util.parallel import Cancellation, Cancelled, ProgressRate, map_in_order
 
 
 @given(st.lists(st.integers()), st.integers(1, 9), st.integers(1, 9))
 def test_results_come_in_the_order_of_their_items(items: list[int], workers: int, ahead: int) -> None:
-    assert list(map_in_order(lambda item: item * 2, items, workers=workers, ahead=ahead)) == [
+    assert list(map_in_order(lambda item: item * 2, items, workers=workers, max_pending=ahead)) == [
         2 * item for item in items
     ]
 
@@ -28,7 +28,7 @@ def test_items_are_worked_on_at_the_same_time_and_the_last_may_be_first() -> Non
         assert first.wait(120)
         return item
 
-    assert list(map_in_order(work, range(4), workers=4, ahead=4)) == [0, 1, 2, 3]
+    assert list(map_in_order(work, range(4), workers=4, max_pending=4)) == [0, 1, 2, 3]
 
 
 def test_no_more_are_taken_than_may_lie_ahead_of_a_slow_one() -> None:
@@ -46,7 +46,7 @@ def test_no_more_are_taken_than_may_lie_ahead_of_a_slow_one() -> None:
         done.release()
         return item
 
-    made = map_in_order(work, source(), workers=3, ahead=8)
+    made = map_in_order(work, source(), workers=3, max_pending=8)
     results: list[int] = []
     reader = threading.Thread(target=lambda: results.append(next(made)))
     reader.start()
@@ -66,7 +66,7 @@ def test_a_source_that_makes_wait_holds_up_no_result() -> None:
         assert more.wait(120)
         yield 2
 
-    made = map_in_order(lambda item: item, source(), workers=2, ahead=4)
+    made = map_in_order(lambda item: item, source(), workers=2, max_pending=4)
     assert next(made) == 1
     more.set()
     assert list(made) == [2]
@@ -76,7 +76,7 @@ def test_errors_of_work_and_source_are_raised_in_their_place() -> None:
     def source() -> Iterator[int]:
         yield from (1, 2, 0, 4)
 
-    made = map_in_order(lambda item: 8 // item, source(), workers=2, ahead=4)
+    made = map_in_order(lambda item: 8 // item, source(), workers=2, max_pending=4)
     assert [next(made), next(made)] == [8, 4]
     with pytest.raises(ZeroDivisionError):
         next(made)
@@ -85,7 +85,7 @@ def test_errors_of_work_and_source_are_raised_in_their_place() -> None:
         yield 1
         raise OSError("gone")
 
-    made = map_in_order(lambda item: item, broken(), workers=2, ahead=4)
+    made = map_in_order(lambda item: item, broken(), workers=2, max_pending=4)
     assert next(made) == 1
     with pytest.raises(OSError, match="gone"):
         next(made)
@@ -100,7 +100,7 @@ def test_closing_takes_no_more_and_leaves_no_thread() -> None:
             yield item
 
     before = threading.active_count()
-    made = map_in_order(lambda item: item, source(), workers=3, ahead=6)
+    made = map_in_order(lambda item: item, source(), workers=3, max_pending=6)
     next(made)
     made.close()
     assert len(taken) <= 7
@@ -118,7 +118,7 @@ def test_a_stop_ends_the_streams_that_are_watched_and_those_to_come() -> None:
 
     with stop.watching(stream()) as watched:
         assert next(watched) == 0
-        stop.now()
+        stop.cancel()
         assert list(watched) == []
         with pytest.raises(Cancelled):
             stop.check()
@@ -129,12 +129,12 @@ def test_a_stop_ends_the_streams_that_are_watched_and_those_to_come() -> None:
 def test_a_pace_counts_what_came_since_it_began() -> None:
     now = 100.0
     pace = ProgressRate(50, 10, clock=lambda: now)
-    assert (pace.rate(10), pace.left(10)) == (None, None)
+    assert (pace.rate(10), pace.seconds_left(10)) == (None, None)
     now = 110.0
-    assert (pace.rate(30), pace.left(30), pace.left(50)) == (2.0, 10.0, 0.0)
-    assert ProgressRate(None, clock=lambda: now).left(5) is None
+    assert (pace.rate(30), pace.seconds_left(30), pace.seconds_left(50)) == (2.0, 10.0, 0.0)
+    assert ProgressRate(None, clock=lambda: now).seconds_left(5) is None
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0:00"), (7, "0:07"), (200, "3:20"), (3723, "1:02:03")])
 def test_a_clock(seconds: float, said: str) -> None:
-    assert clock(seconds) == said
+    assert format_clock(seconds) == said

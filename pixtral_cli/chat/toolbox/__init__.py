@@ -1,1 +1,1 @@
-"""Tools that are run for a model: the rounds of calls, functions of Python files, MCP servers, crop and zoom."""
+"""Tools that this process runs for a model: the loop of calls and results, Python functions, MCP servers, crop and zoom."""

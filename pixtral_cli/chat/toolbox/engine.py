@@ -1,4 +1,4 @@
-"""An engine that runs the tools a model calls, and lets it go on with their results until it answers."""
+"""An engine that runs the tools a model calls and gives it their results, until it answers without a call."""
 
 import json
 from collections.abc import Callable, Generator, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.engine import Chunk, Cost, Engine, Sampling, Usage
 from pixtral_cli.chat.message import CallResult, Message, ToolRound, assistant
-from pixtral_cli.chat.tools import MAX_SHOWN, Tool, ToolCall, ToolCallCollector
+from pixtral_cli.chat.tools import MAX_SHOWN_ARGUMENT, Tool, ToolCall, ToolCallCollector
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.images.image import Image
 from pixtral_cli.util.sanitize import visible
@@ -21,68 +21,68 @@ DECLINED = "The user did not allow this call."
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gives back. The images follow the text, in a message of their own."""
+    """The result of a tool. Its images are sent in a user's message after the text."""
 
     text: str
     images: tuple[Image, ...] = ()
 
 
 class RunnableTool(Protocol):
-    """A tool with what runs it."""
+    """A tool that this process can run."""
 
     @property
     def tool(self) -> Tool: ...
 
     def run(self, arguments: dict[str, Any], images: Sequence[Image]) -> ToolResult:
-        """The result for these arguments; `images` are those of the conversation, number N at N - 1.
+        """The result for these arguments; `images` are those of the conversation, image N at index N - 1.
 
-        May raise anything; the model is told what.
+        May raise any exception, whose message becomes the result.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRun:
-    """A call that was made, and its result; `error`: it failed or was declined."""
+    """A tool call and its result; `error`: it failed or was declined."""
 
     call: ToolCall
     result: ToolResult
     error: bool = False
 
-    def in_words(self) -> str:
-        """The result on one line, harmless and shortened."""
+    def summary(self) -> str:
+        """The result on one line: control characters visible, long text shortened, images counted."""
         count = len(self.result.images)
-        shown = f", {count} picture{'s' * (count > 1)}" if count else ""
-        return visible(self.result.text, MAX_SHOWN) + shown
+        pictures = f", {count} picture{'s' * (count > 1)}" if count else ""
+        return visible(self.result.text, MAX_SHOWN_ARGUMENT) + pictures
 
 
 class ToolEngine:
-    """An `Engine` over another one. `allow` is asked before each call is run, `ran` is told each one that was."""
+    """An `Engine` around another one. `allow` decides whether a call is run; `on_run` gets every call with its result."""
 
     def __init__(
         self,
         engine: Engine,
         tools: Sequence[RunnableTool],
         allow: Callable[[ToolCall], bool],
-        ran: Callable[[ToolRun], None] = lambda run: None,
+        on_run: Callable[[ToolRun], None] = lambda run: None,
         max_rounds: int = MAX_ROUNDS,
     ) -> None:
         self._engine = engine
-        self._tools = {each.tool.name: each for each in tools}
-        self._definitions = tuple(each.tool for each in tools)
-        self._allow, self._ran = allow, ran
+        self._tools = {runnable.tool.name: runnable for runnable in tools}
+        self._definitions = tuple(runnable.tool for runnable in tools)
+        self._allow, self._on_run = allow, on_run
         self._max_rounds = max_rounds
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Generator[Chunk, None, None]:
-        """See `Engine`. The text of all rounds is one answer, and each round is a chunk, too; its usage counts what
-        all of them computed."""
-        answer, used = assistant(""), 0
-        for left in range(self._max_rounds, -1, -1):
-            now = replace(sampling, tools=self._definitions, tool_choice="auto" if left else "none")
-            said = tool_rounds.for_engine([*messages, answer] if answer.rounds else messages)
+        """See `Engine`. The texts of all rounds are one answer, with a chunk for each round of calls; its usage counts the
+        completion tokens of all rounds."""
+        answer, completion_tokens = assistant(""), 0
+        for rounds_left in range(self._max_rounds, -1, -1):
+            round_sampling = replace(sampling, tools=self._definitions, tool_choice="auto" if rounds_left else "none")
+            history = tool_rounds.for_engine([*messages, answer] if answer.rounds else messages)
             calls, last = ToolCallCollector(), Chunk()
             text, reasoning = answer.text, answer.reasoning
-            with closing(_closable(self._engine, said, now)) as stream:
+            with closing(_closable_stream(self._engine, history, round_sampling)) as stream:
                 for chunk in stream:
                     calls.add(chunk.tool_calls)
                     text, reasoning = text + chunk.text, reasoning + chunk.reasoning
@@ -91,21 +91,21 @@ class ToolEngine:
                     if piece != Chunk():
                         yield piece
             usage = last.usage or Usage()
-            used += usage.completion_tokens
+            completion_tokens += usage.completion_tokens
             if last.finish_reason != "tool_calls" or not calls.calls:
                 yield replace(
                     last,
                     text="",
                     reasoning="",
                     logprobs=(),
-                    usage=replace(usage, completion_tokens=used),
+                    usage=replace(usage, completion_tokens=completion_tokens),
                     tool_calls=(),
                 )
                 return
             results: list[CallResult] = []
             try:
-                results += (self._run(call, _numbered_images(said)) for call in calls.calls)
-            finally:  # also after Ctrl-C: what was run is on record
+                results += (self._run(call, _distinct_images(history)) for call in calls.calls)
+            finally:  # also after Ctrl-C: calls that were run are recorded
                 not_run = (CallResult(call, tool_rounds.NOT_RUN) for call in calls.calls[len(results) :])
                 done = ToolRound((*results, *not_run), len(text), len(reasoning))
                 if results:
@@ -114,7 +114,7 @@ class ToolEngine:
 
     def _run(self, call: ToolCall, images: Sequence[Image]) -> CallResult:
         run = self._run_allowed(call, images) if self._allow(call) else ToolRun(call, ToolResult(DECLINED), True)
-        self._ran(run)
+        self._on_run(run)
         return CallResult(call, run.result.text, run.result.images)
 
     def _run_allowed(self, call: ToolCall, images: Sequence[Image]) -> ToolRun:
@@ -130,7 +130,7 @@ class ToolEngine:
         return ToolRun(call, replace(result, text=_shortened(result.text)))
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
-        """See `Engine`. The tools that the answers have are counted, in the place of `tools`."""
+        """See `Engine`. Counts the tools of this engine, whatever `tools` are."""
         return self._engine.measure(messages, self._definitions)
 
     def close(self) -> None:
@@ -138,9 +138,9 @@ class ToolEngine:
         self._engine.close()
 
 
-def _closable(engine: Engine, said: Sequence[Message], sampling: Sampling) -> Generator[Chunk, None, None]:
-    """The engine's answer, which is ended when this is closed."""
-    stream = engine.stream(said, sampling)
+def _closable_stream(engine: Engine, messages: Sequence[Message], sampling: Sampling) -> Generator[Chunk, None, None]:
+    """The engine's answer as a generator; closing it closes the engine's iterator if that can be closed."""
+    stream = engine.stream(messages, sampling)
     try:
         yield from stream
     finally:
@@ -148,8 +148,8 @@ def _closable(engine: Engine, said: Sequence[Message], sampling: Sampling) -> Ge
             close()
 
 
-def _numbered_images(messages: Sequence[Message]) -> list[Image]:
-    """The images in the order in which they first came, equal ones once."""
+def _distinct_images(messages: Sequence[Message]) -> list[Image]:
+    """The images in the order in which they were first shown, those of equal pixels once."""
     return list({image.key: image for message in messages for image in message.images}.values())
 
 

@@ -1,4 +1,4 @@
-"""The functions of a Python file as tools: names, docstrings and type hints become what a model is told of them."""
+"""The functions of a Python file as tools. Tool definitions are made from their names, docstrings and type hints."""
 
 import asyncio
 import importlib.util
@@ -21,77 +21,77 @@ from pixtral_cli.util.sanitize import visible
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-BUILT_IN: dict[str, RunnableTool] = {"crop": CropTool(), "zoom": ZoomTool()}
+BUILT_IN_TOOLS: dict[str, RunnableTool] = {"crop": CropTool(), "zoom": ZoomTool()}
 SIGNATURE_HINT = "Give each parameter a name and a type, such as: def roll(sides: int) -> int"
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionTool:
-    """A function that is called with a model's arguments, once these satisfy its type hints."""
+    """A Python function as a tool. `parameters` validates a call's arguments against the function's type hints."""
 
     tool: Tool
     function: Callable[..., Any]
     parameters: "type[BaseModel]"
 
     def run(self, arguments: dict[str, Any], images: Sequence[Image]) -> ToolResult:
-        """The function's result: text as it is, anything else as JSON. Raises what the function raises."""
-        given = self.parameters.model_validate(arguments)
-        result = self.function(**{name: getattr(given, name) for name in type(given).model_fields})
+        """The function's result, as JSON unless it is a string. Raises ValidationError, and what the function raises."""
+        validated = self.parameters.model_validate(arguments)
+        result = self.function(**{name: getattr(validated, name) for name in type(validated).model_fields})
         if inspect.iscoroutine(result):
             result = asyncio.run(result)
         return ToolResult(result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str))
 
 
 def load_tools(names: Sequence[str]) -> list[RunnableTool]:
-    """The tools of these names: built-in ones, and all public functions of Python files. Raises UsageError."""
-    return distinct(
+    """The tools that `names` name: built-in tools, and Python files, whose public functions are tools. Raises UsageError."""
+    return check_unique(
         runnable
         for name in names
-        for runnable in (_functions(Path(name).expanduser()) if name.endswith(".py") else [_built_in(name)])
+        for runnable in (_function_tools(Path(name).expanduser()) if name.endswith(".py") else [_built_in(name)])
     )
 
 
-def distinct(tools: Iterable[RunnableTool]) -> list[RunnableTool]:
-    """The tools, once each. Raises UsageError for two of one name."""
-    found: dict[str, RunnableTool] = {}
+def check_unique(tools: Iterable[RunnableTool]) -> list[RunnableTool]:
+    """The tools, a tool that is given twice once. Raises UsageError for two tools of one name."""
+    by_name: dict[str, RunnableTool] = {}
     for runnable in tools:
-        if found.setdefault(runnable.tool.name, runnable) is not runnable:
+        if by_name.setdefault(runnable.tool.name, runnable) is not runnable:
             raise UsageError(f"Two tools have the name {runnable.tool.name}", "Rename one of them, or leave one out")
-    return list(found.values())
+    return list(by_name.values())
 
 
 def _built_in(name: str) -> RunnableTool:
-    if name not in BUILT_IN:
+    if name not in BUILT_IN_TOOLS:
         raise UsageError(
             f"There is no tool {visible(name, 60)!r}",
-            f"There are {', '.join(BUILT_IN)}; or name a Python file: tools.py",
+            f"There are {', '.join(BUILT_IN_TOOLS)}; or name a Python file: tools.py",
         )
-    return BUILT_IN[name]
+    return BUILT_IN_TOOLS[name]
 
 
-def _functions(file: Path) -> list[RunnableTool]:
-    shown = visible(str(file), 60)
+def _function_tools(file: Path) -> list[RunnableTool]:
+    shown_path = visible(str(file), 60)
     if not file.is_file():
-        raise UsageError(f"There is no file {shown}", "Name a Python file whose functions are the tools")
-    module = _load(file)
+        raise UsageError(f"There is no file {shown_path}", "Name a Python file whose functions are the tools")
+    module = _import_file(file)
     functions = [
-        (name, each)
-        for name, each in vars(module).items()
-        if inspect.isfunction(each) and each.__module__ == module.__name__ and not name.startswith("_")
+        (name, value)
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     ]
     if not functions:
-        raise UsageError(f"{shown} defines no function", SIGNATURE_HINT)
-    return [_function_tool(name, function, shown) for name, function in functions]
+        raise UsageError(f"{shown_path} defines no function", SIGNATURE_HINT)
+    return [_function_tool(name, function, shown_path) for name, function in functions]
 
 
-def _load(file: Path) -> ModuleType:
-    """The module in a file. Raises UsageError with the line of what goes wrong in it."""
+def _import_file(file: Path) -> ModuleType:
+    """Import a file as a module. Raises UsageError with the line on which that fails."""
     name = f"pixtral_tools_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UsageError(f"{visible(str(file), 60)} is no Python file", "Name one that ends in .py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where type hints are looked up
+    sys.modules[name] = module  # type hints are resolved through it
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -103,6 +103,7 @@ def _load(file: Path) -> ModuleType:
 
 
 def _line_of(error: BaseException, file: Path) -> int | None:
+    """The innermost line of the file in an error's traceback."""
     trace, line = error.__traceback__, None
     while trace:
         if trace.tb_frame.f_code.co_filename == str(file):
@@ -112,6 +113,7 @@ def _line_of(error: BaseException, file: Path) -> int | None:
 
 
 def _function_tool(name: str, function: Callable[..., Any], file: str) -> FunctionTool:
+    """The tool for a function of `file`. Raises UsageError for a signature that has no JSON schema."""
     from pydantic import ConfigDict, PydanticUserError, create_model
     from pydantic.errors import PydanticSchemaGenerationError
 

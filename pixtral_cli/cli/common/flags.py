@@ -232,7 +232,7 @@ def open_tools(
     with _mcp_tools(servers) as offered:
         from pixtral_cli.chat.toolbox.mcp_servers import shown_name
 
-        all_tools = functions.distinct([*named_tools, *(tool for tools in offered.values() for tool in tools)])
+        all_tools = functions.check_unique([*named_tools, *(tool for tools in offered.values() for tool in tools)])
         for server, tools in offered.items():
             note(f"Tools of {shown_name(server)}: {', '.join(runnable.tool.name for runnable in tools) or 'none'}")
         yield all_tools

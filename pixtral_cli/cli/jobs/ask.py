@@ -27,12 +27,12 @@ from pixtral_cli.cli.common.resumption import Resumed, engine_and_server, find_r
 from pixtral_cli.config import Config
 from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.limits import SAMPLING_SETTINGS
-from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
+from pixtral_cli.sessions.answer_settings import AnswerSettings, resume_notes
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.ask import ask as asking
 from pixtral_cli.terminal.ask.dry_run import dry_run
 from pixtral_cli.terminal.ask.request import Request, build_message, expand_folders, read_piped
-from pixtral_cli.terminal.ask.tool_calls import check_answerable
+from pixtral_cli.terminal.ask.tool_calls import check_can_ask
 from pixtral_cli.terminal.output.output import Format, Output, choose_output
 from pixtral_cli.terminal.output.structured import Layout
 
@@ -228,7 +228,7 @@ def _restored_sampling(
     """`now` with the last answer's sampling, except for parameters in `given`; notes say what is restored."""
     last = resumed.settings
     restored = last.restored(now, model, {*given, "schema"})  # a schema is for one answer only
-    for line in as_before_notes(last, restored, model, *server):
+    for line in resume_notes(last, restored, model, *server):
         note(line)
     if last.sampling.get("schema") and now.schema is None:
         note("The schema of the answer before is not used: --schema")
@@ -284,7 +284,7 @@ def _tools(request: AskRequest, out: Output) -> Iterator[Sequence[RunnableTool]]
     """The tools that the options name. Raises UsageError for a name that is not a tool, or where calls cannot be confirmed."""
     named = bool(request.tools or request.mcp)
     if named and not request.dry_run:
-        check_answerable(out, None, allowed=request.yes_tools)
+        check_can_ask(out, None, allowed=request.yes_tools)
     with open_tools(request.tools, request.mcp, allowed=request.yes_tools, note=out.note) as tools:
         yield tools
 

@@ -282,7 +282,7 @@ class LocalEngine:
         """The largest number of tokens of the answer. Raises ContextError when the prompt leaves too few."""
         cost = Cost(len(prompt.tokens), self.params.context_window)
         cost.check_fits(sampling.max_tokens)
-        return sampling.max_tokens or cost.left
+        return sampling.max_tokens or cost.tokens_left
 
 
 def import_model() -> None:

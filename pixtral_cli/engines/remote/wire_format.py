@@ -13,7 +13,7 @@ from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tools import NamedTool, Tool, ToolCall, ToolCallDelta
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
-from pixtral_cli.images.transform import LONGEST, size_in_patches
+from pixtral_cli.images.transform import MAX_SIDE, size_in_patches
 from pixtral_cli.limits import MAX_TOP_LOGPROBS
 from pixtral_cli.structured.schema import with_schema_prompt
 
@@ -146,7 +146,7 @@ def encode_resized(image: Image) -> str:
 
     size = size_in_patches(image.size)
     pixels = image.pixels(size)
-    if max(image.size) > LONGEST:
+    if max(image.size) > MAX_SIDE:
         pixels = pixels.resize(size, Pillow.Resampling.BICUBIC)
     file = io.BytesIO()
     if image.format == "JPEG":

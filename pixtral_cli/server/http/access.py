@@ -1,4 +1,4 @@
-"""ASGI middleware that checks Host, Origin and the API key before a request is handled."""
+"""ASGI middleware that checks the headers Host and Origin and the API key of each request."""
 
 import hmac
 import ipaddress
@@ -17,7 +17,8 @@ PUBLIC_FOLDER = "/page/"
 
 @dataclass(frozen=True)
 class AccessRules:
-    """`hosts`: accepted Host names, lower case, without port. `any_address` accepts every IP address (safe from DNS rebinding)."""
+    """`hosts`: accepted values of Host, in lower case and without port. `any_address`: every IP address is accepted, which
+    is safe from DNS rebinding. `api_key`: None if none is needed."""
 
     hosts: Collection[str] = LOOPBACK
     any_address: bool = False
@@ -25,7 +26,7 @@ class AccessRules:
 
 
 class AccessMiddleware:
-    """Refuses requests of other sites' pages and requests without the API key."""
+    """Refuses requests from pages of other origins and requests without the API key."""
 
     def __init__(self, app: ASGIApp, rules: AccessRules) -> None:
         self._app = app
@@ -61,9 +62,9 @@ class AccessMiddleware:
         if self._rules.api_key is None:
             return True
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        given = (bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
+        keys = (bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
         expected = self._rules.api_key.encode()
-        return any(hmac.compare_digest(key.strip().encode("latin-1"), expected) for key in given)
+        return any(hmac.compare_digest(key.strip().encode("latin-1"), expected) for key in keys)
 
 
 def _is_address(name: str) -> bool:

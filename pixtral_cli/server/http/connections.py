@@ -1,4 +1,4 @@
-"""Limits on open connections, in all and from one address, far below the process's limit of file descriptors."""
+"""Limits the number of open connections, in total and from one address, far below the limit of file descriptors."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ log = logging.getLogger("pixtral.server")
 
 
 class ConnectionLimits:
-    """Counts open connections. One address may hold half of them."""
+    """Counts open connections. At most half of `total` may come from one address."""
 
     def __init__(self, total: int | None = None) -> None:
         self.total = total or min(MAX_CONNECTIONS, _max_open_files() // 2)
@@ -21,7 +21,7 @@ class ConnectionLimits:
         self._logged_at = -LOG_INTERVAL
 
     def enter(self, address: str | None) -> bool:
-        """Count a connection unless a limit is reached. `address` is None on a Unix socket, where only the sum counts."""
+        """Count a connection; returns False when a limit is reached. `address`: None on a Unix socket, which has no limit of its own."""
         if self._open.total() >= self.total or (address and self._open[address] >= self.by_address):
             self._log("Too many connections are open; new ones are closed.")
             return False
@@ -29,12 +29,13 @@ class ConnectionLimits:
         return True
 
     def leave(self, address: str | None) -> None:
+        """Uncount a connection for which `enter` returned True."""
         self._open[address or ""] -= 1
         if not self._open[address or ""]:
             del self._open[address or ""]
 
     def handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """The event loop's exception handler: a failing accept, which is tried again every second, is logged once."""
+        """The event loop's exception handler. Logs failures to accept connections, once a minute: accept is retried every second."""
         if "accept" in context.get("message", "") and isinstance(context.get("exception"), OSError):
             self._log(f"Connections cannot be accepted: {context['exception'].strerror}.")
         else:

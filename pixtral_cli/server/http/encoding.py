@@ -1,27 +1,27 @@
-"""Decodes the body of a request that was sent compressed."""
+"""Decompresses request bodies."""
 
 import zlib
 
 from pixtral_cli.server.http.errors import ApiError
 
 GZIP, DEFLATE = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
-WINDOW_BITS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": DEFLATE}
+WBITS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": DEFLATE}
 
 
-def window_bits(encoding: str) -> int | None:
-    """What zlib reads a Content-Encoding with; None for a body that is sent as it is. Raises ApiError 415 for others."""
+def zlib_wbits(encoding: str) -> int | None:
+    """zlib's `wbits` for a Content-Encoding; None for an uncompressed body. Raises ApiError 415 for unknown encodings."""
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return None
-    if name not in WINDOW_BITS:
+    if name not in WBITS:
         why = "Content-Encoding must be gzip or deflate, or be left out."
         raise ApiError(415, why, code="unsupported_media_type", headers={"Accept-Encoding": "gzip, deflate"})
-    return WINDOW_BITS[name]
+    return WBITS[name]
 
 
-def decode(body: bytearray, bits: int, limit: int) -> bytearray:
-    """The body's bytes, of which more than `limit` are not made. Raises ApiError 400."""
-    reader = zlib.decompressobj(bits)
+def decode(body: bytearray, wbits: int, limit: int) -> bytearray:
+    """The decompressed body, of which at most `limit` + 1 bytes are produced. Raises ApiError 400 for invalid data."""
+    reader = zlib.decompressobj(wbits)
     try:
         decoded = reader.decompress(body, limit + 1)
     except zlib.error:

@@ -1,4 +1,4 @@
-"""Errors as HTTP replies: a status and OpenAI's error object."""
+"""HTTP error replies: a status and OpenAI's error object."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pixtral_cli.errors import ModelError, NetworkError, PixtralError, UsageErro
 
 @dataclass(eq=False)
 class ApiError(Exception):
-    """An error reply. `param` names the field of the request that it is about."""
+    """An error reply. `param` is the path of the field of the request that is invalid."""
 
     status: int
     message: str
@@ -36,7 +36,7 @@ PUBLIC_MESSAGES = {ModelError: "The model cannot answer.", PixtralError: "The se
 
 
 def from_engine_error(error: PixtralError, *, trusted: bool) -> ApiError:
-    """The reply for an engine's error. Messages that may name files of this machine go to its owner only."""
+    """The reply for an engine's error. Messages that may name files of this machine are sent to `trusted` clients only."""
     kind = known_class(error)
     status, type_, code = API_ERRORS[kind]
     message = error.message if trusted or kind not in PUBLIC_MESSAGES else PUBLIC_MESSAGES[kind]
@@ -46,7 +46,7 @@ def from_engine_error(error: PixtralError, *, trusted: bool) -> ApiError:
 
 
 def from_image_error(error: PixtralError, param: str) -> ApiError:
-    """The reply for an image of the request that cannot be fetched or read."""
+    """The reply for an error while an image of the request is fetched or read."""
     code = "image_unreachable" if isinstance(error, NetworkError) else "invalid_image"
     hint = "" if CLI_HINT.search(error.hint) else f" {error.hint}"
     if "--allow-private" in error.hint:

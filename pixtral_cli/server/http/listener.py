@@ -1,4 +1,4 @@
-"""Listening sockets, signals, and uvicorn with a time limit for each request's arrival."""
+"""Listening sockets, and uvicorn with deadlines for the arrival of requests and a graceful shutdown."""
 
 import asyncio
 import errno
@@ -63,7 +63,7 @@ class TimedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 protocol with deadlines for the arrival of a request's headers and of all of it, and limits on
     open connections."""
 
-    arrive = REQUEST_TIMEOUT
+    request_timeout = REQUEST_TIMEOUT
     limits = ConnectionLimits()
     _deadline: asyncio.TimerHandle | None = None
     _began = 0.0
@@ -78,26 +78,26 @@ class TimedProtocol(H11Protocol):
             transport.abort()
             return
         super().connection_made(transport)
-        self._await_headers()
+        self._start_deadline()
 
     def data_received(self, data: bytes) -> None:
         if not self._admitted:
             return
         if self._deadline is None:
-            self._await_headers()
+            self._start_deadline()
         super().data_received(data)
         if not self._arriving:
-            self._disarm()
+            self._cancel_deadline()
         elif compat.h11_connection(self).their_state is h11.SEND_BODY:
-            self._arm(self._began + self.arrive)
+            self._set_deadline(self._began + self.request_timeout)
 
-    def _await_headers(self) -> None:
+    def _start_deadline(self) -> None:
         self._began = self.loop.time()
-        self._arm(self._began + min(HEADER_TIMEOUT, self.arrive))
+        self._set_deadline(self._began + min(HEADER_TIMEOUT, self.request_timeout))
 
-    def _arm(self, deadline: float) -> None:
-        self._disarm()
-        self._deadline = self.loop.call_at(deadline, self._late)
+    def _set_deadline(self, deadline: float) -> None:
+        self._cancel_deadline()
+        self._deadline = self.loop.call_at(deadline, self._time_out)
 
     @property
     def _arriving(self) -> bool:
@@ -110,16 +110,16 @@ class TimedProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._admitted:
-            self._disarm()
+            self._cancel_deadline()
             self.limits.leave(self._address)
             super().connection_lost(exc)
 
-    def _disarm(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
 
-    def _late(self) -> None:
+    def _time_out(self) -> None:
         connection = compat.h11_connection(self)
         if connection.our_state is h11.IDLE and connection.their_state is h11.IDLE and connection.trailing_data[0]:
             response = JSONResponse(TIMEOUT_ERROR.body, TIMEOUT_ERROR.status, {"Connection": "close"})
@@ -129,20 +129,24 @@ class TimedProtocol(H11Protocol):
 
 
 class HttpServer(uvicorn.Server):
-    """Shuts down gracefully on the first SIGTERM or SIGINT, at once on the second."""
+    """Shuts down gracefully at the first SIGTERM or SIGINT, at once at the second.
+
+    `request_timeout`: seconds within which a request must arrive. `shutdown_timeout`: seconds that running answers have
+    to finish after the signal. `connections`: the limit of open ones. `tick` is called ten times a second.
+    """
 
     def __init__(
         self,
         app: Starlette,
         *,
-        arrive: float = REQUEST_TIMEOUT,
-        finish: float = SHUTDOWN_TIMEOUT,
+        request_timeout: float = REQUEST_TIMEOUT,
+        shutdown_timeout: float = SHUTDOWN_TIMEOUT,
         connections: int | None = None,
         tick: "Callable[[HttpServer], None] | None" = None,
         lifespan: Literal["off", "on"] = "off",
     ) -> None:
         self._limits = ConnectionLimits(connections)
-        protocol = type("Protocol", (TimedProtocol,), {"arrive": arrive, "limits": self._limits})
+        protocol = type("Protocol", (TimedProtocol,), {"arrive": request_timeout, "limits": self._limits})
         super().__init__(
             uvicorn.Config(
                 app,
@@ -153,11 +157,11 @@ class HttpServer(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=round(finish) + 2,
+                timeout_graceful_shutdown=round(shutdown_timeout) + 2,
             )
         )
         self._ending: asyncio.Event = app.state.ending
-        self._finish = finish
+        self._shutdown_timeout = shutdown_timeout
         self._tick = tick
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -171,11 +175,11 @@ class HttpServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit:
-            os._exit(128 + sig)  # nothing here needs tidying: the engine's child ends with its parent
+            os._exit(128 + sig)  # nothing needs cleaning up: the worker process ends with this one
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().call_later(self._finish, self._ending.set)
+        asyncio.get_running_loop().call_later(self._shutdown_timeout, self._ending.set)
         await super().shutdown(sockets)
 
 

@@ -1,26 +1,26 @@
-"""ASGI middleware that gives each request an id and names it in the reply: `x-request-id`, and Anthropic's `request-id`."""
+"""ASGI middleware that gives each request an id, sent as the headers `x-request-id` and (Anthropic's) `request-id`."""
 
 import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-KEY = "pixtral.request_id"  # of the scope
+KEY = "pixtral.request_id"  # of the ASGI scope
 
 
 def request_id(scope: Scope) -> str | None:
-    """The id of a request; None before it has one."""
-    found = scope.get(KEY)
-    return found if isinstance(found, str) else None
+    """The id of a request; None outside of the middleware."""
+    id_ = scope.get(KEY)
+    return id_ if isinstance(id_, str) else None
 
 
 def id_headers(scope: Scope) -> dict[str, str]:
-    """The headers that name a request's id."""
-    found = request_id(scope)
-    return {"x-request-id": found, "request-id": found} if found else {}
+    """The reply headers with a request's id; empty without one."""
+    id_ = request_id(scope)
+    return {"x-request-id": id_, "request-id": id_} if id_ else {}
 
 
 class RequestIdMiddleware:
-    """Names the id in every reply but those to internal errors, which are sent outside of all middleware."""
+    """Adds the id to every reply except those for internal errors, which Starlette sends outside of all middleware."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

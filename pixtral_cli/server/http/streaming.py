@@ -1,4 +1,4 @@
-"""Streams of JSON objects, and work that is cancelled when the client disconnects. What is sent is decided in `app`."""
+"""Streams JSON objects as events or lines, and cancels work when the client disconnects."""
 
 import asyncio
 import contextlib
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 def encode_event(value: dict[str, Any]) -> bytes:
-    """One server-sent event. ASCII JSON escapes newlines, control characters and U+2028."""
+    """A server-sent event with JSON in ASCII as its data, which escapes newlines, control characters and U+2028."""
     return b"data: " + encode_line(value) + b"\n"
 
 
 def encode_named_event(value: dict[str, Any]) -> bytes:
-    """A server-sent event that is named by the object's `type`."""
+    """A server-sent event whose name is the object's `type`."""
     return b"event: " + str(value["type"]).encode("ascii") + b"\n" + encode_event(value)
 
 
@@ -34,7 +34,7 @@ def encode_line(value: dict[str, Any]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How the objects of a stream follow one another, and what ends a stream that is whole."""
+    """How the objects of a stream are encoded; `end` is sent after the last object of a complete stream."""
 
     media_type: str
     encode: Callable[[dict[str, Any]], bytes]
@@ -46,29 +46,29 @@ NAMED_EVENTS = Framing("text/event-stream", encode_named_event)
 JSON_LINES = Framing("application/x-ndjson", encode_line)
 
 
-class ClientGone(Exception):
+class ClientDisconnected(Exception):
     """The client has disconnected."""
 
 
 async def run_while_connected(receive: Receive, ending: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`. When the client disconnects or the server shuts down it is cancelled and awaited.
+    """The result of `work`, which is cancelled when the client disconnects or `ending` is set (the server shuts down).
 
-    Raises ClientGone or ApiError 503 then. The request's body must have been read.
+    Raises ClientDisconnected or ApiError 503 then. The request's body must have been read.
     """
     working = asyncio.ensure_future(work)
-    left = asyncio.ensure_future(_until_disconnect(receive))
+    on_disconnect = asyncio.ensure_future(_until_disconnect(receive))
     ended = asyncio.ensure_future(ending.wait())
     try:
-        await asyncio.wait({working, left, ended}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, on_disconnect, ended}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        if left.done():
-            raise ClientGone
+        if on_disconnect.done():
+            raise ClientDisconnected
         raise ApiError(503, "The server is shutting down.", SERVER, code="shutting_down", headers={"Retry-After": "10"})
     finally:
-        for task in (working, left, ended):
+        for task in (working, on_disconnect, ended):
             task.cancel()
-        await asyncio.gather(working, left, ended, return_exceptions=True)
+        await asyncio.gather(working, on_disconnect, ended, return_exceptions=True)
 
 
 async def _until_disconnect(receive: Receive) -> None:
@@ -77,9 +77,10 @@ async def _until_disconnect(receive: Receive) -> None:
 
 
 class StreamResponse(Response):
-    """Objects as they come. `resources` are released when the last one is sent or the client has disconnected.
+    """Streams `objects`; `resources` are released when the last one is sent or the client has disconnected.
 
-    `error` makes the objects that a stream ends with that breaks off.
+    `error` makes the objects that end a stream after an error. `read_timeout`: seconds within which the client must
+    read what it is sent. `on_disconnect` and `on_failure` are called when the stream ends early.
     """
 
     def __init__(
@@ -91,8 +92,8 @@ class StreamResponse(Response):
         resources: AsyncExitStack,
         read_timeout: float,
         *,
-        left: Callable[[], None],
-        broke: Callable[[], None],
+        on_disconnect: Callable[[], None],
+        on_failure: Callable[[], None],
     ) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(headers=headers, media_type=framing.media_type)
@@ -102,9 +103,9 @@ class StreamResponse(Response):
         self._error = error
         self._ending = ending
         self._resources = resources
-        self._left = left
-        self._broke = broke
-        self._read_timeout = read_timeout  # seconds in which a client reads what it was sent
+        self._on_disconnect = on_disconnect
+        self._on_failure = on_failure
+        self._read_timeout = read_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._resources:
@@ -115,16 +116,16 @@ class StreamResponse(Response):
                 end = self._framing.end
             except ApiError as error:
                 end = error
-            except ClientGone:
+            except ClientDisconnected:
                 end = None
-                self._left()
+                self._on_disconnect()
             finally:
                 if end is not None:
                     await self._finish(send, end)
 
     async def _finish(self, send: Callable[[Message], Awaitable[None]], end: ApiError | bytes) -> None:
         if isinstance(end, ApiError):
-            self._broke()
+            self._on_failure()
             end = b"".join(self._framing.encode(value) for value in self._error(end))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._read_timeout):
@@ -136,7 +137,7 @@ class StreamResponse(Response):
                 async with asyncio.timeout(self._read_timeout):
                     await send(_body_message(self._framing.encode(value), more=True))
             except TimeoutError:
-                raise ClientGone from None
+                raise ClientDisconnected from None
 
 
 def _body_message(data: bytes, *, more: bool) -> Message:

@@ -1,1 +1,1 @@
-"""`pixtral mcp`: a Model Context Protocol server, by which an agent without eyes borrows a vision model's."""
+"""`pixtral mcp`: a Model Context Protocol server that lets agents ask a vision model about pictures."""

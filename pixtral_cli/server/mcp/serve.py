@@ -1,4 +1,4 @@
-"""Runs the MCP server: over stdin and stdout, or over streamable HTTP under the rules of `pixtral serve`."""
+"""Runs the MCP server over stdin and stdout, or over streamable HTTP with the access rules of `pixtral serve`."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,13 @@ from pixtral_cli.server.serve import ServeOptions
 
 PATH = "/mcp"
 MAX_BODY = 64_000_000  # bytes: pictures come as data URLs, too
-FINISH = 5.0  # seconds that calls have to finish after a signal
+SHUTDOWN_TIMEOUT = 5.0  # seconds that running calls have to finish after a signal
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
-    """Who answers. `open`: the engine, which may take as long as loading a model. `resident`: another process keeps the
-    model, and may have ended since the last call: then the engine is opened for each call."""
+class EngineSource:
+    """Opens the engine that answers. `open` may take as long as loading a model. `resident`: another process keeps the
+    model, and may end between two calls; the engine is then opened for each call."""
 
     model: str
     open: Callable[[], Engine]
@@ -32,42 +32,44 @@ class Answering:
     resident: bool
 
 
-class EngineKeeper:
-    """Opens the engine at the first call: agents start their servers long before they ask, and often ask nothing."""
+class EngineHolder:
+    """Opens the engine at the first call, since agents start their servers long before they use them, if they do."""
 
-    def __init__(self, answering: Answering) -> None:
-        self._answering = answering
+    def __init__(self, source: EngineSource) -> None:
+        self._source = source
         self._lock = threading.Lock()
-        self._kept: Engine | None = None
+        self._engine: Engine | None = None
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Engine]:
-        if self._answering.resident:
-            with contextlib.closing(self._answering.open()) as engine:
+        """The engine for one call."""
+        if self._source.resident:
+            with contextlib.closing(self._source.open()) as engine:
                 yield engine
             return
         with self._lock:
-            self._kept = self._kept or self._answering.open()
-        yield self._kept
+            self._engine = self._engine or self._source.open()
+        yield self._engine
 
     def close(self) -> None:
-        if self._kept:
-            self._kept.close()
+        """Close the engine if it is open."""
+        if self._engine:
+            self._engine.close()
 
 
-def run_stdio(answering: Answering, rules: PictureRules) -> None:
-    """Serve the program at the other end of stdin and stdout until it closes them."""
-    with contextlib.closing(EngineKeeper(answering)) as keeper:
-        create_server(VisionTools(keeper.opened, answering.sampling, rules), answering.model).run("stdio")
+def run_stdio(source: EngineSource, rules: PictureRules) -> None:
+    """Serve one client over stdin and stdout until it closes them."""
+    with contextlib.closing(EngineHolder(source)) as holder:
+        create_server(VisionTools(holder.opened, source.sampling, rules), source.model).run("stdio")
 
 
 def run_http(
-    answering: Answering, rules: PictureRules, options: ServeOptions, ready: Callable[[str], None] = lambda url: None
+    source: EngineSource, rules: PictureRules, options: ServeOptions, ready: Callable[[str], None] = lambda url: None
 ) -> None:
-    """Serve streamable HTTP until a signal. Raises UsageError for an address that wants a key, PixtralError for a port."""
+    """Serve streamable HTTP until a signal. Raises UsageError if the address needs an API key, PixtralError if the port is taken."""
     access = options.rules()
-    with bind(options.host, options.port) as listening, contextlib.closing(EngineKeeper(answering)) as keeper:
-        server = create_server(VisionTools(keeper.opened, answering.sampling, rules), answering.model)
+    with bind(options.host, options.port) as listening, contextlib.closing(EngineHolder(source)) as holder:
+        server = create_server(VisionTools(holder.opened, source.sampling, rules), source.model)
         app = server.streamable_http_app(
             streamable_http_path=PATH,
             stateless_http=True,
@@ -79,4 +81,4 @@ def run_http(
         app.state.ending = asyncio.Event()
         host = f"[{options.host}]" if ":" in options.host else options.host
         ready(f"http://{host}:{listening.getsockname()[1]}{PATH}")
-        serve(app, listening, finish=FINISH, lifespan="on")
+        serve(app, listening, shutdown_timeout=SHUTDOWN_TIMEOUT, lifespan="on")

@@ -1,4 +1,4 @@
-"""The tools that an agent is offered: questions about pictures, put to an engine. Transports are in `serve`."""
+"""The tools of the MCP server: questions about pictures, answered by an engine. Transports are in `serve`."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ INSTRUCTIONS = (
 READ_TEXT = "Write down all the text in the image exactly as it stands, line by line, and nothing else."
 READ_CHART = "Read the chart."
 COMPARE = "What is different between the images?"
-MAX_FAULTS = 5  # of the arguments that an error names
+MAX_SHOWN_ERRORS = 5  # invalid arguments that an error message names
 CHART_FIELDS = "[label, value:float]"
 
 Source: TypeAlias = Annotated[str, Field(description="A path, an http(s) URL or a data URL.")]
@@ -42,7 +42,7 @@ OpenEngine: TypeAlias = Callable[[], AbstractContextManager[Engine]]
 
 
 class VisionTools:
-    """The tools, over an engine that each call opens."""
+    """The tools. Each call opens the engine by `open_engine`."""
 
     def __init__(self, open_engine: OpenEngine, sampling: Sampling, rules: PictureRules) -> None:
         self._open_engine = open_engine
@@ -106,8 +106,8 @@ class VisionTools:
 
     async def _load(self, sources: Sequence[str]) -> list[Image]:
         with _tool_errors():
-            found = await asyncio.to_thread(lambda: [self._rules.load(source) for source in sources])
-        return [image for images in found for image in images]
+            loaded = await asyncio.to_thread(lambda: [self._rules.load(source) for source in sources])
+        return [image for images in loaded for image in images]
 
     async def _answer(
         self,
@@ -117,15 +117,15 @@ class VisionTools:
         max_tokens: int | None = None,
         schema: dict[str, Any] | None = None,
     ) -> str:
-        """The answer's text. A call that is cancelled stops the computing."""
+        """The text of the answer. Cancelling the call stops the computation."""
         limit = max_tokens or self._sampling.max_tokens
         sampling = replace(self._sampling, max_tokens=limit, schema=schema)
         with _tool_errors():
-            asked = Message("user", place_images(question, images))
+            message = Message("user", place_images(question, images))
             opened = self._open_engine()
             engine = await asyncio.to_thread(opened.__enter__)
             try:
-                async with aclosing(AsyncAnswer(engine, [asked], sampling)) as chunks:
+                async with aclosing(AsyncAnswer(engine, [message], sampling)) as chunks:
                     return "".join([chunk.text async for chunk in chunks])
             finally:
                 await asyncio.shield(asyncio.to_thread(opened.__exit__, None, None, None))
@@ -133,7 +133,7 @@ class VisionTools:
 
 @contextlib.contextmanager
 def _tool_errors() -> Any:
-    """Errors as the agent reads them: what, why, what to do."""
+    """Turns PixtralErrors into ToolErrors whose text is message and hint."""
     try:
         yield
     except PixtralError as error:
@@ -142,7 +142,7 @@ def _tool_errors() -> Any:
 
 
 class _OneLineErrors(MCPServer[Any]):
-    """An MCP server whose tools' errors are one line, also those about arguments of the wrong form."""
+    """An MCP server whose errors are one line, also those about invalid arguments."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], *more: Any, **how: Any) -> Any:
         try:
@@ -153,8 +153,8 @@ class _OneLineErrors(MCPServer[Any]):
             cause = error.__cause__
             why = str(error)
             if isinstance(cause, ValidationError):
-                faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in cause.errors()]
-                why = f"Error executing tool {name}: {'; '.join(faults[:MAX_FAULTS])}"
+                errors = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in cause.errors()]
+                why = f"Error executing tool {name}: {'; '.join(errors[:MAX_SHOWN_ERRORS])}"
             raise ToolError(" ".join(why.split())) from cause
 
 

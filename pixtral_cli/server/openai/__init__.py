@@ -1,1 +1,1 @@
-"""OpenAI's request and response objects over an engine."""
+"""The chat completions API: OpenAI's and La Plateforme's requests and replies."""

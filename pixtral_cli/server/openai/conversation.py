@@ -1,4 +1,4 @@
-"""The messages of a request as the engine's, with their images fetched and the order of tool calls and results checked."""
+"""Converts the messages of a request to the engine's: loads images, and checks the order of tool calls and results."""
 
 import asyncio
 import itertools
@@ -29,7 +29,7 @@ from pixtral_cli.server.openai.request_schema import AllowedToolsChoice, ChatReq
 
 MAX_IMAGES = 128
 MAX_URLS = 16
-MAX_PIXELS = 512_000_000  # of all images of a request together
+MAX_PIXELS = 512_000_000  # the sum over all images of a request
 SECONDS_FOR_IMAGES = 60
 # Published in La Plateforme's documentation of `safe_prompt`.
 SAFE_PROMPT = (
@@ -37,18 +37,18 @@ SAFE_PROMPT = (
     "prejudiced, or negative content. Ensure replies promote fairness and positivity."
 )
 
-ImageLoader: TypeAlias = Callable[[str], Sequence[Image]]  # of a URL; several are the pages of a document
+ImageLoader: TypeAlias = Callable[[str], Sequence[Image]]  # the image at a URL, or the pages of a document
 
 
 async def conversation(request: ChatRequest, load: ImageLoader) -> tuple[Message, ...]:
-    """The messages, with their images. Raises ApiError 400, naming the field."""
-    _check_last(request)
+    """The messages with their images loaded. Raises ApiError 400, naming the field."""
+    _check_last_message(request)
     _check_images(request.messages)
     calls = _check_calls(request.messages)
     try:
         async with asyncio.timeout(SECONDS_FOR_IMAGES) as limit:
             limited = _with_pixel_limit(load)
-            messages = await _messages(request.messages, limited, calls)
+            messages = await _to_messages(request.messages, limited, calls)
     except TimeoutError:
         if not limit.expired():
             raise
@@ -56,14 +56,14 @@ async def conversation(request: ChatRequest, load: ImageLoader) -> tuple[Message
     return (system(SAFE_PROMPT), *messages) if request.safe_prompt else tuple(messages)
 
 
-def _invalid(param: str, why: str) -> ApiError:
-    return ApiError(400, f"{param}: {why}", param=param, code="invalid_value")
+def _invalid(param: str, reason: str) -> ApiError:
+    return ApiError(400, f"{param}: {reason}", param=param, code="invalid_value")
 
 
-def _check_last(request: ChatRequest) -> None:
-    """The conversation ends with a question, a tool's result, or an answer to be continued as text."""
+def _check_last_message(request: ChatRequest) -> None:
+    """Raises ApiError unless the last message is a question, a tool's result, or an answer to continue as text (`prefix`)."""
     *before, last = request.messages
-    place = len(before)
+    index = len(before)
     for number, message in enumerate(before):
         if isinstance(message, AssistantMessage) and message.prefix:
             raise _invalid(f"messages.{number}.prefix", "only the last message can be continued.")
@@ -71,10 +71,10 @@ def _check_last(request: ChatRequest) -> None:
         return
     if not isinstance(last, AssistantMessage) or not last.prefix:
         raise _invalid(
-            f"messages.{place}.role",
+            f"messages.{index}.role",
             "the last message must be the user's, a tool's result, or the assistant's with prefix.",
         )
-    prefix = f"messages.{place}.prefix"
+    prefix = f"messages.{index}.prefix"
     if last.tool_calls or not _answer_text(last):
         raise _invalid(prefix, "there is no text to continue.")
     if request.response_format and request.response_format.type != "text":
@@ -94,52 +94,54 @@ def _check_images(messages: Sequence[RequestMessage]) -> None:
 
 
 def _check_calls(messages: Sequence[RequestMessage]) -> dict[int, tuple[str, str]]:
-    """Every result belongs to a call of the answer before it, and every call has its result before the next answer.
+    """Check that each result belongs to a call of the answer before it, and each call has a result before the next message.
 
-    Returns the ids and the tools' names of the calls whose results the messages are, by the places of these.
+    Returns the id and the tool's name of each result's call, by the index of the result's message.
     """
     calls: dict[int, tuple[str, str]] = {}
-    waiting: dict[str, str] = {}
-    calling = 0
-    for place, message in enumerate(messages):
+    open_calls: dict[str, str] = {}
+    answer_index = 0
+    for index, message in enumerate(messages):
         if isinstance(message, ToolMessage):
-            calls[place] = _answered_call(message, place, waiting)
-            del waiting[calls[place][0]]
-        elif isinstance(message, AssistantMessage | UserMessage) and waiting:
-            missing = next(iter(waiting))
-            raise _invalid(f"messages.{calling}.tool_calls", f"the call {missing[:60]!r} has no result.")
+            calls[index] = _answered_call(message, index, open_calls)
+            del open_calls[calls[index][0]]
+        elif isinstance(message, AssistantMessage | UserMessage) and open_calls:
+            missing = next(iter(open_calls))
+            raise _invalid(f"messages.{answer_index}.tool_calls", f"the call {missing[:60]!r} has no result.")
         if isinstance(message, AssistantMessage):
-            calling = place
+            answer_index = index
             for number, call in enumerate(message.tool_calls or ()):
-                if call.id in waiting:
-                    raise _invalid(f"messages.{place}.tool_calls.{number}.id", "two calls have this id.")
-                waiting[call.id] = call.function.name
-    if waiting:
-        raise _invalid(f"messages.{calling}.tool_calls", f"the call {next(iter(waiting))[:60]!r} has no result.")
+                if call.id in open_calls:
+                    raise _invalid(f"messages.{index}.tool_calls.{number}.id", "two calls have this id.")
+                open_calls[call.id] = call.function.name
+    if open_calls:
+        raise _invalid(
+            f"messages.{answer_index}.tool_calls", f"the call {next(iter(open_calls))[:60]!r} has no result."
+        )
     return calls
 
 
-def _answered_call(message: ToolMessage, place: int, waiting: Mapping[str, str]) -> tuple[str, str]:
-    """Id and name of the call whose result a message is. `waiting`: names of the calls that have none, by their ids."""
+def _answered_call(message: ToolMessage, index: int, open_calls: Mapping[str, str]) -> tuple[str, str]:
+    """The id and the tool's name of a result's call. `open_calls`: the names of the calls without a result, by id."""
     if (key := message.tool_call_id) is not None:
-        if key not in waiting:
-            raise _invalid(f"messages.{place}.tool_call_id", "it is the id of no call that waits for its result.")
-        return key, waiting[key]
-    for key, name in waiting.items():
+        if key not in open_calls:
+            raise _invalid(f"messages.{index}.tool_call_id", "it is the id of no call that waits for its result.")
+        return key, open_calls[key]
+    for key, name in open_calls.items():
         if message.name in (None, name):
             return key, name
-    raise _invalid(f"messages.{place}.tool_call_id", "it is missing, and no call waits for this result.")
+    raise _invalid(f"messages.{index}.tool_call_id", "it is missing, and no call waits for this result.")
 
 
 def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
-    """The loader for one request, which refuses an image that brings its pixels above the limit."""
+    """A loader for one request; raises ImageError for an image with which the request exceeds its limits."""
     pixels = count = 0
 
     def load_counted(source: str) -> Sequence[Image]:
         nonlocal pixels, count
-        found = load(source)
-        pixels += sum(image.width * image.height for image in found)
-        count += len(found)
+        loaded = load(source)
+        pixels += sum(image.width * image.height for image in loaded)
+        count += len(loaded)
         if count > MAX_IMAGES:
             raise ImageError(
                 f"The request has more than {MAX_IMAGES} images, pages of documents included", "Send fewer."
@@ -148,63 +150,67 @@ def _with_pixel_limit(load: ImageLoader) -> ImageLoader:
             raise ImageError(
                 f"The images have more than {MAX_PIXELS // 10**6} million pixels in all", "Scale them down."
             )
-        return found
+        return loaded
 
     return load_counted
 
 
-async def _messages(
-    given: Sequence[RequestMessage], load: ImageLoader, calls: Mapping[int, tuple[str, str]]
+async def _to_messages(
+    request_messages: Sequence[RequestMessage], load: ImageLoader, calls: Mapping[int, tuple[str, str]]
 ) -> list[Message]:
-    """The messages; images of the results of calls come before the question that follows the results, or as one."""
+    """The messages. Images in results of calls are put before the next question, or become a message of their own."""
     messages: list[Message] = []
-    shown: list[Part] = []  # images of results that no question has shown yet
-    for place, message in enumerate(given):
-        where = f"messages.{place}"
+    pending_images: list[Part] = []  # images of results that are not in a question yet
+    for index, message in enumerate(request_messages):
+        where = f"messages.{index}"
         if isinstance(message, ToolMessage):
-            parts = await _content(message.content or "", where, load)
+            parts = await _load_content(message.content or "", where, load)
             texts = tuple(part for part in parts if isinstance(part, str))
-            shown += [part for part in parts if not isinstance(part, str)]
-            messages.append(Message("tool", texts or ("",), tool_call_id=calls[place][0], name=calls[place][1]))
+            pending_images += [part for part in parts if not isinstance(part, str)]
+            messages.append(Message("tool", texts or ("",), tool_call_id=calls[index][0], name=calls[index][1]))
             continue
-        read = await _message(message, where, load)
-        if shown and read.role != "system":
-            if read.role == "user":
-                read = replace(read, parts=(*shown, *read.parts))
+        converted = await _to_message(message, where, load)
+        if pending_images and converted.role != "system":
+            if converted.role == "user":
+                converted = replace(converted, parts=(*pending_images, *converted.parts))
             else:
-                messages.append(Message("user", tuple(shown)))
-            shown = []
-        messages.append(read)
-    return [*messages, Message("user", tuple(shown))] if shown else messages
+                messages.append(Message("user", tuple(pending_images)))
+            pending_images = []
+        messages.append(converted)
+    return [*messages, Message("user", tuple(pending_images))] if pending_images else messages
 
 
-async def _message(message: SystemMessage | AssistantMessage | UserMessage, where: str, load: ImageLoader) -> Message:
+async def _to_message(
+    message: SystemMessage | AssistantMessage | UserMessage, where: str, load: ImageLoader
+) -> Message:
     match message:
         case SystemMessage():
-            return Message("system", _texts(message.content))
+            return Message("system", _text_parts(message.content))
         case AssistantMessage():
-            return _answer(message, where)
+            return _assistant_message(message, where)
         case UserMessage():
-            return Message("user", await _content(message.content, where, load))
+            return Message("user", await _load_content(message.content, where, load))
 
 
-async def _content(content: str | Sequence[TextPart | ImagePart], where: str, load: ImageLoader) -> tuple[Part, ...]:
+async def _load_content(
+    content: str | Sequence[TextPart | ImagePart], where: str, load: ImageLoader
+) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (content,)
-    parts = [await _parts(part, f"{where}.content.{place}", load) for place, part in enumerate(content)]
+    parts = [await _load_part(part, f"{where}.content.{index}", load) for index, part in enumerate(content)]
     return tuple(itertools.chain.from_iterable(parts))
 
 
-def _answer(message: AssistantMessage, where: str) -> Message:
-    thought = message.reasoning_content or message.reasoning or ""
+def _assistant_message(message: AssistantMessage, where: str) -> Message:
+    reasoning = message.reasoning_content or message.reasoning or ""
     if isinstance(message.content, list):
-        thought += "".join(part.text for part in message.content if isinstance(part, ThinkingPart))
+        reasoning += "".join(part.text for part in message.content if isinstance(part, ThinkingPart))
     calls = tuple(
         tools.ToolCall(call.id, call.function.name, _arguments(call.function, f"{where}.tool_calls.{number}.function"))
         for number, call in enumerate(message.tool_calls or ())
     )
     return Message(
-        "assistant", (_answer_text(message),), reasoning=thought, tool_calls=calls, prefix=bool(message.prefix)
+        "assistant", (_answer_text(message),), reasoning=reasoning, tool_calls=calls, prefix=bool(message.prefix)
     )
 
 
@@ -220,11 +226,11 @@ def _answer_text(message: AssistantMessage) -> str:
 
 
 def _arguments(call: FunctionCall, where: str) -> str:
-    """The arguments as JSON text. Raises ApiError for what is no JSON object."""
+    """The arguments of a call as JSON text. Raises ApiError if they are not a JSON object."""
     if isinstance(call.arguments, dict):
         return json.dumps(call.arguments, ensure_ascii=False)
     try:
-        value = check_value(json.loads(call.arguments or "{}", parse_constant=_no_constant))
+        value = check_value(json.loads(call.arguments or "{}", parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
         raise _invalid(f"{where}.arguments", "it is not valid JSON.") from None
     if not isinstance(value, dict):
@@ -232,15 +238,15 @@ def _arguments(call: FunctionCall, where: str) -> str:
     return call.arguments or "{}"
 
 
-def _no_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _texts(content: str | Sequence[TextPart]) -> tuple[str, ...]:
+def _text_parts(content: str | Sequence[TextPart]) -> tuple[str, ...]:
     return (content,) if isinstance(content, str) else tuple(part.text for part in content)
 
 
-async def _parts(part: Any, where: str, load: ImageLoader) -> Sequence[Part]:
+async def _load_part(part: Any, where: str, load: ImageLoader) -> Sequence[Part]:
     if isinstance(part, TextPart):
         return (part.text,)
     try:

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the server, from the same models that check requests and write replies."""
+"""The OpenAPI description of the server, made from the pydantic models of requests and reply_schema."""
 
 from functools import cache
 from typing import Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from pixtral_cli import __version__
-from pixtral_cli.server.openai import replies
+from pixtral_cli.server.openai import reply_schema
 from pixtral_cli.server.openai.request_schema import ChatRequest
 from pixtral_cli.server.shapes.anthropic import schema as anthropic
 from pixtral_cli.server.shapes.completions_schema import CompletionRequest, TextCompletion
@@ -15,7 +15,7 @@ from pixtral_cli.server.shapes.ollama import schema as ollama
 from pixtral_cli.server.shapes.responses_schema import Response, ResponsesRequest
 
 SCHEMAS: tuple[type[BaseModel], ...] = (
-    ChatRequest, replies.Completion, replies.Model, replies.Models, replies.Cost, replies.Versions, replies.ErrorBody,
+    ChatRequest, reply_schema.Completion, reply_schema.Model, reply_schema.Models, reply_schema.Cost, reply_schema.Versions, reply_schema.ErrorBody,
     ResponsesRequest, Response, CompletionRequest, TextCompletion,
     anthropic.MessagesRequest, anthropic.CountTokensRequest, anthropic.Message, anthropic.TokenCount,
     anthropic.AnthropicErrorBody,
@@ -30,7 +30,7 @@ LINES = "application/x-ndjson"
 
 @cache
 def description() -> dict[str, Any]:
-    """OpenAPI 3.1."""
+    """The document at `/openapi.json`, OpenAPI 3.1."""
     _, definitions = models_json_schema(
         [(schema, "validation") for schema in SCHEMAS], ref_template="#/components/schemas/{model}"
     )
@@ -52,11 +52,13 @@ def description() -> dict[str, Any]:
 def _openai_paths() -> dict[str, Any]:
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
     return {
-        "/v1/chat/completions": {"post": _post("Answer a conversation", ChatRequest, replies.Completion, EVENTS)},
+        "/v1/chat/completions": {"post": _post("Answer a conversation", ChatRequest, reply_schema.Completion, EVENTS)},
         "/v1/completions": {"post": _post("Complete prompts", CompletionRequest, TextCompletion, EVENTS)},
         "/v1/responses": {"post": _post("OpenAI's Responses API", ResponsesRequest, Response, EVENTS)},
-        "/v1/models": {"get": _get("The model served", replies.Models)},
-        "/v1/models/{name}": {"get": _get("One name of the model", replies.Model, (404,)) | {"parameters": [name]}},
+        "/v1/models": {"get": _get("The model served", reply_schema.Models)},
+        "/v1/models/{name}": {
+            "get": _get("One name of the model", reply_schema.Model, (404,)) | {"parameters": [name]}
+        },
     }
 
 
@@ -97,7 +99,7 @@ def _ollama_paths() -> dict[str, Any]:
 def _own_paths() -> dict[str, Any]:
     text = {"text/plain": {"schema": {"type": "string"}}}
     return {
-        "/v1/measure": {"post": _post("Count the tokens of a conversation", ChatRequest, replies.Cost)},
+        "/v1/measure": {"post": _post("Count the tokens of a conversation", ChatRequest, reply_schema.Cost)},
         "/health": {
             "get": {
                 "summary": "Whether the engine is alive",
@@ -105,12 +107,12 @@ def _own_paths() -> dict[str, Any]:
                 "responses": {
                     "200": {"description": "Alive"},
                     "503": {"description": "Not alive"},
-                    **_error_responses((403,), replies.ErrorBody),
+                    **_error_responses((403,), reply_schema.ErrorBody),
                 },
             }
         },
-        "/version": {"get": _get("What runs, by version", replies.Versions)},
-        "/metrics": {"get": _operation("Prometheus metrics", text, (), replies.ErrorBody)},
+        "/version": {"get": _get("What runs, by version", reply_schema.Versions)},
+        "/metrics": {"get": _operation("Prometheus metrics", text, (), reply_schema.ErrorBody)},
     }
 
 
@@ -119,7 +121,7 @@ def _post(
     request: type[BaseModel],
     reply: type[BaseModel],
     streams: str | None = None,
-    error: type[BaseModel] = replies.ErrorBody,
+    error: type[BaseModel] = reply_schema.ErrorBody,
     statuses: tuple[int, ...] = (400, 404, 408, 413, 415, 500, 503),
 ) -> dict[str, Any]:
     """An operation with a body. `streams`: the media type of its reply when that is a stream."""
@@ -134,7 +136,7 @@ def _get(
     summary: str,
     reply: type[BaseModel],
     statuses: tuple[int, ...] = (),
-    error: type[BaseModel] = replies.ErrorBody,
+    error: type[BaseModel] = reply_schema.ErrorBody,
 ) -> dict[str, Any]:
     return _operation(summary, {"application/json": _schema_ref(reply)}, statuses, error)
 

@@ -1,4 +1,4 @@
-"""The objects of the server's replies: OpenAI's, with La Plateforme's fields and ours added."""
+"""Builds the replies of `/v1/chat/completions` from an answer's chunks, whole or as a stream."""
 
 import time
 import uuid
@@ -6,163 +6,33 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
-
-from pixtral_cli.api import logprobs as api_logprobs
 from pixtral_cli.chat import engine, tools
 from pixtral_cli.chat.tools import ToolCallCollector
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.http.streaming import DATA_EVENTS
-
-
-class PromptDetails(BaseModel):
-    cached_tokens: int
-    image_tokens: int
-
-
-class CompletionDetails(BaseModel):
-    reasoning_tokens: int = Field(description="Spent on thinking before the answer.")
-
-
-class Usage(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: PromptDetails
-    completion_tokens_details: CompletionDetails
-
-    @classmethod
-    def of(cls, usage: engine.Usage) -> "Usage":
-        return cls(
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            total_tokens=usage.prompt_tokens + usage.completion_tokens,
-            prompt_tokens_details=PromptDetails(cached_tokens=usage.cached_tokens, image_tokens=usage.image_tokens),
-            completion_tokens_details=CompletionDetails(reasoning_tokens=usage.reasoning_tokens),
-        )
-
-
-FinishReason = Literal["stop", "length", "tool_calls"]
-
-
-class FunctionCall(BaseModel):
-    name: str
-    arguments: str
-
-
-class ToolCall(BaseModel):
-    id: str
-    type: Literal["function"] = "function"
-    function: FunctionCall
-
-
-class ResponseMessage(BaseModel):
-    role: Literal["assistant"] = "assistant"
-    content: str | None = Field(description="null where there are calls and no text.")
-    tool_calls: list[ToolCall] | None = None
-    reasoning_content: str | None = Field(None, description="What a reasoning model thought before the answer.")
-    refusal: None = None
-
-
-class TopLogprob(BaseModel):
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class TokenLogprob(TopLogprob):
-    top_logprobs: list[TopLogprob]
-
-
-class Logprobs(BaseModel):
-    content: list[TokenLogprob]
-    refusal: None = None
-
-    @classmethod
-    def of(cls, logprobs: Sequence[engine.TokenLogprob]) -> "Logprobs | None":
-        found = api_logprobs.to_json(logprobs)
-        return cls.model_validate(found) if found else None
-
-
-class Choice(BaseModel):
-    index: int
-    message: ResponseMessage
-    finish_reason: FinishReason
-    stop_reason: str | None = Field(None, description="The stop string that ended the answer; vLLM's field.")
-    logprobs: Logprobs | None = None
-
-
-class Completion(BaseModel):
-    id: str
-    object: Literal["chat.completion"] = "chat.completion"
-    created: int
-    model: str
-    choices: list[Choice]
-    usage: Usage
-    timings: dict[str, float] = Field(description="Seconds; `peak_memory` in bytes.")
-
-
-class Model(BaseModel):
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: Literal["pixtral"] = "pixtral"
-    type: Literal["base"] = "base"
-    root: str
-    aliases: list[str]
-    max_context_length: int | None
-    capabilities: dict[str, bool]
-
-
-class Models(BaseModel):
-    object: Literal["list"] = "list"
-    data: list[Model]
-
-
-class Versions(BaseModel, extra="allow"):
-    version: str = Field(description="Of pixtral; beside it, that of each of its libraries.")
-
-
-class ImageCost(BaseModel):
-    width: int
-    height: int
-    tokens: int
-
-
-class Cost(BaseModel):
-    prompt_tokens: int
-    context_window: int
-    images: list[ImageCost]
-
-    @classmethod
-    def of(cls, cost: engine.Cost) -> "Cost":
-        images = [ImageCost(**asdict(image)) for image in cost.images]
-        return cls(prompt_tokens=cost.prompt_tokens, context_window=cost.context_window, images=images)
-
-
-class Error(BaseModel):
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-    hint: str = ""
-
-
-class ErrorBody(BaseModel):
-    error: Error
+from pixtral_cli.server.openai.reply_schema import (
+    Choice,
+    Completion,
+    FinishReason,
+    FunctionCall,
+    Logprobs,
+    ResponseMessage,
+    ToolCall,
+    Usage,
+)
 
 
 class ReplyBuilder:
-    """Builds the objects of one answer, which share id, time and model.
+    """Builds the JSON objects of one reply, which share id, time and model.
 
-    `usage` says where it is in a stream: in a chunk of its own (apart), in the last chunk (last) or nowhere.
+    `usage`: where the usage is in a stream: in a chunk of its own (apart), in the last chunk (last) or nowhere.
     """
 
     framing = DATA_EVENTS
 
     def __init__(self, model: str, *, usage: Literal["apart", "last", "nowhere"] = "nowhere") -> None:
         self._usage = usage
-        self._begun: set[int] = set()  # answers whose role has been sent
+        self._started: set[int] = set()  # answers whose role has been sent
         self._common: dict[str, Any] = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -170,7 +40,7 @@ class ReplyBuilder:
         }
 
     def whole(self, chunks: Sequence[engine.Chunk]) -> dict[str, Any]:
-        """The answers as one object."""
+        """The complete reply as one object."""
         last = chunks[-1]
         count = 1 + max(chunk.index for chunk in chunks)
         choices = [_choice(index, [chunk for chunk in chunks if chunk.index == index]) for index in range(count)]
@@ -178,14 +48,14 @@ class ReplyBuilder:
         return Completion(choices=choices, usage=usage, timings=_timings(last), **self._common).model_dump()
 
     def begin(self) -> list[dict[str, Any]]:
-        """Nothing: each answer's role comes before its first chunk."""
+        """Nothing: `piece` sends the role of each answer before its first chunk."""
         return []
 
     def piece(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
-        """A chunk of an answer, after its role; for the last one the chunk with the finish reason, too."""
+        """The objects for a chunk: the answer's role before its first one, the finish reason after its last one."""
         objects = []
-        if chunk.index not in self._begun:
-            self._begun.add(chunk.index)
+        if chunk.index not in self._started:
+            self._started.add(chunk.index)
             objects.append(self._chunk(chunk, {"role": "assistant", "content": ""}))
         if chunk.reasoning:
             objects.append(self._chunk(chunk, {"reasoning_content": chunk.reasoning}))
@@ -203,7 +73,7 @@ class ReplyBuilder:
         return [error.body]
 
     def _last(self, chunk: engine.Chunk) -> list[dict[str, Any]]:
-        """The chunk with the finish reason. Timings and usage come with the last answer's."""
+        """The object with the finish reason; with that of the last answer, timings and usage."""
         last = self._chunk(chunk, {}, reason=_finish_reason(chunk))
         if chunk.stop:
             last["choices"][0]["stop_reason"] = chunk.stop
@@ -228,13 +98,13 @@ class ReplyBuilder:
 
 
 def _choice(index: int, chunks: Sequence[engine.Chunk]) -> Choice:
-    """One answer of its chunks."""
+    """The choice that an answer's chunks make."""
     text, reasoning = ("".join(getattr(chunk, kind) for chunk in chunks) for kind in ("text", "reasoning"))
-    logprobs = Logprobs.of([one for chunk in chunks for one in chunk.logprobs])
-    collected = ToolCallCollector()
+    logprobs = Logprobs.of([token for chunk in chunks for token in chunk.logprobs])
+    collector = ToolCallCollector()
     for chunk in chunks:
-        collected.add(chunk.tool_calls)
-    calls = [ToolCall(id=call.id, function=_function_call(call)) for call in collected.calls] or None
+        collector.add(chunk.tool_calls)
+    calls = [ToolCall(id=call.id, function=_function_call(call)) for call in collector.calls] or None
     message = ResponseMessage(
         content=None if calls and not text else text, tool_calls=calls, reasoning_content=reasoning or None
     )
@@ -250,7 +120,7 @@ def _function_call(call: tools.ToolCall | tools.ToolCallDelta) -> FunctionCall:
 
 
 def _merged(pieces: Sequence[tools.ToolCallDelta]) -> list[tools.ToolCallDelta]:
-    """Neighbouring pieces of one call as one: some clients take each entry of a chunk for a call of its own."""
+    """The pieces with successive ones of one call joined: some clients take each entry of a chunk for a call of its own."""
     merged: list[tools.ToolCallDelta] = []
     for piece in pieces:
         if merged and merged[-1].index == piece.index and not piece.id:
@@ -261,8 +131,7 @@ def _merged(pieces: Sequence[tools.ToolCallDelta]) -> list[tools.ToolCallDelta]:
 
 
 def _call_delta(piece: tools.ToolCallDelta) -> dict[str, Any]:
-    """A piece of a call: the first has its id and name, later ones arguments and the empty name that La Plateforme's SDK
-    cannot do without."""
+    """The JSON of a piece of a call. Later pieces have an empty name, which La Plateforme's SDK requires."""
     if not piece.id:
         return {"index": piece.index, "function": _function_call(piece).model_dump()}
     return {"index": piece.index} | ToolCall(id=piece.id, function=_function_call(piece)).model_dump()
@@ -274,23 +143,3 @@ def _finish_reason(chunk: engine.Chunk) -> FinishReason:
 
 def _timings(chunk: engine.Chunk) -> dict[str, float]:
     return asdict(chunk.timings or engine.Timings())
-
-
-def model_list(name: str, aliases: Sequence[str], window: int | None, created: int) -> list[Model]:
-    """The served model under each of its names."""
-    capabilities = {
-        "completion_chat": True,
-        "vision": True,
-        "completion_fim": False,
-        "function_calling": True,
-        "fine_tuning": False,
-        "classification": False,
-    }
-
-    def named(one: str) -> Model:
-        others = [other for other in (name, *aliases) if other != one]
-        return Model(
-            id=one, created=created, root=name, aliases=others, max_context_length=window, capabilities=capabilities
-        )
-
-    return [named(one) for one in (name, *aliases)]

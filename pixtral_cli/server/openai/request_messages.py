@@ -1,4 +1,4 @@
-"""The pydantic models of the messages of a request: OpenAI's, La Plateforme's, and what other servers' clients send back."""
+"""Pydantic models of the messages of a request: OpenAI's, La Plateforme's, and fields that clients of other servers send."""
 
 import math
 from typing import Annotated, Any, Literal, TypeAlias
@@ -9,12 +9,12 @@ MAX_TEXT = 4_000_000
 MAX_MESSAGES = 2_000
 MAX_PARTS = 512
 MAX_CALLS = 128  # in one message
-MAX_DEPTH = 64  # of a value that may be anything
-LARGEST = 10**300  # of the whole numbers in it: what a float can hold
+MAX_DEPTH = 64  # of a JSON value of any form
+MAX_INTEGER = 10**300  # in a JSON value of any form: a float can hold it
 
 
 class Strict(BaseModel):
-    """No unknown field, no conversion, no NaN."""
+    """A model that refuses unknown fields, values of other types, and NaN."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
@@ -29,24 +29,26 @@ def _refuse_true(value: bool) -> bool:
     return value
 
 
-Refused: TypeAlias = Annotated[bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})]
+OnlyFalse: TypeAlias = Annotated[
+    bool, AfterValidator(_refuse_true), WithJsonSchema({"type": "boolean", "const": False})
+]
 EmptyList: TypeAlias = Annotated[list[Any], Field(max_length=0)]
 
 
 def check_value(value: Any, depth: int = 0) -> Any:
-    """A value that may be anything in JSON: no number that JSON cannot say again, no nesting that others cannot read."""
+    """A JSON value of any form, unchanged. Raises ValueError for numbers that JSON cannot represent and deep nesting."""
     if depth > MAX_DEPTH:
         raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("it holds a number that is too large")
-    if isinstance(value, int) and abs(value) >= LARGEST:
+    if isinstance(value, int) and abs(value) >= MAX_INTEGER:
         raise ValueError("it holds a number that is too large")
-    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        check_value(one, depth + 1)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        check_value(item, depth + 1)
     return value
 
 
-# Of any content; a JSON schema, or the arguments of a call.
+# A JSON object or list of any content, such as a JSON schema or the arguments of a call.
 JSONObject: TypeAlias = Annotated[dict[str, Any], AfterValidator(check_value)]
 JSONList: TypeAlias = Annotated[list[Any], AfterValidator(check_value)]
 Ignored: TypeAlias = Annotated[JSONObject, Field(max_length=64)]
@@ -74,7 +76,7 @@ class ImagePart(Strict):
 
 
 class ThinkingPart(Strict):
-    """La Plateforme's form of what was thought before the answer."""
+    """La Plateforme's form of the reasoning before an answer."""
 
     type: Literal["thinking"]
     thinking: Text | Annotated[list[TextPart], Field(max_length=MAX_PARTS)]
@@ -132,7 +134,7 @@ AnswerPart: TypeAlias = Annotated[TextPart | ThinkingPart | RefusalPart, Field(d
 
 
 class AssistantMessage(Strict):
-    """An earlier answer. The fields after `refusal` are what clients send back of it; they must be empty."""
+    """An earlier answer. The fields after `refusal` are accepted because clients send replies back, and must be empty."""
 
     role: Literal["assistant"]
     content: Text | Annotated[list[AnswerPart], Field(max_length=MAX_PARTS)] | None = None

@@ -1,4 +1,4 @@
-"""The pydantic models of a request, strict and bounded: OpenAI's fields and La Plateforme's."""
+"""Pydantic models of a chat completion request: OpenAI's and La Plateforme's fields, with limits."""
 
 import sys
 from typing import Annotated, Any, Literal, TypeAlias
@@ -28,7 +28,7 @@ from pixtral_cli.server.openai.request_messages import (
 MAX_TOOLS = 128
 
 TokenId: TypeAlias = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
-# Clients send far more than any window holds; the answer then may take the rest of it.
+# Clients send numbers far beyond any context window; the answer may then take the rest of it.
 AnswerTokens: TypeAlias = Annotated[int, Field(ge=1, le=sys.maxsize)]
 # -1 is the rest of the context window, as at llama.cpp's server.
 TokenLimit: TypeAlias = AnswerTokens | Literal[-1]
@@ -81,7 +81,7 @@ class AllowedTools(Strict):
 
 
 class AllowedToolsChoice(Strict):
-    """Of all tools, those that the answer may call: the others are not shown to the model."""
+    """A tool choice that limits the answer to some of the tools; the others are not shown to the model."""
 
     type: Literal["allowed_tools"]
     allowed_tools: AllowedTools
@@ -103,7 +103,7 @@ ToolChoiceField: TypeAlias = Annotated[
 
 
 class ChatRequest(Strict):
-    """A chat completion request. Fields that ask for what no Pixtral can do are taken only with a value that asks for nothing."""
+    """A chat completion request. Fields for features that do not exist here are accepted only with a value that asks for nothing."""
 
     model: ShortText | None = None
     messages: list[RequestMessage] = Field(min_length=1, max_length=MAX_MESSAGES)

@@ -1,4 +1,4 @@
-"""Turns the body of a request into messages and sampling, or an ApiError that names the field."""
+"""Parses the body of a request and converts it to messages and sampling for the engine."""
 
 import hashlib
 import logging
@@ -30,39 +30,39 @@ NO_EFFECT = frozenset(
     {"cache_control", "metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_mode", "reasoning_effort",
      "safety_identifier", "service_tier", "store", "user", "verbosity"}
 )  # fmt: skip
-# What other servers' clients send, and what to do about it.
-UNREADABLE = {
+# Types of parts that are not supported, and what to send instead.
+UNSUPPORTED_PARTS = {
     "document_url": "Send the document's pages as images (image_url).",
     "file": "Send the file's pages as images (image_url).",
     "input_audio": "Send text and images.",
     "video_url": "Send its frames as images (image_url).",
 }
 MAX_LOGGED = 500
-_logged: set[str] = set()  # fields that the log has named already
+_logged: set[str] = set()  # fields without effect that were logged already
 log = logging.getLogger("pixtral.server")
 
 M = TypeVar("M", bound=BaseModel)
-# Of the usage in a stream: in a chunk of its own, which OpenAI's clients ask for, in the last chunk, or left out.
-UsagePlace: TypeAlias = Literal["apart", "last", "nowhere"]
+# Where the usage is in a stream: in a chunk of its own, which OpenAI's clients ask for, in the last chunk, or nowhere.
+UsagePosition: TypeAlias = Literal["apart", "last", "nowhere"]
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """A request to the engine, and how its reply is sent."""
+    """The messages and sampling for the engine, and how the reply is sent. `usage`: see `UsagePosition`."""
 
     messages: tuple[Message, ...]
     sampling: Sampling
     stream: bool
-    usage: UsagePlace = "nowhere"  # in a stream
+    usage: UsagePosition = "nowhere"  # in a stream
 
 
 def parse_request(body: bytes | bytearray) -> ChatRequest:
-    """Raises ApiError 400, naming the field, for a body that is not a chat completion request."""
+    """The chat completion request in a body. Raises ApiError 400, naming the field."""
     return parse_body(ChatRequest, body, NO_EFFECT)
 
 
 def parse_body(model: type[M], body: bytes | bytearray, no_effect: Collection[str] = ()) -> M:
-    """The request in a body; fields of `no_effect` are logged once. Raises ApiError 400, naming the field."""
+    """The request in a body; fields in `no_effect` and unknown ones are logged. Raises ApiError 400, naming the field."""
     try:
         request = model.model_validate_json(body)
     except ValidationError as error:
@@ -72,28 +72,28 @@ def parse_body(model: type[M], body: bytes | bytearray, no_effect: Collection[st
 
 
 def log_no_effect(fields: Collection[str]) -> None:
-    """Name fields that are taken and change nothing in the log, each once, and not without end."""
+    """Log fields that are accepted and have no effect, each once and at most MAX_LOGGED in all."""
     if (new := set(fields) - _logged) and len(_logged) < MAX_LOGGED:
         _logged.update(new)
         log.warning("Fields without effect here: %s", visible(", ".join(sorted(new)), 400))
 
 
 def validation_error(error: ValidationError, body: Any) -> ApiError:
-    """The reply for a request, its JSON or its value, that is not what it must be: of several faults, the deepest."""
+    """The reply for an invalid request (JSON text, or its value): of several errors, the one deepest in it."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     if details[0]["type"] == "json_invalid":
         why = details[0]["msg"].removeprefix("Invalid JSON: ")
         return ApiError(400, _shorten(f"The body is not valid JSON: {why}"), code="invalid_json")
     request = from_json(body) if isinstance(body, bytes | bytearray) else body
-    located = [(_field_path(detail["loc"], request, detail["type"]), detail) for detail in details]
-    param, detail = max(located, key=lambda one: len(one[0]))  # of a union's errors, the deepest
+    errors = [(_field_path(detail["loc"], request, detail["type"]), detail) for detail in details]
+    param, detail = max(errors, key=lambda located: len(located[0]))  # of a union's errors, the deepest
     name = ".".join(map(str, param))
     if detail["type"] == "extra_forbidden":
         return ApiError(
             400, _shorten(f"Unrecognized request argument: {name}"), param=_shorten(name), code="unknown_parameter"
         )
-    if detail["type"] == "union_tag_invalid" and (kind := _tag(request, param)) in UNREADABLE:
-        why = f"{name}: {kind} is not read here. {UNREADABLE[kind]}"
+    if detail["type"] == "union_tag_invalid" and (kind := _part_type(request, param)) in UNSUPPORTED_PARTS:
+        why = f"{name}: {kind} is not read here. {UNSUPPORTED_PARTS[kind]}"
         return ApiError(400, _shorten(why), param=_shorten(name), code="unsupported_content")
     why = detail["msg"][:1].lower() + detail["msg"][1:]
     return ApiError(
@@ -104,8 +104,8 @@ def validation_error(error: ValidationError, body: Any) -> ApiError:
     )
 
 
-def _tag(value: Any, path: Sequence[int | str]) -> str:
-    """The type of the part of a message at a path."""
+def _part_type(value: Any, path: Sequence[int | str]) -> str:
+    """The value of `type` in the part of a message at a path; "" without one."""
     for step in path:
         value = value[step]
     kind = value.get("type") if isinstance(value, dict) else None
@@ -113,10 +113,10 @@ def _tag(value: Any, path: Sequence[int | str]) -> str:
 
 
 def _field_path(location: Sequence[int | str], value: Any, kind: str) -> tuple[int | str, ...]:
-    """The location without pydantic's names of union branches."""
+    """The path of a field: pydantic's location of an error without the names of union branches."""
     path: list[int | str] = []
-    for place, step in enumerate(location):
-        last = place == len(location) - 1
+    for position, step in enumerate(location):
+        last = position == len(location) - 1
         if isinstance(value, dict) and (step in value or (last and kind == "missing")):
             path.append(step)
             value = value.get(str(step))
@@ -133,23 +133,23 @@ def _shorten(text: str) -> str:
 async def build_engine_request(
     request: ChatRequest, defaults: Sampling, load: ImageLoader, *, trusted: bool = False
 ) -> EngineRequest:
-    """Fetch and check the images and the schema, and choose the sampling. Raises ApiError 400 or 503.
+    """Load the images, check the schema and determine the sampling. Raises ApiError 400 or 503.
 
-    `trusted`: the client has checked the schema already.
+    `trusted`: the client has checked the schemas already.
     """
     sampling = replace(request_sampling(request, defaults), **await request_tools(request, trusted=trusted))
     messages = await conversation(request, load)
     options = request.stream_options
-    usage: UsagePlace = "apart" if options and options.include_usage else "nowhere"
+    usage: UsagePosition = "apart" if options and options.include_usage else "nowhere"
     schema = await response_schema(request.response_format, trusted=trusted)
     return EngineRequest(messages, replace(sampling, schema=schema), bool(request.stream), usage)
 
 
 def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: bool = False) -> ImageLoader:
-    """Loads an image of a request: a data URL, an http(s) URL when `urls`, never a file of this machine.
+    """A loader for data URLs and, with `urls`, http(s) URLs; never for files.
 
-    Clients send every image again with every turn: data URLs that were checked lately are not checked again. With all
-    formats, a PDF is its pages.
+    Images of data URLs are cached by the hash of the URL, since clients send all images again with every turn.
+    `all_formats`: rarely used formats are decoded too, and a PDF is its pages.
     """
 
     checked: LruCache[bytes, Sequence[Image]] = LruCache(IMAGE_CACHE_BYTES)
@@ -160,11 +160,11 @@ def make_image_loader(*, urls: bool, allow_private: bool = False, all_formats: b
         scheme = source.split(":", 1)[0].lower() if ":" in source[:16] else ""
         if scheme == "data":
             key = hashlib.sha256(source.encode()).digest()
-            found = checked.get(key)
-            if found is None:
-                found = images.load_all(source, all_formats=all_formats)
-                checked.put(key, found, sum(len(image.data) for image in found))
-            return found
+            cached = checked.get(key)
+            if cached is None:
+                cached = images.load_all(source, all_formats=all_formats)
+                checked.put(key, cached, sum(len(image.data) for image in cached))
+            return cached
         if scheme not in ("http", "https"):
             if BARE_BASE64.fullmatch(source[:1000]):
                 raise ImageError("image_url is base64 without its beginning", "Put data:image/png;base64, before it.")

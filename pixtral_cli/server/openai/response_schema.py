@@ -1,4 +1,4 @@
-"""The JSON schema that a request asks its answer to satisfy: taken from the request, checked and compiled ahead of the queue."""
+"""The JSON schema in a request's `response_format`: checked and compiled before the request is queued."""
 
 import asyncio
 import contextlib
@@ -16,16 +16,16 @@ from pixtral_cli.structured.schema_check import check
 from pixtral_cli.structured.schema_limits import check_limits, is_simple
 
 MAX_CHARACTERS = 40_000
-MAX_COMPILING = 4  # large schemas at a time; a small one needs no place among them
+MAX_COMPILING = 4  # large schemas at a time
 FIELD = "response_format"
-_pool = ThreadPoolExecutor(MAX_COMPILING, "schema")  # its own, so that no other request waits for a large schema
+_pool = ThreadPoolExecutor(MAX_COMPILING, "schema")  # separate, so that requests without a large schema do not wait
 _compiling = 0
 
 
 async def response_schema(requested: ResponseFormat | None, *, trusted: bool = False) -> dict[str, Any] | None:
-    """The schema, or None for a plain answer. `trusted`: the client has checked it, and the engine will compile it.
+    """The schema, or None for a text. `trusted`: the client has checked it, and the engine will compile it.
 
-    Raises ApiError 400 for an invalid schema or one that cannot constrain an answer, 503 while too many are compiled.
+    Raises ApiError 400 for a schema that is invalid or cannot be enforced, 503 while too many large ones are compiled.
     """
     schema = _requested_schema(requested)
     if schema is None or trusted:
@@ -60,7 +60,7 @@ def _requested_schema(requested: ResponseFormat | None) -> dict[str, Any] | None
 
 
 async def _compile_large(schema: dict[str, Any]) -> None:
-    """Compile a schema that is not simple, until the request is cancelled. Raises UsageError, ApiError 503."""
+    """Compile a schema that is not simple; cancelling the request cancels it. Raises UsageError, ApiError 503."""
     global _compiling
     if _compiling >= MAX_COMPILING:
         raise queue_full(5)

@@ -1,4 +1,4 @@
-"""The tools of a request and which of them its answer is to call."""
+"""The tools and the tool choice of a request."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ NO_ARGUMENTS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 async def request_tools(request: ChatRequest, *, trusted: bool) -> dict[str, Any]:
-    """The fields of a `Sampling` about tools. Raises ApiError 400. `trusted`: the client has checked the schemas."""
+    """The fields of `Sampling` about tools. Raises ApiError 400. `trusted`: the client has checked the schemas."""
     if not request.tools:
         if request.tool_choice not in (None, "auto", "none"):
             raise _invalid("tool_choice", "there are no tools to choose from.")
@@ -35,8 +35,8 @@ async def request_tools(request: ChatRequest, *, trusted: bool) -> dict[str, Any
     return {"tools": tuple(tools), "tool_choice": _choice(request, tools), "parallel_tool_calls": parallel}
 
 
-def _invalid(param: str, why: str) -> ApiError:
-    return ApiError(400, f"{param}: {why}", param=param, code="invalid_value")
+def _invalid(param: str, reason: str) -> ApiError:
+    return ApiError(400, f"{param}: {reason}", param=param, code="invalid_value")
 
 
 def _tool(function: FunctionDefinition) -> Tool:
@@ -44,36 +44,36 @@ def _tool(function: FunctionDefinition) -> Tool:
 
 
 def _allowed(request: ChatRequest, tools: list[Tool]) -> list[Tool]:
-    """The tools that the answer may call at all, in their order."""
+    """The tools that `tool_choice` allows, in their order; all of them by default."""
     if not isinstance(request.tool_choice, AllowedToolsChoice):
         return tools
     known = {tool.name for tool in tools}
     names = [choice.function.name for choice in request.tool_choice.allowed_tools.tools]
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if name not in known:
-            field = f"tool_choice.allowed_tools.tools.{place}.function.name"
+            field = f"tool_choice.allowed_tools.tools.{index}.function.name"
             raise _invalid(field, f"there is no tool {name!r}.")
     return [tool for tool in tools if tool.name in names]
 
 
 def _check_names(tools: list[Tool]) -> None:
     seen: set[str] = set()
-    for place, tool in enumerate(tools):
+    for index, tool in enumerate(tools):
         if tool.name in seen:
-            raise _invalid(f"tools.{place}.function.name", "two tools have this name.")
+            raise _invalid(f"tools.{index}.function.name", "two tools have this name.")
         seen.add(tool.name)
 
 
 def _check_schemas(tools: list[Tool]) -> None:
     size = 0
-    for place, tool in enumerate(tools):
-        param = f"tools.{place}.function.parameters"
+    for index, tool in enumerate(tools):
+        param = f"tools.{index}.function.parameters"
         if tool.parameters.get("type", "object") != "object":
             raise _invalid(param, "it must be the schema of an object.")
         try:
             size += len(json.dumps(tool.parameters))
             check_limits(tool.parameters)
-            if is_simple(tool.parameters):  # of a larger one the engine enforces what it can afford
+            if is_simple(tool.parameters):  # of a larger schema the engine enforces what it can
                 check(tool.parameters)
         except UsageError as error:
             raise ApiError(400, f"{param}: {error.message}.", param=param, code="invalid_json_schema") from None

@@ -1,1 +1,1 @@
-"""The web page and the routes that serve its files."""
+"""The web page of `pixtral serve`: its files, and the routes that serve them."""

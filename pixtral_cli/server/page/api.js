@@ -1,4 +1,4 @@
-// Talks to the server that served this page. Knows no element of it.
+// Requests to the server that served this page. Does not use the document.
 
 const KEY = "pixtral.key";
 
@@ -15,7 +15,7 @@ let key = null;
 try {
   key = sessionStorage.getItem(KEY);
 } catch {
-  // then it is asked for at each reload
+  // no session storage: the key is asked for after each reload
 }
 
 export function setKey(value) {
@@ -23,7 +23,7 @@ export function setKey(value) {
   try {
     sessionStorage.setItem(KEY, value);
   } catch {
-    // kept for as long as the page is open
+    // no session storage: the key is lost when the page is closed
   }
 }
 
@@ -42,13 +42,13 @@ async function call(path, body, signal) {
   throw new ApiError(response.status, error.message ?? `The server answered with status ${response.status}.`, error.code, error.param);
 }
 
-/** The models served: `{name, window}`, the first the one that answers when none is named. */
+/** The served models as `{name, window}`; the first is the default. `window`: tokens, or null. */
 export async function models() {
   const { data } = await (await call("/v1/models")).json();
   return data.map(({ id, max_context_length }) => ({ name: id, window: max_context_length }));
 }
 
-/** Whether the model answers now; it may still be loading. */
+/** Whether the model is loaded and answers. */
 export async function alive() {
   try {
     return (await fetch("/health")).ok;
@@ -57,7 +57,7 @@ export async function alive() {
   }
 }
 
-/** What a picture costs: `{width, height, tokens}`, of all its pages together where it has several. */
+/** The size and tokens of a picture as `{width, height, tokens}`; the tokens are those of all pages of a document. */
 export async function measure(url, signal) {
   const body = { messages: [{ role: "user", content: [{ type: "image_url", image_url: { url } }] }] };
   const { images } = await (await call("/v1/measure", body, signal)).json();
@@ -65,8 +65,8 @@ export async function measure(url, signal) {
 }
 
 /**
- * The answer to `request` (messages and sampling): yields pieces of text, `{reasoning}` for pieces of thinking, and at the end
- * `{usage, timings, finish_reason}`.
+ * Answer `request` (messages and sampling): yields pieces of text, `{reasoning}` for pieces of reasoning, and at the end
+ * `{usage, timings, finish_reason}`. Throws ApiError.
  */
 export async function* ask(request, signal) {
   const body = { ...request, stream: true, stream_options: { include_usage: true } };

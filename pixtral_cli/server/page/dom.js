@@ -1,4 +1,4 @@
-// What all views share: tagged templates, icons, copying, saving a file.
+// Shared by all views: tagged templates, icons, the clipboard, saving files.
 
 import { h } from "preact";
 import htm from "htm";
@@ -23,7 +23,7 @@ const PATHS = {
   file: "M4 2h5l3 3v9H4zM9 2v3h3",
 };
 
-/** A line drawing beside or in place of a label. */
+/** An icon, hidden from assistive technology. */
 export function Icon({ name }) {
   return html`<svg viewBox="0 0 16 16" aria-hidden="true" focusable="false">
     <path d=${PATHS[name]} />
@@ -33,12 +33,12 @@ export function Icon({ name }) {
 
 export const number = (value) => value.toLocaleString("en");
 
-/** A fresh identifier. `randomUUID` is missing over plain HTTP from another machine. */
+/** A random identifier. `crypto.randomUUID` does not exist on pages served over HTTP by another machine. */
 export function freshId() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Copy a text; whether that was allowed. Over plain HTTP browsers have no clipboard but the old way. */
+/** Copy a text; resolves to whether that succeeded. Over plain HTTP only `document.execCommand` exists. */
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,4 +1,4 @@
-// Starts the page: opens the store, puts back what the last page left, shows the conversation of the address, meets the server.
+// Starts the page: opens the store, restores unsaved data of an earlier page, shows the conversation of the URL, and connects to the server.
 
 import { effect } from "@preact/signals";
 import { render } from "preact";
@@ -17,7 +17,7 @@ import { close as closePreview } from "./views/panel.js";
 import { pressed } from "./views/shortcuts.js";
 import { say } from "./views/status.js";
 
-/** Show the conversation that the address names, or a new one. */
+/** Show the conversation that the URL names, or a new one. */
 async function route() {
   const id = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1];
   if (id && id === conversations.current.value.id) return;
@@ -31,7 +31,7 @@ async function route() {
   closePreview();
   if (found) answers.markInterrupted(shown);
   tabs.separated.then(() => draft.open(shown));
-  if (!answers.keyWanted.peek()) document.getElementById("question")?.focus(); // else the key is being typed
+  if (!answers.keyWanted.peek()) document.getElementById("question")?.focus(); // else the user is typing the API key
 }
 
 async function restore() {

@@ -1,4 +1,4 @@
-"""Serves the web page's files under a content security policy that lets nothing foreign run or be fetched."""
+"""Serves the files of the web page with a content security policy that allows only its own scripts and connections."""
 
 import base64
 import functools
@@ -28,10 +28,10 @@ PAGE_POLICY = (
     f"{NO_SOURCES}; style-src 'self'; font-src 'self'; img-src 'self' data: blob:; connect-src 'self'; frame-src 'self'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'; script-src 'self'"
 )
-# A page that the model wrote: without an origin and without network access.
+# For a page that a model wrote: no origin, no network access.
 PREVIEW_POLICY = f"{PREVIEW_SOURCES}; sandbox allow-scripts; frame-ancestors 'self'"
-# Two policies, both of which must allow a script: the first asks for a nonce, so that a nested frame runs none, the
-# second for inline scripts, so that none is fetched.
+# Two policies, both of which must allow a script: the first requires a nonce, so that nested frames run none, the second
+# allows inline scripts only, so that none is fetched.
 PREVIEW_WITH_SCRIPTS_POLICY = (
     f"{PREVIEW_POLICY}; require-trusted-types-for 'script'; trusted-types default raw; script-src 'nonce-NONCE', "
     f"{WITH_SCRIPTS}"
@@ -66,7 +66,7 @@ def routes() -> list[Route]:
         headers = {**COMMON_HEADERS, "Content-Security-Policy": policy}
         if policy.startswith(PREVIEW_POLICY):
             headers["Connection-Allowlist"] = (
-                "()"  # no connection at all, not by WebRTC either, where the browser knows it
+                "()"  # no connections, including WebRTC, in browsers that support the header
             )
         return Response(body, media_type=MEDIA_TYPES[file.suffix], headers=headers)
 
@@ -88,7 +88,7 @@ def content_security_policy(name: str) -> str:
 
 @functools.cache
 def _inline_script_hash(name: str) -> str:
-    """The hash of a file's one inline script or import map, in the form policies use."""
+    """The hash of a file's only inline script or import map, as a CSP source expression."""
     html = (FOLDER / name).read_text(encoding="utf-8")
     script = re.search(r"<script(?: type=\"importmap\")?>(.+?)</script>", html, re.DOTALL)
     assert script

@@ -1,4 +1,4 @@
-// Before anything is drawn: the theme that was chosen here.
+// Sets the theme that was chosen in this browser before the page is drawn.
 try {
   const chosen = localStorage.getItem("pixtral.theme");
   if (chosen) document.documentElement.dataset.theme = chosen;

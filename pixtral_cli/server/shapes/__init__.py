@@ -1,1 +1,1 @@
-"""Other APIs over the same engine: each module translates one API's requests to chat completion requests, and writes its replies."""
+"""Other APIs over the same engine: their requests are translated to chat completion requests, and replies written in their form."""

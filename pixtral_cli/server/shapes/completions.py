@@ -1,4 +1,4 @@
-"""OpenAI's older `/v1/completions`: prompts as questions, and replies of text alone."""
+"""OpenAI's older API `/v1/completions`: each prompt is asked as a question, and the replies hold text only."""
 
 import time
 import uuid
@@ -10,22 +10,22 @@ from pixtral_cli.chat import engine
 from pixtral_cli.chat.engine import Chunk
 from pixtral_cli.server.http.errors import ApiError
 from pixtral_cli.server.http.streaming import DATA_EVENTS
-from pixtral_cli.server.openai.replies import Usage
+from pixtral_cli.server.openai.reply_schema import Usage
 from pixtral_cli.server.openai.requests import EngineRequest, parse_body
 from pixtral_cli.server.shapes.completions_schema import CompletionChoice, CompletionRequest, TextCompletion
 from pixtral_cli.server.shapes.shape import ShapedRequest, chat_request
 
-USUAL_MAX_TOKENS = 16  # OpenAI's
-SAME = ("model", "stream", "stream_options", "temperature", "top_p", "seed", "stop", "frequency_penalty",
+DEFAULT_MAX_TOKENS = 16  # OpenAI's
+COPIED_FIELDS = ("model", "stream", "stream_options", "temperature", "top_p", "seed", "stop", "frequency_penalty",
         "presence_penalty", "repetition_penalty", "logit_bias", "top_k", "min_p")  # fmt: skip
 
 
 def parse(body: bytearray) -> ShapedRequest:
-    """A request for completions. Raises ApiError 400 that names the field."""
+    """Translates a request for completions. Raises ApiError 400, naming the field."""
     request = parse_body(CompletionRequest, body, {"user"})
-    value = {name: getattr(request, name) for name in SAME}
+    value = {name: getattr(request, name) for name in COPIED_FIELDS}
     value["stream_options"] = request.stream_options and request.stream_options.model_dump()
-    value["max_tokens"] = USUAL_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    value["max_tokens"] = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
     fields = {"messages.0": "prompt"}
     prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
     first, *more = (
@@ -35,7 +35,7 @@ def parse(body: bytearray) -> ShapedRequest:
 
 
 class CompletionsReply:
-    """The completions of one request, one for each prompt, which share id, time and model."""
+    """Writes the completions of one request, one a prompt, which share id, time and model."""
 
     framing = DATA_EVENTS
 
@@ -43,28 +43,28 @@ class CompletionsReply:
         self._last = count - 1
         self._common: dict[str, Any] = {"id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         self._usage_apart = request.usage == "apart"
-        self._usage = engine.Usage()  # of the prompts answered so far
+        self._usage = engine.Usage()  # the sum over the completions so far
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
-        """The completions as one object."""
-        texts: dict[int, list[Chunk]] = {}
+        """See `Reply`."""
+        by_index: dict[int, list[Chunk]] = {}
         for chunk in chunks:
-            texts.setdefault(chunk.index, []).append(chunk)
+            by_index.setdefault(chunk.index, []).append(chunk)
             self._add(chunk.usage)
         choices = [
             CompletionChoice(
-                index=index, text="".join(chunk.text for chunk in own), finish_reason=_finish_reason(own[-1])
+                index=index, text="".join(chunk.text for chunk in answer), finish_reason=_finish_reason(answer[-1])
             )
-            for index, own in texts.items()
+            for index, answer in by_index.items()
         ]
         return TextCompletion(**self._common, choices=choices, usage=Usage.of(self._usage)).model_dump()
 
     def begin(self) -> list[dict[str, Any]]:
-        """Nothing precedes the first text."""
+        """See `Reply`; nothing precedes the first text."""
         return []
 
     def piece(self, chunk: Chunk) -> list[dict[str, Any]]:
-        """An object for what the chunk holds, and one for the end of its completion."""
+        """See `Reply`."""
         self._add(chunk.usage)
         if not chunk.text and not chunk.finish_reason:
             return []
@@ -76,7 +76,7 @@ class CompletionsReply:
         return objects
 
     def error(self, error: ApiError) -> list[dict[str, Any]]:
-        """OpenAI's error object."""
+        """See `Reply`: OpenAI's error object."""
         return [error.body]
 
     def _object(self, choices: list[dict[str, Any]]) -> dict[str, Any]:

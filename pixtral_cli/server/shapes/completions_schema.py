@@ -1,19 +1,19 @@
-"""The pydantic models of OpenAI's older `/v1/completions`: requests, strict and bounded, and replies."""
+"""Pydantic models of OpenAI's older API `/v1/completions`: requests and replies."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from pixtral_cli.limits import MAX_SEED, MAX_TEMPERATURE, MIN_SEED
-from pixtral_cli.server.openai.replies import Usage
-from pixtral_cli.server.openai.request_messages import JSONObject, Refused, ShortText, Strict, Text
+from pixtral_cli.server.openai.reply_schema import Usage
+from pixtral_cli.server.openai.request_messages import JSONObject, OnlyFalse, ShortText, Strict, Text
 from pixtral_cli.server.openai.request_schema import StreamOptions, TokenLimit
 
 MAX_PROMPTS = 128
 
 
 class CompletionRequest(Strict):
-    """A request for completions. Each prompt is asked as a user's message: the models served are made for conversations."""
+    """A request for completions. Each prompt becomes a user's message, since the served models are chat models."""
 
     model: ShortText | None = None
     prompt: Text | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)]
@@ -34,7 +34,7 @@ class CompletionRequest(Strict):
     # Taken when they ask for nothing.
     n: Annotated[int, Field(ge=1, le=1)] | None = None
     best_of: Annotated[int, Field(ge=1, le=1)] | None = None
-    echo: Refused | None = None
+    echo: OnlyFalse | None = None
     logprobs: None = None
     suffix: Literal[""] | None = None
 

@@ -1,4 +1,4 @@
-"""Error replies in the words of the API whose path was asked: OpenAI's, Anthropic's or Ollama's."""
+"""Error replies in the form of the API that was called: OpenAI's, Anthropic's or Ollama's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,11 +18,11 @@ ANTHROPIC_TYPES = {
     413: "request_too_large",
     503: "overloaded_error",
 }
-OVERLOADED = 529  # Anthropic's status where others say 503
+OVERLOADED = 529  # Anthropic's status in place of 503
 
 
 def error_response(scope: Scope, error: ApiError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The reply for an error of a request."""
+    """The reply for an error, in the form of the API that the path of `scope` belongs to."""
     status, body, path = error.status, error.body, scope["path"]
     if path == "/v1/messages" or path.startswith("/v1/messages/"):
         status, body = OVERLOADED if status == 503 else status, anthropic_error(error, request_id(scope))
@@ -43,7 +43,7 @@ def ollama_error(error: ApiError) -> dict[str, Any]:
 
 
 def _with_field(error: ApiError) -> str:
-    """The message, with the field's name before it where it does not say it: these APIs have no place for it."""
+    """The message, preceded by the field's path unless it contains it: these APIs have no field for the path."""
     if error.param is None or error.param in error.message:
         return error.message
     return f"{error.param}: {error.message}"

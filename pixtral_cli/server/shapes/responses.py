@@ -1,4 +1,4 @@
-"""OpenAI's Responses API, `/v1/responses`, stateless: its requests as chat completion requests. The reply is in `responses_reply`."""
+"""OpenAI's Responses API, `/v1/responses`, without stored state: translates requests. Replies are in `responses_reply`."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -27,13 +27,13 @@ from pixtral_cli.server.shapes.shape import ShapedRequest, chat_request
 
 
 def parse(body: bytearray) -> ShapedRequest:
-    """A request for a response. Raises ApiError 400 that names the field."""
+    """Translates a request for a response. Raises ApiError 400, naming the field."""
     request = parse_body(ResponsesRequest, body, NO_EFFECT)
     fields = {"messages": "input", "response_format": "text.format", "response_format.json_schema": "text.format"}
-    fields |= {f"tools.{place}.function": f"tools.{place}" for place in range(len(request.tools or ()))}
+    fields |= {f"tools.{index}.function": f"tools.{index}" for index in range(len(request.tools or ()))}
     fields["tool_choice.function"] = fields["tool_choice.allowed_tools"] = "tool_choice"
-    for place in range(len(request.tools or ())):
-        fields[f"tool_choice.allowed_tools.tools.{place}.function"] = f"tool_choice.tools.{place}"
+    for index in range(len(request.tools or ())):
+        fields[f"tool_choice.allowed_tools.tools.{index}.function"] = f"tool_choice.tools.{index}"
     fields["max_tokens"] = "max_output_tokens"
     messages = _messages(request, fields)
     chat = chat_request(
@@ -55,16 +55,16 @@ def parse(body: bytearray) -> ShapedRequest:
 
 
 def _messages(request: ResponsesRequest, fields: dict[str, str]) -> list[dict[str, Any]]:
-    """The conversation as chat messages; `fields` receives the item of which each was made."""
+    """The conversation as chat messages; adds to `fields` the path of the item that each was made from."""
     messages: list[dict[str, Any]] = []
     if request.instructions:
         fields["messages.0"] = "instructions"
         messages.append({"role": "system", "content": request.instructions})
     items = [MessageItem(role="user", content=request.input)] if isinstance(request.input, str) else request.input
-    thought = ""
+    reasoning = ""
     for number, item in enumerate(items):
         if isinstance(item, ReasoningItem):
-            thought += "".join(part.text for part in item.content or ())
+            reasoning += "".join(part.text for part in item.content or ())
             continue
         field = "input" if isinstance(request.input, str) else f"input.{number}"
         if isinstance(item, FunctionCallItem) and messages and messages[-1]["role"] == "assistant":
@@ -81,25 +81,25 @@ def _messages(request: ResponsesRequest, fields: dict[str, str]) -> list[dict[st
             fields[f"messages.{len(messages) - 1}.tool_call_id"] = f"{field}.call_id"
         else:
             messages.append({"role": item.role, "content": _content(item, field)})
-        if thought and messages[-1]["role"] == "assistant":
-            messages[-1]["reasoning_content"] = thought
-        thought = ""
+        if reasoning and messages[-1]["role"] == "assistant":
+            messages[-1]["reasoning_content"] = reasoning
+        reasoning = ""
     if not any(message["role"] != "system" for message in messages) and not isinstance(request.input, str):
         raise ApiError(400, "input: it holds no question.", param="input", code="invalid_value")
     return messages
 
 
 def _add_call(item: FunctionCallItem, messages: list[dict[str, Any]], field: str, fields: dict[str, str]) -> None:
-    """Add a call to the answer that it belongs to, the last message."""
+    """Add a call to the last message, which is the answer it belongs to."""
     calls = messages[-1].setdefault("tool_calls", [])
-    place = f"messages.{len(messages) - 1}.tool_calls.{len(calls)}"
-    fields |= {place: field, f"{place}.function": field, f"{place}.id": f"{field}.call_id"}
+    index = f"messages.{len(messages) - 1}.tool_calls.{len(calls)}"
+    fields |= {index: field, f"{index}.function": field, f"{index}.id": f"{field}.call_id"}
     calls.append({"id": item.call_id, "type": "function", "function": {"name": item.name, "arguments": item.arguments}})
 
 
 def _tool(tool: FunctionTool) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": {name: one for name, one in function.items() if one is not None}}
+    return {"type": "function", "function": {name: value for name, value in function.items() if value is not None}}
 
 
 def _tool_choice(request: ResponsesRequest) -> Any:
@@ -107,7 +107,7 @@ def _tool_choice(request: ResponsesRequest) -> Any:
     if isinstance(choice, NamedFunction):
         return _named(choice)
     if isinstance(choice, AllowedFunctions):
-        allowed = {"mode": choice.mode, "tools": [_named(one) for one in choice.tools]}
+        allowed = {"mode": choice.mode, "tools": [_named(value) for value in choice.tools]}
         return {"type": "allowed_tools", "allowed_tools": allowed}
     return choice
 
@@ -125,15 +125,15 @@ def _content(item: MessageItem, field: str) -> str | list[Mapping[str, Any]]:
 def _part(part: Any, role: str, field: str) -> Mapping[str, Any]:
     match part:
         case InputImage() if role != "user":
-            why = f"{field}: an image in a message of the role {role}; only the user's may hold images."
-            raise ApiError(400, why, param=field, code="invalid_value")
+            reason = f"{field}: an image in a message of the role {role}; only the user's may hold images."
+            raise ApiError(400, reason, param=field, code="invalid_value")
         case InputImage():
             return {"type": "image_url", "image_url": part.image_url}
         case Refusal():
             return {"type": "text", "text": part.refusal}
         case OutputText() if role != "assistant":
-            why = f"{field}: output_text in a message of the role {role}; it is of an answer."
-            raise ApiError(400, why, param=field, code="invalid_value")
+            reason = f"{field}: output_text in a message of the role {role}; it is of an answer."
+            raise ApiError(400, reason, param=field, code="invalid_value")
         case _:
             return {"type": "text", "text": part.text}
 
@@ -149,9 +149,9 @@ def _response_format(text: TextFormat | None) -> dict[str, Any] | None:
         return None
     if text.type == "json_object":
         return {"type": "json_object"}
-    missing = next((name for name, one in (("name", text.name), ("schema", text.schema_)) if one is None), None)
+    missing = next((name for name, value in (("name", text.name), ("schema", text.schema_)) if value is None), None)
     if missing:
         field = f"text.format.{missing}"
-        why = f"Missing required parameter: {field}"
-        raise ApiError(400, why, param=field, code="missing_required_parameter")
+        reason = f"Missing required parameter: {field}"
+        raise ApiError(400, reason, param=field, code="missing_required_parameter")
     return {"type": "json_schema", "json_schema": {"name": text.name, "schema": text.schema_}}

@@ -1,4 +1,4 @@
-"""Writes a reply of OpenAI's Responses API: the response object, or its events in their order, numbered from 0."""
+"""Writes replies of OpenAI's Responses API: the response object, or a stream of events numbered from 0."""
 
 import time
 import uuid
@@ -31,37 +31,37 @@ TEXT_EVENTS: dict[Kind, str] = {
 
 
 class ResponsesReply:
-    """One response. Its output grows item by item: reasoning, where the model thinks, the message, calls of tools."""
+    """Writes one response. Its output items are in order: reasoning (if the model thinks), message, function calls."""
 
     framing = NAMED_EVENTS
 
-    def __init__(self, request: ResponsesRequest, model: str, answerable: EngineRequest, _: int) -> None:
-        self._response = _new_response(request, model, answerable.sampling)
+    def __init__(self, request: ResponsesRequest, model: str, engine_request: EngineRequest, _: int) -> None:
+        self._response = _new_response(request, model, engine_request.sampling)
         self._output: list[dict[str, Any]] = []
-        self._text = ""  # of the open item
+        self._text = ""  # the text of the open item
         self._open: Kind | None = None
         self._number = 0
-        self._call = -1  # the number of the open call
+        self._call = -1  # the index of the open call
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
-        """The response object."""
+        """See `Reply`: the response object."""
         for chunk in chunks:
             self.piece(chunk)
         return self._response.model_dump()
 
     def begin(self) -> list[Event]:
-        """The response before its first output."""
+        """See `Reply`: the events of a response without output."""
         return [
             self._event("response.created", response=self._response.model_dump()),
             self._event("response.in_progress", response=self._response.model_dump()),
         ]
 
     def piece(self, chunk: Chunk) -> list[Event]:
-        """The events of a chunk."""
-        return [*self._added(chunk), *(self._finished(chunk) if chunk.finish_reason else ())]
+        """See `Reply`."""
+        return [*self._chunk_events(chunk), *(self._end_events(chunk) if chunk.finish_reason else ())]
 
     def error(self, error: ApiError) -> list[Event]:
-        """The events of a response that has failed."""
+        """See `Reply`: the events of a failed response."""
         failed = {"status": "failed", "error": {"code": "server_error", "message": error.message}}
         response = self._response.model_dump() | failed | {"output": self._output}
         return [
@@ -69,7 +69,7 @@ class ResponsesReply:
             self._event("response.failed", response=response),
         ]
 
-    def _added(self, chunk: Chunk) -> Iterator[Event]:
+    def _chunk_events(self, chunk: Chunk) -> Iterator[Event]:
         if chunk.reasoning:
             yield from self._write("reasoning", chunk.reasoning)
         if chunk.text:
@@ -77,29 +77,29 @@ class ResponsesReply:
         for piece in chunk.tool_calls:
             if piece.index != self._call:
                 self._call = piece.index
-                yield from self._close("completed")
-                yield from self._begin("function_call", call_id=piece.id, name=piece.name, arguments="")
+                yield from self._close_item("completed")
+                yield from self._open_item("function_call", call_id=piece.id, name=piece.name, arguments="")
             if piece.arguments:
                 yield from self._write("function_call", piece.arguments)
 
-    def _finished(self, chunk: Chunk) -> Iterator[Event]:
-        cut = chunk.finish_reason == "length"
+    def _end_events(self, chunk: Chunk) -> Iterator[Event]:
+        truncated = chunk.finish_reason == "length"
         if not any(item["type"] in ("message", "function_call") for item in self._output):
             yield from self._write("message", "")  # an empty answer is a message, too
-        yield from self._close("incomplete" if cut else "completed")
+        yield from self._close_item("incomplete" if truncated else "completed")
         end = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
-        done = end if cut else {"status": "completed", "completed_at": int(time.time())}
+        done = end if truncated else {"status": "completed", "completed_at": int(time.time())}
         usage = _usage(chunk.usage or engine.Usage())
         self._response = Response.model_validate(
             {**self._response.model_dump(), **done, "output": self._output, "usage": usage}
         )
-        name = "response.incomplete" if cut else "response.completed"
+        name = "response.incomplete" if truncated else "response.completed"
         yield self._event(name, response=self._response.model_dump())
 
     def _write(self, kind: Kind, text: str) -> Iterator[Event]:
         if self._open != kind:
-            yield from self._close("completed")
-            yield from self._begin(kind)
+            yield from self._close_item("completed")
+            yield from self._open_item(kind)
         self._text += text
         if not text:
             return
@@ -108,7 +108,7 @@ class ResponsesReply:
         else:
             yield self._part_event(f"{TEXT_EVENTS[kind]}.delta", delta=text, **_logprobs(kind))
 
-    def _begin(self, kind: Kind, **fields: Any) -> Iterator[Event]:
+    def _open_item(self, kind: Kind, **fields: Any) -> Iterator[Event]:
         self._open, self._text = kind, ""
         item: dict[str, Any] = {"id": f"{PREFIXES[kind]}_{uuid.uuid4().hex}", "type": kind, "status": "in_progress"}
         if kind == "message":
@@ -120,7 +120,7 @@ class ResponsesReply:
         if kind != "function_call":
             yield self._part_event("response.content_part.added", part=_content_part(kind, ""))
 
-    def _close(self, status: str) -> Iterator[Event]:
+    def _close_item(self, status: str) -> Iterator[Event]:
         kind, self._open = self._open, None
         if kind == "function_call":
             self._output[-1] |= {"status": status, "arguments": self._text}

@@ -1,4 +1,4 @@
-"""The pydantic models of OpenAI's Responses API: requests, strict and bounded, and the response object."""
+"""Pydantic models of OpenAI's Responses API: requests and the response object."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -11,7 +11,7 @@ from pixtral_cli.server.openai.request_messages import (
     Ignored,
     JSONList,
     JSONObject,
-    Refused,
+    OnlyFalse,
     ShortText,
     Strict,
     Text,
@@ -48,7 +48,7 @@ Status: TypeAlias = Literal["in_progress", "completed", "incomplete"]
 
 
 class MessageItem(Strict):
-    """A message, of a client or of an earlier response."""
+    """A message of the user, or one of an earlier response."""
 
     type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]
@@ -64,7 +64,7 @@ class ReasoningText(Strict):
 
 
 class ReasoningItem(Strict):
-    """What a model thought before the message that follows."""
+    """The reasoning before the message that follows."""
 
     type: Literal["reasoning"]
     id: ShortText | None = None
@@ -126,7 +126,7 @@ class NamedFunction(Strict):
 
 
 class AllowedFunctions(Strict):
-    """Of all tools, those that the answer may call: the others are not shown to the model."""
+    """A tool choice that limits the answer to some of the tools; the others are not shown to the model."""
 
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
@@ -146,7 +146,7 @@ ToolChoiceField: TypeAlias = Annotated[
 
 
 class TextFormat(Strict):
-    """What the answer is: text, a JSON object, or JSON that satisfies `schema`."""
+    """The format of the answer: text, a JSON object, or JSON that satisfies `schema`."""
 
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = Field(None, min_length=1, max_length=64, pattern=r"^[a-zA-Z0-9_-]+$")
@@ -188,7 +188,7 @@ class ResponsesRequest(Strict):
     service_tier: ShortText | None = None
     user: ShortText | None = None
     # Taken when they ask for nothing.
-    background: Refused | None = None
+    background: OnlyFalse | None = None
     conversation: None = None
     previous_response_id: None = Field(None, description="Nothing is stored: send the conversation in `input`.")
     prompt: None = None
@@ -229,7 +229,7 @@ class IncompleteDetails(BaseModel):
 
 
 class Response(BaseModel):
-    """A response, whole or as far as it has come. Output items are OpenAI's `message`, `reasoning` and `function_call`."""
+    """A response, complete or in progress. Output items are of the types `message`, `reasoning` and `function_call`."""
 
     id: str
     object: Literal["response"] = "response"

@@ -1,4 +1,4 @@
-"""The paths of the other APIs, over what the application does for each: answer, count tokens, say what is served."""
+"""The routes of the other APIs: answers, token counts and descriptions of the served model."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -17,38 +17,42 @@ from pixtral_cli.server.shapes.shape import Shape
 
 
 class Server(Protocol):
-    """What the application offers. `created`: when it was started; `size`: of the model's weights in bytes."""
+    """The part of the application that all APIs share.
+
+    `names` are the names of the served model, `created` is the start of the server (seconds since 1970), `size` that of
+    the weights in bytes.
+    """
 
     names: Sequence[str]
     created: int
     size: int
 
-    def answer(self, parse: Shape, *, any_type: bool = False) -> Callable[[Request], Awaitable[Response]]:
-        """The endpoint that answers requests of a shape. `any_type`: whatever their Content-Type says."""
+    def answer_endpoint(self, parse: Shape, *, any_type: bool = False) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint that answers requests of a shape. `any_type`: any Content-Type is accepted."""
         ...
 
-    async def measured(self, request: Request, parse: Shape) -> Cost:
-        """The tokens of a request."""
+    async def measure_request(self, request: Request, parse: Shape) -> Cost:
+        """The tokens of a request's prompt. Raises ApiError."""
         ...
 
-    async def read(self, request: Request) -> bytearray:
-        """A request's body, whatever its Content-Type says. Raises ApiError."""
+    async def read_body(self, request: Request) -> bytearray:
+        """A request's body, of any Content-Type. Raises ApiError."""
         ...
 
     def window(self) -> int | None:
         """The context window in tokens; None while the model is not loaded."""
         ...
 
-    def unknown(self, name: str, param: str) -> ApiError:
-        """The error of a request for a model that is not here."""
+    def unknown_model(self, name: str, param: str) -> ApiError:
+        """The error for a request that names a model which is not served, in its field `param`."""
         ...
 
 
 def routes(server: Server) -> list[Route]:
-    """The paths of OpenAI's Responses, Anthropic's Messages and Ollama's API."""
+    """The routes of OpenAI's Completions and Responses, Anthropic's Messages and Ollama's API."""
 
     async def count_tokens(request: Request) -> Response:
-        cost = await server.measured(request, anthropic.parse_count)
+        cost = await server.measure_request(request, anthropic.parse_count)
         return JSONResponse({"input_tokens": cost.prompt_tokens})
 
     async def tags(request: Request) -> Response:
@@ -58,21 +62,21 @@ def routes(server: Server) -> list[Route]:
         return JSONResponse(ollama_models.running(server.names[0], server.size, server.created, server.window()))
 
     async def show(request: Request) -> Response:
-        name = ollama_models.requested_name(await server.read(request))
+        name = ollama_models.requested_name(await server.read_body(request))
         if name not in server.names:
-            raise server.unknown(name, "model")
+            raise server.unknown_model(name, "model")
         return JSONResponse(ollama_models.show(name, server.created, server.window()))
 
     async def version(request: Request) -> Response:
         return JSONResponse(ollama_models.version())
 
     return [
-        Route("/v1/completions", server.answer(completions.parse), methods=["POST"]),
-        Route("/v1/responses", server.answer(responses.parse), methods=["POST"]),
-        Route("/v1/messages", server.answer(anthropic.parse), methods=["POST"]),
+        Route("/v1/completions", server.answer_endpoint(completions.parse), methods=["POST"]),
+        Route("/v1/responses", server.answer_endpoint(responses.parse), methods=["POST"]),
+        Route("/v1/messages", server.answer_endpoint(anthropic.parse), methods=["POST"]),
         Route("/v1/messages/count_tokens", count_tokens, methods=["POST"]),
-        Route("/api/chat", server.answer(ollama.parse_chat, any_type=True), methods=["POST"]),
-        Route("/api/generate", server.answer(ollama.parse_generate, any_type=True), methods=["POST"]),
+        Route("/api/chat", server.answer_endpoint(ollama.parse_chat, any_type=True), methods=["POST"]),
+        Route("/api/generate", server.answer_endpoint(ollama.parse_generate, any_type=True), methods=["POST"]),
         Route("/api/tags", tags),
         Route("/api/ps", running),
         Route("/api/show", show, methods=["POST"]),

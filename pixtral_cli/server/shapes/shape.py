@@ -1,4 +1,4 @@
-"""What the application asks of an API's shape: a request as a chat completion request, and a reply that is written from chunks."""
+"""The interface of an API's shape: a parser to a chat completion request, and a writer of replies from chunks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,49 +15,49 @@ from pixtral_cli.server.openai.requests import EngineRequest, parse_request, val
 
 
 class Reply(Protocol):
-    """Writes one answer."""
+    """Writes the JSON objects of one reply."""
 
     framing: Framing
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
-        """The answer as one object."""
+        """The complete reply as one object."""
         ...
 
     def begin(self) -> Iterable[dict[str, Any]]:
-        """What a stream begins with."""
+        """The objects that a stream begins with."""
         ...
 
     def piece(self, chunk: Chunk) -> Iterable[dict[str, Any]]:
-        """What is sent for a chunk; for the last one all that ends the stream."""
+        """The objects for a chunk; for the last chunk also those that end the stream."""
         ...
 
     def error(self, error: ApiError) -> Iterable[dict[str, Any]]:
-        """What a stream ends with that breaks off."""
+        """The objects that end a stream after an error."""
         ...
 
 
-# Makes the reply from the model's name, what the engine is asked and the prompt's tokens (0 unless `measured`).
+# Makes the writer of a reply from the model's name, the engine's request and the prompt's tokens (0 unless `counts_prompt`).
 ReplyMaker: TypeAlias = Callable[[str, EngineRequest, int], Reply]
 
 
 @dataclass(frozen=True, slots=True)
 class ShapedRequest:
-    """A request in the form of a chat completion request.
+    """A request of any API, translated to a chat completion request.
 
-    `fields` maps the path of a field of `chat`
-    to the path of the field that it was made of. `measured`: the prompt's tokens are counted ahead of the answer.
-    `more` are answered after `chat`, their chunks numbered on. `unasked` makes the reply to a request that asks nothing, which goes to no engine.
+    `fields` maps paths of fields of `chat` to the paths of the fields in the request as it was sent. `counts_prompt`: the
+    reply needs the prompt's tokens before the answer. `more` are requests whose answers follow in the same reply.
+    `fixed_reply` makes the reply to a request without a question, which needs no engine.
     """
 
     chat: ChatRequest
     reply: ReplyMaker
     fields: Mapping[str, str] = field(default_factory=dict)
-    measured: bool = False
+    counts_prompt: bool = False
     more: tuple[ChatRequest, ...] = ()
-    unasked: Callable[[], dict[str, Any]] | None = None
+    fixed_reply: Callable[[], dict[str, Any]] | None = None
 
-    def renamed(self, error: ApiError) -> ApiError:
-        """The error, about a field of the request as it was sent."""
+    def with_sent_field(self, error: ApiError) -> ApiError:
+        """The error with the path of its field in the request as it was sent."""
         return with_field_names(error, self.fields)
 
 
@@ -66,26 +66,26 @@ Shape: TypeAlias = Callable[[bytearray], ShapedRequest]
 
 
 def chat_completions(body: bytearray) -> ShapedRequest:
-    """The shape of `/v1/chat/completions`: nothing is translated."""
+    """The shape of `/v1/chat/completions`, which needs no translation."""
     return ShapedRequest(parse_request(body), lambda model, request, _: ReplyBuilder(model, usage=request.usage))
 
 
 def chat_request(value: dict[str, Any], fields: Mapping[str, str]) -> ChatRequest:
-    """The chat completion request of this JSON; None is a field that was not given. Raises ApiError 400."""
-    given = {name: one for name, one in value.items() if one is not None}
+    """The chat completion request with these fields, without those that are None. Raises ApiError 400."""
+    present = {name: item for name, item in value.items() if item is not None}
     try:
-        return ChatRequest.model_validate(given)
+        return ChatRequest.model_validate(present)
     except ValidationError as error:
-        raise with_field_names(validation_error(error, given), fields) from None
+        raise with_field_names(validation_error(error, present), fields) from None
 
 
 def with_field_names(error: ApiError, fields: Mapping[str, str]) -> ApiError:
-    """The error with its field's path, in `param` and in the message, replaced by the longest prefix in `fields`."""
+    """The error with the longest prefix of its field's path that is in `fields` replaced, in `param` and the message."""
     path = (error.param or "").split(".")
     for end in range(len(path), 0, -1):
-        before = ".".join(path[:end])
-        if before in fields:
-            param = ".".join(part for part in (fields[before], *path[end:]) if part)
+        prefix = ".".join(path[:end])
+        if prefix in fields:
+            param = ".".join(part for part in (fields[prefix], *path[end:]) if part)
             message = error.message.replace(error.param or "", param)
             return ApiError(error.status, message, error.kind, param, error.code, error.headers, error.hint)
     return error

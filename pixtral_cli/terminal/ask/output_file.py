@@ -1,4 +1,4 @@
-"""The file that an answer is written to: checked before the work, written whole or not at all."""
+"""The file that an answer is written to: checked before the question is asked, replaced atomically."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from pixtral_cli.util import atomic
 
 
 def check_writable(path: Path) -> None:
-    """Raises UsageError when nothing can be written there, so that no answer is computed in vain."""
+    """Raises UsageError when the file cannot be written, before an answer is computed."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -24,7 +24,7 @@ def check_writable(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write `text`, replacing the file's content; a device or a pipe is written to. Raises PixtralError."""
+    """Write `text` to a file, replacing its content, or to a device or pipe. Raises PixtralError."""
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(text.encode("utf-8", errors="replace"))

@@ -1,4 +1,4 @@
-"""What `pixtral ask` is to ask: the question, its pictures, its files and what is piped in, as one message."""
+"""Builds the message that `pixtral ask` sends: the question, images, text files and piped text."""
 
 import io
 import re
@@ -33,50 +33,52 @@ STDIN = "-"
 
 @dataclass(frozen=True)
 class Request:
-    """The question and how it is asked. `sources` are paths, URLs or `-`; `extract` the language of a code block."""
+    """A question and its options. `sources` are paths, URLs or `-` (stdin); `extract` is the language of a code block."""
 
     question: str = ""
     sources: Sequence[str] = ()
     sampling: Sampling = field(default_factory=Sampling)
     read_stdin: bool = True
-    piped: str | None = None  # the text of stdin, when it has been read already
+    piped: str | None = None  # the text of stdin; None: not read yet
     extract: str = ""
-    layout: Layout = ""  # of an answer under a schema
-    file: Path | None = None
-    inputs: Sequence[str] = ()  # other files that are read, which `file` must not be
+    layout: Layout = ""  # of an answer with a schema
+    file: Path | None = None  # the output file
+    inputs: Sequence[str] = ()  # further input files, none of which `file` may be
     verbose: bool = False
     offline: bool = False
-    files: Sequence[str] = ()  # of text
-    tools: Sequence[RunnableTool] = ()  # that the model may call
-    yes_tools: bool = False  # without asking about each call
+    files: Sequence[str] = ()  # text files to send
+    tools: Sequence[RunnableTool] = ()  # tools that the model may call
+    yes_tools: bool = False  # calls are run without asking
 
 
 def expand_folders(request: Request, out: Output) -> Request:
-    """The request with each folder's pictures in its place. Asks before it takes more than eight; raises UsageError, ImageError."""
+    """The request with each folder replaced by its pictures. Asks before attaching many. Raises UsageError, ImageError."""
     sources: list[str] = []
     for source in request.sources:
-        found = folders.pictures_in(source) if folders.is_folder(source) else [source]
-        if len(found) > folders.MANY:
+        pictures = folders.pictures_in(source) if folders.is_folder(source) else [source]
+        if len(pictures) > folders.CONFIRM_ABOVE:
             where = visible(source, 60)
-            hint = f"Name those that matter: --image {visible(found[0], 60)}; pixtral batch asks about each"
-            if not confirm(f"Attach all {len(found)} pictures of {where}?", out, hint):
+            hint = f"Name those that matter: --image {visible(pictures[0], 60)}; pixtral batch asks about each"
+            if not confirm(f"Attach all {len(pictures)} pictures of {where}?", out, hint):
                 raise UsageError("Nothing was asked", hint)
-        sources += found
+        sources += pictures
     return replace(request, sources=sources)
 
 
 def build_message(request: Request, out: Output, stdin: TextIO | None) -> Message:
-    """The question with its images and what is piped in. Everything about it is checked before an engine is opened."""
+    """The question with its images, text files and piped text. Raises PixtralError for anything that cannot be sent."""
     if request.file:
         output_file.check_writable(request.file)
         refuse_overwriting_inputs(
-            request.file, [*request.sources, *request.files, *request.inputs, *_descriptor(stdin)]
+            request.file, [*request.sources, *request.files, *request.inputs, *_descriptors(stdin)]
         )
     if request.sources.count(STDIN) > 1:
         raise UsageError("Only one image can come on stdin", "Name --image - once")
-    alone = request.question.strip()
-    if request.sources and has_picture_extension(alone) and not re.search(r"\s", alone):
-        raise UsageError(f"{visible(alone, 60)} is given in place of the question", "Repeat --image for each picture")
+    only_words = request.question.strip()
+    if request.sources and has_picture_extension(only_words) and not re.search(r"\s", only_words):
+        raise UsageError(
+            f"{visible(only_words, 60)} is given in place of the question", "Repeat --image for each picture"
+        )
     images = [image for source in request.sources for image in _load_images(source, request.offline, stdin)]
     parts = place_images(request.question, images)
     texts = [fenced_file(file) for file in request.files]
@@ -89,11 +91,11 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
             out.note(f"{name}: {note}")
     for name in _picture_names(request.question) if not images else ():
         out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image {visible(shlex.quote(name))}")
-    return Message("user", _with_piped(parts, text))
+    return Message("user", _append_text(parts, text))
 
 
-def _descriptor(stream: TextIO | None) -> list[int]:
-    """The file descriptor of stdin, where it has one."""
+def _descriptors(stream: TextIO | None) -> list[int]:
+    """The file descriptor of a stream, if it has one."""
     try:
         return [stream.fileno()] if stream is not None else []
     except (OSError, ValueError):
@@ -101,14 +103,14 @@ def _descriptor(stream: TextIO | None) -> list[int]:
 
 
 def _picture_names(question: str) -> list[str]:
-    """The paths of pictures that the question names, which are text all the same."""
+    """At most three paths of existing pictures among the words of the question, which are sent as text."""
     words = [question.strip(), *(word.strip("\"'`()[]{}<>,;:?!").removesuffix(".") for word in question.split())]
     names = dict.fromkeys(word for word in words if 0 < len(word) < 255 and has_picture_extension(word))
     return [word for word in names if Path(word).expanduser().is_file()][:3]
 
 
 def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
-    """The request with the text of stdin in it, which can be read only once."""
+    """The request with the text of stdin, which is read unless it has been read already."""
     if request.piped is not None:
         return request
     reads_stdin = request.read_stdin and STDIN not in request.sources
@@ -116,6 +118,7 @@ def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
 
 
 def _load_images(source: str, offline: bool, stdin: TextIO | None) -> list[Image]:
+    """The image of a source, or the pages of a document. Raises ImageError, NetworkError."""
     if source == STDIN:
         if stdin is not None and stdin.isatty():
             raise ImageError("--image - reads stdin, and stdin is a terminal", "Pipe a picture into it, or name a file")
@@ -134,8 +137,8 @@ def _is_pipe(source: str) -> bool:
     return source.startswith(("/dev/fd/", "/proc/self/fd/")) and Path(source).is_fifo()
 
 
-def _with_piped(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
-    """The question, a blank line, then what was piped in; each alone where the other is missing."""
+def _append_text(parts: tuple[Part, ...], text: str) -> tuple[Part, ...]:
+    """The parts of the question followed by a blank line and the text; without the blank line if one is empty."""
     if not text:
         return parts
     *before, last = parts

@@ -1,4 +1,4 @@
-"""Reads text that is piped in beside a question, if there is any."""
+"""Reads the text on stdin that belongs to a question, if stdin is a pipe or a file."""
 
 import os
 import stat
@@ -8,31 +8,31 @@ from typing import TextIO
 
 from pixtral_cli.errors import ContextError, UsageError
 
-LIMIT = 4 * 2**20  # bytes: more than any context window holds
-NOTE_AFTER = 1.0
+MAX_SIZE = 4 * 2**20  # bytes: more than any context window holds
+NOTE_AFTER = 1.0  # seconds
 WAITING_NOTE = "Waiting for text on stdin; --no-stdin skips it"
 
 _BINARY_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*", b"%PDF")
 
 
-def read_text(stdin: TextIO | None, note: Callable[[str], None], patience: float = NOTE_AFTER) -> str:
-    """The text of a pipe or a file on stdin; "" for a terminal, a device or an empty one. Prints a note when it waits.
+def read_text(stdin: TextIO | None, note: Callable[[str], None], note_after: float = NOTE_AFTER) -> str:
+    """The text on stdin; "" for a terminal, a device and empty input. Calls `note` after waiting for `note_after` seconds.
 
-    Raises UsageError for bytes that are no text, ContextError for more than any context window holds.
+    Raises UsageError for bytes that are not text, ContextError over MAX_SIZE.
     """
     if stdin is None or not _is_pipe_or_file(stdin):
         return ""
-    waiting = threading.Timer(patience, note, (WAITING_NOTE,))
-    waiting.daemon = True
-    waiting.start()
+    timer = threading.Timer(note_after, note, (WAITING_NOTE,))
+    timer.daemon = True
+    timer.start()
     try:
         first = stdin.buffer.read(1)
     finally:
-        waiting.cancel()
-        waiting.join()
-    data = first + stdin.buffer.read(LIMIT)
-    if len(data) > LIMIT:
-        raise ContextError(f"stdin holds more than {LIMIT // 2**20} MiB of text", "Send the part that matters")
+        timer.cancel()
+        timer.join()
+    data = first + stdin.buffer.read(MAX_SIZE)
+    if len(data) > MAX_SIZE:
+        raise ContextError(f"stdin holds more than {MAX_SIZE // 2**20} MiB of text", "Send the part that matters")
     return _decoded(data, note).strip("\r\n") if data.strip() else ""
 
 
@@ -45,7 +45,7 @@ def _is_pipe_or_file(stdin: TextIO) -> bool:
 
 
 def _decoded(data: bytes, note: Callable[[str], None]) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # what some shells' pipes write
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16, from the pipes of some shells
         return data.decode("utf-16", errors="replace")
     if (data.startswith(_BINARY_SIGNATURES) and not data[:64].isascii()) or b"\0" in data[:4096]:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Tool calls on the terminal: each is shown on stderr and, unless it is allowed already, asked about."""
+"""Shows the tool calls of `pixtral ask` on stderr and, unless all are allowed, asks before each is run."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import TextIO
 
 from pixtral_cli.chat.engine import Engine
 from pixtral_cli.chat.toolbox.engine import RunnableTool, ToolEngine, ToolRun
-from pixtral_cli.chat.tools import ToolCall, call_in_words
+from pixtral_cli.chat.tools import ToolCall, format_call
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.output.output import Output
 from pixtral_cli.terminal.output.spinner import Spinner
@@ -18,17 +18,17 @@ QUESTION = "Run it? [y]es, [n]o, [a]ll: "
 def with_tools(
     engine: Engine, tools: Sequence[RunnableTool], out: Output, stdin: TextIO | None, *, allowed: bool
 ) -> Engine:
-    """The engine with these tools; itself without any. Raises UsageError where nobody can be asked.
+    """The engine with these tools; the engine itself if there are none. `allowed`: calls are run without asking.
 
-    `allowed`: every call may be run.
+    Raises UsageError if the user must be asked and there is no terminal.
     """
     if not tools:
         return engine
-    asker = None if allowed else _Asker(out, stdin if stdin is not None else sys.stdin)
+    asker = None if allowed else _CallConfirmation(out, stdin if stdin is not None else sys.stdin)
 
     def allow(call: ToolCall) -> bool:
         with Spinner.hidden():
-            return _shown_and_allowed(call, out, asker)
+            return _show_and_ask(call, out, asker)
 
     def show_result(run: ToolRun) -> None:
         with Spinner.hidden():
@@ -37,19 +37,19 @@ def with_tools(
     return ToolEngine(engine, tools, allow, show_result)
 
 
-def check_answerable(out: Output, stdin: TextIO | None, *, allowed: bool) -> None:
-    """Raises UsageError where each call of a tool is to be asked about and nobody is there to answer."""
+def check_can_ask(out: Output, stdin: TextIO | None, *, allowed: bool) -> None:
+    """Raises UsageError if calls are not `allowed` and there is no terminal to ask at."""
     if not allowed:
-        _Asker(out, stdin if stdin is not None else sys.stdin)
+        _CallConfirmation(out, stdin if stdin is not None else sys.stdin)
 
 
-def in_rounds(out: Output) -> Output:
+def output_between_calls(out: Output) -> Output:
     """The output of an answer that calls tools: on a terminal it is shown whole, for calls are shown while it is made."""
     return replace(out, stream=out.stream and not out.stdout.isatty())
 
 
-class _Asker:
-    """Asks whether a call may be run, on a terminal."""
+class _CallConfirmation:
+    """Asks at the terminal whether a call may be run. Raises UsageError if there is none."""
 
     def __init__(self, out: Output, stdin: TextIO) -> None:
         if not (stdin.isatty() and out.stderr.isatty()):
@@ -58,6 +58,7 @@ class _Asker:
         self._all = False
 
     def allow(self) -> bool:
+        """Ask once; after the reply "all" always True."""
         if self._all:
             return True
         self._out.stderr.write(QUESTION)
@@ -67,14 +68,15 @@ class _Asker:
         return reply in ("y", "a")
 
 
-def _shown_and_allowed(call: ToolCall, out: Output, asker: _Asker | None) -> bool:
-    line = f"Tool: {call_in_words(call)}"
-    if asker is None:
+def _show_and_ask(call: ToolCall, out: Output, confirmation: _CallConfirmation | None) -> bool:
+    """Show a call; returns whether it may be run."""
+    line = f"Tool: {format_call(call)}"
+    if confirmation is None:
         out.note(line)
         return True
     out.tell(line)
-    return asker.allow()
+    return confirmation.allow()
 
 
 def _show_result(run: ToolRun, out: Output) -> None:
-    (out.tell if run.error else out.note)(f"  → {run.in_words()}")
+    (out.tell if run.error else out.note)(f"  → {run.summary()}")

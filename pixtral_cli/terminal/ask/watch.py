@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pixtral_cli.errors import UsageError
 
-INTERVAL = 0.25  # seconds between two looks; a file is taken when it has not changed for one of them
+INTERVAL = 0.25  # seconds between two checks; a changed file must stay the same for one interval
 
 
 def watched_files(sources: Sequence[str]) -> list[Path]:
@@ -19,21 +19,21 @@ def watched_files(sources: Sequence[str]) -> list[Path]:
 
 
 def changes(paths: Sequence[Path], wait: Callable[[float], None] = time.sleep) -> Iterator[None]:
-    """Yields whenever a file has changed and has stayed the same for a moment. A file that is missing is waited for."""
-    seen = _stamps(paths)
+    """Yield whenever a file has changed and then stayed the same for INTERVAL. A missing file is waited for."""
+    last = _stamps(paths)
     while True:
         wait(INTERVAL)
-        now = _stamps(paths)
-        if now == seen or None in now:
+        current = _stamps(paths)
+        if current == last or None in current:
             continue
         wait(INTERVAL)
-        if _stamps(paths) == now:
-            seen = now
+        if _stamps(paths) == current:
+            last = current
             yield
 
 
 def _stamps(paths: Sequence[Path]) -> list[tuple[int, int, int] | None]:
-    """Identifies a file's version: its inode, size and time of change; None for a missing file."""
+    """The version of each file: inode, size and modification time (ns); None for a missing file."""
     return [_stamp(path) for path in paths]
 
 

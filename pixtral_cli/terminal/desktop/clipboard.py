@@ -1,4 +1,4 @@
-"""The desktop's clipboard, by the tool the desktop has: reads an image, writes text."""
+"""The desktop's clipboard, through the programs that are installed: reads an image, writes text."""
 
 import base64
 import os
@@ -22,27 +22,29 @@ _POWERSHELL = (
 
 
 class Run(Protocol):
+    """Runs a program; see `run`."""
+
     def __call__(self, command: Sequence[str], data: bytes | None = None, seconds: float = 10) -> bytes | None: ...
 
 
 def run(command: Sequence[str], data: bytes | None = None, seconds: float = 10) -> bytes | None:
-    """A tool's output; None when it fails, takes too long, or cannot be started.
+    """The stdout of a program; None when it fails, takes longer than `seconds`, or cannot be started.
 
-    With `data` for its input nothing is read: a tool that goes on serving the clipboard keeps its output open.
+    With `data` for its stdin, stdout is not read: a program that continues to serve the clipboard keeps it open.
     """
     out = subprocess.PIPE if data is None else subprocess.DEVNULL
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, input=data or b"", stdout=out, stderr=subprocess.DEVNULL, timeout=seconds, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return (done.stdout or b"") if done.returncode == 0 else None
+    return (completed.stdout or b"") if completed.returncode == 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Desktop:
-    """The desktop: the environment, the platform, the tools on the path, and how one is run."""
+    """What is known of the desktop: environment variables, platform (`sys.platform`), `which` and `run` for programs."""
 
     env: Mapping[str, str]
     platform: str
@@ -50,6 +52,7 @@ class Desktop:
     run: Run
 
     def has(self, *tools: str) -> bool:
+        """Whether all these programs are installed."""
         return all(self.which(tool) for tool in tools)
 
     @property
@@ -62,22 +65,24 @@ class Desktop:
 
     @property
     def windows(self) -> str | None:
-        """PowerShell, on Windows and in its Linux subsystem."""
+        """The path of PowerShell on Windows and WSL; None elsewhere."""
         return self.which("powershell.exe") if self.platform == "win32" or "WSL_DISTRO_NAME" in self.env else None
 
     @property
     def remote(self) -> bool:
+        """Whether this is an SSH session."""
         return bool(self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"))
 
 
 def desktop() -> Desktop:
+    """The desktop of this process."""
     return Desktop(os.environ, sys.platform, shutil.which, run)
 
 
 def read_image(desktop: Desktop) -> bytes | str:
-    """The clipboard's image as bytes, or the path of a picture file that was copied.
+    """The image on the clipboard as bytes, or the path of a file that was copied.
 
-    Raises ImageError when there is no image, PixtralError when nothing here can read the clipboard.
+    Raises ImageError when there is no image, PixtralError when no installed program reads the clipboard.
     """
     if desktop.platform == "darwin":
         image = _macos(desktop)
@@ -85,11 +90,11 @@ def read_image(desktop: Desktop) -> bytes | str:
         image = _decoded(desktop.run([desktop.windows, "-NoProfile", "-STA", "-Command", _POWERSHELL]))
     elif desktop.wayland and desktop.has("wl-paste"):
         image = _read_offered(
-            desktop, ["wl-paste", "--list-types"], lambda kind: ["wl-paste", "--no-newline", "--type", kind]
+            desktop, ["wl-paste", "--list-types"], lambda media_type: ["wl-paste", "--no-newline", "--type", media_type]
         )
     elif desktop.x11 and desktop.has("xclip"):
         base = ["xclip", "-selection", "clipboard", "-o", "-t"]
-        image = _read_offered(desktop, [*base, "TARGETS"], lambda kind: [*base, kind])
+        image = _read_offered(desktop, [*base, "TARGETS"], lambda media_type: [*base, media_type])
     else:
         raise _no_clipboard_error(desktop)
     if not image:
@@ -99,14 +104,14 @@ def read_image(desktop: Desktop) -> bytes | str:
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """The destination of a copied text, in words, and what the terminal must be sent for it."""
+    """Where a text was copied to, as a phrase, and the control sequence that the terminal must be sent, if any."""
 
-    where: str
+    destination: str
     sequence: str = ""
 
 
 def write_text(text: str, desktop: Desktop) -> Copied:
-    """Put text on the clipboard: by the desktop's tool, else into tmux's buffer, else by asking the terminal (OSC 52)."""
+    """Copy text to the clipboard by an installed program, else to tmux's buffer, else by the terminal (OSC 52)."""
     tools: list[list[str]] = []
     if desktop.platform == "darwin":
         tools = [["pbcopy"]]
@@ -137,14 +142,22 @@ def _macos(desktop: Desktop) -> bytes | str | None:
     return os.fsdecode(path.strip()) or None
 
 
-def _read_offered(desktop: Desktop, listing: list[str], read: Callable[[str], list[str]]) -> bytes | str | None:
-    """The clipboard's content under a MIME type: an image, or the first of the files that were copied."""
-    kinds = (desktop.run(listing) or b"").decode("utf-8", "replace").split()
-    for kind in sorted((kind for kind in kinds if kind.startswith("image/")), key=lambda kind: kind != "image/png"):
-        if data := desktop.run(read(kind)):
+def _read_offered(
+    desktop: Desktop, list_command: list[str], read_command: Callable[[str], list[str]]
+) -> bytes | str | None:
+    """The image on the clipboard, or the path of the first copied file.
+
+    `list_command` lists the media types on offer, `read_command(type)` writes the content of one.
+    """
+    media_types = (desktop.run(list_command) or b"").decode("utf-8", "replace").split()
+    for media_type in sorted(
+        (media_type for media_type in media_types if media_type.startswith("image/")),
+        key=lambda media_type: media_type != "image/png",
+    ):
+        if data := desktop.run(read_command(media_type)):
             return data
-    if "text/uri-list" in kinds:
-        for line in (desktop.run(read("text/uri-list")) or b"").decode("utf-8", "replace").splitlines():
+    if "text/uri-list" in media_types:
+        for line in (desktop.run(read_command("text/uri-list")) or b"").decode("utf-8", "replace").splitlines():
             if line.startswith("file://"):
                 return unquote(urlsplit(line).path)
     return None

@@ -1,4 +1,4 @@
-"""Opens a text in the user's editor."""
+"""Opens files and texts in the user's editor."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from pathlib import Path
 from pixtral_cli.errors import PixtralError, UsageError
 
 FALLBACKS = ("sensible-editor", "nano", "vim", "vi", "notepad.exe")
-IN_TERMINAL = {
+TERMINAL_EDITORS = {
     "sensible-editor",
     "editor",
     "nano",
@@ -33,37 +33,37 @@ IN_TERMINAL = {
 
 
 def editor_command(env: Mapping[str, str] = os.environ) -> list[str]:
-    """VISUAL, EDITOR, or what there is. Raises PixtralError when there is none."""
+    """The editor's command: VISUAL, EDITOR, or an installed editor. Raises PixtralError when there is none."""
     command = env.get("VISUAL") or env.get("EDITOR")
     if command:
         return shlex.split(command, posix=os.name != "nt")
-    tool_found = next((tool for tool in FALLBACKS if shutil.which(tool)), None)
-    if tool_found is None:
+    editor = next((tool for tool in FALLBACKS if shutil.which(tool)), None)
+    if editor is None:
         raise PixtralError("There is no editor here", "Set EDITOR, e.g. export EDITOR=nano")
-    return [tool_found]
+    return [editor]
 
 
 def check_terminal(file: Path, env: Mapping[str, str] = os.environ) -> None:
-    """Raises UsageError where the editor would need a terminal, and there is none."""
+    """Raises UsageError if the editor needs a terminal and there is none."""
     name = Path(editor_command(env)[0]).name
-    if name in IN_TERMINAL and not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if name in TERMINAL_EDITORS and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError(f"The editor {name} needs a terminal, and there is none", f"Write the file: {file}")
 
 
 def edit_file(file: Path, env: Mapping[str, str] = os.environ) -> None:
-    """Open a file in the editor and wait until it is left. Raises PixtralError if it cannot run or says that it failed."""
+    """Open a file in the editor and wait until the editor ends. Raises PixtralError if it cannot be run or fails."""
     check_terminal(file, env)
-    words = editor_command(env)
+    command = editor_command(env)
     try:
-        status = subprocess.run([*words, str(file)], check=False).returncode
+        status = subprocess.run([*command, str(file)], check=False).returncode
     except OSError as error:
-        raise PixtralError(f"The editor {words[0]} cannot be run: {error.strerror}", "Set EDITOR") from error
+        raise PixtralError(f"The editor {command[0]} cannot be run: {error.strerror}", "Set EDITOR") from error
     if status:
-        raise PixtralError(f"The editor {words[0]} ended with status {status}", "Nothing was taken from it")
+        raise PixtralError(f"The editor {command[0]} ended with status {status}", "Nothing was taken from it")
 
 
 def edit_text(text: str, env: Mapping[str, str] = os.environ) -> str:
-    """The text as the user left it in the editor. Raises what `edit_file` raises."""
+    """The text after the user has edited it. Raises what `edit_file` raises."""
     with tempfile.TemporaryDirectory(prefix="pixtral-") as folder:
         file = Path(folder) / "question.md"
         file.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A screenshot, by the tool the desktop has."""
+"""Takes screenshots by the program that the desktop has."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pixtral_cli.errors import ImageError, PixtralError, UsageError
 from pixtral_cli.terminal.desktop.clipboard import Desktop
 
 AREAS = ("region", "screen")
-SELECT_TIMEOUT = 120  # seconds to draw a region in
-FILE_PLACEHOLDER = "\0"  # replaced by the file in a command below
+SELECT_TIMEOUT = 120  # seconds within which the user must select a region
+FILE_PLACEHOLDER = "\0"  # replaced by the file's path in the commands
 
 _POWERSHELL = (
     "Add-Type -AssemblyName System.Windows.Forms,System.Drawing;"
@@ -20,17 +20,17 @@ _POWERSHELL = (
 )
 
 
-def tool(area: str, desktop: Desktop) -> list[str]:
-    """The command that takes the picture here. Raises UsageError for another area, PixtralError where there is none."""
+def screenshot_command(area: str, desktop: Desktop) -> list[str]:
+    """The command that takes a screenshot. Raises UsageError for an unknown area, PixtralError when no program is installed."""
     if area not in AREAS:
         raise UsageError(f"No area {area!r} to take a picture of", "/shot region or /shot screen")
-    if tool := next(_tools(area, desktop), None):
-        return tool
+    if command := next(_commands(area, desktop), None):
+        return command
     raise _no_tool_error(desktop)
 
 
-def take(command: list[str], desktop: Desktop) -> bytes:
-    """Run it; the picture as an image file's bytes. Raises ImageError when none was taken."""
+def take_screenshot(command: list[str], desktop: Desktop) -> bytes:
+    """Run the command; returns the bytes of the image file. Raises ImageError when no screenshot was taken."""
     with tempfile.TemporaryDirectory(prefix="pixtral-") as folder:
         file = Path(folder) / "screenshot.png"
         desktop.run([word.replace(FILE_PLACEHOLDER, str(file)) for word in command], seconds=SELECT_TIMEOUT)
@@ -39,8 +39,8 @@ def take(command: list[str], desktop: Desktop) -> bytes:
         return file.read_bytes()
 
 
-def _tools(area: str, desktop: Desktop) -> Iterator[list[str]]:
-    """The commands that can take the picture here, the most suitable first."""
+def _commands(area: str, desktop: Desktop) -> Iterator[list[str]]:
+    """The commands for the installed programs, the most suitable first."""
     region = area == "region"
     if desktop.platform == "darwin":
         yield ["screencapture", *(["-i"] if region else []), "-x", FILE_PLACEHOLDER]
@@ -49,20 +49,20 @@ def _tools(area: str, desktop: Desktop) -> Iterator[list[str]]:
     if desktop.wayland and desktop.has("grim", *(["slurp"] if region else [])):
         yield ["sh", "-c", 'grim -g "$(slurp)" "$0"' if region else 'grim "$0"', FILE_PLACEHOLDER]
     if desktop.wayland or desktop.x11:
-        for tool, chosen, whole in (
+        for program, region_options, screen_options in (
             ("spectacle", ["-b", "-n", "-r", "-o"], ["-b", "-n", "-f", "-o"]),
             ("gnome-screenshot", ["-a", "-f"], ["-f"]),
         ):
-            if desktop.has(tool):
-                yield [tool, *(chosen if region else whole), FILE_PLACEHOLDER]
+            if desktop.has(program):
+                yield [program, *(region_options if region else screen_options), FILE_PLACEHOLDER]
     if desktop.x11:
-        for tool, chosen, whole in (
+        for program, region_options, screen_options in (
             ("maim", ["-s"], []),
             ("scrot", ["-s"], []),
             ("import", [], ["-window", "root"]),
         ):
-            if desktop.has(tool):
-                yield [tool, *(chosen if region else whole), FILE_PLACEHOLDER]
+            if desktop.has(program):
+                yield [program, *(region_options if region else screen_options), FILE_PLACEHOLDER]
 
 
 def _no_tool_error(desktop: Desktop) -> PixtralError:

@@ -1,4 +1,4 @@
-"""Draws a thumbnail in the terminal: Kitty's graphics, sixel, or half-blocks of text."""
+"""Encodes a thumbnail for the terminal: Kitty's graphics protocol, sixel, or half-block characters."""
 
 import base64
 import io
@@ -14,20 +14,23 @@ if TYPE_CHECKING:
 
 Method = Literal["kitty", "sixel", "blocks", "off"]
 METHODS: tuple[Method, ...] = ("kitty", "sixel", "blocks", "off")
-MAX_COLUMNS, MAX_ROWS = 32, 8  # the most that a thumbnail takes
-DEFAULT_CELL = (8, 16)  # pixels of a character where the terminal doesn't say
+MAX_COLUMNS, MAX_ROWS = 32, 8  # of a thumbnail
+DEFAULT_CELL = (8, 16)  # width and height of a character in pixels, if the terminal does not report it
 KITTY_CHUNK = 4096  # bytes of one of Kitty's commands
 
 
 def can_draw(stream: TextIO, env: Mapping[str, str] = os.environ) -> bool:
-    """Whether pictures can be drawn there at all: a terminal that draws, in an encoding that has half-blocks."""
+    """Whether thumbnails can be drawn: on a terminal that is not dumb, in UTF-8."""
     return stream.isatty() and supports_drawing(env) and (stream.encoding or "").lower().replace("-", "") == "utf8"
 
 
 def draw_thumbnail(
     image: Image, method: Method, columns: int, cell: tuple[int, int] = DEFAULT_CELL, truecolor: bool = True
 ) -> str:
-    """The thumbnail as text to send, without a line break at its end; empty for `off`."""
+    """The control sequences and text that draw the thumbnail, without a final line break; "" for `off`.
+
+    `columns`: the terminal's width; `cell`: a character's size in pixels.
+    """
     columns = min(MAX_COLUMNS, columns - 1)
     if method == "off" or columns < 4:
         return ""
@@ -39,9 +42,9 @@ def draw_thumbnail(
 
 
 def fit_size(size: tuple[int, int], columns: int, rows: int, cell: tuple[int, int]) -> tuple[int, int]:
-    """Width and height in pixels that fit the cells, the proportions kept; never enlarged beyond the image's own pixels.
+    """Width and height in pixels of an image that fits into so many cells, with its proportions, and is not enlarged.
 
-    Half-blocks are counted as cells of one by two pixels and may enlarge, as there is nothing smaller than a cell.
+    For half-blocks a cell is 1 × 2 pixels, and the image may be enlarged.
     """
     scale = min(columns * cell[0] / size[0], rows * cell[1] / size[1])
     scale = scale if cell == (1, 2) else min(scale, 1.0)
@@ -49,18 +52,20 @@ def fit_size(size: tuple[int, int], columns: int, rows: int, cell: tuple[int, in
 
 
 def _kitty(picture: "Picture") -> str:
-    """https://sw.kovidgoyal.net/kitty/graphics-protocol: a PNG in base64, in pieces, with answers suppressed."""
+    """https://sw.kovidgoyal.net/kitty/graphics-protocol: a PNG in base64, in chunks, with responses suppressed."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     data = base64.standard_b64encode(file.getvalue()).decode()
-    pieces = [data[start : start + KITTY_CHUNK] for start in range(0, len(data), KITTY_CHUNK)]
-    heads = ["a=T,f=100,q=2,"] + [""] * (len(pieces) - 1)
-    ends = [1] * (len(pieces) - 1) + [0]
-    return "".join(f"\x1b_G{head}m={more};{piece}\x1b\\" for head, more, piece in zip(heads, ends, pieces, strict=True))
+    chunks = [data[start : start + KITTY_CHUNK] for start in range(0, len(data), KITTY_CHUNK)]
+    headers = ["a=T,f=100,q=2,"] + [""] * (len(chunks) - 1)
+    continued = [1] * (len(chunks) - 1) + [0]
+    return "".join(
+        f"\x1b_G{header}m={more};{chunk}\x1b\\" for header, more, chunk in zip(headers, continued, chunks, strict=True)
+    )
 
 
 def _blocks(picture: "Picture", truecolor: bool) -> str:
-    """Two pixels a character: the upper one its colour, the lower one its ground."""
+    """Two pixels a character: the upper one in the foreground colour, the lower one in the background colour."""
     width, height = picture.size
     colour = _truecolor if truecolor else _indexed
     lines = []
@@ -75,23 +80,24 @@ def _blocks(picture: "Picture", truecolor: bool) -> str:
 
 
 def _truecolor(pixel: object) -> str:
+    """An RGB colour as SGR parameters."""
     assert isinstance(pixel, tuple)
     return "2;{};{};{}".format(*pixel)
 
 
 def _indexed(pixel: object) -> str:
-    """The nearest of the 216 colours of the cube that 256-colour terminals share."""
+    """The nearest colour of the 6 × 6 × 6 cube of 256-colour terminals, as SGR parameters."""
     assert isinstance(pixel, tuple)
     red, green, blue = (round(value / 255 * 5) for value in pixel)
     return f"5;{16 + 36 * red + 6 * green + blue}"
 
 
 def _sixel(picture: "Picture") -> str:
-    """DEC's graphics: a palette, then bands six pixels high, in each band one pass a colour, repeats counted."""
-    flat = picture.quantize(255)
-    width, height = flat.size
-    palette = flat.getpalette() or []
-    pixels = flat.tobytes()
+    """DEC's sixel graphics: a palette, then bands of six pixel rows, in each band one run-length encoded pass a colour."""
+    quantized = picture.quantize(255)
+    width, height = quantized.size
+    palette = quantized.getpalette() or []
+    pixels = quantized.tobytes()
     colours = sorted(set(pixels))
     out = [f'\x1bP0;1;q"1;1;{width};{height}']
     out += [f"#{c};2;" + ";".join(str(round(v * 100 / 255)) for v in palette[3 * c : 3 * c + 3]) for c in colours]

@@ -1,4 +1,4 @@
-"""Asks a terminal which graphics it can draw. What was typed meanwhile is handed back, nothing is swallowed."""
+"""Queries a terminal for the graphics it can draw. Keys typed meanwhile are returned."""
 
 import os
 import re
@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from pixtral_cli.terminal.graphics.draw import DEFAULT_CELL, Method
 from pixtral_cli.terminal.output.keyboard import hold_keys
 
-# A tiny Kitty graphics command, which answers OK where it is understood; then what every terminal answers: what it is.
+# A Kitty graphics command, which is answered by OK where it is supported; then Primary Device Attributes (DA1), which every
+# terminal answers.
 KITTY_QUERY = b"\x1b_Gi=31,s=1,v=1,a=q,t=d,f=24;AAAA\x1b\\"
 ATTRIBUTES_QUERY = b"\x1b[c"
-NO_KITTY_QUERY = ("screen", "tmux", "linux")  # these would show the first question, or take it for a title
-ANSWER_TIMEOUT = 1.0
+NO_KITTY_QUERY = ("screen", "tmux", "linux")  # values of TERM for which the first query would be shown or set a title
+ANSWER_TIMEOUT = 1.0  # seconds
 _ATTRIBUTES = re.compile(rb"\x1b\[\?([\d;]*)c")
 _KITTY = re.compile(rb"\x1b_Gi=31;([^\x1b]*)\x1b\\")
 
 
 @dataclass(frozen=True, slots=True)
 class TerminalGraphics:
-    """The terminal's graphics: its best method, a character's size in pixels; `typed` was read while it was asked."""
+    """The best method of a terminal, the size of a character in pixels, and the keys typed during the query."""
 
     method: Method
     cell: tuple[int, int]
@@ -29,7 +30,7 @@ class TerminalGraphics:
 
 
 def parse_answer(answer: bytes) -> tuple[Method, bytes]:
-    """The best method that an answer admits, and the bytes that are no part of the answer."""
+    """The best method according to an answer, and the bytes that are not part of the answer."""
     kitty, attributes = _KITTY.search(answer), _ATTRIBUTES.search(answer)
     typed = _ATTRIBUTES.sub(b"", _KITTY.sub(b"", answer))
     if kitty and kitty[1] == b"OK":
@@ -37,30 +38,30 @@ def parse_answer(answer: bytes) -> tuple[Method, bytes]:
     return ("sixel" if attributes and b"4" in attributes[1].split(b";") else "blocks"), typed
 
 
-def probe_terminal(keyboard: int, screen: int, term: str, patience: float = ANSWER_TIMEOUT) -> TerminalGraphics:
-    """Ask the terminal behind these two descriptors; one that doesn't answer in time can draw half-blocks."""
+def probe_terminal(keyboard: int, screen: int, term: str, timeout: float = ANSWER_TIMEOUT) -> TerminalGraphics:
+    """Query the terminal with these file descriptors. One that does not answer within `timeout` seconds gets half-blocks."""
     if sys.platform == "win32":
         return TerminalGraphics("blocks", DEFAULT_CELL)
     with hold_keys(keyboard):
         os.write(screen, ATTRIBUTES_QUERY if term.startswith(NO_KITTY_QUERY) else KITTY_QUERY + ATTRIBUTES_QUERY)
-        answer = _read(keyboard, patience)
+        answer = _read_answer(keyboard, timeout)
     method, typed = parse_answer(answer)
-    return TerminalGraphics(method, _cell(screen), typed)
+    return TerminalGraphics(method, _cell_size(screen), typed)
 
 
-def _read(keyboard: int, patience: float) -> bytes:
-    answer, end = b"", time.monotonic() + patience
+def _read_answer(keyboard: int, timeout: float) -> bytes:
+    answer, end = b"", time.monotonic() + timeout
     while not _ATTRIBUTES.search(answer):
         ready = select.select([keyboard], [], [], max(0.0, end - time.monotonic()))[0]
-        more = os.read(keyboard, 4096) if ready else b""
-        if not more:
+        data = os.read(keyboard, 4096) if ready else b""
+        if not data:
             break
-        answer += more
+        answer += data
     return answer
 
 
-def _cell(screen: int) -> tuple[int, int]:
-    """A character's width and height in pixels, as the terminal driver reports it, or a common size."""
+def _cell_size(screen: int) -> tuple[int, int]:
+    """Width and height of a character in pixels, as the terminal driver reports them, or DEFAULT_CELL."""
     import fcntl
     import struct
     import termios

@@ -1,4 +1,4 @@
-"""Thumbnails in the terminal: chooses the method once, and draws."""
+"""Draws thumbnails in the terminal by the method that it supports."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from pixtral_cli.terminal.graphics.probe import TerminalGraphics, probe_terminal
 
 
 class Thumbnails:
-    """Called with an image and the setting `preview` (on, off or a method); returns what to send to `screen`.
+    """Callable with an image and the setting `preview` (on, off or a method); returns the text that draws its thumbnail.
 
-    The terminal is asked when the first image is to be seen; `unread` gets the keys that came with its answer.
+    The terminal is probed at the first image; `unread` is called with the keys that were typed meanwhile.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class Thumbnails:
     def __call__(self, image: Image, method_name: str) -> str:
         if method_name == "off" or not can_draw(self._screen, self._env):
             return ""
-        terminal = self._ask()
+        terminal = self._probe()
         method = next((method for method in METHODS if method == method_name), terminal.method)
         truecolor = self._env.get("COLORTERM") in ("truecolor", "24bit")
         return draw_thumbnail(
             image, method, os.get_terminal_size(self._screen.fileno()).columns, terminal.cell, truecolor
         )
 
-    def _ask(self) -> TerminalGraphics:
+    def _probe(self) -> TerminalGraphics:
         if self._terminal is None:
             self._terminal = probe_terminal(self._keyboard, self._screen.fileno(), self._env.get("TERM", ""))
             if self._terminal.typed:

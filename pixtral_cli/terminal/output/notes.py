@@ -1,4 +1,4 @@
-"""The REPL's messages beside the answers: lines, errors and small tables on stderr."""
+"""The REPL's messages on stderr: notes, warnings, errors and small tables."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ MIN_CUT = 12  # columns that are left at least of a cell that is cut
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Writes for people; every character from outside is made harmless, so names need no care."""
+    """Writes messages; control characters in them are made visible."""
 
     out: Output
     colour: bool = False
@@ -35,44 +35,45 @@ class Notes:
         for line in text.split("\n"):
             self._write(self._folded(visible(line)), "2")
 
-    def tell(self, text: str, mark: str = "") -> None:
-        """Text of several lines as it is, each line behind a mark."""
+    def tell(self, text: str, prefix: str = "") -> None:
+        """Write text of several lines, each after a prefix."""
         for line in clean(text).split("\n"):
-            self._write(self._folded(mark + line))
+            self._write(self._folded(prefix + line))
 
     def warn(self, text: str) -> None:
         self._write(self._folded(visible(text)), "33")
 
     def error(self, error: PixtralError) -> None:
-        """An error in one line: what, why, what to do."""
+        """Write an error on one line: message and hint."""
         stop = "." if error.hint and not error.message.endswith((".", "!", "?")) else ""
         self._write(self._folded(visible(f"{error.message}{stop} {error.hint}".rstrip())), "31")
 
     def rows(self, rows: Sequence[Sequence[str]]) -> None:
-        """A table without lines; where it is wider than the window, each row's first cell is above the rest."""
+        """Write a table; see `format_table`."""
         cells = [[visible(cell) for cell in row] for row in rows]
         for line in format_table(cells, self.columns):
             self._write(line)
 
     def draw(self, picture: str) -> None:
-        """Something made for this terminal, sent as it is."""
+        """Write text with control sequences, unchanged."""
         self._write(picture)
 
-    def fetching(self, urls: Sequence[str]) -> AbstractContextManager[object]:
-        """A sign of life while something is had from the network: a spinner, or a line where nothing can be redrawn."""
+    def fetch_indicator(self, urls: Sequence[str]) -> AbstractContextManager[object]:
+        """A context that shows a spinner while URLs are fetched, or one line on a terminal without redrawing."""
         from pixtral_cli.terminal.output.spinner import Spinner
         from pixtral_cli.util.net import redacted_url
 
         if not urls:
             return contextlib.nullcontext()
-        what = f"fetching {redacted_url(urls[0])}"
+        noun = f"fetching {redacted_url(urls[0])}"
         if not self.out.spinner:
-            self.say(f"{what}…")
+            self.say(f"{noun}…")
             return contextlib.nullcontext()
-        return Spinner(replace(self.out, doing=lambda: what))
+        return Spinner(replace(self.out, doing=lambda: noun))
 
     @property
     def columns(self) -> int:
+        """The width of the window; 80 if it is unknown."""
         if self.width:
             return self.width
         try:
@@ -82,7 +83,7 @@ class Notes:
 
     @property
     def lines(self) -> int:
-        """The window's lines; 24 where it does not say."""
+        """The height of the window; 24 if it is unknown."""
         try:
             return os.get_terminal_size(self.out.stderr.fileno()).lines or 24
         except (OSError, ValueError):
@@ -98,7 +99,7 @@ class Notes:
 
 
 def wrap_words(text: str, columns: int) -> str:
-    """Broken between words; a word wider than the window is left to the terminal."""
+    """The text with line breaks between words so that lines have at most `columns` columns; longer words are not broken."""
     from wcwidth import wcswidth
 
     lines: list[str] = []
@@ -126,8 +127,8 @@ def wrap_pieces(pieces: Sequence[str], columns: int) -> str:
 
 
 def format_table(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
-    """Rows as lines, cells side by side. The last column is wrapped where it must be; where too little would be left
-    of it, each row's first cell is above its others.
+    """Rows as lines of aligned cells. The last column is wrapped; if too little space is left for it, the cells of each
+    row are stacked, the first one unindented.
     """
     from wcwidth import wcswidth
 
@@ -135,15 +136,15 @@ def format_table(rows: Sequence[Sequence[str]], columns: int) -> list[str]:
         return []
     widths = [max(wcswidth(cell) for cell in column) for column in zip_longest(*rows, fillvalue="")]
     before_last = sum(widths[:-1]) + GAP * (len(widths) - 1)
-    room = columns - before_last
-    if room < min(widths[-1], MIN_LAST_COLUMN):
+    width_left = columns - before_last
+    if width_left < min(widths[-1], MIN_LAST_COLUMN):
         return [line for row in rows for line in _stacked_row(row, columns)]
     lines = []
     for row in rows:
         cells = list(row)
         more: list[str] = []
         if len(cells) == len(widths):
-            cells[-1], *more = wrap_words(cells[-1], room).split("\n")
+            cells[-1], *more = wrap_words(cells[-1], width_left).split("\n")
         spaced = [cell + " " * (width + GAP - wcswidth(cell)) for cell, width in zip(cells, widths, strict=False)]
         lines.append("".join(spaced).rstrip())
         lines += [" " * before_last + line for line in more if line]
@@ -190,9 +191,9 @@ def cut(text: str, columns: int) -> str:
 
 
 def many_images_note(conversation: "Conversation", way: str) -> str:
-    """Of a resumed conversation with many images: that reading them takes long, and how to go on with the last few.
+    """A note for a resumed conversation with many images: the next answer takes long, and how to drop the older ones.
 
-    "" for one with few. `way` says where the command that takes images out is typed.
+    "" for one with few images. `way` precedes the command that drops images, to say where it is typed.
     """
     sent = {image.key for message in conversation.history for image in message.all_images}
     numbers = [number for number, image in conversation.numbered.items() if image.key in sent]
@@ -206,12 +207,12 @@ def many_images_note(conversation: "Conversation", way: str) -> str:
 
 
 def _ranges(numbers: Sequence[int]) -> Iterator[str]:
-    """Rising numbers as 1-4 and 7."""
+    """Ascending numbers as ranges such as `1-4` and `7`."""
     for _, group in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0]):
         members = [number for _, number in group]
         yield f"{members[0]}-{members[-1]}" if len(members) > 1 else f"{members[0]}"
 
 
-def count_of(number: int, what: str) -> str:
+def count_of(number: int, noun: str) -> str:
     """`1 image`, `2 images`."""
-    return f"{number} {what}" + ("s" if number != 1 else "")
+    return f"{number} {noun}" + ("s" if number != 1 else "")

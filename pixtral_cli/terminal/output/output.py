@@ -21,14 +21,14 @@ ThinkingMode = Literal["show", "fold", "hide"]
 
 @dataclass(frozen=True)
 class Output:
-    """The output of answers; `choose_output` chooses it.
+    """Where and how answers are written; made by `choose_output`.
 
-    `markdown`: stdout is a terminal that draws, so Markdown is rendered as it streams. `spinner`: stderr is one.
-    `wrap`: where it is not rendered it is broken between words, if stdout is a terminal.
-    `stream`: text is shown as it comes; else all at its end. `model`, `session`: the names that JSON objects carry. `doing`: what
-    whoever answers does before it can, if it tells. `footer`: lines to stand below an answer that is drawn while it streams, for
-    a number of columns; they are asked for again and again. `thinking`: what becomes of what is thought before an answer.
-    `theme`: the names and styles of the config's table.
+    `markdown`: Markdown is rendered while it streams, since stdout is a terminal that can redraw. `spinner`: stderr is
+    one. `wrap`: text that is not rendered is wrapped between words if stdout is a terminal. `stream`: text is shown as it
+    arrives, else when the answer is complete. `model` and `session` are fields of JSON objects. `doing` returns the
+    engine's current step of loading, or "". `footer` returns lines to show below a rendered answer while it streams, for
+    a number of columns; it is called repeatedly. `thinking`: how the reasoning before an answer is shown. `theme`: pairs
+    of names and styles from the config.
     """
 
     stdout: TextIO = field(default_factory=lambda: sys.stdout)
@@ -47,19 +47,19 @@ class Output:
     theme: tuple[tuple[str, str], ...] = ()
 
     def write(self, text: str) -> None:
-        """Write text as it is, at once. Raises BrokenPipeError for a closed pipe, PixtralError for any other failure."""
+        """Write text unchanged and flush. Raises BrokenPipeError for a closed pipe, PixtralError for other errors."""
         if text:
             with translate_write_errors(answer=bool(self.model)):
                 self.stdout.write(text)
                 self.stdout.flush()
 
     def note(self, text: str) -> None:
-        """One line on stderr, unless quiet. Untrusted characters are shown escaped."""
+        """Write a line to stderr unless `quiet`. Control characters become visible."""
         if not self.quiet:
             self.tell(visible(text))
 
     def tell(self, text: str) -> None:
-        """Text on stderr, quiet or not; it must be harmless."""
+        """Write text to stderr even if `quiet`. It must be sanitised."""
         with contextlib.suppress(OSError):  # stderr may be closed
             print(text, file=self.stderr, flush=True)
 
@@ -79,10 +79,10 @@ def choose_output(
     stderr: TextIO | None = None,
     env: Mapping[str, str] = os.environ,
 ) -> Output:
-    """The output that fits who is listening: a terminal that draws, a plain one, a pipe or a file.
+    """The output for the streams: a terminal that can redraw, a plain terminal, a pipe or a file.
 
-    `raw`: answers are not rendered there either. `thinking`: it is shown, or not; None: on a terminal as
-    `folding` says (show, hide, or folded to a line), and not elsewhere. Raises UsageError for a `theme` of no styles.
+    `raw`: Markdown is not rendered. `thinking`: reasoning is shown or hidden; None: on a terminal according to `folding`
+    (show, hide or fold), elsewhere hidden. Raises UsageError for invalid styles in `theme`.
     """
     if theme:
         from pixtral_cli.terminal.preferences.theme import check_theme
@@ -111,20 +111,20 @@ def choose_output(
 
 
 class _ClosedStdout(io.StringIO):
-    """A stdout that was closed before we began: an error when something is written, and not before."""
+    """Stands for a stdout that is closed: raises OSError when something is written."""
 
     def write(self, text: str) -> int:
         raise OSError(errno.EBADF, "stdout is closed")
 
 
 def supports_drawing(env: Mapping[str, str] = os.environ) -> bool:
-    """False where colours and redrawing are unwanted or unknown: NO_COLOR, TERM=dumb, no TERM at all."""
+    """Whether colours and redrawing may be used: not with NO_COLOR, TERM=dumb or without TERM."""
     term = env.get("TERM", "xterm" if os.name == "nt" else "")
     return not env.get("NO_COLOR") and term not in ("", "dumb", "unknown")
 
 
 def window_size(stream: TextIO) -> os.terminal_size:
-    """The window's columns and rows now; 80 by 24 where it doesn't say."""
+    """The present columns and rows of the window; 80 × 24 if they are unknown."""
     try:
         size = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
@@ -134,7 +134,10 @@ def window_size(stream: TextIO) -> os.terminal_size:
 
 @contextlib.contextmanager
 def translate_write_errors(*, answer: bool) -> Iterator[None]:
-    """Raises PixtralError where output cannot be written (a full disk), and BrokenPipeError for a closed pipe."""
+    """Turns errors of writing into PixtralError, and those of a closed pipe into BrokenPipeError without an errno.
+
+    `answer`: an answer is being written, for the hint.
+    """
     try:
         yield
     except BrokenPipeError as error:  # without its number, on which Typer would exit with 1
@@ -147,7 +150,7 @@ def translate_write_errors(*, answer: bool) -> Iterator[None]:
 
 
 def confirm(question: str, out: Output, hint: str = "There is no terminal to ask at: use --yes") -> bool:
-    """Ask a question at the terminal; whether the answer is yes. Raises UsageError with the hint without a terminal."""
+    """Ask a yes-or-no question at the terminal; returns whether the reply is yes. Raises UsageError without a terminal."""
     if not sys.stdin.isatty():
         raise UsageError(question, hint)
     try:
@@ -159,7 +162,7 @@ def confirm(question: str, out: Output, hint: str = "There is no terminal to ask
 
 
 def dumps(value: Any, encoding: str | None = "utf-8") -> str:
-    """One line of JSON that means exactly `value` and is harmless on a terminal: what could act there is escaped."""
+    """The value as one line of JSON for a stream of this encoding, with control characters escaped."""
     if (encoding or "").lower().replace("-", "") != "utf8":
         return json.dumps(value)
     return _NON_ASCII.sub(_escaped_if_harmful, json.dumps(value, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The progress of a long job on stderr: a bar on a terminal that can draw, a line now and then elsewhere."""
+"""Shows the progress of a long job on stderr: a bar on a terminal that can redraw, elsewhere lines at intervals."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,20 +12,20 @@ from pixtral_cli.util.sanitize import visible
 if TYPE_CHECKING:
     from rich.table import Column
 
-LINE_INTERVAL = 60.0  # seconds after which there is a line where nothing can be redrawn
-TENTH_INTERVAL = 5.0  # seconds after which there may be one at a tenth of the way
-MIN_BAR_COLUMNS = 60  # columns below which there is no room for a bar
+LINE_INTERVAL = 60.0  # seconds between two lines, if nothing can be redrawn
+TENTH_INTERVAL = 5.0  # seconds, at least, before a line for another tenth of the total
+MIN_BAR_COLUMNS = 60  # narrower windows show no bar
 
 
 class ShowProgress(Protocol):
-    """Shows how much is done: `details` are the other parts of the line, the most important first; `note` is printed."""
+    """Shows that `done` units are done, with `details` (the most important first); prints `note` on a line of its own."""
 
     def __call__(self, done: int, details: Sequence[str], note: str = "", label: str = "") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """How numbers are shown: `12 of 3,000 rows`, or `1.2 GiB of 3.0 GiB`."""
+    """Formats counts: `12 of 3,000 rows`, or `1.2 GiB of 3.0 GiB`."""
 
     total: int | None
     unit: str
@@ -47,9 +47,10 @@ def progress_bar(
     format: Callable[[int], str] = "{:,}".format,
     first_line: bool = False,
 ) -> Iterator[ShowProgress]:
-    """A function that shows how many of `total` are done. Nothing but notes is left on a terminal at the end.
+    """A context with a function that shows the progress. On a terminal the bar is removed at the end.
 
-    `format` prints a number. `first_line`: where nothing can be redrawn, the first count is a line too.
+    `total` is None if it is unknown. `format` formats a count. `first_line`: without redrawing, the first count is shown
+    at once.
     """
     counts = _Counts(total, unit, format)
     if out.quiet:
@@ -58,19 +59,19 @@ def progress_bar(
         with _bar(out, counts) as show:
             yield show
     else:
-        yield _lines(out, counts, first_line=first_line)
+        yield _note_lines(out, counts, first_line=first_line)
 
 
-def _lines(out: Output, counts: _Counts, *, first_line: bool) -> ShowProgress:
-    tenth, last = 0, float("-inf") if first_line else time.monotonic()
+def _note_lines(out: Output, counts: _Counts, *, first_line: bool) -> ShowProgress:
+    last_tenth, last_time = 0, float("-inf") if first_line else time.monotonic()
 
     def show(done: int, details: Sequence[str], note: str = "", label: str = "") -> None:
-        nonlocal tenth, last
-        now, part = time.monotonic(), 10 * done // counts.total if counts.total else 0
+        nonlocal last_tenth, last_time
+        now, tenth_reached = time.monotonic(), 10 * done // counts.total if counts.total else 0
         if note:
             out.note(note)
-        if now >= last + (TENTH_INTERVAL if part > tenth else LINE_INTERVAL):
-            tenth, last = part, now
+        if now >= last_time + (TENTH_INTERVAL if tenth_reached > last_tenth else LINE_INTERVAL):
+            last_tenth, last_time = tenth_reached, now
             out.note(" · ".join([counts.long(done, label), *details]))
 
     return show
@@ -103,7 +104,7 @@ def _bar(out: Output, counts: _Counts) -> Iterator[ShowProgress]:
 
 
 def _fit_text(counts: _Counts, done: int, details: Sequence[str], label: str, columns: int) -> str:
-    """As much of the line as there are columns for."""
+    """The longest form of the line that fits into `columns`; details are left out from the end."""
     short = [counts.short(done), *details]
     texts = [
         " · ".join([counts.long(done, label), *details]),

@@ -1,16 +1,16 @@
-"""Lines on stderr that are redrawn in place, for jobs that describe their progress in words of their own."""
+"""A line of text that is redrawn in place, for jobs that format their progress themselves."""
 
 import time
 from typing import TextIO
 
 from pixtral_cli.terminal.output.output import window_size
 
-LINE_INTERVAL = 30.0  # seconds between two lines where nothing can be redrawn
-REDRAW_INTERVAL = 0.1
+LINE_INTERVAL = 30.0  # seconds between two lines, if nothing can be redrawn
+REDRAW_INTERVAL = 0.1  # seconds
 
 
 class LiveLine:
-    """One line of a terminal that is drawn over."""
+    """One line of a terminal that is redrawn in place."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -27,7 +27,7 @@ class LiveLine:
 
 
 class ProgressLine:
-    """Shows one text after another, now and then where nothing can be redrawn; `end` keeps the last one, `clear` does not."""
+    """Shows one text after another in one line, or at intervals on lines of their own if nothing can be redrawn."""
 
     def __init__(self, stream: TextIO, *, quiet: bool = False, plain: bool = False) -> None:
         self._stream = stream
@@ -38,11 +38,13 @@ class ProgressLine:
         self._next = 0.0
 
     def show(self, text: str) -> None:
+        """Replace the text; drawn at most every REDRAW_INTERVAL."""
         self._last = text
         if not self._quiet and time.monotonic() >= self._next:
             self._write(text)
 
     def end(self) -> None:
+        """Show the last text and end the line."""
         if self._last and not self._quiet:
             if self._last != self._written:
                 self._write(self._last)
@@ -51,7 +53,7 @@ class ProgressLine:
         self._stream.flush()
 
     def clear(self) -> None:
-        """Remove the line where lines can be redrawn."""
+        """Remove the line if it can be redrawn."""
         if self._last and not self._quiet and self._line:
             self._line.clear()
         self._last = ""

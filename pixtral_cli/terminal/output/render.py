@@ -2,9 +2,9 @@
 
     answer = render(chunks, choose_output(plain=flags.plain, model="demo"))
 
-`render` returns when the answer has ended, its last line complete. Whatever interrupts it (Ctrl-C, a closed pipe, a full
-disk, an engine's error) leaves what was shown on the screen, closes `chunks`, and is raised again. It starts no thread
-that outlives it. `Answer.text` and JSON hold the text as the model wrote it; what a terminal or a pipe gets is sanitised.
+`render` returns when the answer has ended; its last line is complete. An exception (Ctrl-C, a closed pipe, a full disk, an
+engine's error) leaves the text on the screen, closes `chunks`, and is raised again. No thread outlives the call.
+`Answer.text` and JSON hold the text as the model wrote it; text for a terminal or a pipe is sanitised.
 """
 
 import contextlib
@@ -26,10 +26,7 @@ __all__ = ["Answer", "Output", "as_json", "collect", "render", "show", "statisti
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: its text unchanged, why it ended, what it cost, what was thought before it.
-
-    `logprobs` are of its tokens, where they were asked for.
-    """
+    """A complete answer. `text` and `reasoning` are unchanged model output; `logprobs` those of its tokens, if requested."""
 
     text: str
     finish_reason: FinishReason = "stop"
@@ -49,27 +46,27 @@ def render(chunks: Iterator[Chunk], out: Output) -> Answer:
 
 
 def collect(chunks: Iterator[Chunk], out: Output) -> Answer:
-    """The whole answer, with nothing but a spinner meanwhile."""
+    """The complete answer; shows only a spinner meanwhile."""
     return answer_of(collect_chunks(chunks, out))
 
 
 def collect_chunks(chunks: Iterator[Chunk], out: Output) -> list[Chunk]:
-    """All chunks of an answer, with nothing but a spinner meanwhile. At Ctrl-C what has come is told on stderr."""
-    taken: list[Chunk] = []
+    """All chunks of an answer; shows only a spinner meanwhile. After Ctrl-C the partial text is written to stderr."""
+    received: list[Chunk] = []
     try:
         with close_after(chunks), Spinner(out):
             for chunk in chunks:
-                taken.append(chunk)  # noqa: PERF402  it may be stopped in between
+                received.append(chunk)  # noqa: PERF402  it may be stopped in between
     except KeyboardInterrupt:
-        if text := clean(answer_of(taken).text).rstrip("\n"):
+        if text := clean(answer_of(received).text).rstrip("\n"):
             out.tell(text)
         out.note("Stopped; the part above is what came" if text else "Stopped before anything came")
         raise
-    return taken
+    return received
 
 
 def show(answer: Answer, out: Output) -> None:
-    """A whole answer at once, in the format of `out`."""
+    """Write a complete answer, in the format of `out`."""
     if out.format == "text":
         with _sanitized_feed(out) as feed:
             feed(Chunk(reasoning=answer.reasoning))
@@ -79,7 +76,7 @@ def show(answer: Answer, out: Output) -> None:
 
 
 def as_json(answer: Answer, out: Output) -> dict[str, Any]:
-    """The object of `--format json`: OpenAI's names of counts, times in seconds; thinking if it is asked for."""
+    """The object of `--format json`: usage under OpenAI's names, timings in seconds, reasoning if it is to be shown."""
     said = said_as_json(answer, out)
     reason = said.pop("finish_reason")
     return {**said, **costs_as_json(answer, out), "finish_reason": reason}
@@ -105,7 +102,7 @@ def costs_as_json(answer: Answer, out: Output) -> dict[str, Any]:
 
 
 def statistics(answer: Answer, context_window: int) -> str:
-    """The two lines of `-v` and `/stats`."""
+    """The two lines of `-v` and `/stats`: token counts, and times."""
     usage, timings = answer.usage, answer.timings
     used = usage.prompt_tokens + usage.completion_tokens
     rate = (usage.completion_tokens - 1) / timings.decode if timings.decode and usage.completion_tokens > 1 else 0.0
@@ -122,11 +119,9 @@ def statistics(answer: Answer, context_window: int) -> str:
     return f"{cost}\n{', '.join(times)}"
 
 
-def cut_note(answer: Answer, max_tokens: int | None, setting: str, window: int) -> str:
-    """What cut an answer off: its own limit, raised by `setting`, the end of the context window, or whoever answers.
-
-    `window`: its tokens, 0 where they are not known.
-    """
+def truncation_note(answer: Answer, max_tokens: int | None, setting: str, window: int) -> str:
+    """A note that an answer was truncated, and why: by `max_tokens` (which `setting` changes), by the context window, or by
+    the server. `window` is the size of the context window in tokens, 0 if it is unknown."""
     count = answer.usage.completion_tokens
     if _reached_limit(answer, max_tokens):
         return f"The answer was cut off at {count:,} tokens; {setting} allows more"
@@ -135,8 +130,8 @@ def cut_note(answer: Answer, max_tokens: int | None, setting: str, window: int) 
     return f"The answer was cut off at {count:,} tokens by whoever answers; {setting} may allow more"
 
 
-def cut_hint(answer: Answer, max_tokens: int | None) -> str:
-    """What lets an answer that was cut off be whole."""
+def truncation_hint(answer: Answer, max_tokens: int | None) -> str:
+    """A hint how to get the complete answer after it was truncated."""
     if _reached_limit(answer, max_tokens):
         return "Raise --max-tokens, or ask for less"
     return "Ask for less, or raise --max-tokens where the context window has room"
@@ -148,7 +143,7 @@ def _reached_limit(answer: Answer, max_tokens: int | None) -> bool:
 
 @contextlib.contextmanager
 def close_after(chunks: Iterator[Chunk]) -> Iterator[None]:
-    """Stops the computing when the context is left. An iterator that has no `close` has nothing to stop."""
+    """Closes an iterator, which stops its computation, when the context is left; does nothing if it has no `close`."""
     try:
         yield
     finally:
@@ -157,37 +152,37 @@ def close_after(chunks: Iterator[Chunk]) -> Iterator[None]:
 
 
 def _render_text(chunks: Iterator[Chunk], out: Output) -> Answer:
-    taken: list[Chunk] = []
+    received: list[Chunk] = []
     silent = replace(out, spinner=False) if out.footer else out  # the footer shows that it works
     with _sanitized_feed(out) as feed, Spinner(silent) as spinner, close_after(chunks):
         for chunk in chunks:
-            taken.append(chunk)
+            received.append(chunk)
             if chunk.text or (chunk.reasoning and _shows_thinking(out)):
                 spinner.stop()
             feed(chunk)
-    return answer_of(taken)
+    return answer_of(received)
 
 
 def _shows_thinking(out: Output) -> bool:
-    """Whether thinking is seen while it comes."""
+    """Whether reasoning is shown while it arrives."""
     return out.thinking == "show" or (out.thinking == "fold" and out.markdown)
 
 
 def _render_jsonl(chunks: Iterator[Chunk], out: Output) -> Answer:
-    taken: list[Chunk] = []
+    received: list[Chunk] = []
     with Spinner(out) as spinner, close_after(chunks):
         for chunk in chunks:
-            taken.append(chunk)
+            received.append(chunk)
             for piece in jsonl_pieces(chunk, out):
                 spinner.stop()
                 out.write(dumps(piece, out.stdout.encoding) + "\n")
-    answer = answer_of(taken)
+    answer = answer_of(received)
     show(answer, out)
     return answer
 
 
 def jsonl_pieces(chunk: Chunk, out: Output) -> list[dict[str, Any]]:
-    """The objects in which a chunk leaves: its thinking, if that is asked for, and its text, with its log-probabilities."""
+    """The objects of `--format jsonl` for a chunk: reasoning, if it is to be shown, and text with its log-probabilities."""
     thought = [{"reasoning": chunk.reasoning}] if chunk.reasoning and out.thinking == "show" else []
     logprobs = logprobs_json.to_json(chunk.logprobs)
     text = {"text": chunk.text, **({"logprobs": logprobs} if logprobs else {})}
@@ -195,12 +190,12 @@ def jsonl_pieces(chunk: Chunk, out: Output) -> list[dict[str, Any]]:
 
 
 def answer_of(chunks: list[Chunk]) -> Answer:
-    """The answer that the chunks make; without a finish reason it was interrupted."""
+    """The answer that consists of these chunks; interrupted if the last one has no finish reason."""
     text, reasoning = "".join(chunk.text for chunk in chunks), "".join(chunk.reasoning for chunk in chunks)
     last = chunks[-1] if chunks else Chunk()
-    ended = last.finish_reason or "interrupted"
-    logprobs = tuple(one for chunk in chunks for one in chunk.logprobs)
-    return Answer(text, ended, last.usage or Usage(), last.timings or Timings(), reasoning, logprobs)
+    finish_reason = last.finish_reason or "interrupted"
+    logprobs = tuple(token for chunk in chunks for token in chunk.logprobs)
+    return Answer(text, finish_reason, last.usage or Usage(), last.timings or Timings(), reasoning, logprobs)
 
 
 Feed: TypeAlias = Callable[[Chunk], None]
@@ -208,10 +203,10 @@ Feed: TypeAlias = Callable[[Chunk], None]
 
 @contextlib.contextmanager
 def _sanitized_feed(out: Output) -> Iterator[Feed]:
-    """Writes sanitised text and thinking to the output."""
-    text, thoughts = Cleaner(), Cleaner()
+    """A function that writes chunks, sanitised, to the output."""
+    text, reasoning = Cleaner(), Cleaner()
     with _live_feed(out) if out.markdown or out.footer else _plain_feed(out) as feed:
-        yield lambda chunk: feed(Chunk(text.feed(chunk.text), reasoning=thoughts.feed(chunk.reasoning)))
+        yield lambda chunk: feed(Chunk(text.feed(chunk.text), reasoning=reasoning.feed(chunk.reasoning)))
         feed(Chunk(text.close()))
 
 
@@ -235,21 +230,21 @@ def _live_feed(out: Output) -> Iterator[Feed]:
 
 @contextlib.contextmanager
 def _plain_feed(out: Output) -> Iterator[Feed]:
-    """Text as it comes, for pipes, files and terminals that don't draw; its last line is completed."""
+    """A function that writes text for pipes, files and plain terminals; completes the last line at the end."""
     last = "\n"
     wrap = WordWrap(window_size(out.stdout).columns) if out.wrap and out.stdout.isatty() else None
-    thoughts = PlainThinking(out.thinking)
+    reasoning = PlainThinking(out.thinking)
 
     def feed(chunk: Chunk) -> None:
         nonlocal last
-        text = thoughts.feed(chunk.reasoning, chunk.text)
+        text = reasoning.feed(chunk.reasoning, chunk.text)
         last = text[-1:] or last  # first, for Ctrl-C may come in between
         out.write(wrap.feed(text) if wrap else text)
 
     try:
         yield feed
         out.write(wrap.close() if wrap else "")
-        if end := thoughts.close():
+        if end := reasoning.close():
             last = end
             out.write(end)
     except BaseException:

@@ -1,4 +1,4 @@
-"""A spinner on stderr while an answer has not begun: drawn after `SHOW_AFTER` seconds, then removed."""
+"""A spinner on stderr until an answer begins."""
 
 import contextlib
 import itertools
@@ -12,12 +12,12 @@ from pixtral_cli.terminal.output.output import Output
 from pixtral_cli.terminal.output.progress_line import LiveLine
 from pixtral_cli.util.sanitize import visible
 
-SHOW_AFTER = 0.3  # seconds
+SHOW_AFTER = 0.3  # seconds before it appears
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
 class Spinner:
-    """A context with a spinner until `stop`; nothing where stderr is not a terminal that draws."""
+    """A context that shows a spinner until `stop` is called; nothing unless `Output.spinner`."""
 
     _drawing: "ClassVar[Spinner | None]" = None
 
@@ -40,7 +40,7 @@ class Spinner:
         self.stop()
 
     def stop(self) -> None:
-        """Remove it. Returns when its thread has ended."""
+        """Remove the spinner and wait until its thread has ended."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()

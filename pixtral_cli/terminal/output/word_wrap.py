@@ -1,25 +1,26 @@
-"""Breaks text between words while it streams to a terminal, which would break it anywhere. Changes blanks alone."""
+"""Wraps text between words while it streams to a terminal."""
 
 import re
 
 
 class WordWrap:
-    """Feeds on pieces of text and returns what can be written; a word waits until it is whole."""
+    """Wraps lines at `columns`, replacing only blanks by line breaks."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
-        self._used = 0  # columns of the line that is being written
-        self._blank = ""  # what separates the waiting word from it
+        self._column = 0  # the width of the current line
+        self._blank = ""  # the blanks before the pending word
         self._word = ""
 
     def feed(self, text: str) -> str:
+        """Add text; returns the text that can be written: a word is held back until it is complete."""
         out = ""
         for piece in re.findall(r"\n|[^\S\n]+|\S+", text):
             if piece.isspace() and self._word:
-                out += self._placed()
+                out += self._place_word()
             if piece == "\n":
                 out += "\n"
-                self._used, self._blank = 0, ""
+                self._column, self._blank = 0, ""
             elif piece.isspace():
                 self._blank += piece
             else:
@@ -27,16 +28,16 @@ class WordWrap:
         return out
 
     def close(self) -> str:
-        """The last word."""
-        return self._placed()
+        """The last word, to be written at the end."""
+        return self._place_word()
 
-    def _placed(self) -> str:
-        """The waiting word behind its blank, or on a line of its own if the blank can be one's end."""
+    def _place_word(self) -> str:
+        """The pending word after its blank, or after a line break in place of the blank if it does not fit."""
         from wcwidth import wcswidth
 
         width = max(wcswidth(self._word), 0)
-        breaks = bool(self._used) and self._used + len(self._blank) + width > self._columns
+        breaks = bool(self._column) and self._column + len(self._blank) + width > self._columns
         blank = "\n" if breaks and self._blank else self._blank
-        placed, self._used = blank + self._word, (width if breaks else self._used + len(blank) + width)
+        placed, self._column = blank + self._word, (width if breaks else self._column + len(blank) + width)
         self._blank = self._word = ""
         return placed

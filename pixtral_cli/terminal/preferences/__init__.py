@@ -1,1 +1,1 @@
-"""What the config changes about the terminal: the colours and the keys."""
+"""The parts of the config about the terminal: colours and keys."""

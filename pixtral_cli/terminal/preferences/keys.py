@@ -1,4 +1,4 @@
-"""The keys of the input line that the `[keys]` of the config change."""
+"""The keys of the input line, which `[keys]` in the config changes."""
 
 from collections.abc import Mapping
 
@@ -17,32 +17,36 @@ EXAMPLE = 'Such as: "c-o", "f4" or, one after the other, "c-x c-e"'
 
 
 def chosen_keys(keys: Mapping[str, str]) -> Mapping[str, str]:
-    """The keys of every action, those that are set instead of the usual ones. Raises UsageError for what is no key or taken."""
+    """The key of each action: the given ones, else the defaults. Raises UsageError for an invalid key or one that is taken."""
     if not keys:
         return DEFAULT_KEYS
     from prompt_toolkit.key_binding import KeyBindings
 
     for name, text in keys.items():
-        pressed = text.lower().split()
+        sequence = text.lower().split()
         try:
-            KeyBindings().add(*pressed)(lambda event: None)
+            KeyBindings().add(*sequence)(lambda event: None)
         except (ValueError, AssertionError):
             raise UsageError(f"[keys] {name} cannot be {text!r}, which is no key", EXAMPLE) from None
-        if pressed[0] in RESERVED:
-            raise UsageError(f"[keys] {name} cannot be {text!r}: {shown(pressed[0])} {RESERVED[pressed[0]]}", EXAMPLE)
-        if len(pressed[0]) == 1:
+        if sequence[0] in RESERVED:
+            raise UsageError(
+                f"[keys] {name} cannot be {text!r}: {format_keys(sequence[0])} {RESERVED[sequence[0]]}", EXAMPLE
+            )
+        if len(sequence[0]) == 1:
             raise UsageError(f"[keys] {name} cannot be {text!r}, which is typed", EXAMPLE)
     chosen = DEFAULT_KEYS | {name: " ".join(text.lower().split()) for name, text in keys.items()}
     for name, text in keys.items():
-        if other := next((each for each, key in chosen.items() if each != name and key == chosen[name]), None):
-            raise UsageError(f"[keys] {name} cannot be {text!r}, which {other} is", EXAMPLE)
+        if other_action := next(
+            (action for action, key in chosen.items() if action != name and key == chosen[name]), None
+        ):
+            raise UsageError(f"[keys] {name} cannot be {text!r}, which {other_action} is", EXAMPLE)
     return chosen
 
 
-def shown(keys: str) -> str:
-    """Keys as people write them: `Ctrl-X Ctrl-E`."""
+def format_keys(keys: str) -> str:
+    """A key sequence as it is shown to the user: `Ctrl-X Ctrl-E`."""
     names = {"c": "Ctrl", "s": "Shift"}
     return " ".join(
-        "-".join([*(names.get(each, each) for each in key.split("-")[:-1]), key.split("-")[-1].title()])
+        "-".join([*(names.get(modifier, modifier) for modifier in key.split("-")[:-1]), key.split("-")[-1].title()])
         for key in keys.split()
     )

@@ -1,6 +1,6 @@
-"""The `[theme]` of the config: styles for Rich, which sets answers, and for prompt_toolkit, which draws the input line.
+"""`[theme]` in the config: styles for Rich, which renders answers, and for prompt_toolkit, which draws the input line.
 
-All are written as Rich writes styles, such as `bold green` or `#ff8800 on black`; the code's is the name of a Pygments style.
+All are in Rich's notation, such as `bold green` or `#ff8800 on black`; that of code is the name of a Pygments style.
 """
 
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from rich.color import Color
 
 CODE_BLOCKS = "code_blocks"
-OF_ANSWERS = {
+ANSWER_STYLES = {
     "heading": tuple(f"markdown.h{level}" for level in range(1, 7)),
     "code": ("markdown.code",),
     "quote": ("markdown.block_quote",),
     "link": ("markdown.link", "markdown.link_url"),
     "bullet": ("markdown.item.bullet", "markdown.item.number"),
 }
-OF_THE_LINE = {"prompt": "prompt", "placeholder": "placeholder", "toolbar": "bottom-toolbar"}
-_ANSI = (
+INPUT_LINE_STYLES = {"prompt": "prompt", "placeholder": "placeholder", "toolbar": "bottom-toolbar"}
+ANSI_COLOURS = (
     "black", "red", "green", "yellow", "blue", "magenta", "cyan", "gray", "brightblack", "brightred", "brightgreen",
     "brightyellow", "brightblue", "brightmagenta", "brightcyan", "white",
 )  # fmt: skip
 
 
 def check_theme(theme: Mapping[str, str]) -> None:
-    """Raises UsageError for a style that is none."""
+    """Raises UsageError for an invalid style."""
     from rich.errors import StyleSyntaxError
     from rich.style import Style
 
@@ -49,25 +49,29 @@ def _check_code_style(text: str) -> None:
     if text not in known:
         from pixtral_cli.util.nearest import nearest
 
-        near = nearest(text.lower(), sorted(known)) or "monokai"
-        raise UsageError(f"[theme] {CODE_BLOCKS} cannot be {text!r}, which is no style of Pygments", f"Such as: {near}")
+        example = nearest(text.lower(), sorted(known)) or "monokai"
+        raise UsageError(
+            f"[theme] {CODE_BLOCKS} cannot be {text!r}, which is no style of Pygments", f"Such as: {example}"
+        )
 
 
 def answer_styles(theme: Mapping[str, str]) -> dict[str, str]:
-    """Rich's names of the styles that the theme sets, and the styles."""
-    return {style: theme[name] for name, styles in OF_ANSWERS.items() if name in theme for style in styles}
+    """The styles of answers that the theme sets, by Rich's names."""
+    return {style: theme[name] for name, styles in ANSWER_STYLES.items() if name in theme for style in styles}
 
 
-def line_styles(theme: Mapping[str, str]) -> dict[str, str]:
-    """prompt_toolkit's names of the styles that the theme sets, and the styles as it writes them."""
-    return {ours: _for_prompt_toolkit(theme[name]) for name, ours in OF_THE_LINE.items() if name in theme}
+def input_line_styles(theme: Mapping[str, str]) -> dict[str, str]:
+    """The styles of the input line that the theme sets, by prompt_toolkit's names and in its notation."""
+    return {
+        style_name: _to_prompt_toolkit(theme[name]) for name, style_name in INPUT_LINE_STYLES.items() if name in theme
+    }
 
 
-def _for_prompt_toolkit(text: str) -> str:
+def _to_prompt_toolkit(text: str) -> str:
     from rich.style import Style
 
     style = Style.parse(text)
-    words = ["noreverse"]  # which the toolbar is by default
+    words = ["noreverse"]  # the toolbar is reversed by default
     words += [
         name for name in ("bold", "italic", "underline", "blink", "reverse", "strike", "dim") if getattr(style, name)
     ]
@@ -78,6 +82,6 @@ def _for_prompt_toolkit(text: str) -> str:
 def _colour(colour: "Color") -> str:
     if colour.is_default:
         return "default"
-    if colour.number is not None and colour.number < len(_ANSI):
-        return f"ansi{_ANSI[colour.number]}"
+    if colour.number is not None and colour.number < len(ANSI_COLOURS):
+        return f"ansi{ANSI_COLOURS[colour.number]}"
     return colour.get_truecolor().hex

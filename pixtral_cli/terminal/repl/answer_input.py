@@ -1,4 +1,4 @@
-"""What is typed while an answer streams: shown below it and kept as one draft. Reads keys without waiting for any."""
+"""Reads the keys that are typed while an answer streams, and shows them below the answer as a draft."""
 
 import codecs
 import os
@@ -19,14 +19,18 @@ from pixtral_cli.chat.engine import Chunk, Cost
 from pixtral_cli.terminal.output.notes import wrap_pieces
 from pixtral_cli.util.sanitize import visible
 
-PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"  # xterm: a paste comes between two marks
+PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"  # xterm's bracketed paste
 PASTE_BEGIN, PASTE_END = "\x1b[200~", "\x1b[201~"
 MAX_DRAFT_LINES = 4
 _SEVERAL_LINES = re.compile(r"[\r\n][^\r\n]")
 
 
 class AnswerInput:
-    """A context around one answer. `footer` reads what has been typed and returns the lines below the answer."""
+    """A context around one answer. `footer` reads the keyboard and returns the lines to show below the answer.
+
+    `queued`: Enter was pressed after the draft, which is sent when the answer has ended. `doing` returns the engine's
+    current step of loading, or "".
+    """
 
     def __init__(self, keyboard: int, screen: TextIO, doing: Callable[[], str]) -> None:
         self.draft, self.queued = "", False
@@ -51,7 +55,7 @@ class AnswerInput:
         self._screen.flush()
 
     def counted(self, chunks: Iterator[Chunk], cost: Callable[[], Cost | None]) -> Iterator[Chunk]:
-        """The chunks, counted as they pass; closing this closes them. `cost` is asked for when the first has come."""
+        """The chunks, counted for the footer; closing this closes them. `cost` is called after the first chunk."""
         try:
             for chunk in chunks:
                 if not self._first:
@@ -65,7 +69,7 @@ class AnswerInput:
                 close()
 
     def footer(self, columns: int) -> list[str]:
-        """The state of the answer, and the draft behind the prompt's mark, in at most `columns` columns."""
+        """The state of the answer, and the draft after `> `, in at most `columns` columns."""
         self.read()
         status = [f"\x1b[2m{line}\x1b[0m" for line in wrap_pieces(self._status(), columns - 1).split("\n")]
         if not self.draft:
@@ -76,7 +80,7 @@ class AnswerInput:
         return ["", *status, *(_tail(line, columns - 2) for line in lines)]
 
     def typed(self) -> bytes:
-        """The draft as keys for the prompt that comes next; with Enter when it was pressed last."""
+        """The draft as keys for the next prompt, with Enter if it is queued; Ctrl-D if that was pressed."""
         text = self.draft.strip("\n") if self.queued else self.draft
         if not text:
             return b"\x04" if self._leaving else b""
@@ -99,7 +103,7 @@ class AnswerInput:
         return pieces
 
     def read(self) -> None:
-        """Take in what has been typed since the last time."""
+        """Read the keys that have been typed since the last call."""
         while select.select([self._keyboard], [], [], 0)[0]:
             try:
                 data = os.read(self._keyboard, 65_536)
@@ -107,18 +111,18 @@ class AnswerInput:
                 return
             if not data:
                 return
-            self._take(self._decoder.decode(data))
+            self._process(self._decoder.decode(data))
 
-    def _take(self, text: str) -> None:
+    def _process(self, text: str) -> None:
         if "\x1b" not in text and _SEVERAL_LINES.search(text):  # a paste from a terminal that does not mark it
             self._insert(text.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
             return
         self._keys.clear()
         self._parser.feed(text)
         for press in list(self._keys):
-            self._press(press)
+            self._process_key(press)
 
-    def _press(self, press: KeyPress) -> None:
+    def _process_key(self, press: KeyPress) -> None:
         if press.key == Keys.BracketedPaste:
             self._insert(press.data.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
         elif press.key in (Keys.ControlM, Keys.Enter):
@@ -136,13 +140,13 @@ class AnswerInput:
             self._insert(press.data)
 
     def _insert(self, text: str) -> None:
-        """More of the draft; behind a line that Enter has ended, on a line of its own."""
+        """Append to the draft, on a new line if Enter was pressed before."""
         self.draft += ("\n" if self.queued else "") + text
         self.queued = False
 
 
 def without_last_character(text: str) -> str:
-    """The text without what a reader takes for its last character, such as a family of emoji or a flag."""
+    """The text without its last grapheme, which may be several code points, such as an emoji sequence or a flag."""
     while text and (
         unicodedata.combining(text[-1]) or text[-1] in "\ufe0e\ufe0f\u200d" or "\U0001f3fb" <= text[-1] <= "\U0001f3ff"
     ):
@@ -156,15 +160,15 @@ def without_last_character(text: str) -> str:
 
 
 def _tail(line: str, columns: int) -> str:
-    """The end of a line that fits, behind the mark that it began with."""
+    """The end of a line that fits into `columns`, after its `> `."""
     if wcswidth(line) <= columns:
         return line
-    kept = line[2:]
-    while kept and wcswidth(kept) > max(columns - 3, 1):
-        kept = kept[1:]
-    return f"> …{kept}"[: max(columns, 1)] if columns < 4 else f"> …{kept}"
+    tail = line[2:]
+    while tail and wcswidth(tail) > max(columns - 3, 1):
+        tail = tail[1:]
+    return f"> …{tail}"[: max(columns, 1)] if columns < 4 else f"> …{tail}"
 
 
-def possible(keyboard: int, screen: TextIO) -> bool:
-    """Whether keys can be read while something is drawn: both are terminals, and not Windows' own."""
+def is_supported(keyboard: int, screen: TextIO) -> bool:
+    """Whether keys can be read while an answer is drawn: both are terminals, and this is not Windows."""
     return sys.platform != "win32" and os.isatty(keyboard) and screen.isatty()

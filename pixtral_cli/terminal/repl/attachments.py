@@ -1,4 +1,4 @@
-"""Checked images from the names in a line, and their sizes, tokens and the context left as text."""
+"""Loads the images that a line names, checks names while they are typed, and formats image sizes and tokens."""
 
 import glob
 import re
@@ -29,8 +29,8 @@ def path_exists(name: str) -> bool:
         return False
 
 
-def absent_names(question: "input_parser.Question") -> list[str]:
-    """Plain file names behind words that are not here: a question may speak of a file without attaching one."""
+def missing_names(question: "input_parser.Question") -> list[str]:
+    """The names after words of the question that are plain file names and do not exist: they are sent as text."""
     names: list[str] = []
     words = False
     for part in question.parts:
@@ -47,10 +47,10 @@ def absent_names(question: "input_parser.Question") -> list[str]:
 
 
 def unattached_notes(question: "input_parser.Question") -> list[str]:
-    """Notes about files and folders that a sentence names and that would be attached behind an @."""
+    """Notes about the files and folders among the words of a question that would be attached after an @."""
     notes: list[str] = []
     for source in input_parser.words_that_exist(question, path_exists):
-        if re.search(r"\w", source.name) and (what := _behind_at(source.name)):
+        if re.search(r"\w", source.name) and (what := _effect_of_at(source.name)):
             typed = source.raw if source.raw[0] not in "'\"" else input_parser.shell_quoted(source.name)
             notes.append(f"sent as text: {source.raw} (@{typed} {what})")
     words = " ".join(part for part in question.parts if isinstance(part, str))
@@ -67,28 +67,28 @@ def unattached_notes(question: "input_parser.Question") -> list[str]:
 def _matching(pattern: str) -> list[str]:
     """The files that a pattern means, if each is a picture by its name."""
     try:
-        found = expanded(pattern)
+        found = expand(pattern)
     except ImageError:
         return []
     return found if all(map(has_picture_extension, found)) else []
 
 
-def _behind_at(name: str) -> str:
+def _effect_of_at(name: str) -> str:
     """What @ does with a name: nothing, where it means no text, no picture and no folder of pictures."""
     try:
         if not folders.is_folder(name):
-            return "sends what it holds" if is_text(name) else "attaches it" if not attachable(name) else ""
-        return f"attaches its {count_of(len(expanded(name)), 'picture')}"
+            return "sends what it holds" if is_text(name) else "attaches it" if not attach_problem(name) else ""
+        return f"attaches its {count_of(len(expand(name)), 'picture')}"
     except ImageError:
         return ""
 
 
-def attachable(name: str) -> str:
-    """Why Enter will not attach what a name means; nothing where it will. Reads the file's first bytes, asks no network."""
+def attach_problem(name: str) -> str:
+    """Why Enter cannot attach a name, as a phrase; "" if it can. Reads the first bytes of files, and fetches no URL."""
     if _REMOTE.match(name) or name.lower().startswith("file:"):
         return ""
     try:
-        if expanded(name) != [name]:
+        if expand(name) != [name]:
             return ""
     except ImageError:
         return "holds no picture"
@@ -108,19 +108,19 @@ def attachable(name: str) -> str:
     return _unreadable(str(path), status.st_mtime_ns, status.st_size)
 
 
-def expanded(name: str) -> list[str]:
-    """The pictures that a name means: those of a folder or a pattern, else itself. Raises ImageError where there is none."""
+def expand(name: str) -> list[str]:
+    """The pictures in a folder or of a pattern, else the name itself. Raises ImageError if there are none."""
     return folders.pictures_in(name) if folders.is_folder(name) else _expand_pattern(name)
 
 
-def described(name: str, short: str) -> str:
-    """A name as the toolbar tells it: of a folder or a pattern, how many pictures."""
-    found = expanded(name)
+def describe(name: str, short: str) -> str:
+    """A name for the toolbar; for a folder or a pattern with its number of pictures."""
+    found = expand(name)
     return short if found == [name] else f"{count_of(len(found), 'picture')} of {short or name}"
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is a file that goes as text: no picture by its name or its first bytes, and no other bytes in it."""
+    """Whether a name is a text file: no picture by its extension or its first bytes, and without NUL bytes."""
     path = Path(name).expanduser()
     try:
         if has_picture_extension(name) or _REMOTE.match(name) or not path.is_file():
@@ -135,7 +135,7 @@ def is_text(name: str) -> bool:
 
 @lru_cache(32)
 def _unreadable(path: str, changed: int, size: int) -> str:
-    """Why a file is no picture; nothing if its header is one's. Cached for as long as the file does not change."""
+    """Why a file is no picture, as a phrase; "" if it has the header of one. Cached by modification time and size."""
     from pixtral_cli.images.formats import rare_format, read_header
 
     try:
@@ -151,7 +151,7 @@ def _unreadable(path: str, changed: int, size: int) -> str:
 
 
 def load_images(name: str) -> list[Image]:
-    """The image that a path or URL means, or the pages of a document. Raises ImageError, NetworkError."""
+    """The image of a path or URL, or the pages of a document. Raises ImageError, NetworkError."""
     return images.load_all(name, typed=True)
 
 
@@ -159,10 +159,10 @@ def image_names(argument: str) -> Iterator[str]:
     """The names in a command's argument, in order: paths as in a question, folders, patterns, URLs of any kind."""
     for part in input_parser.parse_question(argument, path_exists).parts:
         if isinstance(part, input_parser.Source):
-            yield from expanded(part.name)
+            yield from expand(part.name)
         else:
             for word in (part if isinstance(part, str) else part.raw).split():
-                yield from expanded(input_parser.shell_unquoted(word))
+                yield from expand(input_parser.shell_unquoted(word))
 
 
 def parse_box(words: list[str], size: tuple[int, int]) -> Box:
@@ -180,7 +180,7 @@ def parse_box(words: list[str], size: tuple[int, int]) -> Box:
 
 
 def image_row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
-    """One image in words: its number and name, its size and the size it is sent at, its tokens."""
+    """The cells of a table row for an image: number and name, its size and the size it is sent at, its tokens."""
     width, height = image.size
     sent = f" → {cost.width}×{cost.height}" if cost and (cost.width, cost.height) != image.size else ""
     crop = image.transform.crop
@@ -189,15 +189,17 @@ def image_row(number: int, image: Image, cost: ImageCost | None) -> list[str]:
     return cells + ([f"{cost.tokens:,} tokens"] if cost else [])
 
 
-def context_left(cost: Cost) -> str:
-    """The context that is left, or by how much it is overdrawn."""
-    if cost.left < 0:
-        return f"{-cost.left:,} tokens too many for the context window of {cost.context_window:,}: /drop an image"
-    return f"{cost.left:,} of {cost.context_window:,} tokens left"
+def context_left_text(cost: Cost) -> str:
+    """The tokens left in the context window, or by how many it is exceeded."""
+    if cost.tokens_left < 0:
+        return (
+            f"{-cost.tokens_left:,} tokens too many for the context window of {cost.context_window:,}: /drop an image"
+        )
+    return f"{cost.tokens_left:,} of {cost.context_window:,} tokens left"
 
 
 def _expand_pattern(word: str) -> list[str]:
-    """The files that a pattern means, or the word itself."""
+    """The files that match a pattern, or the word itself. Raises ImageError if none matches."""
     if path_exists(word) or _REMOTE.match(word) or not re.search(r"[*?\[]", word):
         return [word]
     found = sorted(glob.glob(str(Path(word).expanduser()), recursive=True), key=folders.natural_order)  # noqa: PTH207

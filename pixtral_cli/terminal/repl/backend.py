@@ -1,4 +1,4 @@
-"""The engine of a REPL: opened and loaded in the background while the user types."""
+"""The engine of a REPL, which is opened and loaded in the background while the user types."""
 
 import threading
 import time
@@ -16,23 +16,24 @@ State = Literal["waiting", "loading", "ready", "failed"]
 
 @dataclass
 class LoadProgress:
-    """The progress of a model that another process loads while its engine is opened."""
+    """The progress of a model that another process loads; `loaded` is the fraction, `doing` the current step."""
 
     loaded: float = 0.0
     doing: str = ""
 
-    def hear(self, percent: int, doing: str) -> None:
+    def update(self, percent: int, doing: str) -> None:
+        """Called by the code that opens the engine."""
         self.loaded, self.doing = percent / 100, doing
 
 
 @dataclass(frozen=True, slots=True)
 class ModelOpener:
-    """A model that can be opened: its name, what opens its engine, and the sampling it likes best.
+    """A model that can be opened.
 
-    `open` may import heavy libraries; it is called in a thread, and again for the next question when it or the loading
-    failed. `note` is called with messages, `news` whenever
-    there is some, `far` while it opens. `usual` is the sampling when nothing is set; `engine` and `server` say who
-    answers and, if that is another machine, at which URL.
+    `open` returns its engine; it is called in a thread and may import heavy libraries. If it or the loading fails it is
+    called again for the next question. `sampling` are the parameters to use, `usual` those without the user's settings.
+    `note` is a message for the start of the chat, `news` collects later ones, `far` is the progress of `open`. `engine`
+    is the engine's name, `server` the URL of a remote one.
     """
 
     name: str
@@ -51,10 +52,10 @@ class LoadCancelled(PixtralError):
 
 
 class Backend:
-    """An `Engine` that gets ready in a thread. `start` returns at once; `stream` and `measure` wait for what they need.
+    """An `Engine` that is opened and loaded in a thread. `start` returns at once; `stream` and `measure` wait.
 
-    `changed` is called, in that thread, when it is ready or has failed. `after`: one that was closed, whose place it
-    takes once that has let go of the memory.
+    `changed` is called in that thread when loading has finished or failed. `after` is a closed backend, whose memory must
+    be released before this one loads.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Backend:
         self._engine: Engine | None = None
         self._error: PixtralError | None = None
         self._opened = threading.Event()
-        self._settled = threading.Event()
+        self._finished = threading.Event()
         self._begin = 0.0
         self._closed = False
         self._thread = self._loader()
@@ -79,16 +80,16 @@ class Backend:
     def state(self) -> State:
         if not self._begin:
             return "waiting"
-        return "loading" if not self._settled.is_set() else "failed" if self._error else "ready"
+        return "loading" if not self._finished.is_set() else "failed" if self._error else "ready"
 
     @property
     def seconds(self) -> float:
-        """Seconds of loading so far."""
+        """The seconds since loading started; 0 before."""
         return time.monotonic() - self._begin if self._begin else 0.0
 
     @property
     def doing(self) -> str:
-        """The work before it can answer and its progress, as the engine reports it; "" once it can."""
+        """The current step of loading, with its progress; "" when loading has ended."""
         if self.state not in ("waiting", "loading"):
             return ""
         progress = self._engine if isinstance(self._engine, LoadableEngine) else self.opening.far
@@ -99,59 +100,59 @@ class Backend:
         return self._error
 
     def start(self) -> None:
-        """Open and load, once."""
+        """Start opening and loading, once."""
         if not self._begin:
             self._begin = time.monotonic()
             self._thread.start()
 
-    def _try_again(self) -> None:
-        """Open and load anew after a failure, which may have been mended since."""
+    def _restart(self) -> None:
+        """Prepare to open and load again after a failure."""
         self._thread.join()
         if self._engine:
             self._engine.close()
         self._engine = self._error = None
         self._opened.clear()
-        self._settled.clear()
+        self._finished.clear()
         self._begin = 0.0
         self._thread = self._loader()
 
     def _loader(self) -> threading.Thread:
-        return threading.Thread(target=self._work, name="pixtral-load", daemon=True)
+        return threading.Thread(target=self._open_and_load, name="pixtral-load", daemon=True)
 
     def engine(self) -> Engine:
         """The engine with its weights loaded; waits for them (Ctrl-C ends the wait). Raises what loading raised."""
         self.start()
-        _wait(self._settled)
-        return self._had()
+        _wait(self._finished)
+        return self._opened_engine()
 
     def stream(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[Chunk]:
-        """Wait for the weights, then answer: the question is on record while it waits. Tries again what had failed."""
+        """See `Engine`. Waits until the engine is loaded; loads again after a failure."""
         if self.state == "failed" and not self._closed:
-            self._try_again()
+            self._restart()
         yield from self.engine().stream(messages, sampling)
 
     def measure(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Cost:
-        """Count tokens as soon as the engine is open. Raises what opening raised."""
+        """See `Engine`. Waits until the engine is open. Raises what opening raised."""
         self.start()
         _wait(self._opened)
-        return self._had().measure(messages, tools)
+        return self._opened_engine().measure(messages, tools)
 
     def close(self) -> None:
-        """Let go of the engine; one that is still loading breaks off and goes then."""
+        """Close the engine; one that is loading is aborted and closed afterwards."""
         self._closed = True
-        if self._settled.is_set() and self._engine:
+        if self._finished.is_set() and self._engine:
             self._engine.close()
 
-    def _had(self) -> Engine:
+    def _opened_engine(self) -> Engine:
         if self._error:
             raise self._error
         assert self._engine is not None
         return self._engine
 
-    def _gone(self) -> None:
-        """Wait until it has let go of its engine, having been closed. One that is only being opened is not waited for."""
+    def _wait_until_released(self) -> None:
+        """Wait until a closed backend has released its engine; an engine that is still being opened is not waited for."""
         if after := self._after:
-            after._gone()
+            after._wait_until_released()
         if self._engine:
             self._thread.join()
 
@@ -159,10 +160,10 @@ class Backend:
         if self._closed:
             raise LoadCancelled(f"{self.name} is no longer needed")
 
-    def _work(self) -> None:
+    def _open_and_load(self) -> None:
         try:
             if self._after:
-                self._after._gone()
+                self._after._wait_until_released()
                 self._after = None
             self._check()
             self._engine = self.opening.open()
@@ -171,7 +172,7 @@ class Backend:
                 self._check()
                 self._engine.load(self._check)
         except LoadCancelled as error:
-            self._error = LoadCancelled(error.message)  # without its traceback, which would hold on to the weights
+            self._error = LoadCancelled(error.message)  # without the traceback, which holds references to the weights
         except PixtralError as error:
             self._error = error
         except BaseException as error:  # raised again in the threads that wait
@@ -179,7 +180,7 @@ class Backend:
             self._error = PixtralError(f"{self.name} cannot be loaded: {why}", "/model NAME switches to another")
             self._error.__cause__ = error
         finally:
-            self._settled.set()
+            self._finished.set()
             self._opened.set()
             if self._closed and self._engine:
                 self._engine.close()
@@ -187,6 +188,6 @@ class Backend:
 
 
 def _wait(event: threading.Event) -> None:
-    """Wait in steps: on Windows Ctrl-C is noticed between them only."""
+    """Wait in steps, since on Windows Ctrl-C is handled only between them."""
     while not event.wait(0.2):
         pass

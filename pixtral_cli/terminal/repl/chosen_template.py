@@ -1,4 +1,4 @@
-"""The template that a chat is using: what a typed question becomes in it."""
+"""The template in use in a chat, which typed questions are put into."""
 
 from dataclasses import dataclass, replace
 
@@ -8,13 +8,13 @@ from pixtral_cli.terminal.repl.input_parser import escape_image_numbers
 
 @dataclass
 class ChosenTemplate:
-    """A template of a chat, with what is put in its places."""
+    """A template and the values of its placeholders."""
 
     template: Template
     values: dict[str, str]
 
     def question(self, text: str) -> str:
-        """A typed question in its place in the prompt, of whose own words none places an image."""
+        """The prompt with a typed question in place of $input. `#N` in the template's own text does not place an image."""
         if not self.template.takes_input:
             return text
         prompt = replace(self.template, prompt=escape_image_numbers(self.template.prompt))
@@ -22,7 +22,7 @@ class ChosenTemplate:
 
     @property
     def draft(self) -> str:
-        """The prompt that has no place for a question, as a line to be mended or sent."""
+        """The prompt of a template without $input, as a line to edit or send; "" for one with $input."""
         if self.template.takes_input:
             return ""
         line = escape_image_numbers(self.template.fill("", self.values).prompt)
@@ -30,7 +30,7 @@ class ChosenTemplate:
 
     @property
     def given(self) -> dict[str, str]:
-        """The values of its placeholders."""
+        """The values of its placeholders, defaults included."""
         return {**self.template.defaults, **self.values}
 
     @property

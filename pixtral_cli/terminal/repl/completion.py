@@ -1,4 +1,4 @@
-"""Completion: commands and their arguments, paths to pictures, image numbers. Reads folders."""
+"""Completes commands and their arguments, paths of pictures, and image numbers."""
 
 import os
 import re
@@ -15,13 +15,13 @@ from pixtral_cli.terminal.repl.commands.settings import SETTINGS
 from pixtral_cli.terminal.repl.commands.table import BY_NAME, KEYS_TOPIC, TABLE, Kind
 from pixtral_cli.terminal.repl.input_parser import MAX_NAME, shell_quoted, shell_unquoted
 
-MAX_ENTRIES = 200  # entries of a folder that are offered
+MAX_ENTRIES = 200  # suggestions from one folder
 NamesWithSummaries: TypeAlias = Callable[[], Sequence[tuple[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """`text` replaces the last `length` characters; `about` says what it is."""
+    """A completion: `text` replaces the last `length` characters before the cursor; `about` is its description."""
 
     text: str
     length: int
@@ -30,7 +30,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class CompletionSources:
-    """The names that can be completed, each with a description; read when they are needed."""
+    """Functions that return the names to complete, each with a description."""
 
     images: NamesWithSummaries = field(default=tuple)
     models: NamesWithSummaries = field(default=tuple)
@@ -39,7 +39,7 @@ class CompletionSources:
 
 
 def suggest(before: str, names: CompletionSources) -> Iterator[Suggestion]:
-    """Completions of the text before the cursor."""
+    """The completions of the text before the cursor."""
     command = re.match(r"/(\S*)(\s+)?", before)
     if command and "/" not in command[1] and not command[2]:
         yield from _matching([(f"/{row.name}", row.summary) for row in TABLE], before)
@@ -51,31 +51,31 @@ def suggest(before: str, names: CompletionSources) -> Iterator[Suggestion]:
     elif word.startswith("#"):
         yield from _matching([(f"#{number}", about) for number, about in names.images()], word)
     elif word.startswith("@"):
-        yield from _named_anywhere(word[1:])
+        yield from _complete_anywhere(word[1:])
     elif word or row:
         yield from complete_path(word)
 
 
 def completes_while_typing(before: str) -> bool:
-    """Whether to offer without being asked: where a word can be nothing but a name."""
+    """Whether to show completions without Tab: for a command, and for a word that begins with @ or #."""
     return bool(re.fullmatch(r"/[a-z?]*", before) or re.match(r"[@#]", _last_word(before)))
 
 
 def _last_word(before: str) -> str:
-    """What stands after the last space that has no backslash before it, as far as a name may be long."""
-    near = before[-MAX_NAME:]
-    at = len(near)
-    while at and (not near[at - 1].isspace() or near[at - 2 : at - 1] == "\\"):
+    """The word before the cursor: the text after the last space without a backslash, at most MAX_NAME characters."""
+    tail = before[-MAX_NAME:]
+    at = len(tail)
+    while at and (not tail[at - 1].isspace() or tail[at - 2 : at - 1] == "\\"):
         at -= 1
-    return near[at:]
+    return tail[at:]
 
 
-def _named_anywhere(word: str) -> Iterator[Suggestion]:
-    """What begins with the word, texts too, then what is called so further down the tree."""
-    begun = list(complete_path(word, texts=True))
-    yield from begun
+def _complete_anywhere(word: str) -> Iterator[Suggestion]:
+    """Files of any kind whose path begins with the word, then files in subfolders that match it."""
+    with_prefix = list(complete_path(word, texts=True))
+    yield from with_prefix
     folder, name = os.path.split(shell_unquoted(word))
-    offered = {each.text for each in begun}
+    offered = {suggestion.text for suggestion in with_prefix}
     for path in file_search.search(Path(folder).expanduser() if folder else Path(), name):
         text = shell_quoted(f"{folder.rstrip('/')}/{path}" if folder else path)
         if text not in offered:
@@ -83,14 +83,14 @@ def _named_anywhere(word: str) -> Iterator[Suggestion]:
 
 
 def complete_path(word: str, *, texts: bool = False) -> Iterator[Suggestion]:
-    """Folders and pictures, or files of any kind, whose path begins with the word; upper and lower case are the same."""
+    """The folders and pictures (with `texts`, all files) whose path begins with the word, in any case."""
     folder, name = os.path.split(shell_unquoted(word))
     try:
         entries = sorted(os.scandir(Path(folder).expanduser() if folder else "."), key=lambda entry: entry.name.lower())
     except (OSError, ValueError, RuntimeError):
         return
-    fitting = (e for e in entries if e.name.lower().startswith(name.lower()) and (name or not e.name.startswith(".")))
-    offered = ((e.name, e.is_dir()) for e in fitting if texts or e.is_dir() or has_picture_extension(e.name))
+    matching = (e for e in entries if e.name.lower().startswith(name.lower()) and (name or not e.name.startswith(".")))
+    offered = ((e.name, e.is_dir()) for e in matching if texts or e.is_dir() or has_picture_extension(e.name))
     for entry, is_folder in islice(offered, MAX_ENTRIES):
         yield Suggestion(
             shell_quoted(folder and f"{folder.rstrip('/')}/") + shell_quoted(entry) + "/" * is_folder,

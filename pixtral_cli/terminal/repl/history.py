@@ -1,4 +1,4 @@
-"""The lines that were typed, across sessions: one JSON value a line in a file of its owner's. A convenience: it never fails."""
+"""The history of typed lines, in a file with one JSON value a line. Errors of the file are ignored."""
 
 import contextlib
 import json
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAX_LENGTH = 20_000  # characters; longer lines are not kept
-MAX_LINES = 2_000  # lines that are called back
+MAX_LENGTH = 20_000  # characters; longer lines are not recorded
+MAX_LINES = 2_000  # lines that are read from the file
 
 
 @dataclass(frozen=True, slots=True)
 class InputLine:
-    """A sent line. `pasted` are its blocks of several lines that were not typed; `draft` goes back into the prompt."""
+    """A line that was entered. `pasted` are its multi-line blocks that were pasted; `draft` is put into the next prompt."""
 
     text: str
     pasted: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class InputLine:
 
 
 class InputHistory:
-    """Lines to call back, the newest last. Without a file, or where it cannot be written, they are those of this process."""
+    """The recorded lines, the newest last. `keep`: new lines are written to the file."""
 
     def __init__(self, file: Path | None = None, *, keep: bool = True) -> None:
         self._file = file
@@ -29,7 +29,7 @@ class InputHistory:
         self.lines = self._read()
 
     def add(self, line: InputLine) -> None:
-        """Remember a line, unless it is the same as the last."""
+        """Record a line, unless it is blank, too long or the same as the last."""
         if not line.text.strip() or len(line.text) > MAX_LENGTH or self.lines[-1:] == [line]:
             return
         self.lines.append(line)
@@ -39,7 +39,7 @@ class InputHistory:
                 self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 handle = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 with os.fdopen(handle, "wb") as file:
-                    file.write(b"\n" + json.dumps(value).encode())  # one that was cut short spoils no other
+                    file.write(b"\n" + json.dumps(value).encode())  # after an incomplete line, a new one
 
     def _read(self) -> list[InputLine]:
         try:

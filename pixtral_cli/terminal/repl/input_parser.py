@@ -1,6 +1,6 @@
-"""Parses a typed line: a slash command, or words with pictures among them.
+"""Parses a typed line: a slash command, or a question with pictures among its words.
 
-It calls `exists` for paths and opens nothing.
+Calls `exists` for candidate paths and opens nothing.
 """
 
 import os
@@ -21,7 +21,7 @@ TRIPLE_QUOTE = '"""'
 MAX_NAME_WORDS = 12  # a name with unescaped spaces has at most this many words
 MAX_PASTED_PATHS = 100
 MAX_NAME = 1024  # characters of a name as it is typed
-MAX_SEARCHED = 4_000  # characters of a question whose words are looked for as files
+MAX_SEARCHED = 4_000  # characters of a question in which words are checked for being files
 
 _COMMAND = re.compile(r"/([a-zA-Z]+|\?)(?:\s+(.*))?$", re.DOTALL)
 _URL = re.compile(r"(?:https?|file)://[^\s<>\"`]+|data:image/[^\s<>\"`]+", re.IGNORECASE)
@@ -40,14 +40,14 @@ _BEFORE = "([{（「"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something named in the line that is to be attached: a path (`~` and `#pages` as typed) or a URL."""
+    """A path (with `~` and `#pages` as typed) or URL in the line that is to be attached. `raw` is its spelling."""
 
     name: str
     raw: str
 
     @property
     def short(self) -> str:
-        """The name as it is shown in the question: without its folders."""
+        """The name without its folders, as it stays in the question."""
         if re.match(r"data:", self.name, re.IGNORECASE):
             return "the image"
         return re.split(r"[/\\]", self.name.partition("?")[0].rstrip("/\\"))[-1]
@@ -61,7 +61,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Verbatim:
-    """Words that mean nothing but themselves: code in backticks and pasted blocks."""
+    """Text in which nothing is interpreted: code in backticks and pasted blocks."""
 
     raw: str
 
@@ -71,7 +71,7 @@ Part: TypeAlias = str | Verbatim | Source
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A line's words and pictures in the order they were typed; `notes` are for the user to see."""
+    """The words and sources of a line in the order they were typed; `notes` are messages for the user."""
 
     parts: tuple[Part, ...]
     notes: tuple[str, ...] = ()
@@ -82,9 +82,9 @@ class Question:
 
     @property
     def text(self) -> str:
-        """The text, image numbers as `#2` and everything else that looks like one as `\\#2`.
+        """The text of the question: image numbers as `#2`, other text that looks like one as `\\#2`.
 
-        A name inside a sentence stays by its short form; any other goes, since its picture precedes the text.
+        A source inside a sentence stays as its short name; any other is left out, since its picture precedes the text.
         """
         inside = set(_sources_in_sentence(self.parts))
         pieces = []
@@ -99,7 +99,7 @@ class Question:
 def parse(line: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Command | Question:
     """Understand a typed line; a block of several lines that was `pasted` into it attaches nothing, or is nothing but paths.
 
-    A name that is among the `known`, the images of the conversation, and no path here, speaks of that image.
+    A name in `known`, the names of the conversation's images, that is no existing path stays text.
     """
     if line.startswith(TRIPLE_QUOTE):
         inner = line.removeprefix(TRIPLE_QUOTE).rstrip().removesuffix(TRIPLE_QUOTE).strip("\n")
@@ -108,7 +108,7 @@ def parse(line: str, exists: Exists, pasted: Sequence[str] = (), known: Collecti
 
 
 def parse_command(line: str, pasted: Sequence[str] = ()) -> Command | None:
-    """The slash command that a line begins with, if it does and that is not pasted."""
+    """The slash command that a line begins with; None if there is none, or if it was pasted."""
     command = _COMMAND.match(line)
     if command and not any(block not in line or line.startswith(block) for block in pasted):
         return Command(command[1].lower(), (command[2] or "").strip())
@@ -116,7 +116,7 @@ def parse_command(line: str, pasted: Sequence[str] = ()) -> Command | None:
 
 
 def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known: Collection[str] = ()) -> Question:
-    """The parts of a question. A pasted block that was edited since makes the whole text attach nothing."""
+    """The parts of a question. If a pasted block was edited afterwards, nothing in the text is attached."""
     if any(block not in text for block in pasted):
         pasted = (text,)
     whole = None if pasted else _whole_line_path(text, exists)
@@ -130,7 +130,9 @@ def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known:
             parts += paths
             continue
         found_parts: list[Part] = (
-            [Verbatim(piece)] if plain else [_unless_known(part, exists, known) for part in _scan_words(piece, exists)]
+            [Verbatim(piece)]
+            if plain
+            else [_as_words_if_known(part, exists, known) for part in _scan_words(piece, exists)]
         )
         notes += _pasted_name_notes(piece, exists) if piece in pasted else _link_notes(found_parts)
         parts += found_parts
@@ -138,7 +140,7 @@ def parse_question(text: str, exists: Exists, pasted: Sequence[str] = (), known:
 
 
 def has_open_block(text: str) -> bool:
-    """Whether a `\"\"\"` block has begun and not ended: Enter makes a new line."""
+    """Whether a `\"\"\"` block is open, in which Enter inserts a line break."""
     return text.startswith(TRIPLE_QUOTE) and (
         len(text) < 2 * len(TRIPLE_QUOTE) or not text.rstrip().endswith(TRIPLE_QUOTE)
     )
@@ -153,17 +155,17 @@ def shell_unquoted(raw: str) -> str:
 
 
 def shell_quoted(name: str) -> str:
-    """A name as it can be typed into the line: spaces and shell characters behind backslashes."""
+    """A name as it can be typed into the line, with backslashes before spaces and shell characters."""
     return name if os.name == "nt" else re.sub(r"([\s'\"\\`()\[\]{}&;|<>*?!$])", r"\\\1", name)
 
 
 def escape_image_numbers(text: str) -> str:
-    """Text in which nothing places an image."""
+    """The text with each `#N` escaped, so that none places an image."""
     return re.sub(r"\\?#\d{1,4}(?!\w)", r"\\\g<0>", text)
 
 
 def words_that_exist(question: Question, exists: Exists) -> Iterator[Source]:
-    """Paths among the words of a question that attach nothing, since they are no pictures by their names."""
+    """The existing paths among the words of a question that are not attached, since they have no picture's extension."""
     for part in question.parts:
         if isinstance(part, str):
             end = 0
@@ -171,7 +173,7 @@ def words_that_exist(question: Question, exists: Exists) -> Iterator[Source]:
                 at = match.start() + len(match[0]) - len(match[0].lstrip(_BEFORE))
                 if at < end or match[0][0] == "@":
                     continue
-                found = next((each for each in _readings(part, at) if exists(each.name)), None)
+                found = next((reading for reading in _readings(part, at) if exists(reading.name)), None)
                 if found:
                     end = at + len(found.raw)
                     yield found
@@ -188,7 +190,7 @@ def patterns_in(question: Question) -> Iterator[str]:
 
 
 def _split_verbatim(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Cut into (piece, plain): code in backticks and pasted blocks are plain words whatever they hold."""
+    """Split into (piece, plain); code in backticks and pasted blocks are plain: nothing in them is interpreted."""
     blocks = [re.escape(block) for block in sorted(pasted, key=len, reverse=True) if block]
     plain = re.compile("|".join([*blocks, f"(?:{_CODE.pattern})"]), re.DOTALL)
     end = 0
@@ -202,7 +204,7 @@ def _split_verbatim(text: str, pasted: Sequence[str]) -> Iterator[tuple[str, boo
 
 
 def _scan_words(text: str, exists: Exists) -> Iterator[Part]:
-    """Walk over the starts of words; what is not recognised is words."""
+    """Split into words and the sources that are recognised at the start of a word."""
     begin = at = 0
     extensions = [match.start() for match in PICTURE_EXTENSION.finditer(text)]
     while at < len(text):
@@ -227,15 +229,15 @@ def _starts_word(text: str, at: int) -> bool:
     return not text[at].isspace() and (at == 0 or text[at - 1].isspace() or text[at - 1] in _BEFORE)
 
 
-def _unless_known(part: Part, exists: Exists, known: Collection[str]) -> Part:
-    """A name that means an image which is there already is words."""
+def _as_words_if_known(part: Part, exists: Exists, known: Collection[str]) -> Part:
+    """The part; a source that is the name of a known image, and no existing path, becomes words."""
     if isinstance(part, Source) and part.short in known and not (exists(part.name) or _URL.match(part.name)):
         return part.raw
     return part
 
 
 def _recognise_source(text: str, at: int, exists: Exists, near: bool) -> Source | None:
-    """What is named from here on, if anything; `near`: a picture's extension follows within the length of a name."""
+    """The source that begins here, if any. `near`: a picture's extension follows within MAX_NAME characters."""
     if text[at] == "@":
         found = _url_at(text, at + 1, every=True) or _path_at(text, at + 1, exists) or _pattern_at(text, at + 1)
         return Source(found.name, "@" + found.raw) if found else None
@@ -255,26 +257,26 @@ def _url_at(text: str, at: int, every: bool = False) -> Source | None:
 
 
 def _path_at(text: str, at: int, exists: Exists) -> Source | None:
-    """A path that starts here: one that is there if any reading gives one, else one that is surely meant as a picture."""
+    """The path that begins here: the longest reading that exists, else the shortest that is unambiguously a picture's."""
     readings = list(_readings(text, at))
     path = next((reading for reading in readings if exists(reading.name)), None)
-    return path or next((r for r in readings[::-1] if has_picture_extension(r.name) and _surely_one_name(r.raw)), None)
+    return path or next((r for r in readings[::-1] if has_picture_extension(r.name) and _is_unambiguous(r.raw)), None)
 
 
 def _pattern_at(text: str, at: int) -> Source | None:
-    """A pattern that can mean nothing but pictures, such as `pics/*.png` or `pics/*`."""
+    """A glob pattern for pictures, such as `pics/*.png` or `pics/*`."""
     word = match[0].rstrip(_AFTER) if (match := _WORD.match(text, at)) else ""
     wild = re.search(r"(?<!\\)[*?\[]", word)
     return Source(word, word) if wild and (has_picture_extension(word) or "/" in word[: wild.start()]) else None
 
 
-def _surely_one_name(raw: str) -> bool:
-    """Whether a spelling is surely one name: quoted, or a word that is neither markup nor a pattern."""
+def _is_unambiguous(raw: str) -> bool:
+    """Whether a spelling is a single name: quoted, or a word without markup and pattern characters."""
     return raw[0] in "'\"" or (raw[0] not in _BEFORE and not re.search(r"""(?<!\\)[\s"'<>*?|=\[\]]""", raw))
 
 
 def _readings(text: str, at: int) -> Iterator[Source]:
-    """Every way to read a path that starts here, the longest first."""
+    """The possible readings of a path that begins here, the longest first."""
     if text[at : at + 1] in ("'", '"'):
         shell, first = (pattern.match(text, at, at + MAX_NAME) for pattern in (_SHELL, _QUOTED))
         if shell and first:
@@ -291,7 +293,7 @@ def _readings(text: str, at: int) -> Iterator[Source]:
 
 
 def _whole_line_path(text: str, exists: Exists) -> Source | None:
-    """A line that is one path and nothing else is an attachment, however it is named."""
+    """The path that the whole line is, of any extension; None if it is no existing path."""
     raw = text.strip()
     if "\n" in raw or not re.search(r"[/\\]|^['\"]", raw):
         return None
@@ -314,20 +316,20 @@ def _pasted_paths(block: str, exists: Exists) -> list[Source]:
 
 
 def _link_notes(parts: Sequence[Part]) -> list[str]:
-    """Links that go as words, since nothing says that they are pictures."""
+    """Notes about links that are sent as text, since they do not look like pictures."""
     links = [link.rstrip(_AFTER) for part in parts if isinstance(part, str) for link in _URL.findall(part)]
     return [f"sent as text: {link} (@{link} attaches it)" for link in links]
 
 
 def _pasted_name_notes(block: str, exists: Exists) -> list[str]:
-    """Notes about pictures that a pasted block names: they are not attached."""
+    """Notes about existing pictures that a pasted block names, which are not attached."""
     words = _scan_words(block, exists)
     names = dict.fromkeys(part.name for part in words if isinstance(part, Source) and exists(part.name))
     return [f"pasted text attaches nothing: {name} (/image attaches it)" for name in names]
 
 
 def _sources_in_sentence(parts: Sequence[Part]) -> Iterator[int]:
-    """The places of names that are part of a sentence, which would be broken without them."""
+    """The indices of sources that are part of a sentence, which needs their names."""
     words = [index for index, part in enumerate(parts) if _words_of(part)]
     sources = [index for index, part in enumerate(parts) if isinstance(part, Source)]
     last_word = words[-1] if words else -1

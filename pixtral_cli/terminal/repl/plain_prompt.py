@@ -1,4 +1,4 @@
-"""The line where the user types, without drawing: for screen readers and dumb terminals. The standard library's own."""
+"""A prompt that draws nothing, for screen readers and dumb terminals, on readline."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PlainPrompt:
-    """Reads lines with readline where there is one and the terminal isn't dumb; else what the terminal itself offers."""
+    """Reads lines, with readline if it is installed and `editing` is allowed."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class PlainPrompt:
         self._library = _readline(recall, suggest) if editing else None
 
     def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine:
-        """The next line; several, if they came at once or between triple quotes. Raises EOFError, KeyboardInterrupt."""
+        """The next line; several lines if they were pasted or are in triple quotes. Raises EOFError, KeyboardInterrupt."""
         begun, self._begun = self._begun, lambda: None
         begun()
         if self._library:
@@ -58,18 +58,18 @@ class PlainPrompt:
         return line
 
     def held(self) -> AbstractContextManager[None]:
-        """Keys are the terminal's own business here."""
+        """See `Reader`; the terminal itself keeps the keys."""
         return contextlib.nullcontext()
 
     def while_answering(self, doing: Callable[[], str]) -> AbstractContextManager[None]:
-        """There is nothing below an answer here."""
+        """See `Reader`; nothing is shown below an answer."""
         return contextlib.nullcontext()
 
     def unread(self, typed: bytes) -> None:
-        """Keys that another reader has taken cannot be put back here."""
+        """See `Reader`; keys cannot be put back, and are dropped."""
 
     def typed_ahead(self) -> bool:
-        """Whether a whole line waits for the next `read`."""
+        """See `Reader`."""
         return self._waiting()
 
     def _insert(self, draft: str) -> None:
@@ -79,12 +79,12 @@ class PlainPrompt:
         self._library.set_pre_input_hook(None)
 
     def _waiting(self) -> bool:
-        """Whether a further line is there already: several lines at once were pasted, not typed."""
+        """Whether another line is available at once, which means that several were pasted."""
         return os.name == "posix" and bool(select.select([self._stdin], [], [], 0)[0])
 
 
 def _readline(recall: InputHistory, suggest: "Callable[[str], Iterable[Suggestion]]") -> ModuleType | None:
-    """The readline module with our history and completion, where there is one."""
+    """The readline module with history and completion set up; None if there is none."""
     try:
         import readline
     except ImportError:
@@ -94,7 +94,7 @@ def _readline(recall: InputHistory, suggest: "Callable[[str], Iterable[Suggestio
     found: list[str] = []
 
     def complete(text: str, number: int) -> str | None:
-        """Readline asks for one candidate after another, for the last word alone."""
+        """Candidate `number` for the last word, as readline calls it."""
         if number == 0:
             before = readline.get_line_buffer()[: readline.get_endidx()]
             offered = [text[: len(text) - each.length] + each.text for each in suggest(before)]

@@ -1,4 +1,4 @@
-"""The prompt, on prompt_toolkit: keys, completion, history, toolbar."""
+"""The input line with key bindings, completion, history and toolbar, on prompt_toolkit."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ STYLES = {
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 MARK = "> "
 MAX_SHOWN_LINES = 20  # of a paste; a longer one is folded to one line until it is sent
-REFRESH_INTERVAL = 0.5  # seconds between two looks at the toolbar while the model loads
+REFRESH_INTERVAL = 0.5  # seconds between two updates of the toolbar while the model loads
 
 
 class Prompt:
@@ -64,10 +64,10 @@ class Prompt:
         self._recall = recall
         self._begun = begun
         self._pasted: list[str] = []
-        self._folded: dict[str, str] = {}  # the placeholder of a long paste, and the paste
+        self._folded: dict[str, str] = {}  # long pastes by their placeholders
         self._draft = ""
-        self._tab = False  # Tab was pressed, and what fits is not known yet
-        self._wanted = False  # a search was asked for, and has not begun
+        self._tab = False  # Tab was pressed, and the completions are not known yet
+        self._wanted = False  # a search for completions was requested and has not begun
         self._signal = 0
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
@@ -125,7 +125,7 @@ class Prompt:
         return placeholder if len(placeholder) + len(MARK) < self._columns else placeholder.partition(",")[0]
 
     def _listen(self) -> None:
-        """SIGTERM and SIGHUP end the prompt in good order; `read` raises them again when the terminal is itself."""
+        """Make SIGTERM and SIGHUP end the prompt; `read` raises them again when the terminal is restored."""
         for number in SIGNALS:
             with contextlib.suppress(NotImplementedError):  # on Windows
                 asyncio.get_running_loop().add_signal_handler(number, self._hang_up, number)
@@ -137,12 +137,12 @@ class Prompt:
             self._session.app.exit(result="")
 
     def redraw(self) -> None:
-        """Look at the toolbar again; from any thread."""
+        """Update the toolbar. May be called from any thread."""
         self._session.app.invalidate()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Around all that the program does: what is typed between two `read`s waits unseen for the next."""
+        """See `Reader`: keys typed between two `read`s are not echoed and are kept for the next."""
         try:
             keyboard = self._session.input.fileno()
         except NotImplementedError:
@@ -154,34 +154,34 @@ class Prompt:
 
     @contextlib.contextmanager
     def while_answering(self, doing: Callable[[], str]) -> "Iterator[AnswerInput | None]":
-        """The input below an answer that streams; None where it cannot be shown."""
-        from pixtral_cli.terminal.repl.answer_input import AnswerInput, possible
+        """See `Reader`: the input below an answer; None if it cannot be shown."""
+        from pixtral_cli.terminal.repl.answer_input import AnswerInput, is_supported
 
         try:
             keyboard = self._session.input.fileno()
         except NotImplementedError:
             keyboard = -1
-        if keyboard < 0 or not possible(keyboard, sys.stdout):
+        if keyboard < 0 or not is_supported(keyboard, sys.stdout):
             yield None
             return
         with AnswerInput(keyboard, sys.stdout, doing) as typing:
             yield typing
 
     def unread(self, typed: bytes) -> None:
-        """Keys that another reader has taken, for the next `read`."""
+        """See `Reader`."""
         keys: list[KeyPress] = []
         Vt100Parser(keys.append).feed_and_flush(typed.decode("utf-8", "replace"))
         store_typeahead(self._session.input, keys)
 
     def typed_ahead(self) -> bool:
-        """Whether keys wait for the next `read`."""
+        """See `Reader`."""
         with contextlib.suppress(NotImplementedError):
             self.unread(pending_keys(self._session.input.fileno()))
         keys = get_typeahead(self._session.input)
         store_typeahead(self._session.input, keys)
         return bool(keys)
 
-    # What the keys do
+    # Actions of keys
 
     def enter(self, buffer: Buffer) -> None:
         """Send the line, unless it has opened a block that is not closed."""
@@ -193,7 +193,7 @@ class Prompt:
             buffer.validate_and_handle()
 
     def paste(self, buffer: Buffer, text: str) -> None:
-        """Insert a paste. A block of several lines is remembered as one that was not typed."""
+        """Insert a paste. A block of several lines is recorded as pasted; a long one is shown as a placeholder."""
         text = text.replace("\r\n", "\n").replace("\r", "\n")
         block = text.strip("\n")
         if "\n" in block:
@@ -209,16 +209,16 @@ class Prompt:
             buffer.insert_text(text if "\n" in block else block)
 
     def _unfolded(self, text: str) -> str:
-        """The text with every long paste in its place."""
+        """The text with the placeholders replaced by the long pastes."""
         for mark, block in self._folded.items():
             text = text.replace(mark, block)
         return text
 
     def complete(self, buffer: Buffer) -> None:
-        """Tab: the only thing that fits, else the next of several; behind a folder, what is in it."""
+        """Tab: insert the only completion, else select the next one; after a folder, complete in it."""
         state = buffer.complete_state
         if state is None or not state.completions:
-            self._tab = True  # what fits is being looked for; `_found` goes on
+            self._tab = True  # completions are being searched; `_found` continues
             if state is None:
                 self._search(buffer)
             return
@@ -232,7 +232,7 @@ class Prompt:
             self._search(buffer)
 
     def _search(self, buffer: Buffer) -> None:
-        """Look for what fits; where an earlier search still runs, after it."""
+        """Search for completions, after an earlier search that still runs."""
         self._wanted = True
         buffer.start_completion()
 
@@ -247,7 +247,7 @@ class Prompt:
             self.complete(buffer)
 
     def give_up(self, buffer: Buffer) -> None:
-        """Ctrl-C: an empty line is left, any other is emptied and can be called back."""
+        """Ctrl-C: clear the line, which stays in the history; on an empty line raise KeyboardInterrupt."""
         if not buffer.text:
             self._session.app.exit(exception=KeyboardInterrupt(), style="class:aborting")
             return
@@ -256,12 +256,12 @@ class Prompt:
         self._session.app.exit(result="", style="class:aborting")
 
     def paste_image(self, buffer: Buffer) -> None:
-        """The picture on the clipboard, with what is typed so far kept in the line."""
+        """Attach the picture on the clipboard; the text of the line is kept."""
         self._draft = buffer.text
         self._session.app.exit(result="/paste")
 
     async def edit(self, buffer: Buffer) -> None:
-        """The line in the user's editor; where that fails the line stays as it is."""
+        """Edit the line in the user's editor; after an error the line is unchanged."""
 
         from pixtral_cli.terminal.desktop import editor
 
@@ -294,9 +294,9 @@ class Prompt:
 def _styles(theme: Mapping[str, str]) -> dict[str, str]:
     if not theme:
         return STYLES
-    from pixtral_cli.terminal.preferences.theme import line_styles
+    from pixtral_cli.terminal.preferences.theme import input_line_styles
 
-    return STYLES | line_styles(theme)
+    return STYLES | input_line_styles(theme)
 
 
 def _keys(prompt: Prompt, chosen: Mapping[str, str]) -> KeyBindings:
@@ -336,7 +336,7 @@ def _keys(prompt: Prompt, chosen: Mapping[str, str]) -> KeyBindings:
 
 
 class _Completer(Completer):
-    """Suggestions as prompt_toolkit takes them."""
+    """Converts suggestions to prompt_toolkit's completions."""
 
     def __init__(self, suggest: "Callable[[str], Iterable[Suggestion]]") -> None:
         self._suggest = suggest
@@ -348,14 +348,14 @@ class _Completer(Completer):
     async def get_completions_async(
         self, document: Document, complete_event: CompleteEvent
     ) -> AsyncGenerator[Completion, None]:
-        """All at once, so that Tab never takes the first of several for the only one; found in a thread."""
+        """All completions at once, so that Tab never takes the first of several for the only one; searched in a thread."""
         for completion in await asyncio.to_thread(list, self.get_completions(document, complete_event)):
             yield completion
 
 
 @contextlib.contextmanager
 def _restore_handlers(signals: Iterable[int]) -> Iterator[None]:
-    """Gives signals back their handlers, which an event loop does not."""
+    """Restores the handlers of signals, which asyncio does not."""
     before = {number: signal.getsignal(number) for number in signals}
     try:
         yield

@@ -1,6 +1,6 @@
-"""The REPL: read a line, understand it, do what it says, show the answer. Each of the four is another module's.
+"""The REPL: reads a line, parses it, runs its command or asks its question, and shows the answer.
 
-What is needed only when a line has been typed is imported then: the prompt is to stand at once.
+Modules that are needed only after a line has been typed are imported then, so that the prompt appears at once.
 """
 
 import contextlib
@@ -28,7 +28,11 @@ KEPT = "Your question is kept: /regen asks it again"
 
 
 class Reader(Protocol):
-    """Where lines come from. `read` raises EOFError when there are no more, KeyboardInterrupt at Ctrl-C."""
+    """A source of lines. `read` raises EOFError when there are no more, KeyboardInterrupt at Ctrl-C.
+
+    `held` is the context in which keys are kept for the next `read`; `while_answering` that of an answer, with the input
+    below it if that can be shown. `unread` gives keys back, `typed_ahead` tells whether there is input for `read`.
+    """
 
     def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine: ...
 
@@ -42,7 +46,7 @@ class Reader(Protocol):
 
 
 class Repl:
-    """A conversation at a terminal, over what `state` holds; answers go to `out`."""
+    """A conversation at a terminal. `state` is what its commands act on; answers go to `out`."""
 
     def __init__(self, state: State, reader: Reader, out: Output, placeholder: str = "", draft: str = "") -> None:
         self.state = state
@@ -52,7 +56,7 @@ class Repl:
         self._draft = Draft(draft)
 
     def run(self) -> None:
-        """Until the user leaves. However it ends, what was said is saved and the session is free for others."""
+        """Read and handle lines until the user leaves. At the end the session is saved and unlocked, the engine closed."""
         self.state.confirm, self.state.ask_for = self._confirm, self._ask_for
         try:
             self._tell()
@@ -65,14 +69,14 @@ class Repl:
             self.state.backend.close()
 
     def _uninterrupted(self) -> bool:
-        """A turn; a Ctrl-C too many, pressed when there is nothing left to stop, ends it and no more."""
+        """One turn. Ctrl-C at a moment when there is nothing to stop ends the turn only."""
         try:
             return self._turn()
         except KeyboardInterrupt:
             return True
 
     def _turn(self) -> bool:
-        """One line, read and dealt with; False when it was the last."""
+        """Read and handle one line; returns False after the last one."""
         draft, self._draft = self._draft, Draft("")
         busy = self.state.backend.state in ("waiting", "loading")
         try:
@@ -96,7 +100,7 @@ class Repl:
         return not isinstance(outcome, Leave)
 
     def _done(self, line: InputLine, edits: bool) -> Outcome:
-        """What comes of a line. A question that mending would heal stays there; a command is called back like any line."""
+        """Handle a line; errors are shown. After an error that editing the question can solve, it is the next draft."""
         from pixtral_cli.terminal.repl.input_parser import parse_command
 
         command = parse_command(line.text, line.pasted)
@@ -118,7 +122,7 @@ class Repl:
         except KeyboardInterrupt:
             self.state.notes.say("Stopped.")
             return None if self._reader.typed_ahead() else mending  # what was typed meanwhile is a line of its own
-        except Exception as bug:  # of ours, or of a library's: the conversation goes on without what it spoiled
+        except Exception as bug:  # in pixtral or a library; the conversation continues
             self._spoilt(bug)
         return None
 
@@ -140,7 +144,7 @@ class Repl:
             return Leave()
         known = [image.name for image in self.state.conversation.images]
         meant = input_parser.parse(line.text, attachments.path_exists, line.pasted, known)
-        if isinstance(meant, input_parser.Question) and (absent := attachments.absent_names(meant)):
+        if isinstance(meant, input_parser.Question) and (absent := attachments.missing_names(meant)):
             for name in absent:
                 self.state.notes.say(f"{name} is not here: sent as text")
             meant = input_parser.parse(line.text, attachments.path_exists, line.pasted, [*known, *absent])
@@ -149,7 +153,7 @@ class Repl:
         return self._question(meant, edits)
 
     def _question(self, meant: "Question", edits: bool) -> Outcome:
-        """Attach what was named; ask, if there are words."""
+        """Attach the sources of a question, and ask it if it has any text. Raises PixtralError."""
         from pixtral_cli.terminal.repl import attachments
 
         state = self.state
@@ -182,23 +186,23 @@ class Repl:
         return StartAnswer(lambda engine, sampling: ask(engine, parts, sampling=sampling))
 
     def _text_block(self, name: str) -> str:
-        """A text file as it is sent, its size told. Raises UsageError, ContextError."""
+        """A text file as a fenced block; notes its size. Raises UsageError, ContextError."""
         from pixtral_cli.chat.text_files import fenced_file
 
         block = fenced_file(name)
         lines = count_of(max(0, block.count("\n") - 1), "line")
-        with contextlib.suppress(PixtralError):  # whoever cannot count will say what is wrong when asked
+        with contextlib.suppress(PixtralError):  # the question itself will raise it
             tokens = self.state.backend.measure([Message("user", (block,))]).prompt_tokens
             lines += f", {tokens:,} tokens"
         self.state.notes.say(f"{name}: {lines}")
         return block
 
     def _confirm(self, question: str) -> bool:
-        """Whether whoever types says yes."""
+        """Ask the user a yes-or-no question."""
         return self._ask_for(f"{question} y or n", "y or n").strip().lower() in ("y", "yes")
 
     def _ask_for(self, question: str, placeholder: str = "") -> str:
-        """The line that whoever types gives; "" when there is none."""
+        """Ask the user for a line; "" at the end of input and after Ctrl-C."""
         self.state.notes.say(question)
         try:
             return self._reader.read(placeholder=placeholder).text
@@ -206,7 +210,7 @@ class Repl:
             return ""
 
     def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
-        """`#5` is an error where images are numbered and there is no fifth; a colour such as #333 is text."""
+        """Raises UsageError for `#N` without image N below 100 if there are images; `#333` may be a colour."""
         count = len({image.key for image in (*self.state.conversation.images, *more)})
         missing = self.state.conversation.missing(text, more)
         if count and missing and missing[0] < 100:
@@ -216,8 +220,8 @@ class Repl:
             )
 
     def _answer(self, ask: StartAnswer) -> None:
-        """Show an answer as it comes. Ctrl-C ends it; the part there is stays."""
-        from pixtral_cli.terminal.output.render import cut_note, statistics
+        """Show an answer while it streams. After Ctrl-C the part that arrived is kept."""
+        from pixtral_cli.terminal.output.render import statistics, truncation_note
 
         state = self.state
         if not self._out.spinner and state.backend.doing:
@@ -229,7 +233,7 @@ class Repl:
             state.answer = self._rendered(chunks)
         except KeyboardInterrupt:
             if not state.conversation.unanswered and state.conversation.turns == before:
-                raise  # it came before the question was on record
+                raise  # the question was not recorded yet
             again = "/regen asks it again." if state.conversation.unanswered else "The part above is kept."
             state.notes.say(f"Stopped. {again}")
             return
@@ -242,7 +246,7 @@ class Repl:
         cost, _ = state.measure()
         window = cost.context_window if cost else 0
         if state.answer.finish_reason == "length":
-            state.notes.say(f"{cut_note(state.answer, state.sampling.max_tokens, '/set max_tokens', window)}.")
+            state.notes.say(f"{truncation_note(state.answer, state.sampling.max_tokens, '/set max_tokens', window)}.")
         if state.settings.get("stats"):
             state.notes.say(statistics(state.answer, window))
         state.notes.draw("")
@@ -255,7 +259,7 @@ class Repl:
         return with_tools(self.state)
 
     def _rendered(self, chunks: Iterator[Chunk]) -> "Answer":
-        """The answer, shown as it comes; what is typed meanwhile stands below it and then in the prompt."""
+        """Show the answer while it streams. Text typed meanwhile is shown below it, and is then in the prompt."""
         from pixtral_cli.terminal.output.render import render
 
         screen = self._screen()
@@ -274,7 +278,7 @@ class Repl:
                 self._reader.unread(typing.typed())
 
     def _offer_code(self, answer: "Answer") -> None:
-        """What can be done with the code of an answer, if it holds any."""
+        """Note the commands for the code blocks of an answer, if it has any."""
         if ("```" not in answer.text and "~~~" not in answer.text) or self.state.sampling.schema is not None:
             return
         from pixtral_cli.chat.codeblocks import blocks
@@ -284,19 +288,19 @@ class Repl:
             self.state.notes.say(hint)
 
     def _check_schema(self, answer: "Answer") -> None:
-        """Say where an answer is not what the schema asks for; it stays in the conversation."""
+        """Note where an answer does not satisfy the schema; it remains in the conversation."""
         wanted = self.state.sampling.schema
         if wanted is None:
             return
         from pixtral_cli.structured import schema
 
         try:
-            schema.validate(answer.text, wanted, cut=answer.finish_reason == "length")
+            schema.validate(answer.text, wanted, truncated=answer.finish_reason == "length")
         except schema.AnswerMismatch as error:
             self.state.notes.say(f"{error.message}.")
 
     def _screen(self) -> Output:
-        """Where an answer goes. One that satisfies a schema is JSON, which no Markdown may mangle."""
+        """The output of an answer under the present settings. With a schema it is JSON and not rendered as Markdown."""
         schema = self.state.sampling.schema is not None
         markdown = self._out.markdown and not schema and self.state.settings.get("markdown", True)
         return replace(
@@ -305,12 +309,12 @@ class Repl:
         )  # fmt: skip
 
     def _waiting(self) -> str:
-        """What is said while a question waits for the model."""
+        """The progress line while a question waits for the model to load; "" when it is loaded."""
         doing = self.state.backend.doing
         return f"{doing}; your question waits" if doing else ""
 
     def _tell(self) -> None:
-        """What the engine and the session have to say, such as that it cannot be saved."""
+        """Show the messages of the engine and the session, such as that it cannot be saved."""
         news = self.state.backend.opening.news
         for note in [news.pop(0) for _ in range(len(news))]:
             self.state.notes.say(note)
@@ -319,7 +323,7 @@ class Repl:
 
 
 def _strip_around_leading_images(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Without the spaces around the numbers of images that precede all words."""
+    """The parts without the spaces around the images that precede all text."""
     first = next((index for index, part in enumerate(parts) if isinstance(part, str) and part.strip()), len(parts))
     leading = tuple(part for part in parts[:first] if isinstance(part, Image))
     words = tuple(part.lstrip() if isinstance(part, str) else part for part in parts[first : first + 1])

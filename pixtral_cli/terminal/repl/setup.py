@@ -1,4 +1,4 @@
-"""Puts a REPL together: state, prompt, toolbar, thumbnails. What they are made from, the command line says.
+"""Sets up a REPL from the options of the command line: state, prompt, toolbar, thumbnails.
 
 Imports what the prompt needs to appear; the rest is imported at the first key.
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Pairs: TypeAlias = list[tuple[str, str]]
 
 PLACEHOLDER = "Ask something, or drop a picture here"
-MAX_PARSED_LENGTH = 2_000  # characters; longer lines are not looked through while they are typed
+MAX_PARSED_LENGTH = 2_000  # characters; longer lines are not parsed while they are typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ class ChatOptions:
     models: Callable[[], Sequence[str]] = tuple
     system: str | None = None
     resume: str | None = None  # a session's id; "" is the newest
-    given: Collection[str] = ()  # names of the sampling's fields that were set anew
+    given: Collection[str] = ()  # the fields of the sampling that were set on the command line
     sources: Sequence[str] = ()
     log: bool = True
     plain: bool = False
     preview: bool = True
     stats: bool = False
     markdown: bool = True
-    question: str = ""  # to be asked at once
+    question: str = ""  # asked at the start
     template: "ChosenTemplate | None" = None
     tools: "Sequence[RunnableTool]" = ()
     yes_tools: bool = False
@@ -61,7 +61,7 @@ class ChatOptions:
 
 
 def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", recall_file: Path) -> None:
-    """Run the REPL until the user leaves. Raises UsageError where stdin is no terminal."""
+    """Run the REPL until the user leaves. Raises UsageError if stdin is not a terminal."""
     if not sys.stdin.isatty():
         raise UsageError("`pixtral chat` needs a terminal to type in", 'For pipes and scripts: pixtral ask "…"')
     colour = supports_drawing() and not options.plain and out.stderr.isatty()
@@ -94,10 +94,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
 def _open_conversation(
     options: ChatOptions, sessions: "Callable[[], Sessions]"
 ) -> "tuple[Session | None, Conversation, Mapping[str, Any]]":
-    """The conversation, new or resumed, and the session that it is saved in, if it is to be saved.
-
-    With it come the settings that it was answered with, as its session kept them.
-    """
+    """The session (None for a new or an unsaved conversation), the conversation, and the stored settings of its session."""
     if options.resume is None:
         return None, Conversation(options.system), {}
     session = sessions().resume(options.resume or None, model=options.opening.name)
@@ -145,7 +142,7 @@ def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -
 
 
 def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[Image, str], str]:
-    """A function that draws an image, created at the first one."""
+    """A function that returns the thumbnail of an image; the terminal is probed at the first one."""
 
     @cache
     def made() -> Callable[[Image, str], str]:
@@ -157,7 +154,7 @@ def _make_thumbnails(out: Output, unread: Callable[[bytes], None]) -> Callable[[
 
 
 def toolbar(state: State, text: str, pasted: Sequence[str] = (), columns: int = 10_000) -> str:
-    """The toolbar: the model and its loading, staged images, what Enter would attach; in lines of so many columns."""
+    """The text of the toolbar: the model and its loading, staged images, what Enter would attach; wrapped to `columns`."""
     backend = state.backend
     pieces = [backend.name]
     if backend.state == "loading":
@@ -178,29 +175,31 @@ def toolbar(state: State, text: str, pasted: Sequence[str] = (), columns: int = 
 
 
 def as_keys(question: str) -> bytes:
-    """A question as the keys that ask it; several lines come as a paste does."""
+    """A question as the keys that enter it; several lines as a bracketed paste."""
     return (f"\x1b[200~{question}\x1b[201~\r" if "\n" in question else f"{question}\r").encode()
 
 
 def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
-    """The pictures that Enter will attach and those it will not, by the check that Enter makes."""
+    """The pictures that Enter will attach, and those it cannot, with the reasons."""
     from pixtral_cli.terminal.repl import attachments, input_parser
 
     known = [image.name for image in state.conversation.images]
     meant = input_parser.parse(text, attachments.path_exists, pasted, known)
     if not isinstance(meant, input_parser.Question):
         return []
-    absent = attachments.absent_names(meant)
+    absent = attachments.missing_names(meant)
     found = [
-        (each.name, each.short, attachments.attachable(each.name)) for each in meant.sources if each.name not in absent
+        (each.name, each.short, attachments.attach_problem(each.name))
+        for each in meant.sources
+        if each.name not in absent
     ]
-    good = dict.fromkeys(attachments.described(name, short) for name, short, wrong in found if not wrong)
+    good = dict.fromkeys(attachments.describe(name, short) for name, short, wrong in found if not wrong)
     bad = dict.fromkeys(f"{short} {wrong}" for _, short, wrong in found if wrong)
     return [*([f"Enter attaches {', '.join(good)}"] if good else []), *bad, *state.sent_again(meant.text)]
 
 
 def _show_greeting(state: State, options: ChatOptions, kept: Mapping[str, Any]) -> None:
-    """The greeting: the model; of a resumed conversation its end and its restored settings."""
+    """Show the greeting, and for a resumed conversation its last messages and restored settings."""
     if options.opening.note:
         state.notes.say(options.opening.note)
     state.notes.say(f"pixtral {__version__}, {state.backend.name}. Ctrl-D leaves, /help tells more.")
@@ -215,5 +214,5 @@ def _show_greeting(state: State, options: ChatOptions, kept: Mapping[str, Any]) 
 
 
 def _dumb_terminal() -> bool:
-    """Whether the terminal can only print line after line."""
+    """Whether the terminal cannot move the cursor."""
     return os.name == "posix" and os.environ.get("TERM", "") in ("", "dumb", "unknown")

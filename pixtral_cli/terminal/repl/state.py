@@ -1,4 +1,4 @@
-"""The state that the REPL's commands act on, and what they ask the REPL to do next."""
+"""The state that the commands of the REPL act on, and the outcomes that they return."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Text that waits in the line to be mended or sent; `edits` says that it replaces the last question."""
+    """Text for the next input line, to be edited or sent. `edits`: it replaces the last question."""
 
     text: str
     edits: bool = False
@@ -34,14 +34,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class StartAnswer:
-    """Pull an answer out of the engine and show it."""
+    """An answer to show. `start` asks the engine for it."""
 
     start: Callable[[Engine, Sampling], Iterator[Chunk]]
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Leave the REPL."""
+    """The user leaves the REPL."""
 
 
 Outcome: TypeAlias = Draft | StartAnswer | Leave | None
@@ -55,9 +55,10 @@ def _this_desktop() -> "Desktop":
 
 @dataclass
 class State:
-    """The conversation, who answers, and how it is shown. `open` finds a model by its name; it raises ModelError.
+    """The conversation, the backend that answers, and the settings.
 
-    `sessions` are the saved conversations; `later` starts the session of a new one, which waits for the first line.
+    `open` finds a model by its name and raises ModelError. `sessions` opens the saved sessions; `later` starts the session
+    of a new conversation, at the first line.
     """
 
     conversation: Conversation
@@ -73,24 +74,24 @@ class State:
     settings: dict[str, Any] = field(default_factory=dict)
     answer: "Answer | None" = None
     template: "ChosenTemplate | None" = None
-    context: str = ""  # how much of the context window is used, as far as it is known
-    _counted: tuple[object, ...] = ()  # what `context` was counted of
-    editing: bool = True  # whether the line has keys of its own
-    keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS)  # of the line, by what they do
-    tools: "Sequence[RunnableTool]" = ()  # that the model may call
-    yes_tools: bool = False  # without asking about each call
-    confirm: Callable[[str], bool] = lambda question: True  # asks whoever types
-    ask_for: Callable[[str], str] = lambda question: ""  # asks for a line
-    image_costs: dict[str, ImageCost] = field(default_factory=dict)  # by key, as far as they have been counted
+    context: str = ""  # the use of the context window as text, "" if it is unknown
+    _counted: tuple[object, ...] = ()  # the objects that `context` was counted for
+    editing: bool = True  # the input line has key bindings
+    keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS)  # key bindings by action
+    tools: "Sequence[RunnableTool]" = ()  # tools that the model may call
+    yes_tools: bool = False  # calls are run without asking
+    confirm: Callable[[str], bool] = lambda question: True  # asks the user a yes-or-no question
+    ask_for: Callable[[str], str] = lambda question: ""  # asks the user for a line
+    image_costs: dict[str, ImageCost] = field(default_factory=dict)  # by image key, as far as they were counted
 
     def begin(self) -> None:
-        """Keep what follows, if it is to be kept: there is something to keep now."""
+        """Start the session of a new conversation, if that is to be saved: there is something to save now."""
         if self.later:
             start, self.later = self.later, None
             self.keep_in(start())
 
     def keep_in(self, session: "Session") -> None:
-        """Go on in a session, with what is staged here."""
+        """Continue in a session, with the images that are staged."""
         staged = self.conversation.staged
         self.session, self.conversation = session, session.conversation()
         for image in staged:
@@ -98,12 +99,12 @@ class State:
 
     @property
     def sampling(self) -> Sampling:
-        """The model's own, with what was set on top."""
+        """The model's sampling parameters, overridden by the settings."""
         names = Sampling.__dataclass_fields__
         return replace(self.backend.opening.sampling, **{k: v for k, v in self.settings.items() if k in names})
 
     def keep_settings(self) -> None:
-        """Have the session remember what shapes the answers now."""
+        """Save the present settings of the answers with the session."""
         if self.session:
             from pixtral_cli.sessions.answer_settings import AnswerSettings
 
@@ -112,7 +113,7 @@ class State:
             kept = AnswerSettings.of(
                 opening.name, opening.engine, opening.server, self.sampling, opening.usual, name, values
             )
-            self.session.remember(kept.to_json())
+            self.session.save_settings(kept.to_json())
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -120,7 +121,7 @@ class State:
         return {image.key: number for number, image in self.conversation.numbered.items()}
 
     def said(self, message: Message) -> str:
-        """A message in words, its images by number and name."""
+        """A message as text, its images as `[#N NAME]`."""
         numbers, words = self.numbers, ""
         for part in message.parts:
             piece = f"[#{numbers[part.key]} {part.name}]" if isinstance(part, Image) else part
@@ -128,7 +129,7 @@ class State:
         return words
 
     def measure(self) -> tuple[Cost | None, dict[str, ImageCost]]:
-        """The cost of the conversation with what is staged, and of each image by its key; empty where unknown."""
+        """The cost of the conversation with the staged images, and of each image by its key; (None, {}) if unknown."""
         messages = self.conversation.messages_with(Message("user", self.conversation.staged or ("",)))
         self._counted = self._to_count()
         try:
@@ -143,7 +144,7 @@ class State:
         return cost, each
 
     def count_again(self) -> None:
-        """Have `context` speak of the conversation as it is now; where that cannot be counted yet, of none."""
+        """Update `context` if the conversation has changed; "" while it cannot be counted."""
         now = self._to_count()
         if len(now) == len(self._counted) and all(a is b for a, b in zip(now, self._counted, strict=True)):
             return
@@ -153,12 +154,12 @@ class State:
             self.context = ""
 
     def _to_count(self) -> tuple[object, ...]:
-        """What the context consists of, object by object."""
+        """The objects that the context depends on."""
         conversation = self.conversation
         return (self.backend, conversation.system, *conversation.history, *conversation.staged)
 
     def sent_again(self, text: str) -> list[str]:
-        """What the images cost that a question names by their numbers and that have been sent before."""
+        """Texts for the toolbar about images that a question sends again by `#N`, with their tokens."""
         numbers = dict.fromkeys(int(found[1]) for found in IMAGE_REF.finditer(text))
         staged = {image.key for image in self.conversation.staged}
         there = self.conversation.numbered
@@ -171,32 +172,32 @@ class State:
         return [f"#{number} again" + (f", {cost.tokens:,} tokens" if cost else "") for number, cost in costs.items()]
 
     def agree_to_many(self, names: Sequence[str], named: str) -> None:
-        """Ask before more than eight pictures are attached that a folder or a pattern stands for. Raises UsageError."""
-        from pixtral_cli.images.folders import MANY
+        """Ask before many pictures of a folder or a pattern are attached. Raises UsageError if the user declines."""
+        from pixtral_cli.images.folders import CONFIRM_ABOVE
 
-        if len(names) > max(MANY, len(named.split())) and not self.confirm(
+        if len(names) > max(CONFIRM_ABOVE, len(named.split())) and not self.confirm(
             f"Attach all {len(names)} pictures of {named}?"
         ):
             raise UsageError("Nothing was attached", f"Name those that matter: @{names[0]}")
 
     def load(self, name: str) -> list[Image]:
-        """The images that a name means; of a folder or a pattern those that can be read, and the others are named.
+        """The images of a name; of a folder or a pattern those that can be read, the others are reported.
 
-        Raises ImageError, NetworkError, UsageError where it means none.
+        Raises ImageError, NetworkError, UsageError if there is none.
         """
         from pixtral_cli.terminal.repl import attachments
 
-        names = attachments.expanded(name)
+        names = attachments.expand(name)
         self.agree_to_many(names, name)
         return self.load_each(names)
 
     def load_each(self, names: Sequence[str]) -> list[Image]:
-        """The images of these names; those that cannot be read are named, and raised where there is no other."""
+        """The images of these names. Errors of single ones are reported; the first is raised if none can be read."""
         from pixtral_cli.terminal.repl import attachments
 
         found: list[Image] = []
         wrong: list[PixtralError] = []
-        with self.notes.fetching([each for each in names if is_url(each) and each[:4].lower() == "http"]):
+        with self.notes.fetch_indicator([each for each in names if is_url(each) and each[:4].lower() == "http"]):
             for name in names:
                 try:
                     found += attachments.load_images(name)
@@ -209,7 +210,7 @@ class State:
         return found
 
     def measure_question(self) -> Cost | None:
-        """The cost of the question that is being answered with all before it; empty where it cannot be counted."""
+        """The cost of the question that is being answered, with its history; None if it cannot be counted."""
         question = self.conversation.unanswered
         try:
             return self._measure(self.conversation.messages_with(question) if question else self.conversation.messages)
@@ -220,7 +221,7 @@ class State:
         return self.backend.measure(messages, [each.tool for each in self.tools])
 
     def stage(self, images: Sequence[Image]) -> None:
-        """Attach images to the next question, and say what that costs. Ctrl-C while that is counted attaches none."""
+        """Attach images to the next question, and show their tokens. Ctrl-C while they are counted attaches none."""
         from pixtral_cli.terminal.repl import attachments
 
         self.begin()
@@ -241,4 +242,4 @@ class State:
             for note in image.notes:
                 self.notes.say(f"   {note}")
         if cost:
-            self.notes.say(attachments.context_left(cost))
+            self.notes.say(attachments.context_left_text(cost))

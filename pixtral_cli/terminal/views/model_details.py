@@ -1,4 +1,4 @@
-"""What `pixtral models show` says of one model: what it is, what it takes, and its vendor's system prompt."""
+"""The output of `pixtral models show`: the details of one model, and its vendor's system prompt."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ FORMAT_NAMES = {"none": "16 bits", "8bit": "8 bits", "4bit": "4 bits"}
 
 
 def show_model(name: str | None, out: Output, *, as_json: bool = False) -> None:
-    """Print what is known of a model: one on this machine, or one that can be pulled. Raises ModelError for any other."""
+    """Print the details of a model on this machine or of the catalogue. Raises ModelError for any other."""
     about = _described(name)
     if as_json:
         return out.write(dumps(about, out.stdout.encoding) + "\n")
@@ -77,7 +77,7 @@ def _window(params: dict[str, Any]) -> int | None:
 
 
 def _words(key: str, value: Any) -> str:
-    """A value as a person reads it."""
+    """A value formatted for a person."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key in ("size", "download"):

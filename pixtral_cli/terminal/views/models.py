@@ -17,7 +17,7 @@ from pixtral_cli.terminal.output.notes import print_table
 from pixtral_cli.terminal.output.output import Output, confirm, dumps
 from pixtral_cli.terminal.output.progress_bar import progress_bar
 from pixtral_cli.terminal.views.model_details import FORMAT_NAMES
-from pixtral_cli.util.durations import clock
+from pixtral_cli.util.durations import format_clock
 from pixtral_cli.util.memory import EASY_SHARE, installed
 from pixtral_cli.util.parallel import ProgressRate
 from pixtral_cli.util.sanitize import visible
@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 
 def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> None:
-    """Download a model, or go on downloading it, and check every byte. Without a name: say which would be the best."""
+    """Download a model, or resume the download, and verify its hashes. Without a name raises UsageError with the best one."""
     if name is None:
         best = recommended(installed().model_limit(EASY_SHARE), unknown_params("local"))
         get = (
@@ -52,7 +52,7 @@ def pull_model(name: str | None, out: Output, *, stay_offline: bool = False) -> 
 
 
 def list_models(out: Output, *, as_json: bool = False) -> None:
-    """List every model on this machine; the one that runs by default has a star."""
+    """List the models on this machine, the default one with a star, and those that can be pulled."""
     models = list(store.installed_models())
     default = _default_folder()
     available = [entry for entry in CATALOGUE if entry.name not in {model.name.partition("@")[0] for model in models}]
@@ -102,7 +102,7 @@ def _entry_json(entry: Entry, budget: int, unknown: set[str]) -> dict[str, Any]:
 
 
 def verify_model(name: str | None, out: Output) -> None:
-    """Compare every byte of a model with what was recorded; raises ModelError for the first damaged file."""
+    """Verify the files of a model against their recorded hashes. Raises ModelError for the first damaged file."""
     model = _resolve(name)
     findings = _run_with_progress(verify.full_check(model.folder), out)
     for finding in findings:
@@ -145,7 +145,7 @@ def _default_folder() -> Path | None:
 
 
 def _run_with_progress(steps: Generator[Progress | Found, None, None], out: Output) -> list[Found]:
-    """Show the progress among the steps until they end; returns the others."""
+    """Run a generator to its end, showing the progress that it yields; returns its other values."""
     others: list[Found] = []
     phase, rate = "", ProgressRate(0)
     with closing(steps), ExitStack() as bar:
@@ -163,5 +163,5 @@ def _run_with_progress(steps: Generator[Progress | Found, None, None], out: Outp
 
 
 def _rate_and_time_left(rate: ProgressRate, done: int) -> list[str]:
-    speed, left = rate.rate(done), rate.left(done)
-    return [f"{format_bytes(speed)}/s", f"{clock(left)} left"] if speed and left is not None else []
+    speed, left = rate.rate(done), rate.seconds_left(done)
+    return [f"{format_bytes(speed)}/s", f"{format_clock(left)} left"] if speed and left is not None else []

@@ -18,7 +18,7 @@ NO_PROCESS = "No process keeps a model."
 
 
 def list_processes(*, as_json: bool = False) -> None:
-    """The processes that keep a model: device, memory, what they do and when they end."""
+    """List the processes that keep a model: device, memory, state and when they end."""
     out = choose_output()
     workers = [status for _, status in _workers()]
     if as_json:

@@ -1,4 +1,4 @@
-"""The output and the questions of `pixtral sessions`."""
+"""The output and the confirmations of `pixtral sessions`."""
 
 import contextlib
 import time
@@ -28,7 +28,7 @@ def open_sessions() -> Sessions:
 
 
 def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = False, tags: Sequence[str] = ()) -> None:
-    """The sessions, the newest first; with `tags`, those that have them all."""
+    """List the sessions, the newest first; with `tags`, those that have all of them."""
     sessions = open_sessions()
     wanted = {clean_tag(tag) for tag in tags}
     summaries = [entry for entry in sessions.list(None if wanted else limit) if wanted <= {*entry.tags}][:limit]
@@ -58,7 +58,7 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
 def show_session(
     prefix: str, out: Output, *, branch: int | None = None, as_json: bool = False, thinking: bool = False
 ) -> None:
-    """One session's words, on the branch shown or another; its images are named."""
+    """Show the messages of a session, on the branch shown or another, with images by name."""
     conversation = _transcript(_load_session(prefix, out), branch, thinking=thinking)
     if as_json:
         return out.write(transcript.render(conversation, Format.json))
@@ -69,7 +69,7 @@ def show_session(
 
 
 def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool = False) -> None:
-    """The messages that hold all the words."""
+    """List the messages that contain all the words."""
     sessions = open_sessions()
     hits = sessions.search(words, limit)
     _show_notes(sessions, out)
@@ -122,7 +122,7 @@ def export_session(
 
 
 def _refuse_picture(file: Path) -> None:
-    """A transcript does not replace a picture: it may be the one that was talked about. Raises UsageError."""
+    """Raises UsageError if the file is a picture, which an export must not replace."""
     from pixtral_cli.images.formats import is_picture, rare_format
 
     start = b""
@@ -137,7 +137,7 @@ def _refuse_picture(file: Path) -> None:
 
 
 def import_session(file: Path, out: Output) -> None:
-    """Take in a transcript as a new session; its id goes to stdout."""
+    """Import a transcript as a new session; prints its id."""
     read, notes = transcript.read(file)
     with open_sessions().add(
         read.messages, system=read.system, model=read.model, title=read.title, tags=read.tags
@@ -153,7 +153,7 @@ def show_path(out: Output) -> None:
 
 
 def fork_session(prefix: str, out: Output) -> None:
-    """Copy a session; the copy's id goes to stdout."""
+    """Copy a session; prints the copy's id."""
     with open_sessions().fork(prefix) as session:
         for note in session.take_notes():
             out.note(note)
@@ -173,7 +173,7 @@ def remove_sessions(prefixes: Sequence[str], out: Output, *, sure: bool = False)
 
 
 def prune_sessions(out: Output, *, older: str | None, keep: int | None, dry: bool = False, sure: bool = False) -> None:
-    """Remove what is old, or all but the newest; asks first."""
+    """Remove old sessions, or all but the newest; asks first."""
     if older is None and keep is None:
         raise UsageError("Prune what?", "Say --older-than 30d, --keep 100, or both")
     sessions = open_sessions()
@@ -214,11 +214,11 @@ def _show_notes(sessions: Sessions, out: Output) -> None:
 
 
 def _fields(summary: Summary) -> dict[str, Any]:
-    return asdict(summary) | {key: transcript.iso(getattr(summary, key)) for key in ("created", "updated")}
+    return asdict(summary) | {key: transcript.iso_time(getattr(summary, key)) for key in ("created", "updated")}
 
 
 def _branch(summary: Summary) -> str:
-    """Which branch is shown of how many; nothing where there is but one."""
+    """The number of the branch that is shown, of how many; "" if there is only one."""
     number, count = summary.branch, summary.branches
     return f"{number} of {count}" if count > 1 else ""
 

@@ -315,7 +315,7 @@ def test_what_does_not_fit_its_window_is_refused_before_it_is_asked(vllm: Called
 
 def test_what_the_question_says_of_a_schema_takes_room_too(tmp_path: Path, vllm: Called) -> None:
     answering = engine(tmp_path)
-    room = answering.measure([user("Hello?")]).left
+    room = answering.measure([user("Hello?")]).tokens_left
     with pytest.raises(ContextError):
         words(answering, sampling=Sampling(schema={"type": "object"}, max_tokens=room))
     assert not (tmp_path / "told.json").exists()

@@ -36,7 +36,7 @@ def test_a_silent_pipe_is_waited_for_with_one_line(tmp_path: Path) -> None:
         os.close(writer)
 
     with os.fdopen(reader) as stdin:
-        assert read_text(stdin, note, patience=0.05) == "late"
+        assert read_text(stdin, note, note_after=0.05) == "late"
     assert notes == [WAITING_NOTE]
     assert not any(isinstance(thread, threading.Timer) for thread in threading.enumerate())
 

@@ -133,17 +133,17 @@ def test_a_screenshot_is_taken_by_the_tool_the_desktop_has(
 ) -> None:
     for area, command in (("region", region), ("screen", screen)):
         there, ran = shooting({**dict.fromkeys(tools, PNG), "sh": PNG}, platform, **env)
-        assert screenshot.take(screenshot.tool(area, there), there) == PNG
+        assert screenshot.take_screenshot(screenshot.screenshot_command(area, there), there) == PNG
         assert ran.ran[0].rpartition(" ")[0] == command
 
 
 def test_a_cancelled_screenshot_a_missing_tool_and_an_unknown_area_are_errors() -> None:
     there, _ = shooting({"scrot": None}, DISPLAY=":0")
     with pytest.raises(ImageError, match="No picture was taken"):
-        screenshot.take(screenshot.tool("region", there), there)
+        screenshot.take_screenshot(screenshot.screenshot_command("region", there), there)
     there, _ = shooting({}, WAYLAND_DISPLAY="w")
     with pytest.raises(PixtralError) as error:
-        screenshot.tool("screen", there)
+        screenshot.screenshot_command("screen", there)
     assert "grim" in error.value.hint
     with pytest.raises(UsageError):
-        screenshot.tool("moon", there)
+        screenshot.screenshot_command("moon", there)

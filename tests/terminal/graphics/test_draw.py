@@ -129,7 +129,7 @@ def terminal() -> Iterator[tuple[int, int]]:
 def test_a_terminal_is_asked_and_its_answer_read(terminal: tuple[int, int]) -> None:
     master, slave = terminal
     os.write(master, b"typed\r\x1b_Gi=31;OK\x1b\\\x1b[?62c")
-    found = probe.probe_terminal(slave, slave, "xterm-kitty", patience=5)
+    found = probe.probe_terminal(slave, slave, "xterm-kitty", timeout=5)
     assert (found.method, found.typed.replace(b"\n", b"\r")) == ("kitty", b"typed\r")
     asked = b""
     while probe.KITTY_QUERY + probe.ATTRIBUTES_QUERY not in asked:  # the kernel hands it on in pieces, in its own time
@@ -141,12 +141,12 @@ def test_a_terminal_is_asked_and_its_answer_read(terminal: tuple[int, int]) -> N
 def test_a_terminal_that_would_show_the_question_is_not_asked_it(terminal: tuple[int, int], term: str) -> None:
     master, slave = terminal
     os.write(master, b"\x1b[?1;2c")
-    assert probe.probe_terminal(slave, slave, term, patience=5).method == "blocks"
+    assert probe.probe_terminal(slave, slave, term, timeout=5).method == "blocks"
     assert b"\x1b_G" not in os.read(master, 4096)
 
 
 def test_a_terminal_that_does_not_answer_is_not_waited_for_long(terminal: tuple[int, int]) -> None:
-    assert probe.probe_terminal(terminal[1], terminal[1], "xterm", patience=0.05).method == "blocks"
+    assert probe.probe_terminal(terminal[1], terminal[1], "xterm", timeout=0.05).method == "blocks"
 
 
 def test_nothing_is_drawn_into_pipes_or_where_colours_are_disabled(terminal: tuple[int, int]) -> None:

@@ -8,8 +8,8 @@ from pixtral_cli import config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.output.markdown.blocks import split
 from pixtral_cli.terminal.output.markdown.renderer import block_renderer
-from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS, chosen_keys, shown
-from pixtral_cli.terminal.preferences.theme import line_styles
+from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS, chosen_keys, format_keys
+from pixtral_cli.terminal.preferences.theme import input_line_styles
 from tests.cli.calling import pixtral
 from tests.fakes import FakeEngine
 from tests.terminal.repl.chatting import Chat
@@ -58,7 +58,7 @@ def test_code_is_coloured_by_the_style_that_is_named() -> None:
 
 
 def test_a_style_is_written_once_for_both_libraries() -> None:
-    styles = line_styles({"prompt": "bold green on #101010", "toolbar": "color(208) underline", "heading": "red"})
+    styles = input_line_styles({"prompt": "bold green on #101010", "toolbar": "color(208) underline", "heading": "red"})
     assert styles == {
         "prompt": "noreverse bold fg:ansigreen bg:#101010", "bottom-toolbar": "noreverse underline fg:#ff8700",
     }  # fmt: skip
@@ -113,4 +113,4 @@ def test_help_names_the_usual_keys_where_none_are_set(tmp_path: Path) -> None:
     said = Room(tmp_path, FakeEngine()).type("/help")
     assert "Ctrl-J makes a new line" in said
     assert "Ctrl-V is /paste" in said
-    assert shown(DEFAULT_KEYS["complete"]) == "Tab"
+    assert format_keys(DEFAULT_KEYS["complete"]) == "Tab"

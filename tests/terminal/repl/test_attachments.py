@@ -60,7 +60,7 @@ def test_a_pattern_without_files_is_an_error() -> None:
 def test_pages_of_a_pdf_are_images(folder: Path, name: str, pages: list[str]) -> None:
     images = attachments.load_images(name.format(folder=folder))
     assert [image.name[image.name.index("#") :] for image in images] == pages
-    assert all(max(image.size) == converter.SIDE for image in images)
+    assert all(max(image.size) == converter.PDF_PAGE_SIDE for image in images)
 
 
 @pytest.mark.parametrize(
@@ -113,5 +113,5 @@ def test_a_row_shows_size_size_sent_and_tokens() -> None:
     [image] = attachments.load_images("a.png")
     assert attachments.image_row(3, image, ImageCost(16, 8, 1234)) == ["#3 a.png", "20×10 → 16×8", "1,234 tokens"]
     assert attachments.image_row(3, image, None) == ["#3 a.png", "20×10"]
-    assert attachments.context_left(Cost(10, 1000)) == "990 of 1,000 tokens left"
-    assert "200 tokens too many" in attachments.context_left(Cost(1200, 1000))
+    assert attachments.context_left_text(Cost(10, 1000)) == "990 of 1,000 tokens left"
+    assert "200 tokens too many" in attachments.context_left_text(Cost(1200, 1000))

@@ -14,7 +14,7 @@ def test_it_is_shown_how_far_another_process_has_loaded_the_model() -> None:
     far, heard, go_on = LoadProgress(), threading.Event(), threading.Event()
 
     def open_elsewhere() -> Engine:
-        far.hear(40, "")
+        far.update(40, "")
         heard.set()
         assert go_on.wait(120)
         return FakeEngine()
@@ -24,7 +24,7 @@ def test_it_is_shown_how_far_another_process_has_loaded_the_model() -> None:
     backend.start()
     assert heard.wait(120)
     assert backend.doing == "loading m 40%"
-    far.hear(60, "vLLM compiles")
+    far.update(60, "vLLM compiles")
     assert backend.doing == "vLLM compiles"
     go_on.set()
     backend.engine()

@@ -138,7 +138,7 @@ def test_the_toolbar_says_what_enter_does(room: Room) -> None:
     assert "broken.png is no picture that can be read" in says("what is broken.png ?")
     assert "none.png is not here" in says("what is ./none.png ?")
     assert "Enter attaches" not in says("a\nred.png\nb", ["a\nred.png\nb"])
-    assert attachments.attachable("https://a.b/c.png") == ""
+    assert attachments.attach_problem("https://a.b/c.png") == ""
 
 
 def test_the_context_that_is_used_is_always_there(room: Room) -> None:

@@ -60,7 +60,7 @@ def test_a_huge_tree_is_searched_in_a_moment(tmp_path: Path, monkeypatch: pytest
         (tmp_path / "tree" / str(number)).mkdir(parents=True)
         (tmp_path / "tree" / str(number) / "leaf.png").touch()
     monkeypatch.setattr(file_search, "MAX_ENTRIES", 100)
-    assert len(file_search.search(tmp_path, "leaf")) <= file_search.MAX_FOUND
+    assert len(file_search.search(tmp_path, "leaf")) <= file_search.MAX_RESULTS
 
 
 @WIDTHS
@@ -161,7 +161,7 @@ def test_the_toolbar_counts_folders_names_texts_and_prices_what_is_sent_again(ro
     assert "Enter attaches 12 pictures of many" in says("@many what?")
     assert "Enter attaches notes.md" in says("@notes.md what?")
     assert "blob.bin is no picture" in says("@blob.bin what?")
-    assert attachments.attachable("many/*.gif") == "holds no picture"
+    assert attachments.attach_problem("many/*.gif") == "holds no picture"
     room.type("@pics/bars.png what is this?")
     assert "#1 again, 10 tokens" in says("and #1 once more?")
     assert "again" not in says("and #7?")

@@ -1,4 +1,4 @@
-// Answers being written: asked for, kept while they come, stopped, tried again, gone on with. A conversation may be left meanwhile.
+// Streams answers: requests them, saves them while they arrive, stops, repeats and continues them. They go on when another conversation is shown.
 
 import { signal } from "@preact/signals";
 import * as api from "../api.js";
@@ -10,14 +10,14 @@ import * as store from "./store.js";
 import * as tabs from "./tabs.js";
 import { lengthOf, picturesOf, pathTo, textOf } from "./tree.js";
 
-const KEEP = 400; // milliseconds between two times an answer that is being written is kept
+const KEEP = 400; // milliseconds between two saves of an answer that is streaming
 const GO_ON = "Go on exactly where your answer broke off. Repeat nothing of it.";
 
 export const running = signal(new Map()); // message → {conversation, controller}
-export const outcome = signal(null); // what to say of the answer that ended last: {text, conversation}
+export const outcome = signal(null); // the announcement of the answer that ended last: {text, conversation}
 export const keyWanted = signal(false);
 
-const afterKey = new Map(); // message → how to ask for it again
+const afterKey = new Map(); // message → a function that requests it again once the API key is known
 
 tabs.own("answer", () => [...running.peek().keys()]);
 rescueFrom("conversations", () => {
@@ -31,7 +31,7 @@ rescueFrom("conversations", () => {
 
 export const isRunning = (id) => running.value.has(id);
 
-/** Ask in the conversation that is shown, as a sibling of `instead` or after what is shown. */
+/** Ask a question in the current conversation: as another version of the question `instead`, or after the last message. */
 export async function ask(text, pictures, instead = null) {
   const conversation = current.value;
   const parent = instead ? conversation.nodes.get(instead).parent : conversation.leaf.value;
@@ -43,10 +43,10 @@ export async function ask(text, pictures, instead = null) {
   await answer(conversation, question.id, { title }, [question.id]);
 }
 
-/** Try again: a new answer beside the one there is. */
+/** Request another version of an answer. */
 export const regenerate = (conversation, id) => answer(conversation, conversation.nodes.get(id).parent);
 
-/** Answer the question `parent` with a new message, after `begun`; `row` and `ids` are to be kept with it. */
+/** Answer the question `parent` with a new message that begins with the text `begun`; `row` and the messages `ids` are saved with it. */
 async function answer(conversation, parent, row = {}, ids = [], begun = "", goOn = null, reasoning = "") {
   const message = { id: freshId(), conversation: conversation.id, parent, role: "assistant", parts: said(begun), ...(reasoning && { reasoning }), created: now(), state: "streaming" };
   conversation.put(message);
@@ -54,7 +54,7 @@ async function answer(conversation, parent, row = {}, ids = [], begun = "", goOn
   await write(conversation, message.id, goOn, { changed: Date.now(), leaf: message.id, ...row }, [...ids, message.id]);
 }
 
-/** Go on with an answer that broke off: a version of it that begins with what there is. */
+/** Continue an incomplete answer, as another version that begins with its text. */
 export async function goOn(conversation, id) {
   const message = conversation.nodes.get(id);
   await answer(conversation, message.parent, {}, [], textOf(message), textOf(message), message.reasoning);
@@ -64,12 +64,12 @@ export function stop(id) {
   running.value.get(id)?.controller.abort();
 }
 
-/** Stop what is being written in a conversation. */
+/** Stop all answers of a conversation that are streaming. */
 export function stopAll(conversation) {
   for (const one of running.value.values()) if (one.conversation.id === conversation) one.controller.abort();
 }
 
-/** Write the answer `id`; keep it before, while and after it comes. */
+/** Stream the answer `id`, and save it before, during and after that. */
 async function write(conversation, id, begun, row, ids) {
   const controller = new AbortController();
   setRunning(id, { conversation, controller });
@@ -92,7 +92,7 @@ function setRunning(id, value) {
 
 const said = (text) => [{ type: "text", text }];
 
-/** Draw and keep the answer as it comes; the changes its end makes. */
+/** Draw and save the answer while it arrives; resolves to the changes of the message at its end. */
 async function written(conversation, id, begun, controller) {
   const writer = new Writer(conversation, id, begun ?? "");
   try {
@@ -112,7 +112,7 @@ async function written(conversation, id, begun, controller) {
   }
 }
 
-/** The text and thinking of an answer that is being written: drawn at most once a frame, kept a few times a second. */
+/** The text and reasoning of an answer that is streaming: drawn at most once a frame, saved every KEEP milliseconds. */
 class Writer {
   constructor(conversation, id, text) {
     this.conversation = conversation;
@@ -129,7 +129,7 @@ class Writer {
     return this.text.length + this.reasoning.length;
   }
 
-  /** What of the message this writes. */
+  /** The fields of the message that this changes. */
   get written() {
     return { parts: said(this.text), ...(this.reasoning && { reasoning: this.reasoning }) };
   }
@@ -170,7 +170,7 @@ class Writer {
   }
 }
 
-/** What the server sends. An answer is gone on with as a prefix where the server can do that, by asking for the rest where it cannot. */
+/** The pieces that the server sends. An answer is continued by `prefix`, or by asking for the rest if the server refuses that. */
 async function* pieces(conversation, id, begun, signal) {
   const settings = requestSettings(conversation.row.value.settings);
   const path = pathTo(conversation.nodes, conversation.nodes.get(id).parent);
@@ -189,7 +189,7 @@ async function* pieces(conversation, id, begun, signal) {
   }
 }
 
-/** A stream without the prefix, which some servers repeat. */
+/** The stream without the prefix, which some servers send again. */
 async function* without(prefix, stream) {
   let start = "";
   let checking = true;
@@ -221,14 +221,14 @@ function askForKey(conversation, id, begun) {
   });
 }
 
-/** The key is known now: what was refused for want of it is asked again. */
+/** Request the answers again that were refused without the API key. */
 export function askAgain() {
   keyWanted.value = false;
   for (const again of afterKey.values()) again();
   afterKey.clear();
 }
 
-/** Answers that nobody is writing any more are marked: the page was closed or reloaded in their middle. */
+/** Mark the answers as interrupted that no tab is streaming any more, since their page was closed or reloaded. */
 export async function markInterrupted(conversation) {
   const open = [...conversation.nodes.values()].filter(({ id, state }) => state === "streaming" && !running.value.has(id)).map(({ id }) => id);
   if (!open.length) return;
@@ -238,7 +238,7 @@ export async function markInterrupted(conversation) {
   if (left.length) await conversation.keep(null, left);
 }
 
-/** Put back what was not yet kept when the page went away. */
+/** Save the messages that an earlier page had not saved. */
 export async function restore(left) {
   for (const { id, row, messages } of left) {
     const lost = [];

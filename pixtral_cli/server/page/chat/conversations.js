@@ -1,4 +1,4 @@
-// The conversations: which there are, which is shown and which of its branches; what changed is kept and told to the other tabs.
+// The list of conversations, the current one and its branch. Changes are saved and sent to the other tabs.
 
 import { computed, signal } from "@preact/signals";
 import { freshId } from "../dom.js";
@@ -6,22 +6,22 @@ import * as store from "./store.js";
 import { newestLeaf, pathTo } from "./tree.js";
 import * as tabs from "./tabs.js";
 
-const FORGET = 30 * 24 * 3600 * 1000; // milliseconds after which a deleted conversation is gone for good
+const FORGET = 30 * 24 * 3600 * 1000; // milliseconds after which a deleted conversation is erased
 
 export const rows = signal([]); // of all conversations, deleted ones too, the newest first
 export const listed = computed(() => rows.value.filter(({ deleted }) => !deleted));
 export const deleted = computed(() => rows.value.filter((row) => row.deleted).sort((a, b) => b.deleted - a.deleted));
-export const trouble = signal(null); // why conversations are not kept, or null
+export const trouble = signal(null); // why conversations cannot be saved, or null
 
-const held = new Map(); // the conversations in memory: the one shown, and those that are being answered
+const held = new Map(); // id → conversation: those with an answer that is streaming, and those with unsaved messages
 
 let last = 0;
 export let markReady;
 
-/** Now, and later than whatever was made before. */
+/** The time in milliseconds, later than that of any message before. */
 export const now = () => (last = Math.max(Date.now(), last + 1));
 
-/** One conversation in memory. `row` is its title, times and settings, `leaf` the end of the branch that is shown. */
+/** One conversation in memory. `row` has its title, times and settings; `leaf` is the last message of the branch that is shown. */
 export class Conversation {
   constructor(id = freshId(), row = {}, messages = []) {
     this.id = id;
@@ -40,7 +40,7 @@ export class Conversation {
     return this.nodes.size > 0;
   }
 
-  /** Add a message, or put it in place of what it was. */
+  /** Add a message, or replace the one with its id. */
   put(message) {
     last = Math.max(last, message.created);
     const isNew = !this.nodes.has(message.id);
@@ -56,7 +56,7 @@ export class Conversation {
     return changed;
   }
 
-  /** Keep messages and changes of the row. What cannot be kept stays in memory, is said, and is tried again next time. */
+  /** Save messages and changes of the row. Messages that cannot be saved stay in memory, and are tried again the next time. */
   async keep(changes, ids = []) {
     if (changes) this.row.value = { ...this.row.value, ...changes };
     ids.forEach((id) => this.unsaved.add(id));
@@ -111,7 +111,7 @@ export function hold(conversation, on) {
   else if (!conversation.unsaved.size) held.delete(conversation.id);
 }
 
-/** The conversations in memory: those being answered, and those that are not wholly kept. */
+/** The conversations in `held`. */
 export const heldConversations = () => [...held.values()];
 
 /** Show the branch through a message. */
@@ -134,15 +134,15 @@ export async function erase(id) {
   await refresh();
 }
 
-/** Resolves when the conversation of the address is shown. */
+/** Resolves when the conversation of the URL is shown. */
 export const ready = new Promise((resolve) => (markReady = resolve));
 
-/** Take away for good what was deleted long ago. */
+/** Erase the conversations that were deleted more than FORGET milliseconds ago. */
 export async function forgetOld() {
   for (const { id, deleted: when } of deleted.value) if (Date.now() - when > FORGET) await store.erase(id);
 }
 
-/** Another tab kept something: the list and, if it is shown here, the conversation follow. `mine(id)`: this tab writes that message. */
+/** Follow the changes that other tabs save, in the list and in conversations in memory. `mine(id)`: this tab is streaming that message. */
 export function follow(mine) {
   tabs.hear("kept", async ({ conversation: id, messages }) => {
     await refresh();

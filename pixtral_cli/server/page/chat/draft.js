@@ -1,4 +1,4 @@
-// The question that is being written: its text, its pictures, and which question it edits. Kept for each conversation and tab.
+// The draft of a question: its text, its pictures, and the question it edits. Saved for each conversation and tab.
 
 import { computed, signal } from "@preact/signals";
 import { freshId } from "../dom.js";
@@ -9,18 +9,18 @@ import * as store from "./store.js";
 import * as tabs from "./tabs.js";
 import { picturesOf, textOf } from "./tree.js";
 
-const PAUSE = 250; // milliseconds without a key after which a draft is kept
+const PAUSE = 250; // milliseconds after the last change until the draft is saved
 
 export const text = signal("");
 export const pictures = signal([]); // {id, name, url, width, height, tokens}; with `reading` until they are read
 export const editing = signal(null); // the question that the next one is a version of
-export const wrong = signal([]); // what is wrong with files: {id, message}
+export const wrong = signal([]); // the errors of files: {id, message}
 export const waiting = signal(false); // Enter was pressed while pictures were read
 export const reading = computed(() => pictures.value.filter((one) => one.reading).length);
 
-let aside = null; // what was written before an edit began
-let place = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? "new"; // the conversation the draft belongs to
-let opened = false; // whether a conversation has been shown: before that, what is typed belongs to the first
+let aside = null; // the draft before an edit began
+let place = /^#\/c\/([\w-]+)$/.exec(location.hash)?.[1] ?? "new"; // the id of the draft's conversation
+let opened = false; // whether a conversation has been shown: until then a draft belongs to the first one
 let timer = 0;
 let changedAt = 0;
 
@@ -39,14 +39,14 @@ const row = () => ({
 
 export const isEmpty = () => !text.peek().trim() && !pictures.peek().length;
 
-/** The draft changed: keep it when the keys rest. */
+/** The draft has changed: save it after PAUSE. */
 export function changed() {
   changedAt = Date.now();
   clearTimeout(timer);
   timer = setTimeout(keep, PAUSE);
 }
 
-/** Keep the draft now. */
+/** Save the draft now. */
 export async function keep() {
   clearTimeout(timer);
   timer = 0;
@@ -57,7 +57,7 @@ export async function keep() {
   }
 }
 
-/** Put the draft of a conversation into the composer; one that a closed tab left is taken up. */
+/** Put the draft of a conversation into the composer: that of this tab, or one of a closed tab. */
 export async function open(conversation) {
   const wanted = conversation.begun ? conversation.id : "new";
   if (wanted !== place) {
@@ -91,7 +91,7 @@ function fill(draft) {
   waiting.value = false;
 }
 
-/** Take what is to be sent; what was written before an edit comes back. */
+/** Take the draft out of the composer to send it; a draft from before an edit comes back. */
 export function take() {
   const taken = { text: text.peek().trim(), pictures: pictures.peek(), editing: editing.peek() };
   fill(aside ?? {});
@@ -101,7 +101,7 @@ export function take() {
   return taken;
 }
 
-/** Write an earlier question anew; what is written now is laid aside. */
+/** Edit an earlier question; the present draft is put aside. */
 export function edit(message) {
   if (!editing.peek()) aside = isEmpty() ? null : { text: text.peek(), pictures: pictures.peek() };
   text.value = textOf(message);
@@ -110,13 +110,13 @@ export function edit(message) {
   changed();
 }
 
-/** End an edit without asking; what was written before comes back. */
+/** Cancel an edit; the draft from before comes back. */
 export function cancelEdit() {
   fill(aside ?? {});
   changed();
 }
 
-/** Add files. Each is read by itself; what is wrong with one is told by its name. */
+/** Add files. Each is read separately; errors name the file. */
 export function add(files) {
   return Promise.all([...files].map(addOne));
 }
@@ -142,7 +142,7 @@ function replace(id, picture) {
   pictures.value = pictures.peek().flatMap((one) => (one.id !== id ? [one] : picture ? [picture] : []));
 }
 
-/** The conversation was left while the picture was read: it waits there. */
+/** Add a picture to the draft of a conversation that is no longer shown. */
 async function addElsewhere(conversation, picture) {
   const id = `${conversation}/${tabs.tab}`;
   const draft = (await store.drafts(conversation)).find((one) => one.id === id);
@@ -155,7 +155,7 @@ export function remove(id) {
   changed();
 }
 
-/** Put back a text that was not yet kept when the page went away. */
+/** Save the draft that an earlier page had not saved. */
 export async function restore(left) {
   const known = (await store.drafts(left.conversation)).find(({ id }) => id === left.id);
   if (!known || known.changed <= left.changed) await store.saveDraft({ ...left, pictures: known?.pictures.length > left.pictures.length ? known.pictures : left.pictures });

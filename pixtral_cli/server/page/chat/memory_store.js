@@ -1,4 +1,4 @@
-// The store's functions where the browser keeps nothing: all is gone when the page is closed, and the page says so.
+// The functions of the store in memory, for browsers without IndexedDB: everything is lost when the page is closed.
 
 import { textOf } from "./tree.js";
 

@@ -1,11 +1,11 @@
-// Conversations as this page kept them before version 3, a list of messages with their pictures, and the tree they become.
+// Converts conversations of store versions before 3, lists of messages with their pictures, to trees of messages.
 
 /** The row of an old conversation. */
 export function conversationOf({ id, title, changed, messages }) {
   return { id, title, changed, leaf: messages.length ? `${id}-${messages.length - 1}` : null };
 }
 
-/** Its messages, each the parent of the next. Identifiers are the same whenever it is done. */
+/** Its messages, each the parent of the next. The identifiers are the same whenever it is converted. */
 export function messagesOf({ id, changed, messages }) {
   return messages.map((message, place) => {
     const { role, text = "", pictures = [], error, interrupted, cut, ...rest } = message;

@@ -1,23 +1,23 @@
-// Files become pictures that can be sent: read, shrunk to what the model sees, measured by the server. What the server alone can read
-// (PDF, TIFF, HEIC, …) is sent as it is; whether it takes it is the server's to say.
+// Prepares files to be sent: reads them, scales them down to the size the model sees, and has them measured by the server. Formats that
+// the browser cannot read (PDF, TIFF, HEIC, …) are sent unchanged; the server accepts or refuses them.
 
 import * as api from "../api.js";
 import { freshId } from "../dom.js";
 
-const MAX_BYTES = 20_000_000; // of a file that is sent as it is
-const SMALL = 300_000; // bytes; a file below is sent as it is, whatever its size in pixels
-const PROBE = 2048; // pixels of a blank picture by which the model's limit is found
-const OTHERWISE = 1540; // pixels of the longer side, the most that any of the models sees
+const MAX_BYTES = 20_000_000; // of a file that is sent unchanged
+const SMALL = 300_000; // bytes; smaller files are sent unchanged, whatever their size in pixels
+const PROBE = 2048; // pixels of the sides of the blank picture that is measured to find the model's limit
+const OTHERWISE = 1540; // pixels: the largest limit of any of the models, if it cannot be measured
 const QUALITY = 0.92;
 const KINDS = "PNG, JPEG, WebP and GIF";
 const BY_NAME = /\.(png|jpe?g|webp|gif|bmp|tiff?|avif|heic|heif|pdf)$/i;
 const TYPES = { tif: "tiff", jpg: "jpeg" };
 const READING = "is not a picture.";
 
-/** Raised with what is wrong with a file and what to do about it. */
+/** An error of a file; the message says what is wrong and what to do. */
 export class PictureError extends Error {}
 
-/** The type a file has, by what the browser says or by its name; "" when it is no picture. */
+/** The media type of a file, from the browser or by its extension; "" when it is no picture. */
 function typeOf({ type, name }) {
   if (type.startsWith("image/") || type === "application/pdf") return type;
   const ending = BY_NAME.exec(name)?.[1].toLowerCase();
@@ -25,7 +25,7 @@ function typeOf({ type, name }) {
   return ending === "pdf" ? "application/pdf" : `image/${TYPES[ending] ?? ending}`;
 }
 
-/** `{id, name, url, width, height, tokens}` of a file. Raises PictureError. */
+/** The picture in a file: `{id, name, url, width, height, tokens}`. Throws PictureError. */
 export async function read(file) {
   const name = file.name || "pasted picture";
   const type = typeOf(file);
@@ -43,7 +43,7 @@ export async function read(file) {
 
 const thumbnail = (url) => /^data:image\/(png|jpeg|webp|gif|avif|bmp)/.test(url);
 
-/** The picture upright, as the browser sees it; null when it cannot read it. */
+/** The file decoded by the browser, upright; null when it cannot read it. */
 async function decoded(file, type) {
   if (type === "application/pdf" || !("createImageBitmap" in self)) return null;
   try {
@@ -61,7 +61,7 @@ async function sendable(file, type, name, bitmap) {
   return dataUrl(file, type);
 }
 
-/** What the server says of it. A format that it refuses and the browser reads is sent as PNG or JPEG. */
+/** The server's measurement. A format that the server refuses and the browser reads is converted to PNG. */
 async function measured(url, bitmap, name) {
   try {
     return { url, ...(await api.measure(url)) };
@@ -94,7 +94,7 @@ async function shrunk(bitmap, longest, type) {
 
 let limit = null;
 
-/** The longest side that the model sees, in pixels: the server measures a blank picture, once. */
+/** The longest side in pixels that the model sees, found once by having the server measure a blank picture. */
 function modelLimit() {
   limit ??= probed().catch(() => ((limit = null), OTHERWISE));
   return limit;

@@ -1,12 +1,12 @@
-// What is not yet kept when the page goes away is left in localStorage, which is written at once, and taken up by the next start.
+// Writes data that is not saved yet to localStorage when the page is closed, since that is synchronous; the next start restores it.
 
 const PREFIX = "pixtral.rescue.";
-const sources = new Map(); // name → () => what is to be kept, or null
+const sources = new Map(); // name → () => unsaved data, or null
 
-/** `unsaved()` is asked when the page goes away. */
+/** Register a function that returns unsaved data, or null; it is called when the page is closed. */
 export const rescueFrom = (name, unsaved) => sources.set(name, unsaved);
 
-/** What earlier pages left: a list of `{name: value}`. */
+/** The data of earlier pages, a list of `{name: value}`; it is removed from localStorage. */
 export function rescued() {
   const found = [];
   try {

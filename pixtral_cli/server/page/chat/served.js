@@ -4,12 +4,12 @@ import { signal } from "@preact/signals";
 import * as api from "../api.js";
 import { keyWanted } from "./answers.js";
 
-const RETRY = 1500; // milliseconds between two looks at whether the model is loaded
+const RETRY = 1500; // milliseconds between two checks whether the model is loaded
 
 /** `{name, window, models, loading}` */
 export const served = signal({ name: "pixtral", window: null, models: [], loading: false });
 
-/** Ask the server what it serves; what went wrong, or null. */
+/** Request the served models; resolves to the error, or null. */
 export async function meet() {
   try {
     await look();

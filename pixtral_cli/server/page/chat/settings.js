@@ -1,10 +1,10 @@
-// How answers are asked for: a conversation's settings, the defaults of new ones, and what is remembered of this browser.
+// The settings of requests: those of a conversation, and the defaults for new ones, which are stored in this browser.
 
 import { signal } from "@preact/signals";
 
 const KEY = "pixtral.settings";
 
-/** `{system, temperature, max_tokens, model}`; what is missing is as the server has it. */
+/** `{system, temperature, max_tokens, model}`; missing ones are the server's defaults. */
 export const defaults = signal(read(KEY, {}));
 export const asWritten = signal(read("pixtral.asWritten", false)); // show answers without any rendering
 
@@ -20,7 +20,7 @@ function remember(key, value) {
   try {
     localStorage.setItem(key, JSON.stringify(value));
   } catch {
-    // it holds until the page is closed
+    // no storage: the setting is lost when the page is closed
   }
 }
 
@@ -34,7 +34,7 @@ export function setAsWritten(value) {
   remember("pixtral.asWritten", value);
 }
 
-/** What a request says of the settings: messages that come first, and fields. */
+/** The settings in a request: leading messages, and fields. */
 export function requestSettings(settings) {
   const { system = "", ...fields } = settings ?? defaults.value;
   const known = ["temperature", "max_tokens", "model"].filter((name) => fields[name] !== undefined && fields[name] !== "");

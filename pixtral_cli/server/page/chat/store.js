@@ -1,5 +1,5 @@
-// Keeps conversations in this browser (IndexedDB), a message a row, so that two tabs add to a conversation and neither writes over the
-// other. Without IndexedDB the same functions keep them in memory, and `lasting` is false.
+// Stores conversations in this browser (IndexedDB), one row a message, so that two tabs can add to a conversation without overwriting each
+// other. Without IndexedDB they are stored in memory, and `lasting` is false.
 
 import { MemoryStore } from "./memory_store.js";
 import { conversationOf, messagesOf } from "./migration.js";
@@ -18,7 +18,7 @@ let memory = null;
 
 let opening = null;
 
-/** Open the store; why conversations cannot be kept here, or null. */
+/** Open the store; resolves to null, or to the error why conversations cannot be stored. */
 export function open() {
   opening = opened().then(
     (result) => {
@@ -63,7 +63,7 @@ function upgrade(result, transaction, oldVersion) {
   result.createObjectStore(DRAFTS, { keyPath: "id" }).createIndex("conversation", "conversation");
 }
 
-/** Run `act` over the stores in one transaction; what it returns, once that is kept. All of it is kept or nothing. */
+/** Run `act` on the stores in one transaction; resolves to its result once the transaction is complete. */
 async function within(mode, names, act) {
   const transaction = database.transaction(names, mode);
   const done = new Promise((resolve, reject) => {
@@ -95,7 +95,7 @@ export async function list() {
   return memory ? memory.list() : within("readonly", [ROWS], (rows) => got(rows.getAll()));
 }
 
-/** `{row, messages}` with the pictures in their places, or null. */
+/** `{row, messages}` of a conversation with its pictures, or null. */
 export async function load(id) {
   await opening;
   if (memory) return memory.load(id);
@@ -111,7 +111,7 @@ export async function load(id) {
 
 const filled = (part, urls) => (part.type === "picture" ? { ...part, url: urls.get(part.id) ?? "" } : part);
 
-/** A conversation of before version 3 becomes rows; all of it or nothing. */
+/** Convert a conversation of a version before 3 to rows, in one transaction. */
 async function split(id) {
   await within("readwrite", [OLD, ROWS, MESSAGES, PICTURES], async (old, rows, messages, pictures) => {
     const whole = await got(old.get(id));
@@ -122,7 +122,7 @@ async function split(id) {
   });
 }
 
-/** Put messages, and the changes of a conversation's row, which other tabs may have changed in other fields. */
+/** Save messages, and changes of a conversation's row; other tabs may have changed other fields of it. */
 export async function save(id, changes, added = []) {
   await opening;
   if (memory) return memory.save(id, changes, added);
@@ -152,7 +152,7 @@ export async function message(id) {
   });
 }
 
-/** Take a conversation away for good. */
+/** Remove a conversation. */
 export async function erase(id) {
   await opening;
   if (memory) return memory.erase(id);
@@ -168,7 +168,7 @@ async function deleteAll(index, key) {
   for (const one of await got(index.getAllKeys(key))) index.objectStore.delete(one);
 }
 
-/** The identifiers of conversations with a message that holds `words`. */
+/** The ids of the conversations with a message that contains `words`. */
 export async function search(words) {
   await opening;
   if (memory) return memory.search(words);
@@ -194,7 +194,7 @@ function each(store, act) {
   });
 }
 
-/** The drafts of a conversation ("new": of one that is not begun), of every tab. */
+/** The drafts of a conversation ("new": of one without messages), of all tabs. */
 export async function drafts(conversation) {
   await opening;
   if (memory) return memory.drafts(conversation);
@@ -209,7 +209,7 @@ export async function drafts(conversation) {
   });
 }
 
-/** Put a draft, or take it away when it is empty. Pictures that are kept already are not written again. */
+/** Save a draft, or remove it if it is empty. Pictures that are stored already are not written again. */
 export async function saveDraft(draft) {
   await opening;
   if (memory) return memory.saveDraft(draft);

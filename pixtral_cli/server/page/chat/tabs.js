@@ -1,10 +1,10 @@
-// The page's other tabs: what one keeps the others are told, and who is writing an answer can be asked.
+// Messages between the tabs of this page: changes are announced, and a tab can ask which tab owns an answer.
 
 import { freshId } from "../dom.js";
 
-const REPLY = 600; // milliseconds in which a tab that is there has answered
+const REPLY = 600; // milliseconds within which an open tab has replied
 
-let isNew = true; // no page before this one was in this tab
+let isNew = true; // this is the first page in this tab
 const channel = "BroadcastChannel" in self ? new BroadcastChannel("pixtral") : null;
 const listeners = new Map(); // kind → act
 
@@ -22,13 +22,13 @@ function remembered() {
   }
 }
 
-/** Tell the other tabs. */
+/** Send a message to the other tabs. */
 export const tell = (kind, detail) => channel?.postMessage({ kind, detail });
 
-/** Call `act` with what other tabs tell. */
+/** Call `act` with the detail of messages of other tabs. */
 export const hear = (kind, act) => listeners.set(kind, act);
 
-/** Which of `ids` another tab answers for: tabs that are open, answers being written. */
+/** The subset of `ids` that other tabs own: open tabs, or answers that they are streaming. */
 export async function claimed(kind, ids) {
   if (!channel || !ids.length) return new Set();
   const found = new Set();
@@ -43,7 +43,7 @@ export async function claimed(kind, ids) {
 const replies = new Map(); // question → act
 const owned = new Map(); // kind → () => identifiers
 
-/** Answer other tabs' questions for `kind` with those of `ids()` that they ask about. */
+/** Declare the `ids()` of a kind that this tab owns. */
 export const own = (kind, ids) => owned.set(kind, ids);
 
 channel?.addEventListener("message", ({ data: { kind, detail } }) => {
@@ -57,16 +57,16 @@ channel?.addEventListener("message", ({ data: { kind, detail } }) => {
 
 own("tab", () => [tab]);
 
-/** A duplicated tab has its twin's identifier: it takes another. Resolves when that is settled. */
+/** Give a duplicated tab, which has the identifier of its original, a new one. Resolves when that is done. */
 export const separated = separate();
 
 async function separate() {
-  if (performance.getEntriesByType("navigation")[0]?.type === "reload" || isNew) return; // no twin is made by that
+  if (performance.getEntriesByType("navigation")[0]?.type === "reload" || isNew) return; // then this tab is not a duplicate
   if (!(await claimed("tab", [tab])).size) return;
   tab = freshId();
   try {
     sessionStorage.setItem("pixtral.tab", tab);
   } catch {
-    // then it has a new one at each reload
+    // no session storage: it gets a new identifier after each reload
   }
 }

@@ -1,4 +1,4 @@
-// Conversations to files and back. A file holds whole trees; a transcript the branch that is shown. Import adds and replaces nothing.
+// Exports and imports conversations. A JSON file has whole trees, a transcript the branch that is shown. An import only adds messages.
 
 import { freshId, saveFile } from "../dom.js";
 import { harmlessJson, harmlessMarkdown } from "../markdown/harmless.js";
@@ -13,7 +13,7 @@ const fileName = (title, ending) => `${title.replace(/[^\p{L}\p{N} ._-]+/gu, " "
 
 const line = (text) => harmlessMarkdown(text.replace(/\s+/g, " "));
 
-/** Save conversations, every branch and picture, as JSON. */
+/** Save conversations with all branches and pictures as a JSON file. */
 export async function exportAll(ids, title = "pixtral conversations") {
   const all = [];
   for (const id of ids) {
@@ -36,7 +36,7 @@ export function exportTranscript(conversation) {
   saveFile(fileName(row.value.title ?? "", "md"), `# ${line(row.value.title ?? "")}\n\n${said.join("\n")}`, "text/markdown");
 }
 
-/** Add the conversations of a file; how many. Raises an Error that says what is wrong with it. */
+/** Add the conversations of a file; resolves to their number. Throws an Error for an invalid file. */
 export async function importFile(file) {
   let content;
   try {
@@ -59,7 +59,7 @@ async function add({ id, row, messages }) {
   await store.save(id, known ? { deleted: null } : { ...row, deleted: null }, fresh);
 }
 
-/** A conversation of a file, with known fields of known types alone. */
+/** A conversation of a file, reduced to known fields of the right types. Throws an Error. */
 function checked(one, name) {
   const wrong = () => new Error(`${name} is damaged: a conversation in it cannot be read.`);
   if (typeof one?.id !== "string" || !Array.isArray(one.messages)) throw wrong();

@@ -1,9 +1,9 @@
-// A conversation as a tree of messages: each names its parent, and a new try is a sibling. Pure functions over a Map from identifier to
+// A conversation as a tree of messages: each has the id of its parent, and other versions are siblings. Pure functions on a Map from id to
 // {id, parent, role, parts, created, …}.
 
 const byAge = (a, b) => a.created - b.created || (a.id < b.id ? -1 : 1);
 
-/** The messages that follow `parent` (null: those that begin the conversation), the oldest first. */
+/** The children of `parent` (null: the first messages of the conversation), the oldest first. */
 export function children(nodes, parent) {
   return [...nodes.values()].filter((node) => (node.parent ?? null) === parent).sort(byAge);
 }
@@ -31,16 +31,16 @@ export function newestLeaf(nodes, id = null) {
   return id;
 }
 
-/** The tries a message is one of: `{all, place}`. */
+/** The versions of a message, as `{all, place}`; `place` is its index. */
 export function versions(nodes, id) {
   const all = children(nodes, nodes.get(id)?.parent ?? null);
   return { all, place: all.findIndex((node) => node.id === id) };
 }
 
-/** What a message says. */
+/** The text of a message. */
 export const textOf = (message) => message.parts.filter(({ type }) => type === "text").map(({ text }) => text).join("");
 
-/** How much of a message is written: text and thinking. */
+/** The number of characters of a message's text and reasoning. */
 export const lengthOf = (message) => textOf(message).length + (message.reasoning ?? "").length;
 
 export const picturesOf = (message) => message.parts.filter(({ type }) => type === "picture");

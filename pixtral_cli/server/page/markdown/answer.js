@@ -1,5 +1,5 @@
-// An answer's Markdown as elements, made one by one from tokens: no HTML is parsed, so nothing a model writes becomes script, style
-// or a request. While an answer grows only its last block changes, and in it only the last words.
+// Renders an answer's Markdown as elements, made from tokens without parsing HTML, so that nothing a model writes becomes a script, a style
+// or a request. While an answer streams only its last block changes, and in it only the last words.
 
 import { useRef } from "preact/hooks";
 import { html } from "../dom.js";
@@ -10,7 +10,7 @@ import { Formula } from "./math.js";
 const NUMERIC = /^[\s\d.,:%‰°$€£¥+\-−–×/()]+$/;
 const SAFE = /^(?:https?:\/\/|mailto:)/i;
 
-/** `text` as elements. `complete`: no more comes. `preview` is called with a page's place among the answer's pages. */
+/** `text` as elements. `complete`: the answer has ended. `preview` is called with the index of a page among the answer's pages. */
 export function Answer({ text, complete, preview }) {
   const cache = useRef([]);
   const tokens = blocks(text);
@@ -35,7 +35,7 @@ export function Written({ text }) {
   return html`<p class="written">${words(text)}</p>`;
 }
 
-/** A text node a word: while more comes, what stands is not touched, so that it can be selected. */
+/** The words of a text, each a text node: while the answer streams, earlier nodes do not change and can be selected. */
 const words = (text) => text.split(/(?<=\s)(?=\S)/);
 
 function block(token, at) {
@@ -66,7 +66,7 @@ function block(token, at) {
   }
 }
 
-/** Levels are those of an outline below the page's own headings, whatever levels were written; the looks are as written. */
+/** The element's level continues the outline of the page's own headings; the style is that of the written level. */
 function heading(token, { context }) {
   while (context.headings.at(-1) >= token.depth) context.headings.pop();
   context.headings.push(token.depth);
@@ -87,7 +87,7 @@ function list(token, at) {
   return html`<ol start=${token.start} style=${{ paddingInlineStart: `${Math.max(2, 0.62 * widest + 0.9)}em` }}>${items}</ol>`;
 }
 
-/** How an item is numbered in what was written: "7." or "7)". */
+/** The number of an item as it was written: "7." or "7)". */
 const ordinal = (item) => /^\s*(\d+[.)])/.exec(item.raw)?.[1] ?? "";
 
 function listItem(item, { ordered }, at) {
@@ -157,7 +157,7 @@ function link(token) {
   return token.raw.startsWith("<") ? ["<", content, ">"] : content;
 }
 
-/** Pictures are not fetched: they are named, and linked. */
+/** A picture as a link with its name; pictures are not fetched. */
 function image(token) {
   if (!token.text.trim() || !SAFE.test(token.href)) return words(token.raw);
   return html`<a class="picture" href=${token.href} title=${token.title ?? token.href} ...${outside}>${token.text}</a>`;

@@ -1,4 +1,4 @@
-"""Anthropic's list of models, at the path that OpenAI's has too: who sends `anthropic-version` gets it."""
+"""Anthropic's list of models. It has the path of OpenAI's, and is sent to clients that send `anthropic-version`."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,15 +9,15 @@ from starlette.requests import Request
 from pixtral_cli.server.shapes.anthropic.schema import AnthropicModel, AnthropicModels
 
 
-def wants_anthropic(request: Request) -> bool:
-    """Whether the request is of a client of Anthropic's API."""
+def is_anthropic_client(request: Request) -> bool:
+    """Whether a request was sent by a client of Anthropic's API."""
     return "anthropic-version" in request.headers
 
 
 def model(name: str, created: float, window: int | None) -> dict[str, Any]:
-    """The model under one name. `created`: when it was served first, in seconds since 1970."""
-    when = datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return AnthropicModel(id=name, display_name=name, created_at=when, max_input_tokens=window).model_dump()
+    """The model under one name. `created`: the start of the server, in seconds since 1970."""
+    created_at = datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return AnthropicModel(id=name, display_name=name, created_at=created_at, max_input_tokens=window).model_dump()
 
 
 def model_list(names: Sequence[str], created: float, window: int | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes a reply of Anthropic's Messages API: the message, or its events from `message_start` to `message_stop`."""
+"""Writes replies of Anthropic's Messages API: the message, or its events from `message_start` to `message_stop`."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ Kind = Literal["text", "thinking", "tool_use"]
 
 
 class AnthropicReply:
-    """One message. Its content grows block by block: thinking, where the model thinks, text, calls of tools."""
+    """Writes one message. Its blocks are in order: thinking (if the model thinks), text, tool calls."""
 
     framing = NAMED_EVENTS
 
@@ -31,32 +31,32 @@ class AnthropicReply:
         }  # fmt: skip
         self._blocks: list[dict[str, Any]] = []
         self._open: Kind | None = None
-        self._call = -1  # the number of the open call
-        self._arguments: dict[int, str] = {}  # JSON text, by the call's block
+        self._call = -1  # the index of the open call
+        self._arguments: dict[int, str] = {}  # the JSON text of a call, by the index of its block
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
-        """The message object."""
+        """See `Reply`: the message object."""
         for chunk in chunks:
             self.piece(chunk)
         last = chunks[-1]
         for index, arguments in self._arguments.items():
-            self._blocks[index]["input"] = _parsed(arguments)
-        end = _end(last) | {"usage": _usage(last.usage or engine.Usage())}
+            self._blocks[index]["input"] = _parse_arguments(arguments)
+        end = _stop_fields(last) | {"usage": _usage(last.usage or engine.Usage())}
         return Message.model_validate(self._message | end | {"content": self._blocks}).model_dump()
 
     def begin(self) -> list[Event]:
-        """The message before its content."""
+        """See `Reply`: the message without content."""
         return [{"type": "message_start", "message": dict(self._message)}]
 
     def piece(self, chunk: Chunk) -> list[Event]:
-        """The events of a chunk."""
-        return [*self._added(chunk), *(self._finished(chunk) if chunk.finish_reason else ())]
+        """See `Reply`."""
+        return [*self._chunk_events(chunk), *(self._end_events(chunk) if chunk.finish_reason else ())]
 
     def error(self, error: ApiError) -> list[Event]:
-        """The event of a message that breaks off."""
+        """See `Reply`: Anthropic's error event."""
         return [anthropic_error(error)]
 
-    def _added(self, chunk: Chunk) -> Iterator[Event]:
+    def _chunk_events(self, chunk: Chunk) -> Iterator[Event]:
         if chunk.reasoning:
             yield from self._write("thinking", chunk.reasoning)
         if chunk.text:
@@ -64,17 +64,17 @@ class AnthropicReply:
         for piece in chunk.tool_calls:
             yield from self._write_call(piece)
 
-    def _finished(self, chunk: Chunk) -> Iterator[Event]:
+    def _end_events(self, chunk: Chunk) -> Iterator[Event]:
         if not any(block["type"] in ("text", "tool_use") for block in self._blocks):
             yield from self._write("text", "")  # an empty answer is a text, too
-        yield from self._close()
+        yield from self._close_block()
         usage = _usage(chunk.usage or engine.Usage())
-        yield {"type": "message_delta", "delta": _end(chunk), "usage": usage}
+        yield {"type": "message_delta", "delta": _stop_fields(chunk), "usage": usage}
         yield {"type": "message_stop"}
 
     def _write(self, kind: Kind, text: str) -> Iterator[Event]:
         if self._open != kind:
-            yield from self._close()
+            yield from self._close_block()
             self._open = kind
             self._blocks.append({"type": kind, kind: ""} | ({"signature": ""} if kind == "thinking" else {}))
             yield {"type": "content_block_start", "index": self._index, "content_block": dict(self._blocks[-1])}
@@ -85,7 +85,7 @@ class AnthropicReply:
     def _write_call(self, piece: ToolCallDelta) -> Iterator[Event]:
         if piece.index != self._call:
             self._call = piece.index
-            yield from self._close()
+            yield from self._close_block()
             self._open = "tool_use"
             self._blocks.append({"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}})
             self._arguments[self._index] = ""
@@ -95,7 +95,7 @@ class AnthropicReply:
             delta = {"type": "input_json_delta", "partial_json": piece.arguments}
             yield {"type": "content_block_delta", "index": self._index, "delta": delta}
 
-    def _close(self) -> Iterator[Event]:
+    def _close_block(self) -> Iterator[Event]:
         if self._open:
             yield {"type": "content_block_stop", "index": self._index}
         self._open = None
@@ -105,15 +105,15 @@ class AnthropicReply:
         return len(self._blocks) - 1
 
 
-def _parsed(arguments: str) -> Any:
-    """The value of a call's arguments; an empty one where the answer was cut off within them."""
+def _parse_arguments(arguments: str) -> Any:
+    """The value of a call's arguments; {} when the answer was cut off within them."""
     try:
         return json.loads(arguments or "{}")
     except ValueError:
         return {}
 
 
-def _end(chunk: Chunk) -> dict[str, Any]:
+def _stop_fields(chunk: Chunk) -> dict[str, Any]:
     if chunk.stop:
         return {"stop_reason": "stop_sequence", "stop_sequence": chunk.stop}
     reasons = {"length": "max_tokens", "tool_calls": "tool_use"}

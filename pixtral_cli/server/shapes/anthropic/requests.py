@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, `/v1/messages`: its requests as chat completion requests. The reply is in `reply`."""
+"""Anthropic's Messages API, `/v1/messages`: translates requests. Replies are in `reply`."""
 
 import json
 from typing import Any
@@ -25,10 +25,10 @@ from pixtral_cli.server.shapes.shape import ShapedRequest, chat_request
 
 
 def parse(body: bytearray) -> ShapedRequest:
-    """A request for a message. Raises ApiError 400 that names the field."""
+    """Translates a request for a message. Raises ApiError 400, naming the field."""
     request = parse_body(MessagesRequest, body, NO_EFFECT)
     fields = {"stop": "stop_sequences"}
-    chat = _chat(
+    chat = _to_chat_request(
         request,
         fields,
         stream=request.stream,
@@ -38,23 +38,23 @@ def parse(body: bytearray) -> ShapedRequest:
         max_tokens=request.max_tokens,
         stop=request.stop_sequences,
     )
-    return ShapedRequest(chat, AnthropicReply, fields, measured=bool(request.stream))
+    return ShapedRequest(chat, AnthropicReply, fields, counts_prompt=bool(request.stream))
 
 
 def parse_count(body: bytearray) -> ShapedRequest:
-    """A request to `/v1/messages/count_tokens`. Raises ApiError 400 that names the field."""
+    """Translates a request to `/v1/messages/count_tokens`. Raises ApiError 400, naming the field."""
     request = parse_body(CountTokensRequest, body, NO_EFFECT)
     fields: dict[str, str] = {}
-    return ShapedRequest(_chat(request, fields), AnthropicReply, fields)
+    return ShapedRequest(_to_chat_request(request, fields), AnthropicReply, fields)
 
 
-def _chat(request: CountTokensRequest, fields: dict[str, str], **sampling: Any) -> ChatRequest:
+def _to_chat_request(request: CountTokensRequest, fields: dict[str, str], **sampling: Any) -> ChatRequest:
     messages = _messages(request, fields)
     fields |= {"response_format": "output_config.format", "response_format.json_schema": "output_config.format"}
     fields["tool_choice.function"] = "tool_choice"
-    for place in range(len(request.tools or ())):
-        fields |= {f"tools.{place}.function": f"tools.{place}"}
-        fields[f"tools.{place}.function.parameters"] = f"tools.{place}.input_schema"
+    for index in range(len(request.tools or ())):
+        fields |= {f"tools.{index}.function": f"tools.{index}"}
+        fields[f"tools.{index}.function.parameters"] = f"tools.{index}.input_schema"
     format = request.output_config.format if request.output_config else None
     schema = {"type": "json_schema", "json_schema": {"name": "answer", "schema": format.schema_}} if format else None
     choice = request.tool_choice
@@ -83,25 +83,25 @@ def _tool_choice(choice: AnthropicToolChoice) -> Any:
 
 
 def _messages(request: CountTokensRequest, fields: dict[str, str]) -> list[dict[str, Any]]:
-    """The conversation as chat messages; a message with results of calls becomes several."""
+    """The conversation as chat messages. A message with tool results becomes several; adds to `fields` the path of each."""
     messages: list[dict[str, Any]] = []
     if request.system:
         fields["messages.0"] = "system"
         messages.append({"role": "system", "content": _system(request.system)})
     for number, message in enumerate(request.messages):
         field = f"messages.{number}"
-        for index, block in enumerate(_blocks(message)):
+        for block_index, block in enumerate(_blocks(message)):
             if isinstance(block, ToolResultBlock):
-                _check_role(message, "user", f"{field}.content.{index}")
-                messages.append(_result(block, f"{field}.content.{index}", len(messages), fields))
-        place = len(messages)
-        fields[f"messages.{place}"] = field
-        content = message.content if isinstance(message.content, str) else _parts(message, field, place, fields)
-        calls = _calls(message, field, place, fields)
+                _check_role(message, "user", f"{field}.content.{block_index}")
+                messages.append(_result(block, f"{field}.content.{block_index}", len(messages), fields))
+        index = len(messages)
+        fields[f"messages.{index}"] = field
+        content = message.content if isinstance(message.content, str) else _parts(message, field, index, fields)
+        calls = _calls(message, field, index, fields)
         if content or calls or not messages or messages[-1]["role"] != "tool":
-            messages.append({"role": message.role, "content": content or ""} | calls | _thought(message))
+            messages.append({"role": message.role, "content": content or ""} | calls | _reasoning_field(message))
     if messages[-1]["role"] == "assistant" and not messages[-1].get("tool_calls"):
-        messages[-1]["prefix"] = True  # this API's way to begin the answer
+        messages[-1]["prefix"] = True  # in this API, a last message of the assistant is the beginning of the answer
     return messages
 
 
@@ -113,45 +113,45 @@ def _system(prompt: str | list[TextBlock]) -> str:
     return prompt if isinstance(prompt, str) else "\n\n".join(block.text for block in prompt)
 
 
-def _thought(message: MessageParam) -> dict[str, Any]:
+def _reasoning_field(message: MessageParam) -> dict[str, Any]:
     thinking = "".join(block.thinking for block in _blocks(message) if isinstance(block, ThinkingBlock))
     return {"reasoning_content": thinking} if thinking and message.role == "assistant" else {}
 
 
-def _calls(message: MessageParam, field: str, place: int, fields: dict[str, str]) -> dict[str, Any]:
+def _calls(message: MessageParam, field: str, index: int, fields: dict[str, str]) -> dict[str, Any]:
     calls: list[dict[str, Any]] = []
-    for index, block in enumerate(_blocks(message)):
+    for block_index, block in enumerate(_blocks(message)):
         if isinstance(block, ToolUseBlock):
-            _check_role(message, "assistant", f"{field}.content.{index}")
-            fields[f"messages.{place}.tool_calls.{len(calls)}"] = f"{field}.content.{index}"
+            _check_role(message, "assistant", f"{field}.content.{block_index}")
+            fields[f"messages.{index}.tool_calls.{len(calls)}"] = f"{field}.content.{block_index}"
             calls.append({"id": block.id, "function": {"name": block.name, "arguments": json.dumps(block.input)}})
     return {"tool_calls": calls} if calls else {}
 
 
-def _result(block: ToolResultBlock, field: str, place: int, fields: dict[str, str]) -> dict[str, Any]:
-    """The message of a call's result, whose texts become one."""
-    fields |= {f"messages.{place}": field, f"messages.{place}.tool_call_id": f"{field}.tool_use_id"}
-    inside = block.content if isinstance(block.content, list) else []
+def _result(block: ToolResultBlock, field: str, index: int, fields: dict[str, str]) -> dict[str, Any]:
+    """The chat message of a tool result, its texts joined."""
+    fields |= {f"messages.{index}": field, f"messages.{index}.tool_call_id": f"{field}.tool_use_id"}
+    parts = block.content if isinstance(block.content, list) else []
     text = block.content if isinstance(block.content, str) else ""
-    text = text or "\n".join(part.text for part in inside if isinstance(part, TextBlock))
+    text = text or "\n".join(part.text for part in parts if isinstance(part, TextBlock))
     content: list[dict[str, Any]] = [{"type": "text", "text": text}]
-    for number, part in enumerate(inside):
+    for number, part in enumerate(parts):
         if isinstance(part, ImageBlock):
-            fields[f"messages.{place}.content.{len(content)}.image_url"] = f"{field}.content.{number}.source"
+            fields[f"messages.{index}.content.{len(content)}.image_url"] = f"{field}.content.{number}.source"
             content.append({"type": "image_url", "image_url": part.url})
     return {"role": "tool", "tool_call_id": block.tool_use_id, "content": content}
 
 
-def _parts(message: MessageParam, field: str, place: int, fields: dict[str, str]) -> list[dict[str, Any]]:
-    """Texts and images of a message."""
+def _parts(message: MessageParam, field: str, index: int, fields: dict[str, str]) -> list[dict[str, Any]]:
+    """The texts and images of a message as parts."""
     parts: list[dict[str, Any]] = []
-    for index, block in enumerate(_blocks(message)):
+    for block_index, block in enumerate(_blocks(message)):
         if isinstance(block, TextBlock):
             parts.append({"type": "text", "text": block.text})
         elif isinstance(block, ImageBlock):
-            where = f"{field}.content.{index}"
+            where = f"{field}.content.{block_index}"
             _check_role(message, "user", where)
-            fields[f"messages.{place}.content.{len(parts)}.image_url"] = f"{where}.source"
+            fields[f"messages.{index}.content.{len(parts)}.image_url"] = f"{where}.source"
             parts.append({"type": "image_url", "image_url": block.url})
     return parts
 
@@ -161,5 +161,5 @@ def _check_role(message: MessageParam, role: str, field: str) -> None:
         raise _invalid(field, f"it stands in a message of the role {message.role}, and belongs in one of the {role}.")
 
 
-def _invalid(field: str, why: str) -> ApiError:
-    return ApiError(400, f"{field}: {why}", param=field, code="invalid_value")
+def _invalid(field: str, reason: str) -> ApiError:
+    return ApiError(400, f"{field}: {reason}", param=field, code="invalid_value")

@@ -1,4 +1,4 @@
-"""The pydantic models of Anthropic's Messages API: requests, strict and bounded, and replies."""
+"""Pydantic models of Anthropic's Messages API: requests and replies."""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -49,7 +49,7 @@ class ImageBlock(Strict):
 
 
 class ThinkingBlock(Strict):
-    """What a model thought before an earlier answer."""
+    """The reasoning before an earlier answer."""
 
     type: Literal["thinking"]
     thinking: Text
@@ -181,7 +181,7 @@ NO_EFFECT = frozenset(
 
 
 class MessageUsage(BaseModel):
-    """`input_tokens` are those that were computed; the prompt's others are `cache_read_input_tokens`."""
+    """Token counts. `input_tokens` leaves out the prompt's cached tokens, which are `cache_read_input_tokens`."""
 
     input_tokens: int
     cache_creation_input_tokens: int = 0

@@ -1,4 +1,4 @@
-"""Ollama's `/api/chat` and `/api/generate`: their requests as chat completion requests, and their replies, streamed by default."""
+"""Ollama's `/api/chat` and `/api/generate`: translates requests and writes replies, which are streamed by default."""
 
 import json
 import sys
@@ -20,17 +20,17 @@ LATEST = ":latest"
 
 
 def parse_chat(body: bytearray) -> ShapedRequest:
-    """A request to `/api/chat`. Raises ApiError 400 that names the field."""
+    """Translates a request to `/api/chat`. Raises ApiError 400, naming the field."""
     request = parse_body(schema.OllamaChatRequest, body, schema.NO_EFFECT)
     fields: dict[str, str] = {}
-    messages = [_message(message, f"messages.{place}", fields) for place, message in enumerate(request.messages or ())]
+    messages = [_message(message, f"messages.{index}", fields) for index, message in enumerate(request.messages or ())]
     _number_calls(request.messages or (), messages)
     tools = [tool.model_dump(exclude_none=True) for tool in request.tools or ()]
     return _shaped(request, messages, fields, _chat_content, tools=tools or None)
 
 
 def parse_generate(body: bytearray) -> ShapedRequest:
-    """A request to `/api/generate`. Raises ApiError 400 that names the field."""
+    """Translates a request to `/api/generate`. Raises ApiError 400, naming the field."""
     request = parse_body(schema.OllamaGenerateRequest, body, schema.NO_EFFECT)
     messages: list[dict[str, Any]] = [{"role": "system", "content": request.system}] if request.system else []
     fields = {f"messages.{len(messages)}": "prompt"}
@@ -74,59 +74,64 @@ def _shaped(
     reply = partial(OllamaReply, request.model, content)
     if not messages:
         chat = chat_request({**value, "messages": [{"role": "user", "content": ""}]}, fields)
-        return ShapedRequest(chat, reply, fields, unasked=partial(_loaded, request.model, content))
+        return ShapedRequest(chat, reply, fields, fixed_reply=partial(_load_reply, request.model, content))
     return ShapedRequest(chat_request({**value, "messages": messages}, fields), reply, fields)
 
 
-def _number_calls(said: Sequence[schema.OllamaMessage], messages: list[dict[str, Any]]) -> None:
-    """Give calls and results their ids, which this API may leave out: a result is of its tool's first call without one."""
-    waiting: list[tuple[str, str]] = []  # ids and names
+def _number_calls(request_messages: Sequence[schema.OllamaMessage], messages: list[dict[str, Any]]) -> None:
+    """Add the calls, and ids of calls and results, which this API may leave out.
+
+    A result without an id belongs to the first call of its tool that has no result yet. Raises ApiError 400.
+    """
+    open_calls: list[tuple[str, str]] = []  # ids and names
     number = 0
-    for place, (message, chat) in enumerate(zip(said, messages, strict=True)):
+    for index, (message, chat) in enumerate(zip(request_messages, messages, strict=True)):
         for call in message.tool_calls or ():
             number += 1
             key = call.id or f"call_{number}"
-            waiting.append((key, call.function.name))
+            open_calls.append((key, call.function.name))
             function = {"name": call.function.name, "arguments": call.function.arguments}
             chat.setdefault("tool_calls", []).append({"id": key, "function": function})
         if message.role == "tool":
-            wanted = message.tool_name or message.name
-            found = [
-                one
-                for one in waiting
-                if message.tool_call_id == one[0] or (not message.tool_call_id and wanted in (None, one[1]))
+            tool_name = message.tool_name or message.name
+            matching = [
+                call
+                for call in open_calls
+                if message.tool_call_id == call[0] or (not message.tool_call_id and tool_name in (None, call[1]))
             ]
-            if not found:
-                field = f"messages.{place}"
+            if not matching:
+                field = f"messages.{index}"
                 raise ApiError(400, f"{field}: no call waits for this result.", param=field, code="invalid_value")
-            waiting.remove(found[0])
-            chat["tool_call_id"] = found[0][0]
+            open_calls.remove(matching[0])
+            chat["tool_call_id"] = matching[0][0]
 
 
 def _message(
-    message: schema.OllamaMessage, place: str, fields: dict[str, str], *, images: str | None = None
+    message: schema.OllamaMessage, path: str, fields: dict[str, str], *, images: str | None = None
 ) -> dict[str, Any]:
-    """The chat message; its pictures precede its text."""
-    field = images or f"{place}.images"
+    """The chat message, its images before its text. `images`: the path of the field they are in."""
+    field = images or f"{path}.images"
     text = message.content or ""
     if not message.images:
-        return {"role": message.role, "content": text} | _thought(message)
+        return {"role": message.role, "content": text} | _thinking_field(message)
     if message.role not in ("user", "tool"):
-        why = f"{field}: pictures in a message of the role {message.role}; only the user's and results may hold them."
-        raise ApiError(400, why, param=field, code="invalid_value")
+        reason = (
+            f"{field}: pictures in a message of the role {message.role}; only the user's and results may hold them."
+        )
+        raise ApiError(400, reason, param=field, code="invalid_value")
     parts: list[dict[str, Any]] = []
     for number, source in enumerate(message.images):
-        fields[f"{place}.content.{number}.image_url"] = f"{field}.{number}"
-        parts.append({"type": "image_url", "image_url": _url(source)})
+        fields[f"{path}.content.{number}.image_url"] = f"{field}.{number}"
+        parts.append({"type": "image_url", "image_url": _image_url(source)})
     return {"role": message.role, "content": [*parts, *([{"type": "text", "text": text}] if text else [])]}
 
 
-def _thought(message: schema.OllamaMessage) -> dict[str, Any]:
+def _thinking_field(message: schema.OllamaMessage) -> dict[str, Any]:
     return {"reasoning_content": message.thinking} if message.role == "assistant" and message.thinking else {}
 
 
-def _url(source: str) -> str:
-    """Base64 as a data URL; the loader looks at the bytes, not at the media type."""
+def _image_url(source: str) -> str:
+    """The URL of an image; base64 becomes a data URL, of any media type since the loader looks at the bytes."""
     is_url = source[:16].lower().startswith(("data:", "http:", "https:"))
     return source if is_url else f"data:image/png;base64,{source}"
 
@@ -148,7 +153,10 @@ def _generate_content(text: str, thinking: str) -> dict[str, Any]:
 
 
 class OllamaReply:
-    """One answer. Calls of tools are sent whole, before the end. `content` makes the fields that hold text, of which the two paths have different ones."""
+    """Writes one answer. Tool calls are sent complete, before the last object.
+
+    `content` makes the fields that hold text and thinking, which differ between `/api/chat` and `/api/generate`.
+    """
 
     framing = JSON_LINES
 
@@ -160,33 +168,33 @@ class OllamaReply:
         self._calls = ToolCallCollector()
 
     def whole(self, chunks: Sequence[Chunk]) -> dict[str, Any]:
-        """The answer as one object."""
+        """See `Reply`."""
         text, thinking = ("".join(getattr(chunk, kind) for chunk in chunks) for kind in ("text", "reasoning"))
         for chunk in chunks:
             self._calls.add(chunk.tool_calls)
-        whole = self._object(text, thinking, done=True) | _end(chunks[-1])
+        reply = self._object(text, thinking, done=True) | _end_fields(chunks[-1])
         if self._calls.calls:
-            whole["message"] |= {"tool_calls": _calls(self._calls.calls)}
-        return whole
+            reply["message"] |= {"tool_calls": _calls(self._calls.calls)}
+        return reply
 
     def begin(self) -> list[dict[str, Any]]:
-        """Nothing precedes the first piece."""
+        """See `Reply`; nothing precedes the first text."""
         return []
 
     def piece(self, chunk: Chunk) -> Iterator[dict[str, Any]]:
-        """A line for what the chunk holds, and one for the end."""
+        """See `Reply`."""
         if chunk.text or chunk.reasoning:
             yield self._object(chunk.text, chunk.reasoning, done=False)
         self._calls.add(chunk.tool_calls)
         if chunk.finish_reason and self._calls.calls:
-            called = self._object("", "", done=False)
-            called["message"] |= {"tool_calls": _calls(self._calls.calls)}
-            yield called
+            object_with_calls = self._object("", "", done=False)
+            object_with_calls["message"] |= {"tool_calls": _calls(self._calls.calls)}
+            yield object_with_calls
         if chunk.finish_reason:
-            yield self._object("", "", done=True) | _end(chunk)
+            yield self._object("", "", done=True) | _end_fields(chunk)
 
     def error(self, error: ApiError) -> list[dict[str, Any]]:
-        """The line of an answer that breaks off."""
+        """See `Reply`: Ollama's error object."""
         return [ollama_error(error)]
 
     def _object(self, text: str, thinking: str, *, done: bool) -> dict[str, Any]:
@@ -198,25 +206,25 @@ def _calls(calls: Sequence[ToolCall]) -> list[dict[str, Any]]:
 
 
 def _arguments(call: ToolCall) -> Any:
-    """The arguments' value; an empty one where the answer was cut off within them."""
+    """The value of a call's arguments; {} when the answer was cut off within them."""
     try:
         return json.loads(call.arguments or "{}")
     except ValueError:
         return {}
 
 
-def _loaded(name: str, content: Callable[[str, str], dict[str, Any]]) -> dict[str, Any]:
-    """The reply to a request without a question: the model is loaded."""
+def _load_reply(name: str, content: Callable[[str, str], dict[str, Any]]) -> dict[str, Any]:
+    """The reply to a request without a question, which only asks to load the model."""
     return {"model": name, "created_at": timestamp(), **content("", ""), "done": True, "done_reason": "load"}
 
 
 def timestamp(seconds: float | None = None) -> str:
-    """A time, by default now, as Ollama writes it."""
-    when = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    return when.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """A time in seconds since 1970, by default now, in Ollama's form: ISO 8601 with microseconds, UTC."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _end(chunk: Chunk) -> dict[str, Any]:
+def _end_fields(chunk: Chunk) -> dict[str, Any]:
     usage, timings = chunk.usage or Usage(), chunk.timings or Timings()
     return {
         "done_reason": "length" if chunk.finish_reason == "length" else "stop",

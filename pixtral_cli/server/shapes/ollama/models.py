@@ -1,4 +1,4 @@
-"""Ollama's descriptions of the model served: `/api/tags`, `/api/ps`, `/api/show` and `/api/version`."""
+"""Ollama's descriptions of the served model: `/api/tags`, `/api/ps`, `/api/show` and `/api/version`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -18,25 +18,27 @@ from pixtral_cli.server.shapes.ollama.schema import (
     OllamaShowRequest,
 )
 
-API_VERSION = "0.13.0"  # the Ollama whose API this is: clients ask for at least so much
-NEVER = "9999-12-31T23:59:59Z"  # when the model is unloaded
+API_VERSION = "0.13.0"  # the version of Ollama whose API this is; clients check for a minimum
+NEVER = "9999-12-31T23:59:59Z"  # the time at which the model is unloaded
 
 
 def version() -> dict[str, Any]:
-    """The version of Ollama's API, and pixtral's."""
+    """The versions of Ollama's API and of pixtral."""
     return {"version": API_VERSION, "pixtral": __version__}
 
 
-def tags(names: Sequence[str], size: int, since: float) -> dict[str, Any]:
-    """The model under each of its names. `size`: of its weights in bytes; `since`: when it was served first."""
-    return OllamaModels(models=[OllamaModel(**_listed(name, size, since)) for name in names]).model_dump()
+def tags(names: Sequence[str], size: int, started: float) -> dict[str, Any]:
+    """The model under each of its names. `size`: of its weights in bytes; `started`: when it was served first."""
+    return OllamaModels(models=[OllamaModel(**_model_fields(name, size, started)) for name in names]).model_dump()
 
 
-def running(name: str, size: int, since: float, window: int | None) -> dict[str, Any]:
-    """The model in memory; with no window it is not loaded."""
+def running(name: str, size: int, started: float, window: int | None) -> dict[str, Any]:
+    """The list of loaded models. `window` is the context window in tokens, None while the model is not loaded."""
     if window is None:
         return OllamaRunningModels(models=[]).model_dump()
-    model = OllamaRunningModel(**_listed(name, size, since), expires_at=NEVER, size_vram=0, context_length=window)
+    model = OllamaRunningModel(
+        **_model_fields(name, size, started), expires_at=NEVER, size_vram=0, context_length=window
+    )
     return OllamaRunningModels(models=[model]).model_dump()
 
 
@@ -49,8 +51,8 @@ def requested_name(body: bytearray) -> str:
     return name.removesuffix(LATEST)
 
 
-def show(name: str, since: float, window: int | None) -> dict[str, Any]:
-    """What clients look up: the context window and what the model can do."""
+def show(name: str, started: float, window: int | None) -> dict[str, Any]:
+    """The description of the model, in which clients look up its context window and capabilities."""
     info = {"general.architecture": "pixtral", "general.basename": name}
     return OllamaShown(
         modelfile=f"FROM {name}\n",
@@ -59,11 +61,17 @@ def show(name: str, since: float, window: int | None) -> dict[str, Any]:
         details=OllamaDetails(),
         model_info=info | ({"pixtral.context_length": window} if window else {}),
         capabilities=["completion", "vision", "tools"],
-        modified_at=timestamp(since),
+        modified_at=timestamp(started),
     ).model_dump()
 
 
-def _listed(name: str, size: int, since: float) -> dict[str, Any]:
-    tagged = name if ":" in name else f"{name}{LATEST}"
+def _model_fields(name: str, size: int, started: float) -> dict[str, Any]:
+    name_with_tag = name if ":" in name else f"{name}{LATEST}"
     digest = hashlib.sha256(f"{name}/{size}".encode()).hexdigest()
-    return {"name": tagged, "model": tagged, "modified_at": timestamp(since), "size": size, "digest": digest}
+    return {
+        "name": name_with_tag,
+        "model": name_with_tag,
+        "modified_at": timestamp(started),
+        "size": size,
+        "digest": digest,
+    }

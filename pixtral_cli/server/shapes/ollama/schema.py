@@ -1,4 +1,4 @@
-"""The pydantic models of Ollama's API: requests, strict and bounded, and replies."""
+"""Pydantic models of Ollama's API: requests and replies."""
 
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
@@ -11,7 +11,7 @@ from pixtral_cli.server.openai.request_messages import (
     MAX_PARTS,
     EmptyList,
     JSONObject,
-    Refused,
+    OnlyFalse,
     ShortText,
     Strict,
     Text,
@@ -20,17 +20,17 @@ from pixtral_cli.server.openai.request_messages import (
 from pixtral_cli.server.openai.request_schema import MAX_TOOLS, ToolDefinition
 
 
-def _whole(value: Any) -> Any:
-    """The whole number that clients of dynamic languages write with a fraction of zero."""
+def _to_integer(value: Any) -> Any:
+    """The integer that a float without a fraction is equal to; some clients send 5.0 for 5."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole: TypeAlias = Annotated[int, BeforeValidator(_whole)]
-Count: TypeAlias = Annotated[Whole, Field(ge=-(2**63), le=2**63)]
+Integer: TypeAlias = Annotated[int, BeforeValidator(_to_integer)]
+Count: TypeAlias = Annotated[Integer, Field(ge=-(2**63), le=2**63)]
 
 
 class Lenient(Strict):
-    """Fields that Ollama does not know either are taken, as Ollama takes them, and named in the log."""
+    """A model that accepts unknown fields, as Ollama does; they are logged."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -47,14 +47,14 @@ KeepAlive: TypeAlias = float | Annotated[str, Field(max_length=64)]
 
 
 class OllamaOptions(Lenient):
-    """How the answer is chosen, and settings of Ollama's own runner."""
+    """Sampling parameters, and settings of Ollama's runner, which have no effect."""
 
     temperature: float | None = Field(None, ge=0, le=MAX_TEMPERATURE)
     top_p: float | None = Field(None, ge=0, le=1)
-    seed: Whole | None = Field(None, ge=MIN_SEED, le=MAX_SEED)
+    seed: Integer | None = Field(None, ge=MIN_SEED, le=MAX_SEED)
     stop: StopText | Annotated[list[StopText], Field(max_length=16)] | None = None
     num_predict: Count | None = Field(None, description="Below 0: until the answer ends.")
-    top_k: Whole | None = Field(None, ge=-1, le=MAX_TOP_K)
+    top_k: Integer | None = Field(None, ge=-1, le=MAX_TOP_K)
     min_p: float | None = Field(None, ge=0, le=1)
     repeat_penalty: float | None = Field(None, ge=0.01, le=100, description="Of all tokens of prompt and answer.")
     presence_penalty: float | None = Field(None, ge=-2, le=2)
@@ -85,7 +85,7 @@ class OllamaOptions(Lenient):
 
 
 class OllamaRequest(Lenient):
-    """What `/api/chat` and `/api/generate` share."""
+    """The fields that `/api/chat` and `/api/generate` share."""
 
     model: ShortText = Field(min_length=1)
     stream: bool | None = Field(None, description="True unless it is given.")
@@ -95,7 +95,7 @@ class OllamaRequest(Lenient):
     keep_alive: KeepAlive | None = Field(None, description="Of no effect: the server keeps its model.")
     think: bool | ShortText | None = None
     # Taken when they ask for nothing.
-    logprobs: Refused | None = None
+    logprobs: OnlyFalse | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=0)] | None = None
 
 
@@ -138,7 +138,7 @@ class OllamaGenerateRequest(OllamaRequest):
     images: Images | None = None
     # Taken when they ask for nothing.
     context: EmptyList | None = None
-    raw: Refused | None = None
+    raw: OnlyFalse | None = None
     suffix: Literal[""] | None = None
     template: Literal[""] | None = None
 
@@ -160,7 +160,7 @@ OPTIONS_NO_EFFECT = frozenset(
 
 
 class OllamaAnswer(BaseModel):
-    """An answer or a piece of it; the fields after `done` are those of the last one. Durations in nanoseconds."""
+    """An answer or a piece of it; the fields after `done` are set in the last one only. Durations in nanoseconds."""
 
     model: str
     created_at: str

@@ -1,4 +1,4 @@
-"""The blocks of an answer in Markdown, each shown on its own, and what an unfinished one will probably become."""
+"""Splits Markdown into blocks that are rendered separately, and closes the open marks of an unfinished block."""
 
 import itertools
 import re
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A piece of an answer that is shown on its own: a paragraph, a list's item, a fence. `start` is its offset."""
+    """A part of an answer that is rendered separately: a paragraph, a list item, a fence.
+
+    `start` is its offset in the text. `gap`: a blank line precedes it. `fence`: the opening fence, "" for other blocks.
+    """
 
     start: int
     source: str
@@ -23,14 +26,14 @@ class Block:
 
     @property
     def open(self) -> bool:
-        """A fence that has not been closed yet."""
+        """Whether it is a fence without a closing fence."""
         _, newline, last = self.source.rstrip().rpartition("\n")
         closing = re.fullmatch(r" {0,3}(`+|~+)", last) if newline else None
         return bool(self.fence) and not (closing and closing[1].startswith(self.fence))
 
     @property
     def code(self) -> str:
-        """The text between the opening and the closing line of a fence."""
+        """The text between the opening and the closing fence."""
         code = self.source.partition("\n")[2]
         return code if self.open else code[: code.rstrip().rfind("\n") + 1]
 
@@ -53,16 +56,16 @@ def split(text: str) -> list[Block]:
 
 
 def _block_starts(text: str) -> Iterator[tuple[int, str]]:
-    """The line each block starts at, and its fence if it is one. A list is as many blocks as it has items."""
+    """The first line of each block, and its opening fence or "". Each item of a list is a block."""
     for token in parser().parse(text):
-        listed = token.type in ("bullet_list_open", "ordered_list_open")
-        item = token.type == "list_item_open" and token.level == 1
-        if token.map and ((token.level == 0 and not listed) or item):
+        is_list = token.type in ("bullet_list_open", "ordered_list_open")
+        is_item = token.type == "list_item_open" and token.level == 1
+        if token.map and ((token.level == 0 and not is_list) or is_item):
             yield token.map[0], token.markup if token.type == "fence" else ""
 
 
 def close_open_marks(text: str) -> str:
-    """Unfinished text as it will probably go on: `**bo` shows bold at once, and a mark just begun shows nothing."""
+    """Unfinished text with its open marks closed, so that `**bo` is rendered bold; a mark at the end is left out."""
     head, newline, last = text.rpartition("\n")
     if re.fullmatch(r"\s*(?:`+|~+|[*_]{1,2}|#{1,6})\s*", last):
         return head + newline
@@ -73,7 +76,7 @@ def close_open_marks(text: str) -> str:
 
 
 def _closing_marks(text: str) -> str:
-    """The marks that close the code span or the bold which the last paragraph has open."""
+    """The marks that close the code span and the bold text that are open in the last paragraph."""
     paragraph = text.rpartition("\n\n")[2]
     code = "`" * bool(paragraph.count("`") % 2 and re.search(r"(?<!\w)`[^`]*$", paragraph))
     opened = re.split(r"(?:^|(?<=[\s(\[\"'*]))\*\*", paragraph)[-1]

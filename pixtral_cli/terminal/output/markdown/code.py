@@ -1,4 +1,4 @@
-"""Lines of code, highlighted in the Pygments style of a console."""
+"""Highlights code for the terminal in a Pygments style."""
 
 import re
 from typing import TYPE_CHECKING
@@ -17,15 +17,15 @@ _SCRIPT = re.compile(r"<(/?)(script|style)\b", re.IGNORECASE)
 
 
 class ThemedConsole(Console):
-    """A console that knows the Pygments style of code."""
+    """A console with the name of the Pygments style for code."""
 
     code_style = "ansi_dark"
 
 
 def fence_lines(block: Block, style: str) -> list[Text | None]:
-    """A fence line by line of its source: its words, if any, replace the opening line, nothing the closing one.
+    """One entry a source line of a fence: the info string (or None) for the opening line, then the highlighted code.
 
-    An empty one is shown as typed.
+    The closing line has no entry. An empty fence is shown as it was typed.
     """
     code = block.code
     if not code.strip():
@@ -35,15 +35,15 @@ def fence_lines(block: Block, style: str) -> list[Text | None]:
     return [Text(words, "dim") if words else None, *highlight(code, language(words), style)]
 
 
-def highlight(code: str, named: str, style: str) -> list[Text]:
-    """Lines of code in a Pygments style; the last need not have ended."""
+def highlight(code: str, language_name: str, style: str) -> list[Text]:
+    """The highlighted lines of code; the last one need not end in a line break."""
     code = code.expandtabs(4)
-    whole = code + _closing_tags(code, named)
-    text = Syntax("", named or "text", theme=style, background_color="default").highlight(whole)
+    whole = code + _closing_tags(code, language_name)
+    text = Syntax("", language_name or "text", theme=style, background_color="default").highlight(whole)
     return list(text.split("\n", allow_blank=True))[: code.count("\n") + (code[-1:] not in ("", "\n"))]
 
 
-def _closing_tags(code: str, named: str) -> str:
-    """The end tag of the script or style that a page has open, without which its language is not highlighted."""
-    last = list(_SCRIPT.finditer(code))[-1:] if named in ("html", "htm", "xhtml", "vue", "svelte") else []
+def _closing_tags(code: str, language_name: str) -> str:
+    """The end tag of a script or style element that is open in an HTML page; without it Pygments does not highlight it."""
+    last = list(_SCRIPT.finditer(code))[-1:] if language_name in ("html", "htm", "xhtml", "vue", "svelte") else []
     return f"\n</{last[0][2]}>" if last and not last[0][1] else ""

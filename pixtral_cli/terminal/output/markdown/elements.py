@@ -1,4 +1,4 @@
-"""Elements of Markdown as lines of a terminal: what was typed stays to be seen."""
+"""Rich's Markdown elements, changed so that no character of the answer is lost."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,7 +27,7 @@ from pixtral_cli.terminal.output.markdown.code import ThemedConsole, highlight
 
 
 class _Code(CodeBlock):
-    """Code as it is: no frame, no padding, nothing that gets in the way of copying it."""
+    """Code without frame and padding, so that it can be copied."""
 
     def __init__(self, info: str, fence: str) -> None:
         super().__init__(info, "")
@@ -49,7 +49,7 @@ class _Code(CodeBlock):
 
 
 class _Heading(Heading):
-    """A heading; one without words, such as `# 5`, keeps its marks, which may mean a number."""
+    """A heading. One without letters, such as `# 5`, keeps its `#`, which may be part of the text."""
 
     LEVEL_ALIGN: ClassVar = {}
 
@@ -60,7 +60,7 @@ class _Heading(Heading):
 
 
 class _Quote(BlockQuote):
-    """A quotation behind the mark that it was typed with."""
+    """A block quote, its lines preceded by `>`."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         narrower = options.update(width=max(options.max_width - 2, 1))
@@ -72,7 +72,7 @@ class _Quote(BlockQuote):
 
 
 class _Rule(HorizontalRule):
-    """A line as it was typed: it may be an answer, or a part of what was transcribed."""
+    """A horizontal rule as it was typed, since it may be part of a transcription."""
 
     def __init__(self, marks: str) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class _Item(ListItem):
         return cls(token.info, token.markup)
 
     def marker(self, content: str) -> str:
-        """The number as it was written, or a bullet; a sign before a number stays a sign, and so does a plus."""
+        """The item's number as it was written, or a bullet. `+` and a mark before a number stay: they may be signs."""
         if self._number:
             return f"{self._number:>2}{self._mark} "
         signed = self._mark == "+" or content[:1].isdigit() or content[:1] in ("$", "€", "£", ".", "")
@@ -106,7 +106,7 @@ class _Item(ListItem):
 
 
 class _List(ListElement):
-    """Items below one another; each may come as a list of its own and is placed as in the whole."""
+    """A list. Its items are aligned by their own markers, since each item may be rendered as a list of one."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         style = console.get_style("markdown.item.bullet")
@@ -123,7 +123,7 @@ class _List(ListElement):
 
 
 class _Table(TableElement):
-    """A table in columns, or record by record where the columns would be too narrow for their words."""
+    """A table in columns, or as records if the columns would be too narrow; see `table_lines`."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         header = [cell.content for cell in self.header.row.cells] if self.header and self.header.row else []
@@ -132,6 +132,8 @@ class _Table(TableElement):
 
 
 class Document(Markdown):
+    """Parsed Markdown that is rendered with these elements."""
+
     elements: ClassVar[dict[str, type[MarkdownElement]]] = {
         **Markdown.elements,
         "heading_open": _Heading,

@@ -1,8 +1,8 @@
-"""Markdown as answers use it, parsed so that no character is lost that is not surely markup.
+"""Parses the Markdown of answers so that only characters that are certainly markup are removed.
 
-What differs from CommonMark (https://spec.commonmark.org/0.31.2), because answers transcribe and calculate:
+Differences from CommonMark (https://spec.commonmark.org/0.31.2), because answers contain transcriptions and formulas:
 HTML, entities, references, autolinks and underlined headings are text; `_` is a character; a `*`, `~~` or backtick
-inside a word is a character; a backslash stays unless it keeps something from being styled; `a[1](x)` is no link.
+inside a word is a character; a backslash stays unless it prevents styling; `a[1](x)` is not a link.
 """
 
 import re
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline.state_inline import StateInline
     from markdown_it.token import Token
 
-TEXT_INSTEAD = ["html_block", "html_inline", "entity", "autolink", "reference", "lheading"]
-UNSTYLED_LETTER = "\ue000"  # a letter that styles nothing
-MAX_ESCAPES = 30  # in a paragraph; of more, all are characters
+DISABLED_RULES = ["html_block", "html_inline", "entity", "autolink", "reference", "lheading"]
+UNSTYLED_LETTER = "\ue000"  # a private-use character, which is never markup
+MAX_ESCAPES = 30  # in a paragraph; if there are more, backslashes are characters
 
 # Characters that may precede an opening mark and follow a closing one, besides blanks and ideographs;
 # and those that may follow an opening mark and precede a closing one, besides letters and digits.
@@ -41,8 +41,8 @@ _HREF = re.compile(r"[/.:#?@]")
 
 @lru_cache(1)
 def parser() -> MarkdownIt:
-    """The parser, made once."""
-    markdown = MarkdownIt().enable(["strikethrough", "table"]).disable(TEXT_INSTEAD)
+    """The parser, created once."""
+    markdown = MarkdownIt().enable(["strikethrough", "table"]).disable(DISABLED_RULES)
     rules = markdown.inline.ruler
     for name, rule in (
         ("emphasis", _emphasis),
@@ -60,30 +60,30 @@ def parser() -> MarkdownIt:
 
 @lru_cache(64)
 def parse(source: str) -> "tuple[Token, ...]":
-    """The tokens of a text, sanitised once more, with a link's target as text behind it and a line's end kept."""
-    return tuple(_displayable(parser().parse(source)))
+    """The tokens of a text, sanitised. The targets of links are text behind them, and line breaks are kept."""
+    return tuple(_prepare(parser().parse(source)))
 
 
 def has_content(tokens: "Sequence[Token]") -> bool:
-    """Whether there is anything to be seen but marks."""
+    """Whether the tokens have any visible text."""
     return any(
         has_content(token.children or ()) if token.type == "inline" else bool(token.content.strip()) for token in tokens
     )
 
 
-def _displayable(tokens: "Iterable[Token]") -> "Iterator[Token]":
+def _prepare(tokens: "Iterable[Token]") -> "Iterator[Token]":
     for token in tokens:
         token.content, token.info = clean(token.content), clean(token.info)
         token.attrs = {name: clean(value) if isinstance(value, str) else value for name, value in token.attrs.items()}
         if token.type == "softbreak":
             token.type = "hardbreak"
         if token.children and token.type != "image":
-            token.children = list(_displayable(_with_targets(token.children)))
+            token.children = list(_prepare(_show_targets(token.children)))
         yield token
 
 
-def _with_targets(tokens: "Iterable[Token]") -> "Iterator[Token]":
-    """Inline tokens in which links and pictures are text: what they say, then where they lead."""
+def _show_targets(tokens: "Iterable[Token]") -> "Iterator[Token]":
+    """Inline tokens with links and images as text: the link text, then the target in parentheses."""
     from markdown_it.token import Token
 
     targets: list[Token] = []
@@ -107,7 +107,7 @@ def _target(token: "Token", name: str) -> str:
 
 
 def _emphasis(state: "StateInline", silent: bool) -> bool:
-    """A run of `*` or `~`. What it may do is decided by its neighbours, more strictly than CommonMark does."""
+    """A run of `*` or `~`. Whether it opens or closes depends on its neighbours, more strictly than in CommonMark."""
     marker = state.src[state.pos]
     if silent or marker not in "*~":
         return False
@@ -143,37 +143,37 @@ def _closes(before: str, after: str) -> bool:
 
 
 def _neighbours(state: "StateInline", start: int, length: int) -> tuple[str, str]:
-    """The characters before and after a run; a blank where there is none."""
+    """The characters before and after a run; a blank at the ends of the text."""
     end = start + length
     return state.src[start - 1] if start else " ", state.src[end] if end < state.posMax else " "
 
 
 def _code_span(state: "StateInline", silent: bool) -> bool:
-    """Text between two equal runs of backticks that are not inside a word; any other run is text."""
+    """A code span: text between two equal runs of backticks that are not inside a word. Any other run is text."""
     if state.src[state.pos] != "`":
         return False
     rest = state.src[state.pos : state.posMax]
     run = re.match(r"`+", rest)
     assert run
     fence = run[0]
-    whole = re.compile(rf"{fence}(?!`)(.+?)(?<!`){fence}(?![`\w])", re.DOTALL).match(rest)
+    match = re.compile(rf"{fence}(?!`)(.+?)(?<!`){fence}(?![`\w])", re.DOTALL).match(rest)
     before, _ = _neighbours(state, state.pos, len(fence))
-    if not whole or (before.isalnum() and not _IDEOGRAPH.match(before)):
+    if not match or (before.isalnum() and not _IDEOGRAPH.match(before)):
         if not silent:
             state.pending += fence
         state.pos += len(fence)
         return True
     if not silent:
-        code = whole[1].replace("\n", " ")
+        code = match[1].replace("\n", " ")
         token = state.push("code_inline", "code", 0)
         token.markup = fence
         token.content = code[1:-1] if code[0] == code[-1] == " " and code.strip() else code
-    state.pos += whole.end()
+    state.pos += match.end()
     return True
 
 
 def _link(state: "StateInline", silent: bool) -> bool:
-    """`[text](target)`, unless it follows a word, as an index does, or its target looks like none."""
+    """`[text](target)`, unless it follows a word (as an index does) or the target does not look like a URL or path."""
     if state.src[state.pos] != "[":
         return False
     before, _ = _neighbours(state, state.pos, 1)
@@ -184,30 +184,30 @@ def _link(state: "StateInline", silent: bool) -> bool:
 
 
 def _image(state: "StateInline", silent: bool) -> bool:
-    """`![alt](source)`, unless it would show nothing."""
+    """`![alt](source)`, unless both are empty."""
     if re.compile(r"!\[\s*\]\(\s*\)").match(state.src, state.pos):
         return False
     return parse_image(state, silent)
 
 
 def _escape(state: "StateInline", silent: bool) -> bool:
-    """A backslash: a character, but for one that keeps a mark from styling something."""
+    """A backslash, which is a character unless it is needed to keep a mark from styling the text."""
     if state.src[state.pos] != "\\":
         return False
     needed = state.pos in _needed_escapes(state.src)
     length = min(2, state.posMax - state.pos)
-    kept = state.src[state.pos : state.pos + length]
-    if kept.endswith(("\n", "`", "*", "~", "[", "]", "!")) and not needed:
-        kept, length = "\\", 1  # what follows means what it means without the backslash
+    shown = state.src[state.pos : state.pos + length]
+    if shown.endswith(("\n", "`", "*", "~", "[", "]", "!")) and not needed:
+        shown, length = "\\", 1  # what follows means what it means without the backslash
     if not silent:
-        state.pending += kept[1:] if needed else kept
+        state.pending += shown[1:] if needed else shown
     state.pos += length
     return True
 
 
 @lru_cache(64)
 def _needed_escapes(source: str) -> frozenset[int]:
-    """The places of the backslashes without which the text would be styled in another way."""
+    """The positions of the backslashes without which the text would be styled differently."""
     places = [match for match in _ESCAPE.finditer(source) if match[1] in "*~`[]"]
     needed = {match.end() for match in _ESCAPED_AT_LINE_START.finditer(source)}
     if not 0 < len(places) <= MAX_ESCAPES:
@@ -224,7 +224,7 @@ def _needed_escapes(source: str) -> frozenset[int]:
 
 
 def _styles(source: str) -> list[tuple[str, str]]:
-    """The tokens of an inline text: type and text, neighbouring texts joined."""
+    """Type and text of the tokens of an inline text, neighbouring texts joined."""
     pieces: list[tuple[str, str]] = []
     for token in parser().parseInline(source)[0].children or []:
         if pieces and pieces[-1][0] == token.type == "text":

@@ -1,7 +1,7 @@
-"""Markdown to the lines of a terminal, a block at a time.
+"""Renders Markdown to the lines of a terminal, block by block.
 
-A block whose rendering would lack a character that is not markup, or in which nothing would be seen, is shown as typed.
-Text is expected sanitised.
+A block is shown as typed if its rendering would lack a character that is not markup, or would show nothing. Text must be
+sanitised.
 """
 
 import io
@@ -23,7 +23,7 @@ from pixtral_cli.terminal.preferences.theme import CODE_BLOCKS, answer_styles
 if TYPE_CHECKING:
     pass
 
-MARKS = frozenset("*~`#>|-:+[]!\\<")  # characters that rendering may take away
+MARKS = frozenset("*~`#>|-:+[]!\\<")  # characters that rendering may remove
 STYLES = Theme(
     {
         "markdown.h1": "bold underline",
@@ -40,7 +40,7 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class BlockRenderer:
-    """Sets blocks in lines of at most `width` columns, styled for this terminal by the config's `theme`."""
+    """Renders blocks to lines of at most `width` columns, with the styles of `theme`."""
 
     def __init__(self, width: int, theme: Mapping[str, str]) -> None:
         self._console = ThemedConsole(
@@ -56,19 +56,19 @@ class BlockRenderer:
         self._console.code_style = theme.get(CODE_BLOCKS, self._console.code_style)
 
     def lines(self, block: Block, skip: int = 0) -> list[str]:
-        """The block's lines; of a fence only what follows its first `skip` lines of source."""
+        """The block's lines; of a fence without those of its first `skip` source lines."""
         if block.fence:
             texts = fence_lines(block, self._console.code_style)[skip:]
-            return [line for text in texts if text is not None for line in self._set(text)]
+            return [line for text in texts if text is not None for line in self._render(text)]
         tokens = parse(block.source)
         if has_content(tokens):
-            lines = _without_blank_ends(self._set(Document(tokens)))
+            lines = _strip_blank_lines(self._render(Document(tokens)))
             if _keeps_characters(block.source, lines):
                 return lines
         style = "dim" if tokens and tokens[0].type == "hr" else ""
-        return _without_blank_ends(self._set(Text(block.source.strip("\n"), style)))
+        return _strip_blank_lines(self._render(Text(block.source.strip("\n"), style)))
 
-    def _set(self, renderable: "Text | Document") -> list[str]:
+    def _render(self, renderable: "Text | Document") -> list[str]:
         with self._console.capture() as captured:
             self._console.print(renderable, overflow="fold")
         return [line.rstrip() for line in captured.get().removesuffix("\n").split("\n")]
@@ -76,17 +76,17 @@ class BlockRenderer:
 
 @lru_cache(1)
 def block_renderer(width: int, theme: tuple[tuple[str, str], ...] = ()) -> BlockRenderer:
-    """The renderer for that width; a window seldom changes it."""
+    """The renderer for a width; the last one is cached."""
     return BlockRenderer(width, dict(theme))
 
 
-def _without_blank_ends(lines: list[str]) -> list[str]:
+def _strip_blank_lines(lines: list[str]) -> list[str]:
     text = [place for place, line in enumerate(lines) if _STYLE.sub("", line).strip()]
     return lines[text[0] : text[-1] + 1] if text else []
 
 
 def _keeps_characters(source: str, lines: list[str]) -> bool:
-    """Whether every character of the source that is neither blank nor markup is in the lines, as often."""
+    """Whether the lines have every character of the source that is not blank or markup, at least as often."""
     shown = Counter(_STYLE.sub("", "".join(lines)))
     written = Counter(character for character in source if not character.isspace() and character not in MARKS)
     return written <= shown

@@ -1,4 +1,4 @@
-"""A table's cells to lines. No word is broken while it fits the window: columns that are too narrow become records."""
+"""Formats tables. No word is broken that fits into the window: if columns are too narrow, rows become records."""
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -11,28 +11,30 @@ GAP = 2  # columns between two cells
 
 
 def table_lines(header: Sequence[Text], rows: Sequence[Sequence[Text]], width: int, console: Console) -> Iterator[Text]:
-    """The lines of a table in at most `width` columns; a cell's `justify` aligns it."""
+    """The lines of a table in at most `width` columns; the `justify` of a cell aligns it."""
     widths = _widths([header, *rows], width)
     if widths is None:
         yield from _records(header, rows)
         return
     bold = [_bold(cell) for cell in header]
     yield from _row(bold, widths, console)
-    yield Text((" " * GAP).join("─" * each for each in widths), "dim")
+    yield Text((" " * GAP).join("─" * column_width for column_width in widths), "dim")
     for row in rows:
         yield from _row(row, widths, console)
 
 
 def _widths(rows: Sequence[Sequence[Text]], width: int) -> list[int] | None:
-    """The columns' widths: what the cells need, the widest narrowed until all fit; None where a word would be broken."""
+    """The widths of the columns: as the cells need, the widest ones reduced until all fit; None if a word would be broken."""
     columns = list(zip_longest(*rows, fillvalue=Text()))
     widths = [max(1, *(cell_len(cell.plain) for cell in column)) for column in columns]
-    least = [max(1, *(cell_len(word) for cell in column for word in cell.plain.split() or [""])) for column in columns]
+    minimums = [
+        max(1, *(cell_len(word) for cell in column for word in cell.plain.split() or [""])) for column in columns
+    ]
     columns_left = width - GAP * (len(columns) - 1)
-    if sum(least) > columns_left:
+    if sum(minimums) > columns_left:
         return None
     while sum(widths) > columns_left:
-        widest = max((place for place in range(len(widths)) if widths[place] > least[place]), key=widths.__getitem__)
+        widest = max((place for place in range(len(widths)) if widths[place] > minimums[place]), key=widths.__getitem__)
         widths[widest] -= 1
     return widths
 

@@ -1,4 +1,4 @@
-"""The commands about the code in the last answer: list, save, open, copy."""
+"""The commands for the code blocks of the last answer: list, save, open, copy."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from pixtral_cli.util.sanitize import clean
 if TYPE_CHECKING:
     from pixtral_cli.chat.codeblocks import CodeBlock
 
-BROWSER_KINDS = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # what a browser shows
+BROWSER_KINDS = {"html": "html", "htm": "html", "xhtml": "html", "svg": "svg"}  # the languages that a browser shows
 
 
 def offer(blocks: "Sequence[CodeBlock]") -> str:
@@ -87,11 +87,11 @@ def copy_text(state: State, argument: str) -> None:
     if copied.sequence:
         state.notes.draw(copied.sequence)
     verb = "Sent" if copied.sequence else "Copied"
-    state.notes.say(f"{verb} {len(text):,} characters {copied.where}.")
+    state.notes.say(f"{verb} {len(text):,} characters {copied.destination}.")
 
 
 def show_raw(state: State, argument: str) -> None:
-    """The last answer as it was written, for a reader to copy or to check."""
+    """Show the last answer unrendered."""
     state.notes.draw(clean(_last_answer(state)))
 
 
@@ -110,7 +110,7 @@ def _blocks(state: State) -> "list[CodeBlock]":
 
 
 def _block_numbered(state: State, argument: str) -> "CodeBlock":
-    """The block of that number; without one, the only block there is."""
+    """The block with a number; without a number the only block. Raises UsageError."""
     blocks = _blocks(state)
     if not blocks:
         raise UsageError("The last answer holds no code block", "Ask for code in a fenced block")
@@ -121,7 +121,7 @@ def _block_numbered(state: State, argument: str) -> "CodeBlock":
 
 
 def _write_page(block: "CodeBlock", *, scripts: bool) -> Path:
-    """A new file for every opening, which only its owner can read; what the model wrote is in a sandboxed frame."""
+    """Write the block, in a sandboxed frame, to a new file that only the user can read."""
     from pixtral_cli import config
     from pixtral_cli.chat.code_files import write_block
     from pixtral_cli.chat.preview import sandboxed_page
@@ -134,7 +134,7 @@ def _write_page(block: "CodeBlock", *, scripts: bool) -> Path:
 
 
 def _has_browser(env: Mapping[str, str]) -> bool:
-    """Not one that would take over this terminal."""
+    """Whether there is a browser that does not run in the terminal."""
     return sys.platform in ("darwin", "win32") or bool(env.get("DISPLAY") or env.get("WAYLAND_DISPLAY"))
 
 

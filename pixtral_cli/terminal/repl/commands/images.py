@@ -1,4 +1,4 @@
-"""The commands about images: attach, paste, take a screenshot, list, drop, crop."""
+"""The commands for images: attach, paste, screenshot, list, drop, crop."""
 
 import re
 
@@ -10,7 +10,7 @@ from pixtral_cli.terminal.repl.state import State
 
 
 def attach(state: State, argument: str) -> None:
-    """The named pictures. Of several, those that cannot be read are named and the others attached."""
+    """Attach the named pictures. Those that cannot be read are reported, and the others attached."""
     names = list(attachments.image_names(argument))
     if not names:
         raise UsageError("/image needs a path or a URL", "E.g. /image ~/Pictures/*.png")
@@ -28,10 +28,10 @@ def paste(state: State, argument: str) -> None:
 
 def take_screenshot(state: State, argument: str) -> None:
     area = argument or "region"
-    command = screenshot.tool(area, state.desktop())
+    command = screenshot.screenshot_command(area, state.desktop())
     if area == "region":
         state.notes.say("Draw a region of the screen; Esc cancels.")
-    state.stage([images.from_bytes(screenshot.take(command, state.desktop()), "screenshot")])
+    state.stage([images.from_bytes(screenshot.take_screenshot(command, state.desktop()), "screenshot")])
 
 
 def list_images(state: State, argument: str) -> None:
@@ -45,11 +45,11 @@ def list_images(state: State, argument: str) -> None:
     if not rows:
         state.notes.say("No image yet; /image PATH attaches one.")
     elif cost:
-        state.notes.say(attachments.context_left(cost))
+        state.notes.say(attachments.context_left_text(cost))
 
 
 def drop(state: State, argument: str) -> None:
-    """All of the numbered images, or none of them if one is not there. The others keep their numbers."""
+    """Drop the numbered images, or none if one of them does not exist. The others keep their numbers."""
     there = list(state.conversation.numbered)
     if argument.strip().lower() == "all" and not there:
         return state.notes.say("There is no image.")

@@ -1,4 +1,4 @@
-"""The commands about saved conversations: list, search, go on, save."""
+"""The commands for saved conversations: list, search, resume, label, save."""
 
 import time
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.templates import open_templates
 from pixtral_cli.errors import UsageError
-from pixtral_cli.sessions.answer_settings import AnswerSettings, as_before_notes
+from pixtral_cli.sessions.answer_settings import AnswerSettings, resume_notes
 from pixtral_cli.sessions.labels import clean_tag, clean_title
 from pixtral_cli.sessions.session import Session
 from pixtral_cli.sessions.summary import Summary
@@ -39,10 +39,10 @@ def _most_listed(state: State) -> int:
 
 
 def rename_session(state: State, argument: str) -> None:
-    """The title of this conversation; without one, what it is. An empty one in quotes takes the title away."""
+    """Set the title of this conversation, or show it. An empty title in quotes removes it."""
     if argument:
         words = argument.strip("\"' ")
-        _kept(state).remember({"title": clean_title(words) if words else ""})
+        _kept(state).save_settings({"title": clean_title(words) if words else ""})
     title = _kept(state).settings.get("title")
     state.notes.say(
         f"Title: {title}" if title else "Its title is the beginning of its first question; /rename TITLE changes that."
@@ -50,14 +50,14 @@ def rename_session(state: State, argument: str) -> None:
 
 
 def tag_session(state: State, argument: str) -> None:
-    """`/tag receipts -draft` adds one and takes one away."""
+    """Add and remove tags: `/tag receipts -draft`; without an argument show them."""
     session = _kept(state)
     tags = [str(tag) for tag in session.settings.get("tags") or ()]
     for word in argument.split():
         tag = clean_tag(word.removeprefix("-"))
         tags = [each for each in tags if each != tag] + ([] if word.startswith("-") else [tag])
     if argument:
-        session.remember({"tags": tags})
+        session.save_settings({"tags": tags})
     state.notes.say(f"Tags: {' '.join(f'#{tag}' for tag in tags)}" if tags else "No tags; /tag receipts adds one.")
 
 
@@ -101,7 +101,7 @@ def load_session(state: State, argument: str) -> None:
 
 
 def restore_settings(state: State, kept: AnswerSettings, given: Collection[str] = ()) -> None:
-    """Bring back what shaped the answers of a resumed conversation, without what is `given` anew; say what came and what not."""
+    """Restore the settings of a resumed conversation except those in `given`, and show which were restored."""
     opening = state.backend.opening
     sampling = kept.restored(opening.sampling, opening.name, given)
     state.settings |= sampling
@@ -112,19 +112,19 @@ def restore_settings(state: State, kept: AnswerSettings, given: Collection[str] 
             more.append(f"template {kept.template}")
         except UsageError as error:
             state.notes.say(f"{error.message}. Questions go as they are typed.")
-    for line in as_before_notes(kept, sampling, opening.name, opening.engine, opening.server, more):
+    for line in resume_notes(kept, sampling, opening.name, opening.engine, opening.server, more):
         state.notes.say(f"{line}.")
 
 
 def detached_conversation(session: Session) -> Conversation:
-    """A saved conversation to go on with, of which no more is saved."""
+    """A copy of a saved conversation that is not saved."""
     kept = session.conversation()
     session.close()
     return Conversation(kept.system, snapshot=kept.snapshot())
 
 
 def show_resumed(state: State) -> None:
-    """A resumed conversation in short: how long it is, and its last words."""
+    """Show the size of a resumed conversation and its last messages."""
     conversation = state.conversation
     asked = sum(message.role == "user" for message in conversation.turns)
     images = len(conversation.images)
@@ -141,7 +141,7 @@ def show_resumed(state: State) -> None:
 
 
 def save_conversation(state: State, argument: str) -> None:
-    """Save the conversation: among the sessions from now on, or into a file."""
+    """Save the conversation as a session from now on, or export it to a file."""
     if argument:
         return _export(state, Path(argument.strip("'\"")).expanduser())
     if state.session is None:
@@ -159,11 +159,11 @@ def save_conversation(state: State, argument: str) -> None:
 
 
 def _start_saving(state: State) -> None:
-    """Keep a conversation that was not kept so far."""
+    """Start to save a conversation that was not saved so far."""
     old = state.conversation
     session = state.sessions().start(model=state.backend.name, system=old.system)
     if old.history or old.staged:
-        session.keep(old.snapshot())
+        session.update(old.snapshot())
     state.keep_in(session)
 
 

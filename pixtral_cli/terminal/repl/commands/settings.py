@@ -1,4 +1,4 @@
-"""The commands about how answers are made and shown: /system, /set, /show, /model, /stats."""
+"""The commands for settings: /system, /set, /show, /model, /stats."""
 
 import json
 import math
@@ -8,11 +8,11 @@ from typing import Any
 
 from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.message import Message
-from pixtral_cli.chat.tools import MAX_SHOWN, call_in_words
+from pixtral_cli.chat.tools import MAX_SHOWN_ARGUMENT, format_call
 from pixtral_cli.errors import UsageError
 from pixtral_cli.limits import RANGES
 from pixtral_cli.terminal.graphics.draw import METHODS
-from pixtral_cli.terminal.output.thinking import folded
+from pixtral_cli.terminal.output.thinking import summary_line
 from pixtral_cli.terminal.repl import attachments
 from pixtral_cli.terminal.repl.backend import Backend
 from pixtral_cli.terminal.repl.commands import templates
@@ -20,14 +20,14 @@ from pixtral_cli.terminal.repl.state import State
 from pixtral_cli.util.nearest import nearest
 from pixtral_cli.util.sanitize import visible
 
-RESETS = ("default", "none", "off")  # words that undo a setting; in quotes they are a text
+RESETS = ("default", "none", "off")  # words that reset a setting; in quotes they are text
 EMPTY = ("", '""', "''")
 NO_SYSTEM_PROMPT = "none, the vendor's is off"
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A setting of /set. `read` converts a text to its value and raises ValueError for any other text."""
+    """A setting of /set. `read` converts a text to its value and raises ValueError for an invalid text."""
 
     takes: str
     summary: str
@@ -125,7 +125,7 @@ def change_setting(state: State, argument: str) -> None:
 
 
 def system(state: State, argument: str) -> None:
-    """Several lines may be given in triple quotes; an empty text has no system prompt, not even the model's vendor's."""
+    """Show or set the system prompt. It may have several lines in triple quotes; an empty one turns the vendor's off."""
     text = argument.strip('"').strip() if argument.startswith('"""') else argument
     if argument:
         state.conversation.system = None if text.lower() in RESETS else "" if text in EMPTY else text
@@ -153,7 +153,7 @@ def show(state: State, argument: str) -> None:
         ("questions", str(sum(message.role == "user" for message in conversation.turns))),
         ("images", str(len(conversation.images))),
         *([("branch", "{} of {}".format(*conversation.branch))] if conversation.branch[1] > 1 else []),
-        ("context", attachments.context_left(cost) if cost else "unknown"),
+        ("context", attachments.context_left_text(cost) if cost else "unknown"),
         ("template", state.template.template.name if state.template else "none"),
     ]
     rows += [(name, _setting_text(state, name)) for name in SETTINGS]
@@ -161,7 +161,7 @@ def show(state: State, argument: str) -> None:
 
 
 def history(state: State) -> None:
-    """The whole conversation, images by their numbers."""
+    """Show the whole conversation, images by their numbers."""
     for message in state.conversation.turns:
         if message.reasoning:
             _tell_thinking(state, message.reasoning)
@@ -174,11 +174,11 @@ def history(state: State) -> None:
 def _tell_part(state: State, message: Message) -> None:
     """What was said with the calls that follow, or the result of a call."""
     if message.role == "tool":
-        return state.notes.say(f"→ {visible(message.text, MAX_SHOWN)}{_shown_images(state, message)}")
+        return state.notes.say(f"→ {visible(message.text, MAX_SHOWN_ARGUMENT)}{_shown_images(state, message)}")
     if message.text or message.images:
         state.notes.tell(state.said(message), "> " if message.role == "user" else "")
     for call in message.tool_calls:
-        state.notes.say(f"Tool: {call_in_words(call)}")
+        state.notes.say(f"Tool: {format_call(call)}")
     return None
 
 
@@ -190,11 +190,11 @@ def _shown_images(state: State, message: Message) -> str:
 def _tell_thinking(state: State, text: str) -> None:
     mode = state.settings.get("thinking", "fold")
     if mode != "hide":
-        state.notes.say(text.strip() if mode == "show" else folded(text))
+        state.notes.say(text.strip() if mode == "show" else summary_line(text))
 
 
 def model(state: State, argument: str) -> None:
-    """The old engine goes before the new one comes: two may not fit in memory."""
+    """Show or switch the model. The old engine is closed before the new one loads: two may not fit into memory."""
     if not argument:
         names = list(dict.fromkeys((state.backend.name, *state.models())))
         return state.notes.rows([("*" if name == state.backend.name else " ", name) for name in names])

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pixtral_cli.errors import UsageError
 from pixtral_cli.terminal.output.notes import wrap_words
-from pixtral_cli.terminal.preferences.keys import shown
+from pixtral_cli.terminal.preferences.keys import format_keys
 from pixtral_cli.terminal.repl.commands import code, images, sessions, settings, templates, turns
 from pixtral_cli.terminal.repl.state import Leave, Outcome, State
 
@@ -15,7 +15,7 @@ Kind: TypeAlias = Literal["", "picture", "image", "block", "model", "session", "
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One row. `takes` is how its arguments are shown, `kind` what they are, for completion."""
+    """A slash command. `takes` shows its arguments in the help; `kind` says what they are, for completion."""
 
     name: str
     takes: str
@@ -85,7 +85,7 @@ def _groups(columns: int, *, words: bool = False) -> list[str]:
 
 def _keys(state: State) -> list[str]:
     """What the keys of the line do, and how pictures and several lines are given."""
-    pressed = {name: shown(keys) for name, keys in state.keys.items()}
+    pressed = {name: format_keys(keys) for name, keys in state.keys.items()}
     return [line.format_map(pressed) for line in (KEYS if state.editing else PLAIN_KEYS)]
 
 
@@ -181,7 +181,7 @@ BY_NAME = {name: row for row in TABLE for name in (row.name, *row.aliases)}
 
 
 def find(name: str) -> Command:
-    """The command of that name, or the only one that begins so. Raises UsageError with the nearest one."""
+    """The command with this name, or the only one with this prefix. Raises UsageError, which suggests the nearest one."""
     from difflib import get_close_matches
 
     if name in BY_NAME:
@@ -196,7 +196,7 @@ def find(name: str) -> Command:
 
 
 def run(state: State, name: str, argument: str) -> Outcome:
-    """Do what a command says. Raises UsageError for words behind one that takes none."""
+    """Run a command. Raises UsageError for an argument of a command that takes none."""
     row = find(name)
     if argument and not row.takes:
         raise UsageError(f"/{row.name} takes no words, and {_short(argument)!r} follows it", AS_TEXT)

@@ -1,4 +1,4 @@
-"""The command about templates: list them, use one, fill its placeholders."""
+"""The command for templates: list them, use one, fill its placeholders."""
 
 import shlex
 
@@ -9,7 +9,7 @@ from pixtral_cli.terminal.repl.state import Draft, State
 
 
 def choose_template(state: State, argument: str) -> Draft | None:
-    """`/template NAME key=value`; `off` lets questions go as they are typed. What it set otherwise stays set."""
+    """`/template NAME key=value`; `off` stops using it. The settings that it made stay."""
     name, *pairs = _words(argument) or [""]
     if not name:
         _list_templates(state)
@@ -22,7 +22,7 @@ def choose_template(state: State, argument: str) -> Draft | None:
 
 
 def _load_filled(name: str, pairs: list[str]) -> ChosenTemplate:
-    """The template of that name with its places filled. Raises UsageError."""
+    """The template with this name and the values of its placeholders. Raises UsageError."""
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise UsageError(f"A place is filled by KEY=VALUE, not {wrong[0]!r}", f"E.g. /template {name} language=French")
     template = open_templates().load(name)
@@ -33,7 +33,7 @@ def _load_filled(name: str, pairs: list[str]) -> ChosenTemplate:
 
 
 def _use_template(state: State, chosen: ChosenTemplate) -> Draft | None:
-    """Questions go through it from now on; one that has no place for a question is put into the line."""
+    """Use a template for the following questions; the prompt of one without $input becomes the next draft."""
     draft, system, settings = chosen.draft, chosen.system, _settings(chosen)  # all that can fail, before any change
     state.settings |= settings
     if system is not None:
@@ -44,7 +44,7 @@ def _use_template(state: State, chosen: ChosenTemplate) -> Draft | None:
 
 
 def fill_placeholder(state: State, place: str, text: str) -> None:
-    """`/set PLACE VALUE`: put something else in a place of the template in use."""
+    """`/set PLACEHOLDER VALUE`: change the value of a placeholder of the template in use."""
     assert state.template
     if text:
         state.template.values[place] = text

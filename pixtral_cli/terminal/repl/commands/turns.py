@@ -1,4 +1,4 @@
-"""The commands about turns: undo, answer again, edit, begin anew."""
+"""The commands for turns: undo, redo, versions, regenerate, edit, clear."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ def undo(state: State, argument: str) -> None:
 
 
 def redo(state: State, argument: str) -> None:
-    """Bring back what was undone, N times."""
+    """Take back the last undo, N times."""
     for _ in range(_count(argument, "/redo 2")):
         parts = state.conversation.redo()
         state.answer = None
@@ -27,7 +27,7 @@ def redo(state: State, argument: str) -> None:
 
 
 def versions(state: State, argument: str) -> None:
-    """The tries of the last question; `N` shows that one from now on."""
+    """List the versions of the last question, or select version N."""
     if argument:
         state.conversation.select(_count(argument, "/versions 2"))
         state.answer = None
@@ -48,7 +48,7 @@ def _words(message: Message | None) -> str:
 
 
 def _count(argument: str, example: str) -> int:
-    """A number from 1 on; 1 where none is given. Raises UsageError."""
+    """A number from 1 on; 1 if none is given. Raises UsageError."""
     if not argument:
         return 1
     if not argument.isdecimal() or not 1 <= int(argument) <= 10_000:
@@ -78,7 +78,7 @@ def regenerate(state: State, argument: str) -> StartAnswer:
 
 
 def edit(state: State, argument: str) -> Draft:
-    """The last question in the line; sent, it replaces the one it was."""
+    """Put the last question into the input line; the edited question replaces it."""
     conversation = state.conversation
     last = conversation.unanswered or next((m for m in reversed(conversation.turns) if m.role == "user"), None)
     if last is None:
@@ -87,7 +87,7 @@ def edit(state: State, argument: str) -> Draft:
 
 
 def line_of_parts(parts: Sequence[Part], numbers: Mapping[str, int]) -> str:
-    """The line that means these parts, images by their numbers."""
+    """The input line for these parts, with images as `#N`."""
     line = ""
     for part in parts:
         piece = f"#{numbers[part.key]}" if isinstance(part, Image) else escape_image_numbers(part)
