@@ -8,7 +8,7 @@ from typing import TextIO
 import pytest
 
 from pixtral_cli.errors import ContextError, UsageError
-from pixtral_cli.terminal.ask.stdin import LIMIT, WAITING_NOTE, read_text
+from pixtral_cli.terminal.ask.stdin import MAX_SIZE, WAITING_NOTE, read_text
 from tests.terminal.emulator import Terminal
 
 
@@ -91,6 +91,6 @@ def test_bytes_that_are_no_text_are_refused_and_the_way_for_images_named(data: b
 
 
 def test_more_than_any_context_window_holds_is_refused(tmp_path: Path) -> None:
-    assert len(from_file(b"x" * LIMIT, tmp_path)[0]) == LIMIT
+    assert len(from_file(b"x" * MAX_SIZE, tmp_path)[0]) == MAX_SIZE
     with pytest.raises(ContextError):
-        from_file(b"x" * (LIMIT + 1), tmp_path)
+        from_file(b"x" * (MAX_SIZE + 1), tmp_path)
