@@ -3,12 +3,12 @@
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,13 @@ SETTINGS = (
     Setting("demo", "demo", 256, ("five questions", "ten turns")),
     Setting("random 0.5 B, true vocabulary", "random-500m", 512, ALL),
     Setting("random weights of Ministral 3 3B's shape", "ministral-3b", 1024, ("one picture",), large=True),
-    Setting("the same in FP8, as it is published", "ministral-3b-fp8", 1024, ("one picture",), large=True),
+    Setting(
+        "random weights of Ministral 3 3B's shape in FP8, as it is published",
+        "ministral-3b-fp8",
+        1024,
+        ("one picture",),
+        large=True,
+    ),
     Setting("two of Pixtral 12B's layers", "slice", 512, ("five questions",), large=True),
     Setting("random weights of Pixtral 12B's shape", LARGEST, 0, ("short prompt",), large=True, whole=True),
 )
@@ -106,12 +112,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def documented() -> list[dict[str, Any]]:
-    """The runs that docs/benchmarks.md shows: the newest whole one, and the newest that measured the largest model."""
+    """The runs that docs/benchmarks.md shows: the newest whole one, and of each large checkpoint the newest that measured it."""
     whole = next(kept(lambda run: run.get("whole", False)), None)
     if not whole:
         raise SystemExit(f"There is no whole run in {RESULTS}: make bench")
-    largest = kept(lambda run: LARGEST in (model.get("checkpoint") for model in run["models"]))
-    return [whole, *islice(largest, 1)]
+    large = [setting.checkpoint for setting in SETTINGS if setting.large]
+    newest = [next(kept(lambda run: name in _checkpoints(run)), None) for name in large]  # noqa: B023  used at once
+    return [whole, *{run["when"]: run for run in newest if run}.values()]
+
+
+def _checkpoints(run: Mapping[str, Any]) -> list[str]:
+    return [model.get("checkpoint", "") for model in run["models"]]
 
 
 def kept(fits: Callable[[dict[str, Any]], bool]) -> Iterator[dict[str, Any]]:
@@ -168,9 +179,15 @@ class Bench:
     def _llama_bench(self, ready: Sequence[Entry], folder: Path) -> dict[str, dict[str, float]]:
         """Of each precision the best rates that llama.cpp's own benchmark says: its server is slower."""
         found: dict[str, dict[str, float]] = {}
-        for precision in (entry.precision for entry in ready if entry.peer == "llama.cpp" and not entry.label):
+        for precision in (entry.precision for entry in ready if entry.peer == "llama.cpp"):
+            if precision not in ("bf16", *llama_cpp.FORMATS):
+                continue
             _tell(f"{folder.name}: llama-bench, {precision}")
-            runs = [llama_cpp.bench(folder, precision, 512, 64) for _ in range(self.rounds)]
+            try:
+                runs = [llama_cpp.bench(folder, precision, 512, 64) for _ in range(self.rounds)]
+            except subprocess.CalledProcessError as error:
+                self.absent[f"llama-bench {precision}, {folder.name}"] = str(error)
+                continue
             found[precision] = {rate: max(run[rate] for run in runs) for rate in runs[0]}
         return found
 

@@ -33,6 +33,7 @@ def render(report: Report, *others: Report) -> str:
         if more := [model for model in other["models"] if model["name"] not in names]:
             parts += [f"In a run of its own. {_measured(other)}", *_absent(other["absent"])]
             parts += [part for model in more for part in _model(model)]
+            names |= {model["name"] for model in more}
     return "\n\n".join(parts)
 
 
