@@ -242,7 +242,6 @@ def branched() -> str:
         list(said.ask(FakeEngine(["a red one"]), "what is this?", [RED]))
         list(said.ask(FakeEngine(["a green one"]), "and this?", [GREEN]))
         said.undo()
-        said.staged = ()
         list(said.ask(FakeEngine(["a blue one"]), "and that?", [BLUE]))
         list(said.regenerate(FakeEngine(["blue, I say"])))
         said.select(1)

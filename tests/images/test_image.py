@@ -209,7 +209,7 @@ def test_equal_bytes_are_equal_images_with_equal_keys_and_crops_have_their_own()
 
 def test_loading_an_image_decodes_what_is_sent_and_no_second_time(monkeypatch: pytest.MonkeyPatch) -> None:
     image = images.from_bytes(pictures.encoded(pictures.photo(4000, 3000), "JPEG"), "x")
-    monkeypatch.setattr(decode, "_upright", None)
+    monkeypatch.setattr(decode, "_decode_upright", None)
     assert image.pixels((1024, 768)).size == (2000, 1500)
 
 

@@ -144,11 +144,11 @@ def test_chat_and_ask_take_a_moment_of_a_video(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     film(tmp_path / "clip.mp4")
     assert attachments.path_exists("clip.mp4#t=1")
-    assert attachments.attachable("clip.mp4#t=1") == ""
+    assert attachments.attach_problem("clip.mp4#t=1") == ""
     typed = parse("what is in clip.mp4#t=1?", attachments.path_exists)
     assert isinstance(typed, Question)
     assert [source.name for source in typed.sources] == ["clip.mp4#t=1"]
-    assert attachments.attachable("clip.mp4") == "is a video: say which second, clip.mp4#t=3"
+    assert attachments.attach_problem("clip.mp4") == "is a video: say which second, clip.mp4#t=3"
     done = pixtral("ask", "What is this?", "--image", "clip.mp4#t=1", "--dry-run", "-m", "demo", "--no-stdin")
     assert done.status == 0, done.stderr
     assert "clip.mp4#t=1" in done.stdout

@@ -25,7 +25,7 @@ def test_a_loop_of_questions_over_pictures_loads_the_weights_once(tmp_path: Path
         assert found[1] in pixtral("ps").stdout
         assert listed.count("\n") == 2
         assert all(head in listed.splitlines()[0] for head in ("NAME", "DEVICE", "MEMORY"))
-        assert completers.kept_models() == [("demo", "")]
+        assert completers.resident_models() == [("demo", "")]
     finally:
         stopped = pixtral("stop", str(demo_folder()))  # any name that -m takes
     assert stopped.stderr == "Stopped demo.\n"

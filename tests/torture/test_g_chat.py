@@ -102,7 +102,7 @@ def test_67_a_new_try_that_is_stopped_leaves_the_finished_answer(home: Path, how
     with Chat() as chat:
         chat.start("chat", "-c", module=MODULE, ANSWERS="[]")
         # The prompt itself: what was asked before stands behind a mark like its own.
-        chat.until(lambda: "\n>" in chat.text.rpartition("The whole answer.")[2], "the prompt")
+        chat.until(lambda: "\n>" in chat.text.partition("The whole answer.")[2], "the prompt")
         assert "The whole answer." in chat.text
         chat.end()
 

@@ -37,7 +37,7 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
 def failed(room: Room) -> Room:
     """The REPL once its model has failed to load, unseen."""
     room.state.backend.start()
-    room.state.backend._settled.wait(60)
+    room.state.backend._finished.wait(60)
     assert room.state.backend.state == "failed"
     return room
 
