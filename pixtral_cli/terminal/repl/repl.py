@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.answer_input import AnswerInput
     from pixtral_cli.terminal.repl.input_parser import Question
 
-KEPT = "Your question is kept: /regen asks it again"
+KEPT = "Your question is kept"
+BY_REGEN, BY_ENTER = f"{KEPT}: /regen asks it again", f"{KEPT}: Enter asks it again"
 
 
 class Reader(Protocol):
@@ -112,10 +113,13 @@ class Repl:
                 return outcome
             self._answer(outcome)
         except PixtralError as error:
+            put_back = mending if isinstance(error, ImageError | NetworkError | UsageError) else None
+            if put_back and self.state.conversation.unanswered != unanswered:
+                put_back = replace(put_back, edits=True)  # the question is on record: mended, it replaces that one
+                if not line.draft:
+                    error.hint = error.hint.replace(BY_REGEN, BY_ENTER)
             self.state.notes.error(error)
-            if mending and self.state.conversation.unanswered != unanswered:
-                mending = replace(mending, edits=True)  # the question is on record: mended, it replaces that one
-            return mending if isinstance(error, ImageError | NetworkError | UsageError) else None
+            return put_back
         except OSError as error:
             self.state.notes.error(PixtralError(f"{error.strerror or error}: {error.filename or 'input or output'}"))
             return mending
@@ -129,7 +133,7 @@ class Repl:
     def _spoilt(self, bug: Exception) -> None:
         hint = "PIXTRAL_DEBUG=1 shows where"
         if self.state.conversation.unanswered:
-            hint += f". {KEPT}"
+            hint += f". {BY_REGEN}"
         self.state.notes.error(PixtralError(f"Internal error: {type(bug).__name__}", hint))
         if config.debug():
             import traceback
@@ -239,7 +243,8 @@ class Repl:
             return
         except PixtralError as error:
             if state.conversation.unanswered and KEPT not in error.hint:  # one error may end several questions
-                error.hint = f"{error.hint}{'. ' if error.hint else ''}{KEPT}"
+                stop = "" if error.hint.endswith((".", "!", "?")) else "."
+                error.hint = f"{error.hint}{stop} {BY_REGEN}" if error.hint else BY_REGEN
             raise
         self._check_schema(state.answer)
         self._offer_code(state.answer)

@@ -12,7 +12,7 @@ from PIL import Image as PIL
 
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling
 from pixtral_cli.chat.message import Message
-from pixtral_cli.errors import ContextError, ModelError
+from pixtral_cli.errors import ContextError, ModelError, NetworkError
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.terminal.desktop.clipboard import Desktop
 from tests.fakes import FakeEngine
@@ -388,6 +388,15 @@ def test_an_engine_s_error_is_one_line_and_keeps_the_question(room: Room) -> Non
     said = room.type("one", "/regen")
     assert "Too long. Be brief. Your question is kept: /regen asks it again" in said
     assert room.answers == ["Now."]
+
+
+def test_a_question_that_no_server_took_stands_in_the_line_and_enter_asks_it_once_more(room: Room) -> None:
+    away = NetworkError("example.org cannot be reached", "Is the server running?")
+    room = Room(room.folder, FakeEngine([away, "Now."]))
+    said = room.keys("one\r" + "\r")
+    assert "Is the server running? Your question is kept: Enter asks it again\n" in said
+    assert room.answers == ["Now."]
+    assert [message.text for message in room.state.conversation.history] == ["one", "Now."]
 
 
 @pytest.mark.parametrize("debug", ["", "1"])
