@@ -18,9 +18,14 @@ rm -rf "$folder/wheel" "$folder"/*.whl
 build=(-DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_APP=OFF
   -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_OPENSSL=OFF)
 case $isa in
-  "") build+=(-DGGML_NATIVE=ON)
+  "")
     # Its products of quantized matrices by AMX end in a segmentation fault (b10605, seen on a Xeon in a virtual machine).
-    if grep -qw amx_int8 /proc/cpuinfo; then build+=(-DCMAKE_C_FLAGS=-mno-amx-int8 -DCMAKE_CXX_FLAGS=-mno-amx-int8); fi ;;
+    if grep -qw amx_int8 /proc/cpuinfo; then
+      build+=(-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DGGML_AVX512=ON
+        -DGGML_AVX512_VBMI=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_BF16=ON)
+    else
+      build+=(-DGGML_NATIVE=ON)
+    fi ;;
   avx2) build+=(-DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON
     -DGGML_AVX_VNNI="$(grep -qw avx_vnni /proc/cpuinfo && echo ON || echo OFF)") ;;
   *) echo "llama.cpp is compiled here for avx2 or for this processor, not for $isa" >&2; exit 1 ;;
