@@ -5,7 +5,6 @@ That process is `images.converter`.
 
 import json
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -84,8 +83,6 @@ def _stored_size(data: bytes, kind: str, where: str, page: int) -> rare_formats.
         return rare_formats.size(data, kind, page)
     except rare_formats.MalformedFile as error:
         refuse(where, f"this {display_name(kind)} {error}", SAVE_AGAIN, error)
-    except (IndexError, struct.error) as error:
-        refuse(where, f"this {display_name(kind)} is cut short", SAVE_AGAIN, error)
 
 
 def pdf_pages(source: Path | bytes, pages: str, name: str) -> list[Picture]:

@@ -54,8 +54,11 @@ HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 
 def size(data: bytes, kind: str, page: int = 1) -> StoredSize:
-    """Size and pages from the file's header. Raises MalformedFile, IndexError or struct.error."""
-    stored = _READERS[kind](data, page)
+    """Size and pages from the file's header. Raises MalformedFile."""
+    try:
+        stored = _READERS[kind](data, page)
+    except (IndexError, OverflowError, struct.error) as error:  # an offset beyond the file, or beyond any file
+        raise MalformedFile("is cut short") from error
     if not 0 < stored.width <= MAX_SIDE or not 0 < stored.height <= MAX_SIDE:
         raise MalformedFile(f"is {stored.width} × {stored.height} pixels")
     return stored

@@ -204,6 +204,12 @@ def huge_jpeg2000() -> bytes:
     return data[:at] + struct.pack(">II", 60_000, 60_000) + data[at + 8 :]
 
 
+def big_tiff_with_far_number() -> bytes:
+    """Its width stands at an offset of 2^64 - 1."""
+    entry = struct.pack("<HHQQ", 256, 16, 2, 2**64 - 1)
+    return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 1) + entry + bytes(8)
+
+
 HOSTILE = {
     "a million pages": (many_pages, "more than 1,000 pages"),
     "pages in a circle": (lambda: tiff(SIZE, following=8), "lead back to themselves"),
@@ -212,6 +218,8 @@ HOSTILE = {
     "a wide TIFF": (lambda: tiff({256: (1, 60_000), 257: (1, 60_000)}), "60000 × 60000"),
     "a TIFF without pages": (lambda: b"II*\0" + bytes(60), "has no page 1"),
     "a TIFF cut short": (lambda: pictures.encoded(CORNERS, "TIFF")[:60], "cut short"),
+    "a BigTIFF whose first page is beyond any file": (lambda: b"II+\0\x08\0\0\0" + b"\xff" * 60, "cut short"),
+    "a BigTIFF whose number is beyond any file": (big_tiff_with_far_number, "cut short"),
     "a wide AVIF": (huge_avif, "65500 × 65500"),
     "a JPEG 2000 that lies": (huge_jpeg2000, "contradicts itself"),
     "a JPEG 2000 cut short": (lambda: pictures.encoded(CORNERS, "JPEG2000")[:120], "cut short"),
@@ -237,7 +245,7 @@ def test_a_hostile_header_is_refused_before_any_decoder_runs(case: str, monkeypa
 def test_sizes_in_a_box_of_noise_are_bounded_work() -> None:
     noise = b"II*\0\x08\0\0\0" + zlib.compress(bytes(range(256)) * 400, 0)
     for kind in ("TIFF", "BMP", "ICO", "PPM", "JPEG2000", "AVIF", "HEIF"):
-        with pytest.raises((rare_formats.MalformedFile, struct.error, IndexError)):
+        with pytest.raises(rare_formats.MalformedFile):
             rare_formats.size(noise * 20, kind)
 
 

@@ -48,7 +48,7 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], tuple[type[BaseExcep
         return SAMPLES
 
     def picture(data: bytes) -> None:
-        with contextlib.suppress(rare_formats.MalformedFile, IndexError, struct.error):
+        with contextlib.suppress(rare_formats.MalformedFile):
             if (kind := rare_formats.detect_format(data)) not in ("", "PDF"):
                 rare_formats.size(data, kind)
         images.from_bytes(data, "x")
