@@ -13,7 +13,7 @@ RANGE_CHECKED = (
     "temperature", "top_p", "max_tokens", "top_k", "min_p", "repetition_penalty", "frequency_penalty",
     "presence_penalty", "logprobs", "n",
 )  # fmt: skip
-WHOLE = ("max_tokens", "top_k", "logprobs", "n")
+WHOLE = ("max_tokens", "top_k", "logprobs", "n", "seed")
 
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "interrupted"]
 
@@ -63,14 +63,17 @@ class Sampling:
 
     def check(self) -> None:
         """Raises UsageError, with the field's name, for a parameter that is not a number or out of its range."""
+        for name in (*RANGE_CHECKED, "seed"):
+            _check_number(name, getattr(self, name), whole=name in WHOLE)
         for name in RANGE_CHECKED:
             minimum, maximum, range_text = RANGES[name]
             value = getattr(self, name)
-            if value is not None and not (_is_number(value, whole=name in WHOLE) and minimum <= value <= maximum):
+            if value is not None and not minimum <= value <= maximum:
                 raise UsageError(f"{name} must be {range_text}, not {str(value)[:30]}", field=name)
-        if self.seed is not None and not (_is_number(self.seed, whole=True) and MIN_SEED <= self.seed <= MAX_SEED):
+        if self.seed is not None and not MIN_SEED <= self.seed <= MAX_SEED:
             raise UsageError(f"The seed must fit in 64 bits, unlike {str(self.seed)[:30]}", field="seed")
         for token, bias in self.logit_bias.items():
+            _check_number("logit_bias", bias, whole=False)
             if not -MAX_BIAS <= bias <= MAX_BIAS:
                 range_text = f"-{MAX_BIAS} to {MAX_BIAS} for a token"
                 raise UsageError(
@@ -83,8 +86,11 @@ class Sampling:
             )
 
 
-def _is_number(value: object, *, whole: bool) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int if whole else int | float)
+def _check_number(name: str, value: object, *, whole: bool) -> None:
+    """Raises UsageError for a value that is neither None nor a number."""
+    if value is None or (isinstance(value, int if whole else int | float) and not isinstance(value, bool)):
+        return
+    raise UsageError(f"{name} must be {'a whole number' if whole else 'a number'}, not {value!r:.30}", field=name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,8 @@ SETTINGS = {
             ("presence_penalty", "against tokens of the answer"),
         )
     },
-    "max_tokens": Setting("a whole number", "longest answer", _integer(1)),
-    "seed": Setting("a whole number", "same seed, same answer", _integer(0)),
+    "max_tokens": Setting("a whole number, 1 or more", "longest answer", _integer(1)),
+    "seed": Setting("a whole number, 0 or more", "same seed, same answer", _integer(0)),
     "stop": Setting("a text", "the answer ends before it", lambda text: (_without_quotes(text),)),
     "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
     "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
