@@ -64,8 +64,8 @@ INLINE void gemv_tile(const Gemv *job, int itemsize, long row, int rows, long fi
             const char *from = w + r * bytes + at;
             weights[r] = tail ? vi_load_bytes(from, bytes - at) : vi_load(from);
         }
-        UNROLLED(r, rows) if (GEMV_PREFETCH(count)) /* of the tile so many tiles ahead */
-            __builtin_prefetch(w + (GEMV_PREFETCH(count) * rows + r) * bytes + at);
+        /* The next tile: processors foresee some rows or none, and stop where a page ends. */
+        UNROLLED(r, rows) __builtin_prefetch(w + (rows + r) * bytes + at);
         UNROLLED(n, count) {
             const char *from = x + n * bytes + at;
             const vint vector = tail ? vi_load_bytes(from, bytes - at) : vi_load(from);

@@ -38,6 +38,9 @@ static void prepare_vector(const void *x, long width, long itemsize, int format,
     }
 }
 
+/* Tiles ahead from which weights are prefetched: as in gemv.h the next, but rows of 4-bit weights are short. */
+#define PREFETCH_TILES(format, count) ((format) == INT4 && (count) == 1 ? 2 : 1)
+
 INLINE void packed_tile(const Gemv *job, int format, long row, int rows, long first, int count) {
     const long stride = job->groups * GROUP * format / 8, steps = (job->groups + 1) / 2;
     const uint8_t *w = (const uint8_t *)job->matrix->weights + row * stride;
@@ -56,7 +59,8 @@ INLINE void packed_tile(const Gemv *job, int format, long row, int rows, long fi
                 memcpy(last, from, GROUP * (size_t)format / 8), from = last;
                 if (format == INT4) last_scale[0] = *scale, scale = last_scale;
             } else {
-                UNROLLED(line, 2 * GROUP * format / 8 / 64) __builtin_prefetch(from + rows * stride + 64 * line);
+                const uint8_t *ahead = from + PREFETCH_TILES(format, count) * rows * stride;
+                UNROLLED(line, 2 * GROUP * format / 8 / 64) __builtin_prefetch(ahead + 64 * line);
             }
             if (format == INT8) {
                 const Int8Step step = int8_load((const int8_t *)from);

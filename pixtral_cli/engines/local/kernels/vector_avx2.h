@@ -6,7 +6,6 @@
 #define LANES_LOG2 3
 #define GEMV_TILE 4
 #define GEMV_ROWS(count) ((count) < 3 ? 4 : 2)
-#define GEMV_PREFETCH(count) ((count) == 1 ? 2 : 1)
 #define PACKED_ROWS(count) ((count) < 3 ? 2 : 1)
 #define ATTENTION_COLUMNS 2
 #define GEMM_VECTORS 2

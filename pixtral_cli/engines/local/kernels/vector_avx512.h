@@ -8,7 +8,6 @@
 #define LANES_LOG2 4
 #define GEMV_TILE 8                             /* vectors that share one pass over weights in registers */
 #define GEMV_ROWS(count) ((count) < 7 ? 4 : 3)  /* rows of such a tile, so that the sums fit in registers */
-#define GEMV_PREFETCH(count) ((count) > 1)        /* tiles ahead; 0: none, as the processor's own guess is as good */
 #define PACKED_ROWS(count) ((count) < 5 ? 4 : 2)
 #define ATTENTION_COLUMNS 4                     /* vectors of columns that attention's products sum at a time */
 #define GEMM_VECTORS 2                          /* of rows, by GEMM_POSITIONS: a tile of products of many positions */

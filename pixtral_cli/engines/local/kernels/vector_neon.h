@@ -6,7 +6,6 @@
 #define LANES_LOG2 2
 #define GEMV_TILE 4
 #define GEMV_ROWS(count) 4
-#define GEMV_PREFETCH(count) ((count) == 1 ? 2 : 1)
 #define PACKED_ROWS(count) ((count) < 3 ? 2 : 1)
 #define INT8_ROWS(count) ((count) == 1 ? 4 : PACKED_ROWS(count)) /* share what is loaded of the vector */
 #define ATTENTION_COLUMNS 4
