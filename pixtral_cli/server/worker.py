@@ -13,8 +13,10 @@ from pixtral_cli import __version__
 from pixtral_cli.chat.engine import CachingEngine, Engine, LoadableEngine, PlacedEngine, ReplicatedEngine
 from pixtral_cli.chat.message import user
 from pixtral_cli.errors import PixtralError
+from pixtral_cli.util.memory import release_freed_memory
 
 MAX_WAITING = 64
+RELEASE_AFTER = 1.0  # seconds of idling after which freed memory is returned to the system
 MAX_BODY = 1_000_000_000  # bytes: as many images as a context window can hold
 
 
@@ -124,17 +126,26 @@ def _cache_sizes(engine: Engine) -> dict[str, list[int]]:
 
 
 def _serve(app: Any, listening: Any, config: dict[str, Any]) -> None:
-    """Serve until no request was handled for `keep_alive` seconds, which clients may change meanwhile."""
+    """Serve until no request was handled for `keep_alive` seconds, which clients may change meanwhile.
+
+    Many answers at once leave heaps with gaps: a second after the last of them the process returns what it has freed.
+    """
     from pixtral_cli.server.http.listener import HttpServer, serve
 
-    queue = app.state.queue
+    queue, released = app.state.queue, time.monotonic()
 
-    def stop_when_idle(server: HttpServer) -> None:
-        limit = config["keep_alive"]
-        if limit is not None and not queue.pending and time.monotonic() - queue.idle_since > limit:
+    def when_idle(server: HttpServer) -> None:
+        nonlocal released
+        limit, idle = config["keep_alive"], time.monotonic() - queue.idle_since
+        if queue.pending:
+            return
+        if limit is not None and idle > limit:
             server.should_exit = True
+        if idle > RELEASE_AFTER and released < queue.idle_since:
+            released = time.monotonic()
+            release_freed_memory()
 
-    serve(app, listening, stop_when_idle)
+    serve(app, listening, when_idle)
 
 
 def _stop_with_owner() -> None:

@@ -1,5 +1,6 @@
 """Measures the memory of this machine and of processes: RAM and NVIDIA GPUs. Does not import torch."""
 
+import contextlib
 import re
 import sys
 from dataclasses import dataclass
@@ -56,6 +57,14 @@ def peak_process_memory() -> int:
         return int(getattr(info, "peak_wset", info.rss))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def release_freed_memory() -> None:
+    """Return to the system what this process has freed; does nothing without glibc, whose heaps keep it."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def nvidia_gpus() -> list[int]:

@@ -5,6 +5,7 @@ import json
 import random
 import signal
 import socket
+import time
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image as PILImage
 
 from pixtral_cli import config
 from pixtral_cli.engines import resident
+from pixtral_cli.server.worker import RELEASE_AFTER
 from tests.server.processes import launched, until
 
 pytestmark = pytest.mark.slow
@@ -112,6 +114,7 @@ def test_five_thousand_mixed_requests_leave_memory_descriptors_and_threads_as_th
 
         def use() -> dict[str, Use]:
             until(lambda: idle(client.http), 120)
+            time.sleep(3 * RELEASE_AFTER)
             return {name: Use(pid) for name, pid in pids.items()}
 
         with ThreadPoolExecutor(CLIENTS) as pool:

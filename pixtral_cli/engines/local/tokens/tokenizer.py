@@ -1,6 +1,7 @@
 """The tokenizer of a checkpoint: chat templates, bytes of tokens, and the patch grid of images, by mistral_common."""
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +49,8 @@ TEMPLATES = {
     "v15": InstructTokenizerV15,
 }
 TEKKEN, TOKENIZER = "tekken.json", "tokenizer.json"
-ENCODE_CACHE_CHARACTERS = 1 << 22  # of encoded texts
+ENCODE_CACHE_BYTES = 32 << 20  # of encoded texts and their tokens
+ENTRY_BYTES, TOKEN_BYTES = 300, 36  # of Python objects: an entry of the cache beside its text, and each token of it
 
 
 class CachingTekkenizer(Tekkenizer):
@@ -64,7 +66,7 @@ class CachingTekkenizer(Tekkenizer):
     ) -> None:  # fmt: skip
         limits.check_settings(vocab, pattern, vocab_size, num_special_tokens)
         super().__init__(vocab, special_tokens, pattern, vocab_size, num_special_tokens, version, **kwargs)
-        self._encoded: LruCache[str, list[int]] = LruCache(ENCODE_CACHE_CHARACTERS)
+        self._encoded: LruCache[str, list[int]] = LruCache(ENCODE_CACHE_BYTES)
         self._initialized = True
 
     def id_to_piece(self, token_id: int) -> str:
@@ -78,7 +80,7 @@ class CachingTekkenizer(Tekkenizer):
         if tokens is None:
             with limits.translate_rust_panics("the tokenizer's pattern fails on this text"):
                 tokens = super().encode(s, False, False)
-            self._encoded.put(s, tokens, len(s) + 1)
+            self._encoded.put(s, tokens, ENTRY_BYTES + sys.getsizeof(s) + TOKEN_BYTES * len(tokens))
         return [*([self.bos_id] if bos else ()), *tokens, *([self.eos_id] if eos else ())]
 
 

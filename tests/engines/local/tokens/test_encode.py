@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -238,3 +239,16 @@ def test_tokens_are_named_as_mistral_common_names_them(tmp_path: Path) -> None:
     ours, theirs = CachingTekkenizer.from_file(folder / "tekken.json"), Tekkenizer.from_file(folder / "tekken.json")
     assert ours.vocab() == theirs.vocab()
     assert [ours.id_to_piece(token) for token in range(30)] == [theirs.id_to_piece(token) for token in range(30)]
+
+
+def test_the_cache_of_encoded_texts_counts_the_memory_that_it_takes(tmp_path: Path) -> None:
+    tokenizer = CachingTekkenizer.from_file(build(tmp_path, Sizes()) / "tekken.json")
+    tokenizer.encode("warm", False, False)
+    for text in ("{}", "{} of many short questions", "{} " + "long " * 200):
+        counted = tokenizer._encoded.size
+        tracemalloc.start()
+        for number in range(1_000):
+            tokenizer.encode(text.format(number), False, False)
+        taken = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        assert 0.7 * taken <= tokenizer._encoded.size - counted <= 2 * taken
