@@ -143,26 +143,30 @@ static void float_tile(const Panel *panel, const float *x, long units, float *su
 }
 
 #ifdef HAS_DOT_INT16
+/* Sums of this type stay in registers: GCC 12 stores those of the type vint to the stack at every step. */
+typedef int32_t Int32Lanes __attribute__((vector_size(4 * LANES)));
+
 /* The same for packed weights, group by group. Scales of int8 rows are left for later. */
 INLINE void packed_gemm_tile(const Panel *panel, const uint32_t *x, const float *x_scales, long groups, int format,
                              float *sums) {
     const uint32_t *w = panel->units;
     for (long g = 0; g < groups; g++, x_scales += GEMM_POSITIONS) {
-        vint tile[GEMM_POSITIONS][GEMM_VECTORS];
-        UNROLLED(p, GEMM_POSITIONS) UNROLLED(v, GEMM_VECTORS) tile[p][v] = vi_zero();
+        Int32Lanes tile[GEMM_POSITIONS][GEMM_VECTORS];
+        UNROLLED(p, GEMM_POSITIONS) UNROLLED(v, GEMM_VECTORS) tile[p][v] = (Int32Lanes){0};
         for (int u = 0; u < GROUP_UNITS; u++, w += GEMM_ROWS, x += GEMM_POSITIONS) {
             vint weights[GEMM_VECTORS];
             UNROLLED(v, GEMM_VECTORS) weights[v] = vi_load(w + v * LANES);
             UNROLLED(p, GEMM_POSITIONS) {
                 const vint value = vi_set1((int32_t)x[p]);
-                UNROLLED(v, GEMM_VECTORS) tile[p][v] = dot_int16(tile[p][v], weights[v], value);
+                UNROLLED(v, GEMM_VECTORS)
+                    tile[p][v] = (Int32Lanes)dot_int16((vint)tile[p][v], weights[v], value);
             }
         }
         UNROLLED(p, GEMM_POSITIONS) UNROLLED(v, GEMM_VECTORS) {
             float *to = sums + p * GEMM_ROWS + v * LANES;
             vfloat scale = vf_set1(x_scales[p]);
             if (format == INT4) scale = vf_mul(scale, vf_load(panel->scales + g * GEMM_ROWS + v * LANES));
-            vf_store(to, vf_fma(scale, vi_to_float(tile[p][v]), vf_load(to)));
+            vf_store(to, vf_fma(scale, vi_to_float((vint)tile[p][v]), vf_load(to)));
         }
     }
 }
