@@ -64,8 +64,10 @@ static void unpack_units(const Gemm *job, long row, long start, long count, uint
         for (long i = 0; i < count; i += FP8_STEP) {
             uint8_t part[FP8_STEP] = {0};
             vfloat numbers[FP8_STEP / LANES];
+            Fp8Check check = fp8_check();
             memcpy(part, from + i, (size_t)min_long(count - i, FP8_STEP));
-            const uint64_t nan = fp8_load(part, numbers);
+            fp8_load(part, numbers, &check);
+            const int nan = fp8_has_nan(check);
             UNROLLED(k, FP8_STEP / LANES) vf_store((float *)to + i + LANES * k, nan ? vf_set1(NAN) : numbers[k]);
         }
     } else if (job->itemsize == 2) {

@@ -4,6 +4,7 @@
  * do not depend on which others share its step. */
 
 #define BLOCK_ROWS 24         /* rows that stay in cache between two passes of vectors */
+#define FP8_BLOCK 64          /* FP8 weights of a row that a line of the cache holds */
 #define GRAIN_BYTES (1 << 17) /* of weights that a thread takes at a time */
 
 typedef struct Gemv {
@@ -89,21 +90,24 @@ INLINE void fp8_tile(const Gemv *job, int unused, long row, int rows, long first
     const float *x = (const float *)job->x + first * stride;
     const float *scales = (const float *)job->matrix->scales + row;
     vfloat sums[4][GEMV_TILE];
-    uint64_t nan[4] = {0};
+    Fp8Check check[4];
+    UNROLLED(r, rows) check[r] = fp8_check();
     UNROLLED(r, rows) UNROLLED(n, count) sums[r][n] = vf_zero();
     long at = 0;
-    UNROLLED(tail, 2) for (; tail ? at < in : at + FP8_STEP <= in; at += FP8_STEP) UNROLLED(r, rows) {
-        vfloat weights[FP8_STEP / LANES];
-        uint8_t last[FP8_STEP] = {0};
-        const uint8_t *from = w + r * in + at;
-        if (tail) memcpy(last, from, (size_t)(in - at)), from = last;
-        else __builtin_prefetch(from + rows * in);
-        nan[r] |= fp8_load(from, weights);
-        UNROLLED(n, count) UNROLLED(k, FP8_STEP / LANES)
-            sums[r][n] = vf_fma(weights[k], vf_load(x + n * stride + at + LANES * k), sums[r][n]);
+    UNROLLED(tail, 2) while (tail ? at < in : at + FP8_BLOCK <= in) {
+        UNROLLED(r, rows) if (!tail) __builtin_prefetch(w + (rows + r) * in + at);
+        for (const long end = at + (tail ? FP8_STEP : FP8_BLOCK); at < end; at += FP8_STEP) UNROLLED(r, rows) {
+            vfloat weights[FP8_STEP / LANES];
+            uint8_t last[FP8_STEP] = {0};
+            const uint8_t *from = w + r * in + at;
+            if (tail) memcpy(last, from, (size_t)min_long(in - at, FP8_STEP)), from = last;
+            fp8_load(from, weights, &check[r]);
+            UNROLLED(n, count) UNROLLED(k, FP8_STEP / LANES)
+                sums[r][n] = vf_fma(weights[k], vf_load(x + n * stride + at + LANES * k), sums[r][n]);
+        }
     }
     UNROLLED(r, rows) UNROLLED(n, count) {
-        const float sum = nan[r] ? NAN : vf_reduce_add(sums[r][n]) * (scales[r] * 256); /* see fp8_load */
+        const float sum = fp8_has_nan(check[r]) ? NAN : vf_reduce_add(sums[r][n]) * (scales[r] * 256); /* see fp8_load */
         store_n(job->y, (first + n) * job->matrix->out + row + r, job->itemsize, 1, vf_set1(sum));
     }
 }

@@ -124,7 +124,10 @@ INLINE vfloat dot_units(vfloat sum, vint a, vint b, int itemsize) {
 }
 
 #define FP8_STEP 32
-INLINE uint64_t fp8_load(const uint8_t *from, vfloat to[FP8_STEP / LANES]) {
+typedef uint64_t Fp8Check; /* not zero where a number was NaN */
+INLINE Fp8Check fp8_check(void) { return 0; }
+INLINE int fp8_has_nan(Fp8Check check) { return check != 0; }
+INLINE void fp8_load(const uint8_t *from, vfloat to[FP8_STEP / LANES], Fp8Check *check) {
     const __m256i raw = _mm256_loadu_si256((const void *)from), magnitude = _mm256_set1_epi8(0x7f);
     const __m256i sign_once = _mm256_set1_epi16((short)0xbfff), zero = _mm256_setzero_si256();
     const __m256i outer = _mm256_and_si256(_mm256_srai_epi16(_mm256_unpacklo_epi8(zero, raw), 1), sign_once);
@@ -134,7 +137,7 @@ INLINE uint64_t fp8_load(const uint8_t *from, vfloat to[FP8_STEP / LANES]) {
     to[2] = _mm256_cvtph_ps(_mm256_extracti128_si256(outer, 1));
     to[3] = _mm256_cvtph_ps(_mm256_extracti128_si256(inner, 1));
     const __m256i nan = _mm256_cmpeq_epi8(_mm256_and_si256(raw, magnitude), magnitude);
-    return (uint64_t)(uint32_t)_mm256_movemask_epi8(nan);
+    *check |= (uint32_t)_mm256_movemask_epi8(nan);
 }
 
 INLINE vint dot_int16(vint sum, vint a, vint b) {

@@ -95,16 +95,19 @@ INLINE vfloat dot_units(vfloat sum, vint a, vint b, int itemsize) {
 INLINE __m512i fp8_to_half(__m256i a) {
     return _mm512_and_si512(_mm512_slli_epi16(_mm512_cvtepi8_epi16(a), 7), _mm512_set1_epi16((short)0xbfff));
 }
-/* FP8_STEP float8_e4m3fn as vectors of float32, 2^8 times smaller. Returns what is not zero where one is NaN. */
+/* FP8_STEP float8_e4m3fn as vectors of float32, 2^8 times smaller. `check` remembers whether one was NaN. */
 #define FP8_STEP 64
-INLINE uint64_t fp8_load(const uint8_t *from, vfloat to[FP8_STEP / LANES]) {
+typedef uint64_t Fp8Check; /* not zero where a number was NaN */
+INLINE Fp8Check fp8_check(void) { return 0; }
+INLINE int fp8_has_nan(Fp8Check check) { return check != 0; }
+INLINE void fp8_load(const uint8_t *from, vfloat to[FP8_STEP / LANES], Fp8Check *check) {
     const __m512i raw = _mm512_loadu_si512((const void *)from), magnitude = _mm512_set1_epi8(0x7f);
     UNROLLED(i, 2) {
         const __m512i halves = fp8_to_half(_mm256_loadu_si256((const void *)(from + 32 * i)));
         to[2 * i] = _mm512_cvtph_ps(_mm512_castsi512_si256(halves));
         to[2 * i + 1] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(halves, 1));
     }
-    return _mm512_cmpeq_epi8_mask(_mm512_and_si512(raw, magnitude), magnitude);
+    *check |= _mm512_cmpeq_epi8_mask(_mm512_and_si512(raw, magnitude), magnitude);
 }
 
 /* Two groups of 64 packed numbers, to be multiplied with int16; see gemv_packed.h. */

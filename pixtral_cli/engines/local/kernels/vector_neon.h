@@ -120,17 +120,22 @@ INLINE vfloat dot_units(vfloat sum, vint a, vint b, int itemsize) {
 #endif
 }
 
-#define FP8_STEP 16
-INLINE uint64_t fp8_load(const uint8_t *from, vfloat to[FP8_STEP / LANES]) {
-    const uint8x16_t raw = vld1q_u8(from), magnitude = vdupq_n_u8(0x7f);
+#define FP8_STEP 32
+typedef uint8x16_t Fp8Check; /* the largest magnitudes; that of NaN is larger than any other */
+INLINE Fp8Check fp8_check(void) { return vdupq_n_u8(0); }
+INLINE int fp8_has_nan(Fp8Check check) { return vmaxvq_u8(check) == 0x7f; }
+INLINE void fp8_load(const uint8_t *from, vfloat to[FP8_STEP / LANES], Fp8Check *check) {
     const int16x8_t sign_once = vdupq_n_s16((int16_t)0xbfff);
-    const int16x8_t low = vandq_s16(vshlq_n_s16(vmovl_s8(vget_low_s8((int8x16_t)raw)), 7), sign_once);
-    const int16x8_t high = vandq_s16(vshlq_n_s16(vmovl_high_s8((int8x16_t)raw), 7), sign_once);
-    to[0] = vcvt_f32_f16(vget_low_f16((float16x8_t)low));
-    to[1] = vcvt_high_f32_f16((float16x8_t)low);
-    to[2] = vcvt_f32_f16(vget_low_f16((float16x8_t)high));
-    to[3] = vcvt_high_f32_f16((float16x8_t)high);
-    return vmaxvq_u8(vceqq_u8(vandq_u8(raw, magnitude), magnitude));
+    UNROLLED(i, FP8_STEP / 16) {
+        const uint8x16_t raw = vld1q_u8(from + 16 * i);
+        const int16x8_t low = vandq_s16(vshll_n_s8(vget_low_s8((int8x16_t)raw), 7), sign_once);
+        const int16x8_t high = vandq_s16(vshll_high_n_s8((int8x16_t)raw, 7), sign_once);
+        to[4 * i] = vcvt_f32_f16(vget_low_f16((float16x8_t)low));
+        to[4 * i + 1] = vcvt_high_f32_f16((float16x8_t)low);
+        to[4 * i + 2] = vcvt_f32_f16(vget_low_f16((float16x8_t)high));
+        to[4 * i + 3] = vcvt_high_f32_f16((float16x8_t)high);
+        *check = vmaxq_u8(*check, vandq_u8(raw, vdupq_n_u8(0x7f)));
+    }
 }
 
 /* Eight vectors of 16 packed numbers. With dot products of bytes an activation is 256 times its upper byte plus its lower
