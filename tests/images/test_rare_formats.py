@@ -2,7 +2,6 @@
 
 import io
 import struct
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pixtral_cli.errors import ImageError
 from pixtral_cli.images import rare_formats
 from pixtral_cli.images.transform import Box
 from tests.torture import pictures
+from tests.work import at_most
 
 pillow_heif.register_heif_opener()
 CORNERS = pictures.corners(64, 64)
@@ -237,9 +237,10 @@ HOSTILE = {
 def test_a_hostile_header_is_refused_before_any_decoder_runs(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("a decoder ran"))
     build, says = HOSTILE[case]
-    data, began = build(), time.monotonic()
-    assert says in refusal(data)
-    assert time.monotonic() - began < 1
+    data = build()
+    with at_most(calls=50_000):
+        message = refusal(data)
+    assert says in message
 
 
 def test_sizes_in_a_box_of_noise_are_bounded_work() -> None:
@@ -288,11 +289,10 @@ def test_a_png_with_megabytes_of_text_is_read(count: int, size: int) -> None:
     assert np.array_equal(array(image), np.asarray(pictures.corners()))
 
 
-def test_a_png_with_a_gigabyte_of_text_is_refused_quickly() -> None:
-    data, began = texts(20, 50_000_000), time.monotonic()
-    with pytest.raises(ImageError, match="over 80 MB"):
+def test_a_png_with_a_gigabyte_of_text_is_refused_with_little_unpacked() -> None:
+    data = texts(20, 50_000_000)
+    with at_most(calls=2_000, memory=10_000_000), pytest.raises(ImageError, match="over 80 MB"):
         images.from_bytes(data, "x")
-    assert time.monotonic() - began < 1
 
 
 def photo_jpeg(**options: Any) -> bytes:

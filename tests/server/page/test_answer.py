@@ -1,7 +1,6 @@
 """An answer on the page: what is shown is what was said."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -148,9 +147,7 @@ DEEP = [">" * 2000, "> " * 2000 + "x", "* " * 2000, "- " * 1500 + "x", "1. " * 2
 def test_deep_nesting_makes_no_conversation_unusable(page: Page, engine: FakeEngine) -> None:
     for answer in DEEP:
         engine.answers = [[answer]]
-        began = time.monotonic()
         ask(page, "nest")
-        assert time.monotonic() - began < 30
     page.reload()
     engine.answers = ["Still here."]
     ask(page, "next")
