@@ -10,10 +10,10 @@ import pytest
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Chunk, Cost, ImageCost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message, user
-from pixtral_cli.chat.toolbox.engine import DECLINED, ToolEngine, ToolRun
+from pixtral_cli.chat.toolbox.engine import DECLINED, ToolEngine, ToolResult, ToolRun
 from pixtral_cli.chat.toolbox.functions import load_tools
 from pixtral_cli.chat.toolbox.pictures import CropTool, ZoomTool
-from pixtral_cli.chat.tools import Tool, ToolCallDelta
+from pixtral_cli.chat.tools import Tool, ToolCall, ToolCallDelta, format_call
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from tests.server.serving import png
@@ -160,11 +160,36 @@ def test_after_some_rounds_the_model_must_answer(file: Path) -> None:
     assert chunks[-1].finish_reason == "stop"
 
 
-def test_a_huge_result_is_cut(tmp_path: Path) -> None:
-    (tmp_path / "t.py").write_text("def many() -> str:\n    return 'x' * 200_000\n")
-    engine = Scripted([("many", {})])
+def test_a_result_of_100000_characters_is_given_whole_and_a_longer_one_cut(tmp_path: Path) -> None:
+    (tmp_path / "t.py").write_text(
+        "def many(count: int) -> str:\n    return 'x' * count\n\n\n"
+        "def broken(count: int) -> str:\n    raise ValueError('x' * count)\n"
+    )
+    engine = Scripted([("many", {"count": 100_000}), ("many", {"count": 100_001}), ("broken", {"count": 100_000})])
     answered(engine, [str(tmp_path / "t.py")], [user("hi")])
-    assert len(engine.seen[1][0][-1].text) < 101_000
+    whole, cut, error = (message.text for message in engine.seen[1][0] if message.role == "tool")
+    assert whole == "x" * 100_000
+    assert cut == "x" * 100_000 + "\n[The rest of 100,001 characters was left out.]"
+    assert error.startswith("Error: ValueError: xxx")
+    assert error.endswith("characters was left out.]")
+
+
+def test_a_model_calls_in_eight_rounds_unless_told_otherwise_and_must_answer_then(file: Path) -> None:
+    engine = Scripted(*[[("later", {"text": "x"})] for _ in range(20)])
+    answered(engine, [str(file)], [user("hi")])
+    assert [sampling.tool_choice for _, sampling in engine.seen] == ["auto"] * 8 + ["none"]
+
+
+@pytest.mark.parametrize("length", [200, 201])
+def test_a_call_and_its_result_are_shown_on_one_line_of_bounded_length(length: int) -> None:
+    text = "a\n" + "b" * (length - 3)  # the line end is shown as two characters
+    shown = ToolRun(ToolCall("id", "f", "{}"), ToolResult(text, (picture(), picture()))).summary()
+    assert shown == (("a\\n" + "b" * 197) if length == 200 else shown[:99] + "…" + "b" * 100) + ", 2 pictures"
+    assert len(shown) == 200 + len(", 2 pictures")
+    line = format_call(ToolCall("id", "f", json.dumps({"n" * 41: "c" * (length - 2)})))
+    name = "n" * 19 + "…" + "n" * 20
+    assert line.startswith(f"f({name}=")
+    assert ("…" in line.removeprefix(f"f({name}")) is (length == 201)
 
 
 @pytest.mark.parametrize(
