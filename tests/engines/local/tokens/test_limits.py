@@ -43,7 +43,8 @@ def test_a_pattern_has_up_to_10000_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "says"), [(r"\s*", "matches the empty text"), (r"\S+", "leaves characters out"), (r"\w|x*", "matches the empty text")]
+    ("pattern", "says"),
+    [(r"\s*", "matches the empty text"), (r"\S+", "leaves characters out"), (r"\w|x*", "matches the empty text")],
 )
 def test_a_pattern_covers_every_text_without_empty_pieces(pattern: str, says: str) -> None:
     with pytest.raises(limits.LimitExceeded, match=says):
