@@ -109,7 +109,13 @@ def match_files(patterns: Sequence[str]) -> ImageFiles:
     files = [file for names in matched for file in names if not Path(file).is_dir()]
     if not files:
         shown = visible(", ".join(patterns), 80)
-        raise UsageError(f"No file matches {shown}", "** reaches into folders: --glob 'scans/**/*.png'")
+        folder = next((pattern for pattern in patterns if Path(pattern).expanduser().is_dir()), None)
+        inside = (
+            f"Those in the folder: --glob '{folder}/*'"
+            if folder
+            else "** reaches into folders: --glob 'scans/**/*.png'"
+        )
+        raise UsageError(f"No file matches {shown}", inside)
     return ImageFiles(tuple(dict.fromkeys(files)))
 
 

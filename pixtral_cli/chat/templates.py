@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from pixtral_cli import config
 from pixtral_cli.errors import UsageError
 from pixtral_cli.limits import SAMPLING_SETTINGS
+from pixtral_cli.util.nearest import nearest
 from pixtral_cli.util.sanitize import visible
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.IGNORECASE)
@@ -85,15 +86,19 @@ class Template:
         return FilledTemplate(prompt.strip(), None if self.system is None else _substitute(self.system, given).strip())
 
     def _check(self, given: Mapping[str, str]) -> None:
+        self.check_names(given)
         missing = [name for name in self.placeholders if name not in given]
         if missing:
             names = ", ".join(f"${name}" for name in missing)
             raise UsageError(f"The template {self.name} needs {names}.", f"Give it: -p {missing[0]}=VALUE")
-        known = {*self.placeholders, *self.defaults}
-        if unknown := [name for name in given if name not in known]:
-            raise UsageError(
-                f"The template {self.name} has no ${unknown[0]}.", f"See: pixtral templates show {self.name}"
-            )
+
+    def check_names(self, given: Iterable[str]) -> None:
+        """Raises UsageError for a name that is no placeholder of the template."""
+        known = (*self.placeholders, *self.defaults)
+        if unknown := next((name for name in given if name not in known), None):
+            near = nearest(unknown, known) or (known[0] if len(known) == 1 else None)
+            hint = f"Did you mean {near}?" if near else f"See: pixtral templates show {self.name}"
+            raise UsageError(f"The template {self.name} has no ${unknown}.", hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +215,12 @@ def open_templates() -> Templates:
 
 
 def one_line_summary(templates: Templates, name: str) -> str:
-    """The prompt of a template on one line of at most 80 characters, or the reason why it cannot be read."""
+    """A template on one line of at most 80 characters: its prompt, else its system prompt, or why it cannot be read."""
     try:
         template = templates.load(name)
     except UsageError as error:
         return visible(f"({error.message})")
-    line = " ".join((template.prompt if template.prompt.strip() != "$input" else template.system or "").split())
+    line = " ".join(template.prompt.split())
+    if line == "$input" and template.system:
+        line = f"system prompt: {' '.join(template.system.split())}"
     return visible(line if len(line) <= 80 else f"{line[:79]}…")

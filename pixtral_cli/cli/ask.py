@@ -74,6 +74,7 @@ Save = Annotated[
 
 @expand_flags
 def ask(
+    context: typer.Context,
     *,
     question: Question = "",
     image: options.Images = None,
@@ -106,11 +107,12 @@ def ask(
 
     The answer goes to stdout, everything else to stderr. {1} and {2} in the question place images inside it.
     """
+    from pixtral_cli.cli.common.template_options import not_kept
     from pixtral_cli.cli.jobs import ask as job
 
     if save:
         job.check_savable(once)
-        return job.save_template(save, question, system, model, schema, extract, sampling)
+        return job.save_template(save, question, system, model, schema, extract, sampling, not_kept(context))
     request = job.AskRequest(
         question, image or (), file or (), model, system, output, extract, schema, format, keep_alive, dry_run=dry_run,
         watch=watch, stream=not no_stream, read_stdin=not no_stdin, plain=plain, raw=raw, thinking=thinking,

@@ -1,11 +1,13 @@
 """`pixtral config`: show, set and edit the settings."""
 
+import shlex
 from typing import Annotated
 
 import typer
 
 from pixtral_cli.cli.common.help import CommandGroup
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
+from pixtral_cli.errors import UsageError
 
 app = typer.Typer(
     help="Show and change settings.", invoke_without_command=True, rich_markup_mode=None, cls=CommandGroup
@@ -55,11 +57,42 @@ def get(key: Key) -> None:
 
 
 @app.command("set")
-def set_(key: Key, value: Annotated[str, typer.Argument(help="Its new value.")]) -> None:
+def set_(key: Key, value: Annotated[str | None, typer.Argument(help="Its new value.")] = None) -> None:
     """Write a setting into the config file; everything else there stays as it is."""
     from pixtral_cli.config import editing
 
+    if value is None:
+        name, equals, given = key.partition("=")
+        given = given.strip() if equals else "VALUE"
+        raise UsageError(
+            f"{name.strip()} needs a value", f"Write: pixtral config set {name.strip()} {shlex.quote(given)}"
+        )
+    _check_use(key, value)
     editing.set_value(key, value)
+
+
+def _check_use(text: str, value: str) -> None:
+    """Raises UsageError for a colour, key or alias that the terminal or the models could not use."""
+    from pixtral_cli import config
+    from pixtral_cli.config.keys import parse_key
+    from pixtral_cli.config.settings import TEXT_TABLES, check_text_table
+
+    key = parse_key(text)
+    if key.table in TEXT_TABLES:
+        check_text_table({key.name: value}, key.table, "config")
+    if key.table == "theme":
+        from pixtral_cli.terminal.preferences.theme import check_theme
+
+        check_theme({key.name: value})
+    elif key.table == "keys":
+        from pixtral_cli.terminal.preferences.keys import chosen_keys
+
+        chosen_keys({**(config.load().keys or {}), key.name: value})
+    elif key.table == "aliases":
+        from pixtral_cli.models import names
+
+        names.check_alias(key.name)
+        names.parse(value)
 
 
 @app.command("unset")

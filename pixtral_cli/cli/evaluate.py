@@ -11,8 +11,7 @@ from pixtral_cli.cli.common.help import INPUT, OUTPUT, SAMPLING, CommandGroup, G
 from pixtral_cli.limits import MAX_TEMPERATURE
 
 if TYPE_CHECKING:
-    from pixtral_cli.evals.run_folder import Run
-    from pixtral_cli.evals.task import Task
+    pass
 
 
 class TaskGroup(CommandGroup):
@@ -200,33 +199,15 @@ def _print_json(value: "dict[str, Any]") -> None:
 @app.command("list")
 def list_(format: options.ListFormatOption = options.ListFormat.text) -> None:
     """List the runs, the newest last."""
-    import time
+    from pixtral_cli.cli.jobs import recorded_runs
 
-    from pixtral_cli import config
-    from pixtral_cli.errors import UsageError
-    from pixtral_cli.evals import report
-
-    runs: list[dict[str, Any]] = []
-    for file in sorted((config.paths().data / "evals").glob("*/run.json"), key=lambda file: file.stat().st_mtime):
-        row: dict[str, Any] = {"run": file.parent.name, "changed": file.stat().st_mtime, "settings": {}}
-        try:
-            task, run = _open_run(str(file.parent))
-            row |= {
-                "task": task.name,
-                "result": report.short_text(task, run),
-                "settings": {**run.about.get("sampling", {}), **_engine_settings(run.about["model"])},
-            }
-        except UsageError as error:  # its task no longer exists, or it is damaged: the others are listed all the same
-            row |= {"task": None, "result": f"     –  {error.message}"}
-        runs.append(row)
+    rows = recorded_runs.list_runs()
     if format is options.ListFormat.json:
-        return _print_json({"runs": runs})
-    if not runs:
+        return _print_json({"runs": rows})
+    if not rows:
         typer.echo("There are no runs yet. Begin one: pixtral eval TASK", err=True)
-    for row in runs:
-        day = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["changed"]))
-        settings = " ".join(f"{name}={value}" for name, value in row["settings"].items() if value not in (None, [], {}))
-        _print(f"{row['run']:40} {day}  {row['result']}" + f"  {settings}" * bool(settings))
+    for row in rows:
+        _print(recorded_runs.format_row(row))
     return None
 
 
@@ -251,10 +232,11 @@ def show(
 
     The page has the pictures, questions and answers, wrong ones first.
     """
+    from pixtral_cli.cli.jobs.recorded_runs import open_run
     from pixtral_cli.evals import report, report_html
     from pixtral_cli.util import atomic
 
-    task, folder_run = _open_run(run)
+    task, folder_run = open_run(run)
     records = folder_run.records()
     _print(report.run_table(task, folder_run, records))
     target = output or folder_run.folder / "report.html"
@@ -275,47 +257,11 @@ def compare(
 
     Each difference from the first run comes with its significance.
     """
+    from pixtral_cli.cli.jobs.recorded_runs import open_run
     from pixtral_cli.errors import UsageError
     from pixtral_cli.evals import report
 
-    opened = [_open_run(run) for run in runs]
+    opened = [open_run(run) for run in runs]
     if len({task.name for task, _ in opened}) > 1:
         raise UsageError("These are runs of different tasks", "Compare runs of one task")
     _print(report.comparison_table(opened[0][0], [run for _, run in opened]))
-
-
-def _engine_settings(model: "dict[str, Any]") -> "dict[str, Any]":
-    """The engine settings of a run that are not defaults, without name and revision of the model."""
-    defaults = {"engine": "local", "device": "auto", "dtype": "auto"}
-    return {
-        key: value for key, value in model.items() if key not in ("name", "revision") and defaults.get(key) != value
-    }
-
-
-def _run_folder(name: str) -> Path:
-    """The folder of a run by its path, its name or the beginning of its name.
-
-    Raises UsageError when several names begin so.
-    """
-    from pixtral_cli import config
-    from pixtral_cli.errors import UsageError
-    from pixtral_cli.evals import run_folder
-
-    path, runs = Path(name), config.paths().data / "evals"
-    if (path / run_folder.SETTINGS_FILE).exists():
-        return path
-    matches = sorted(
-        file.parent for file in runs.glob(f"*/{run_folder.SETTINGS_FILE}") if file.parent.name.startswith(name)
-    )
-    if len(matches) > 1 and matches[0].name != name:
-        names = ", ".join(folder.name for folder in matches[:5]) + (", …" if len(matches) > 5 else "")
-        raise UsageError(f"{len(matches)} runs begin with {name}: {names}", "Give more letters of its name")
-    return matches[0] if matches and name else runs / name
-
-
-def _open_run(name: str) -> "tuple[Task, Run]":
-    """A run and its task, by the run's name or folder. Raises UsageError."""
-    from pixtral_cli.evals import run_folder, task_registry
-
-    run = run_folder.open_run(_run_folder(name))
-    return task_registry.get_task(run.about["task"]), run

@@ -18,6 +18,9 @@ app = typer.Typer(
 Name = Annotated[
     str, typer.Argument(help="A template's name.", autocompletion=completers.templates, show_default=False)
 ]
+Names = Annotated[
+    list[str], typer.Argument(help="Templates' names.", autocompletion=completers.templates, show_default=False)
+]
 
 
 @app.callback()
@@ -36,11 +39,11 @@ def list_(format: ListFormatOption = ListFormat.text) -> None:
 
 
 @app.command("rm")
-def remove(name: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
-    """Remove a template. Asks first."""
+def remove(names: Names, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Remove templates. Asks first."""
     from pixtral_cli.terminal.views import templates
 
-    templates.remove_template(name, sure=yes)
+    templates.remove_templates(names, sure=yes)
 
 
 @app.command()

@@ -19,7 +19,7 @@ class Paths:
 def paths(env: Mapping[str, str] = os.environ) -> Paths:
     """The config file and the folders of this user; none is created."""
     if home := env.get("PIXTRAL_HOME"):
-        root = Path(home).expanduser()
+        root = Path(home).expanduser().absolute()
         return Paths(root / "config.toml", root / "data", root / "cache", root / "state")
     from platformdirs import PlatformDirs
 

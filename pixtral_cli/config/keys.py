@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from pixtral_cli.config.settings import SETTING_TYPES, TEXT_TABLES, convert
+from pixtral_cli.errors import UsageError
 
 
 class Key(NamedTuple):
@@ -16,8 +17,12 @@ class Key(NamedTuple):
 def parse_key(text: str) -> Key:
     """The key of `SETTING`, `models.MODEL.SETTING`, `aliases.NAME`, `theme.NAME` or `keys.NAME`.
 
-    Raises UsageError for a setting that does not exist; names in the other tables are checked when they are set.
+    A setting may be written as its flag is (`max-tokens`). Raises UsageError for a setting that does not exist; names in
+    the other tables are checked when they are set.
     """
+    if text in (*TEXT_TABLES, "aliases", "models"):
+        example = {"aliases": "aliases.small", "models": "models.demo.temperature"}.get(text)
+        raise UsageError(f"{text} is a table", f"Name one of it, such as {example or f'{text}.{TEXT_TABLES[text][0]}'}")
     table, _, name = text.partition(".")
     if name and (table == "aliases" or table in TEXT_TABLES):
         return Key(table, "", name)
@@ -26,6 +31,7 @@ def parse_key(text: str) -> Key:
         model, _, name = name.rpartition(".")
     else:
         name = text
+    name = name.replace("-", "_")
     if name not in SETTING_TYPES:
         convert(name, "", "")
     return Key("models" if model else "", model, name)

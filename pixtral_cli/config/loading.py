@@ -27,6 +27,11 @@ def read_config_file(file: Path) -> Config:
         return Config()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}", "Check the file's permissions") from error
+    return parse_config(text, file)
+
+
+def parse_config(text: bytes, file: Path) -> Config:
+    """The settings in the text of a config file. Raises UsageError, which names the file, for a text that is not valid."""
     import tomllib
 
     try:

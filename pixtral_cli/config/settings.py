@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from pixtral_cli.config.formats import check_format
 from pixtral_cli.errors import UsageError
 from pixtral_cli.limits import RANGES
 from pixtral_cli.util.nearest import nearest
@@ -93,15 +94,14 @@ def convert(key: str, value: Any, where: str) -> Any:
         converted = kind(value)
     except (TypeError, ValueError):
         raise UsageError(f"{where}{key} must be {_TYPE_NAMES[kind]}, not {value!r}") from None
-    if key in CHOICES and converted not in CHOICES[key]:
-        raise UsageError(f"{where}{key} must be {', '.join(CHOICES[key][:-1])} or {CHOICES[key][-1]}, not {value!r}")
+    if isinstance(converted, str):
+        check_format(key, converted, where)
     least, most, words = RANGES.get(key, (None, None, ""))
     if least is not None and not least <= converted <= most:
         raise UsageError(f"{where}{key} must be {words}, not {value!r}")
     return converted
 
 
-CHOICES: dict[str, tuple[str, ...]] = {"thinking": ("show", "fold", "hide")}
 _TYPE_NAMES: dict[type, str] = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 

@@ -68,7 +68,11 @@ def _group_means(task: Task, records: Sequence[Record]) -> dict[str, tuple[float
 
 def format_score(task: Task, value: float) -> str:
     """A score as percent, or a judge's rating as points."""
-    return f"{100 * value:.1f}" if task.percent else f"{value:.2f}"
+    return _format(value, percent=task.percent)
+
+
+def _format(value: float, *, percent: bool) -> str:
+    return f"{100 * value:.1f}" if percent else f"{value:.2f}"
 
 
 def run_table(task: Task, run: Run, records: Sequence[Record]) -> str:
@@ -116,7 +120,11 @@ def stopped_text(progress: EvalProgress) -> str:
 
 def unfinished_text(run: Run, rows: int) -> str:
     """The remark that only `rows` rows of a run are done; "" for a complete run."""
-    return f"; unfinished: {rows:,} of {run.rows:,} rows" if rows < run.rows else ""
+    return _unfinished(rows, run.rows)
+
+
+def _unfinished(rows: int, of: int) -> str:
+    return f"; unfinished: {rows:,} of {of:,} rows" if rows < of else ""
 
 
 def changed_versions(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> str:
@@ -220,9 +228,21 @@ def _format_signed(task: Task, value: float) -> str:
     return text if text.startswith("-") else f"+{text}"
 
 
-def short_text(task: Task, run: Run) -> str:
-    """Score and size of a run on one line."""
+def main_result(task: Task, run: Run) -> dict[str, Any]:
+    """The first metric of a run, its mean `score` (None without answers), the questions, and the rows that are done.
+
+    A score is a number from 0 to 1 where `percent`, else a judge's rating in points.
+    """
     records = run.records()
     scores = list(scores_by_question(records, task.metrics[0]).values())
-    mean = format_score(task, intervals.mean(scores)) if scores else "–"
-    return f"{mean:>6}  {len(records)} questions{unfinished_text(run, len({record['row'] for record in records}))}"
+    return {
+        "metric": task.metrics[0], "score": intervals.mean(scores) if scores else None, "percent": task.percent,
+        "questions": len(records), "rows": len({record["row"] for record in records}), "rows_in_all": run.rows,
+    }  # fmt: skip
+
+
+def format_result(result: Mapping[str, Any]) -> str:
+    """A result of `main_result` on one line."""
+    score = result["score"]
+    mean = "–" if score is None else _format(score, percent=result["percent"])
+    return f"{mean:>6}  {result['questions']} questions{_unfinished(result['rows'], result['rows_in_all'])}"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pixtral_cli.errors import ModelError
+from pixtral_cli.errors import ModelError, UsageError
 from pixtral_cli.models import layout
 from pixtral_cli.models.catalogue import CATALOGUE, Entry, Shape, recommended
 from pixtral_cli.util.memory import EASY_SHARE, Memory, installed
@@ -76,7 +76,11 @@ def parse(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> Reference:
 
     `aliases`: the user's own names for such names. Raises ModelError for a name of no such form.
     """
-    name = aliases.get(name, name)
+    if name in aliases:
+        try:
+            return parse(aliases[name])
+        except ModelError as error:
+            raise ModelError(f"{error.message}, which {name!r} is an alias of", error.hint) from error
     if name == DEMO:
         return Reference(DEMO, folder=demo_folder())
     base, _, revision = name.partition("@")
@@ -90,6 +94,12 @@ def parse(name: str, aliases: Mapping[str, str] = NO_ALIASES) -> Reference:
     nearest = similar(name, aliases)
     hint = f"Did you mean {nearest[0]}?" if nearest else f"Known: {DEMO}, {PIXTRAL_12B}, org/name, a folder."
     raise ModelError(f"There is no model named {name!r}", f"{hint} {LIST_HINT}")
+
+
+def check_alias(alias: str) -> None:
+    """Raises UsageError for an alias that would hide a model of that name."""
+    if alias == DEMO or alias.lower() in REPOS:
+        raise UsageError(f"{alias} is the name of a model already", "Choose another name for the alias")
 
 
 def is_public(name: str) -> bool:

@@ -401,7 +401,10 @@ def test_a_reader_that_leaves_ends_it_silently(tmp_path: Path) -> None:
         ([], "A batch needs one file of rows"),
         (["a", "b"], "A batch needs one file of rows, not 2"),
         (["missing.jsonl"], "missing.jsonl cannot be read: No such file"),
-        (["."], "cannot be read: Is a directory"),
+        (["."], ". is a folder, no file of rows. Ask about its files: --glob './*' \"QUESTION\""),
+        (["what is it?"], "There is no file of rows 'what is it?'. A question goes with the files of --glob"),
+        (["--glob", "folder", "What?"], "No file matches folder. Those in the folder: --glob 'folder/*'"),
+        (["rows", "-o", "o.xlsx"], "o.xlsx cannot be a spreadsheet. Name it .csv or .tsv"),
         (["empty"], "There are no rows in empty"),
         (["a.png"], "a.png is a picture or a document, no file of rows. For example: pixtral batch --glob"),
         (["-"], "There are no rows in stdin"),
@@ -427,6 +430,7 @@ def test_what_makes_no_sense_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
     (tmp_path / "empty").write_text("\n  \n")
     (tmp_path / "a.png").write_bytes(png())
     write(tmp_path / "rows", plain(1))

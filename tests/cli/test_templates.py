@@ -25,7 +25,7 @@ def test_the_list_says_what_each_template_asks(folder: Path, capsys: pytest.Capt
     out, err = capsys.readouterr()
     broken, *others = out.splitlines()
     assert broken.startswith("broken  (The template broken is not valid TOML")
-    assert others == ["page    Write HTML like this: $input", "pirate  Talk like a pirate"]
+    assert others == ["page    Write HTML like this: $input", "pirate  system prompt: Talk like a pirate"]
     assert "\x1b" not in out + err
 
 
@@ -68,3 +68,42 @@ def test_edit_begins_with_an_example_and_says_what_is_wrong(
     assert "unknown key 'colour'" in capsys.readouterr().err
     assert "$input" in (config.paths().config_file.parent / "templates" / "new.toml").read_text()
     assert run(["templates", "edit", "../new"]) == 2
+
+
+def test_what_a_template_does_not_keep_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "ask",
+        "what is it?",
+        "--image",
+        "red.png",
+        "--temperature",
+        "0",
+        "-f",
+        "notes.md",
+        "--save",
+        "img",
+        "--raw",
+    ]
+    assert run(words) == 0
+    assert "Not part of the template: --image, --file, --raw. Give them with -t img\n" in capsys.readouterr().err
+    assert run(["ask", "what is it?", "--temperature", "0", "--save", "plain"]) == 0
+    assert "Not part" not in capsys.readouterr().err
+
+
+def test_a_placeholder_that_is_spelt_wrong_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "tr.txt").write_text("Translate to $language: $input")
+    (folder / "two.txt").write_text("$first $second")
+    assert run(["ask", "-t", "tr", "-p", "langage=French", "x"]) == 2
+    assert capsys.readouterr().err.endswith("The template tr has no $langage. Did you mean language?\n")
+    assert run(["ask", "-t", "two", "-p", "zzz=1", "x"]) == 2
+    assert capsys.readouterr().err.endswith("The template two has no $zzz. See: pixtral templates show two\n")
+
+
+def test_several_templates_are_removed_at_once_or_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        (folder / f"{name}.txt").write_text("x")
+    assert run(["templates", "rm", "a", "nosuch", "-y"]) == 2
+    assert (folder / "a.txt").exists()
+    assert run(["templates", "rm", "a", "b", "-y"]) == 0
+    assert list(folder.iterdir()) == []
+    assert capsys.readouterr().err.endswith("Removed the template a\nRemoved the template b\n")

@@ -53,3 +53,64 @@ def test_aliases_are_kept_shown_and_forgotten(env: dict[str, str]) -> None:
     editing.set_value("aliases.my.small", None, env)
     assert config.load(env).aliases == {"eyes": "pixtral-12b"}
     assert config.paths(env).config_file.read_text().startswith("# mine\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("keep_alive", "banana", "10m"),
+        ("join_timeout", "soon", "90s"),
+        ("device", "gpu", "cuda:1"),
+        ("dtype", "int3", "bfloat16"),
+        ("quantize", "2bit", "4bit"),
+        ("engine", "locl", "vllm"),
+        ("thinking", "maybe", "hide"),
+        ("base_url", "localhost:8000", "http://localhost:8000/v1"),
+        ("models.demo.device", "gpu", "cpu"),
+        ("theme.promt", "bold", "theme"),
+    ],
+)
+def test_every_text_is_checked_when_it_is_set(env: dict[str, str], key: str, wrong: str, right: str) -> None:
+    with pytest.raises(UsageError):
+        editing.set_value(key, wrong, env)
+    assert not config.config_file(env).exists()
+    if right != "theme":
+        editing.set_value(key, right, env)
+        assert overview.get(key, env) == right
+
+
+def test_a_setting_of_the_file_is_blamed_on_the_file(env: dict[str, str]) -> None:
+    file = write(env, 'keep_alive = "banana"\n')
+    with pytest.raises(UsageError, match=f"^{file}: keep_alive must be a duration, not 'banana'$"):
+        config.load(env)
+    with pytest.raises(UsageError, match="PIXTRAL_DEVICE: device must be auto, cpu"):
+        config.load({"PIXTRAL_HOME": str(file.parent / "empty"), "PIXTRAL_DEVICE": "gpu"})
+
+
+def test_what_is_not_valid_can_be_unset_and_hinders_nothing_else_from_being_unset(env: dict[str, str]) -> None:
+    write(env, 'keep_alive = "banana"\ndevice = "gpu"\nseed = 1\n')
+    with pytest.raises(UsageError, match="keep_alive"):
+        editing.set_value("seed", "2", env)
+    for key in ("seed", "device", "keep_alive"):
+        editing.set_value(key, None, env)
+    assert config.load(env) == config.Config()
+
+
+def test_a_setting_may_be_written_as_its_flag(env: dict[str, str]) -> None:
+    editing.set_value("max-tokens", "20", env)
+    editing.set_value("models.pixtral-12b.top-p", "0.5", env)
+    assert config.load(env).for_model("pixtral-12b").top_p == 0.5
+    assert (overview.get("max_tokens", env), overview.get("max-tokens", env)) == ("20", "20")
+
+
+@pytest.mark.parametrize("table", ["theme", "keys", "aliases"])
+def test_a_table_goes_with_its_last_entry_or_by_its_name(env: dict[str, str], table: str) -> None:
+    name = {"theme": "prompt", "keys": "newline", "aliases": "small"}[table]
+    editing.set_value(f"{table}.{name}", "x", env)
+    editing.set_value(f"{table}.{name}", None, env)
+    assert table not in config.config_file(env).read_text()
+    editing.set_value(f"{table}.{name}", "x", env)
+    editing.set_value(table, None, env)
+    assert table not in config.config_file(env).read_text()
+    with pytest.raises(UsageError, match=f"^{table} is a table$"):
+        editing.set_value(table, "x", env)

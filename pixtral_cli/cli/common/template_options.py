@@ -3,12 +3,30 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from pixtral_cli.cli.common.flags import TemplateFlags
 from pixtral_cli.config import Config
 from pixtral_cli.errors import UsageError
+from pixtral_cli.limits import SAMPLING_SETTINGS
 
 if TYPE_CHECKING:
     from pixtral_cli.chat.templates import Template
+
+
+KEPT = ("question", "system", "model", "schema", "extract", "save", "quiet", "verbose", *SAMPLING_SETTINGS)
+
+
+def not_kept(context: typer.Context) -> list[str]:
+    """The flags that were typed and that a template does not keep."""
+    sources = {
+        parameter.name: context.get_parameter_source(parameter.name or "") for parameter in context.command.params
+    }
+    return [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name not in KEPT and (source := sources[parameter.name]) and source.name == "COMMANDLINE"
+    ]
 
 
 def load_template(flags: TemplateFlags) -> "tuple[Template | None, dict[str, str]]":

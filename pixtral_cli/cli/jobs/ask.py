@@ -124,8 +124,9 @@ def save_template(
     schema: str | None,
     extract: str | None,
     flags: SamplingFlags,
+    left_out: Sequence[str],
 ) -> None:
-    """Save the options as a template.
+    """Save the options as a template. `left_out`: flags that were given, which a template does not keep.
 
     Without a question, the template's prompt is the question it is used with ($input).
     """
@@ -137,6 +138,7 @@ def save_template(
             "prompt": question or "$input", "system": system, "model": model, "schema": schema, "extract": extract,
             **{name: getattr(flags, name) for name in SAMPLING_SETTINGS},
         },
+        left_out,
     )  # fmt: skip
 
 

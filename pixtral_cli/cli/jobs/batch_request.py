@@ -15,6 +15,7 @@ from pixtral_cli.util.inputs import refuse_overwriting_inputs
 from pixtral_cli.util.sanitize import visible
 
 EXAMPLE = "For example: pixtral batch rows.jsonl -o answers.jsonl"
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers", ".parquet")
 GLOB_EXAMPLE = "For example: pixtral batch --glob 'scans/*.png' Transcribe -o texts.jsonl"
 
 
@@ -80,6 +81,11 @@ def check_request(request: BatchRequest) -> None:
         raise UsageError(f"--n {count} makes several answers, and a schema takes one", "Leave one of them out")
     if request.file:
         output_file.check_writable(request.file)
+        if request.file.suffix.lower() in SPREADSHEETS:
+            raise UsageError(
+                f"{visible(str(request.file), 60)} cannot be a spreadsheet",
+                "Name it .csv or .tsv, or .jsonl for all fields",
+            )
         rows = match_files(request.patterns).files if request.patterns else request.words
         inputs = [*rows, *([request.schema] if request.schema else [])]
         for target in filter(None, (request.file, request.table)):
@@ -91,12 +97,19 @@ def check_request(request: BatchRequest) -> None:
 
 
 def _check_rows(file: Path) -> None:
-    """Raises UsageError for a picture or a document, which has no rows."""
+    """Raises UsageError for a picture, a document, a folder or a question, which have no rows."""
     from pixtral_cli.images.formats import is_picture, rare_format
 
+    shown = visible(str(file), 60)
+    if file.is_dir():
+        raise UsageError(
+            f"{shown} is a folder, no file of rows", f"Ask about its files: --glob '{file}/*' \"QUESTION\""
+        )
+    if len(str(file).split()) > 1 and not file.exists():
+        raise UsageError(f"There is no file of rows {shown!r}", "A question goes with the files of --glob 'PATTERN'")
     with suppress(OSError):
         if file.is_file():
             with file.open("rb") as stream:
                 start = stream.read(4096)
             if is_picture(start) or rare_format(start):
-                raise UsageError(f"{visible(str(file), 60)} is a picture or a document, no file of rows", GLOB_EXAMPLE)
+                raise UsageError(f"{shown} is a picture or a document, no file of rows", GLOB_EXAMPLE)

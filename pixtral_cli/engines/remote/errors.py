@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pixtral_cli.api.errors import API_ERRORS, UNREACHABLE
+from pixtral_cli.config.formats import check_base_url
 from pixtral_cli.errors import ContextError, ImageError, ModelError, NetworkError, PixtralError, UsageError
 
 # The error for the code of a reply. Invalid requests and unreachable servers are recognised by the status instead.
@@ -60,9 +61,8 @@ class Endpoint:
 
 def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
     """The endpoint of a URL; `/v1` is added where there is no path. Raises UsageError for anything but an http(s) URL."""
+    check_base_url(base_url, "--base-url")
     parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise UsageError(f"--base-url must be an http(s) URL, not {base_url!r}", "Such as http://localhost:8000/v1")
     path = parts.path.rstrip("/") or "/v1"
     return Endpoint(f"{parts.scheme}://{parts.netloc}{path}", key)
 

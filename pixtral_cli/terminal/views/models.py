@@ -65,7 +65,13 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
             for model in models
         ]
         to_pull = [_entry_json(entry, budget, unknown) for entry in available]
-        return out.write(dumps({"models": listed, "available": to_pull}, out.stdout.encoding) + "\n")
+        return out.write(
+            dumps(
+                {"models": listed, "available": to_pull, "aliases": dict(config.load().aliases or {})},
+                out.stdout.encoding,
+            )
+            + "\n"
+        )
     rows: list[tuple[str, ...]] = [("  NAME", "SIZE", "STATE", "PLACE")]
     for model in models:
         state = f"{model.state}: {model.detail}" if model.detail else model.state
@@ -77,6 +83,9 @@ def list_models(out: Output, *, as_json: bool = False) -> None:
         out.write(f"\nTo pull ({mark} fits this machine):\n")
         head = ("  NAME", "DOWNLOAD", "MEMORY", "ABOUT")
         print_table([head, *(_entry_row(entry, budget, unknown, mark) for entry in available)], out)
+    if aliases := config.load().aliases:
+        out.write("\nAliases:\n")
+        print_table([("  NAME", "MODEL"), *((f"  {alias}", name) for alias, name in aliases.items())], out)
     return None
 
 

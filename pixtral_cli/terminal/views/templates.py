@@ -1,7 +1,7 @@
 """The output of `pixtral templates`, and its editor."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pixtral_cli.chat.templates import EXAMPLE, Template, one_line_summary, open_templates
 from pixtral_cli.errors import UsageError
@@ -28,22 +28,26 @@ def list_templates(*, as_json: bool = False) -> None:
     return None
 
 
-def remove_template(name: str, *, sure: bool = False) -> None:
-    """Remove a template's file; asks first. Raises UsageError when there is none."""
+def remove_templates(names: Sequence[str], *, sure: bool = False) -> None:
+    """Remove the files of templates; asks first. Raises UsageError when one does not exist, and removes none then."""
     templates, out = open_templates(), choose_output()
-    file = templates.path(name)
-    if not file.exists():
-        if not templates.names():
-            raise UsageError(f"There is no template {name!r}", "None is saved yet")
-        templates.load(name)
-    if not sure and not confirm(f"Remove the template {name}, {file}?", out):
-        return out.note("Nothing was removed")
-    file.unlink()
-    return out.note(f"Removed the template {name}")
+    files = {name: templates.path(name) for name in names}
+    for name, file in files.items():
+        if not file.exists():
+            if not templates.names():
+                raise UsageError(f"There is no template {name!r}", "None is saved yet")
+            templates.load(name)
+    for name, file in files.items():
+        if not sure and not confirm(f"Remove the template {name}, {file}?", out):
+            out.note("Nothing was removed" if len(files) == 1 else f"The template {name} stays")
+            continue
+        file.unlink()
+        out.note(f"Removed the template {name}")
 
 
-def save_template(name: str, values: Mapping[str, object]) -> None:
-    """Write a new template. Raises UsageError when there is one of that name."""
+def save_template(name: str, values: Mapping[str, object], left_out: Sequence[str] = ()) -> None:
+    """Write a new template. `left_out`: flags that were given, which it does not keep. Raises UsageError when there is
+    one of that name."""
     import tomlkit
 
     templates, out = open_templates(), choose_output()
@@ -58,6 +62,8 @@ def save_template(name: str, values: Mapping[str, object]) -> None:
     with file.open("x", encoding="utf-8") as stream:
         stream.write(tomlkit.dumps(document))
     _note_braces(templates.load(name), out)
+    if left_out:
+        out.note(f"Not part of the template: {', '.join(left_out)}. Give them with -t {name}")
     out.note(f"Saved as the template {name}; ask by it: pixtral ask -t {name}")
 
 

@@ -27,6 +27,7 @@ def _load_filled(name: str, pairs: list[str]) -> ChosenTemplate:
         raise UsageError(f"A place is filled by KEY=VALUE, not {wrong[0]!r}", f"E.g. /template {name} language=French")
     template = open_templates().load(name)
     values = {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+    template.check_names(values)
     if missing := [place for place in template.placeholders if place not in values]:
         raise UsageError(f"The template {name} needs ${missing[0]}", f"/template {name} {missing[0]}=VALUE")
     return ChosenTemplate(template, values)
