@@ -26,6 +26,10 @@ def set_value(text: str, value: str | None, env: Mapping[str, str] = os.environ)
     if value is None and text in (*TEXT_TABLES, "aliases"):
         document.pop(text, None)
         return _write(target, tomlkit.dumps(document))
+    model = text.removeprefix("models.")
+    if value is None and model != text and model in document.get("models", {}):
+        document["models"].pop(model)
+        return _write(target, tomlkit.dumps(document))
     key = parse_key(text)
     table: Any = document
     if key.table == "models":

@@ -26,6 +26,8 @@ def parse_key(text: str) -> Key:
     table, _, name = text.partition(".")
     if name and (table == "aliases" or table in TEXT_TABLES):
         return Key(table, "", name)
+    if table == "models" and "." not in name:
+        raise UsageError(f"{text} is a table", f"Name one of it, such as {text}.temperature")
     model = ""
     if table == "models" and name:
         model, _, name = name.rpartition(".")

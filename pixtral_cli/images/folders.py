@@ -1,9 +1,11 @@
 """Lists the pictures in a folder by their extensions, without hidden files and subfolders."""
 
+import glob
 import re
 from pathlib import Path
 
 from pixtral_cli.errors import ImageError
+from pixtral_cli.images import pages, video
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.sources import local_path
 from pixtral_cli.util.sanitize import visible
@@ -35,6 +37,28 @@ def pictures_in(source: str) -> list[str]:
             f"{visible(source)} is a folder without pictures", "Name a picture, or a folder that holds some"
         )
     return pictures
+
+
+def matches(pattern: str) -> list[str]:
+    """The files that match a pattern with `*`, `?`, `[…]` or `**`, in natural order; a name without them, or of a file
+    that exists, alone. Raises ImageError if none matches.
+    """
+    if not re.search(r"[*?\[]", pattern) or re.match(r"https?:|data:", pattern, re.IGNORECASE) or path_exists(pattern):
+        return [pattern]
+    found = sorted(glob.glob(str(Path(pattern).expanduser()), recursive=True), key=natural_order)  # noqa: PTH207
+    files = [name for name in found if Path(name).is_file()]
+    if not files:
+        raise ImageError(f"No file matches {visible(pattern)}", "Paths start here: " + str(Path.cwd()))
+    return files
+
+
+def path_exists(name: str) -> bool:
+    """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages or a video's second set aside)."""
+    split = pages.split_pages(name) or video.split_moment(name)
+    try:
+        return any(Path(path).expanduser().exists() for path in {name, split[0] if split else name})
+    except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~unknown: no path
+        return False
 
 
 def natural_order(name: str) -> list[tuple[int, str]]:

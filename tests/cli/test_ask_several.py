@@ -133,7 +133,7 @@ def test_a_bias_goes_to_the_server_by_token(running: Running, engine: Several) -
         (("--logprobs", "--top-logprobs", "21", "--json"), "--top-logprobs"),
         (("--logit-bias", "red=3"), "--logit-bias red=3 is no TOKEN=BIAS"),
         (("--logit-bias", "7"), "--logit-bias 7 is no TOKEN=BIAS"),
-        (("--logit-bias", "7=101"), "--logit-bias 7=101 is no TOKEN=BIAS"),
+        (("--logit-bias", "7=101"), "--logit-bias 7=101: the bias is beyond 100"),
         (("--logit-bias", "7=nan"), "--logit-bias 7=nan is no TOKEN=BIAS"),
         (("--logit-bias", "7=1", "--logit-bias", "07=2"), "--logit-bias gives token 7 two values"),
         (("--n", "2", "--save", "mine"), "--n is for one request: a template does not keep it"),

@@ -114,3 +114,12 @@ def test_a_table_goes_with_its_last_entry_or_by_its_name(env: dict[str, str], ta
     assert table not in config.config_file(env).read_text()
     with pytest.raises(UsageError, match=f"^{table} is a table$"):
         editing.set_value(table, "x", env)
+
+
+def test_the_settings_of_a_model_go_by_its_name(env: dict[str, str]) -> None:
+    editing.set_value("models.pixtral-12b.seed", "1", env)
+    editing.set_value("models.pixtral-12b.top_p", "0.5", env)
+    editing.set_value("models.pixtral-12b", None, env)
+    assert config.load(env) == config.Config()
+    with pytest.raises(UsageError, match=r"^models.pixtral-12b is a table$"):
+        editing.set_value("models.pixtral-12b", "x", env)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,20 @@ def test_a_run_prints_its_scores_on_stdout_and_its_progress_on_stderr(call: Call
     assert again[1] == out
     assert len(runs()) == 1
     assert call("list")[1].count("\n") == 1
+
+
+def test_the_list_in_json_has_values(call: Call) -> None:
+    call("demo-shapes", "--model", "demo", "--limit", "4", "--seed", "7", "-q")
+    (row,) = json.loads(call("list", "--format", "json")[1])["runs"]
+    score = row.pop("score")
+    assert 0 <= score <= 1
+    assert datetime.fromisoformat(row.pop("changed")).utcoffset() == timedelta(0)
+    assert row.pop("settings")["seed"] == 7
+    assert row == {
+        "run": runs()[0].name, "task": "demo-shapes", "model": "demo", "metric": "stated", "percent": True,
+        "questions": 4, "rows": 4, "rows_in_all": 4,
+    }  # fmt: skip
+    assert f"{100 * score:6.1f}  4 questions" in call("list")[1]
 
 
 def test_the_record_says_everything_that_decides_an_answer(call: Call) -> None:
@@ -203,7 +218,8 @@ def test_a_judge_of_its_own_with_its_own_key(call: Call, tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nonsense"], "There is no task named 'nonsense'"),
+        (["nonsense"], "There is no task named 'nonsense'. Tasks: "),
+        (["demo-shapez"], "There is no task named 'demo-shapez'. Did you mean demo-shapes?"),
         (["mm-mt-bench", "--model", "demo"], "needs a model that judges"),
         (["humaneval", "--model", "demo"], "--allow-exec"),
         (["chartqa", "--model", "demo", "--data", "/nowhere"], "not a folder"),

@@ -10,6 +10,7 @@ from PIL import Image as PIL
 from pixtral_cli import images
 from pixtral_cli.errors import ImageError
 from pixtral_cli.extras import install_command
+from pixtral_cli.images import folders
 from pixtral_cli.images.formats import has_picture_extension
 from pixtral_cli.images.video import seconds_of, split_moment
 from pixtral_cli.terminal.repl import attachments
@@ -143,9 +144,9 @@ def test_names_with_a_moment_are_pictures_names() -> None:
 def test_chat_and_ask_take_a_moment_of_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     film(tmp_path / "clip.mp4")
-    assert attachments.path_exists("clip.mp4#t=1")
+    assert folders.path_exists("clip.mp4#t=1")
     assert attachments.attach_problem("clip.mp4#t=1") == ""
-    typed = parse("what is in clip.mp4#t=1?", attachments.path_exists)
+    typed = parse("what is in clip.mp4#t=1?", folders.path_exists)
     assert isinstance(typed, Question)
     assert [source.name for source in typed.sources] == ["clip.mp4#t=1"]
     assert attachments.attach_problem("clip.mp4") == "is a video: say which second, clip.mp4#t=3"

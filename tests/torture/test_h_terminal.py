@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli.terminal.repl import attachments, input_parser
+from pixtral_cli.images import folders
+from pixtral_cli.terminal.repl import input_parser
 from tests.fakes import FakeEngine
 from tests.terminal.repl.driver import Room
 
@@ -17,7 +18,7 @@ PIECES = ["(", "([{", "(a", "('", '("', "(@", "(http://", "http://a ", "x.png ",
 def test_a_line_of_a_weapon_repeated_is_understood_in_seconds(piece: str) -> None:
     line = (piece * LENGTH)[:LENGTH]
     began = time.process_time()
-    meant = input_parser.parse(line, attachments.path_exists)
+    meant = input_parser.parse(line, folders.path_exists)
     assert isinstance(meant, input_parser.Question)
     assert meant.text or meant.sources
     assert time.process_time() - began < 120  # quadratic, it took minutes
@@ -27,7 +28,7 @@ def test_a_line_of_a_weapon_repeated_is_understood_in_seconds(piece: str) -> Non
 def test_a_longer_line_of_brackets_takes_no_square_of_the_time(piece: str) -> None:
     line = (piece * 4 * LENGTH)[: 4 * LENGTH]
     began = time.process_time()
-    assert isinstance(input_parser.parse(line, attachments.path_exists), input_parser.Question)
+    assert isinstance(input_parser.parse(line, folders.path_exists), input_parser.Question)
     assert time.process_time() - began < 60  # quadratic, it took minutes
 
 

@@ -154,10 +154,10 @@ def open_servers(
         yield {each: list(server.list_tools()) for each, server in opened.items()}
 
 
-def check_urls(servers: Sequence[str]) -> None:
-    """Raises UsageError for a URL that is none."""
-    for server in filter(is_url, servers):
-        _checked_url(server)
+def check_names(servers: Sequence[str]) -> None:
+    """Raises UsageError for a URL that is none, and for a command that does not exist."""
+    for server in servers:
+        _checked_url(server) if is_url(server) else _words(server)
 
 
 def shown_name(server: str) -> str:

@@ -170,8 +170,10 @@ def _biases(texts: "Sequence[str]") -> dict[int, float]:
             bias = float(value)
         except ValueError:
             bias = math.nan
-        if not equals or not (token.isascii() and token.isdigit() and len(token) < 10) or not abs(bias) <= MAX_BIAS:
-            hint = f"TOKEN is a token's number, BIAS -{MAX_BIAS} to {MAX_BIAS}: --logit-bias 1234=-100"
+        hint = f"TOKEN is a token's number, BIAS -{MAX_BIAS} to {MAX_BIAS}: --logit-bias 1234=-100"
+        if abs(bias) > MAX_BIAS:
+            raise UsageError(f"--logit-bias {visible(text, 40)}: the bias is beyond {MAX_BIAS}", hint)
+        if not equals or not (token.isascii() and token.isdigit() and len(token) < 10) or math.isnan(bias):
             raise UsageError(f"--logit-bias {visible(text, 40)} is no TOKEN=BIAS", hint)
         if int(token) in biases:
             raise UsageError(f"--logit-bias gives token {int(token)} two values", "Leave one of them out")
@@ -209,12 +211,18 @@ class TemplateFlags(FlagGroup):
 
 @contextmanager
 def open_tools(
-    names: "Sequence[str]", servers: "Sequence[str]", *, allowed: bool, note: "Callable[[str], None]"
+    names: "Sequence[str]",
+    servers: "Sequence[str]",
+    *,
+    allowed: bool,
+    note: "Callable[[str], None]",
+    check: "Callable[[], None]" = lambda: None,
 ) -> "Iterator[Sequence[RunnableTool]]":
     """The tools of these names and of the MCP servers of these commands, which are stopped on exit.
 
-    `allowed`: calls need no confirmation; `note` is called with a line about what each server offers. Raises UsageError
-    for a name that is not a tool and for `allowed` without any tool, PixtralError for a server that fails.
+    `allowed`: calls need no confirmation; `note` is called with a line about what each server offers; `check` is called
+    when all names are known, before a server is started. Raises UsageError for a name that is not a tool and for
+    `allowed` without any tool, PixtralError for a server that fails.
     """
     if not names and not servers:
         if allowed:
@@ -227,9 +235,10 @@ def open_tools(
 
     named_tools = functions.load_tools(names)
     if not servers:
+        check()
         yield named_tools
         return
-    with _mcp_tools(servers) as offered:
+    with _mcp_tools(servers, check) as offered:
         from pixtral_cli.chat.toolbox.mcp_servers import shown_name
 
         all_tools = functions.check_unique([*named_tools, *(tool for tools in offered.values() for tool in tools)])
@@ -238,7 +247,9 @@ def open_tools(
         yield all_tools
 
 
-def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, list[RunnableTool]]]":
+def _mcp_tools(
+    servers: "Sequence[str]", check: "Callable[[], None]"
+) -> "AbstractContextManager[dict[str, list[RunnableTool]]]":
     """The tools of MCP servers, by server. Raises UsageError when the package is not installed."""
     from importlib.util import find_spec
 
@@ -251,7 +262,8 @@ def _mcp_tools(servers: "Sequence[str]") -> "AbstractContextManager[dict[str, li
     from pixtral_cli.chat.toolbox import mcp_servers
     from pixtral_cli.engines.remote import keys
 
-    mcp_servers.check_urls(servers)
+    mcp_servers.check_names(servers)
+    check()
     urls = [server for server in servers if mcp_servers.is_url(server)]
     return mcp_servers.open_servers(servers, keys.find_for_mcp(urls, config.paths().config_file.with_name("keys.json")))
 

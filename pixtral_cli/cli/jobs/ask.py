@@ -284,10 +284,9 @@ def _answer_with(
 @contextmanager
 def _tools(request: AskRequest, out: Output) -> Iterator[Sequence[RunnableTool]]:
     """The tools that the options name. Raises UsageError for a name that is not a tool, or where calls cannot be confirmed."""
-    named = bool(request.tools or request.mcp)
-    if named and not request.dry_run:
-        check_can_ask(out, None, allowed=request.yes_tools)
-    with open_tools(request.tools, request.mcp, allowed=request.yes_tools, note=out.note) as tools:
+    allowed = request.yes_tools
+    check = (lambda: None) if request.dry_run else lambda: check_can_ask(out, None, allowed=allowed)
+    with open_tools(request.tools, request.mcp, allowed=allowed, note=out.note, check=check) as tools:
         yield tools
 
 

@@ -52,10 +52,13 @@ class Request:
 
 
 def expand_folders(request: Request, out: Output) -> Request:
-    """The request with each folder replaced by its pictures. Asks before attaching many. Raises UsageError, ImageError."""
+    """The request with each folder and pattern replaced by its pictures. Asks before attaching many.
+
+    Raises UsageError, ImageError.
+    """
     sources: list[str] = []
     for source in request.sources:
-        pictures = folders.pictures_in(source) if folders.is_folder(source) else [source]
+        pictures = folders.pictures_in(source) if folders.is_folder(source) else folders.matches(source)
         if len(pictures) > folders.CONFIRM_ABOVE:
             where = visible(source, 60)
             hint = f"Name those that matter: --image {visible(pictures[0], 60)}; pixtral batch asks about each"

@@ -1,6 +1,5 @@
 """Loads the images that a line names, checks names while they are typed, and formats image sizes and tokens."""
 
-import glob
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -20,15 +19,6 @@ _REMOTE = re.compile(r"https?:|data:", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,6}(?:\.\d{1,6})?)(%?)")
 
 
-def path_exists(name: str) -> bool:
-    """Whether a name as typed is a path that exists (`~` expanded, a PDF's pages set aside)."""
-    split = pages.split_pages(name) or video.split_moment(name)
-    try:
-        return any(Path(path).expanduser().exists() for path in {name, split[0] if split else name})
-    except (OSError, ValueError, RuntimeError):  # too long, holds a NUL, ~unknown: no path
-        return False
-
-
 def missing_names(question: "input_parser.Question") -> list[str]:
     """The names after words of the question that are plain file names and do not exist: they are sent as text."""
     names: list[str] = []
@@ -40,7 +30,7 @@ def missing_names(question: "input_parser.Question") -> list[str]:
             words
             and part.raw == part.name == part.short
             and not _REMOTE.match(part.name)
-            and not path_exists(part.name)
+            and not folders.path_exists(part.name)
         ):
             names.append(part.name)
     return names
@@ -49,7 +39,7 @@ def missing_names(question: "input_parser.Question") -> list[str]:
 def unattached_notes(question: "input_parser.Question") -> list[str]:
     """Notes about the files and folders among the words of a question that would be attached after an @."""
     notes: list[str] = []
-    for source in input_parser.words_that_exist(question, path_exists):
+    for source in input_parser.words_that_exist(question, folders.path_exists):
         if re.search(r"\w", source.name) and (what := _effect_of_at(source.name)):
             typed = source.raw if source.raw[0] not in "'\"" else input_parser.shell_quoted(source.name)
             notes.append(f"sent as text: {source.raw} (@{typed} {what})")
@@ -92,7 +82,7 @@ def attach_problem(name: str) -> str:
             return ""
     except ImageError:
         return "holds no picture"
-    if not path_exists(name):
+    if not folders.path_exists(name):
         return "is not here"
     filmed = video.split_moment(name)
     found = pages.split_pages(name) or filmed
@@ -110,7 +100,7 @@ def attach_problem(name: str) -> str:
 
 def expand(name: str) -> list[str]:
     """The pictures in a folder or of a pattern, else the name itself. Raises ImageError if there are none."""
-    return folders.pictures_in(name) if folders.is_folder(name) else _expand_pattern(name)
+    return folders.pictures_in(name) if folders.is_folder(name) else folders.matches(name)
 
 
 def describe(name: str, short: str) -> str:
@@ -157,7 +147,7 @@ def load_images(name: str) -> list[Image]:
 
 def image_names(argument: str) -> Iterator[str]:
     """The names in a command's argument, in order: paths as in a question, folders, patterns, URLs of any kind."""
-    for part in input_parser.parse_question(argument, path_exists).parts:
+    for part in input_parser.parse_question(argument, folders.path_exists).parts:
         if isinstance(part, input_parser.Source):
             yield from expand(part.name)
         else:
@@ -196,14 +186,3 @@ def context_left_text(cost: Cost) -> str:
             f"{-cost.tokens_left:,} tokens too many for the context window of {cost.context_window:,}: /drop an image"
         )
     return f"{cost.tokens_left:,} of {cost.context_window:,} tokens left"
-
-
-def _expand_pattern(word: str) -> list[str]:
-    """The files that match a pattern, or the word itself. Raises ImageError if none matches."""
-    if path_exists(word) or _REMOTE.match(word) or not re.search(r"[*?\[]", word):
-        return [word]
-    found = sorted(glob.glob(str(Path(word).expanduser()), recursive=True), key=folders.natural_order)  # noqa: PTH207
-    files = [name for name in found if Path(name).is_file()]
-    if not files:
-        raise ImageError(f"No file matches {word}", "Paths start here: " + str(Path.cwd()))
-    return files

@@ -13,6 +13,7 @@ from pixtral_cli import config
 from pixtral_cli.chat.engine import Chunk, Engine
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
+from pixtral_cli.images import folders
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.output.output import Output
@@ -147,11 +148,11 @@ class Repl:
         if line.text.strip().lower() in ("exit", "quit") and not edits:
             return Leave()
         known = [image.name for image in self.state.conversation.images]
-        meant = input_parser.parse(line.text, attachments.path_exists, line.pasted, known)
+        meant = input_parser.parse(line.text, folders.path_exists, line.pasted, known)
         if isinstance(meant, input_parser.Question) and (absent := attachments.missing_names(meant)):
             for name in absent:
                 self.state.notes.say(f"{name} is not here: sent as text")
-            meant = input_parser.parse(line.text, attachments.path_exists, line.pasted, [*known, *absent])
+            meant = input_parser.parse(line.text, folders.path_exists, line.pasted, [*known, *absent])
         if isinstance(meant, input_parser.Command):
             return table.run(self.state, meant.name, meant.argument)
         return self._question(meant, edits)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pixtral_cli import __version__
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.errors import UsageError
+from pixtral_cli.images import folders
 from pixtral_cli.images.image import Image
 from pixtral_cli.terminal.output.notes import Notes, count_of, wrap_pieces
 from pixtral_cli.terminal.output.output import Output, confirm, supports_drawing
@@ -184,7 +185,7 @@ def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
     from pixtral_cli.terminal.repl import attachments, input_parser
 
     known = [image.name for image in state.conversation.images]
-    meant = input_parser.parse(text, attachments.path_exists, pasted, known)
+    meant = input_parser.parse(text, folders.path_exists, pasted, known)
     if not isinstance(meant, input_parser.Question):
         return []
     absent = attachments.missing_names(meant)

@@ -379,6 +379,20 @@ def test_a_copy_of_an_open_session_is_reported_though_quiet_and_json_names_it(tm
     assert id != session.id
 
 
+def test_a_pattern_in_quotes_means_the_files_that_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("p10.png", "p2.png", "q[1].png", "q1.png"):
+        picture(tmp_path, name)
+    out = Asked().output
+    assert expand_folders(Request("What?", ["p*.png", "x.png"]), out).sources == ["p2.png", "p10.png", "x.png"]
+    assert expand_folders(Request("What?", ["q[1].png", "https://a/?b=*"]), out).sources == [
+        "q[1].png",
+        "https://a/?b=*",
+    ]
+    with pytest.raises(ImageError, match=r"No file matches r\*.png"):
+        expand_folders(Request("What?", ["r*.png"]), out)
+
+
 def test_a_folder_means_its_pictures_and_more_than_eight_are_asked_about(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from PIL import Image as PIL
 
 from pixtral_cli.chat.engine import Cost, ImageCost
 from pixtral_cli.errors import ImageError, UsageError
-from pixtral_cli.images import converter
+from pixtral_cli.images import converter, folders
 from pixtral_cli.images.transform import Box
 from pixtral_cli.terminal.repl import attachments
 
@@ -87,8 +87,8 @@ def test_what_only_calls_itself_a_pdf_is_an_error(folder: Path) -> None:
 
 def test_what_is_there_is_known_without_opening_it(folder: Path) -> None:
     there = ["a.png", "c d.png", str(folder / "a.png"), "long.pdf#2-4", "sub.png"]
-    assert all(attachments.path_exists(name) for name in there)
-    assert not any(attachments.path_exists(name) for name in ("x.png", "x" * 5000, "a\0b", "~nobody-here/x", "x.pdf#1"))
+    assert all(folders.path_exists(name) for name in there)
+    assert not any(folders.path_exists(name) for name in ("x.png", "x" * 5000, "a\0b", "~nobody-here/x", "x.pdf#1"))
 
 
 @pytest.mark.parametrize(

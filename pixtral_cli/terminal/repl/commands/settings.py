@@ -10,7 +10,7 @@ from pixtral_cli.chat import tool_rounds
 from pixtral_cli.chat.message import Message
 from pixtral_cli.chat.tools import MAX_SHOWN_ARGUMENT, format_call
 from pixtral_cli.errors import UsageError
-from pixtral_cli.limits import RANGES
+from pixtral_cli.limits import MIN_SEED, RANGES
 from pixtral_cli.terminal.graphics.draw import METHODS
 from pixtral_cli.terminal.output.thinking import summary_line
 from pixtral_cli.terminal.repl import attachments
@@ -87,7 +87,7 @@ SETTINGS = {
         )
     },
     "max_tokens": Setting("a whole number, 1 or more", "longest answer", _integer(1)),
-    "seed": Setting("a whole number, 0 or more", "same seed, same answer", _integer(0)),
+    "seed": Setting("a whole number", "same seed, same answer", _integer(MIN_SEED)),
     "stop": Setting("a text", "the answer ends before it", lambda text: (_without_quotes(text),)),
     "schema": Setting("a file, JSON, name, price:float… or off", "what answers must satisfy", _schema),
     "preview": Setting(" | ".join(("on", *METHODS)), "thumbnails", _one_of(on="on", **{m: m for m in METHODS})),
