@@ -24,7 +24,8 @@ HOUSE = [
     {"engines"},
     {"terminal", "batch", "evals", "server", "doctor"},
     {"cli"},
-    {"__main__", "python_api"},
+    {"command_line", "python_api"},
+    {"__main__"},
 ]
 LOCAL_ENGINE = [
     {"config", "runtime"},
@@ -50,8 +51,8 @@ HEAVY = {"torch", "PIL", "httpx", "httpx2", "prompt_toolkit", "huggingface_hub",
          "numpy", "cv2", "rich", "pydantic", "sqlite3", "asyncio"}  # fmt: skip
 UNUSED_BY_HELP = {"dataclasses", "json", "secrets", "hashlib"}
 LOADED_BY_HELP = (
-    "pixtral_cli.__main__",
     "pixtral_cli.cli",
+    "pixtral_cli.command_line",
     "pixtral_cli.compat",
     "pixtral_cli.errors",
     "pixtral_cli.limits",
@@ -119,10 +120,16 @@ def test_heavy_libraries_stay_in_their_rooms(file: Path) -> None:
         assert home is None or place.startswith(home), f"{place} imports {name}"
 
 
+def test_what_stands_before_ctrl_c_is_handled_loads_nothing_but_the_package() -> None:
+    code = "import sys; before = set(sys.modules); import pixtral_cli.__main__; print(*set(sys.modules) - before)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(result.stdout.split()) == {"pixtral_cli", "pixtral_cli.__main__"}
+
+
 @pytest.mark.parametrize("flag", ["--help", "--version"])
 def test_help_and_version_load_nothing_heavy(flag: str) -> None:
     code = (
-        "import sys\nfrom pixtral_cli.__main__ import run\n"
+        "import sys\nfrom pixtral_cli.command_line import run\n"
         f"status = run([{flag!r}])\n"
         "print(*sys.modules, file=sys.stderr)\nsys.exit(status)"
     )

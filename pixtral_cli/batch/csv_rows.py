@@ -49,20 +49,23 @@ class CsvRows:
         return sum(1 for _ in self.rows())
 
     def rows(self) -> Iterator[InputRow]:
-        for number, cells in enumerate(self._records(), 1):
+        for number, (line, cells) in enumerate(self._records(), 1):
             data = json.dumps(_json_row(cells), ensure_ascii=False).encode("utf-8", "replace")
-            yield InputRow(number, data, hashlib.sha256(data).hexdigest())
+            yield InputRow(number, data, hashlib.sha256(data).hexdigest(), line)
 
-    def _records(self) -> Iterator[dict[str, str]]:
+    def _records(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """The line where each row begins, and its cells by column."""
         csv.field_size_limit(MAX_CELL_CHARACTERS)
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as stream:
                 reader = csv.reader(stream, delimiter=self._delimiter(stream))
                 names = [name.strip() for name in next(reader, [])]
                 self._check_header(names)
+                line = reader.line_num + 1
                 for cells in reader:
                     if any(cell.strip() for cell in cells):
-                        yield dict(zip(names, [*cells, *[""] * len(names)], strict=False))
+                        yield line, dict(zip(names, [*cells, *[""] * len(names)], strict=False))
+                    line = reader.line_num + 1
         except OSError as error:
             raise UsageError(f"{self.name} cannot be read: {error.strerror}", "Check the name") from error
         except (csv.Error, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ from pixtral_cli.util.parallel import map_in_order
 
 @dataclass(frozen=True, slots=True)
 class CostTotal:
-    """The cost of the rows so far. `failed`: rows that would fail; `failure`: the error of the newest failed row."""
+    """The cost of the rows so far. `failed`: rows that would fail; `failure`: the error of the newest row, named `row`, or ""."""
 
     rows: int = 0
     failed: int = 0
@@ -21,16 +21,20 @@ class CostTotal:
     image_tokens: int = 0
     prompt_tokens: int = 0
     failure: str = ""
+    row: str = ""
 
 
 def total_costs(plan: BatchPlan, rows: Iterable[InputRow]) -> Generator[CostTotal, None, None]:
     """The total after each row, in order. Needs no weights."""
     total = CostTotal()
-    for cost in map_in_order(
-        lambda row: _row_cost(plan, row), rows, workers=plan.concurrency, max_pending=ROWS_AHEAD * plan.concurrency
+    for row, cost in map_in_order(
+        lambda row: (row.label, _row_cost(plan, row)),
+        rows,
+        workers=plan.concurrency,
+        max_pending=ROWS_AHEAD * plan.concurrency,
     ):
         if isinstance(cost, PixtralError):
-            total = replace(total, rows=total.rows + 1, failed=total.failed + 1, failure=cost.message)
+            total = replace(total, rows=total.rows + 1, failed=total.failed + 1, failure=cost.message, row=row)
         else:
             total = CostTotal(
                 total.rows + 1, total.failed, total.images + len(cost.images), total.image_tokens + cost.image_tokens,

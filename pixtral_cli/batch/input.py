@@ -19,12 +19,24 @@ BOM = b"\xef\xbb\xbf"
 class InputRow:
     """A line, or the path of an image.
 
-    `number` counts from 1; `digest`: SHA-256 of its bytes; `data`: None where it is longer than `MAX_LINE`.
+    `number` counts from 1; `digest`: SHA-256 of its bytes; `data`: None where it is longer than `MAX_LINE`; `line`: the
+    line of the file where it begins, which differs where there is a header or a blank line; 0 where there is no file.
     """
 
     number: int
     data: bytes | None = field(repr=False)
     digest: str
+    line: int = 0
+
+    @property
+    def label(self) -> str:
+        """What it is called in messages, with the number by which an editor finds it: "Row 5 (line 6)"."""
+        return row_label(self.number, self.line)
+
+
+def row_label(number: int, line: int) -> str:
+    """The name of row `number`, with the number by which an editor finds it where that differs."""
+    return f"Row {number} (line {line})" if line not in (0, number) else f"Row {number}"
 
 
 class RowSource(Protocol):
@@ -126,16 +138,17 @@ def _natural_order(name: str) -> list[tuple[int, str]]:
 
 def _read_lines(stream: BinaryIO) -> Iterator[InputRow]:
     """The lines that are not blank, without byte order marks and surrounding white space."""
-    number = 0
+    number = at = 0
     while data := stream.readline(MAX_LINE + 1):
         digest = hashlib.sha256(data.removeprefix(BOM).strip())
         line: bytes | None = data
+        at += 1
         while len(data) > MAX_LINE and not data.endswith(b"\n"):
             line, data = None, stream.readline(MAX_LINE + 1)
             digest.update(data)
         if line is None or (line := _strip(line)):
             number += 1
-            yield InputRow(number, line, digest.hexdigest())
+            yield InputRow(number, line, digest.hexdigest(), at)
 
 
 def _strip(line: bytes) -> bytes:

@@ -11,7 +11,7 @@ from io import RawIOBase
 from pathlib import Path
 from typing import Protocol
 
-from pixtral_cli.batch.input import InputRow
+from pixtral_cli.batch.input import InputRow, row_label
 from pixtral_cli.batch.results import LINE_KEY, LINE_STARTS, ROW_DIGITS, row_key
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.util import atomic
@@ -111,7 +111,9 @@ class Journal:
             raise UsageError(f"{self._name} has more lines than {source} has rows", _OTHER_FILE)
         expected = row_key(row, settings)
         if written[:ROW_DIGITS] != expected[:ROW_DIGITS]:
-            raise UsageError(f"Row {number} of {source} is not the one that {self._name} answers", _OTHER_FILE)
+            raise UsageError(
+                f"{row_label(number, row.line)} of {source} is not the one that {self._name} answers", _OTHER_FILE
+            )
         if written != expected:
             raise UsageError(
                 f"{self._name} was answered by another model or with other settings",

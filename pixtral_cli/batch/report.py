@@ -29,11 +29,11 @@ def row_note(first: BatchProgress, progress: BatchProgress, model: str) -> str:
     return ""
 
 
-def failure_note(row: int, why: str, count: int) -> str:
+def failure_note(row: str, why: str, count: int) -> str:
     """The note about a failed row, the `count`th; beyond `MAX_FAILURES_SHOWN` one that there are more, and then ""."""
     if count > MAX_FAILURES_SHOWN:
         return "More rows fail" if count == MAX_FAILURES_SHOWN + 1 else ""
-    return f"Row {row} failed: {visible(why, 100)}"
+    return f"{row} failed: {visible(why, 100)}"
 
 
 def resumed_note(rows: int, failed: int, file: Path) -> str:

@@ -54,7 +54,7 @@ class Result:
     `asked`: the row reached the engine. `model`: the model that the row names, which need not be the one that answers.
     """
 
-    row: int
+    row: InputRow
     line: Mapping[str, Any]
     error: PixtralError | None = None
     asked: bool = True
@@ -77,7 +77,7 @@ def success(row: InputRow, key: str, shape: ResultShape, answer: RowAnswer, mode
     if shape.form == "openai":
         body = _completion(key, answer)
         response = {"status_code": 200, "request_id": f"req_{key}", "body": body}
-        return Result(row.number, _openai_line(key, shape, response, None), model=model)
+        return Result(row, _openai_line(key, shape, response, None), model=model)
     first, *others = answer.answers
     line: dict[str, Any] = {"answer": first.text}
     if answer.value is not None:
@@ -91,7 +91,7 @@ def success(row: InputRow, key: str, shape: ResultShape, answer: RowAnswer, mode
         "usage": _token_counts(answer.usage)
         | {"image_tokens": answer.usage.image_tokens, "reasoning_tokens": answer.usage.reasoning_tokens},
     }
-    return Result(row.number, _plain_line(row, key, shape, line, None))
+    return Result(row, _plain_line(row, key, shape, line, None))
 
 
 def _plain_answer(one: WholeAnswer) -> dict[str, Any]:
@@ -122,11 +122,11 @@ def failure(
         "usage": None,
     }
     if shape.form == "plain":
-        return Result(row.number, _plain_line(row, key, shape, no_answer, error_object), error, asked, outage)
+        return Result(row, _plain_line(row, key, shape, no_answer, error_object), error, asked, outage)
     body = {"status_code": status, "request_id": f"req_{key}", "body": {"error": error_object}}
     response = body if "custom_id" in shape.fields else None  # a line that is no request gets no response
     short = {"code": error_object["code"], "message": error_object["message"]}
-    return Result(row.number, _openai_line(key, shape, response, short), error, asked, outage)
+    return Result(row, _openai_line(key, shape, response, short), error, asked, outage)
 
 
 def _error_object(error: PixtralError, asked: bool) -> tuple[int, dict[str, Any]]:

@@ -43,7 +43,7 @@ class BatchPlan:
 class BatchProgress:
     """The state of a run.
 
-    `rate`: rows a second; `left`: seconds, None while unknown; `row`: the number of the newest row. `failure`: why the
+    `rate`: rows a second; `left`: seconds, None while unknown; `row`: the name of the newest row. `failure`: why the
     newest row failed, or ""; `model`: the model it names.
     """
 
@@ -51,7 +51,7 @@ class BatchProgress:
     failed: int
     rate: float | None
     left: float | None
-    row: int = 0
+    row: str = ""
     failure: str = ""
     model: str = ""
 
@@ -183,4 +183,6 @@ class _Progress:
         now = BatchProgress(self._done, self._failed, self._pace.rate(self._done), self._pace.seconds_left(self._done))
         if result is None:
             return now
-        return replace(now, row=result.row, model=result.model, failure=result.error.message if result.error else "")
+        return replace(
+            now, row=result.row.label, model=result.model, failure=result.error.message if result.error else ""
+        )

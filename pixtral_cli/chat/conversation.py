@@ -307,9 +307,13 @@ class Conversation:
         """
         return place_numbered(text, self.numbered, self.staged)
 
+    def upcoming_numbers(self, upcoming: Sequence[Image]) -> set[int]:
+        """The numbers that these images will have once they are staged."""
+        return self._images.numbers.prospective(upcoming)
+
     def missing(self, text: str, upcoming: Sequence[Image] = ()) -> tuple[int, ...]:
         """The numbers N of references #N in the text to no image, nor to one of `upcoming`, which are staged before it is sent."""
-        return unknown_numbers(text, {*self.numbered, *self._images.numbers.prospective(upcoming)})
+        return unknown_numbers(text, {*self.numbered, *self.upcoming_numbers(upcoming)})
 
     def _save(self) -> None:
         if self._store:

@@ -70,10 +70,28 @@ class ConversationImages:
         images = self.numbered(messages)
         if number in images:
             return images[number]
-        existing = f"there are {len(images)}" if len(images) > 1 else "there is one" if images else "there is none yet"
+        existing = describe_numbers(images)
         if 1 <= number <= len(self.numbers.keys):
-            existing = "it was dropped, or belongs to another version"
+            existing = f"it was dropped, or belongs to another version; {existing}"
         raise UsageError(f"No image #{number}: {existing}.", "/images lists them.")
+
+
+def describe_numbers(numbers: Collection[int]) -> str:
+    """The images there are, as a phrase: "there are #1 to #3 and #5"."""
+    if not numbers:
+        return "there is none now"
+    ordered = sorted(numbers)
+    ranges: list[list[int]] = []
+    for number in ordered:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1].append(number)
+        else:
+            ranges.append([number])
+    named = [f"#{each[0]}" if len(each) == 1 else f"#{each[0]} to #{each[-1]}" for each in ranges]
+    if len(named) > 4:
+        named = [*named[:3], f"more up to #{ordered[-1]}"]
+    text = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    return f"there is {text} alone" if len(ordered) == 1 else f"there are {text}"
 
 
 def unknown_numbers(text: str, known: Collection[int]) -> tuple[int, ...]:

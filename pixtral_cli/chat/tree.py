@@ -128,7 +128,7 @@ class MessageTree:
         """The index of the last question on the branch that is shown."""
         if questions := self.questions():
             return questions[-1]
-        raise UsageError("There is no question yet to take back or repeat", "Ask something first")
+        raise UsageError("There is no question yet", "Ask something first")
 
     def show(self, index: int | None) -> None:
         """Make a message the last one shown. `redo` then has nothing to take back."""

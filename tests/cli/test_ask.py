@@ -84,7 +84,7 @@ def test_a_picture_that_is_asked_as_text_is_remarked_on(circle: Path) -> None:
 
 def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: Path, square: Path) -> None:
     code = (
-        "import sys; from pixtral_cli.__main__ import run; "
+        "import sys; from pixtral_cli.command_line import run; "
         "status = run(sys.argv[1:]); print('torch' in sys.modules); sys.exit(status)"
     )
     arguments = ["ask", "Is {2} beside {1}?", "--image", str(square), "-a", str(circle), "-m", "demo", "--dry-run"]
@@ -138,7 +138,7 @@ def test_a_mistake_is_one_line_and_its_status(
     arguments: list[str], status: int, line: str, circle: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    from pixtral_cli.__main__ import run
+    from pixtral_cli.command_line import run
 
     monkeypatch.chdir(circle.parent)
     monkeypatch.setattr(sys, "stdin", None)

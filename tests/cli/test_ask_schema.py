@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli import config
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions.library import Sessions
 from pixtral_cli.structured.schema import SCHEMA_PROMPT, parse, validate

@@ -13,7 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
-from pixtral_cli import __main__ as main
+from pixtral_cli import command_line as main
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Chunk, Sampling
 from pixtral_cli.chat.message import Message

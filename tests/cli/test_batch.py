@@ -80,6 +80,25 @@ def test_every_row_gets_a_line_in_its_order_and_its_shape(tmp_path: Path) -> Non
     assert "Row 3 failed: not valid JSON" in result.stderr
 
 
+@pytest.mark.parametrize("flags", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.jsonl", '{"prompt": "one"}\n\n\n{"prompt": "two", "images": "none.png"}\n'),
+        ("in.csv", 'prompt,image\n"one\n\n",\ntwo,none.png\n'),
+        ("in.tsv", "prompt\timage\n\none\t\ntwo\tnone.png\n"),
+    ],
+)
+def test_a_failed_row_is_named_by_its_line_in_the_file_too(
+    tmp_path: Path, name: str, content: str, flags: list[str]
+) -> None:
+    line = 5 if name == "in.csv" else 4
+    (tmp_path / name).write_text(content)
+    result = batch(tmp_path / name, *flags)
+    assert result.status == 8
+    assert f"Row 2 (line {line}) failed: " in result.stderr
+
+
 def test_openais_own_types_read_its_lines(tmp_path: Path) -> None:
     rows = [request("fine", max_tokens=5), request("bad", tool_choice="required")]
     fine, bad = read(batch(write(tmp_path / "in.jsonl", rows)).stdout)
@@ -515,7 +534,7 @@ def test_the_demo_killed_and_resumed_says_what_it_says_undisturbed(tmp_path: Pat
 
 
 def test_help_loads_nothing_heavy() -> None:
-    code = "import sys\nfrom pixtral_cli.__main__ import run\nrun(['batch', '--help'])\nprint(*sys.modules, file=sys.stderr)"
+    code = "import sys\nfrom pixtral_cli.command_line import run\nrun(['batch', '--help'])\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--glob" in done.stdout
     assert not {"torch", "PIL", "rich", "httpx2", "jsonschema"} & {name.split(".")[0] for name in done.stderr.split()}

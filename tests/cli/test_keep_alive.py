@@ -14,7 +14,7 @@ PICTURES = sorted((ROOT / "examples").glob("*.png"))
 # What `pixtral ask` does, and then whether this process has loaded what a model needs.
 ASK = """
 import sys
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 status = run(sys.argv[1:])
 print("torch" in sys.modules, file=sys.stderr)
 sys.exit(status)

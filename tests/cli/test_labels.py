@@ -10,7 +10,7 @@ import pexpect
 import pytest
 
 from pixtral_cli import config
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 from pixtral_cli.sessions.library import Sessions
 from tests.cli.test_sessions import ids, saved
 from tests.fakes import FakeEngine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 
 
 def pixtral(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -41,6 +41,24 @@ def test_a_wrong_command_line_is_one_line_on_stderr(
 def test_a_question_without_quotes_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ask", "what", "is", "this"]) == 2
     assert capsys.readouterr().err.endswith('Quote the question: pixtral ask "What is this?"\n')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["ask", "-n", "3", "a name"], "-n saves nothing and takes no number; so many answers: --n 3"),
+        (["ask", "a name", "-m", "demo", "-n", "5"], "-n saves nothing and takes no number; so many answers: --n 5"),
+        (["show", "x"], "Here it is: pixtral models show MODEL"),
+        (["logout"], "Here it is: pixtral login --remove"),
+        (["search", "x"], "Here it is: pixtral sessions search WORDS"),
+        (["create", "x"], "Here it is: pixtral templates edit NAME"),
+    ],
+)
+def test_what_other_programs_have_is_told_by_its_name_here(
+    arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.endswith(f". {hint}\n")
 
 
 @pytest.mark.parametrize(
@@ -100,9 +118,41 @@ def test_a_signal_while_waiting_for_input_ends_with_its_status(sent: signal.Sign
     assert "Traceback" not in err
 
 
+INTERRUPTED_IMPORT = """
+import os, sys
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), 2)
+
+sys.meta_path.insert(0, Interrupted())
+from pixtral_cli.__main__ import main
+main(["--version"])
+"""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "signal",
+        "pixtral_cli.command_line",
+        "typing",
+        "pixtral_cli.errors",
+        "pixtral_cli.cli.app",
+        "typer",
+        "typer.main",
+    ],
+)
+def test_ctrl_c_while_the_program_is_still_being_loaded_is_silent(module: str) -> None:
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}\n{INTERRUPTED_IMPORT}", module]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 IN_A_DEL = """
 import os, sys, time
-from pixtral_cli import __main__
+from pixtral_cli import command_line
 
 class Deleted:
     def __del__(self):
@@ -113,8 +163,8 @@ def invoke(app, argv):
     Deleted()
     time.sleep(600)
 
-__main__._invoke = invoke
-__main__.main(["ask"])
+command_line._invoke = invoke
+command_line.main(["ask"])
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 from tests.terminal.repl.chatting import ROOT
 
 COMMAND = [sys.executable, "-m", "pixtral_cli"]

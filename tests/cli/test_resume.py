@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli import config
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 from pixtral_cli.sessions.library import Sessions
 from tests.fakes import FakeEngine
 from tests.images.colours import GREEN, RED

@@ -11,7 +11,7 @@ import pexpect
 import pytest
 
 from pixtral_cli import config
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions.library import Sessions
 from tests.fakes import FakeEngine

@@ -228,7 +228,7 @@ def test_a_model_is_kept_only_where_that_is_possible(monkeypatch: pytest.MonkeyP
     hide = (
         "import sys, importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *more: None if name in ('starlette', 'uvicorn') else find(name, *more)\n"
-        "from pixtral_cli.__main__ import run\n"
+        "from pixtral_cli.command_line import run\n"
         "sys.exit(run(sys.argv[1:]))\n"
     )
     for words in (["ask", "q", "--keep-alive", "5m"], ["chat", "--keep-alive", "5m"]):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli import config
-from pixtral_cli.__main__ import run
 from pixtral_cli.chat.templates import EXAMPLE
+from pixtral_cli.command_line import run
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from pixtral_cli import __main__, config
+from pixtral_cli import command_line, config
 from pixtral_cli.chat.message import Message
 from pixtral_cli.cli import evaluate
 from pixtral_cli.errors import PixtralError
@@ -35,9 +35,9 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
     def call(*words: str) -> tuple[int, str, str]:
         try:
-            status = __main__._invoke(app, ["eval", *words])
+            status = command_line._invoke(app, ["eval", *words])
         except PixtralError as error:
-            status = __main__._report(error)
+            status = command_line._report(error)
         return status, *capsys.readouterr()
 
     return call

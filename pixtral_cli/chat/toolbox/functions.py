@@ -97,7 +97,7 @@ def _import_file(file: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         line = error.lineno if isinstance(error, SyntaxError) else _line_of(error, file)
         where = f"{visible(str(file), 40)}, line {line}" if line else visible(str(file), 60)
-        why = visible(f"{type(error).__name__}: {error}", 100)
+        why = visible(f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}", 100)
         raise UsageError(f"{where}: {why}", "Mend the file") from error
     return module
 

@@ -11,7 +11,11 @@ OTHER_NAMES = {
     "": {
         "help": "pixtral --help", "version": "pixtral --version", "run": "pixtral chat -m MODEL", "prompt": 'pixtral ask "…"',
         "list": "pixtral models", "ls": "pixtral models", "rm": "pixtral models rm MODEL", "logs": "pixtral sessions",
-        "show": "pixtral models", "download": "pixtral pull MODEL", "server": "pixtral serve", "keys": "pixtral login",
+        "show": "pixtral models show MODEL", "download": "pixtral pull MODEL", "server": "pixtral serve", "keys": "pixtral login",
+        "logout": "pixtral login --remove", "auth": "pixtral login", "search": "pixtral sessions search WORDS", "history": "pixtral sessions",
+        "create": "pixtral templates edit NAME", "aliases": "pixtral config set aliases.NAME MODEL", "info": "pixtral doctor",
+        "update": "python -m pip install --upgrade pixtral", "upgrade": "python -m pip install --upgrade pixtral",
+        "import": "pixtral sessions import FILE", "export": "pixtral sessions export ID", "settings": "pixtral config",
     },
     "models": {
         "ls": "pixtral models list", "pull": "pixtral pull MODEL", "download": "pixtral pull MODEL", "default": "pixtral config set model NAME",
@@ -139,6 +143,9 @@ def _extra_hint(words: Sequence[str], command: str) -> str:
     """The hint about too many arguments: pictures without --image, or a question without quotes."""
     from pixtral_cli.images.formats import has_picture_extension
 
+    after_n = words[words.index("-n") + 1] if "-n" in words[:-1] else ""
+    if after_n.isdecimal():
+        return f"-n saves nothing and takes no number; so many answers: --n {after_n}"
     flags = ("--image", "-a", "--attachment", "-o", "--output")
     arguments = [word for before, word in zip(["", *words], words, strict=False) if before not in flags]
     if pictures := [word for word in arguments if has_picture_extension(word) and not word.startswith("-")]:

@@ -38,7 +38,7 @@ def preview(request: BatchRequest, chosen: EngineChoice, settings: Config, out: 
         progress_bar(out, job.total, "rows") as show,
     ):
         for now in costs_so_far:
-            note = report.failure_note(now.rows, now.failure, now.failed) if now.failed > total.failed else ""
+            note = report.failure_note(now.row, now.failure, now.failed) if now.failed > total.failed else ""
             show(now.rows, [f"{now.failed:,} failed"] if now.failed else [], note)
             total = now
     check_not_empty(total.rows, job.source)

@@ -140,14 +140,16 @@ class RemoteEngine:
         except ModelError as error:
             if self._client.server.socket or error.hint == "":
                 raise
-            raise ModelError(error.message, self._models_hint() or error.hint) from error
+            raise ModelError(error.message, self._models_hint(error.message) or error.hint) from error
 
-    def _models_hint(self) -> str:
-        """A hint with the names of the server's vision models; "" when they cannot be listed."""
+    def _models_hint(self, message: str) -> str:
+        """A hint with the names of the server's vision models; "" when they cannot be listed, or `message` has them."""
         try:
             names = self._vision_models()
         except PixtralError:
             return ""
+        if names and all(name in message for name in names):
+            return "Name one of them: --model"
         more = f" and {len(names) - MODELS_LISTED} more" if len(names) > MODELS_LISTED else ""
         return f"It offers: {', '.join(names[:MODELS_LISTED])}{more}" if names else ""
 

@@ -15,6 +15,9 @@ ERROR_CODES: dict[str, type[PixtralError]] = {
 } | {UNREACHABLE[2]: ImageError}
 
 
+ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/messages")  # each below a base URL
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """The address of an API and its key. With `socket` it is reached through that Unix socket.
@@ -64,6 +67,9 @@ def parse_endpoint(base_url: str, key: str | None = None) -> Endpoint:
     check_base_url(base_url, "--base-url")
     parts = urlsplit(base_url)
     path = parts.path.rstrip("/") or "/v1"
+    if above := next((path.removesuffix(end) for end in ENDPOINTS if path.endswith(end)), ""):
+        end = path.removeprefix(above)
+        raise UsageError(f"--base-url ends before {end}", f"Give {parts.scheme}://{parts.netloc}{above}")
     return Endpoint(f"{parts.scheme}://{parts.netloc}{path}", key)
 
 

@@ -66,7 +66,8 @@ class BodyReader:
     def _content_type(self, request: Request) -> str:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type not in self._media_types:
-            raise ApiError(415, "Content-Type must be application/json.", code="unsupported_media_type")
+            why = "Content-Type must be application/json: curl -H 'Content-Type: application/json' …"
+            raise ApiError(415, why, code="unsupported_media_type")
         return media_type
 
     def _check_size(self, size: int) -> None:

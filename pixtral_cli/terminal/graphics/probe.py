@@ -32,7 +32,9 @@ class TerminalGraphics:
 def parse_answer(answer: bytes) -> tuple[Method, bytes]:
     """The best method according to an answer, and the bytes that are not part of the answer."""
     kitty, attributes = _KITTY.search(answer), _ATTRIBUTES.search(answer)
-    typed = _ATTRIBUTES.sub(b"", _KITTY.sub(b"", answer))
+    typed = _ATTRIBUTES.sub(b"", _KITTY.sub(b"", answer)).replace(
+        b"\n", b"\r"
+    )  # Enter, where the keys were typed earlier
     if kitty and kitty[1] == b"OK":
         return "kitty", typed
     return ("sixel" if attributes and b"4" in attributes[1].split(b";") else "blocks"), typed

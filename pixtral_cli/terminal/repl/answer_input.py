@@ -28,12 +28,12 @@ _SEVERAL_LINES = re.compile(r"[\r\n][^\r\n]")
 class AnswerInput:
     """A context around one answer. `footer` reads the keyboard and returns the lines to show below the answer.
 
-    `queued`: Enter was pressed after the draft, which is sent when the answer has ended. `doing` returns the engine's
-    current step of loading, or "".
+    Each Enter ends an entry of the draft; the entries are sent one after the other when the answer has ended. `queued`:
+    Enter was pressed after the last one. `doing` returns the engine's current step of loading, or "".
     """
 
     def __init__(self, keyboard: int, screen: TextIO, doing: Callable[[], str]) -> None:
-        self.draft, self.queued = "", False
+        self.entries, self.queued = [""], False
         self._leaving = False  # Ctrl-D was pressed on an empty draft
         self._keyboard, self._screen = keyboard, screen
         self._doing = doing
@@ -44,6 +44,11 @@ class AnswerInput:
         self._thinking = False
         self._cost: Cost | None = None
         self._began, self._first = time.monotonic(), 0.0
+
+    @property
+    def draft(self) -> str:
+        """All that was typed, its entries as lines."""
+        return "\n".join(self.entries)
 
     def __enter__(self) -> "AnswerInput":
         self._screen.write(PASTE_ON)
@@ -74,18 +79,18 @@ class AnswerInput:
         status = [f"\x1b[2m{line}\x1b[0m" for line in wrap_pieces(self._status(), columns - 1).split("\n")]
         if not self.draft:
             return ["", *status]
-        lines = [visible(line, 10_000) for line in f"> {self.draft}".split("\n")]
+        lines = [visible(line, 10_000) for entry in self.entries for line in f"> {entry}".split("\n")]
         if len(lines) > MAX_DRAFT_LINES:
             lines = [f"> … {len(lines)} lines", *lines[1 - MAX_DRAFT_LINES :]]
         return ["", *status, *(_tail(line, columns - 2) for line in lines)]
 
     def typed(self) -> bytes:
         """The draft as keys for the next prompt, with Enter if it is queued; Ctrl-D if that was pressed."""
-        text = self.draft.strip("\n") if self.queued else self.draft
-        if not text:
+        if not self.draft:
             return b"\x04" if self._leaving else b""
-        keys = f"{PASTE_BEGIN}{text}{PASTE_END}" if "\n" in text else text
-        return (keys + "\r" * self.queued).encode()
+        ended = [text.strip("\n") for text in (self.entries if self.queued else self.entries[:-1])]
+        keys = "".join(f"{_as_keys(text)}\r" for text in ended)
+        return (keys if self.queued else keys + _as_keys(self.entries[-1])).encode()
 
     def _status(self) -> list[str]:
         if not self._first:
@@ -99,7 +104,7 @@ class AnswerInput:
         if self._cost:
             pieces.append(f"{self._cost.prompt_tokens + self._tokens:,} of {self._cost.context_window:,}")
         if self.queued:
-            pieces.append("sent after the answer")
+            pieces.append("sent after the answer" if len(self.entries) == 1 else "sent one by one after the answer")
         return pieces
 
     def read(self) -> None:
@@ -126,23 +131,36 @@ class AnswerInput:
         if press.key == Keys.BracketedPaste:
             self._insert(press.data.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
         elif press.key in (Keys.ControlM, Keys.Enter):
-            self.queued = bool(self.draft.strip())
+            self.queued = bool(self.entries[-1].strip())
         elif press.key == Keys.ControlD:
             self._leaving = not self.draft
         elif press.key == Keys.ControlJ:
             self._insert("\n")
         elif press.key == Keys.ControlH:
-            self.draft, self.queued = without_last_character(self.draft), False
+            self._delete(without_last_character(self.entries[-1]))
         elif press.key in (Keys.ControlU, Keys.ControlW):
-            self.draft = "" if press.key == Keys.ControlU else re.sub(r"\S*\s*$", "", self.draft)
-            self.queued = False
+            self._delete("" if press.key == Keys.ControlU else re.sub(r"\S*\s*$", "", self.entries[-1]))
         elif not isinstance(press.key, Keys) and press.data.isprintable():
             self._insert(press.data)
 
     def _insert(self, text: str) -> None:
-        """Append to the draft, on a new line if Enter was pressed before."""
-        self.draft += ("\n" if self.queued else "") + text
+        """Append to the draft, as a new entry if Enter was pressed before."""
+        if self.queued:
+            self.entries.append("")
+        self.entries[-1] += text
         self.queued = False
+
+    def _delete(self, left: str) -> None:
+        """Leave so much of the last entry; where nothing is left of it, the one before it is the last again."""
+        self.entries[-1], self.queued = left, False
+        if not left and len(self.entries) > 1:
+            self.entries.pop()
+            self.queued = True
+
+
+def _as_keys(text: str) -> str:
+    """The keys that enter a text; several lines as a bracketed paste."""
+    return f"{PASTE_BEGIN}{text}{PASTE_END}" if "\n" in text else text
 
 
 def without_last_character(text: str) -> str:

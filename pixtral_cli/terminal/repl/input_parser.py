@@ -50,7 +50,7 @@ class Source:
         """The name without its folders, as it stays in the question."""
         if re.match(r"data:", self.name, re.IGNORECASE):
             return "the image"
-        return re.split(r"[/\\]", self.name.partition("?")[0].rstrip("/\\"))[-1]
+        return re.split(r"[/\\]", self.name.partition("?")[0].rstrip("/\\"))[-1] or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ def parse(line: str, exists: Exists, pasted: Sequence[str] = (), known: Collecti
 
 def parse_command(line: str, pasted: Sequence[str] = ()) -> Command | None:
     """The slash command that a line begins with; None if there is none, or if it was pasted."""
+    if line.strip() == "/":  # somebody looks for the commands; a folder without pictures is nothing to attach
+        return Command("help")
     command = _COMMAND.match(line)
     if command and not any(block not in line or line.startswith(block) for block in pasted):
         return Command(command[1].lower(), (command[2] or "").strip())

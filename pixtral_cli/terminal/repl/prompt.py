@@ -46,7 +46,7 @@ REFRESH_INTERVAL = 0.5  # seconds between two updates of the toolbar while the m
 class Prompt:
     """Reads lines. `suggest` completes the text before the cursor, `toolbar` returns the text below the input.
 
-    `begun` is called once, when the prompt is shown for the first time. `keys` and `theme` are those of the config.
+    `begun` is called once, when the prompt is shown for the first time, `emptied` whenever all text is deleted. `keys` and `theme` are those of the config.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Prompt:
         suggest: "Callable[[str], Iterable[Suggestion]]",
         toolbar: Callable[[str, Sequence[str], int], str],
         begun: Callable[[], None] = lambda: None,
+        emptied: Callable[[], None] = lambda: None,
         *,
         input: Input | None = None,
         output: Output | None = None,
@@ -63,6 +64,7 @@ class Prompt:
     ) -> None:
         self._recall = recall
         self._begun = begun
+        self._emptied = emptied
         self._pasted: list[str] = []
         self._folded: dict[str, str] = {}  # long pastes by their placeholders
         self._draft = ""
@@ -289,6 +291,7 @@ class Prompt:
         self._tab = self._wanted = False
         if not buffer.text:
             self._pasted.clear()
+            self._emptied()
 
 
 def _styles(theme: Mapping[str, str]) -> dict[str, str]:

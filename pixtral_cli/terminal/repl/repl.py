@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pixtral_cli import config
 from pixtral_cli.chat.engine import Chunk, Engine
+from pixtral_cli.chat.image_numbers import describe_numbers
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.images import folders
@@ -80,11 +81,13 @@ class Repl:
     def _turn(self) -> bool:
         """Read and handle one line; returns False after the last one."""
         draft, self._draft = self._draft, Draft("")
+        self.state.edits = draft.edits
         busy = self.state.backend.state in ("waiting", "loading")
         try:
             line = self._reader.read(draft.text, placeholder=self._placeholder, busy=busy)
             self.state.begin()
-            outcome = self._done(line, draft.edits)
+            edits = self.state.edits
+            outcome = self._done(line, edits)
         except EOFError:
             return False
         except KeyboardInterrupt:
@@ -98,7 +101,7 @@ class Repl:
         if isinstance(outcome, Draft):
             self._draft = outcome
         elif line.draft:
-            self._draft = Draft(line.draft)
+            self._draft = Draft(line.draft, edits)
         return not isinstance(outcome, Leave)
 
     def _done(self, line: InputLine, edits: bool) -> Outcome:
@@ -216,12 +219,12 @@ class Repl:
 
     def _check_numbers(self, text: str, more: Sequence[Image]) -> None:
         """Raises UsageError for `#N` without image N below 100 if there are images; `#333` may be a colour."""
-        count = len({image.key for image in (*self.state.conversation.images, *more)})
         missing = self.state.conversation.missing(text, more)
-        if count and missing and missing[0] < 100:
-            there = f"there are {count}" if count > 1 else "there is one"
+        numbers = {*self.state.conversation.numbered, *self.state.conversation.upcoming_numbers(more)}
+        if numbers and missing and missing[0] < 100:
             raise UsageError(
-                f"No image #{missing[0]}: {there}", f"/images lists them; \\#{missing[0]} sends it as text"
+                f"No image #{missing[0]}: {describe_numbers(numbers)}",
+                f"/images lists them; \\#{missing[0]} sends it as text",
             )
 
     def _answer(self, ask: StartAnswer) -> None:

@@ -82,12 +82,12 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
     }
     reader = _make_reader(state, options.plain or _dumb_terminal(), InputHistory(recall_file, keep=options.log), out)
     _show_greeting(state, options, kept)
+    if options.question and state.editing:
+        reader.unread(as_keys(options.question))  # before the keys that are typed while the pictures are shown
     if options.sources:
         state.confirm = lambda question: confirm(question, out)
         state.stage([image for source in options.sources for image in state.load(source)])
     draft = options.template.draft if options.template else ""
-    if options.question and state.editing:
-        reader.unread(as_keys(options.question))
     draft = draft if state.editing else options.question or draft
     Repl(state, reader, out, "" if options.sources else PLACEHOLDER, draft).run()
 
@@ -135,8 +135,9 @@ def _make_reader(state: State, plain: bool, recall: InputHistory, out: Output) -
     from pixtral_cli.terminal.repl.prompt import Prompt
 
     prompt = Prompt(
-        recall, suggest, partial(toolbar, state), state.backend.start, keys=state.keys, theme=dict(out.theme)
-    )
+        recall, suggest, partial(toolbar, state), state.backend.start, state.end_edit, keys=state.keys,
+        theme=dict(out.theme),
+    )  # fmt: skip
     state.backend.changed = prompt.redraw
     state.thumbnail = _make_thumbnails(out, prompt.unread)
     return prompt
@@ -162,6 +163,8 @@ def toolbar(state: State, text: str, pasted: Sequence[str] = (), columns: int = 
         pieces = [f"{backend.doing}, {backend.seconds:.0f} s"]
     elif backend.state == "failed":
         pieces = [f"{backend.name} could not be loaded; the next question tries again, /model NAME switches"]
+    if state.edits:
+        pieces.append("editing the last question")
     if state.template:
         pieces.append(f"template {state.template.template.name}")
     if state.sampling.schema:

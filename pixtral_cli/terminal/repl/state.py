@@ -76,6 +76,7 @@ class State:
     template: "ChosenTemplate | None" = None
     context: str = ""  # the use of the context window as text, "" if it is unknown
     _counted: tuple[object, ...] = ()  # the objects that `context` was counted for
+    edits: bool = False  # the line that is typed replaces the last question
     editing: bool = True  # the input line has key bindings
     keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS)  # key bindings by action
     tools: "Sequence[RunnableTool]" = ()  # tools that the model may call
@@ -89,6 +90,10 @@ class State:
         if self.later:
             start, self.later = self.later, None
             self.keep_in(start())
+
+    def end_edit(self) -> None:
+        """The line was emptied: what is typed then is a new question."""
+        self.edits = False
 
     def keep_in(self, session: "Session") -> None:
         """Continue in a session, with the images that are staged."""

@@ -507,6 +507,22 @@ def test_a_model_that_is_not_there_names_those_that_are(httpserver: HTTPServer) 
     assert caught.value.status == 4
 
 
+def test_models_that_the_server_has_named_itself_are_not_named_twice(httpserver: HTTPServer) -> None:
+    why = "There is no model 'nope' here; there is: first-to-see, second-to-see"
+    httpserver.expect_request("/v1/chat/completions").respond_with_json({"message": why}, 404)
+    httpserver.expect_request("/v1/models").respond_with_json(LISTED)
+    with pytest.raises(ModelError, match="nope") as caught:
+        list(remote(httpserver.url_for("/v1"), "nope").stream([user("?")], Sampling()))
+    assert f"{caught.value.message} {caught.value.hint}".count("first-to-see") == 1
+
+
+@pytest.mark.parametrize("end", ["/chat/completions", "/completions", "/responses", "/messages/"])
+def test_the_address_of_an_endpoint_is_refused_with_the_one_above_it(end: str) -> None:
+    with pytest.raises(UsageError, match=f"--base-url ends before {end.rstrip('/')}") as caught:
+        parse_endpoint(f"http://127.0.0.1:8437/v1{end}")
+    assert caught.value.hint == "Give http://127.0.0.1:8437/v1"
+
+
 LISTED = {
     "data": [
         {"id": "blind", "capabilities": {"vision": False}},

@@ -24,6 +24,18 @@ def request(*chunks: bytes) -> Request:
     return Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
 
 
+def test_a_body_that_is_not_said_to_be_json_says_how_curl_says_it() -> None:
+    plain = Request({"type": "http", "method": "POST", "path": "/", "headers": []})
+
+    async def refused() -> None:
+        async with BodyReader(1000, 5, 1000).read(plain):
+            pass
+
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(refused())
+    assert (caught.value.status, "curl -H 'Content-Type: application/json'" in caught.value.message) == (415, True)
+
+
 async def read(reader: BodyReader, *chunks: bytes) -> bytes:
     async with reader.read(request(*chunks)) as (body, _):
         return bytes(body)

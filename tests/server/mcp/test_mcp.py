@@ -17,7 +17,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 
-from pixtral_cli import __main__ as main
+from pixtral_cli import command_line as main
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.errors import ModelError
 from pixtral_cli.extras import install_command

@@ -112,6 +112,7 @@ def test_a_thumbnail_fits_its_cells(width: int, height: int, cell: tuple[int, in
         (b"hel\x1b[?6clo\r", "blocks", b"hello\r"),
         (b"a\x1b_Gi=31;OK\x1b\\b\x1b[?62;4cc\x1b[A", "kitty", b"abc\x1b[A"),
         (b"never answered", "blocks", b"never answered"),
+        (b"typed before\nit asked\n\x1b[?62;22c", "blocks", b"typed before\rit asked\r"),
     ],
 )
 def test_the_terminal_s_answer_is_distinguished_from_what_was_typed(answer: bytes, method: str, typed: bytes) -> None:

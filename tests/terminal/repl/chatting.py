@@ -27,6 +27,7 @@ class Chat(Terminal):
         self.screen.write_process_input = self._answer
         self.kitty = False  # whether it says that it draws pictures
         self.ahead = b""  # what is typed while it is asked that
+        self.at_once = b""  # what is typed before anything is shown
         self.stdout: BinaryIO | None = None  # where answers go, if not to the terminal
         self.folder: Path | None = None  # where it starts, if not here
 
@@ -35,6 +36,8 @@ class Chat(Terminal):
         environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PIXTRAL_PREVIEW": "0", **env}
         streams = {"stdout": self.stdout} if self.stdout else {}
         self.process = self.run(sys.executable, "-m", module, *words, env=environment, cwd=self.folder, **streams)
+        if self.at_once:
+            self.type(self.at_once)
         self.until(lambda: "\n>" in self.text, "the prompt")
 
     def echo(self, *flags: str, **env: str) -> None:

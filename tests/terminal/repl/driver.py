@@ -79,6 +79,7 @@ class Room:
                 lambda before: (),
                 lambda text, pasted, columns: "",
                 self.state.backend.start,
+                self.state.end_edit,
                 input=pipe,
                 output=DummyOutput(),
             )

@@ -1,10 +1,12 @@
 """The prompt while an answer streams: what is typed is shown and kept as one draft; stopped answers are kept too."""
 
+import io
+import os
 import time
 
 import pytest
 
-from pixtral_cli.terminal.repl.answer_input import without_last_character
+from pixtral_cli.terminal.repl.answer_input import AnswerInput, without_last_character
 from tests.terminal.repl.chatting import Chat
 
 LONG = " ".join(f"word{number}" for number in range(60))
@@ -71,6 +73,44 @@ def test_enter_sends_the_draft_when_the_answer_is_whole() -> None:
         chat.type(b"next one\r")
         chat.wait_for("sent after the answer")
         chat.until(lambda: chat.text.count("next one") == 2, "the answer to the draft")
+
+
+def test_lines_that_are_typed_one_by_one_during_an_answer_are_entered_one_by_one() -> None:
+    with Chat() as chat:
+        chat.echo(PAUSE="0.2")
+        chat.type(LONG.encode() + b"\r")
+        chat.wait_for("word3")
+        for line in ("next one", "/exit now", "last one"):
+            chat.type(line.encode() + b"\r")
+            chat.until(lambda line=line: f"> {line}" in chat.text, "the line below the answer")  # type: ignore[misc]
+        chat.wait_for("sent one by one after the answer")
+        chat.until(lambda: chat.text.endswith("> last one\nlast one\n\n>\n"), "the answer to the last one")
+        assert "> next one\nnext one\n" in chat.text
+        assert "> /exit now\n/exit takes no words" in chat.text
+        chat.end()
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        (["one", "\r", "two", "\r", "/stats", "\r"], "one\rtwo\r/stats\r"),
+        (["one", "\r", "two"], "one\rtwo"),
+        (["one", "\r", "x", "\x7f", "\x7f"], "on"),
+        (["one", "\r", "two", "\r", "\x15"], "one\r"),
+        (["one", "\r", "\x1b[200~a\nb\x1b[201~", "\r", "\r", "c"], "one\r\x1b[200~a\nb\x1b[201~\rc"),
+        (["a\x0ab", "\r"], "\x1b[200~a\nb\x1b[201~\r"),
+        (["\r", " ", "\r"], " "),
+    ],
+)
+def test_each_enter_during_an_answer_ends_an_entry(typed: list[str], keys: str) -> None:
+    reading, writing = os.pipe()
+    with AnswerInput(reading, io.StringIO(), str) as below:
+        for piece in typed:
+            os.write(writing, piece.encode())
+            below.read()
+    for descriptor in (reading, writing):
+        os.close(descriptor)
+    assert below.typed().decode() == keys
 
 
 def test_leaving_is_not_forgotten_when_it_is_asked_for_during_an_answer() -> None:

@@ -74,7 +74,7 @@ def test_an_image_by_its_number_is_placed_where_it_is_named(room: Room) -> None:
 
 def test_a_number_that_no_image_has_is_an_error_and_stays_in_the_line(room: Room) -> None:
     said = room.keys("red.png what is #4?\r" + "\x7f\x7f1?\r")
-    assert "No image #4: there is one. /images lists them; \\#4 sends it as text" in said
+    assert "No image #4: there is #1 alone. /images lists them; \\#4 sends it as text" in said
     assert room.asked() == ["what is ", "[red.png]", "?"]
 
 

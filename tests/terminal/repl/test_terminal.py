@@ -77,6 +77,19 @@ def test_what_is_typed_during_an_answer_leaves_it_whole_and_is_asked_next() -> N
         chat.end()
 
 
+@pytest.mark.parametrize("preview", ["0", "1"])
+def test_what_is_typed_before_the_prompt_is_there_follows_the_question_of_the_command_line(
+    folder: Path, preview: str
+) -> None:
+    with Chat() as chat:
+        chat.at_once = b"and the colour?\r/exit now\rthird\r"
+        chat.echo("first one", "--image", str(folder / "circle.png"), PIXTRAL_PREVIEW=preview, LOAD="1")
+        chat.until(lambda: chat.text.endswith("> third\nthird\n\n>\n"), "the last answer")
+        entered = [line for line in chat.text.split("\n") if line.startswith("> ")]
+        assert entered == ["> first one", "> and the colour?", "> /exit now", "> third"]
+        chat.end()
+
+
 def test_it_is_shown_how_far_the_model_is_loaded() -> None:
     with Chat() as chat:
         chat.echo(LOAD="600", PART="0.43")

@@ -1,6 +1,7 @@
 """What the REPL tells: files that a sentence names, what a command took away, why nothing came, and a toolbar that is true."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -260,3 +261,71 @@ def test_a_toolbar_of_twenty_columns_is_shown_whole(room: Room) -> None:
         assert "of 1,000" in chat.lines[-1]
         chat.type(EMPTY.encode())
         chat.end()
+
+
+# A line that replaces the last question
+
+
+def test_a_line_that_is_emptied_ends_the_edit(room: Room) -> None:
+    room.keys(f"first\r/edit\r{EMPTY}second\r")
+    assert [message.text for message in room.state.conversation.turns[::2]] == ["first", "second"]
+    assert not room.state.edits
+
+
+def test_the_toolbar_says_that_the_last_question_is_edited_until_the_line_is_emptied(room: Room) -> None:
+    told: list[str] = []
+
+    class Watched(type(room.state)):  # type: ignore[misc]
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if name == "edits" and self.__dict__.get("backend"):
+                told.append(setup.toolbar(self, "first"))
+
+    room.state.__class__ = Watched
+    room.keys(f"first\r/edit\r{EMPTY}")
+    assert ["editing the last question" in each for each in told] == [False, False, True, False]
+
+
+def test_an_edit_goes_on_after_a_picture_is_pasted_into_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.keys("first\r/edit\r\x16 more\r")  # Ctrl-V: there is no picture to paste
+    assert [message.text for message in room.state.conversation.turns[::2]] == ["first more"]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_every_version_is_one_line_that_fits_the_window(room: Room, columns: int) -> None:
+    room.engine.answers[:] = ["```html\n<!doctype html>" + "long " * 40] * 3
+    room.type("Write HTML code for what is drawn here, and mind the colours of it all " * 2, "/regen")
+    room.state.notes = replace(room.state.notes, width=columns)
+    before = len(room.said.getvalue())
+    listed = room.type("/versions")[before:].splitlines()
+    assert [line[:3] for line in listed[:2]] == ["  1", "* 2"]
+    assert max(map(wcswidth, listed[:2])) <= columns
+    assert "Write" in listed[0] or columns < 40
+    assert "```html" in listed[1]
+
+
+def test_a_slash_alone_is_a_look_for_the_commands(room: Room) -> None:
+    assert "holds no picture" not in setup.toolbar(room.state, "/")
+    assert "/help COMMAND says what one does" in room.type("/")
+
+
+@pytest.mark.parametrize("line", ["/exit now", "/quit now", "/new one"])
+def test_a_refusal_names_the_command_that_was_typed(room: Room, line: str) -> None:
+    assert f"{line.split()[0]} takes no words" in room.type(line)
+
+
+def test_hints_name_commands_of_the_chat(room: Room) -> None:
+    said = room.type("/load zzz", "/versions")
+    assert "There is no session 'zzz'. /sessions lists them" in said
+    assert "There is no question yet. Ask something first" in said
+
+
+def test_a_new_conversation_says_which_attached_pictures_it_leaves(room: Room) -> None:
+    said = room.type("red.png", "scans/p1.png", "/new")
+    assert "A new conversation begins, without what was attached: #1 red.png, #2 p1.png." in said
+
+
+def test_a_number_that_was_dropped_is_told_with_those_that_are_there(room: Room) -> None:
+    said = room.type("red.png scans/p1.png same?", "/drop 1", "same as #1?", "/drop 9")
+    assert "No image #1: there is #2 alone. /images lists them" in said
+    assert "No image #9: there is #2 alone. /images lists them" in said

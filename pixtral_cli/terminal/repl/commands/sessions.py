@@ -84,7 +84,11 @@ def load_session(state: State, argument: str) -> None:
     argument = argument or _picked(state)
     if not argument:
         return state.notes.say("The conversation stays.")
-    session = state.sessions().resume(argument, model=state.backend.name)
+    try:
+        session = state.sessions().resume(argument, model=state.backend.name)
+    except UsageError as error:
+        error.hint = error.hint.replace("See: pixtral sessions", "/sessions lists them")
+        raise
     kept = AnswerSettings.from_json(session.settings)
     if state.session:
         state.session.close()

@@ -116,7 +116,7 @@ TABLE: Sequence[Command] = (
     ),
     Command("regen", "[TEMPERATURE]", "Answer the last question again", turns.regenerate, group="Conversation"),
     Command("edit", "", "Change the last question and ask it again", turns.edit, group="Conversation"),
-    Command("clear", "", "Begin a new conversation", turns.clear, group="Conversation"),
+    Command("clear", "", "Begin a new conversation", turns.clear, aliases=("new",), group="Conversation"),
     Command(
         "sessions",
         "[WORDS]",
@@ -199,7 +199,8 @@ def run(state: State, name: str, argument: str) -> Outcome:
     """Run a command. Raises UsageError for an argument of a command that takes none."""
     row = find(name)
     if argument and not row.takes:
-        raise UsageError(f"/{row.name} takes no words, and {_short(argument)!r} follows it", AS_TEXT)
+        typed = name if name in BY_NAME else row.name
+        raise UsageError(f"/{typed} takes no words, and {_short(argument)!r} follows it", AS_TEXT)
     return row.run(state, argument)
 
 

@@ -8,6 +8,7 @@ from pixtral_cli import config
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
+from pixtral_cli.terminal.output.notes import cut, one_line_rows
 from pixtral_cli.terminal.repl.input_parser import escape_image_numbers
 from pixtral_cli.terminal.repl.state import Draft, StartAnswer, State
 
@@ -32,10 +33,12 @@ def versions(state: State, argument: str) -> None:
         state.conversation.select(_count(argument, "/versions 2"))
         state.answer = None
     versions = state.conversation.versions()
-    state.notes.rows([
-        ("*" if each.current else " ", str(each.number), _short(_words(each.question)), _short(_words(each.answer)))
+    columns = state.notes.columns
+    rows: list[tuple[str, ...]] = [
+        (f"{'*' if each.current else ' '} {each.number}", cut(_short(_words(each.question)), columns // 3), _short(_words(each.answer)))
         for each in versions
-    ])  # fmt: skip
+    ]  # fmt: skip
+    state.notes.rows(one_line_rows(rows, columns))
     if argument:
         answer = next((each.answer for each in versions if each.current), None)
         state.notes.tell(answer.text if answer else "")
@@ -97,9 +100,11 @@ def line_of_parts(parts: Sequence[Part], numbers: Mapping[str, int]) -> str:
 
 
 def clear(state: State, argument: str) -> None:
+    numbers = state.numbers
+    staged = ", ".join(f"#{numbers[image.key]} {image.name}" for image in state.conversation.staged)
     state.conversation.clear()
     state.answer = None
-    state.notes.say("A new conversation begins.")
+    state.notes.say("A new conversation begins" + (f", without what was attached: {staged}." if staged else "."))
 
 
 def _temperature(text: str) -> float:
