@@ -105,6 +105,7 @@ def _parsed(command: Any, words: list[str]) -> object:
 
 def _report(error: PixtralError, cause: BaseException | None = None) -> int:
     from pixtral_cli import config
+    from pixtral_cli.terminal.output.word_wrap import wrapped_for
     from pixtral_cli.util.sanitize import visible
 
     if config.debug():
@@ -115,7 +116,7 @@ def _report(error: PixtralError, cause: BaseException | None = None) -> int:
     if error.hint:
         line += f" {visible(error.hint)}" if error.message.endswith((".", "!", "?")) else f". {visible(error.hint)}"
     with contextlib.suppress(OSError):  # stderr may be closed; the exit status remains
-        print(line, file=sys.stderr, flush=True)
+        print(wrapped_for(line, sys.stderr), file=sys.stderr, flush=True)
     return error.status
 
 

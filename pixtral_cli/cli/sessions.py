@@ -47,23 +47,31 @@ Tags = Annotated[
     typer.Option("--tag", metavar="TAG", help="Only those with this tag. Repeat it.", show_default=False),
 ]
 
+Every = Annotated[bool, typer.Option("--all", help="In a terminal too, all of them.")]
+
 
 @app.callback()
 def sessions(
-    context: typer.Context, limit: Limit = None, tag: Tags = None, format: ListFormatOption = ListFormat.text
+    context: typer.Context,
+    limit: Limit = None,
+    tag: Tags = None,
+    every: Every = False,
+    format: ListFormatOption = ListFormat.text,
 ) -> None:
-    """List the saved conversations, the newest first."""
+    """List the saved conversations, the newest first; in a terminal as many as its window holds."""
     if called_without_subcommand(context):
-        list_(limit, tag, format)
+        list_(limit, tag, every, format)
 
 
 @app.command("list")
-def list_(limit: Limit = None, tag: Tags = None, format: ListFormatOption = ListFormat.text) -> None:
-    """List the saved conversations, the newest first."""
+def list_(
+    limit: Limit = None, tag: Tags = None, every: Every = False, format: ListFormatOption = ListFormat.text
+) -> None:
+    """List the saved conversations, the newest first; in a terminal as many as its window holds."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.list_sessions(choose_output(), limit=limit, as_json=format is ListFormat.json, tags=tag or ())
+    saved.list_sessions(choose_output(), limit=limit, as_json=format is ListFormat.json, tags=tag or (), every=every)
 
 
 @app.command()
@@ -106,13 +114,16 @@ def show(
 def search(
     words: Annotated[list[str], typer.Argument(help="Words that must all occur in a message.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="No more than so many.")] = 50,
+    tag: Tags = None,
     format: ListFormatOption = ListFormat.text,
 ) -> None:
     """Find the messages that contain all the words, or have an image of that name."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.search_sessions(" ".join(words), choose_output(), limit=limit, as_json=format is ListFormat.json)
+    saved.search_sessions(
+        " ".join(words), choose_output(), limit=limit, as_json=format is ListFormat.json, tags=tag or ()
+    )
 
 
 @app.command()
@@ -146,7 +157,7 @@ def export(
 
 
 @app.command("import")
-def import_(file: Annotated[Path, typer.Argument(help="JSON or JSONL.", show_default=False)]) -> None:
+def import_(file: Annotated[Path, typer.Argument(help="JSON or JSONL; - for stdin.", show_default=False)]) -> None:
     """Take in an exported conversation, or any array of messages in OpenAI's shape; prints the new session's id."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved

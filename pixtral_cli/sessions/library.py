@@ -13,7 +13,7 @@ from pixtral_cli.chat.tree import Snapshot
 from pixtral_cli.errors import UsageError
 from pixtral_cli.sessions import branch_rows, labels, rows
 from pixtral_cli.sessions.database import Database
-from pixtral_cli.sessions.labels import clean_tag, clean_title
+from pixtral_cli.sessions.labels import MAX_TITLE, clean_tag, clean_title
 from pixtral_cli.sessions.rows import Stamp
 from pixtral_cli.sessions.session import Session, lock_file
 from pixtral_cli.sessions.summary import COLUMNS, Summary, header_of, summary_of
@@ -91,9 +91,11 @@ class Sessions:
         return session
 
     def fork(self, prefix: str) -> Session:
-        """A copy of a session under a new id, saved at once."""
-        session = self._copy(self.load(self.find(prefix).id), "")
+        """A copy of a session under a new id and a title that says so, saved at once."""
+        saved = self.load(self.find(prefix).id)
+        session = self._copy(saved, "")
         session.save()
+        session.save_settings({"title": clean_title(f"{saved.summary.title[: MAX_TITLE - 7]} (copy)")})
         return session
 
     def add(

@@ -240,13 +240,18 @@ def read(path: Path) -> tuple[Transcript, list[str]]:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}.", "Name a file that can be read") from error
+    return parse(data, path.name)
+
+
+def parse(data: bytes, name: str) -> tuple[Transcript, list[str]]:
+    """The transcript in the content of a file of that name; see `read`."""
     try:
         value, notes = _parsed(data)
         header: dict[str, Any] = value if isinstance(value, dict) and "messages" in value else {}
         items = header.get("messages", value if isinstance(value, list) else [value])
         conversation = Conversation(messages=wire.joined(wire.messages(items, load=_load_image)))
     except wire.FieldError as error:
-        raise UsageError(f"{path.name}: {error.message}", "Repair the file, or export it again") from error
+        raise UsageError(f"{name}: {error.message}", "Repair the file, or export it again") from error
     title, model = (text if isinstance(text := header.get(key), str) else "" for key in ("title", "model"))
     if model and not names.is_public(model):  # resuming the session would load it
         notes = [*notes, f"Its model {visible(model, 60)!r} is left out: it may be a path of another machine"]

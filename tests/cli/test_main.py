@@ -66,6 +66,15 @@ def test_what_other_programs_have_is_told_by_its_name_here(
     [
         (["models", "--format", "json", "list"], "--format is given before 'list'. Put it after: pixtral models list"),
         (["sessions", "--limit", "1", "list"], "--limit is given before 'list'. Put it after: pixtral sessions list"),
+        (["sessions", "--all", "list"], "--all is given before 'list'. Put it after: pixtral sessions list"),
+        (
+            ["config", "--format", "json", "get", "seed"],
+            "--format is given before 'get'. pixtral config get has no such option: leave it out",
+        ),
+        (
+            ["models", "--format", "json", "path"],
+            "--format is given before 'path'. pixtral models path has no such option: leave it out",
+        ),
     ],
 )
 def test_an_option_that_a_subcommand_would_not_see_is_refused(

@@ -1,5 +1,6 @@
 """`pixtral sessions` as a user meets it: streams, exit statuses, files."""
 
+import io
 import json
 import re
 import sys
@@ -16,6 +17,7 @@ from pixtral_cli.images.image import Image
 from pixtral_cli.sessions.library import Sessions
 from tests.fakes import FakeEngine
 from tests.images.colours import BLUE, GREEN, RED, picture
+from tests.terminal.emulator import Terminal
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -163,6 +165,47 @@ def test_a_fork_prints_its_id(call: Call) -> None:
     name = saved("what is this?")
     status, out, _ = call("fork", name)
     assert (status, set(ids())) == (0, {name, out.strip()})
+    assert sorted(line.partition("fake")[2].strip() for line in call()[1].splitlines()[1:]) == [
+        "what is this?",
+        "what is this? (copy)",
+    ]
+
+
+def test_an_export_on_stdin_is_imported(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = call("export", saved("what is this?", "a square", RED), "--format", "json")[1]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(exported.encode())))
+    status, out, err = call("import", "-")
+    assert (status, err) == (0, "")
+    assert "a square" in call("show", out.strip())[1]
+
+
+def test_a_session_whose_question_was_taken_back_says_how_it_comes_back(call: Call) -> None:
+    name = saved("what is this?", "a square", RED)
+    with Sessions(config.paths().data).resume(name) as session:
+        conversation = session.conversation()
+        conversation.undo()
+    status, out, err = call("show", name)
+    assert (status, "a square" in out) == (0, False)
+    assert err == f"Its question was taken back. pixtral chat --session {name}, then /redo, brings it back\n"
+
+
+def test_tags_narrow_a_search_and_one_that_is_not_there_is_told(call: Call) -> None:
+    work, home = saved("a red square"), saved("a red circle")
+    call("tag", work, "work")
+    assert [line.split()[0] for line in call("search", "red", "--tag", "work")[1].splitlines()] == [work]
+    assert call("tag", home, "-d", "nosuch")[2].startswith("It has no tag nosuch\n")
+
+
+@pytest.mark.parametrize("words", [["sessions", "list"], ["sessions"]])
+def test_a_terminal_gets_as_many_as_it_holds_and_is_told_of_the_others(home: Path, words: list[str]) -> None:
+    names = [saved(f"question {number}", days_ago=30 - number) for number in range(12)][::-1]
+    for flags, most in (([], 6), (["--all"], 12)):
+        with Terminal(100, 10) as terminal, terminal.run(sys.executable, "-m", "pixtral_cli", *words, *flags) as child:
+            assert child.wait(120) == 0
+            terminal.wait_for("question")
+        listed = [line.split()[0].decode() for line in terminal.raw.splitlines() if b"question" in line]
+        assert listed == names[:most]
+        assert (b"6 more: pixtral sessions --all" in terminal.raw) == (most == 6)
 
 
 def test_rm_asks_and_without_a_terminal_wants_to_be_sure(call: Call) -> None:

@@ -41,7 +41,9 @@ class EngineChoice:
 
 def print_note(line: str) -> None:
     """Print a note on stderr, for use before an `Output` exists."""
-    print(line, file=sys.stderr)
+    from pixtral_cli.terminal.output.word_wrap import wrapped_for
+
+    print(wrapped_for(line, sys.stderr), file=sys.stderr)
 
 
 def note_printer(*, quiet: bool) -> Callable[[str], None]:

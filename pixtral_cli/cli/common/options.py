@@ -46,7 +46,11 @@ def called_without_subcommand(context: typer.Context) -> bool:
             from pixtral_cli.errors import UsageError
 
             command = f"{context.command_path} {context.invoked_subcommand}"
-            raise UsageError(f"--{name} is given before {context.invoked_subcommand!r}", f"Put it after: {command}")
+            chosen = context.command.get_command(context, context.invoked_subcommand)  # type: ignore[attr-defined]
+            has_it = any(name == parameter.name for parameter in chosen.params)
+            hint = f"Put it after: {command}" if has_it else f"{command} has no such option: leave it out"
+            flag = next((p.opts[0] for p in context.command.params if p.name == name), f"--{name}")
+            raise UsageError(f"{flag} is given before {context.invoked_subcommand!r}", hint)
     return False
 
 

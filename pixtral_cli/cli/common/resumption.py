@@ -77,8 +77,9 @@ def _newest(sessions: "Sessions", note: Callable[[str], None]) -> "Summary":
         )
         return newest
     offered = [newest, *concurrent]
-    from pixtral_cli.terminal.output.notes import format_table, one_line_rows, wrap_words
+    from pixtral_cli.terminal.output.notes import format_table, one_line_rows
     from pixtral_cli.terminal.output.output import window_size
+    from pixtral_cli.terminal.output.word_wrap import wrap_words
 
     rows = [(str(number), each.id, visible(each.title)) for number, each in enumerate(offered, 1)]
     columns = window_size(sys.stderr).columns

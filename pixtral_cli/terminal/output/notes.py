@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.output import Output
+from pixtral_cli.terminal.output.word_wrap import wrap_words
 from pixtral_cli.util.sanitize import clean, visible
 
 if TYPE_CHECKING:
@@ -96,19 +97,6 @@ class Notes:
         styled = f"\x1b[{style}m{text}\x1b[0m" if self.colour and style and text else text
         with contextlib.suppress(OSError):  # the terminal is closed: the next read will report it
             print(styled, file=self.out.stderr, flush=True)
-
-
-def wrap_words(text: str, columns: int) -> str:
-    """The text with line breaks between words so that lines have at most `columns` columns; longer words are not broken."""
-    from wcwidth import wcswidth
-
-    lines: list[str] = []
-    for word in text.split(" "):
-        if lines and wcswidth(f"{lines[-1]} {word}") <= columns:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return "\n".join(lines)
 
 
 def wrap_pieces(pieces: Sequence[str], columns: int) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TextIO
 
 from pixtral_cli.errors import PixtralError, UsageError
+from pixtral_cli.terminal.output.word_wrap import wrapped_for
 from pixtral_cli.util.sanitize import clean, visible
 
 Format = Literal["text", "json", "jsonl"]
@@ -59,9 +60,9 @@ class Output:
             self.tell(visible(text))
 
     def tell(self, text: str) -> None:
-        """Write text to stderr even if `quiet`. It must be sanitised."""
+        """Write text to stderr even if `quiet`, wrapped between words on a terminal. It must be sanitised."""
         with contextlib.suppress(OSError):  # stderr may be closed
-            print(text, file=self.stderr, flush=True)
+            print(wrapped_for(text, self.stderr), file=self.stderr, flush=True)
 
 
 def choose_output(

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable
 
-from pixtral_cli.terminal.output.notes import count_of, wrap_words
+from pixtral_cli.terminal.output.notes import count_of
 from pixtral_cli.terminal.output.output import ThinkingMode
+from pixtral_cli.terminal.output.word_wrap import wrap_words
 
 OPEN_MARK, CLOSE_MARK = "[THINK]\n", "\n[/THINK]\n\n"  # around reasoning in a pipe or a file: Mistral's control tokens
 TAIL_LINES = 3  # lines of reasoning shown while it arrives, if it will be folded

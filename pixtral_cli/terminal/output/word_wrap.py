@@ -1,6 +1,8 @@
-"""Wraps text between words while it streams to a terminal."""
+"""Wraps text between words, so that a terminal does not break it inside one; whole, or while it streams."""
 
+import os
 import re
+from typing import TextIO
 
 
 class WordWrap:
@@ -41,3 +43,27 @@ class WordWrap:
         placed, self._column = blank + self._word, (width if breaks else self._column + len(blank) + width)
         self._blank = self._word = ""
         return placed
+
+
+def wrap_words(text: str, columns: int) -> str:
+    """The text with line breaks between words so that lines have at most `columns` columns; longer words are not broken."""
+    from wcwidth import wcswidth
+
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and wcswidth(f"{lines[-1]} {word}") <= columns:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def wrapped_for(text: str, stream: TextIO) -> str:
+    """The text as it is written to a stream: wrapped if that is a terminal, else unchanged."""
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError, AttributeError):
+        columns = 0
+    if columns <= 0 or len(text) <= columns // 2 or "\x1b" in text:  # no letter is wider than two columns
+        return text
+    return "\n".join(wrap_words(line, columns) for line in text.split("\n"))

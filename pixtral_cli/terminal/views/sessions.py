@@ -1,6 +1,7 @@
 """The output and the confirmations of `pixtral sessions`."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,11 +16,14 @@ from pixtral_cli.sessions.library import SavedSession, Sessions
 from pixtral_cli.sessions.summary import Summary
 from pixtral_cli.sessions.transcript import Format, Transcript
 from pixtral_cli.terminal.output.notes import print_table
-from pixtral_cli.terminal.output.output import Output, confirm, dumps
+from pixtral_cli.terminal.output.output import Output, confirm, dumps, window_size
 from pixtral_cli.terminal.output.render import Answer
 from pixtral_cli.terminal.output.render import show as show_markdown
 from pixtral_cli.util import durations
 from pixtral_cli.util.sanitize import clean, visible
+
+LEAST_LISTED = 5  # sessions that a list has in any window
+LINES_BELOW = 4  # of the window: the heading, the note below, the shell's prompt
 
 
 def open_sessions() -> Sessions:
@@ -27,8 +31,13 @@ def open_sessions() -> Sessions:
     return Sessions(config.paths().data)
 
 
-def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = False, tags: Sequence[str] = ()) -> None:
-    """List the sessions, the newest first; with `tags`, those that have all of them."""
+def list_sessions(
+    out: Output, *, limit: int | None = None, as_json: bool = False, tags: Sequence[str] = (), every: bool = False
+) -> None:
+    """List the sessions, the newest first; with `tags`, those that have all of them.
+
+    Without a limit, a terminal gets as many as its window holds, unless it wants `every` one.
+    """
     sessions = open_sessions()
     wanted = {clean_tag(tag) for tag in tags}
     summaries = [entry for entry in sessions.list(None if wanted else limit) if wanted <= {*entry.tags}][:limit]
@@ -39,6 +48,9 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
         if wanted:
             return out.note(f"No session has the tag {', '.join(sorted(wanted))}")
         return out.note("No session is saved yet. Start one: pixtral chat")
+    found = len(summaries)
+    if limit is None and not every and out.stdout.isatty():
+        summaries = summaries[: max(LEAST_LISTED, window_size(out.stdout).lines - LINES_BELOW)]
     rows = [("ID", "LAST", "MESSAGES", "IMAGES", "BRANCH", "MODEL", "TITLE")]
     rows += [
         (
@@ -52,14 +64,22 @@ def list_sessions(out: Output, *, limit: int | None = None, as_json: bool = Fals
         )
         for entry in summaries
     ]
-    return print_table(rows, out)
+    print_table(rows, out)
+    if len(summaries) < found:
+        out.note(
+            f"… {found - len(summaries):,} more: pixtral sessions --all; by their words: pixtral sessions search WORDS"
+        )
+    return None
 
 
 def show_session(
     prefix: str, out: Output, *, branch: int | None = None, as_json: bool = False, thinking: bool = False
 ) -> None:
     """Show the messages of a session, on the branch shown or another, with images by name."""
-    conversation = _transcript(_load_session(prefix, out), branch, thinking=thinking)
+    saved = _load_session(prefix, out)
+    conversation = _transcript(saved, branch, thinking=thinking)
+    if not conversation.messages:
+        out.note(_nothing_shown(saved))
     if as_json:
         return out.write(transcript.render(conversation, Format.json))
     if conversation.branch[1] > 1 and branch is None:
@@ -68,10 +88,25 @@ def show_session(
     return show_markdown(Answer(text), out)
 
 
-def search_sessions(words: str, out: Output, *, limit: int = 50, as_json: bool = False) -> None:
-    """List the messages that contain all the words."""
+def _nothing_shown(saved: SavedSession) -> str:
+    """Why a session shows no message, and how it goes on."""
+    taken_back = sum(node.message.role == "user" for node in saved.snapshot.nodes)
+    staged = ", ".join(visible(image.name, 40) for image in saved.snapshot.staged)
+    attached = f" Attached to the next one: {staged}." if staged else ""
+    go_on = f"pixtral chat --session {saved.summary.id}"
+    if not taken_back:
+        return f"No question is asked yet.{attached} Ask one: {go_on}"
+    questions = "Its question was" if taken_back == 1 else f"Its {taken_back} questions were"
+    return f"{questions} taken back.{attached} {go_on}, then /redo, brings {'it' if taken_back == 1 else 'them'} back"
+
+
+def search_sessions(
+    words: str, out: Output, *, limit: int = 50, as_json: bool = False, tags: Sequence[str] = ()
+) -> None:
+    """List the messages that contain all the words; with `tags`, those of sessions that have all of them."""
     sessions = open_sessions()
-    hits = sessions.search(words, limit)
+    wanted = {clean_tag(tag) for tag in tags}
+    hits = [hit for hit in sessions.search(words, 10**9 if wanted else limit) if wanted <= {*hit.summary.tags}][:limit]
     _show_notes(sessions, out)
     if as_json:
         listed = [
@@ -96,6 +131,8 @@ def tag_session(prefix: str, tags: Sequence[str], out: Output, *, remove: bool =
     """Add tags to a session, or take them away."""
     sessions = open_sessions()
     found = sessions.find(prefix)
+    if remove and (absent := [tag for tag in map(clean_tag, tags) if tag not in found.tags]):
+        out.note(f"It has no tag {', '.join(absent)}")
     left = sessions.tag(found.id, tags, remove=remove)
     out.note(f"Session {found.id}: {visible(' '.join(f'#{tag}' for tag in left)) or 'no tags'}")
 
@@ -138,7 +175,12 @@ def _refuse_picture(file: Path) -> None:
 
 def import_session(file: Path, out: Output) -> None:
     """Import a transcript as a new session; prints its id."""
-    read, notes = transcript.read(file)
+    if str(file) == "-":
+        if sys.stdin.isatty():
+            raise UsageError("- reads stdin, and stdin is a terminal", "Pipe an export into it, or name a file")
+        read, notes = transcript.parse(sys.stdin.buffer.read(), "stdin")
+    else:
+        read, notes = transcript.read(file)
     with open_sessions().add(
         read.messages, system=read.system, model=read.model, title=read.title, tags=read.tags
     ) as session:

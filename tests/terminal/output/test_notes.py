@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from wcwidth import wcswidth
 
 from pixtral_cli.errors import PixtralError
-from pixtral_cli.terminal.output.notes import Notes, format_table, wrap_words
+from pixtral_cli.terminal.output.notes import Notes, format_table
 from pixtral_cli.terminal.output.output import Output
+from pixtral_cli.terminal.output.word_wrap import wrap_words
 
 
 def notes(colour: bool = False, width: int = 80) -> tuple[Notes, io.StringIO]:

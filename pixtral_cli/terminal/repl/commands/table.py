@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pixtral_cli.errors import UsageError
-from pixtral_cli.terminal.output.notes import wrap_words
+from pixtral_cli.terminal.output.word_wrap import wrap_words
 from pixtral_cli.terminal.preferences.keys import format_keys
 from pixtral_cli.terminal.repl.commands import code, images, sessions, settings, templates, turns
 from pixtral_cli.terminal.repl.state import Leave, Outcome, State
