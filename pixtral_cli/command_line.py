@@ -130,7 +130,7 @@ def _raise_interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _os_error_line(error: OSError) -> str:
     what = error.strerror or str(error) or type(error).__name__
-    return f"{what}: {os.fsdecode(error.filename)}" if error.filename is not None else f"Cannot read or write: {what}"
+    return f"{os.fsdecode(error.filename)}: {what}" if error.filename is not None else f"Cannot read or write: {what}"
 
 
 def _raise_termination(signum: int, frame: FrameType | None) -> None:

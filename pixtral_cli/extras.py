@@ -16,4 +16,18 @@ EXTRAS = {
 
 def install_command(extra: str) -> str:
     """What to type to get an extra's packages, and none that pixtral declares and does not need."""
-    return shlex.join([sys.executable, "-m", "pip", "install", *EXTRAS[extra]])
+    missing = [package for package in EXTRAS[extra] if not _installed(package)]
+    return shlex.join([sys.executable, "-m", "pip", "install", *(missing or EXTRAS[extra])])
+
+
+def _installed(package: str) -> bool:
+    """Whether a package is installed in one of the versions that `package`, a requirement, allows."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(package)
+    try:
+        return wanted.specifier.contains(version(wanted.name), prereleases=True)
+    except PackageNotFoundError:
+        return False

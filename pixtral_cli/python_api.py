@@ -16,6 +16,7 @@ from pixtral_cli.chat.image_refs import place_images
 from pixtral_cli.chat.message import Message, Part
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
+from pixtral_cli.util.nearest import nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
@@ -157,6 +158,10 @@ class Chat(_Asker):
 
     def _ask(self, question: str, images: Sequence[Picture], sampling: EngineSampling) -> Generator[Chunk, None, None]:
         self._owner._check_open()
+        if not isinstance(question, str):
+            raise UsageError(f"A question is a text, not {type(question).__name__}")
+        if not question.strip():
+            raise UsageError("There is no question", 'For example: "What is this?"')
         loaded = [self._owner._load(picture) for picture in _as_sequence(images)]
         return self._chunks(place_images(question, loaded), sampling)
 
@@ -233,7 +238,9 @@ class Pixtral(_Asker):
     def _sampling(self, given: Sampling, schema: dict[str, Any] | None) -> EngineSampling:
         fields: dict[str, Any] = {**given, "schema": schema}
         if unknown := set(given) - Sampling.__optional_keys__:
-            raise UsageError(f"There is no sampling option {min(unknown)!r}", f"There are: {_parameter_names()}")
+            near = nearest(min(unknown), [*Sampling.__optional_keys__, "images", "schema"])
+            meant = f"Did you mean {near}? " if near else ""
+            raise UsageError(f"There is no sampling option {min(unknown)!r}", f"{meant}There are: {_parameter_names()}")
         if "stop" in given:
             stop = given["stop"]
             if not isinstance(stop, str | list | tuple):

@@ -111,8 +111,15 @@ def test_errors_are_the_packages_own(demo: Pixtral, tmp_path: Path) -> None:
         demo.ask("?", images=[tmp_path / "none.png"])
     with pytest.raises(errors.NetworkError):
         demo.ask("?", images=["http://127.0.0.1:1/x.png"])
-    with pytest.raises(errors.UsageError, match="temprature"):
-        demo.ask("?", temprature=1)  # type: ignore[call-overload]
+    for name, meant in (("temprature", "temperature"), ("image", "images")):
+        with pytest.raises(errors.UsageError, match=name) as caught:
+            demo.ask("?", **{name: 1})  # type: ignore[call-overload]
+        assert caught.value.hint.startswith(f"Did you mean {meant}? ")
+    for question, said in ((None, "not NoneType"), (5, "not int"), ("  ", "There is no question")):
+        with pytest.raises(errors.UsageError, match=said):
+            demo.ask(question)  # type: ignore[call-overload]
+        with pytest.raises(errors.UsageError, match=said):
+            demo.stream(question)  # type: ignore[arg-type]
     with pytest.raises(errors.PixtralError, match="cut off"):
         demo.ask("Describe it.", schema={"type": "string", "minLength": 200}, max_tokens=3)
     for wrong in ({"images": [5]}, {"stop": 5}, {"schema": 5}):

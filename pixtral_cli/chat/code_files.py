@@ -43,7 +43,7 @@ def write_block(text: str, folder: Path, name: str = "", *, language: str = "") 
     data = text.encode("utf-8", "replace")
     try:
         parent = _parent(folder, components[:-1], name)
-        for candidate in _numbered_names(components[-1]):
+        for candidate in numbered_names(components[-1]):
             if _create(parent / candidate, data):
                 return SavedBlock(parent / candidate, tuple(deception_warnings(text)))
     except OSError as error:
@@ -98,7 +98,7 @@ def _parent(folder: Path, below: list[str], name: str) -> Path:
     return parent
 
 
-def _numbered_names(name: str) -> Iterator[str]:
+def numbered_names(name: str) -> Iterator[str]:
     """`page.html`, `page-2.html` and so on."""
     yield name
     stem, dot, ending = name.rpartition(".")

@@ -191,8 +191,16 @@ class Cost:
             answer = f" and {max_tokens:,} for the answer" if max_tokens else ""
             raise ContextError(
                 f"The prompt takes {self.prompt_tokens:,} tokens{answer}, the context window is {self.context_window:,}",
-                "Shorten the conversation, send fewer images or lower --max-tokens",
+                self._way_to_fit(max_tokens),
             )
+
+    def _way_to_fit(self, max_tokens: int | None) -> str:
+        """What makes a prompt and its answer fit, as a hint: only what can help here."""
+        if max_tokens and self.tokens_left > 0:
+            return f"Lower --max-tokens to {self.tokens_left:,}, or shorten the text or the conversation"
+        images = "send fewer images, or " if self.images else ""
+        hint = f"{images}shorten the text or the conversation by {1 - self.tokens_left:,} tokens"
+        return hint[0].upper() + hint[1:]
 
 
 @dataclass(frozen=True, slots=True)

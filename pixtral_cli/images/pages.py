@@ -34,6 +34,8 @@ def page_numbers(pages: str, count: int, name: str) -> list[int]:
     for page_range in pages.split(",") if pages else [f"1-{count}"]:
         first, _, last = page_range.partition("-")
         low, high = int(first), int(last or first)
+        if high < low <= count:
+            raise ImageError(f"{visible(name)}: {page_range} runs backwards", f"Write {high}-{low}, or {low},{high}")
         if not 1 <= low <= high <= count:
             valid = "one page" if count == 1 else f"pages 1 to {count}"
             raise ImageError(f"{visible(name)} has no page {page_range}", f"It has {valid}")

@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import contextlib
+import itertools
 import os
 import re
 import stat
@@ -10,8 +12,11 @@ from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 from pixtral_cli.images.formats import MAX_IMAGE_BYTES, refuse, refuse_too_many_bytes
+from pixtral_cli.images.pages import split_pages
+from pixtral_cli.util.nearest import nearest
 from pixtral_cli.util.sanitize import visible
 
+MAX_COMPARED = 10_000  # names of a folder that a mistyped one is compared with
 MAX_DOCUMENT = 200_000_000  # bytes of a PDF
 _STDIN_HINT = "Send it on stdin instead: `… | pixtral ask --image - …`."
 
@@ -109,11 +114,29 @@ def _check_regular_file(mode: int, source: str) -> None:
 
 def _hint_for(error: Exception, source: str) -> str:
     if isinstance(error, FileNotFoundError):
+        if named := _named_otherwise(source):
+            return named
         if source.startswith("~") or os.path.isabs(source):  # noqa: PTH117
             return "Check the name."
         return f"Check the name; the current directory is {_working_directory()}."
     if isinstance(error, PermissionError):
         return "Check its permissions with `ls -l`."
+    return ""
+
+
+def _named_otherwise(source: str) -> str:
+    """How a file that is there would be named: without pages, with other pages, or with the letters of its own name."""
+    path = Path(os.path.expanduser(source))  # noqa: PTH111
+    file, mark, _ = source.partition("#")
+    with contextlib.suppress(OSError, ValueError):
+        if mark and file and Path(os.path.expanduser(file)).is_file():  # noqa: PTH111
+            shown = visible(file, 60)
+            if split_pages(file):
+                return f"{shown} is there; its pages are written {shown}#2, #2-4 or #1,3."
+            return f"{shown} is there, and is one picture: pages are for PDF and TIFF."
+        names = [entry.name for entry in itertools.islice(path.parent.iterdir(), MAX_COMPARED) if entry.is_file()]
+        if near := nearest(path.name, names):
+            return f"Did you mean {visible(str(Path(source).with_name(near)), 80)}?"
     return ""
 
 

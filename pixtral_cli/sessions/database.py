@@ -219,13 +219,18 @@ class Database:
         assert lock is not None  # it waited
         return lock
 
+    def _is_read_only(self) -> bool:
+        """Whether the folder exists and nothing can be written into it."""
+        return self.folder.is_dir() and not os.access(self.folder, os.W_OK)
+
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
         """Turns errors of SQLite and the system into SaveError."""
         try:
             yield
         except (sqlite3.Error, tables.DamagedRow) as error:
-            raise SaveError(f"Cannot use {self.file}: {error}", ELSEWHERE) from error
+            why = "its folder is read-only" if self._is_read_only() else str(error)
+            raise SaveError(f"Cannot use {self.file}: {why}", ELSEWHERE) from error
         except OSError as error:
             raise SaveError(f"Cannot use {self.folder}: {error.strerror or error}", ELSEWHERE) from error
 

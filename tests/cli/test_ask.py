@@ -104,6 +104,13 @@ def test_a_dry_run_counts_the_images_in_their_order_and_loads_no_torch(circle: P
     assert not (Path(os.environ["PIXTRAL_HOME"]) / "data").exists()
 
 
+def test_an_error_is_broken_between_words_on_a_terminal() -> None:
+    with Terminal(40, 10) as terminal:
+        assert terminal.run(*ASK, "x", "--top-logprobs", "3").wait(240) == 2
+        terminal.wait_for("Add")
+    assert terminal.lines == ["pixtral: --top-logprobs goes with", "--logprobs. Add --logprobs"]
+
+
 def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
     with Terminal(40, 10) as terminal:
         child = terminal.run(*ASK, WHAT, "--image", str(circle), "-m", "demo", env={**os.environ, "TERM": "xterm"})

@@ -90,6 +90,35 @@ def test_a_missing_file_hints_at_the_directory_it_was_looked_for_in(
     assert str(tmp_path) in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("reds.png", "Did you mean red.png?"),
+        ("pics/bleu.png", "Did you mean pics/blue.png?"),
+        ("red.png#2", "red.png is there, and is one picture: pages are for PDF and TIFF"),
+        ("multi.tif#2-", "multi.tif is there; its pages are written multi.tif#2, #2-4 or #1,3"),
+        ("quite-another.png", "Check the name; the current directory is "),
+    ],
+)
+def test_a_name_that_is_nearly_one_of_a_file_is_told_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("red.png", "pics/blue.png", "multi.tif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PICTURE)
+    with pytest.raises(ImageError, match="no such file") as caught:
+        images.load_all(source, typed=True)
+    assert caught.value.hint.startswith(hint)
+
+
+def test_pages_in_the_wrong_order_say_the_right_one(tmp_path: Path) -> None:
+    Pillow.new("RGB", (8, 8)).save(tmp_path / "multi.tif", save_all=True, append_images=[Pillow.new("RGB", (8, 8))])
+    with pytest.raises(ImageError, match="2-1 runs backwards") as caught:
+        images.load_all(f"{tmp_path / 'multi.tif'}#2-1", typed=True)
+    assert caught.value.hint == "Write 1-2, or 2,1"
+
+
 def test_a_file_over_20_megabytes_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "heavy.png"
     with path.open("wb") as file:

@@ -191,14 +191,14 @@ MaxTokens = Annotated[
     int | None,
     _option(SAMPLING, "--max-tokens", min=1, metavar="N", help="Longest answer.  [default: what the window leaves]"),
 ]
-Seed = Annotated[int | None, _option(SAMPLING, "--seed", metavar="N", help="Same seed, same answer.")]
+Seed = Annotated[int | None, _option(SAMPLING, "--seed", min=0, metavar="N", help="Same seed, same answer.")]
 Stop = Annotated[
     list[str] | None, _option(SAMPLING, "--stop", metavar="TEXT", help="End the answer before this text. Repeat it.")
 ]
 
 Answers = Annotated[int | None, _range(SAMPLING, "--n", "So many answers to the question.  [default: 1]")]
 Logprobs = Annotated[
-    bool, _option(SAMPLING, "--logprobs", help="With --format json or jsonl: the log-probability of each token.")
+    bool, _option(SAMPLING, "--logprobs", help="The log-probability of each token, in answers as JSON.")
 ]
 TopLogprobs = Annotated[
     int | None,

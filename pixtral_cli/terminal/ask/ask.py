@@ -1,6 +1,7 @@
 """Asks one question and writes its answer: the work of `pixtral ask`."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -149,13 +150,24 @@ def watch(request: Request, question: Message, conversation: Conversation, engin
 
     After an error the next change is waited for.
     """
-    changes = watching.changes(watching.watched_files(request.sources))
+    files = watching.watched_files(request.sources)
+    changes = watching.changes(files)
+    watched = "; ".join(visible(file.name, 40) for file in files[:3]) + (
+        f" and {len(files) - 3} more" * (len(files) > 3)
+    )
+    first = True
     while True:
         try:
             answer(request, question, Conversation(conversation.system, snapshot=conversation.snapshot()), engine, out)
         except PixtralError as error:
             out.tell(f"{visible(error.message)}. Waiting for the picture to change")
+        else:
+            if first and out.stderr.isatty():
+                out.note(f"Watching {watched}; Ctrl-C ends")
+            first = False
         question = _changed_message(request, changes, out)
+        if out.stderr.isatty():
+            out.note(f"{time.strftime('%H:%M:%S')}, changed:")
 
 
 def _changed_message(request: Request, changes: Iterator[None], out: Output) -> Message:

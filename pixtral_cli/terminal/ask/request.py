@@ -82,7 +82,7 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
         raise UsageError(
             f"{visible(only_words, 60)} is given in place of the question", "Repeat --image for each picture"
         )
-    images = [image for source in request.sources for image in _load_images(source, request.offline, stdin)]
+    images = _load_each(request, out, stdin)
     parts = place_images(request.question, images)
     texts = [fenced_file(file) for file in request.files]
     text = "\n\n".join(each for each in (*texts, read_piped(request, out, stdin).piped) if each)
@@ -95,6 +95,24 @@ def build_message(request: Request, out: Output, stdin: TextIO | None) -> Messag
     for name in _picture_names(request.question) if not images else ():
         out.note(f"{visible(name, 60)} is sent as text. To send the picture: --image {visible(shlex.quote(name))}")
     return Message("user", _append_text(parts, text))
+
+
+def _load_each(request: Request, out: Output, stdin: TextIO | None) -> list[Image]:
+    """The images of all sources. Raises ImageError, NetworkError; of several that fail each is told before."""
+    found: list[Image] = []
+    wrong: list[ImageError | NetworkError] = []
+    for source in request.sources:
+        try:
+            found += _load_images(source, request.offline, stdin)
+        except (ImageError, NetworkError) as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    for each in wrong:
+        out.tell(visible(f"{each.message}. {each.hint}" if each.hint else each.message))
+    if wrong:
+        raise type(wrong[0])(f"{len(wrong)} of {len(request.sources)} pictures cannot be read", "Nothing was asked")
+    return found
 
 
 def _descriptors(stream: TextIO | None) -> list[int]:
@@ -117,7 +135,11 @@ def read_piped(request: Request, out: Output, stdin: TextIO | None) -> Request:
     if request.piped is not None:
         return request
     reads_stdin = request.read_stdin and STDIN not in request.sources
-    return replace(request, piped=piped.read_text(stdin, out.note) if reads_stdin else "")
+    text = piped.read_text(stdin, out.note) if reads_stdin else ""
+    if text and request.question.strip() and out.stderr.isatty():  # a loop over lines would lose the others here
+        count = text.count("\n") + 1
+        out.note(f"With the question goes stdin: {count:,} line{'s' * (count > 1)}; --no-stdin leaves it unread")
+    return replace(request, piped=text)
 
 
 def _load_images(source: str, offline: bool, stdin: TextIO | None) -> list[Image]:

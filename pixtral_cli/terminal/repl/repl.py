@@ -152,21 +152,20 @@ class Repl:
             return Leave()
         known = [image.name for image in self.state.conversation.images]
         meant = input_parser.parse(line.text, folders.path_exists, line.pasted, known)
-        if isinstance(meant, input_parser.Question) and (absent := attachments.missing_names(meant)):
-            for name in absent:
-                self.state.notes.say(f"{name} is not here: sent as text")
+        absent = attachments.missing_names(meant) if isinstance(meant, input_parser.Question) else []
+        if absent:
             meant = input_parser.parse(line.text, folders.path_exists, line.pasted, [*known, *absent])
         if isinstance(meant, input_parser.Command):
             return table.run(self.state, meant.name, meant.argument)
-        return self._question(meant, edits)
+        return self._question(meant, edits, absent)
 
-    def _question(self, meant: "Question", edits: bool) -> Outcome:
+    def _question(self, meant: "Question", edits: bool, absent: Sequence[str] = ()) -> Outcome:
         """Attach the sources of a question, and ask it if it has any text. Raises PixtralError."""
         from pixtral_cli.terminal.repl import attachments
 
         state = self.state
-        for note in (*meant.notes, *attachments.unattached_notes(meant)):
-            state.notes.say(note)
+        notes = [*(f"{name} is not here: sent as text" for name in absent), *meant.notes]
+        notes += attachments.unattached_notes(meant)
         try:
             texts = [source.name for source in meant.sources if attachments.is_text(source.name)]
             images = [
@@ -176,6 +175,8 @@ class Repl:
             error.hint = f"{error.hint}{'. ' if error.hint else ''}In `backticks` a name is text"
             raise
         self._check_numbers(meant.text, images)
+        for note in dict.fromkeys(notes):
+            state.notes.say(note)
         blocks = "\n\n".join(self._text_block(name) for name in texts)
         if images:
             state.stage(images)

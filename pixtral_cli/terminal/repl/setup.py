@@ -81,12 +81,13 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
         "thinking": out.thinking,
     }
     reader = _make_reader(state, options.plain or _dumb_terminal(), InputHistory(recall_file, keep=options.log), out)
+    state.confirm = lambda question: confirm(question, out)
+    images = [image for source in options.sources for image in state.load(source)]
     _show_greeting(state, options, kept)
     if options.question and state.editing:
         reader.unread(as_keys(options.question))  # before the keys that are typed while the pictures are shown
-    if options.sources:
-        state.confirm = lambda question: confirm(question, out)
-        state.stage([image for source in options.sources for image in state.load(source)])
+    if images:
+        state.stage(images)
     draft = options.template.draft if options.template else ""
     draft = draft if state.editing else options.question or draft
     Repl(state, reader, out, "" if options.sources else PLACEHOLDER, draft).run()

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Picture
 
 from pixtral_cli.chat.conversation import Conversation
-from pixtral_cli.chat.engine import Sampling
+from pixtral_cli.chat.engine import Cost, ImageCost, Sampling
 from pixtral_cli.chat.message import assistant, user
 from pixtral_cli.errors import ContextError, ImageError, NetworkError, PixtralError, UsageError
 from pixtral_cli.sessions.library import Sessions
@@ -68,6 +68,10 @@ def piped(data: bytes) -> Iterator[TextIO]:
     os.close(writer)
     with os.fdopen(reader) as stdin:
         yield stdin
+
+
+def said_to(asked: "Asked", request: Request, stdin: TextIO | None) -> list[Any]:
+    return list(build_message(request, asked.output, stdin).parts)
 
 
 def said(request: Request, stdin: TextIO | None = None) -> list[Any]:
@@ -412,6 +416,53 @@ def test_a_folder_means_its_pictures_and_more_than_eight_are_asked_about(
     empty.mkdir()
     with pytest.raises(ImageError, match="is a folder without pictures"):
         expand_folders(Request("What?", [str(empty)]), out)
+
+
+def test_every_picture_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+    good = picture(tmp_path, "good.png")
+    (tmp_path / "fake.png").write_text("words")
+    asked = Asked()
+    with pytest.raises(ImageError, match="2 of 3 pictures cannot be read") as error:
+        build_message(
+            Request("What?", [str(tmp_path / "fake.png"), good, str(tmp_path / "none.png")]), asked.output, None
+        )
+    assert error.value.hint == "Nothing was asked"
+    assert [
+        ("fake.png: looks like text" in line, "none.png: no such file" in line) for line in asked.err.splitlines()
+    ] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_a_terminal_is_told_what_of_stdin_goes_with_the_question() -> None:
+    asked = Asked()
+    asked.output.stderr.isatty = lambda: True  # type: ignore[method-assign]
+    with piped(b"2\n3\n") as stdin:
+        assert said_to(asked, Request("What about 1?"), stdin) == ["What about 1?\n\n2\n3"]
+    assert asked.err == "With the question goes stdin: 2 lines; --no-stdin leaves it unread\n"
+    with piped(b"alone") as stdin:
+        said_to(asked, Request(), stdin)
+    assert asked.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("cost", "most", "hint"),
+    [
+        (Cost(150, 100), None, "Shorten the text or the conversation by 51 tokens"),
+        (Cost(150, 100), 10, "Shorten the text or the conversation by 51 tokens"),
+        (Cost(90, 100), 20, "Lower --max-tokens to 10, or shorten the text or the conversation"),
+        (
+            Cost(150, 100, (ImageCost(1, 1, 9),)),
+            None,
+            "Send fewer images, or shorten the text or the conversation by 51 tokens",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_told_what_can_help(cost: Cost, most: int | None, hint: str) -> None:
+    with pytest.raises(ContextError) as error:
+        cost.check_fits(most)
+    assert error.value.hint == hint
 
 
 def test_a_prompt_that_fits_exactly_is_no_error() -> None:

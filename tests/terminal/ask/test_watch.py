@@ -1,6 +1,7 @@
 """Watching pictures: what counts as a change, and that a bad moment is waited out."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,6 +80,32 @@ def test_each_change_is_answered_anew_and_a_broken_picture_is_waited_out(
     assert len(engine.seen[1][0]) == 1
     assert shown[0].images[0].sha256 != shown[1].images[0].sha256
     assert shown[1].text == "What colour?\n\npiped"
+
+
+def test_a_terminal_is_told_what_is_watched_and_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.png"
+    paint(file, "red")
+
+    def changes(_: object) -> Iterator[None]:
+        paint(file, "blue")
+        yield
+        raise KeyboardInterrupt
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(watch, "changes", changes)
+    out = Output(io.StringIO(), Screen())
+    request, engine = Request("What colour?", [str(file)], piped=""), FakeEngine(["red", "blue"])
+    with pytest.raises(KeyboardInterrupt):
+        ask.watch(request, build_message(request, out, None), Conversation(), engine, out)
+    assert isinstance(out.stderr, Screen)
+    watching, changed = out.stderr.getvalue().splitlines()
+    assert watching == "Watching a.png; Ctrl-C ends"
+    assert re.fullmatch(r"\d\d:\d\d:\d\d, changed:", changed)
 
 
 def paint(file: Path, colour: str) -> None:

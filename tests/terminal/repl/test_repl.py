@@ -464,7 +464,7 @@ def test_a_session_that_is_loaded_into_a_chat_that_is_not_kept_is_not_added_to(r
 def test_a_conversation_is_written_to_a_file_but_not_over_one(room: Room) -> None:
     said = room.type("red.png one", "/save talk.md", "/save talk.md", "")
     assert "Written to talk.md" in said
-    assert "talk.md exists already" in said
+    assert "Written to talk-2.md" in said
     assert "Answer 1." in Path("talk.md").read_text()
 
 

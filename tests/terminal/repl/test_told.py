@@ -329,3 +329,15 @@ def test_a_number_that_was_dropped_is_told_with_those_that_are_there(room: Room)
     said = room.type("red.png scans/p1.png same?", "/drop 1", "same as #1?", "/drop 9")
     assert "No image #1: there is #2 alone. /images lists them" in said
     assert "No image #9: there is #2 alone. /images lists them" in said
+
+
+def test_a_name_is_said_to_be_sent_as_text_only_where_it_is_sent(room: Room) -> None:
+    said = room.type("see @nope.png and nope2.png")
+    assert "nope.png: no such file" in said
+    assert "sent as text" not in said
+    assert "nope2.png is not here: sent as text" in room.type("see nope2.png")
+    assert room.engine.seen
+
+
+def test_the_other_names_of_a_command_are_commands(room: Room) -> None:
+    assert "/bye, /exit, /quit" in room.type("/help").replace("\n", " ")

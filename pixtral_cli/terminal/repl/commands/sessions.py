@@ -4,6 +4,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
+from pixtral_cli.chat.code_files import numbered_names
 from pixtral_cli.chat.conversation import Conversation
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.templates import open_templates
@@ -175,8 +176,7 @@ def _export(state: State, file: Path) -> None:
     from pixtral_cli.sessions.transcript import Transcript, format_of, write
 
     form = format_of(file)
-    if file.exists():
-        raise UsageError(f"{file} exists already", "Choose another name")
+    file = next(each for name in numbered_names(file.name) if not (each := file.with_name(name)).exists())
     name = state.session.id if state.session else ""
     snapshot = state.conversation.snapshot()
     about = Transcript(

@@ -69,8 +69,8 @@ def _groups(columns: int, *, words: bool = False) -> list[str]:
     """The commands of each group in lines, with what they take if `words`; none is broken that fits into a line."""
     groups: dict[str, list[str]] = {}
     for row in TABLE:
-        names = "/".join((row.name, *row.aliases))
-        groups.setdefault(row.group, []).append(f"/{names} {row.takes if words else ''}".rstrip())
+        names = ", ".join(f"/{name}" for name in (row.name, *row.aliases))
+        groups.setdefault(row.group, []).append(f"{names} {row.takes if words else ''}".rstrip())
     lines: list[str] = []
     for group, commands in groups.items():
         lines.append(f"{group}:")
