@@ -49,9 +49,6 @@ function tellOutcomes() {
     if ([document.body, document.getElementById("stop")].includes(document.activeElement)) document.getElementById("question").focus();
   });
   effect(() => {
-    if (draft.wrong.value.length) say(draft.wrong.value.at(-1).message);
-  });
-  effect(() => {
     document.title = served.value.name;
   });
 }

@@ -1,5 +1,6 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright. `apt-get install chromium` first."""
 
+import re
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -60,8 +61,48 @@ def test_pictures_come_in_by_drop_paste_and_picking(page: Page, engine: FakeEngi
 
 def test_what_is_no_picture_is_refused_with_a_reason(page: Page) -> None:
     give(page, "drop", b"not a picture at all")
-    expect(page.get_by_role("status")).to_contain_text("looks like text")
+    expect(page.locator("#wrong")).to_contain_text("looks like text")
+    assert page.locator("body").inner_text().count("looks like text") == 1
     expect(page.locator("#staged li")).to_have_count(0)
+
+
+# What stands in the header, below an answer and in the settings
+
+
+@pytest.mark.parametrize("width", [320, 380, 1000])
+def test_the_count_of_tokens_is_never_cut(page: Page, engine: FakeEngine, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    engine.answers, engine.context_window = ["Yes."], 128_000
+    ask(page, "Is it?")
+    expect(page.locator("#budget")).to_contain_text("of")
+    assert page.evaluate("(budget => budget.scrollWidth <= budget.clientWidth)(document.getElementById('budget'))")
+    assert page.locator("#budget").get_attribute("title")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [("Yes.", r"^1 token, after \d+\.\d s$"), ("Yes, it is.", r"^3 tokens, .* then [\d,]+ a second$")],
+)
+def test_an_answer_of_one_token_has_no_pace(page: Page, engine: FakeEngine, answer: str, said: str) -> None:
+    engine.answers = [answer]
+    ask(page, "Is it?")
+    expect(page.locator(".assistant .tools .note")).to_have_text(re.compile(said))
+
+
+def test_a_setting_out_of_its_range_is_told_and_not_used(page: Page, engine: FakeEngine) -> None:
+    engine.answers = ["Yes."]
+    page.keyboard.press("Alt+s")
+    page.get_by_label("Temperature").fill("7")
+    page.get_by_label("Max tokens").fill("-5")
+    alert = page.locator("#settings [role=alert]")
+    expect(alert).to_have_text("Max tokens is a whole number, 1 or more. What is there is not used.")
+    page.get_by_label("Temperature").fill("70")
+    expect(alert).to_contain_text("The temperature is a number from 0 to 10. What is there is not used.")
+    page.keyboard.press("Escape")
+    ask(page, "Is it?")
+    expect(page.locator(".assistant")).to_contain_text("Yes.")
+    assert engine.seen[0][1].temperature == 7
+    assert engine.seen[0][1].max_tokens is None
 
 
 # The conversation

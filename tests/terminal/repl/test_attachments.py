@@ -69,7 +69,7 @@ def test_pages_of_a_pdf_are_images(folder: Path, name: str, pages: list[str]) ->
         ("long.pdf", "long.pdf has 41 pages"),
         ("long.pdf#42", "long.pdf has no page 42"),
         ("long.pdf#0", "has no page 0"),
-        ("long.pdf#5-3", "has no page 5-3"),
+        ("long.pdf#5-3", "5-3 runs backwards"),
         ("nosuch.pdf", "nosuch.pdf: no such file"),
     ],
 )

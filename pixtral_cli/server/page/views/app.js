@@ -49,8 +49,12 @@ function Budget() {
   const { window: size, loading } = served.value;
   const { path, views } = current.value;
   const usage = path.value.map((id) => views.get(id).value.usage).findLast(Boolean);
-  const used = usage ? `${number(usage.total_tokens)} of ` : "";
-  return html`<span id="budget">${loading ? "The model is being loaded…" : size ? `${used}${number(size)} tokens` : ""}</span>`;
+  if (loading) return html`<span id="budget">The model is being loaded…</span>`;
+  if (!size) return html`<span id="budget"></span>`;
+  const whole = `${number(size)} tokens`;
+  if (!usage) return html`<span id="budget">${whole}</span>`;
+  const used = number(usage.total_tokens);
+  return html`<span id="budget" title=${`${used} of ${whole}`}>${used}<span class="whole"> of ${whole}</span></span>`;
 }
 
 function KeyForm() {

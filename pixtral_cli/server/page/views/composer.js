@@ -104,11 +104,9 @@ function Waiting() {
 
 function Wrong() {
   const all = draft.wrong.value;
-  if (!all.length) return null;
   const dismiss = (id) => (draft.wrong.value = all.filter((one) => one.id !== id));
-  return html`<ul id="wrong" aria-label="What is wrong with files">
-    ${all.map(({ id, message }) => html`<li key=${id}><span>${message}</span><button type="button" class="quiet" aria-label="Dismiss" onClick=${() => dismiss(id)}>✕</button></li>`)}
-  </ul>`;
+  const one = ({ id, message }) => html`<li key=${id}><span>${message}</span><button type="button" class="quiet" aria-label="Dismiss" onClick=${() => dismiss(id)}>✕</button></li>`;
+  return html`<div aria-live="assertive">${all.length > 0 && html`<ul id="wrong" aria-label="What is wrong with files">${all.map(one)}</ul>`}</div>`;
 }
 
 function Staged() {

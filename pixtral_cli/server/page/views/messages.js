@@ -104,9 +104,11 @@ function ReplyTools({ conversation, message, text, raw, setRaw }) {
 }
 
 function pace({ usage, timings }) {
-  if (!usage || !(timings?.decode > 0)) return "";
-  const speed = Math.max(1, Math.round((usage.completion_tokens - 1) / timings.decode));
-  return `${number(usage.completion_tokens)} tokens, the first after ${timings.ttft.toFixed(1)} s, then ${speed} a second`;
+  const count = usage?.completion_tokens;
+  if (!count || !timings || (count > 1 && !(timings.decode > 0))) return "";
+  if (count === 1) return `1 token, after ${timings.ttft.toFixed(1)} s`;
+  const speed = Math.max(1, Math.round((count - 1) / timings.decode));
+  return `${number(count)} tokens, the first after ${timings.ttft.toFixed(1)} s, then ${number(speed)} a second`;
 }
 
 /** Which of several tries is shown, and the way to the others. */

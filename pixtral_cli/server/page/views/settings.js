@@ -26,7 +26,12 @@ function Answers() {
     settings.setDefaults(next);
     if (conversation.begun) conversation.keep({ settings: next });
   };
-  const figure = (name) => ({ target }) => target.validity.valid && change(name, target.value === "" ? "" : Number(target.value));
+  const [refused, setRefused] = useState({});
+  const figure = (name, range) => ({ target }) => {
+    const { valid } = target.validity;
+    setRefused({ ...refused, [name]: valid ? "" : range });
+    if (valid) change(name, target.value === "" ? "" : Number(target.value));
+  };
   const { models } = served.value;
   return html`<section aria-labelledby="settings-answers">
     <h3 id="settings-answers">Answers</h3>
@@ -37,9 +42,10 @@ function Answers() {
         <option value="">${models[0]?.name ?? "The server's"}</option>
         ${models.slice(1).map(({ name }) => html`<option value=${name}>${name}</option>`)}
       </select></label>
-      <label>Temperature<input type="number" min="0" max="2" step="any" placeholder="0 to 2" value=${values.temperature ?? ""} onInput=${figure("temperature")} /></label>
-      <label>Max tokens<input type="number" min="1" max="10000000" step="1" placeholder="No limit" value=${values.max_tokens ?? ""} onInput=${figure("max_tokens")} /></label>
+      <label>Temperature<input type="number" min="0" max="10" step="any" placeholder="0 to 10" value=${values.temperature ?? ""} onInput=${figure("temperature", "The temperature is a number from 0 to 10.")} /></label>
+      <label>Max tokens<input type="number" min="1" max="10000000" step="1" placeholder="No limit" value=${values.max_tokens ?? ""} onInput=${figure("max_tokens", "Max tokens is a whole number, 1 or more.")} /></label>
     </div>
+    <p class="hint error" role="alert">${Object.values(refused).filter(Boolean).map((range) => `${range} What is there is not used. `)}</p>
   </section>`;
 }
 
