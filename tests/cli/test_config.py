@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pixtral_cli import config
-from pixtral_cli.__main__ import run
+from pixtral_cli.command_line import run
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_settings_hold_on_in_a_new_process() -> None:
         chat.end()
     with Chat(columns=120) as chat:
         chat.echo("-c", "--seed", "6")
-        chat.wait_for("As before: temperature 0.9, stop 'END', schema {\"type\": \"object\"")
+        chat.wait_for('As before: temperature 0.9, stop \'END\', schema {"type": "object"')
         chat.say("/set", "stats")
         lines = [line.split() for line in chat.lines]
         assert ["temperature", "0.9"] in [line[:2] for line in lines]
