@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pixtral_cli.engines.local.runtime.cancellation import CancelCheck
+from pixtral_cli.engines.local.runtime.huge_pages import prefer_huge_pages
 from pixtral_cli.engines.local.weights import quantized_linear
 from pixtral_cli.engines.local.weights.quantized_linear import BITS, packed_bytes
 from pixtral_cli.errors import ModelError, UsageError
@@ -157,6 +158,7 @@ def _map(file: Path, job: QuantizeJob, metadata: Mapping[str, str]) -> dict[str,
         opened: Any = safe_open(file, framework="pt")
         if opened.metadata() != metadata:
             return None
+        prefer_huge_pages(file, opened)
         for key, shape in job.shapes.items():
             numbers, scale = (opened.get_tensor(name) for name in quantized_linear.tensor_names(key))
             if [(tensor.shape, tensor.dtype) for tensor in (numbers, scale)] != quantized_linear.packed_layout(

@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pixtral_cli.engines.local.config import Params, verify_hint
+from pixtral_cli.engines.local.runtime.huge_pages import prefer_huge_pages
 from pixtral_cli.engines.local.weights import checkpoint
 from pixtral_cli.engines.local.weights.transformers_names import rotary_heads, to_mistral_name
 from pixtral_cli.errors import ModelError
@@ -21,6 +22,7 @@ TORCH_DTYPES = {
     "BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "F64": torch.float64,
     "F8_E4M3": torch.float8_e4m3fn, "I8": torch.int8, "I32": torch.int32, "I64": torch.int64,
 }  # fmt: skip
+EMBEDDINGS, OUTPUTS = ("tok_embeddings.weight", "embed_tokens.weight"), ("output.weight", "lm_head.weight")
 assert set(TORCH_DTYPES) == set(checkpoint.STORED_DTYPES)
 
 
@@ -65,6 +67,7 @@ def _open_safetensors(file: Path, name: str) -> dict[str, TensorSource]:
     header = checkpoint.read_header(file, name)
     try:
         opened = safe_open(file, framework="pt")
+        prefer_huge_pages(file, opened, _barely_read(header))
     except (SafetensorError, OSError) as error:
         raise checkpoint.damaged_file(file, name) from error
     except RuntimeError as error:
@@ -79,6 +82,12 @@ def _open_safetensors(file: Path, name: str) -> dict[str, TensorSource]:
         )
         for key, entry in header.items()
     }
+
+
+def _barely_read(names: Collection[str]) -> list[str]:
+    """Of the tensors of a file the embedding, of which few rows are read, unless it is the output too."""
+    is_tied = not any(name.endswith(OUTPUTS) for name in names)
+    return [] if is_tied else [name for name in names if name.endswith(EMBEDDINGS)]
 
 
 def _read_mapped(opened: Any, name: str, key: str) -> Tensor:
