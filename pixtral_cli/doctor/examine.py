@@ -15,6 +15,7 @@ def examine(*, online: bool = False) -> Iterator[Check]:
     yield machine.python_check()
     yield from machine.package_checks()
     yield machine.settings_check()
+    yield from machine.folder_checks()
     yield from machine.device_checks()
     yield from weights.model_checks()
     yield from weights.download_checks()

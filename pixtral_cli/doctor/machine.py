@@ -1,5 +1,6 @@
 """Checks of Python, its packages, the devices and what fits into their memory."""
 
+import os
 import platform
 import sys
 from collections.abc import Collection, Iterator
@@ -72,6 +73,24 @@ def settings_check() -> Check:
         return Check("settings", "fails", error.message, error.hint)
     file = config.config_file()
     return Check("settings", "ok", str(file) if file.exists() else f"all defaults ({file} does not exist)")
+
+
+def folder_checks() -> Iterator[Check]:
+    """Whether conversations, settings and what is computed once can be written."""
+    paths = config.paths()
+    kept = ((paths.data, "conversations are not saved"), (config.config_file().parent, "settings cannot be changed"),
+            (paths.cache, "quantized weights are not kept"))  # fmt: skip
+    wrong = [(folder, effect) for folder, effect in kept if not _writable(folder)]
+    for folder, effect in wrong:
+        yield Check("folders", "warning", f"{folder} cannot be written: {effect}", "PIXTRAL_HOME names another place")
+    if not wrong:
+        yield Check("folders", "ok", f"conversations are kept in {paths.data}")
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, or it in the nearest one above it that exists."""
+    existing = next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
+    return existing.is_dir() and os.access(existing, os.W_OK)
 
 
 def device_checks() -> Iterator[Check]:

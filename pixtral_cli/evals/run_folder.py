@@ -125,14 +125,18 @@ def _parse_run(folder: Path, content: Any) -> Run:
 def create_run(folder: Path, about: Mapping[str, Any], rows: int, *, fresh: bool = False) -> Run:
     """The run in a folder, created if there is none; `fresh` deletes its answers.
 
-    Raises UsageError when the folder holds another run or other files.
+    Raises UsageError when the folder holds another run or other files, PixtralError when it cannot be made.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file", "-o names the folder of the run")
     if (folder / ANSWERS_FILE).exists() and not (folder / SETTINGS_FILE).exists():
         raise UsageError(f"{folder / ANSWERS_FILE} exists and belongs to no run", "Name another folder: -o DIR")
     run = Run(folder, about, rows)
-    (folder / IMAGES_FOLDER).mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / IMAGES_FOLDER).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = (error.strerror or "it cannot be made").lower()
+        raise PixtralError(f"The run cannot be kept in {folder}: {why}", "Name another folder: -o DIR") from error
     with run.lock():
         if (folder / SETTINGS_FILE).exists() and not fresh:
             run = open_run(folder)

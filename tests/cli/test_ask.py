@@ -136,6 +136,8 @@ def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
             2,
             "--device is for models on this machine, and another's is to answer. Leave it out",
         ),
+        (["x", "-m", "demo", "--stop", ""], 2, "--stop is empty. Give the text before which the answer is to end"),
+        (["x", "-m", "demo", "--seed", "-1"], 2, "Invalid value for '--seed': -1 "),
         (["x", "-m", "demo", "-o", "."], 2, ". is a directory. Name a file: -o FILE"),
         (["x", "-m", "demo", "--session", "zzz"], 2, "There is no session 'zzz'. "),
         (["x", "-m", "demo", "--max-tokens", "200000", "--dry-run"], 6, "The prompt takes 4 tokens and 200,000 "),

@@ -81,6 +81,16 @@ def test_a_configured_model_that_is_not_here_fails(monkeypatch: pytest.MonkeyPat
     assert (runs.state, runs.advice) == ("fails", "Get it: pixtral pull org/lost")
 
 
+def test_what_cannot_be_written_is_a_warning_that_says_what_fails_then(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [check.state for check in machine.folder_checks()] == ["ok"]
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # as in a home that is mounted read-only
+    said = [f"{check.says}. {check.advice}" for check in machine.folder_checks() if check.state == "warning"]
+    assert len(said) == 3
+    assert "data cannot be written: conversations are not saved. PIXTRAL_HOME names another place" in said[0]
+
+
 def test_a_broken_config_file_fails_by_its_name(home: Path) -> None:
     file = home / "pixtral" / "config.toml"
     file.parent.mkdir()

@@ -277,6 +277,15 @@ def test_nothing_is_left_beside_a_run(call: Call) -> None:
     assert {file.name for file in runs()[0].iterdir()} - {".lock"} == {"run.json", "answers.jsonl", "images"}
 
 
+def test_a_run_that_cannot_be_kept_says_where_and_what_to_do(call: Call) -> None:
+    config.paths().data.mkdir(parents=True)
+    (config.paths().data / "evals").write_text("a file")
+    status, out, err = call("demo-shapes", "--model", "demo", "--limit", "1", "-q")
+    assert (status, out) == (1, "")
+    assert "The run cannot be kept in " in err
+    assert err.endswith(": not a directory. Name another folder: -o DIR\n")
+
+
 def test_a_run_that_cannot_be_read_hides_no_other_from_the_list(call: Call) -> None:
     call("demo-reading", "--model", "demo", "--limit", "2", "-q")
     gone, damaged = (config.paths().data / "evals" / name for name in ("gone", "damaged"))

@@ -124,7 +124,11 @@ class SamplingFlags(FlagGroup):
     stop: options.Stop = None
 
     def apply(self, settings: "Config") -> "Config":
-        """The settings replaced by the flags that are given; `stop` is not a setting and is left out."""
+        """The settings replaced by the flags that are given; `stop` is not a setting and is left out. Raises UsageError."""
+        if self.stop and not all(self.stop):
+            from pixtral_cli.errors import UsageError
+
+            raise UsageError("--stop is empty", "Give the text before which the answer is to end")
         return settings.override(**{name: getattr(self, name) for name in SAMPLING_SETTINGS})
 
 

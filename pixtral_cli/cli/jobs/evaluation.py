@@ -63,7 +63,7 @@ def run(request: EvalRequest, settings: Config) -> None:
         _run_and_report(plan, folder, request.concurrency or engine_setup.parallel_answers(opened, settings, 1), out)
     if not request.quiet:
         name = request.output or folder.folder.name
-        typer.echo(f"Recorded in {folder.folder}; with pictures: pixtral eval show {name}", err=True)
+        engine_setup.print_note(f"Recorded in {folder.folder}; with pictures: pixtral eval show {name}")
     if failed := sum(1 for record in folder.records() if record["error"]):
         raise BatchError(f"Failed questions: {failed}", "The same command asks them again")
 
@@ -110,7 +110,7 @@ def _open_engine(model: str | None, settings: Config, quiet: bool) -> tuple[Engi
         return remote.open(), about
     chosen, settings = engine_setup.choose_model(model, settings)
     if chosen.note and not quiet:
-        typer.echo(chosen.note, err=True)
+        engine_setup.print_note(chosen.note)
     return engine_setup.open_model(chosen, settings, engine_setup.note_printer(quiet=quiet)), {
         "name": chosen.name, "revision": chosen.revision or setup.weights_revision(chosen.folder), "engine": settings.engine or "local",
         "device": settings.device or "auto", "dtype": settings.dtype or "auto", **_quantize_setting(settings), **_vllm_settings(settings),

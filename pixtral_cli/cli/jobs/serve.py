@@ -4,8 +4,6 @@ import sys
 import webbrowser
 from dataclasses import replace
 
-import typer
-
 from pixtral_cli import config
 from pixtral_cli.cli.common import engine_setup
 from pixtral_cli.config import Config
@@ -27,7 +25,7 @@ def serve_model(name: str | None, options: ServeOptions, settings: Config, *, op
     if settings.engine not in (None, "local", engine_setup.VLLM):
         raise UsageError(f"pixtral serve has no engine {settings.engine!r}", "Engines: local, vllm")
     if model.note:
-        typer.echo(model.note, err=True)
+        engine_setup.print_note(model.note)
     if not options.running:
         options = replace(options, running=engine_setup.vllm_concurrency(settings) or DEFAULT_CONCURRENCY)
     progress = ProgressLine(sys.stderr, plain=bool(settings.plain))
@@ -38,7 +36,7 @@ def serve_model(name: str | None, options: ServeOptions, settings: Config, *, op
 
     def ready(url: str) -> None:
         progress.clear()
-        typer.echo(f"{model.name} answers at {url}/v1 and in a browser at {url}", err=True)
+        engine_setup.print_note(f"{model.name} answers at {url}/v1 and in a browser at {url}")
         if open_page:
             webbrowser.open(url)
 

@@ -75,7 +75,7 @@ function Welcome() {
     ${isDemo() &&
     html`<p id="demo" role="note">
       <strong>This is the demo:</strong> a very small model that knows simple shapes, charts, sketches and printed words. Photographs and
-      real questions need the real one: <code>pixtral pull pixtral-12b</code>
+      real questions need a larger one: <code>pixtral doctor</code>, on the server's machine, says which fits
     </p>`}
     <ul id="ideas" aria-label="Ideas">
       ${IDEAS.map((idea) => html`<li><button class="outlined" type="button" onClick=${suggest}>${idea}</button></li>`)}
