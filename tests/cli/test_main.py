@@ -46,8 +46,9 @@ def test_a_question_without_quotes_says_so(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["ask", "-n", "3", "a name"], "-n saves nothing and takes no number; so many answers: --n 3"),
-        (["ask", "a name", "-m", "demo", "-n", "5"], "-n saves nothing and takes no number; so many answers: --n 5"),
+        (["ask", "-n", "3", "a name"], "So many answers: --n 3"),
+        (["ask", "a name", "-m", "demo", "-n", "5"], "So many answers: --n 5"),
+        (["ask", "-n", "3"], "So many answers: --n 3"),
         (["show", "x"], "Here it is: pixtral models show MODEL"),
         (["logout"], "Here it is: pixtral login --remove"),
         (["search", "x"], "Here it is: pixtral sessions search WORDS"),

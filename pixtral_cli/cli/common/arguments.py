@@ -57,6 +57,8 @@ def normalize(words: Sequence[str], commands: Sequence[str]) -> list[str]:
     for position, word in enumerate(given[:end]):
         if word == "--json":
             _refuse_another_format(given[:end])
+        if word == "-n" and given[0] == "ask" and position + 1 < end and given[position + 1].isdecimal():
+            raise UsageError("-n saves nothing, and takes no number", f"So many answers: --n {given[position + 1]}")
         head += ["--format", "json"] if word == "--json" else [word]
         before, following = given[position - 1] if position else "", given[position + 1] if position + 1 < end else ""
         if (
@@ -143,9 +145,6 @@ def _extra_hint(words: Sequence[str], command: str) -> str:
     """The hint about too many arguments: pictures without --image, or a question without quotes."""
     from pixtral_cli.images.formats import has_picture_extension
 
-    after_n = words[words.index("-n") + 1] if "-n" in words[:-1] else ""
-    if after_n.isdecimal():
-        return f"-n saves nothing and takes no number; so many answers: --n {after_n}"
     flags = ("--image", "-a", "--attachment", "-o", "--output")
     arguments = [word for before, word in zip(["", *words], words, strict=False) if before not in flags]
     if pictures := [word for word in arguments if has_picture_extension(word) and not word.startswith("-")]:
