@@ -341,3 +341,14 @@ def test_a_name_is_said_to_be_sent_as_text_only_where_it_is_sent(room: Room) -> 
 
 def test_the_other_names_of_a_command_are_commands(room: Room) -> None:
     assert "/bye, /exit, /quit" in room.type("/help").replace("\n", " ")
+
+
+def test_a_conversation_whose_question_was_taken_back_says_so_when_it_is_loaded(room: Room) -> None:
+    said = room.type("red.png what?", "/undo", "/clear")
+    name = room.sessions.list()[0].id
+    again = Room(room.folder, room.engine)
+    said = again.type(f"/load {name}", "/redo")
+    assert "What was asked has been taken back; /redo shows it again." in said
+    assert "Brought back: what?" in said
+    other = Room(room.folder, room.engine)
+    assert "taken back" not in other.type(f"/load {name}")

@@ -136,6 +136,8 @@ def show_resumed(state: State) -> None:
     state.notes.say(f"{count_of(asked, 'question')} and {count_of(images, 'image')} so far; /show history shows all.")
     for message in conversation.turns[-2:]:
         state.notes.tell(_short(state.said(message)), "> " if message.role == "user" else "")
+    if not conversation.turns and any(node.message.role == "user" for node in conversation.snapshot().nodes):
+        state.notes.say("What was asked has been taken back; /redo shows it again.")
     if note := many_images_note(conversation, ""):
         state.notes.say(f"{note}.")
     if conversation.staged:
