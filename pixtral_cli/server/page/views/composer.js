@@ -50,9 +50,9 @@ export function Composer() {
     <${Staged} />
     <${Waiting} />
     <div class="row">
-      <label class="button quiet icon" for="files" title="Add pictures"><${Icon} name="picture" /><span class="unseen">Add pictures</span></label>
-      <input id="files" class="unseen" type="file" accept=${ACCEPTED} multiple onChange=${picked} />
-      <label class="unseen" for="question">Question</label>
+      <label class="button quiet icon" for="files" title="Add pictures"><${Icon} name="picture" /><span class="visually-hidden">Add pictures</span></label>
+      <input id="files" class="visually-hidden" type="file" accept=${ACCEPTED} multiple onChange=${picked} />
+      <label class="visually-hidden" for="question">Question</label>
       <${Question} />
       <button id="send" class="icon" type="submit" aria-label="Send" title="Send (Enter)" hidden=${writing}><${Icon} name="up" /></button>
       <button id="stop" class="icon" type="button" aria-label="Stop" title="Stop (Escape)" hidden=${!writing} onClick=${() => stop(leaf)}>

@@ -41,7 +41,7 @@ function Question({ conversation, message }) {
     document.getElementById("question").focus();
   };
   return html`<li class="user">
-    <h2 class="unseen">You</h2>
+    <h2 class="visually-hidden">You</h2>
     ${pictures.length > 0 && html`<${Pictures} pictures=${pictures} />`}
     ${text && html`<div class="said">${text}</div>`}
     <div class="tools">
@@ -72,7 +72,7 @@ function Reply({ conversation, message }) {
   const raw = written ?? asWritten.value;
   const open = (place) => preview.open(conversation, message.id, place);
   return html`<li class=${writing ? "assistant writing" : "assistant"} aria-busy=${String(writing)}>
-    <h2 class="unseen">${message.model ?? served.value.name}</h2>
+    <h2 class="visually-hidden">${message.model ?? served.value.name}</h2>
     ${message.reasoning && html`<${Thinking} text=${message.reasoning} begun=${Boolean(text) || !writing} />`}
     <div class="said">${raw ? text && html`<${Written} text=${text} />` : html`<${Answer} text=${text} complete=${!writing} preview=${open} />`}</div>
     ${writing && !text && html`<p class="waiting"><span></span><span></span><span></span></p>`}

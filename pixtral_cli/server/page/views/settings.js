@@ -75,7 +75,7 @@ function Kept() {
       <button type="button" class="outlined" disabled=${!conversation.begun} onClick=${() => exportAll([conversation.id], conversation.row.value.title)}>Export this one, all versions</button>
       <button type="button" class="outlined" onClick=${() => exportAll(conversations.listed.value.map(({ id }) => id))}>Export all</button>
       <label class="button outlined" for="import">Import</label>
-      <input id="import" class="unseen" type="file" accept="application/json,.json" onChange=${take} />
+      <input id="import" class="visually-hidden" type="file" accept="application/json,.json" onChange=${take} />
     </div>
     <p class="hint" role="status">${said}</p>
     <${Deleted} />

@@ -44,7 +44,7 @@ export function Sidebar() {
   return html`<nav id="sidebar" class=${shown.value ? "shown" : ""} aria-label="Conversations">
       <button id="new" class="wide outlined" type="button" onClick=${newConversation}><${Icon} name="plus" />New conversation</button>
       <label class="search">
-        <span class="unseen">Search conversations</span><${Icon} name="search" />
+        <span class="visually-hidden">Search conversations</span><${Icon} name="search" />
         <input id="search" type="search" placeholder="Search" value=${words.value} onInput=${({ target }) => search(target.value)} />
       </label>
       <ul id="conversations">${all.map((row) => html`<${Entry} key=${row.id} row=${row} />`)}</ul>
@@ -66,7 +66,7 @@ function Entry({ row }) {
   return html`<li class=${isAnswered ? "answering" : ""}>
     <button type="button" class="open" title=${title} aria-current=${isCurrent ? "true" : undefined} onClick=${() => open(row.id)}>${title}</button>
     ${isAnswered && html`<span class="dot" role="img" aria-label="being answered"></span>`}
-    <span class="acts">
+    <span class="actions">
       <button type="button" class="rename" aria-label=${`Rename ${title}`} title="Rename" onClick=${() => setRenaming(true)}><${Icon} name="pencil" /></button>
       <button type="button" class="delete" aria-label=${`Delete ${title}`} title="Delete" onClick=${() => remove(row)}><${Icon} name="bin" /></button>
     </span>
