@@ -1,5 +1,6 @@
 """The output on disk: what is written is whole, what a kill left is cut off, what is not ours is not touched."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -118,3 +119,84 @@ def test_a_device_takes_all_of_a_line_or_says_why_not() -> None:
         assert reader.read() == b"a line\n"
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(PixtralError, match="No space left"):
         DeviceOutput(full, Path("/dev/full")).write(b"a line\n")
+
+
+# What cannot be written
+
+
+def test_a_line_that_does_not_fit_leaves_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+
+    def full(file: int, data: memoryview) -> int:
+        if len(data) < len(line(ROWS[1])):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[:20])
+
+    with closing(Journal(tmp_path / "out")) as journal:
+        journal.write(line(ROWS[0]))
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(PixtralError, match="cannot be written: No space left") as refused:
+            journal.write(line(ROWS[1]))
+        monkeypatch.undo()
+        assert (tmp_path / "out").read_bytes() == line(ROWS[0])
+        journal.write(line(ROWS[1]))
+    assert refused.value.hint
+    assert (tmp_path / "out").read_bytes() == line(ROWS[0]) + line(ROWS[1])
+
+
+def test_lines_are_on_disk_a_second_after_they_were_written_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, synced = [0.0], []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(now[0]))
+    with closing(Journal(tmp_path / "out", clock=lambda: now[0])) as journal:
+        for second in (0.5, 0.9, 1.0, 1.5, 1.99, 2.0):
+            now[0] = second
+            journal.write(line(ROWS[0]))
+        now[0] = 2.1
+    assert synced == [1.0, 2.0, 2.1]
+
+
+def test_what_may_not_be_on_disk_is_reported_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(tmp_path / "out")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(PixtralError, match="may not be whole: Input/output error"):
+        journal.close()
+    with pytest.raises(OSError, match="Bad file"):  # it is closed nevertheless
+        os.fstat(journal._file)
+
+
+def test_failures_that_cannot_be_replaced_leave_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with closing(Journal(tmp_path / "out")) as journal, closing(Journal(tmp_path / "again")) as again:
+        journal.write(failing(ROWS[0]))
+        again.write(line(ROWS[0]))
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(PixtralError, match="cannot be written: No space left"):
+            journal.replace_failures(again)
+        monkeypatch.undo()
+        assert (tmp_path / "out").read_bytes() == failing(ROWS[0])
+        assert (tmp_path / "again").read_bytes() == line(ROWS[0])
+
+
+def test_a_reader_that_has_gone_and_a_device_that_is_full_are_told_apart(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "wb", buffering=0) as device, pytest.raises(BrokenPipeError) as broken:
+        DeviceOutput(device, tmp_path).write(b"a line\n")
+    assert broken.value.errno is None  # a number would become the exit status
+    with (
+        open("/dev/full", "wb", buffering=0) as device,
+        pytest.raises(PixtralError, match="/dev/full cannot be written"),
+    ):
+        DeviceOutput(device, Path("/dev/full")).write(b"a line\n")
+
+
+def test_a_line_whose_json_is_damaged_counts_as_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(line(ROWS[0])[:-3] + b"\n" + line(ROWS[1]))
+    assert resumed(tmp_path / "out") == (2, [1])

@@ -144,3 +144,14 @@ def test_five_failures_are_told_and_then_that_there_are_more() -> None:
     notes = [failure_note(row, "no picture", row) for row in range(1, 9)]
     assert notes[:5] == [f"Row {row} failed: no picture" for row in range(1, 6)]
     assert notes[5:] == ["More rows fail", "", ""]
+
+
+def test_a_line_that_is_too_long_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(FieldError, match="longer than 64 MB"):
+        RowReader(Sampling()).json_row(InputRow(1, None, ""))
+
+
+def test_a_table_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"rows.csv cannot be read: No such file") as refused:
+        list(CsvRows(tmp_path / "rows.csv").rows())
+    assert refused.value.hint == "Check the name"
