@@ -190,3 +190,28 @@ def test_no_json_at_all_is_more_than_a_field_error(value: Any) -> None:
         assert len(error.message) <= 120
     else:
         assert all(isinstance(message, Message) for message in said)
+
+
+def test_a_question_neither_thinks_nor_calls_and_calls_have_ids_of_their_own() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"role": "user", "content": "q", "reasoning_content": "t"}, "only an assistant thinks"),
+        ({"role": "user", "content": "q", "tool_calls": [call]}, "only an assistant calls tools"),
+        ({"role": "assistant", "content": "", "tool_calls": [call, call]}, "two calls of one id"),
+    ]
+    for item, says in wrong:
+        with pytest.raises(UsageError, match=says) as refused:
+            messages.messages([item])
+        assert refused.value.field.startswith("messages[0]." + ("reasoning" if "thinks" in says else "tool_calls"))
+
+
+@pytest.mark.parametrize(("depth", "taken"), [(65, True), (66, False)])
+def test_json_holds_64_levels_below_its_value_and_no_more(depth: int, taken: bool) -> None:
+    text = "[" * depth + "]" * depth
+    if taken:
+        assert messages.parse(text) is not None
+    else:
+        with pytest.raises(UsageError, match="nested deeper than 64 levels"):
+            messages.parse(text)
+    with pytest.raises(UsageError, match="nested deeper than 64 levels"):
+        messages.parse("[" * 100_000)

@@ -187,11 +187,11 @@ def test_failures_that_cannot_be_replaced_leave_both_files(tmp_path: Path, monke
 def test_a_reader_that_has_gone_and_a_device_that_is_full_are_told_apart(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)
-    with open(write, "wb", buffering=0) as device, pytest.raises(BrokenPipeError) as broken:
+    with os.fdopen(write, "wb", buffering=0) as device, pytest.raises(BrokenPipeError) as broken:
         DeviceOutput(device, tmp_path).write(b"a line\n")
     assert broken.value.errno is None  # a number would become the exit status
     with (
-        open("/dev/full", "wb", buffering=0) as device,
+        Path("/dev/full").open("wb", buffering=0) as device,
         pytest.raises(PixtralError, match="/dev/full cannot be written"),
     ):
         DeviceOutput(device, Path("/dev/full")).write(b"a line\n")

@@ -68,3 +68,22 @@ def test_what_cannot_be_written_whole_is_not_there_at_all(tmp_path: Path) -> Non
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(PixtralError, match=r"Cannot write page.html: No such file or directory"):
         write_block("x", tmp_path / "nowhere", "page.html")
+
+
+def test_the_last_version_that_a_name_can_have_is_9999(tmp_path: Path) -> None:
+    for version in ("x.py", *(f"x-{number}.py" for number in range(2, 9_999))):
+        (tmp_path / version).touch()
+    assert write_block("last", tmp_path, "x.py").path.name == "x-9999.py"
+    with pytest.raises(PixtralError, match=r"Every version of x\.py is taken"):
+        write_block("one more", tmp_path, "x.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"), [("n" * 200, True), ("n" * 201, False), ("ü" * 100, True), ("ü" * 101, False)]
+)
+def test_a_name_has_at_most_200_bytes(tmp_path: Path, name: str, taken: bool) -> None:
+    if taken:
+        assert write_block("x", tmp_path, name).path.exists()
+    else:
+        with pytest.raises(PixtralError, match="it is too long"):
+            write_block("x", tmp_path, name)

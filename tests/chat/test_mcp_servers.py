@@ -2,9 +2,11 @@
 
 import shlex
 import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import mcp_types as types
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Response
@@ -17,6 +19,7 @@ from pixtral_cli.errors import PixtralError, UsageError
 from tests.chat.test_tool_engine import Scripted
 from tests.server.mcp.test_mcp import served
 from tests.server.processes import ROOT
+from tests.server.serving import png
 
 PYTHON = shlex.quote(sys.executable)
 FAILING = f"{PYTHON} -m tests.chat.failing_mcp_server"
@@ -141,3 +144,37 @@ def test_what_a_server_prints_beside_the_protocol_does_not_hinder_it(tmp_path: P
 def test_an_error_while_servers_run_is_raised_as_it_is() -> None:
     with pytest.raises(UsageError, match="mine"), open_servers([FAILING]):
         raise UsageError("mine")
+
+
+def test_what_is_neither_text_nor_picture_is_said_in_words() -> None:
+    link = types.ResourceLink(type="resource_link", name="a report", uri="file:///report.txt")
+    note = types.TextResourceContents(uri="file:///note.txt", text="a note")
+    blob = types.BlobResourceContents(uri="file:///blob", blob="AAAA")
+    given = mcp_servers._result(
+        types.CallToolResult(
+            content=[
+                types.EmbeddedResource(type="resource", resource=note),
+                types.EmbeddedResource(type="resource", resource=blob),
+                link,
+                types.AudioContent(type="audio", data="AAAA", mime_type="audio/wav"),
+            ]
+        )
+    )
+    assert given.text.splitlines() == [
+        "a note", "[resource was left out]", "a report: file:///report.txt", "[audio was left out]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "The picture is shown next."), (2, "2 pictures are shown next.")])
+def test_pictures_alone_are_announced_and_data_alone_is_json(count: int, said: str) -> None:
+    picture = types.ImageContent(type="image", data=b64encode(png(6, 4)).decode(), mime_type="image/png")
+    given = mcp_servers._result(types.CallToolResult(content=[picture] * count))
+    assert (given.text, len(given.images)) == (said, count)
+    data = mcp_servers._result(types.CallToolResult(content=[], structured_content={"größe": 1}))
+    assert data.text == '{"größe": 1}'
+
+
+def test_a_picture_that_is_no_base64_is_an_error_of_the_tool() -> None:
+    picture = types.ImageContent(type="image", data="not base64!", mime_type="image/png")
+    with pytest.raises(PixtralError, match="The tool's picture is no base64"):
+        mcp_servers._result(types.CallToolResult(content=[picture]))

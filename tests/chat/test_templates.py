@@ -102,3 +102,23 @@ def test_a_template_that_is_not_there_is_answered_with_those_that_are(tmp_path: 
 
 def test_the_example_is_a_template() -> None:
     assert parse("new", EXAMPLE).fill("hello").prompt == "hello"
+
+
+@pytest.mark.parametrize("damage", ["folder", "bytes"])
+def test_a_template_that_cannot_be_read_names_its_file(tmp_path: Path, damage: str) -> None:
+    file = tmp_path / "ocr.txt"
+    if damage == "folder":
+        file.mkdir()
+    else:
+        file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"Cannot read .*ocr\.txt") as refused:
+        Templates(tmp_path).load("ocr")
+    assert refused.value.hint
+
+
+def test_eight_of_the_templates_there_are_are_named(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"t{number}.txt").write_text("x")
+    with pytest.raises(UsageError, match="There is no template 'ocr'") as refused:
+        Templates(tmp_path).load("ocr")
+    assert refused.value.hint == "There is: t0, t1, t2, t3, t4, t5, t6, t7"

@@ -13,7 +13,7 @@ from pixtral_cli.chat.message import Message, user
 from pixtral_cli.chat.toolbox.engine import DECLINED, ToolEngine, ToolResult, ToolRun
 from pixtral_cli.chat.toolbox.functions import load_tools
 from pixtral_cli.chat.toolbox.pictures import CropTool, ZoomTool
-from pixtral_cli.chat.tools import Tool, ToolCall, ToolCallDelta, format_call
+from pixtral_cli.chat.tools import NamedTool, Tool, ToolCall, ToolCallDelta, format_call
 from pixtral_cli.errors import PixtralError, UsageError
 from pixtral_cli.images.image import Image
 from tests.server.serving import png
@@ -263,3 +263,43 @@ def test_the_smallest_part_holds_some_pixels() -> None:
     assert whole.size == (3, 2)
     (corner,) = ZoomTool().run({"image": 1, "x": 100, "y": 100, "factor": 4}, [picture()]).images
     assert corner.transform.crop and corner.transform.crop.edges == (300, 150, 400, 200)
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ({"factor": 1}, True), ({"factor": 16}, True), ({"factor": 0.9}, False), ({"factor": 16.1}, False),
+        ({"x": 100, "y": 0}, True), ({"x": 100.1}, False), ({"x": -0.1}, False), ({"y": 100.1}, False), ({"y": -0.1}, False),
+    ],
+)  # fmt: skip
+def test_a_place_and_a_factor_have_their_ranges(change: dict[str, Any], taken: bool) -> None:
+    place = {"image": 1, "x": 50, "y": 50, "factor": 2} | change
+    if taken:
+        assert ZoomTool().run(place, [picture()]).images
+    else:
+        with pytest.raises(UsageError, match="x and y are 0 to 100 per cent"):
+            ZoomTool().run(place, [picture()])
+
+
+def test_a_call_whose_arguments_were_cut_off_is_shown_as_it_came() -> None:
+    assert format_call(ToolCall("id", "f", '{"a": "b\n')) == 'f({"a": "b\\n)'
+    assert format_call(ToolCall("id", "f", "")) == "f()"
+
+
+def test_a_tool_choice_names_one_of_the_tools() -> None:
+    tools = (Tool("look"), Tool("read"))
+    Sampling(tools=tools, tool_choice=NamedTool("read")).check()
+    with pytest.raises(UsageError, match="not among the tools") as refused:
+        Sampling(tools=tools, tool_choice=NamedTool("write")).check()
+    assert refused.value.hint == "There are: look, read"
+    with pytest.raises(UsageError) as refused:
+        Sampling(tool_choice="required").check()
+    assert refused.value.hint == "There are: none"
+
+
+def test_closing_it_closes_the_engine() -> None:
+    closed: list[bool] = []
+    engine = Scripted()
+    engine.close = lambda: closed.append(True)  # type: ignore[method-assign]
+    ToolEngine(engine, [], lambda call: True).close()
+    assert closed == [True]

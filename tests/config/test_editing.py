@@ -123,3 +123,40 @@ def test_the_settings_of_a_model_go_by_its_name(env: dict[str, str]) -> None:
     assert config.load(env) == config.Config()
     with pytest.raises(UsageError, match=r"^models.pixtral-12b is a table$"):
         editing.set_value("models.pixtral-12b", "x", env)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [("aliases.eyes", "", "aliases.eyes must be the name of a model"), ("models.demo.seed", "x", "seed must be")],
+)
+def test_a_value_of_a_table_that_makes_no_sense_is_named(env: dict[str, str], key: str, value: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        editing.set_value(key, value, env)
+    assert not config.config_file(env).exists()
+
+
+def test_an_empty_file_names_the_settings_and_one_that_is_there_stays(env: dict[str, str]) -> None:
+    file = config.config_file(env)
+    editing.create_if_missing(file)
+    assert file.read_text().startswith("# Settings of pixtral: model, engine, ")
+    assert file.stat().st_mode & 0o077 == 0
+    assert config.load(env) == config.Config()
+    file.write_text("seed = 5\n")
+    editing.create_if_missing(file)
+    assert file.read_text() == "seed = 5\n"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(env: dict[str, str]) -> None:
+    parent = config.config_file(env).parent / "file"
+    parent.parent.mkdir(parents=True, exist_ok=True)
+    parent.write_text("a file where the folder should be")
+    with pytest.raises(UsageError, match=r"cannot be written: (File exists|Not a directory)"):
+        editing.create_if_missing(parent / "config.toml")
+
+
+def test_the_value_of_a_models_setting_is_that_of_its_table(env: dict[str, str]) -> None:
+    editing.set_value("models.demo.seed", "7", env)
+    editing.set_value("seed", "8", env)
+    assert overview.get("models.demo.seed", env) == "7"
+    assert overview.get("models.other.seed", env) is None
+    assert overview.get("seed", env) == "8"

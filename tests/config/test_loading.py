@@ -75,3 +75,17 @@ def test_a_flag_stands_above_what_the_config_says_of_a_model(env: dict[str, str]
     write(env, "[models.demo]\ntemperature = 0.2\n")
     assert config.load(env).for_model("demo").temperature == 0.2
     assert config.load(env).override(temperature=0.9).for_model("demo").temperature == 0.9
+
+
+def test_a_file_that_cannot_be_read_is_named_with_the_reason(env: dict[str, str]) -> None:
+    config.config_file(env).mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"config.toml: Is a directory") as refused:
+        config.load(env)
+    assert refused.value.hint == "Check the file's permissions"
+
+
+@pytest.mark.parametrize("name", ["demo", "pixtral-12b"])
+def test_a_model_that_is_no_table_is_named(env: dict[str, str], name: str) -> None:
+    write(env, f'[models]\n"{name}" = 1\n')
+    with pytest.raises(UsageError, match=rf"\[models\.{name}\]: must be a table of settings"):
+        config.load(env)
