@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,10 @@ from PIL import Image as PILImage
 
 from pixtral_cli import images
 from pixtral_cli.chat.message import assistant, user
+from pixtral_cli.errors import UsageError
 from pixtral_cli.images.image import Image
 from pixtral_cli.sessions import rows, salvage
+from pixtral_cli.sessions.database import SaveError
 from pixtral_cli.sessions.library import Sessions
 from tests.torture.pictures import encoded
 
@@ -137,3 +139,70 @@ def test_the_damaged_file_that_is_kept_is_its_owners_alone(
     (kept,) = tmp_path.glob("sessions.damaged*.db")
     assert kept.read_bytes()[:4096] == content[:4096]
     assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def one(folder: Path) -> str:
+    with Sessions(folder).add([user("a question"), assistant("an answer")], title="My title", tags=["one"]) as session:
+        return session.id
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE sessions SET created = 'yesterday'",
+        "UPDATE sessions SET title = 'another title'",
+        "UPDATE branches SET settings = '{}'",
+        "UPDATE branches SET tree = 'no JSON'",
+        "UPDATE branches SET tree = '{}'",
+        "UPDATE branches SET head = 99",
+        "UPDATE messages SET text = 'something else' WHERE position = 0",
+        "DROP TABLE branches",
+    ],
+)
+def test_what_a_row_holds_that_was_not_written_is_found_and_the_rest_is_kept(tmp_path: Path, statement: str) -> None:
+    """Listing, searching, loading, labelling: whichever comes first repairs the file and then does its work."""
+    name = one(tmp_path)
+    for number, use in enumerate((Sessions.list, lambda all: all.search("answer"), lambda all: all.load(name))):
+        copy = tmp_path / str(number)
+        copy.mkdir()
+        shutil.copy(tmp_path / "sessions.db", copy)
+        damaged(copy, statement)
+        with suppress(UsageError):  # with its header a session loses its id
+            use(Sessions(copy))  # type: ignore[operator]
+        (session,) = Sessions(copy).list()
+        messages = Sessions(copy).load(session.id).messages
+        assert [message.role for message in messages] == ["user", "assistant"]
+        assert "an answer" in messages[1].text
+
+
+def test_a_folder_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SaveError, match=r"Cannot use .*file/below: Not a directory") as error:
+        Sessions(tmp_path / "file" / "below").database.write(lambda connection: None)
+    assert "PIXTRAL_HOME" in error.value.hint
+
+
+def test_nothing_to_search_for_is_asked_back(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Search for what"):
+        Sessions(tmp_path).search("  ")
+
+
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [(b"\x02\x01\x05!", "not a row"), (b"\x02\x07abc", "a short number"), (b"\x02\x0a", "a reserved kind")],
+)
+def test_bytes_that_are_no_row_are_not_read_as_one(record: bytes, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        salvage._record(record)
+
+
+@pytest.mark.parametrize(
+    ("record", "values"),
+    [
+        (b"\x02\x01\xff", [-1]), (b"\x02\x06\x7f" + b"\xff" * 7, [2**63 - 1]), (b"\x04\x00\x08\x09", [None, 0, 1]),
+        (b"\x02\x07" + b"\x3f\xf8" + bytes(6), [1.5]), (b"\x03\x11\x10ab\xff\xfe", ["ab", b"\xff\xfe"]),
+        (b"\x03\x81\x0d" + b"x" * 64, ["x" * 64]),
+    ],
+)  # fmt: skip
+def test_a_row_is_read_value_by_value(record: bytes, values: list[object]) -> None:
+    assert salvage._record(record) == values
