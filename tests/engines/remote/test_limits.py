@@ -1,11 +1,13 @@
 """What a server may send: each limit is tried on both sides."""
 
 import json
+import socket
 import time
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
@@ -13,8 +15,9 @@ from werkzeug import Request, Response
 from pixtral_cli.chat.engine import Sampling
 from pixtral_cli.chat.message import user
 from pixtral_cli.engines.remote import keys
-from pixtral_cli.engines.remote.engine import connect
-from pixtral_cli.engines.remote.errors import Refused, Unreachable
+from pixtral_cli.engines.remote.client import ApiClient
+from pixtral_cli.engines.remote.engine import RemoteEngine, connect
+from pixtral_cli.engines.remote.errors import Refused, Unreachable, parse_endpoint
 from pixtral_cli.engines.remote.estimate import estimate_cost
 from pixtral_cli.errors import ModelError, NetworkError, UsageError
 from tests.engines.remote.test_engine import SSE, failing, remote, said, stream
@@ -181,3 +184,70 @@ def test_la_plateforme_is_asked_with_a_key_and_encrypted_alone(monkeypatch: pyte
     monkeypatch.delenv("MISTRAL_API_KEY")
     with pytest.raises(Refused):
         connect(None, None, file)
+
+
+def test_a_server_that_accepts_and_says_nothing_has_stopped_sending() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = parse_endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        engine = RemoteEngine(ApiClient(endpoint, read_timeout=0.1), "m")
+        with pytest.raises(NetworkError, match=r"127\.0\.0\.1 stopped sending") as error:
+            said(engine.stream(ASKED, Sampling()))
+    assert error.value.hint == "Try again"
+
+
+@pytest.mark.parametrize(
+    ("failure", "says", "kind"),
+    [
+        (httpx2.ConnectTimeout("t"), "far.example cannot be reached: no connection within 10 s", Unreachable),
+        (httpx2.ConnectError("no route to host"), "far.example cannot be reached: no route to host", Unreachable),
+        (httpx2.ReadError("reset"), "far.example broke off the connection", NetworkError),
+        (httpx2.DecodingError("gzip"), "far.example sent something unreadable", NetworkError),
+    ],
+)
+def test_each_failure_of_a_connection_elsewhere_is_named(
+    failure: Exception, says: str, kind: type[NetworkError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server elsewhere that cannot be reached is tried four times, half a second apart; any other failure is the last."""
+
+    def send(*_: Any, **__: Any) -> Any:
+        raise failure
+
+    monkeypatch.setattr(httpx2.Client, "send", send)
+    waits: list[float] = []
+    with pytest.raises(NetworkError) as error:
+        said(remote("http://far.example", waits=waits).stream(ASKED, Sampling()))
+    assert type(error.value) is kind
+    assert error.value.message == says
+    assert waits == ([0.5] * 3 if kind is Unreachable else [])
+
+
+def test_a_request_that_is_cancelled_while_it_waits_is_not_sent_again(httpserver: HTTPServer) -> None:
+    failing(httpserver, 503, 503)
+    client = ApiClient(parse_endpoint(httpserver.url_for("/v1")), sleep=lambda cancelled, seconds: True)
+    with pytest.raises(NetworkError, match="The answer was cancelled"):
+        client.post("/chat/completions", {})
+    assert len(httpserver.log) == 1
+
+
+@pytest.mark.parametrize(
+    "calls", ["none", [5], [{"function": {"name": 5}}], [{"id": 5}], [{"function": {"arguments": 5}}]]
+)
+def test_calls_that_are_none_are_no_answer(httpserver: HTTPServer, calls: Any) -> None:
+    body = stream([{"delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}])
+    httpserver.expect_request("/v1/chat/completions").respond_with_data(body, content_type="text/event-stream")
+    with pytest.raises(NetworkError, match="not an answer"):
+        said(remote(httpserver.url_for("/v1")).stream(ASKED, Sampling()))
+
+
+@pytest.mark.parametrize(
+    ("entry", "data"),
+    [({"bytes": [104, 105]}, b"hi"), ({"bytes": [300]}, b"hi"), ({"bytes": ["a"]}, b"hi"), ({"bytes": None}, b"hi")],
+)
+def test_bytes_of_a_token_that_are_none_are_those_of_its_text(
+    httpserver: HTTPServer, entry: dict[str, Any], data: bytes
+) -> None:
+    logprobs = {"content": [{"token": "hi", "logprob": -1.0, **entry}, {"token": "x", "logprob": "y"}, 5]}
+    body = stream([{"delta": {"content": "hi"}, "logprobs": logprobs, "finish_reason": "stop"}])
+    httpserver.expect_request("/v1/chat/completions").respond_with_data(body, content_type="text/event-stream")
+    chunks = list(remote(httpserver.url_for("/v1")).stream(ASKED, Sampling(logprobs=0)))
+    assert [one.data for chunk in chunks for one in chunk.logprobs] == [data]
