@@ -16,6 +16,7 @@ from pixtral_cli.engines.remote.errors import parse_endpoint
 from pixtral_cli.evals import datasets, report, task_registry
 from pixtral_cli.evals.prompts import Prompts
 from pixtral_cli.evals.scoring import execution
+from pixtral_cli.evals.task import BadRow, DatasetRow
 from pixtral_cli.models import names
 from tests.evals.answering import Answering, in_turn
 from tests.evals.running import JUDGED, alike, rating, run
@@ -149,3 +150,34 @@ def test_every_row_of_a_demo_set_can_be_asked_and_its_answer_is_right(name: str,
         question = next(iter(task.ask(row, Prompts())))
         assert task.score is not None
         assert task.score(question, [f"It is {question.references[0]}."])["stated"].value == 1.0, row.values
+
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("if-eval", {"instruction_id_list": ["no:such"], "kwargs": [{}]}, "unknown instruction 'no:such'"),
+    ("if-eval", {"instruction_id_list": ["no:such"], "kwargs": []}, "'kwargs' does not match 'instruction_id_list'"),
+    ("if-eval", {"instruction_id_list": ["no:such"], "kwargs": "x"}, "'kwargs' does not match 'instruction_id_list'"),
+    ("math", {"solution": "It is 5.", "answer": ""}, "column 'solution' has no boxed answer"),
+    ("math", {}, "column 'solution' is missing"),
+    ("mathvista", {"answer": "c", "choices": ["a", "b"]}, "column 'answer' is not one of the choices"),
+    ("mm-if-eval", {"image": None}, "column 'image' holds no image"),
+    ("mm-mt-bench", {"conversation": "no JSON"}, "column 'conversation' is not a conversation"),
+    ("mm-mt-bench", {"conversation": "5"}, "column 'conversation' is not a conversation"),
+    ("mm-mt-bench", {"conversation": '[{"role": "user"}]'}, "column 'conversation' is not a conversation"),
+    ("mmlu", {"choices": ["a", "b"], "answer": 2}, "column 'answer' is not the index of a choice"),
+    ("mmlu", {"choices": ["a", "b"], "answer": -1}, "column 'answer' is not the index of a choice"),
+    ("mmlu", {"choices": ["a", "b"], "answer": "a"}, "column 'answer' is not the index of a choice"),
+    ("mmmu", {"question_type": "multiple-choice", "options": "a, b"}, "'a, b' is not a list"),
+    ("mt-bench", {"prompt": []}, "column 'prompt' is empty"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "says"), WRONG)
+def test_a_row_that_is_none_of_the_tasks_names_its_column(name: str, values: dict[str, Any], says: str) -> None:
+    def load(value: Any, label: str) -> Any:
+        raise AssertionError
+
+    usual = {} if values == {} else {"question": "q", "answer": "a", "prompt": "p", "problem": "p", "id": "1"}
+    row = DatasetRow(0, {**usual, **values}, load)
+    with pytest.raises(BadRow) as error:
+        list(task_registry.get_task(name).ask(row, Prompts()))
+    assert says in str(error.value)

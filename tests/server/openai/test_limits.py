@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pixtral_cli.images.image import Image
-from tests.fakes import Agreeing
+from pixtral_cli.server.openai import response_schema
+from tests.fakes import Agreeing, FakeEngine
 from tests.server.serving import Running, picture, png, serving
 
 
@@ -204,3 +205,64 @@ def test_a_body_of_100_000_values_is_read_and_one_more_refused(running: Running)
         reply = running.post(f"{start}1{',1' * count}]}}}}".encode())
         assert reply.status_code == status
     assert reply.json()["error"]["code"] == "too_many_values"
+
+
+# Conversations that contradict themselves
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        (
+            {"tools": [tool()], "tool_choice": "required",
+             "messages": [*said(TEXT), {"role": "assistant", "content": "So", "prefix": True}]},
+            "messages.2.prefix",
+        ),
+        ({"messages": called(2, key="same")}, "messages.1.tool_calls.1.id"),
+        ({"messages": called(2)[:3]}, "messages.1.tool_calls"),
+        ({"messages": [*called(2)[:3], {"role": "user", "content": "q"}]}, "messages.1.tool_calls"),
+    ],
+)  # fmt: skip
+def test_a_conversation_that_contradicts_itself_names_the_place(
+    running: Running, fields: dict[str, Any], param: str
+) -> None:
+    reply = running.ask(**fields)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_an_answer_is_continued_where_no_call_is_asked_for(running: Running, choice: str) -> None:
+    messages = [*said(TEXT), {"role": "assistant", "content": "So", "prefix": True}]
+    assert running.ask(messages=messages, tools=[tool()], tool_choice=choice).status_code == 200
+
+
+def test_a_picture_in_a_result_is_shown_before_the_answer_that_follows() -> None:
+    engine = FakeEngine(["yes"])
+    messages = called(1)
+    messages[2]["content"] = [picture()]
+    messages += [{"role": "assistant", "content": "a"}, {"role": "user", "content": "q"}]
+    with serving(engine) as running:
+        assert running.ask(messages=messages).status_code == 200
+    shown = engine.seen[0][0]
+    assert [message.role for message in shown] == ["user", "assistant", "tool", "user", "assistant", "user"]
+    assert [len(message.images) for message in shown] == [0, 0, 0, 1, 0, 0]
+
+
+def test_a_model_that_is_not_served_is_not_found(running: Running) -> None:
+    with running.client as client:
+        assert client.get("/v1/models/fake").status_code == 200
+        reply = client.get("/v1/models/other")
+    assert (reply.status_code, reply.json()["error"]["param"]) == (404, "model")
+
+
+@pytest.mark.parametrize(("compiling", "status"), [(3, 200), (4, 503)])
+def test_four_large_schemas_are_compiled_at_a_time(
+    running: Running, monkeypatch: pytest.MonkeyPatch, compiling: int, status: int
+) -> None:
+    monkeypatch.setattr(response_schema, "_compiling", compiling)
+    monkeypatch.setattr(response_schema, "compile_schema", lambda schema, cancelled=None: None)
+    large = {"type": "array", "items": {}, "maxItems": 2_000}
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": large}}
+    reply = running.ask(response_format=wanted)
+    assert reply.status_code == status
+    assert status == 200 or int(reply.headers["Retry-After"]) > 0
