@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -319,3 +320,53 @@ def test_a_process_that_leaves_does_not_take_its_successors_socket(folder: Path)
         assert process.wait(120) is not None
         assert path.exists()
         path.unlink()
+
+
+STUBBORN = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"
+
+
+@pytest.fixture
+def stubborn() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that takes no notice of SIGTERM and of the end of its stdin."""
+    with subprocess.Popen([sys.executable, "-c", STUBBORN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_one_that_does_not_end_is_killed(stubborn: subprocess.Popen[bytes]) -> None:
+    worker = resident.WorkerProcess(stubborn)
+    assert worker.wait(0) is None
+    worker.end(0)
+    assert worker.wait(0) == -signal.SIGKILL
+
+
+def test_one_that_does_not_stop_is_named_with_the_way_to_end_it(
+    tmp_path: Path, stubborn: subprocess.Popen[bytes]
+) -> None:
+    socket = tmp_path / "worker.sock"
+    socket.touch()
+    with pytest.raises(PixtralError, match=f"Process {stubborn.pid} does not stop") as error:
+        resident.stop_worker(socket, {"stop": stubborn.pid}, 0)
+    assert error.value.hint == f"kill -9 {stubborn.pid}"
+    assert stubborn.poll() is None
+
+
+def test_one_that_does_not_answer_has_no_caches(tmp_path: Path) -> None:
+    client = resident.connect_client(tmp_path / "none.sock", read_timeout=1)
+    assert resident.cache_sizes(client) == {}
+    assert not resident.is_responding(client)
+    client.close()
+
+
+@pytest.mark.parametrize(("length", "stays"), [(60, True), (61, False)])
+def test_a_socket_has_room_for_its_name_within_what_systems_allow(length: int, stays: bool) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        state = Path(base) / ("s" * (length - len(base) - len("//run")))
+        folder = resident.socket_folder(state)
+        assert (folder == state / "run") is stays
+        assert len(str(folder / f"{WANTED.key}.sock")) <= 100
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        if not stays:
+            folder.rmdir()

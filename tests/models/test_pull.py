@@ -10,7 +10,8 @@ from huggingface_hub import scan_cache_dir, snapshot_download
 from pixtral_cli.errors import ModelError, NetworkError, PixtralError
 from pixtral_cli.models import layout, names, verify
 from pixtral_cli.models.hub import Hub
-from pixtral_cli.models.pull import PullResult, check_local, pull
+from pixtral_cli.models.hub import offline as hub_offline
+from pixtral_cli.models.pull import RETRY_DELAYS, PullResult, check_local, pull
 from pixtral_cli.models.verify import Progress
 from tests.hub import FakeHub, Fault, Forever, commit, digest, gated, model_files
 from tests.models.conftest import REPO
@@ -370,3 +371,55 @@ def test_the_hash_of_what_came_is_taken_while_it_comes(hub: Hub, fake: FakeHub, 
         == hashlib.sha256(files[WEIGHTS]).hexdigest()
         == verify.recorded_hash(names.resolve(None).folder / WEIGHTS)
     )
+
+
+@pytest.mark.parametrize(("size", "taken"), [(10_000_000, True), (10_000_001, False)])
+def test_a_configuration_of_ten_megabytes_is_read_and_a_larger_one_is_none(
+    hub: Hub, fake: FakeHub, size: int, taken: bool
+) -> None:
+    seen: list[int] = []
+
+    def check(content: bytes, form: layout.Format, name: str) -> None:
+        seen.append(len(content))
+        raise PixtralError("enough")
+
+    fake.faults["params.json"] = [Fault(body=b" " * size)]
+    with pytest.raises(PixtralError, match="enough" if taken else "params.json .* is larger than any configuration"):
+        list(pull(names.parse("pixtral-12b"), hub, check=check))
+    assert seen == [size] * taken
+    assert not fake.gets(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("env", "off"),
+    [
+        ({}, False), ({"HF_HUB_OFFLINE": "1"}, True), ({"HF_HUB_OFFLINE": "yes"}, True), ({"HF_HUB_OFFLINE": "on"}, True),
+        ({"TRANSFORMERS_OFFLINE": "true"}, True), ({"HF_HUB_OFFLINE": "0"}, False), ({"TRANSFORMERS_OFFLINE": ""}, False),
+        ({"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "1"}, True),
+    ],
+)  # fmt: skip
+def test_the_environment_turns_the_network_off(env: dict[str, str], off: bool) -> None:
+    assert hub_offline(env) is off
+
+
+def test_retries_wait_longer_each_time_and_begin_anew_when_bytes_come(
+    hub: Hub, fake: FakeHub, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", lambda seconds: waits.append(seconds) if seconds else None)
+    busy = Fault(503)
+    fake.faults[WEIGHTS] = [busy, busy, Fault(cut=1_000_000), busy, *[busy] * 2]
+    assert model_files(fetch(hub, retry_delays=RETRY_DELAYS).folder) == files
+    assert waits == [1.0, 2.0, 1.0, 2.0, 4.0, 8.0]
+
+
+def test_after_five_retries_without_a_byte_it_is_given_up(
+    hub: Hub, fake: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr("time.sleep", lambda seconds: waits.append(seconds) if seconds else None)
+    fake.faults[WEIGHTS] = Forever([Fault(503)])
+    with pytest.raises(NetworkError, match="status 503") as error:
+        fetch(hub, retry_delays=RETRY_DELAYS)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 8.0]
+    assert error.value.hint == "What came is kept; go on with: pixtral pull pixtral-12b"
