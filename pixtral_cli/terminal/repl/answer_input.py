@@ -7,7 +7,7 @@ import select
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
 from prompt_toolkit.input.vt100_parser import Vt100Parser
@@ -22,6 +22,7 @@ from pixtral_cli.util.sanitize import visible
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"  # xterm's bracketed paste
 PASTE_BEGIN, PASTE_END = "\x1b[200~", "\x1b[201~"
 MAX_DRAFT_LINES = 4
+MAX_TYPING_SPEED = 50  # characters a second; several lines that come faster are a paste
 _SEVERAL_LINES = re.compile(r"[\r\n][^\r\n]")
 
 
@@ -44,6 +45,7 @@ class AnswerInput:
         self._thinking = False
         self._cost: Cost | None = None
         self._began, self._first = time.monotonic(), 0.0
+        self._last_read = self._began
 
     @property
     def draft(self) -> str:
@@ -86,11 +88,11 @@ class AnswerInput:
 
     def typed(self) -> bytes:
         """The draft as keys for the next prompt, with Enter if it is queued; Ctrl-D if that was pressed."""
-        if not self.draft:
-            return b"\x04" if self._leaving else b""
         ended = [text.strip("\n") for text in (self.entries if self.queued else self.entries[:-1])]
         keys = "".join(f"{_as_keys(text)}\r" for text in ended)
-        return (keys if self.queued else keys + _as_keys(self.entries[-1])).encode()
+        if not self.queued:
+            keys += _as_keys(self.entries[-1])
+        return (keys + "\x04" * self._leaving).encode()
 
     def _status(self) -> list[str]:
         if not self._first:
@@ -116,15 +118,22 @@ class AnswerInput:
                 return
             if not data:
                 return
-            self._process(self._decoder.decode(data))
+            self._process(self._decoder.decode(data), time.monotonic() - self._last_read)
+        self._last_read = time.monotonic()
 
-    def _process(self, text: str) -> None:
-        if "\x1b" not in text and _SEVERAL_LINES.search(text):  # a paste from a terminal that does not mark it
+    def _process(self, text: str, seconds: float) -> None:
+        """Process what has come within so many seconds."""
+        pasted = "\x1b" not in text and _SEVERAL_LINES.search(text) and len(text) > MAX_TYPING_SPEED * seconds
+        if pasted:  # in a terminal that does not mark it
             self._insert(text.replace("\r\n", "\n").replace("\r", "\n").strip("\n"))
             return
         self._keys.clear()
         self._parser.feed(text)
-        for press in list(self._keys):
+        self.process_keys(list(self._keys))
+
+    def process_keys(self, keys: Iterable[KeyPress]) -> None:
+        """Process keys, which may have been typed before."""
+        for press in keys:
             self._process_key(press)
 
     def _process_key(self, press: KeyPress) -> None:
@@ -133,7 +142,7 @@ class AnswerInput:
         elif press.key in (Keys.ControlM, Keys.Enter):
             self.queued = bool(self.entries[-1].strip())
         elif press.key == Keys.ControlD:
-            self._leaving = not self.draft
+            self._leaving = self.queued or not self.draft
         elif press.key == Keys.ControlJ:
             self._insert("\n")
         elif press.key == Keys.ControlH:
@@ -148,19 +157,19 @@ class AnswerInput:
         if self.queued:
             self.entries.append("")
         self.entries[-1] += text
-        self.queued = False
+        self.queued = self._leaving = False
 
     def _delete(self, left: str) -> None:
         """Leave so much of the last entry; where nothing is left of it, the one before it is the last again."""
-        self.entries[-1], self.queued = left, False
+        self.entries[-1], self.queued, self._leaving = left, False, False
         if not left and len(self.entries) > 1:
             self.entries.pop()
             self.queued = True
 
 
 def _as_keys(text: str) -> str:
-    """The keys that enter a text; several lines as a bracketed paste."""
-    return f"{PASTE_BEGIN}{text}{PASTE_END}" if "\n" in text else text
+    """The keys that type a text; as a bracketed paste if some of it would act as a key of its own."""
+    return text if text.isprintable() else f"{PASTE_BEGIN}{text}{PASTE_END}"
 
 
 def without_last_character(text: str) -> str:

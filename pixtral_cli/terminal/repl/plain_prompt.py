@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from pixtral_cli.terminal.repl.history import InputHistory, InputLine
 from pixtral_cli.terminal.repl.input_parser import has_open_block
-from pixtral_cli.util.sanitize import visible
+from pixtral_cli.util.sanitize import clean, visible
 
 if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.completion import Suggestion
@@ -35,13 +35,17 @@ class PlainPrompt:
         self._library = _readline(recall, suggest) if editing else None
 
     def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine:
-        """The next line; several lines if they were pasted or are in triple quotes. Raises EOFError, KeyboardInterrupt."""
+        """The next line; several if they are in triple quotes, or come at once and are thus a paste.
+
+        Lines that were typed before the prompt are lines of their own. Raises EOFError, KeyboardInterrupt.
+        """
         begun, self._begun = self._begun, lambda: None
         begun()
         if self._library:
             self._library.set_pre_input_hook(lambda: self._insert(draft))
         elif draft:
             print(f"It was: {visible(draft)}")
+        typed_before = self._waiting()
         try:
             text = input("> ")
         except (EOFError, KeyboardInterrupt):
@@ -51,9 +55,20 @@ class PlainPrompt:
         while has_open_block(text):
             text += "\n" + input(". ")
         with contextlib.suppress(EOFError):
-            while self._waiting():
+            while not typed_before and self._waiting():
                 text, pasted = f"{text}\n{input()}", True
         line = InputLine(text, (text,) if pasted else ())
+        self._recall.add(line)
+        return line
+
+    def enter_line(self, text: str) -> InputLine:
+        """See `Reader`."""
+        begun, self._begun = self._begun, lambda: None
+        begun()
+        print(f"> {clean(text)}")
+        if self._library:
+            self._library.add_history(text)
+        line = InputLine(text, (text,) if "\n" in text else ())
         self._recall.add(line)
         return line
 

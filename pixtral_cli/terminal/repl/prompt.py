@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prompt_toolkit import PromptSession
+from prompt_toolkit import PromptSession, print_formatted_text
 from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -27,6 +27,7 @@ from pixtral_cli.errors import PixtralError
 from pixtral_cli.terminal.output.keyboard import hold_keys, pending_keys
 from pixtral_cli.terminal.preferences.keys import DEFAULT_KEYS
 from pixtral_cli.terminal.repl.history import InputHistory, InputLine
+from pixtral_cli.util.sanitize import clean
 
 if TYPE_CHECKING:
     from pixtral_cli.terminal.repl.answer_input import AnswerInput
@@ -38,7 +39,7 @@ STYLES = {
     "prompt": "bold fg:ansicyan",
 }
 SIGNALS = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
-MARK = "> "
+MARK, CONTINUATION = "> ", "  "
 MAX_SHOWN_LINES = 20  # of a paste; a longer one is folded to one line until it is sent
 REFRESH_INTERVAL = 0.5  # seconds between two updates of the toolbar while the model loads
 
@@ -78,7 +79,7 @@ class Prompt:
             complete_while_typing=Condition(self._eager),
             history=InMemoryHistory([line.text for line in recall.lines]),
             bottom_toolbar=lambda: toolbar(self._unfolded(self._buffer.text), tuple(self._pasted), self._columns),
-            prompt_continuation="  ",
+            prompt_continuation=CONTINUATION,
             enable_suspend=True,
             search_ignore_case=True,
             reserve_space_for_menu=6,
@@ -110,6 +111,17 @@ class Prompt:
                 signal.raise_signal(self._signal)
         before = [block for line in self._recall.lines for block in line.pasted if block in text]
         line = InputLine(text, tuple(dict.fromkeys((*self._pasted, *before))), self._draft)
+        self._recall.add(line)
+        return line
+
+    def enter_line(self, text: str) -> InputLine:
+        """See `Reader`."""
+        self._rendered(None)
+        shown = clean(text).replace("\n", f"\n{CONTINUATION}")
+        pieces = FormattedText([("class:prompt", MARK), ("", shown)])
+        print_formatted_text(pieces, style=self._session.style, output=self._session.app.output)
+        self._session.history.append_string(text)
+        line = InputLine(text, (text,) if "\n" in text else ())
         self._recall.add(line)
         return line
 
@@ -167,6 +179,7 @@ class Prompt:
             yield None
             return
         with AnswerInput(keyboard, sys.stdout, doing) as typing:
+            typing.process_keys(get_typeahead(self._session.input))
             yield typing
 
     def unread(self, typed: bytes) -> None:

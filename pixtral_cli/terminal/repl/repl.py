@@ -34,10 +34,12 @@ class Reader(Protocol):
     """A source of lines. `read` raises EOFError when there are no more, KeyboardInterrupt at Ctrl-C.
 
     `held` is the context in which keys are kept for the next `read`; `while_answering` that of an answer, with the input
-    below it if that can be shown. `unread` gives keys back, `typed_ahead` tells whether there is input for `read`.
+    below it if that can be shown. `enter_line` shows and records a line as if it had been typed and returns it. `unread` gives keys back, `typed_ahead` tells whether there is input for `read`.
     """
 
     def read(self, draft: str = "", *, placeholder: str = "", busy: bool = False) -> InputLine: ...
+
+    def enter_line(self, text: str) -> InputLine: ...
 
     def held(self) -> AbstractContextManager[None]: ...
 
@@ -49,14 +51,20 @@ class Reader(Protocol):
 
 
 class Repl:
-    """A conversation at a terminal. `state` is what its commands act on; answers go to `out`."""
+    """A conversation at a terminal. `state` is what its commands act on; answers go to `out`.
 
-    def __init__(self, state: State, reader: Reader, out: Output, placeholder: str = "", draft: str = "") -> None:
+    `first` is a question to ask before any line is read, `draft` stands in the first line that is read.
+    """
+
+    def __init__(
+        self, state: State, reader: Reader, out: Output, placeholder: str = "", draft: str = "", first: str = ""
+    ) -> None:
         self.state = state
         self._reader = reader
         self._out = out
         self._placeholder = placeholder
         self._draft = Draft(draft)
+        self._first = first
 
     def run(self) -> None:
         """Read and handle lines until the user leaves. At the end the session is saved and unlocked, the engine closed."""
@@ -82,9 +90,13 @@ class Repl:
         """Read and handle one line; returns False after the last one."""
         draft, self._draft = self._draft, Draft("")
         self.state.edits = draft.edits
+        first, self._first = self._first, ""
         busy = self.state.backend.state in ("waiting", "loading")
         try:
-            line = self._reader.read(draft.text, placeholder=self._placeholder, busy=busy)
+            if first:
+                line = self._reader.enter_line(first)
+            else:
+                line = self._reader.read(draft.text, placeholder=self._placeholder, busy=busy)
             self.state.begin()
             edits = self.state.edits
             outcome = self._done(line, edits)

@@ -84,13 +84,11 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
     state.confirm = lambda question: confirm(question, out)
     images = [image for source in options.sources for image in state.load(source)]
     _show_greeting(state, options, kept)
-    if options.question and state.editing:
-        reader.unread(as_keys(options.question))  # before the keys that are typed while the pictures are shown
     if images:
         state.stage(images)
     draft = options.template.draft if options.template else ""
-    draft = draft if state.editing else options.question or draft
-    Repl(state, reader, out, "" if options.sources else PLACEHOLDER, draft).run()
+    first, draft = (f"{draft}{options.question}", "") if options.question else ("", draft)
+    Repl(state, reader, out, "" if options.sources else PLACEHOLDER, draft, first).run()
 
 
 def _open_conversation(
@@ -177,11 +175,6 @@ def toolbar(state: State, text: str, pasted: Sequence[str] = (), columns: int = 
     if state.context:
         pieces.append(state.context)
     return wrap_pieces([visible(piece) for piece in pieces], columns)
-
-
-def as_keys(question: str) -> bytes:
-    """A question as the keys that enter it; several lines as a bracketed paste."""
-    return (f"\x1b[200~{question}\x1b[201~\r" if "\n" in question else f"{question}\r").encode()
 
 
 def _on_enter(state: State, text: str, pasted: Sequence[str]) -> list[str]:
