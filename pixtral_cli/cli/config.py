@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from pixtral_cli.cli.common import completers
 from pixtral_cli.cli.common.help import CommandGroup
 from pixtral_cli.cli.common.options import ListFormat, ListFormatOption, called_without_subcommand
 from pixtral_cli.errors import UsageError
@@ -13,7 +14,11 @@ app = typer.Typer(
     help="Show and change settings.", invoke_without_command=True, rich_markup_mode=None, cls=CommandGroup
 )
 
-Key = Annotated[str, typer.Argument(help="A setting, or models.NAME.SETTING for one model.")]
+Key = Annotated[
+    str,
+    typer.Argument(help="A setting, or models.NAME.SETTING for one model.", autocompletion=completers.settings),
+]
+Value = Annotated[str | None, typer.Argument(help="Its new value.", autocompletion=completers.setting_values)]
 
 
 @app.callback()
@@ -47,17 +52,20 @@ def path() -> None:
 
 
 @app.command("get")
-def get(key: Key) -> None:
+def get(key: Key, format: ListFormatOption = ListFormat.text) -> None:
     """Print one setting's value; nothing when it is a default."""
     from pixtral_cli.config import overview
 
-    value = overview.get(key)
-    if value is not None:
+    if format is ListFormat.json:
+        import json
+
+        typer.echo(json.dumps({"name": key, "value": overview.get_value(key)}, ensure_ascii=False))
+    elif (value := overview.get(key)) is not None:
         typer.echo(value)
 
 
 @app.command("set")
-def set_(key: Key, value: Annotated[str | None, typer.Argument(help="Its new value.")] = None) -> None:
+def set_(key: Key, value: Value = None) -> None:
     """Write a setting into the config file; everything else there stays as it is."""
     from pixtral_cli.config import editing
 

@@ -26,6 +26,16 @@ ModelName = Annotated[
 ]  # fmt: skip
 
 
+KnownModelName = Annotated[
+    str | None,
+    typer.Argument(
+        help="A name, a repository or a folder.  [default: the model that runs]",
+        autocompletion=completers.models_to_show,
+        show_default=False,
+    ),
+]
+
+
 def pull(
     name: Annotated[
         str | None,
@@ -63,7 +73,7 @@ def list_(format: ListFormatOption = ListFormat.text) -> None:
 
 
 @app.command()
-def show(name: ModelName = None, format: ListFormatOption = ListFormat.text) -> None:
+def show(name: KnownModelName = None, format: ListFormatOption = ListFormat.text) -> None:
     """Show what a model is, what it takes and its vendor's system prompt."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import model_details
@@ -72,12 +82,12 @@ def show(name: ModelName = None, format: ListFormatOption = ListFormat.text) -> 
 
 
 @app.command()
-def verify(name: ModelName = None, quiet: Quiet = False) -> None:
+def verify(name: ModelName = None, quiet: Quiet = False, format: ListFormatOption = ListFormat.text) -> None:
     """Compare every byte of a model with its recorded hash."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import models
 
-    models.verify_model(name, choose_output(quiet=quiet))
+    models.verify_model(name, choose_output(quiet=quiet), as_json=format is ListFormat.json)
 
 
 @app.command("rm")

@@ -76,6 +76,7 @@ def stop(
             autocompletion=completers.resident_models,
         ),
     ] = None,
+    format: options.ListFormatOption = options.ListFormat.text,
 ) -> None:
     """End the processes that hold a model.
 
@@ -83,7 +84,7 @@ def stop(
     """
     from pixtral_cli.terminal.views import processes
 
-    processes.stop_processes(model)
+    processes.stop_processes(model, as_json=format is options.ListFormat.json)
 
 
 def login(

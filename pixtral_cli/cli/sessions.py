@@ -44,7 +44,13 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 Tags = Annotated[
     list[str] | None,
-    typer.Option("--tag", metavar="TAG", help="Only those with this tag. Repeat it.", show_default=False),
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="Only those with this tag. Repeat it.",
+        autocompletion=completers.tags,
+        show_default=False,
+    ),
 ]
 
 Every = Annotated[bool, typer.Option("--all", help="In a terminal too, all of them.")]
@@ -89,7 +95,12 @@ def rename(
 @app.command()
 def tag(
     session: SessionId,
-    tags: Annotated[list[str], typer.Argument(metavar="TAG...", help="Words, such as receipts.", show_default=False)],
+    tags: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TAG...", help="Words, such as receipts.", autocompletion=completers.tags, show_default=False
+        ),
+    ],
     remove: Annotated[bool, typer.Option("--remove", "-d", help="Remove the tags.")] = False,
 ) -> None:
     """Add tags to a conversation; `sessions --tag TAG` lists those that have it."""
@@ -209,9 +220,11 @@ def prune(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed.")] = False,
     yes: Yes = False,
+    format: ListFormatOption = ListFormat.text,
 ) -> None:
     """Remove old conversations, and the images no other one shows. Asks first."""
     from pixtral_cli.terminal.output.output import choose_output
     from pixtral_cli.terminal.views import sessions as saved
 
-    saved.prune_sessions(choose_output(), older=older, keep=keep, dry=dry_run, sure=yes)
+    as_json = format is ListFormat.json
+    saved.prune_sessions(choose_output(), older=older, keep=keep, dry=dry_run, sure=yes, as_json=as_json)

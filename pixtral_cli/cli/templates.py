@@ -47,11 +47,11 @@ def remove(names: Names, yes: Annotated[bool, typer.Option("--yes", "-y", help="
 
 
 @app.command()
-def show(name: Name) -> None:
+def show(name: Name, format: ListFormatOption = ListFormat.text) -> None:
     """Print a template's file."""
     from pixtral_cli.terminal.views import templates
 
-    templates.show_template(name)
+    templates.show_template(name, as_json=format is ListFormat.json)
 
 
 @app.command()

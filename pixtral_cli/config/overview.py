@@ -55,15 +55,19 @@ def setting_rows(env: Mapping[str, str] = os.environ) -> list[dict[str, Any]]:
 
 
 def get(text: str, env: Mapping[str, str] = os.environ) -> str | None:
-    """The value of a key (see `parse_key`) as text, from the file and the environment; None where the default holds."""
+    """The value of a key as text; see `get_value`."""
+    value = get_value(text, env)
+    return value if value is None or isinstance(value, str) else toml_value(value)
+
+
+def get_value(text: str, env: Mapping[str, str] = os.environ) -> Any:
+    """The value of a key (see `parse_key`), from the file and the environment; None where the default holds."""
     config, key = load(env), parse_key(text)
     if key.table == "models":
-        value = (config.models or {}).get(key.model, {}).get(key.name)
-    elif key.table:
+        return (config.models or {}).get(key.model, {}).get(key.name)
+    if key.table:
         return (getattr(config, key.table) or {}).get(key.name)
-    else:
-        value = getattr(config, key.name)
-    return None if value is None else toml_value(value).strip('"')
+    return getattr(config, key.name)
 
 
 def toml_value(value: Any) -> str:

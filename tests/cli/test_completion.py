@@ -74,6 +74,38 @@ def test_bash_completes_words_that_an_option_takes_and_runs(environment: dict[st
     assert in_bash("stop ''", environment) == []  # nothing is kept
 
 
+def test_bash_completes_settings_their_values_tags_and_placeholders(
+    environment: dict[str, str], session: str, home: Path
+) -> None:
+    assert in_bash("config set qua", environment) == ["quantize"]
+    assert in_bash("config get theme.he", environment) == ["theme.heading"]
+    assert sorted(in_bash("config set engine ''", environment)) == ["api", "local", "vllm"]
+    assert in_bash("config set models.demo.quantize 4", environment) == ["4bit"]
+    assert sorted(in_bash("config set plain ''", environment)) == ["false", "true"]
+    assert sorted(in_bash("config set model pixtral-l", environment)) == ["pixtral-large"]
+    assert in_bash("config set nothing ''", environment) == []
+    assert "ministral-3b" in in_bash("models show ''", environment)
+    sessions = Sessions(home / "pixtral" / "data")
+    sessions.tag(session, ["receipts", "may"])
+    assert in_bash("sessions --tag rec", environment) == ["receipts"]
+    assert in_bash("sessions search x --tag m", environment) == ["may"]
+    (home / "pixtral" / "templates" / "into.toml").write_text('prompt = "$input in $language"\n[defaults]\nway = "x"\n')
+    assert in_bash("ask -t into -p lang", environment) == ["language="]
+    assert sorted(in_bash("chat --template into --param ''", environment)) == ["language=", "way="]
+    assert in_bash("ask -p ''", environment) == []
+
+
+def test_a_command_is_described_by_a_whole_sentence(environment: dict[str, str]) -> None:
+    asked = {"_PIXTRAL_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    for words in ("pixtral ", "pixtral models "):
+        done = subprocess.run(
+            [BIN / "pixtral"], env=environment | asked | {"_TYPER_COMPLETE_ARGS": words},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout
+        assert "..." not in done.stdout
+
+
 def test_names_are_looked_up_without_a_word_when_nothing_can_be_read(environment: dict[str, str], home: Path) -> None:
     (home / "pixtral" / "data").mkdir(parents=True)
     (home / "pixtral" / "data" / "sessions.db").mkdir()

@@ -70,7 +70,7 @@ def test_what_other_programs_have_is_told_by_its_name_here(
         (["sessions", "--all", "list"], "--all is given before 'list'. Put it after: pixtral sessions list"),
         (
             ["config", "--format", "json", "get", "seed"],
-            "--format is given before 'get'. pixtral config get has no such option: leave it out",
+            "--format is given before 'get'. Put it after: pixtral config get",
         ),
         (
             ["models", "--format", "json", "path"],

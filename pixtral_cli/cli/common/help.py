@@ -27,6 +27,15 @@ class GroupedCommand(TyperCommand):
 class CommandGroup(TyperGroup):
     """A group of commands whose help shows the first sentence about each whole."""
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The candidates; of a command the first sentence about it, whole."""
+        candidates: list[Any] = super().shell_complete(ctx, incomplete)
+        for each in candidates:
+            command = self.get_command(ctx, each.value) if each.type == "plain" else None
+            if command:
+                each.help = command.get_short_help_str(MAX_SENTENCE)
+        return candidates
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         rows = [(name, each.get_short_help_str(MAX_SENTENCE)) for name, each in commands if each and not each.hidden]

@@ -105,7 +105,14 @@ Template = Annotated[
 ]  # fmt: skip
 Params = Annotated[
     list[str] | None,
-    _option(INPUT, "--param", "-p", metavar="NAME=VALUE", help="A placeholder of the template. Repeat it."),
+    _option(
+        INPUT,
+        "--param",
+        "-p",
+        metavar="NAME=VALUE",
+        help="A placeholder of the template. Repeat it.",
+        autocompletion=completers.template_places,
+    ),
 ]
 
 # Output

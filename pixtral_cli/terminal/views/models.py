@@ -110,11 +110,16 @@ def _entry_json(entry: Entry, budget: int, unknown: set[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def verify_model(name: str | None, out: Output) -> None:
+def verify_model(name: str | None, out: Output, *, as_json: bool = False) -> None:
     """Verify the files of a model against their recorded hashes. Raises ModelError for the first damaged file."""
     model = _resolve(name)
     findings = _run_with_progress(verify.full_check(model.folder), out)
-    for finding in findings:
+    if as_json:
+        files = [
+            {"file": each.file, "state": each.state, "size": each.size, "detail": each.detail} for each in findings
+        ]
+        out.write(dumps({"folder": str(model.folder), "files": files}, out.stdout.encoding) + "\n")
+    for finding in () if as_json else findings:
         out.write(f"{finding.state:<8} {format_bytes(finding.size):>10}  {visible(finding.file)} {finding.detail}\n")
     for finding in findings:
         if finding.state in ("damaged", "missing"):

@@ -43,7 +43,7 @@ def list_processes(*, as_json: bool = False) -> None:
     return None
 
 
-def stop_processes(model: str | None) -> None:
+def stop_processes(model: str | None, *, as_json: bool = False) -> None:
     """End the processes that keep a model, or all. Raises ModelError when none keeps it."""
     out = choose_output()
     workers = [(socket, status) for socket, status in _workers() if model is None or _keeps(status, model)]
@@ -51,8 +51,11 @@ def stop_processes(model: str | None) -> None:
         raise ModelError(f"No process keeps {model}", "See: pixtral ps")
     for socket, status in workers:
         resident.stop_worker(socket, status)
-        out.tell(f"Stopped {visible(status['name'])}.")
-    if not workers:
+        if not as_json:
+            out.tell(f"Stopped {visible(status['name'])}.")
+    if as_json:
+        out.write(dumps({"stopped": [status["name"] for _, status in workers]}, out.stdout.encoding) + "\n")
+    elif not workers:
         out.tell(NO_PROCESS)
 
 

@@ -214,8 +214,10 @@ def remove_sessions(prefixes: Sequence[str], out: Output, *, sure: bool = False)
     return out.note(f"Removed {what}{_with_images(images)}")
 
 
-def prune_sessions(out: Output, *, older: str | None, keep: int | None, dry: bool = False, sure: bool = False) -> None:
-    """Remove old sessions, or all but the newest; asks first."""
+def prune_sessions(
+    out: Output, *, older: str | None, keep: int | None, dry: bool = False, sure: bool = False, as_json: bool = False
+) -> None:
+    """Remove old sessions, or all but the newest; asks first. `as_json`: those that are removed are written as JSON."""
     if older is None and keep is None:
         raise UsageError("Prune what?", "Say --older-than 30d, --keep 100, or both")
     sessions = open_sessions()
@@ -224,6 +226,8 @@ def prune_sessions(out: Output, *, older: str | None, keep: int | None, dry: boo
     _show_notes(sessions, out)
     if plan.kept:
         out.note(f"Left alone, being open: {', '.join(summary.id for summary in plan.kept)}")
+    if as_json and (dry or not plan.sessions):
+        return _print_json({"sessions": [_fields(entry) for entry in plan.sessions]}, out)
     if not plan.sessions:
         return out.note("There is nothing to remove")
     if dry:
@@ -231,6 +235,8 @@ def prune_sessions(out: Output, *, older: str | None, keep: int | None, dry: boo
     if not sure and not confirm(f"Remove {_session_count(len(plan.sessions))}?", out):
         return out.note("Nothing was removed")
     done = sessions.prune(before=before, keep=keep or 0)
+    if as_json:
+        _print_json({"sessions": [_fields(entry) for entry in done.sessions]}, out)
     return out.note(f"Removed {_session_count(len(done.sessions))}{_with_images(done.images)}")
 
 

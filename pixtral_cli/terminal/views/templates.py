@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from pixtral_cli.chat.templates import EXAMPLE, Template, one_line_summary, open_templates
 from pixtral_cli.errors import UsageError
@@ -67,11 +68,14 @@ def save_template(name: str, values: Mapping[str, object], left_out: Sequence[st
     out.note(f"Saved as the template {name}; ask by it: pixtral ask -t {name}")
 
 
-def show_template(name: str) -> None:
-    """The text of a template's file."""
+def show_template(name: str, *, as_json: bool = False) -> None:
+    """The text of a template's file, or as JSON what it sets."""
     templates, out = open_templates(), choose_output()
-    templates.load(name)
-    out.write(clean(templates.path(name).read_text(encoding="utf-8")))
+    template = templates.load(name)
+    if as_json:
+        values = {key: value for key, value in asdict(template).items() if value not in (None, {}, ())}
+        return out.write(dumps(values | {"file": str(templates.path(name))}, out.stdout.encoding) + "\n")
+    return out.write(clean(templates.path(name).read_text(encoding="utf-8")))
 
 
 def edit_template(name: str) -> None:
