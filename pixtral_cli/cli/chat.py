@@ -80,9 +80,12 @@ def chat(
     with open_tools(
         tools.tool or (), tools.mcp or (), allowed=tools.yes_tools, note=engine_setup.print_note
     ) as loaded_tools:
+        opening = _session_model(load_model, last_model) if last_model and not model_name else load_model(model)
+        if loaded_tools and (note := engine_setup.tools_note(opening.name)):
+            opening.news.append(f"{note}.")
         setup.chat(
             setup.ChatOptions(
-                _session_model(load_model, last_model) if last_model and not model_name else load_model(model),
+                opening,
                 load_model,
                 models=_installed_models,
                 system=_system(system, chosen_template) if resumed else settings.system,

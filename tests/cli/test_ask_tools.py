@@ -50,6 +50,16 @@ def ask(running: Running, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_demo_is_said_not_to_know_tools(running: Running, picture: Path) -> None:
+    command = [*ASK, "what is this?", "--image", str(picture), "-m", "demo", "-n", "--no-stdin"]
+    told = {
+        flags: subprocess.run([*command, *flags], capture_output=True, check=True, encoding="utf-8", timeout=240).stderr
+        for flags in ((), ("--tool", "crop", "--yes-tools"))
+    }
+    assert ["not trained to call tools" in text for text in told.values()] == [False, True]
+    assert "not trained" not in ask(running, "--image", str(picture), "--tool", "crop", "--yes-tools").stderr
+
+
 def test_the_model_looks_closer_by_itself(running: Running, engine: Scripted, picture: Path) -> None:
     done = ask(running, "--image", str(picture), "--tool", "crop", "--yes-tools")
     assert (done.returncode, done.stdout) == (0, "Let me see. Done.\n")

@@ -68,6 +68,15 @@ def choose_engine(
     return EngineChoice(model.name, lambda: open_model(model, settings, note, on_progress), model.note), settings
 
 
+def tools_note(model: str) -> str:
+    """A line on what tools lead to with this model; "" where they work."""
+    if model != names.DEMO:
+        return ""
+    return (
+        "The demo was not trained to call tools, and may answer nonsense; the others were: -m MODEL (`pixtral models`)"
+    )
+
+
 def choose_model(name: str | None, settings: Config) -> tuple[names.Model, Config]:
     """The model on this machine that runs, and the settings completed with those of its `[models.NAME]` table."""
     from pixtral_cli.engines.factory import unknown_params

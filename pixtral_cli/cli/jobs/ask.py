@@ -267,6 +267,8 @@ def _answer_with(
     asked = build_message(question, out, sys.stdin)
     if chosen.note:
         out.note(chosen.note)
+    if tools and (note := engine_setup.tools_note(chosen.name)):
+        out.note(note)
     with (
         closing(engine_setup.open_with_spinner(chosen, out)) as engine,
         asking.open_conversation(

@@ -74,6 +74,7 @@ class Repl:
             with self._reader.held():
                 while self._uninterrupted():
                     pass
+            self.state.discard_unasked()
         finally:
             if self.state.session:
                 self.state.session.close()

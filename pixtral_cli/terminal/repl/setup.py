@@ -84,6 +84,7 @@ def chat(options: ChatOptions, out: Output, sessions: "Callable[[], Sessions]", 
     state.confirm = lambda question: confirm(question, out)
     images = [image for source in options.sources for image in state.load(source)]
     _show_greeting(state, options, kept)
+    state.given_images = frozenset(image.key for image in images)
     if images:
         state.stage(images)
     draft = options.template.draft if options.template else ""

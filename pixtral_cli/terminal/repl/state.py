@@ -77,6 +77,7 @@ class State:
     context: str = ""  # the use of the context window as text, "" if it is unknown
     _counted: tuple[object, ...] = ()  # the objects that `context` was counted for
     edits: bool = False  # the line that is typed replaces the last question
+    given_images: frozenset[str] = frozenset()  # the keys of the images that the command line named
     editing: bool = True  # the input line has key bindings
     keys: Mapping[str, str] = field(default_factory=lambda: DEFAULT_KEYS)  # key bindings by action
     tools: "Sequence[RunnableTool]" = ()  # tools that the model may call
@@ -90,6 +91,18 @@ class State:
         if self.later:
             start, self.later = self.later, None
             self.keep_in(start())
+
+    def discard_unasked(self) -> None:
+        """Remove the session if nothing was ever asked in it and all it holds are the command line's images."""
+        staged = self.conversation.staged
+        if (
+            self.session
+            and not self.conversation.snapshot().nodes
+            and {each.key for each in staged} <= self.given_images
+        ):
+            numbers = self.numbers
+            for image in staged:
+                self.conversation.drop(numbers[image.key])
 
     def end_edit(self) -> None:
         """The line was emptied: what is typed then is a new question."""

@@ -81,6 +81,19 @@ def test_pictures_staged_before_the_first_question_are_there_in_a_new_process() 
     assert [image.name for image in question.images] == ["circle.png", "my square.png"]
 
 
+@pytest.mark.parametrize("keys", [b"\x04", b"/images\r/bye\r"])
+def test_pictures_of_the_command_line_that_nothing_was_asked_about_leave_no_session(keys: bytes) -> None:
+    with Chat(columns=120) as chat:
+        chat.echo("--image", "circle.png")
+        chat.end(keys=keys)
+    assert Sessions(config.paths().data).list() == ()
+    with Chat(columns=120) as chat:  # what was attached in the chat is kept
+        chat.echo("--image", "circle.png")
+        chat.say("/image 'my square.png'", "#2 my square.png")
+        chat.end()
+    assert [entry.images for entry in Sessions(config.paths().data).list()] == [2]
+
+
 def test_load_brings_back_settings_and_template_and_says_what_it_does_not(tmp_path: Path, home: Path) -> None:
     templates = home / "pixtral" / "templates"
     templates.mkdir(parents=True)

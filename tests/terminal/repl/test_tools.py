@@ -9,6 +9,7 @@ from pixtral_cli.chat.tool_rounds import SHOWN
 from pixtral_cli.chat.toolbox.engine import DECLINED
 from pixtral_cli.chat.toolbox.functions import load_tools
 from tests.chat.test_tool_engine import Scripted
+from tests.terminal.repl.chatting import Chat
 from tests.terminal.repl.driver import Room
 
 CROP = ("crop", {"image": 1, "left": 0, "top": 0, "right": 50, "bottom": 100})
@@ -80,3 +81,14 @@ def test_undo_regen_and_versions_take_a_turn_with_its_calls_as_one(room: Room) -
     assert "Taken back: what?" in said
     snapshot = room.sessions.load(room.sessions.list()[0].id).snapshot
     assert [len(node.message.rounds) for node in snapshot.nodes if node.message.role == "assistant"] == [1, 0]
+
+
+def test_the_demo_is_said_not_to_know_tools() -> None:
+    with Chat(columns=120) as chat:
+        chat.echo("--tool", "crop", "-m", "demo")
+        assert "The demo was not trained to call tools" in chat.text
+        chat.end()
+    with Chat(columns=120) as chat:
+        chat.echo("-m", "demo")
+        assert "not trained" not in chat.text
+        chat.end()
