@@ -1,6 +1,5 @@
 """Weights on the CPU are asked to be kept in huge pages."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,15 @@ from pixtral_cli.engines.local.engine import LocalEngine
 from tests.engines.local.checkpoints import Sizes, build
 
 LARGE = 1 << 22  # bytes
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux's /proc")
+SMAPS = Path("/proc/self/smaps")
+linux = pytest.mark.skipif(not SMAPS.exists() or "VmFlags:" not in SMAPS.read_text(), reason="Linux's /proc")
 HAVE_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage").exists()
 
 
 def flags(address: int) -> list[str]:
     """The kernel's flags of the mapping with this address."""
     inside = False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
+    for line in SMAPS.read_text().splitlines():
         first = line.split()[0]
         if "-" in first and not first.endswith(":"):
             start, stop = (int(part, 16) for part in first.split("-"))
