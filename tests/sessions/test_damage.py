@@ -154,6 +154,8 @@ def one(folder: Path) -> str:
         "UPDATE branches SET settings = '{}'",
         "UPDATE branches SET tree = 'no JSON'",
         "UPDATE branches SET tree = '{}'",
+        "UPDATE branches SET tree = '[]'",
+        "UPDATE branches SET tree = '{\"parents\": 5}'",
         "UPDATE branches SET head = 99",
         "UPDATE messages SET text = 'something else' WHERE position = 0",
         "DROP TABLE branches",
