@@ -141,7 +141,7 @@ def test_a_cell_of_ten_million_characters_is_read_and_a_longer_one_is_one_line(t
 
 
 def test_five_failures_are_told_and_then_that_there_are_more() -> None:
-    notes = [failure_note(row, "no picture", row) for row in range(1, 9)]
+    notes = [failure_note(f"Row {row}", "no picture", row) for row in range(1, 9)]
     assert notes[:5] == [f"Row {row} failed: no picture" for row in range(1, 6)]
     assert notes[5:] == ["More rows fail", "", ""]
 

@@ -193,7 +193,7 @@ def test_of_40_pages_all_are_taken_and_of_41_those_that_are_named() -> None:
     assert pages.page_numbers("41,2-3,3", 41, "a.pdf") == [41, 2, 3]
 
 
-@pytest.mark.parametrize("named", ["0", "42", "3-2", "41-42", "0-1"])
+@pytest.mark.parametrize("named", ["0", "42", "41-42", "0-1"])
 def test_a_page_that_is_not_there_is_named(named: str) -> None:
     with pytest.raises(ImageError, match=f"has no page {named}") as refused:
         pages.page_numbers(named, 41, "a.pdf")
