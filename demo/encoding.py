@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from demo import families
 from demo.drawing import sizes
 from demo.drawing.canvas import PATCH, Pixels, fit
+from demo.drawing.palette import NAMES
 from demo.samples import Sample, Turn
 from demo.tokenizer import BOS, EOS, IMG, IMG_BREAK, IMG_END, INST, INST_END, PAD, Tokenizer
 from demo.twin import Look, Picked
@@ -28,6 +29,9 @@ IN_PARTS = (
     "runs",
     "sketch",
 )  # families with print, half of whose batches are as small as print allows
+POINTING = frozenset(
+    ("run colour", "run place", "run wrong by name", "run does by name", "run step by name", "run better")
+)
 PREFIX_STRETCH, STRETCH = 112, 56  # tokens for which attention is computed at once
 
 cv2.setNumThreads(1)
@@ -72,6 +76,7 @@ class Batch:
     target: torch.Tensor
     places: torch.Tensor  # of image tokens: row * 32 + column, else -1
     answers: list[list[tuple[int, int, Turn, bool]]]
+    points: torch.Tensor  # [n, 3]: row, the place whose next token is the asked run's colour, that colour's label
 
 
 def image_ids(grid: tuple[int, int]) -> list[int]:
@@ -153,7 +158,7 @@ def collate(samples: Sequence[Sample], tokenizer: Tokenizer) -> Batch:
         samples[0].family, grids, [torch.from_numpy(stack).bfloat16() for stack in stacks],
         [torch.from_numpy(label.astype(np.int64)) for label in labels],
         torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(branch), torch.from_numpy(target),
-        torch.from_numpy(_places(ids, grids)), [one.answers for one in encoded],
+        torch.from_numpy(_places(ids, grids)), [one.answers for one in encoded], _points(encoded, tokenizer),
     )  # fmt: skip
 
 
@@ -164,6 +169,25 @@ def _places(ids: NDArray[np.int64], grids: list[tuple[int, int]]) -> NDArray[np.
     inside = (ids == IMG) | (ids == IMG_BREAK) | (ids == IMG_END)
     places[inside] = np.tile(np.asarray(flat, np.int64), len(ids))
     return places
+
+
+def _points(encoded: Sequence[Encoded], tokenizer: Tokenizer) -> torch.Tensor:
+    """Where an answer about a named run is about to say its colour."""
+    spelled = [
+        (tokenizer.encode(text), i) for i, name in enumerate(NAMES, 1) for text in (f" {name}", name.capitalize())
+    ]
+    found = []
+    for row, one in enumerate(encoded):
+        for start, end, turn, _ in one.answers:
+            if turn.kind in POINTING:
+                said = (
+                    (row, at, label)
+                    for at in range(start, end)
+                    for ids, label in spelled
+                    if tuple(one.ids[at + 1 : at + 1 + len(ids)]) == tuple(ids)
+                )
+                found += [first] if (first := next(said, None)) else []
+    return torch.tensor(found, dtype=torch.int64).view(-1, 3)
 
 
 def mask(branch: torch.Tensor, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from demo.drawing.canvas import LIMIT, PATCH
+from demo.fused import EPS
 from demo.tokenizer import IMG
-from demo.twin import EPS, Shape
+from demo.twin import Shape
 
 FILES = ("consolidated.safetensors", "params.json", "tekken.json")
 

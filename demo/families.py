@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 
-from demo.drawing import charts, prints, runs, scenes, sheets, sizes, sketches, views, words
+from demo.drawing import charts, keys, prints, runs, scenes, sheets, sizes, sketches, views, words
 from demo.drawing.canvas import Picture, Size
 from demo.questions import charts as chart_questions
 from demo.questions import pages, pairs, reading, talk
@@ -56,6 +56,13 @@ def _runs(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
     return [picture], run_questions.ask(rng, shown)
 
 
+def _legend(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
+    lines, picture = keys.draw(rng, at[0])
+    while len(lines) < 2:  # of one nothing would be learned
+        lines, picture = keys.draw(rng, at[0])
+    return [picture], run_questions.ask_legend(rng, lines)
+
+
 def _print(rng: Random, at: list[Size]) -> tuple[list[Picture], Talks]:
     shown, picture = prints.draw(rng, at[0], words.varied_word, crowded=True)
     return [picture], reading.ask(rng, shown)
@@ -85,15 +92,16 @@ def _several(rng: Random) -> list[Size]:
 
 
 FAMILIES: dict[str, Family] = {
-    "scene": Family(0.12, lambda rng: [sizes.scene(rng)], _scene),
-    "view": Family(0.04, lambda rng: [sizes.scene(rng)], _view),
-    "pair": Family(0.07, _several, _pair),
-    "bars": Family(0.13, lambda rng: [sizes.chart(rng)], _bars),
-    "lines": Family(0.06, lambda rng: [sizes.chart(rng)], _lines),
-    "runs": Family(0.27, lambda rng: [sizes.chart(rng)], _runs),
-    "print": Family(0.14, lambda rng: [sizes.strip(rng)], _print),
-    "sketch": Family(0.12, lambda rng: [sizes.page(rng)], _sketch),
-    "letters": Family(0.05, lambda rng: [sizes.crowd(rng)], _letters),
+    "scene": Family(0.08, lambda rng: [sizes.scene(rng)], _scene),
+    "view": Family(0.03, lambda rng: [sizes.scene(rng)], _view),
+    "pair": Family(0.05, _several, _pair),
+    "bars": Family(0.08, lambda rng: [sizes.chart(rng)], _bars),
+    "lines": Family(0.05, lambda rng: [sizes.chart(rng)], _lines),
+    "runs": Family(0.15, lambda rng: [sizes.chart(rng)], _runs),
+    "legend": Family(0.4, lambda rng: [sizes.legend(rng)], _legend),
+    "print": Family(0.06, lambda rng: [sizes.strip(rng)], _print),
+    "sketch": Family(0.06, lambda rng: [sizes.page(rng)], _sketch),
+    "letters": Family(0.02, lambda rng: [sizes.crowd(rng)], _letters),
     "talk": Family(0.02, lambda rng: [], _talk),
 }
 

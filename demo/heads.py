@@ -44,7 +44,7 @@ def _features(twin: Twin, batches: Sequence[Batch]) -> tuple[Tensor, Tensor, Ten
             ]
             if batch.target.any():
                 branch = batch.branch.to(device)
-                _, middle = twin.read(batch.ids.to(device), batch.positions.to(device), looks(branch), features)
+                _, middle, _ = twin.read(batch.ids.to(device), batch.positions.to(device), looks(branch), features)
                 inside = batch.places.to(device) >= 0
                 middles.append(middle[inside].float())
                 places.append(batch.places.to(device)[inside])

@@ -8,11 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from demo.drawing.canvas import KIND
 from demo.encoding import Batch, looks, picked
+from demo.tokenizer import IMG
 from demo.twin import Twin, label_sizes
 
 GROUND_WEIGHTS = (0.3, 0.3, 0.08, 0.08, 0.08)  # of patches where there is nothing to tell
 PLACE_WEIGHT = 0.3
+POINT_WEIGHT = 0.5
 
 
 @dataclass(slots=True)
@@ -34,11 +37,13 @@ def losses(twin: Twin, batch: Batch, *, auxiliary: bool = True) -> Loss:
     ids, target, branch = batch.ids.to(device), batch.target.to(device), batch.branch.to(device)
     wanted = torch.roll(ids, -1, 1)[target]
     answers = picked(target, branch)
-    hidden, middle = twin.read(ids, batch.positions.to(device), looks(branch), features, answers)
+    hidden, middle, scores = twin.read(ids, batch.positions.to(device), looks(branch), features, answers)
     logits = twin.logits(hidden[target.gather(1, answers.at)]).float()
     extra = torch.zeros((), device=device)
     if auxiliary and features:
         extra = _told(twin, features, batch) + PLACE_WEIGHT * _place_loss(twin, middle, batch.places.to(device))
+        if scores is not None and len(batch.points) and len(batch.grids) == 1:
+            extra = extra + POINT_WEIGHT * pointing(scores, answers.at, batch)
     return Loss(F.cross_entropy(logits, wanted), extra, logits.detach().argmax(-1) == wanted)
 
 
@@ -77,6 +82,26 @@ def _place_loss(twin: Twin, middle: Tensor, places: Tensor) -> Tensor:
     inside = places >= 0
     output, wanted = twin.aux_place(middle[inside]).float(), places[inside]
     return F.cross_entropy(output[:, :32], wanted // 32) + F.cross_entropy(output[:, 32:], wanted % 32)
+
+
+def pointing(scores: Tensor, at: Tensor, batch: Batch) -> Tensor:
+    """Who is about to say a run's colour is to look at its name in the legend: of all patches, those labelled so.
+
+    `scores` [B, M, T] from the places `at` [B, M].
+    """
+    device = scores.device
+    row, place, colour = batch.points.to(device).unbind(1)
+    asking = (at[row] == place[:, None]).int().argmax(1)
+    shown = batch.ids.to(device) == IMG
+    patches = scores[row, asking][shown[row]].view(len(row), -1).float()
+    labels = batch.labels[0].to(device)[row]
+    wanted = (labels[..., 0] == KIND["name"]) & (labels[..., 1] == colour[:, None])
+    there = wanted.any(1)
+    if not there.any():
+        return torch.zeros((), device=device)
+    patches, wanted = patches[there], wanted[there]
+    found = patches.masked_fill(~wanted, float("-inf")).logsumexp(1)
+    return (patches.logsumexp(1) - found).mean()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ for the curves. SIGTERM saves, exports and ends.
 import argparse
 import json
 import os
+import shutil
 import signal
 import time
 from collections import defaultdict
@@ -27,6 +28,7 @@ from demo.drawing import fonts
 from demo.encoding import Batch, draw_batch, draw_seen
 from demo.export import export, restore
 from demo.families import FAMILIES
+from demo.fused import parts
 from demo.grow import adopt
 from demo.heads import fit
 from demo.objective import losses, right_answers
@@ -38,6 +40,8 @@ HELD_OUT_SEED = 10_000_000  # training seeds stay below
 WARM_UP = 40  # steps
 HEADS_BATCHES = 36  # that new training heads are fitted to
 AUXILIARY = 0.8
+# glibc, in the processes that are started: freed memory is used again in place of being given back and asked for anew
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Plan:
     eyes_rate: float = 1.0  # the part of the rate that the vision encoder learns at
     processes: int = 2  # that train, on a CPU
     held_out: int = 4  # batches of each family that are kept for the evaluations
+    compiled: bool = False  # the element-wise parts
 
     @property
     def folder(self) -> Path:
@@ -263,6 +268,8 @@ def held_out_batches(tokenizer: tokens.Tokenizer, batch: int, each: int) -> list
 def work(rank: int, plan: Plan, port: int) -> None:
     """One training process with its own drawing process."""
     torch.set_num_threads(1)
+    if plan.compiled:
+        parts.compile()
     if plan.world > 1:
         dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=plan.world)
     trainer = Trainer(plan, rank)
@@ -296,6 +303,7 @@ def read_plan() -> Plan:
     parser.add_argument("--eyes-rate", type=float, default=1.0, help="the part of the rate at which the encoder learns")
     parser.add_argument("--processes", type=int, default=2, help="that train at once, on a CPU")
     parser.add_argument("--held-out", type=int, default=4, help="batches of each family for the evaluations")
+    parser.add_argument("--compile", action="store_true", help="the element-wise parts; needs a C++ compiler")
     given = parser.parse_args()
     grow = Shape(
         vision_dim=32 * given.vision_heads,
@@ -318,14 +326,26 @@ def read_plan() -> Plan:
         given.eyes_rate,
         given.processes,
         given.held_out,
+        given.compile,
     )
+
+
+def _vocabulary(plan: Plan) -> None:
+    """That of what the run grows from; a new run's is cut. A name in a picture has to stay in letters."""
+    if plan.init is not None and (plan.init / "tekken.json").exists():
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(plan.init / "tekken.json", plan.folder / "tekken.json")
+    else:
+        tokens.cut(plan.folder)
 
 
 def main() -> None:
     plan = read_plan()
     fonts.check()
     if not (plan.folder / "tekken.json").exists():
-        tokens.cut(plan.folder)
+        _vocabulary(plan)
+    for name, value in KEEP_MEMORY.items():
+        os.environ.setdefault(name, value)
     port = 29_400 + os.getpid() % 500
     context = mp.get_context("spawn")
     processes = [context.Process(target=work, args=(rank, plan, port)) for rank in range(plan.world)]

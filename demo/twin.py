@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from demo import fused
 from demo.drawing.canvas import CHARACTERS, KINDS, SUBCOLUMNS
 from demo.drawing.palette import NAMES
 from demo.tokenizer import IMG
 
-EPS = 1e-5
 POSITIONS = 4096
 
 
@@ -79,12 +79,7 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), EPS)
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, a * sin + b * cos), -1)
+        return fused.parts.norm(x, self.weight)
 
 
 class Attention(nn.Module):
@@ -102,8 +97,13 @@ class Attention(nn.Module):
         """Of every token, or of the picked ones alone; without `looks` each token looks at all."""
         asking = x if picked is None else picked.of(x)
         turns = (cos, sin) if picked is None else (picked.of(cos[:, 0])[:, None], picked.of(sin[:, 0])[:, None])
-        q = rotate(self._heads(self.wq(asking), self.heads), *(table * self.head_dim**-0.5 for table in turns))
-        k, v = rotate(self._heads(self.wk(x), self.kv_heads), cos, sin), self._heads(self.wv(x), self.kv_heads)
+        q = fused.parts.rotate(
+            self._heads(self.wq(asking), self.heads), *(table * self.head_dim**-0.5 for table in turns)
+        )
+        k, v = (
+            fused.parts.rotate(self._heads(self.wk(x), self.kv_heads), cos, sin),
+            self._heads(self.wv(x), self.kv_heads),
+        )
         if self.kv_heads != self.heads:
             k, v = (one.repeat_interleave(self.heads // self.kv_heads, 1) for one in (k, v))
         if picked is not None:
@@ -114,6 +114,13 @@ class Attention(nn.Module):
         else:
             mixed = attend(q, k, v, None)
         return self.wo(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def scores(self, x: Tensor, cos: Tensor, sin: Tensor, picked: Picked) -> Tensor:
+        """What the first head's queries of the picked tokens make of every token, ahead of the softmax: [B, M, T]."""
+        n, turns = self.head_dim, [picked.of(table[:, 0]) * self.head_dim**-0.5 for table in (cos, sin)]
+        q = fused.parts.rotate(F.linear(picked.of(x), self.wq.weight[:n]), turns[0], turns[1])
+        k = fused.parts.rotate(F.linear(x, self.wk.weight[:n]), cos[:, 0], sin[:, 0])
+        return q @ k.transpose(1, 2)
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         return x.view(x.shape[0], x.shape[1], heads, self.head_dim).transpose(1, 2)
@@ -137,7 +144,7 @@ class FeedForward(nn.Module):
         self.w3 = nn.Linear(dim, hidden, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))  # type: ignore[no-any-return]
+        return self.w2(fused.parts.gate(self.w1(x), self.w3(x)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -232,8 +239,10 @@ class Twin(nn.Module):
         looks: Sequence[Look],
         features: list[Tensor],
         picked: Picked | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden states at the end, [B, T, dim] or of the picked places alone, and half way (for the place head).
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Hidden states at the end, [B, T, dim] or of the picked places alone; half way (for the place head).
+
+        And where the last layer's first head points from the picked places: `Attention.scores`, None without them.
 
         `features` in the order of the pictures.
         """
@@ -242,15 +251,18 @@ class Twin(nn.Module):
             x = x.masked_scatter((ids == IMG)[..., None], torch.cat(features, 1).to(x.dtype))
         head = self.shape.dim // self.shape.heads
         cos, sin = (_as(table.to(ids.device)[positions][:, None], x) for table in _track(head, self.shape.theta))
-        middle = x
+        middle, scores = x, None
         looks = [replace(look, mask=_as(look.mask, x)) for look in looks]
         if picked is not None:
             picked = replace(picked, mask=_as(picked.mask, x))
         for i, block in enumerate(self.layers.values(), 1):
+            if picked is not None and i == self.shape.layers:
+                assert isinstance(block, Block)
+                scores = block.attention.scores(block.attention_norm(x), cos, sin, picked)
             x = block(x, cos, sin, looks, picked if i == self.shape.layers else None)
             if i == self.shape.layers // 2:
                 middle = x
-        return self.norm(x), middle
+        return self.norm(x), middle, scores
 
     def logits(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden, self.tok_embeddings.weight)

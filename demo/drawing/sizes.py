@@ -60,6 +60,11 @@ def crowd(rng: Random) -> Size:
     return Size(LIMIT, rng.choice((48, 64, 80, 96)))
 
 
+def legend(rng: Random) -> Size:
+    width, height = rng.choice((160, 208, LIMIT)), rng.choice((48, 48, 64, 80))
+    return Size(width, height, scale(rng) if width == LIMIT else 1.0)
+
+
 def page(rng: Random) -> Size:
     if rng.random() < 0.6:
         return Size(LIMIT, round(LIMIT * rng.choice((0.75, 0.75, 0.8, 1.0))), scale(rng))

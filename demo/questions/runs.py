@@ -1,5 +1,6 @@
 """Questions about named runs. Who is asked by a name is answered by the colour of its line first: name, colour, line, course."""
 
+from collections.abc import Sequence
 from random import Random
 
 from demo.drawing.charts import Line
@@ -51,6 +52,24 @@ def ask(rng: Random, chart: Runs, most: int = 8) -> Talks:
     if rng.random() < 0.15:
         talks.append((talk.cannot_tell_chart(rng),))
     return talks
+
+
+def ask_legend(rng: Random, lines: Sequence[Line], most: int = 8) -> Talks:
+    """Of a legend alone: the colour of each name, the name of each colour."""
+    turns = [
+        turn(rng, _filled(COLOUR, _by_name(rng, line)[0]), f"{cap(line.colour)}.", "run colour")
+        for line in lines
+        for _ in range(3 if len(lines) < 4 else 2)
+    ]
+    turns += [turn(rng, _filled(CALLED, line.colour), f"{line.name}.", "legend name") for line in rng.sample(lines, 1)]
+    turns += [_placed(rng, i, line.colour) for i, line in enumerate(lines[:3]) if rng.random() < 0.4]
+    rng.shuffle(turns)
+    return [(one,) for one in turns[:most]]
+
+
+def _placed(rng: Random, i: int, colour: str) -> Turn:
+    place = f"the {ORDINALS[i]} run in the legend"
+    return turn(rng, (f"What color is {place}?", f"What color has {place}?"), f"{cap(colour)}.", "run place")
 
 
 def _by_name(rng: Random, line: Line) -> tuple[str, str]:
@@ -153,9 +172,7 @@ def _which(rng: Random, chart: Runs) -> list[Turn]:
     if len(chart.lines) > 1:
         i = rng.randrange(min(3, len(chart.lines)))
         line, place = chart.lines[i], f"the {ORDINALS[i]} run in the legend"
-        turns.append(
-            turn(rng, (f"What color is {place}?", f"What color has {place}?"), f"{cap(line.colour)}.", "run place")
-        )
+        turns.append(_placed(rng, i, line.colour))
         if line.trend == "wrong":
             turns.append(turn(rng, _filled(WRONG[:9], place), wrong_answer(chart, line, place) or "", "run place"))
         else:

@@ -36,7 +36,7 @@ def by_twin(twin: Twin, sample: Sample, tokenizer: Tokenizer) -> str:
     for _ in range(MOST):
         n = ids.shape[1]
         causal = torch.full((1, 1, n, n), float("-inf")).triu(1)
-        hidden, _ = twin.read(ids, torch.arange(n)[None], [Look(0, n, n, n, causal)], features)
+        hidden, _, _ = twin.read(ids, torch.arange(n)[None], [Look(0, n, n, n, causal)], features)
         token = int(twin.logits(hidden[:, -1]).argmax())
         if token == EOS:
             break
