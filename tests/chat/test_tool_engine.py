@@ -303,3 +303,12 @@ def test_closing_it_closes_the_engine() -> None:
     engine.close = lambda: closed.append(True)  # type: ignore[method-assign]
     ToolEngine(engine, [], lambda call: True).close()
     assert closed == [True]
+
+
+def test_what_a_tool_refuses_is_said_to_the_model_in_its_words() -> None:
+    engine = Scripted([("crop", {"image": 9, "left": 0, "top": 0, "right": 50, "bottom": 50})])
+    _, runs = answered(engine, ["crop"], [user("what?", [picture()])])
+    assert [message.text for message in engine.seen[1][0] if message.role == "tool"] == [
+        "Error: There is no picture 9: there is one"
+    ]
+    assert [run.error for run in runs] == [True]
