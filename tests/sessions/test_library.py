@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -345,6 +346,29 @@ def test_remove_takes_the_session_and_the_images_of_no_other_session(sessions: S
     assert RED.data not in sessions.database.file.read_bytes()
     with pytest.raises(UsageError, match="no session"):
         sessions.load(one)
+
+
+def test_words_that_were_removed_are_not_in_the_file_where_sqlite_would_leave_them(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def connect_as_built_elsewhere(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA secure_delete = OFF")  # SQLite's own default; some systems build it otherwise
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_as_built_elsewhere)
+    secret, kept = saved(sessions, "the word is xylophone"), saved(sessions, "another question")
+    assert b"xylophone" in stored_bytes(sessions)
+    sessions.remove([secret])
+    assert b"xylophone" not in stored_bytes(sessions)
+    assert sessions.load(kept).messages[0].text == "another question"
+
+
+def stored_bytes(sessions: Sessions) -> bytes:
+    """What the database and its log hold."""
+    return b"".join(file.read_bytes() for file in sessions.database.folder.glob("sessions.db*"))
 
 
 def test_prune_spares_the_newest_the_young_and_the_open(sessions: Sessions) -> None:

@@ -146,6 +146,15 @@ def test_what_a_tool_gave_acts_nowhere() -> None:
     assert "\n````\n<script>x</script>" in markdown
 
 
+def test_the_name_and_the_arguments_of_a_call_act_nowhere() -> None:
+    call = ToolCall("id1", "<script>name()</script>", '{"a": "</code><script>given()</script>"}')
+    called = assistant("A", rounds=(ToolRound((CallResult(call, "x"),), 1, 0),))
+    page = transcript.render(Transcript((user("?"), called)), Format.html)
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;name()") == 2  # of the call and of its result
+    assert page.count("&lt;script&gt;given()") == 1
+
+
 @pytest.mark.parametrize(
     ("messages", "said"),
     [

@@ -111,6 +111,15 @@ def test_a_typed_private_address_may_redirect_to_another_and_never_back_from_a_p
         assert "redirects to" in refused("http://inside.example/c", allow_private=True, network=network)
 
 
+def test_a_typed_name_with_even_one_public_address_redirects_to_no_private_one() -> None:
+    for addresses in (["10.0.0.1", PUBLIC], [PUBLIC, "10.0.0.1"]):
+        with serve(redirect("http://inside.example/")) as port:
+            network = internet(port, {"both.example": addresses, "inside.example": ["10.0.0.2"]})
+            assert "redirects to" in refused("http://both.example/", allow_private=True, network=network)
+            assert isinstance(network.dial, Rerouted)
+            assert "10.0.0.2" not in [address for address, _ in network.dial.dialled]
+
+
 def test_of_a_name_that_changes_its_address_the_checked_one_is_dialled() -> None:
     answers = iter([[PUBLIC], ["127.0.0.1"]])
     with serve(reply(PICTURE)) as port:

@@ -16,6 +16,7 @@ import pytest
 from pixtral_cli import images
 from pixtral_cli.chat.engine import Chunk, Cost, Sampling, Timings, Usage
 from pixtral_cli.chat.message import Message
+from pixtral_cli.server.http import listener
 from pixtral_cli.server.openai.requests import ImageLoader, make_image_loader
 from pixtral_cli.util import net
 from pixtral_cli.util.net import Network
@@ -242,6 +243,18 @@ def test_a_slow_request_delays_no_other_and_ends(start: bytes) -> None:
         reply = drain(slow)
         assert reply.startswith(b"HTTP/1.1 408") if start else reply == b""
         assert not start or b"request_timeout" in reply
+
+
+@pytest.mark.parametrize("start", [b"POST /v1/chat/comp", head("Content-Length: 100\r\n") + b"{"])
+def test_a_server_ends_a_request_after_the_time_that_it_was_given_and_no_other(
+    start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "HEADER_TIMEOUT", 600)
+    monkeypatch.setattr(listener.TimedProtocol, "request_timeout", 600)
+    with serving(FakeEngine(), arrive=0.5, body_seconds=600) as running, running.connect() as slow:
+        slow.sendall(start)
+        slow.settimeout(20)
+        drain(slow)  # it ends
 
 
 def test_a_drip_of_headers_does_not_put_off_the_end() -> None:

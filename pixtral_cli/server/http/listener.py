@@ -146,7 +146,7 @@ class HttpServer(uvicorn.Server):
         lifespan: Literal["off", "on"] = "off",
     ) -> None:
         self._limits = ConnectionLimits(connections)
-        protocol = type("Protocol", (TimedProtocol,), {"arrive": request_timeout, "limits": self._limits})
+        protocol = type("Protocol", (TimedProtocol,), {"request_timeout": request_timeout, "limits": self._limits})
         super().__init__(
             uvicorn.Config(
                 app,
