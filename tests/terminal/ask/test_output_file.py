@@ -43,6 +43,20 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
     assert not Path(os.devnull).is_file()
 
 
+def test_half_a_character_is_a_question_mark_in_a_file_and_in_a_pipe(tmp_path: Path) -> None:
+    output_file.write(tmp_path / "file", "a\ud83dz")
+    assert (tmp_path / "file").read_bytes() == b"a?z"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        output_file.write(pipe, "a\ud83dz")
+        assert os.read(reader, 100) == b"a?z"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_what_cannot_be_written_is_reported_before_the_work(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "file"):
         with pytest.raises(UsageError):
