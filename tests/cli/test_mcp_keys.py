@@ -61,6 +61,7 @@ def test_a_key_of_the_environment_opens_the_server(running: Running, server: Key
 def test_a_key_that_was_stored_opens_the_server(running: Running, server: Keyed) -> None:
     wrong = call("login", "--mcp", server.url, given="k-wrong\n")
     assert (wrong.returncode, "refuses the key" in wrong.stderr, "k-wrong" in wrong.stderr) == (5, True, False)
+    assert not config.paths().config_file.with_name("keys.json").exists()
     assert ask(running, "--mcp", server.url).returncode == 1
     stored = call("login", "--mcp", server.url, given=f"{KEY}\n")
     assert (stored.returncode, stored.stdout) == (0, ""), stored.stderr
