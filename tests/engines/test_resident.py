@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from socket import AF_UNIX
 from socket import socket as Socket
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -73,6 +73,34 @@ def test_one_process_serves_all_who_want_its_model(folder: Path) -> None:
     assert resident.find_worker(replace(WANTED, keep_alive=None), folder)
     assert resident.find_worker(replace(WANTED, folder="/elsewhere"), folder) is None
     assert resident.find_worker(replace(WANTED, dtype="fp32"), folder) is None
+
+
+def test_those_who_find_none_at_the_same_time_start_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find, spawn = resident.find_worker, resident.spawn_worker
+    all_have_looked = threading.Barrier(3)
+    looked: set[int] = set()
+    processes: list[resident.WorkerProcess] = []
+
+    def find_worker(spec: ModelSpec, folder: Path) -> RemoteEngine | None:
+        found = find(spec, folder)
+        if threading.get_ident() not in looked:
+            looked.add(threading.get_ident())
+            all_have_looked.wait(120)
+        return found
+
+    def spawn_worker(*what: Any, **how: Any) -> resident.WorkerProcess:
+        processes.append(spawn(*what, **how))
+        return processes[-1]
+
+    monkeypatch.setattr(resident, "find_worker", find_worker)
+    monkeypatch.setattr(resident, "spawn_worker", spawn_worker)
+    with ThreadPoolExecutor(3) as threads:
+        engines = list(threads.map(lambda n: started(folder), range(3)))
+    assert [said(engine) for engine in engines] == ["0 1 2 "] * 3
+    extra = processes[1:]
+    for process in extra:
+        process.kill()
+    assert not extra
 
 
 def test_its_socket_is_its_owners_alone(folder: Path) -> None:
