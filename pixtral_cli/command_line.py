@@ -30,7 +30,8 @@ class TerminationSignal(BaseException):
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """What the `pixtral` command does: never returns, never shows a traceback (unless PIXTRAL_DEBUG is set)."""
     for name in ("SIGTERM", "SIGHUP"):
-        if signum := getattr(signal, name, None):
+        signum = getattr(signal, name, None)
+        if signum and signal.getsignal(signum) is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(signum, _raise_termination)
     signal.signal(signal.SIGINT, _raise_interrupt)
     sys.unraisablehook = _resend_lost_signal

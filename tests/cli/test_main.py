@@ -128,6 +128,16 @@ def test_a_signal_while_waiting_for_input_ends_with_its_status(sent: signal.Sign
     assert "Traceback" not in err
 
 
+def test_what_nohup_started_outlives_its_terminal() -> None:
+    command = ["nohup", sys.executable, "-m", "pixtral_cli", "ask", "hi", "-m", "demo", "--no-log"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stderr
+    assert "stdin" in child.stderr.readline()
+    child.send_signal(signal.SIGHUP)
+    out, err = child.communicate("there", timeout=120)
+    assert (child.returncode, bool(out)) == (0, True), err
+
+
 INTERRUPTED_IMPORT = """
 import os, sys
 
@@ -156,7 +166,10 @@ main(["--version"])
 )
 def test_ctrl_c_while_the_program_is_still_being_loaded_is_silent(module: str) -> None:
     command = [sys.executable, "-S", "-c", f"import sys; sys.path += {sys.path!r}\n{INTERRUPTED_IMPORT}", module]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=240,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored, where the tests run in the background
+    )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
