@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +58,15 @@ def test_a_stream_that_is_closed_stops(demo: Pixtral) -> None:
 
 @pytest.mark.parametrize("remote", [False, True])
 def test_what_is_closed_says_so(remote: bool) -> None:
-    with serving(FakeEngine(["One two three."] * 3)) as running:
+    ended = threading.Event()
+
+    class Slow(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            yield "One "
+            ended.wait(60)
+            yield "two."
+
+    with serving(FakeEngine([Slow(["One ", "two."])] * 3)) as running:
         model = Pixtral("fake", base_url=f"{running.url}/v1") if remote else Pixtral("demo")
         chat, waiting = model.chat(), model.stream("What?")
         begun = model.stream("What?")
@@ -69,6 +78,7 @@ def test_what_is_closed_says_so(remote: bool) -> None:
                     lambda: model.stream("What?"), lambda: model.chat().stream("What?"), lambda: list(begun)):  # fmt: skip
             with pytest.raises(errors.UsageError, match="is closed"):
                 ask()
+        ended.set()
 
 
 def test_a_conversation_goes_on(demo: Pixtral) -> None:

@@ -87,7 +87,9 @@ def describe_numbers(numbers: Collection[int]) -> str:
             ranges[-1].append(number)
         else:
             ranges.append([number])
-    named = [f"#{each[0]}" if len(each) == 1 else f"#{each[0]} to #{each[-1]}" for each in ranges]
+    named: list[str] = []
+    for each in ranges:
+        named += [f"#{each[0]} to #{each[-1]}"] if len(each) > 2 else [f"#{number}" for number in each]
     if len(named) > 4:
         named = [*named[:3], f"more up to #{ordered[-1]}"]
     text = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))

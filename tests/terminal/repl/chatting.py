@@ -70,8 +70,10 @@ class Chat(Terminal):
     def text(self) -> str:
         """What the screen shows above the toolbar, a blank line before it. For use where nothing can arrive meanwhile."""
         lines = lines_of(self.screen)
-        if re.match(r"(loading )?demo\b", lines[-1] if lines else ""):
-            del lines[-1]
+        for height in (1, 2):  # of the toolbar, in a narrow window
+            if re.match(r"(loading )?demo\b", lines[-height] if len(lines) >= height else ""):
+                del lines[-height:]
+                break
         return "\n" + "\n".join(lines).rstrip("\n") + "\n"
 
     def _answer(self, data: str) -> None:
