@@ -117,3 +117,11 @@ def test_every_row_of_a_file_has_the_same_fields_whatever_fails(folder: Path) ->
     rows = ["not JSON", request("a", "hello"), '{"other": 1}', {"custom_id": "b", "body": {}}]
     batch(write(folder / "in2.jsonl", rows), "-o", folder / "out2.jsonl")
     assert {tuple(line) for line in read(folder / "out2.jsonl")} == {("id", "custom_id", "response", "error")}
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(folder: Path) -> None:
+    (folder / "rows.csv").write_bytes(b"\xef\xbb\xbfprompt,note\r\nWhat is this?,x\r\n")
+    result = batch(folder / "rows.csv", "-o", folder / "out.csv")
+    assert result.status == 0, result.stderr
+    (row,) = table(folder / "out.csv")
+    assert (list(row)[:2], row["prompt"]) == (["prompt", "note"], "What is this?")

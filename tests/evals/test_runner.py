@@ -275,3 +275,14 @@ def test_a_folder_with_another_run_is_not_touched(tmp_path: Path) -> None:
     begun(tmp_path / "run").append([])
     with pytest.raises(UsageError, match="another run"):
         run_folder.create_run(tmp_path / "run", {**ABOUT, "seed": 2}, 8)
+
+
+@pytest.mark.parametrize("image", ["a" * 64 + "/../../../x", "../" + "a" * 64, "a" * 64 + "\n", "A" * 64, "a" * 63])
+def test_the_name_of_an_image_in_a_record_leads_nowhere_else(tmp_path: Path, image: str) -> None:
+    run = begun(tmp_path / "run")
+    list(runner.run_eval(plan(data(tmp_path / "data"), Answering(knowing)), run))
+    file = run.folder / "answers.jsonl"
+    kept = run.records()[0]["messages"][0]["parts"][0]["image"]
+    file.write_text(file.read_text().replace(kept, json.dumps(image)[1:-1]))
+    with pytest.raises(UsageError, match="line 1 is damaged"):
+        run.records()

@@ -70,6 +70,12 @@ def test_progress_never_goes_back_and_ends_at_the_whole(hub: Hub, fake: FakeHub)
     assert {step.phase for step in steps(hub)} == {"Checking"}
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_hub_that_is_busy_is_asked_again(hub: Hub, fake: FakeHub, status: int) -> None:
+    fake.faults[WEIGHTS] = [Fault(status=status)]
+    assert sum("trying again" in step.note for step in steps(hub)) == 1
+
+
 def test_a_cut_connection_is_taken_up_where_it_ended(hub: Hub, fake: FakeHub, files: dict[str, bytes]) -> None:
     fake.faults[WEIGHTS] = [Fault(cut=1_000_000), Fault(cut=1_000_000), Fault(cut=5_000_000), Fault(status=503)]
     seen = steps(hub)

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import scan_cache_dir, snapshot_download
 
 from pixtral_cli import config
-from pixtral_cli.errors import ModelError, UsageError
+from pixtral_cli.errors import ModelError, PixtralError, UsageError
 from pixtral_cli.models import layout, names, quantized_files, store
 from pixtral_cli.models.hub import Hub
 from pixtral_cli.models.pull import pull
@@ -82,6 +82,15 @@ def test_removing_a_model_frees_what_it_says(hub: Hub, fake: FakeHub) -> None:
     removal.run()
     assert not hub.home(REPO).exists()
     assert set(listed()) == {"demo"}
+
+
+def test_what_is_being_downloaded_is_not_removed(hub: Hub) -> None:
+    fetch(hub)
+    before = bytes_in(hub.home(REPO))
+    removal = plan_removal(names.parse("pixtral-12b"))
+    with hub.lock(REPO), pytest.raises(PixtralError, match=f"Another process is downloading {REPO}"):
+        removal.run()
+    assert bytes_in(hub.home(REPO)) == before
 
 
 def test_removing_one_revision_leaves_the_files_that_the_other_shares(files: dict[str, bytes]) -> None:

@@ -187,6 +187,7 @@ def test_a_shown_name_has_no_control_and_at_most_the_given_length(name: str, lim
 
 def test_a_long_name_keeps_its_start_and_its_end() -> None:
     assert visible("holiday-" + "x" * 100 + ".png", 20) == "holiday-x…xxxxxx.png"
+    assert (visible("0123456789", 10), visible("0123456789a", 10)) == ("0123456789", "0123…6789a")
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,7 @@ def test_the_key_is_required_everywhere_but_for_health(running: Running) -> None
             response = client.get(path)
             assert response.status_code == 401
             assert response.json()["error"]["code"] == "invalid_api_key"
+            assert response.headers["www-authenticate"] == "Bearer"
         assert client.get("/v1/models", headers={"Authorization": f"bearer {KEY}"}).status_code == 200
         for wrong in ("", KEY, f"Basic {KEY}", f"Bearer {KEY}x", "Bearer \xff"):
             headers = {"Authorization": wrong.encode("latin-1")}

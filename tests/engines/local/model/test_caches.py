@@ -1,12 +1,13 @@
 """What the caches of a model ask for before they grow, hold, and let go of."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from pixtral_cli.chat.engine import Sampling
-from pixtral_cli.chat.message import user
+from pixtral_cli.chat.message import Message, ToolCall, assistant, user
 from pixtral_cli.engines.local.engine import LocalEngine
 from pixtral_cli.engines.local.model.kv_cache import KVCache, position_bytes
 from pixtral_cli.engines.local.model.vision import VisionEncoder
@@ -61,3 +62,11 @@ def test_features_count_in_bytes_and_larger_ones_than_the_cache_are_not_kept(tmp
         encoder = VisionEncoder(weights, loaded.params, limit)
         encoder.features(found)
         assert encoder.cache_use.size == kept
+
+
+def test_arguments_of_calls_that_cannot_fit_are_refused_before_they_are_encoded(tmp_path: Path) -> None:
+    loaded = engine(build(tmp_path, Sizes(extra={"max_seq_len": 60}, version="v7")))
+    call = ToolCall("abcdefgh1", "add", json.dumps({"a": "a " * (loaded.tokenizer.longest_token * 60)}))
+    history = [user("add"), assistant("", tool_calls=(call,)), Message("tool", ("3",), tool_call_id="abcdefgh1")]
+    with pytest.raises(ContextError, match="takes at least"):
+        loaded.measure([*history, user("and?")])
