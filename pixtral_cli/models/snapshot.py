@@ -115,7 +115,12 @@ def _reporting_bar() -> type[Any]:
             if self.counts:
                 with lock:
                     written += int(n or 0)
-                    print(written, flush=True)
+                    try:
+                        print(written, flush=True)
+                    except (
+                        OSError
+                    ):  # the parent was killed; an exception would let the client remove what it has written
+                        os._exit(1)
             return bool(super().update(n))
 
     return Bar
