@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from pixtral_cli.terminal.repl.commands.settings import SETTINGS
 from tests.terminal.emulator import Terminal
 
 ASK = [sys.executable, "-m", "pixtral_cli", "ask"]
@@ -137,7 +138,7 @@ def test_on_a_terminal_it_reads_no_stdin_and_draws(circle: Path) -> None:
             "--device is for models on this machine, and another's is to answer. Leave it out",
         ),
         (["x", "-m", "demo", "--stop", ""], 2, "--stop is empty. Give the text before which the answer is to end"),
-        (["x", "-m", "demo", "--seed", "-1"], 2, "Invalid value for '--seed': -1 "),
+        (["x", "-m", "demo", "--seed", str(2**63)], 2, f"The seed must fit in 64 bits, unlike {2**63}"),
         (["x", "-m", "demo", "-o", "."], 2, ". is a directory. Name a file: -o FILE"),
         (["x", "-m", "demo", "--session", "zzz"], 2, "There is no session 'zzz'. "),
         (["x", "-m", "demo", "--max-tokens", "200000", "--dry-run"], 6, "The prompt takes 4 tokens and 200,000 "),
@@ -220,3 +221,8 @@ def test_a_page_of_a_scan_and_of_a_pdf_is_asked_about(tmp_path: Path, circle: Pa
     assert planned.returncode == 0, planned.stderr
     assert "two.pdf#2" in planned.stdout
     assert "all 2 pages are used" in planned.stderr
+
+
+def test_a_seed_below_zero_is_one_wherever_it_is_given() -> None:
+    assert ask("hi", "-m", "demo", "-n", "--seed", "-1").returncode == 0
+    assert SETTINGS["seed"].read("-1") == -1

@@ -198,7 +198,7 @@ MaxTokens = Annotated[
     int | None,
     _option(SAMPLING, "--max-tokens", min=1, metavar="N", help="Longest answer.  [default: what the window leaves]"),
 ]
-Seed = Annotated[int | None, _option(SAMPLING, "--seed", min=0, metavar="N", help="Same seed, same answer.")]
+Seed = Annotated[int | None, _option(SAMPLING, "--seed", metavar="N", help="Same seed, same answer.")]
 Stop = Annotated[
     list[str] | None, _option(SAMPLING, "--stop", metavar="TEXT", help="End the answer before this text. Repeat it.")
 ]
