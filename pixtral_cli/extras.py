@@ -16,8 +16,9 @@ EXTRAS = {
 
 def install_command(extra: str) -> str:
     """What to type to get an extra's packages, and none that pixtral declares and does not need."""
-    missing = [package for package in EXTRAS[extra] if not _installed(package)]
-    return shlex.join([sys.executable, "-m", "pip", "install", *(missing or EXTRAS[extra])])
+    packages = EXTRAS[extra]
+    missing = [package for package in packages if not _installed(package)] if len(packages) > 1 else packages
+    return shlex.join([sys.executable, "-m", "pip", "install", *(missing or packages)])
 
 
 def _installed(package: str) -> bool:
